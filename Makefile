@@ -1,0 +1,44 @@
+# Few targets, each one command that a newcomer would guess.
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := chargen corpora tests benchmarks docs
+
+.PHONY: help install demo test check bench docs clean
+
+help:  ## say what there is to make
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+install: .venv/installed  ## make .venv and install chargen into it
+
+.venv/installed: setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-test: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	touch $@
+
+demo: .venv/installed  ## train for two minutes, write, and measure how far back the model remembers
+	$(BIN)/chargen train longrange --minutes 2 --out runs/demo --overwrite
+	$(BIN)/chargen sample runs/demo --length 300
+	$(BIN)/chargen probe-longrange runs/demo --json runs/demo/longrange.json --plot runs/demo/longrange.png
+	@echo "The report lies in runs/demo/longrange.png (a picture) and runs/demo/longrange.json (numbers)."
+
+check: .venv/installed-test  ## lint and check types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: check  ## check, then run every test
+	$(BIN)/python -m pytest
+
+bench: .venv/installed  ## measure speed beside named baselines
+	$(BIN)/python -m benchmarks
+
+docs: .venv/installed  ## write docs/help.md anew from the commands themselves
+	$(BIN)/python -m docs.help
+
+clean:  ## remove what was made, your runs apart
+	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
