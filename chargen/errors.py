@@ -1,0 +1,9 @@
+"""What chargen says when the user, not the program, made a mistake."""
+
+
+class ChargenError(Exception):
+    """A mistake of the user's: one line that names the thing and the way out.
+
+    The command line prints it and exits with code 2. Anything else that is raised is a
+    bug of ours and keeps its traceback.
+    """

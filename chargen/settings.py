@@ -1,0 +1,153 @@
+"""What a user may set, checked when it is set. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, TypeVar
+
+from chargen.errors import ChargenError
+
+CELL_NAMES = ("simple", "lstm", "gru")
+ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
+STATE_NAMES = ("carry", "reset")
+BUDGETS = ("steps", "epochs", "minutes")
+
+Settings = TypeVar("Settings", bound="ModelSettings | TrainingSettings | SamplingSettings")
+
+
+def _require(holds: bool, name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ChargenError(f"--{name.replace('_', '-')} {value}: must be {rule}")
+
+
+def _require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
+    _require(value in choices, name, value, f"one of {', '.join(choices)}")
+
+
+def _require_count(value: int, name: str) -> None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    _require(whole and value >= 1, name, value, "a whole number of 1 or more")
+
+
+def _require_positive(value: float, name: str) -> None:
+    _require(_is_number(value) and value > 0, name, value, "a number above 0")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """The shape of a model, its vocabulary apart."""
+
+    cell: str = "lstm"  # which recurrent cell, one of CELL_NAMES
+    units: tuple[int, ...] = (256,)  # memory units of each layer, from the input to the output
+    activation: str = "tanh"  # what bends the state, one of ACTIVATION_NAMES
+
+    def __post_init__(self) -> None:
+        _require_choice(self.cell, "cell", CELL_NAMES)
+        _require_choice(self.activation, "activation", ACTIVATION_NAMES)
+        object.__setattr__(self, "units", tuple(self.units))
+        _require(len(self.units) > 0, "units", "''", "one whole number a layer, as in 256,128")
+        for units in self.units:
+            _require_count(units, "units")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained. ``None`` stands for a default that depends on the corpus."""
+
+    timesteps: int | None = None  # T, the characters that gradients travel back; 64 if there are
+    batch_size: int | None = None  # N, the texts read side by side; 16 if there are
+    loss_on: str | int = "all"  # steps of a window that count: all, last, or how many last ones
+    state: str = "carry"  # carry the state from window to window, or reset it at each
+    steps: int | None = None  # budget: parameter updates
+    epochs: float | None = None  # budget: times that the training text is read
+    minutes: float | None = None  # budget: time; 5 where no budget is given
+    learning_rate: float = 0.004  # AdamW's highest rate, after the warm-up
+    weight_decay: float = 0.01  # AdamW's, applied to matrices alone
+    clip_norm: float = 1.0  # the gradient's norm is cut down to this
+    dropout: float = 0.0  # share of a layer's outputs that is dropped while training
+    validation: float = 0.1  # share of the corpus, its end, that is held out
+    patience: int = 10  # validations without improvement after which training ends; 0: never
+    seed: int = 0  # of the initial weights, the dropout and the order of windows
+
+    def __post_init__(self) -> None:
+        for name in ("timesteps", "batch_size", "steps"):
+            if getattr(self, name) is not None:
+                _require_count(getattr(self, name), name)
+        for name in ("epochs", "minutes"):
+            if getattr(self, name) is not None:
+                _require_positive(getattr(self, name), name)
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ChargenError(f"{' and '.join('--' + name for name in given)}: give one budget")
+        if self.loss_on not in ("all", "last"):
+            rule = "all, last, or how many of the last steps count"
+            whole = isinstance(self.loss_on, int) and self.loss_on >= 1
+            _require(whole, "loss_on", self.loss_on, rule)
+        _require_choice(self.state, "state", STATE_NAMES)
+        _require_positive(self.learning_rate, "learning_rate")
+        _require_positive(self.clip_norm, "clip_norm")
+        decay, dropout, held_out = self.weight_decay, self.dropout, self.validation
+        _require(_is_number(decay) and decay >= 0, "weight_decay", decay, "0 or more")
+        _require(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "0 to below 1")
+        _require(
+            _is_number(held_out) and 0 < held_out < 1, "validation", held_out, "between 0 and 1"
+        )
+        for name in ("patience", "seed"):
+            value = getattr(self, name)
+            fits = isinstance(value, int) and 0 <= value < 2**63
+            _require(fits, name, value, "a whole number of 0 or more")
+
+    def counted_steps(self, timesteps: int) -> int:
+        """How many of a window's ``timesteps`` the loss counts, from its end."""
+        if self.loss_on == "all":
+            return timesteps
+        return min(timesteps, 1 if self.loss_on == "last" else int(self.loss_on))
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """How the next character is chosen from its distribution."""
+
+    temperature: float = 1.0  # log-probabilities are divided by it; 0 takes the likeliest
+    top_k: int | None = None  # choose among this many likeliest characters
+    top_p: float | None = None  # choose among the fewest likeliest whose shares reach this
+
+    def __post_init__(self) -> None:
+        heat = self.temperature
+        _require(_is_number(heat) and heat >= 0, "temperature", heat, "0 (greedy) or more")
+        if self.top_k is not None:
+            _require_count(self.top_k, "top_k")
+        if self.top_p is not None:
+            within = _is_number(self.top_p) and 0 < self.top_p <= 1
+            _require(within, "top_p", self.top_p, "above 0 and at most 1")
+
+
+def to_json(settings: ModelSettings | TrainingSettings) -> dict[str, Any]:
+    """Settings as plain values; `from_json` reads them back."""
+    return asdict(settings)
+
+
+def from_json(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """Settings of one kind from plain values, checked; unknown names are a `ChargenError`."""
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ChargenError(f"unknown settings: {', '.join(unknown)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ChargenError(f"settings of the wrong kind: {error}") from None
+
+
+def split_settings(values: Mapping[str, Any]) -> tuple[ModelSettings, TrainingSettings]:
+    """Settings of a model and of its training from one mapping; `ChargenError` for other names."""
+    names = {field.name for field in fields(ModelSettings)}
+    model = {name: value for name, value in values.items() if name in names}
+    others = {name: value for name, value in values.items() if name not in names}
+    return from_json(ModelSettings, model), from_json(TrainingSettings, others)

@@ -1,0 +1,122 @@
+"""Paths to text, text to training and validation halves."""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chargen.errors import ChargenError
+from chargen.text import bundled
+
+STANDARD_INPUT = "-"
+SHORTEST = 3  # two characters to train on (an input and its target), one to validate on
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text, where it came from, and what to call it."""
+
+    name: str  # what a run trained on it is called
+    sources: tuple[str, ...]  # absolute paths, "-", or names of bundled corpora, in reading order
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the text in UTF-8: for one file without a BOM, that of the file."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    def training_chars(self, validation: float) -> int:
+        """How many characters come before the held-out last part, a share ``validation`` of all."""
+        chars = int(len(self.text) * (1 - validation))
+        return min(max(chars, SHORTEST - 1), len(self.text) - 1)
+
+
+def read_corpus(sources: Sequence[str | Path]) -> Corpus:
+    """Read files, folders (every ``*.txt`` below, sorted), ``-`` or bundled corpora into one text.
+
+    Each file is UTF-8; a byte order mark is dropped, line ends stay as they are, and a file that
+    does not end its last line is followed by a line feed where another file comes after it.
+    Raises `ChargenError` for a source that is missing, empty, or not text.
+    """
+    if not sources:
+        raise ChargenError("no corpus given: name a text file, a folder, - or a bundled corpus")
+    named = [str(source) for source in sources]
+    parts = [part for source in named for part in _read_source(source)]
+    text = "".join(_end_line(part) for part in parts[:-1]) + parts[-1]
+    if len(text) < SHORTEST:
+        raise ChargenError(
+            f"{' '.join(named)}: {len(text)} characters are too few to learn from, "
+            f"give at least {SHORTEST}"
+        )
+    return Corpus(_name(named), tuple(_absolute(source) for source in named), text)
+
+
+def _read_source(source: str) -> Iterator[str]:
+    path = Path(source)
+    if source == STANDARD_INPUT:
+        yield decode(sys.stdin.buffer.read(), "standard input")
+    elif path.is_dir():
+        files = sorted(file for file in path.rglob("*.txt") if file.is_file())
+        if not files:
+            raise ChargenError(f"{source}: no *.txt file in this folder or below it")
+        for file in files:
+            yield _read_file(file)
+    elif path.exists():
+        yield _read_file(path)
+    elif source in bundled.names():
+        yield bundled.read(source)
+    else:
+        raise ChargenError(
+            f"{source}: no such file or folder, nor a bundled corpus ({', '.join(bundled.names())})"
+        )
+
+
+def _read_file(path: Path) -> str:
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def decode(data: bytes, name: str) -> str:
+    """UTF-8 bytes to text without a leading BOM; ``name`` is what an error calls them."""
+    bom = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
+    nul = data.find(0)
+    if nul >= 0:
+        raise ChargenError(
+            f"{name}: a NUL byte at offset {nul}, so this is not plain UTF-8 text; "
+            "convert it or leave it out"
+        )
+    try:
+        text = data[bom:].decode("utf-8")
+    except UnicodeDecodeError as error:
+        offset = error.start + bom
+        raise ChargenError(
+            f"{name}: not UTF-8 text, byte 0x{data[offset]:02X} at offset {offset}; "
+            f"convert it first, for example with iconv -f LATIN1 -t UTF-8"
+        ) from None
+    if not text:
+        raise ChargenError(f"{name}: empty, there is nothing to read")
+    return text
+
+
+def _end_line(text: str) -> str:
+    return text if text.endswith(("\n", "\r")) else text + "\n"
+
+
+def _absolute(source: str) -> str:
+    return str(Path(source).resolve()) if Path(source).exists() else source
+
+
+def _name(sources: Sequence[str]) -> str:
+    first = sources[0]
+    if first == STANDARD_INPUT:
+        name = "stdin"
+    else:
+        path = Path(first).resolve()
+        name = (path.name if path.is_dir() else path.stem) or "corpus"
+    return name if len(sources) == 1 else f"{name}-and-{len(sources) - 1}-more"

@@ -1,0 +1,271 @@
+"""Phrase banks: files of facts and fillers that long-range sentences are made of.
+
+`corpora/english.bank` explains the format to those who write one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from chargen.errors import ChargenError
+
+Half = Literal["training", "test"]
+
+WINDOW = 30  # characters of filler that training and test never share
+KEYS = ("frame", "decoy before", "decoy after", "no cue")
+FRAME = re.compile(r"(?P<opening>.*)\{cue\}\{filler\}(?P<lead>.+)\{target\}(?P<ending>.*)")
+DECOY = re.compile(r"(?P<head>.*)\{cue\}(?P<tail>.*)")
+PATTERNS = {
+    "frame": (FRAME, 'must be like "a letter from {cue}{filler} in {target}."'),
+    "decoy before": (DECOY, "must hold {cue}"),
+    "decoy after": (DECOY, "must hold {cue}"),
+    "no cue": (re.compile(r"[^{}]+"), "must be a word"),
+}
+FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
+
+
+@dataclass(frozen=True)
+class FactSet:
+    """K facts, cue → target, and the sentence that tells one of them."""
+
+    name: str
+    opening: str  # what comes before the cue
+    lead: str  # what comes between the filler and the target: the whole span at the shortest
+    ending: str  # what comes after the target
+    decoy_before: tuple[str, str]  # what stands round another fact's cue before the opening
+    decoy_after: tuple[str, str]  # and somewhere among the fillers
+    no_cue: str  # a word as long as a cue that is none: the control in which nothing is told
+    cues: tuple[str, ...]  # (K,) of one length
+    targets: tuple[str, ...]  # (K,) of one length, first characters all different
+    line: int = 0  # where the bank says so
+
+    @property
+    def shortest_span(self) -> int:
+        """The characters from the end of the cue to the start of the target without any filler."""
+        return len(self.lead)
+
+    @property
+    def decoy_chars(self) -> int:
+        """The characters of a decoy among the fillers."""
+        head, tail = self.decoy_after
+        return len(head) + len(self.cues[0]) + len(tail)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """What a bank file says, checked."""
+
+    name: str
+    fact_sets: tuple[FactSet, ...]
+    training: tuple[str, ...]  # filler phrases that only training text holds
+    test: tuple[str, ...]  # filler phrases that only the probe holds
+    links: tuple[str, ...]  # short pieces of both, never two in a row
+
+    def phrases(self, half: Half) -> tuple[str, ...]:
+        """The filler phrases of one half."""
+        return self.training if half == "training" else self.test
+
+    def characters(self) -> str:
+        """Every character that a sentence of this bank can hold, sorted."""
+        said = [*self.training, *self.test, *self.links]
+        for facts in self.fact_sets:
+            said += [facts.opening, facts.lead, facts.ending, *facts.decoy_before]
+            said += [*facts.decoy_after, *facts.cues, *facts.targets]
+        return "".join(sorted(set("".join(said))))
+
+
+def read(path: str | Path) -> Bank:
+    """The bank in the UTF-8 file ``path``; what is wrong with it is said with its line."""
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ChargenError(f"{path}: cannot be read as a phrase bank: {error}") from error
+    return parse(text, str(path))
+
+
+def parse(text: str, name: str) -> Bank:
+    """The bank that ``text`` says; ``name`` is the file that messages name."""
+    return _Parser(name).parse(text)
+
+
+@dataclass
+class _Line:
+    number: int
+    text: str
+
+
+class _Parser:
+    """Reads lines into sections, sections into a `Bank`, and says where a line is wrong."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def wrong(self, line: int, message: str) -> ChargenError:
+        return ChargenError(f"{self.name}, line {line}: {message}")
+
+    def parse(self, text: str) -> Bank:
+        sections = self._sections(text)
+        fact_sets = tuple(self._facts(*item) for item in sections.items() if _is_facts(item[0]))
+        end = text.count("\n") + 1
+        if not fact_sets:
+            raise self.wrong(end, "there is no section [facts NAME]")
+        training = self._pieces(sections, "[training fillers]", end)
+        test = self._pieces(sections, "[test fillers]", end)
+        links = self._pieces(sections, "[links]", end)
+        self._check_halves(training, test, links)
+        self._check_leads(fact_sets, [*training, *test, *links])
+        plain = [tuple(pieces) for pieces in (training, test, links)]
+        return Bank(self.name, fact_sets, *plain)
+
+    def _sections(self, text: str) -> dict[str, list[_Line]]:
+        sections: dict[str, list[_Line]] = {}
+        current: list[_Line] | None = None
+        for line in _lines(text):
+            if line.text.startswith("["):
+                if not (_is_facts(line.text) or line.text in FILLER_SECTIONS):
+                    known = ", ".join(["[facts NAME]", *FILLER_SECTIONS])
+                    raise self.wrong(line.number, f"unknown section {line.text}: there are {known}")
+                if line.text in sections:
+                    raise self.wrong(line.number, f"section {line.text} comes a second time")
+                current = sections[line.text] = [line] if _is_facts(line.text) else []
+            elif current is None:
+                raise self.wrong(line.number, "a line before the first [section]")
+            else:
+                current.append(line)
+        return sections
+
+    def _facts(self, header: str, lines: list[_Line]) -> FactSet:
+        first, *lines = lines
+        settings = dict(self._setting(line) for line in lines if "=" in line.text)
+        for key in KEYS:
+            if key not in settings:
+                raise self.wrong(first.number, f'{header} has no line {key} = "..."')
+        frame, before, after, no_cue = (settings[key] for key in KEYS)
+        facts = [(line.number, self._fact(line)) for line in lines if "=" not in line.text]
+        self._check_facts(facts, first.number)
+        if len(no_cue[0]) != len(facts[0][1][0]):
+            raise self.wrong(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
+        return FactSet(
+            name=header.removeprefix("[facts ").removesuffix("]"),
+            opening=frame["opening"],
+            lead=frame["lead"],
+            ending=frame["ending"] + "\n",
+            decoy_before=(before["head"], before["tail"]),
+            decoy_after=(after["head"], after["tail"]),
+            no_cue=no_cue[0],
+            cues=tuple(cue for _, (cue, _) in facts),
+            targets=tuple(target for _, (_, target) in facts),
+            line=first.number,
+        )
+
+    def _setting(self, line: _Line) -> tuple[str, re.Match[str]]:
+        key, _, value = (part.strip() for part in line.text.partition("="))
+        if key not in PATTERNS:
+            raise self.wrong(line.number, f"unknown setting {key!r}: there are {', '.join(KEYS)}")
+        pattern, hint = PATTERNS[key]
+        match = pattern.fullmatch(self._quoted(line, value))
+        if match is None:
+            raise self.wrong(line.number, f"{key} {hint}")
+        return key, match
+
+    def _fact(self, line: _Line) -> tuple[str, str]:
+        cue, arrow, target = (part.strip() for part in line.text.partition("->"))
+        if not (cue and arrow and target):
+            raise self.wrong(line.number, f"expected CUE -> TARGET, got {line.text!r}")
+        return cue, target
+
+    def _check_facts(self, facts: list[tuple[int, tuple[str, str]]], line: int) -> None:
+        if len(facts) < 2:
+            raise self.wrong(line, "a set holds two facts or more")
+        _, (first_cue, first_target) = facts[0]
+        cues: set[str] = set()
+        initials: set[str] = set()
+        for number, (cue, target) in facts:
+            if len(cue) != len(first_cue) or len(target) != len(first_target):
+                like = f"{first_cue} -> {first_target}"
+                raise self.wrong(number, f"{cue} -> {target} differs in length from {like}")
+            if cue in cues:
+                raise self.wrong(number, f"cue {cue} comes a second time")
+            if target[0] in initials:
+                raise self.wrong(number, f"another target begins with {target[0]!r} already")
+            cues.add(cue)
+            initials.add(target[0])
+
+    def _pieces(self, sections: dict[str, list[_Line]], header: str, end: int) -> list[_Piece]:
+        if not sections.get(header):
+            raise self.wrong(end, f"there is no section {header}, or nothing in it")
+        return [_Piece(self._quoted(line, line.text), line.number) for line in sections[header]]
+
+    def _quoted(self, line: _Line, value: str) -> str:
+        if len(value) < 3 or value[0] != '"' or value[-1] != '"':
+            raise self.wrong(line.number, f"expected text in double quotes, got {value!r}")
+        return value[1:-1]
+
+    def _check_halves(
+        self, training: list[_Piece], test: list[_Piece], links: list[_Piece]
+    ) -> None:
+        """`WINDOW` characters of filler always hold a whole phrase, never one of both halves."""
+        longest_link = max(len(link) for link in links)
+        # Worst are two phrases, each lacking one character, with a link between.
+        longest = (WINDOW - 1 - longest_link) // 2 + 1
+        for half, other in ((training, test), (test, training)):
+            for phrase in half:
+                if len(phrase) > longest:
+                    rule = f"longer than {longest} characters, so {WINDOW} could be shared"
+                    raise self.wrong(phrase.line, f"filler {str(phrase)!r} is {rule}")
+                if occurs(phrase, [*other, *links]):
+                    raise self.wrong(
+                        phrase.line, f"filler {str(phrase)!r} is in the other half too"
+                    )
+
+    def _check_leads(self, fact_sets: tuple[FactSet, ...], pieces: list[_Piece]) -> None:
+        """Nothing that tells a fact can be read inside the fillers."""
+        for facts in fact_sets:
+            for text in (facts.lead, *facts.cues, *facts.targets):
+                if occurs(text, pieces):
+                    raise self.wrong(facts.line, f"{text!r} can be read inside the fillers")
+
+
+class _Piece(str):
+    """A piece of filler that knows its line."""
+
+    __slots__ = ("line",)
+    line: int
+
+    def __new__(cls, text: str, line: int) -> _Piece:
+        piece = super().__new__(cls, text)
+        piece.line = line
+        return piece
+
+
+def occurs(text: str, pieces: list[_Piece]) -> bool:
+    """Whether ``text`` can be read somewhere in the pieces, strung together in any order."""
+    return any(
+        piece.startswith(text, start)
+        or (text.startswith(piece[start:]) and _follows(text[len(piece) - start :], pieces))
+        for piece in pieces
+        for start in range(len(piece))
+    )
+
+
+def _follows(text: str, pieces: list[_Piece]) -> bool:
+    return any(
+        piece.startswith(text) or (text.startswith(piece) and _follows(text[len(piece) :], pieces))
+        for piece in pieces
+    )
+
+
+def _lines(text: str) -> Iterator[_Line]:
+    """The lines that say something, stripped; a comment is a line that begins with ``#``."""
+    for number, line in enumerate(text.splitlines(), start=1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            yield _Line(number, stripped)
+
+
+def _is_facts(header: str) -> bool:
+    return re.fullmatch(r"\[facts \S[^\]]*\]", header) is not None

@@ -1,0 +1,102 @@
+"""Characters to ids and back."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from chargen.errors import ChargenError
+
+CODE_POINTS = 0x110000  # Unicode's code space
+
+
+class UnknownCharacterError(ChargenError):
+    """A character that the vocabulary does not hold, and where it stands."""
+
+    def __init__(self, character: str, position: int) -> None:
+        self.character = character
+        self.position = position
+        super().__init__(
+            f"character {character!r} (U+{ord(character):04X}) at position {position} "
+            "is not in the vocabulary: leave it out, or use a model whose corpus has it"
+        )
+
+
+def code_points(text: str) -> np.ndarray:
+    """The Unicode code points of ``text``: ``(len(text),)`` unsigned integers.
+
+    Text within Latin-1 takes one byte a character here, the rest four.
+    """
+    try:
+        return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
+    except UnicodeEncodeError:
+        return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+
+
+class Vocabulary:
+    """The sorted distinct characters of a corpus; character ``v`` has id ``v``.
+
+    ``characters`` must be sorted by code point and hold no character twice, which makes a
+    vocabulary a function of the set of characters alone; anything else is a ``ValueError``.
+    """
+
+    def __init__(self, characters: str) -> None:
+        if not characters:
+            raise ValueError("a vocabulary holds at least one character")
+        points = code_points(characters)
+        if len(points) > 1 and not (points[1:] > points[:-1]).all():
+            raise ValueError("a vocabulary's characters are sorted and distinct")
+        self.characters = characters
+        self._points = points
+        # One entry a code point up to the largest known; V, one past the last id, means unknown.
+        self._ids = np.full(int(points[-1]) + 1, len(points), dtype=np.min_scalar_type(len(points)))
+        self._ids[points] = np.arange(len(points))
+
+    @classmethod
+    def of(cls, text: str) -> Vocabulary:
+        """The vocabulary of ``text``, which must not be empty."""
+        points = code_points(text)
+        seen = np.zeros(CODE_POINTS, dtype=bool)
+        seen[points] = True
+        return cls("".join(map(chr, np.flatnonzero(seen))))
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def __contains__(self, character: str) -> bool:
+        return character in self.characters
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.characters == other.characters
+
+    def __hash__(self) -> int:
+        return hash(self.characters)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.characters!r})"
+
+    def encode(self, text: str, unknown: Literal["error", "skip"] = "error") -> np.ndarray:
+        """The ids of ``text``: ``(len(text),)`` in the narrowest unsigned integers that hold V.
+
+        A character that is not in the vocabulary raises ``UnknownCharacterError``, or is left
+        out with ``unknown="skip"``.
+        """
+        points = code_points(text)
+        known = points < len(self._ids)
+        # `take` with clipping reads beyond the table as its last entry, which `known` then masks.
+        ids = self._ids.take(points, mode="clip")
+        known &= ids < len(self)
+        if known.all():
+            return ids
+        if unknown == "skip":
+            return ids[known]
+        position = int(known.argmin())
+        raise UnknownCharacterError(text[position], position)
+
+    def decode(self, ids: np.ndarray) -> str:
+        """The text of ``ids``, ``(T,)`` integers in 0 .. V-1, else an ``IndexError``."""
+        ids = np.asarray(ids, dtype=np.int64)
+        if ids.size and ids.min() < 0:
+            raise IndexError(f"id {ids.min()} is negative")
+        return self._points[ids].astype("<u4").tobytes().decode("utf-32-le")

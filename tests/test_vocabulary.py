@@ -1,0 +1,63 @@
+"""Characters to ids and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chargen.text import UnknownCharacterError, Vocabulary
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(TEXTS)
+def test_decode_undoes_encode(text):
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+@given(TEXTS)
+def test_characters_are_the_sorted_distinct_ones(text):
+    vocabulary = Vocabulary.of(text)
+    assert vocabulary.characters == "".join(sorted(set(text)))
+    assert len(vocabulary) == len(set(text))
+
+
+@given(TEXTS, TEXTS)
+def test_unknown_characters_are_named_or_skipped(known, text):
+    vocabulary = Vocabulary.of(known)
+    unknown = [position for position, character in enumerate(text) if character not in known]
+    assert vocabulary.decode(vocabulary.encode(text, "skip")) == "".join(
+        character for character in text if character in known
+    )
+    if unknown:
+        with pytest.raises(UnknownCharacterError, match=f"position {unknown[0]} ") as caught:
+            vocabulary.encode(text)
+        assert caught.value.position == unknown[0]
+        assert caught.value.character == text[unknown[0]]
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype"), [(255, np.uint8), (256, np.uint16), (65535, np.uint16), (65536, np.uint32)]
+)
+def test_ids_take_the_narrowest_integers_that_also_hold_unknown(size, dtype):
+    points = [point for point in range(size + 0x800) if not 0xD800 <= point < 0xE000][:size]
+    assert Vocabulary("".join(map(chr, points))).encode(chr(1)).dtype == dtype
+
+
+@pytest.mark.parametrize("characters", ["", "ba", "aa"])
+def test_a_vocabulary_is_sorted_and_distinct(characters):
+    with pytest.raises(ValueError, match="vocabulary"):
+        Vocabulary(characters)
+
+
+@pytest.mark.parametrize("ids", [[-1], [3]])
+def test_decoding_an_id_outside_fails(ids):
+    with pytest.raises(IndexError):
+        Vocabulary("abc").decode(np.array(ids))
+
+
+def test_equal_vocabularies_are_equal():
+    assert Vocabulary("ab") == Vocabulary.of("bab")
+    assert Vocabulary("ab") != Vocabulary("abc")
+    assert len({Vocabulary("ab"), Vocabulary.of("ba")}) == 1
