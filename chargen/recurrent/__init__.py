@@ -1,0 +1,17 @@
+"""Recurrent layers over time, stacks of them, and the character model."""
+
+from chargen.recurrent.cells import CELLS, GRU, LSTM, SimpleRNN
+from chargen.recurrent.layer import RecurrentLayer
+from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.recurrent.stack import Stack
+
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "CharModel",
+    "NetworkPredictor",
+    "RecurrentLayer",
+    "SimpleRNN",
+    "Stack",
+]

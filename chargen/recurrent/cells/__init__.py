@@ -1,0 +1,9 @@
+"""Recurrent cells, one a file and side by side comparable."""
+
+from chargen.recurrent.cells.gru import GRU
+from chargen.recurrent.cells.lstm import LSTM
+from chargen.recurrent.cells.simple import SimpleRNN
+
+CELLS = {"simple": SimpleRNN, "lstm": LSTM, "gru": GRU}
+
+__all__ = ["CELLS", "GRU", "LSTM", "SimpleRNN"]

@@ -1,0 +1,99 @@
+"""The gated recurrent unit (Cho et al. 2014), in the convention of cuDNN and torch.nn.GRU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from chargen.recurrent.activations import Activation
+from chargen.recurrent.layer import LayerState, RecurrentLayer
+
+
+class GRU(RecurrentLayer):
+    """A layer of gated recurrent units: z says how much of the old state stays.
+
+        r_t, z_t = sigmoid(x_t W_x{r,z} + h_{t-1} W_h{r,z} + b_{r,z})
+        n_t = tanh(x_t W_xn + b_n + r_t * (h_{t-1} W_hn + b_m))
+        h_t = (1 - z_t) * n_t + z_t * h_{t-1}
+
+    ``tanh`` is the ``activation``. r applies after the product with W_hn (``reset_after`` in
+    Keras), which makes one product a step of all three; b_m, the parameter ``b_m`` ``(H,)``,
+    stands inside the reset and is therefore no part of b_n. The columns of the weights are the
+    blocks ``r, z, n``. The state is ``(h,)``.
+    """
+
+    blocks = 3
+
+    b_m: nn.Parameter
+
+    def build(self, features: int, generator: torch.Generator | None = None) -> None:
+        """See `RecurrentLayer.build`."""
+        super().build(features, generator)
+        self.b_m = nn.Parameter(torch.zeros(self.units))
+
+    def step(self, projected: Tensor, state: LayerState) -> LayerState:
+        """See `RecurrentLayer.step`."""
+        (h,) = state
+        x_r, x_z, x_n = projected.chunk(3, dim=1)
+        h_r, h_z, h_n = (h @ self.W_hh).chunk(3, dim=1)
+        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
+        n = self.activation.function(x_n + r * (h_n + self.b_m))
+        return ((1 - z) * n + z * h,)
+
+    def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """See `RecurrentLayer.scan`; the same with a backward pass written by hand."""
+        outputs = _GRUScan.apply(projected, *state, self.W_hh, self.b_m, self.activation)
+        return outputs, (outputs[-1],)
+
+
+class _GRUScan(torch.autograd.Function):
+    """Back-propagation through time; every gradient within a step is d_h times a known factor."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, b_m: Tensor, activation: Activation
+    ) -> Tensor:
+        T, N, H = len(projected), *h_0.shape
+        gates = torch.empty_like(projected)  # r, z, m with m = h W_hn + b_m
+        candidates = projected.new_empty(T, N, H)
+        outputs = projected.new_empty(T, N, H)
+        inside = torch.cat([b_m.new_zeros(2 * H), b_m])
+        h = h_0
+        for t in range(T):
+            gates_t, x_t = gates[t], projected[t]
+            torch.addmm(inside, h, W_hh, out=gates_t)
+            gates_t[:, : 2 * H].add_(x_t[:, : 2 * H]).sigmoid_()
+            r, z, m = gates_t.chunk(3, dim=1)
+            n = torch.addcmul(x_t[:, 2 * H :], r, m, out=candidates[t])
+            h = torch.lerp(activation.in_place(n), h, z, out=outputs[t])
+        ctx.save_for_backward(gates, candidates, outputs, h_0, W_hh)
+        ctx.activation = activation
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        gates, candidates, outputs, h_0, W_hh = ctx.saved_tensors
+        T, N, H = outputs.shape
+        r, z, m = gates.chunk(3, dim=2)
+        before = torch.cat([h_0[None], outputs[:-1]])
+        into_n = (1 - z) * ctx.activation.slope(candidates)
+        factors = torch.empty(T, N, 3, H, dtype=gates.dtype, device=gates.device)
+        torch.mul(into_n * m, r * (1 - r), out=factors[:, :, 0])
+        torch.mul(before - candidates, z * (1 - z), out=factors[:, :, 1])
+        torch.mul(into_n, r, out=factors[:, :, 2])
+        d_hs = torch.empty_like(outputs)
+        d_h = d_hs[-1].copy_(d_outputs[-1])
+        for t in range(T - 1, -1, -1):
+            d_gates = factors[t].mul_(d_h[:, None])  # (N, 3, H), overwritten by the gradients
+            if t:
+                d_h = torch.addcmul(d_outputs[t - 1], d_h, z[t], out=d_hs[t - 1])
+                d_h.addmm_(d_gates.view(N, 3 * H), W_hh.t())
+        d_gates = factors.view(T, N, 3 * H)
+        d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
+        d_W_hh = before.flatten(0, 1).t() @ d_gates.flatten(0, 1)
+        d_projected = torch.cat([d_gates[:, :, : 2 * H], d_hs * into_n], dim=2)
+        return d_projected, d_h_0, d_W_hh, d_gates[:, :, 2 * H :].sum((0, 1)), None

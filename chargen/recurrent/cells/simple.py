@@ -1,0 +1,62 @@
+"""The simple recurrent cell (Elman 1990): the state is the output."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from chargen.recurrent.activations import Activation
+from chargen.recurrent.layer import LayerState, RecurrentLayer
+
+
+class SimpleRNN(RecurrentLayer):
+    """A layer of simple recurrent units.
+
+        h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h)
+
+    ``tanh`` is the ``activation``. The state is ``(h,)``.
+    """
+
+    def step(self, projected: Tensor, state: LayerState) -> LayerState:
+        """See `RecurrentLayer.step`."""
+        (h,) = state
+        return (self.activation.function(projected + h @ self.W_hh),)
+
+    def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """See `RecurrentLayer.scan`; the same with a backward pass written by hand."""
+        outputs = _SimpleScan.apply(projected, *state, self.W_hh, self.activation)
+        return outputs, (outputs[-1],)
+
+
+class _SimpleScan(torch.autograd.Function):
+    """Back-propagation through time: one product a step in the loop, the rest in bulk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation
+    ) -> Tensor:
+        outputs = torch.empty_like(projected)
+        h = h_0
+        for x_t, h_t in zip(projected.unbind(), outputs.unbind(), strict=True):
+            h = activation.in_place(torch.addmm(x_t, h, W_hh, out=h_t))
+        ctx.save_for_backward(outputs, h_0, W_hh)
+        ctx.activation = activation
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        outputs, h_0, W_hh = ctx.saved_tensors
+        slope = ctx.activation.slope(outputs)
+        d_sums = torch.empty_like(outputs)  # of what goes into the activation
+        d_h = d_outputs[-1]
+        for t in range(len(outputs) - 1, -1, -1):
+            torch.mul(d_h, slope[t], out=d_sums[t])
+            if t:
+                d_h = torch.addmm(d_outputs[t - 1], d_sums[t], W_hh.t())
+        d_W_hh = outputs[:-1].flatten(0, 1).t() @ d_sums[1:].flatten(0, 1)
+        d_W_hh.addmm_(h_0.t(), d_sums[0])
+        return d_sums, d_sums[0] @ W_hh.t(), d_W_hh, None

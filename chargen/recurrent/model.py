@@ -1,0 +1,98 @@
+"""The model: a recurrent stack that reads characters and a softmax head that predicts the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax
+
+from chargen.errors import ChargenError
+from chargen.recurrent.cells import CELLS
+from chargen.recurrent.stack import Stack, StackState
+from chargen.settings import ModelSettings
+from chargen.text.vocabulary import Vocabulary
+
+
+class CharModel(nn.Module):
+    """A stack of recurrent layers and a softmax head over V characters.
+
+        y_t = softmax(h_t W_hy + b_y)
+
+    ``W_hy`` is ``(H, V)``, ``b_y`` ``(V,)``. A simple layer with its head holds three matrices
+    and two biases: W_xh, W_hh, b_h, W_hy, b_y. ``generator`` draws the initial weights.
+    """
+
+    def __init__(
+        self, settings: ModelSettings, size: int, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        features = (size, *settings.units)
+        self.stack = Stack(
+            CELLS[settings.cell](units, settings.activation, True, features[index], generator)
+            for index, units in enumerate(settings.units)
+        )
+        self.W_hy = nn.Parameter(torch.empty(settings.units[-1], size))
+        self.b_y = nn.Parameter(torch.zeros(size))
+        nn.init.xavier_uniform_(self.W_hy, generator=generator)
+
+    @classmethod
+    def seeded(cls, settings: ModelSettings, size: int, seed: int) -> CharModel:
+        """The model whose initial weights are those of ``seed``, for V = ``size``."""
+        return cls(settings, size, torch.Generator().manual_seed(seed))
+
+    @classmethod
+    def of(cls, settings: ModelSettings, size: int, weights: Mapping[str, np.ndarray]) -> CharModel:
+        """The model with these weights; `ChargenError` where they are not of this shape.
+
+        Nothing of the size that ``settings`` ask for is allocated before that is known.
+        """
+        with torch.device("meta"):
+            model = cls(settings, size)
+        wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+        given = {name: value.shape for name, value in weights.items()}
+        if given != wanted:
+            odd = min(name for name, _ in given.items() ^ wanted.items())
+            raise ChargenError(
+                f"weights {odd} have shape {given.get(odd)}, the settings say {wanted.get(odd)}"
+            )
+        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+        model.load_state_dict(tensors, assign=True)
+        return model
+
+    def forward(
+        self,
+        ids: Tensor,
+        state: StackState | None = None,
+        last: int | None = None,
+        dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, StackState]:
+        """``ids`` ``(N, T)`` int64 to logits ``(N, T, V)``, or of the ``last`` steps alone.
+
+        ``dropout`` and ``generator`` are those of `Stack.forward`.
+        """
+        outputs, state = self.stack(ids, state, dropout, generator)
+        # Time first, as the layers keep it, so that the product needs no copy.
+        outputs = outputs[:, -last:].transpose(0, 1) if last else outputs.transpose(0, 1)
+        return (outputs @ self.W_hy + self.b_y).transpose(0, 1), state
+
+
+class NetworkPredictor:
+    """A `CharModel` as a `NextCharPredictor` (see `chargen.predictors`)."""
+
+    def __init__(self, model: CharModel, vocabulary: Vocabulary) -> None:
+        self.model = model
+        self.vocabulary = vocabulary
+
+    @torch.no_grad()
+    def advance(
+        self, ids: np.ndarray, state: StackState | None = None
+    ) -> tuple[np.ndarray, StackState]:
+        """See `NextCharPredictor.advance`; the state is the stack's, on the model's device."""
+        device = self.model.b_y.device
+        inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
+        logits, state = self.model(inputs, state)
+        return log_softmax(logits, dim=-1).cpu().numpy(), state

@@ -1,0 +1,195 @@
+"""Each cell: its step against torch.nn, its fast form against its step, the lesson's shapes."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chargen.errors import ChargenError
+from chargen.recurrent import CELLS, GRU, LSTM, RecurrentLayer, SimpleRNN
+from chargen.recurrent.activations import ACTIVATIONS
+from chargen.text import one_hot
+
+N, T, F, H = 2, 4, 3, 5
+
+every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def layer_of(cell, activation="tanh"):
+    """A float64 layer whose biases are not zero, so that a forgotten one shows."""
+    layer = cell(H, activation, return_sequences=True, features=F, generator=seeded()).double()
+    for parameter in layer.parameters():
+        if parameter.ndim == 1:
+            parameter.data.normal_(generator=seeded(1))
+    return layer
+
+
+def random(*shape, seed):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64, requires_grad=True)
+
+
+def run(layer, scan, steps=T):
+    """Outputs, last state, and the gradients of a loss that weighs all of them differently."""
+    inputs = random(N, steps, F, seed=2)
+    state = tuple(random(N, H, seed=3 + part) for part in range(layer.parts))
+    outputs, last = scan(layer.project(inputs), state)
+    weights = torch.arange(outputs.numel(), dtype=torch.float64).cos().view_as(outputs)
+    loss = (outputs * weights).sum() + sum((part**3).sum() for part in last)
+    leaves = [inputs, *state, *layer.parameters()]
+    return [outputs, *last, *torch.autograd.grad(loss, leaves)]
+
+
+@every_cell
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("steps", [1, T])
+def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
+    layer = layer_of(cell, activation)
+    assert type(layer).scan is not RecurrentLayer.scan
+    fast = run(layer, layer.scan, steps)
+    reference = run(layer, lambda *a: RecurrentLayer.scan(layer, *a), steps)
+    for ours, theirs in zip(fast, reference, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@every_cell
+def test_gradients_agree_with_finite_differences(cell):
+    layer = layer_of(cell)
+    inputs = random(N, T, F, seed=2)
+    state = tuple(random(N, H, seed=3 + part) for part in range(layer.parts))
+    weights = tuple(layer.parameters())
+
+    def outputs(inputs, *rest):
+        given, changed = rest[: layer.parts], rest[layer.parts :]
+        names = dict(zip(dict(layer.named_parameters()), changed, strict=True))
+        sequence, last = torch.func.functional_call(layer, names, (inputs, given))
+        return sequence, *last
+
+    assert torch.autograd.gradcheck(outputs, (inputs, *state, *weights))
+
+
+def copy_to_torch(layer, theirs, order):
+    """Copy our weights into a torch.nn layer, whose blocks of rows stand in ``order``."""
+    for ours, name in ((layer.W_xh, "weight_ih_l0"), (layer.W_hh, "weight_hh_l0")):
+        blocks = ours.data.t().chunk(layer.blocks)
+        getattr(theirs, name).data = torch.cat([blocks[block] for block in order])
+    biases = layer.b_h.data.chunk(layer.blocks)
+    theirs.bias_ih_l0.data = torch.cat([biases[block] for block in order])
+    theirs.bias_hh_l0.data.zero_()
+
+
+@pytest.mark.parametrize(
+    ("cell", "theirs", "order"),
+    [
+        (SimpleRNN, torch.nn.RNN, [0]),
+        (LSTM, torch.nn.LSTM, [0, 1, 3, 2]),
+        (GRU, torch.nn.GRU, [0, 1, 2]),
+    ],
+    ids=CELLS,
+)
+def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
+    layer = layer_of(cell)
+    peer = theirs(F, H, batch_first=True).double()
+    copy_to_torch(layer, peer, order)
+    if cell is GRU:
+        peer.bias_hh_l0.data[2 * H :] = layer.b_m.data
+    inputs = random(N, T, F, seed=2)
+    state = tuple(random(N, H, seed=3 + part) for part in range(layer.parts))
+    ours, last = layer(inputs, state)
+    wrapped = tuple(part[None] for part in state)
+    expected, peer_last = peer(inputs, wrapped if len(wrapped) > 1 else wrapped[0])
+    torch.testing.assert_close(ours, expected)
+    peer_parts = peer_last if isinstance(peer_last, tuple) else (peer_last,)
+    for part, peer_part in zip(last, peer_parts, strict=True):
+        torch.testing.assert_close(part, peer_part[0])
+    leaves = [inputs, *state]
+    for own, other in zip(
+        torch.autograd.grad(ours.cos().sum(), [*leaves, layer.b_h]),
+        torch.autograd.grad(expected.cos().sum(), [*leaves, peer.bias_ih_l0]),
+        strict=True,
+    ):
+        blocks = own.chunk(layer.blocks) if own.ndim == 1 else ()
+        torch.testing.assert_close(torch.cat([blocks[b] for b in order]) if blocks else own, other)
+
+
+@every_cell
+def test_ids_mean_one_hot_vectors(cell):
+    """Reading rows of W equals multiplying one-hot vectors, in values and gradients."""
+    layer = layer_of(cell)
+    ids = torch.tensor([[0, 2, 2, 1], [1, 1, 0, 2]])
+    hot = torch.from_numpy(one_hot(ids.numpy(), F)).double()
+    by_row, by_product = layer(ids)[0], layer(hot)[0]
+    torch.testing.assert_close(by_row, by_product)
+    parameters = list(layer.parameters())
+    for row, product in zip(
+        torch.autograd.grad(by_row.cos().sum(), parameters),
+        torch.autograd.grad(by_product.cos().sum(), parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(row, product)
+
+
+@every_cell
+@settings(max_examples=20, deadline=None)
+@given(cut=st.integers(1, 6))
+def test_state_passed_on_continues_the_sequence(cell, cut):
+    layer = layer_of(cell)
+    inputs = random(N, 7, F, seed=2)
+    whole, last = layer(inputs)
+    first, state = layer(inputs[:, :cut])
+    second, end = layer(inputs[:, cut:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
+    torch.testing.assert_close(end, last)
+
+
+@every_cell
+def test_shapes_of_the_lesson(cell):
+    """One sample of four steps with two features goes in as (1, 4, 2)."""
+    inputs = torch.ones(1, 4, 2)
+    sequence, state = cell(3, return_sequences=True, generator=seeded())(inputs)
+    assert sequence.shape == (1, 4, 3)
+    assert all(part.shape == (1, 3) for part in state)
+    last, state = cell(3)(torch.ones(2, 1, 3))
+    assert last.shape == (2, 3)
+    torch.testing.assert_close(last, state[0])
+
+
+@every_cell
+def test_recurrent_weights_start_orthogonal(cell):
+    layer = cell(H, features=F, generator=seeded())
+    for block in layer.W_hh.data.chunk(layer.blocks, dim=1):
+        torch.testing.assert_close(block.t() @ block, torch.eye(H))
+
+
+@every_cell
+def test_the_generator_decides_the_weights(cell):
+    one, same, other = (cell(H, features=F, generator=seeded(seed)) for seed in (7, 7, 8))
+    torch.testing.assert_close(dict(one.named_parameters()), dict(same.named_parameters()))
+    assert (one.W_hh != other.W_hh).any()
+
+
+def test_a_new_lstm_remembers():
+    """The forget gate's bias starts at 1, every other bias at 0."""
+    i, f, o, g = LSTM(H, features=F).b_h.data.chunk(4)
+    assert (f == 1).all()
+    assert not any(bias.any() for bias in (i, o, g))
+
+
+def test_a_simple_layer_has_two_matrices_and_one_bias():
+    shapes = {name: tuple(p.shape) for name, p in SimpleRNN(H, features=F).named_parameters()}
+    assert shapes == {"W_xh": (F, H), "W_hh": (H, H), "b_h": (H,)}
+
+
+@every_cell
+def test_what_cannot_be_read_is_refused(cell):
+    with pytest.raises(ChargenError, match="activation 'swish' is unknown"):
+        cell(H, activation="swish")
+    with pytest.raises(ValueError, match="units must be"):
+        cell(0)
+    with pytest.raises(ValueError, match="T > 0"):
+        cell(H)(torch.ones(2, 0, 3))
+    with pytest.raises(ValueError, match="features=V"):
+        cell(H)(torch.ones(2, 3, dtype=torch.int64))
