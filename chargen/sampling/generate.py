@@ -1,0 +1,42 @@
+"""Writing: predict, choose, feed the choice back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from chargen.predictors import NextCharPredictor
+from chargen.sampling.choice import choose
+from chargen.settings import SamplingSettings
+from chargen.text.vocabulary import Vocabulary
+
+
+def generate(
+    predictor: NextCharPredictor,
+    prompt: np.ndarray,
+    length: int,
+    settings: SamplingSettings,
+    generator: np.random.Generator,
+    count: int = 1,
+) -> Iterator[np.ndarray]:
+    """Write ``length`` characters after ``prompt``, ``count`` texts side by side.
+
+    ``prompt`` is ``(T,)`` ids, T > 0; it warms the state and is not repeated in what comes out.
+    Yields the next character of each text, ``(count,)`` ids, as soon as it is chosen.
+    """
+    if len(prompt) == 0:
+        raise ValueError("a prompt holds one character at least")
+    inputs = np.tile(np.asarray(prompt, dtype=np.int64), (count, 1))
+    state = None
+    for _ in range(length):
+        log_probs, state = predictor.advance(inputs, state)
+        chosen = choose(log_probs[:, -1], settings, generator)
+        yield chosen
+        inputs = chosen[:, None]
+
+
+def first_prompt(vocabulary: Vocabulary) -> np.ndarray:
+    """What a text begins after where no prompt is given, ``(1,)``: a line feed, else a space,
+    else the vocabulary's first character."""
+    return vocabulary.encode(next((c for c in "\n " if c in vocabulary), vocabulary.characters[0]))

@@ -1,0 +1,150 @@
+"""Predictors that need no training, and evaluation with a predictor whose loss is known."""
+
+import numpy as np
+import pytest
+from fakes import CountingPredictor, TablePredictor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chargen import evaluation
+from chargen.evaluation import Evaluation, evaluate
+from chargen.predictors import BackoffNgram, UniformPredictor, select
+from chargen.text import Vocabulary
+
+TEXTS = st.text("abc", min_size=2, max_size=60)
+
+
+def ngram_of(text, order):
+    vocabulary = Vocabulary.of(text)
+    return BackoffNgram(vocabulary, vocabulary.encode(text), order)
+
+
+def after(predictor, context):
+    """The distribution after a context, as a mapping."""
+    ids = predictor.vocabulary.encode(context)[None].astype(np.int64)
+    log_probs, _ = predictor.advance(ids)
+    return dict(zip(predictor.vocabulary.characters, np.exp(log_probs[0, -1]), strict=True))
+
+
+def kneser_ney(text, order, context, character):
+    """Interpolated Kneser-Ney as the paper writes it, one probability at a time."""
+    alphabet = sorted(set(text))
+
+    def counts(length):
+        grams = [text[i - length : i + 1] for i in range(length, len(text))]
+        if length < order - 1:
+            longer = {text[i - length - 1 : i + 1] for i in range(length + 1, len(text))}
+            grams = [gram[1:] for gram in longer]
+        return {gram: grams.count(gram) for gram in grams}
+
+    probability = 1 / len(alphabet)
+    for length in range(order):
+        here = counts(length)
+        ones, twos = (list(here.values()).count(n) for n in (1, 2))
+        discount = ones / (ones + 2 * twos) if ones and twos else 0.5
+        past = context[len(context) - length :] if length <= len(context) else None
+        follow = {gram: n for gram, n in here.items() if gram[:-1] == past}
+        if follow:
+            total = sum(follow.values())
+            own = max(follow.get(f"{past}{character}", 0) - discount, 0) / total
+            probability = own + discount * len(follow) / total * probability
+    return probability
+
+
+@pytest.mark.parametrize("order", [2, 3, 4])
+@pytest.mark.parametrize("context", ["a", "b", "ra", "abr", "cad", "dabra", "rrr"])
+def test_the_ngram_is_kneser_ney(order, context):
+    text = "abracadabra abracadabra arcana"
+    for character, probability in after(ngram_of(text, order), context).items():
+        assert probability == pytest.approx(kneser_ney(text, order, context, character), rel=1e-5)
+
+
+@given(TEXTS, TEXTS, st.integers(2, 8))
+def test_ngram_distributions_sum_to_one(text, asked, order):
+    predictor = ngram_of("abc" + text, order)
+    log_probs, _ = predictor.advance(predictor.vocabulary.encode(asked)[None])
+    assert log_probs.shape == (1, len(asked), 3)
+    assert np.isfinite(log_probs).all()
+    np.testing.assert_allclose(np.exp(log_probs).sum(axis=2), 1, rtol=1e-5)
+
+
+@given(TEXTS, st.integers(1, 20), st.integers(2, 6))
+def test_an_ngram_read_in_parts_is_the_same_to_the_bit(asked, cut, order):
+    predictor = ngram_of("abcabbacab", order)
+    ids = predictor.vocabulary.encode(asked)[None]
+    cut = min(cut, len(asked) - 1)
+    whole, _ = predictor.advance(ids)
+    first, state = predictor.advance(ids[:, :cut])
+    second, _ = predictor.advance(ids[:, cut:], state)
+    assert (np.concatenate([first, second], axis=1) == whole).all()
+
+
+@given(TEXTS, TEXTS, st.integers(2, 6))
+def test_an_ngram_sees_its_order_and_nothing_before(one, other, order):
+    predictor = ngram_of("abcabbacab", order)
+    shared = "abcab"[: order - 1]
+    assert after(predictor, one + shared) == after(predictor, other + shared)
+
+
+def test_the_uniform_predictor():
+    assert after(UniformPredictor(Vocabulary("abcd")), "ab")["c"] == pytest.approx(0.25)
+
+
+def test_select_goes_through_nested_states():
+    state = (np.arange(3), (np.arange(6).reshape(3, 2), None))
+    one, (two, nothing) = select(state, np.array([2, 2, 0]))
+    assert one.tolist() == [2, 2, 0]
+    assert two.tolist() == [[4, 5], [4, 5], [0, 1]]
+    assert nothing is None
+
+
+def test_an_ngram_needs_a_text_and_an_order():
+    with pytest.raises(ValueError, match="order"):
+        ngram_of("abc", 1)
+    with pytest.raises(ValueError, match="characters"):
+        ngram_of("a", 3)
+
+
+def test_loss_and_accuracy_are_those_of_the_table():
+    predictor = TablePredictor("ab", [[0.25, 0.75], [0.5, 0.5]])
+    measured = evaluate(predictor, np.array([0, 1, 0, 0]))
+    assert measured.loss_nats == pytest.approx(-np.log([0.75, 0.5, 0.25]).mean())
+    assert measured.accuracy == pytest.approx(2 / 3)
+    assert measured.chars == 3
+
+
+def test_units_of_the_loss():
+    measured = Evaluation(np.log(8), 0.5, 10)
+    assert measured.bits_per_char == pytest.approx(3)
+    assert measured.perplexity == pytest.approx(8)
+    assert measured.to_json()["loss_nats"] == np.log(8)
+
+
+@pytest.mark.parametrize("start", [1, 2, 511, 512, 513, 900, 2999])
+@pytest.mark.parametrize("streams", [None, 1, 7])
+def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
+    """A predictor whose memory is shorter than the warm-up gives the same number either way."""
+    monkeypatch.setattr(evaluation, "FLOATS_AT_ONCE", 100)
+    text = "".join(np.random.default_rng(0).choice(list("abcd"), 3000))
+    predictor = ngram_of(text[:500], 4)
+    ids = predictor.vocabulary.encode(text)
+    log_probs, _ = predictor.advance(ids[None, :-1].astype(np.int64))
+    chosen = log_probs[0, np.arange(start - 1, 2999), ids[start:].astype(np.int64)]
+    measured = evaluate(predictor, ids, start, streams)
+    assert measured.chars == 3000 - start
+    assert measured.loss_nats == pytest.approx(-chosen.mean(), rel=1e-5)
+
+
+def test_state_is_carried_through_the_text():
+    """A predictor that counts what it read is right only where nothing was read twice or lost."""
+    ids = np.arange(1, 400) % 4
+    measured = evaluate(CountingPredictor("abcd"), ids)
+    assert measured.loss_nats == pytest.approx(-np.log(0.1 / 3))
+    ids = np.arange(400) % 4
+    assert evaluate(CountingPredictor("abcd"), ids).accuracy == 1
+
+
+@pytest.mark.parametrize("start", [0, 5])
+def test_the_first_character_has_no_text_before_it(start):
+    with pytest.raises(ValueError, match="start"):
+        evaluate(UniformPredictor(Vocabulary("ab")), np.zeros(5, dtype=np.uint8), start)

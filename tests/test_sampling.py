@@ -1,0 +1,158 @@
+"""Choosing a character, and writing with a predictor whose answers are known."""
+
+import numpy as np
+import pytest
+from fakes import CountingPredictor, TablePredictor
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chargen.errors import ChargenError
+from chargen.sampling import choose, generate
+from chargen.sampling.choice import distribution
+from chargen.sampling.generate import first_prompt
+from chargen.settings import SamplingSettings
+from chargen.text import Vocabulary
+
+PROBABILITIES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=8).map(
+    lambda values: np.array([values]) / sum(values)
+)
+
+
+def after(probabilities, **settings):
+    """The distribution that one row of probabilities becomes."""
+    log_probs = np.log(np.array([probabilities], dtype=np.float64))
+    return distribution(log_probs, SamplingSettings(**settings))[0]
+
+
+def test_plain_settings_change_nothing():
+    np.testing.assert_allclose(after([0.5, 0.2, 0.3]), [0.5, 0.2, 0.3])
+
+
+def test_temperature_is_a_power():
+    np.testing.assert_allclose(after([0.8, 0.2], temperature=0.5), [0.64 / 0.68, 0.04 / 0.68])
+    np.testing.assert_allclose(after([0.8, 0.2], temperature=1e9), [0.5, 0.5], atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-300])
+def test_no_temperature_takes_the_likeliest(temperature):
+    assert after([0.3, 0.4, 0.3], temperature=temperature).tolist() == [0, 1, 0]
+
+
+def test_greedy_takes_one_of_equals():
+    assert after([0.4, 0.2, 0.4], temperature=0).tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 4, 9])
+def test_top_k_keeps_exactly_k_under_ties(k):
+    kept = after([0.25, 0.25, 0.25, 0.25], top_k=k)
+    np.testing.assert_allclose(kept, [1 / min(k, 4)] * min(k, 4) + [0] * (4 - min(k, 4)))
+
+
+def test_top_p_keeps_the_fewest_that_reach_it():
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], top_p=0.5), [0, 1, 0])
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], top_p=0.51), [0, 5 / 9, 4 / 9])
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], top_p=1), [0.1, 0.5, 0.4])
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], top_p=1e-9), [0, 1, 0])
+
+
+def test_impossible_characters_stay_impossible():
+    with np.errstate(divide="ignore"):
+        assert after([0, 1, 0], temperature=2).tolist() == [0, 1, 0]
+
+
+@given(
+    PROBABILITIES, st.floats(0, 5), st.none() | st.integers(1, 9), st.none() | st.floats(0.01, 1)
+)
+def test_a_distribution_stays_one(probabilities, temperature, top_k, top_p):
+    settings = SamplingSettings(temperature, top_k, top_p)
+    kept = distribution(np.log(probabilities), settings)
+    assert kept.sum() == pytest.approx(1)
+    assert (kept >= 0).all()
+    assert kept[0, probabilities.argmax()] > 0
+    if top_k is not None:
+        assert (kept > 0).sum() <= top_k
+
+
+def test_choices_follow_the_distribution():
+    log_probs = np.log(np.tile([0.5, 0.2, 0.3], (20_000, 1)))
+    chosen = choose(log_probs, SamplingSettings(), np.random.default_rng(0))
+    np.testing.assert_allclose(np.bincount(chosen) / 20_000, [0.5, 0.2, 0.3], atol=0.015)
+
+
+def test_a_character_of_no_probability_is_never_chosen():
+    class Edge:
+        def random(self, count):
+            return np.resize([0.0, 1 - 2**-53], count)
+
+    with np.errstate(divide="ignore"):
+        log_probs = np.log(np.tile([0, 0.7, 0.3, 0], (2, 1)))
+    assert choose(log_probs, SamplingSettings(), Edge()).tolist() == [1, 2]
+
+
+def write(predictor, prompt, length, seed=0, count=1, **settings):
+    rows = generate(
+        predictor,
+        predictor.vocabulary.encode(prompt),
+        length,
+        SamplingSettings(**settings),
+        np.random.default_rng(seed),
+        count,
+    )
+    return [predictor.vocabulary.decode(text) for text in np.array(list(rows)).T]
+
+
+def test_state_is_warmed_by_the_prompt_and_passed_on():
+    assert write(CountingPredictor("abcd"), "aab", 5, temperature=0) == ["dabcd"]
+
+
+def test_several_texts_are_written_at_once_and_differ():
+    texts = write(CountingPredictor("abcdefgh"), "a", 40, count=3, temperature=3)
+    assert len(set(texts)) == 3
+    assert all(len(text) == 40 for text in texts)
+
+
+def test_the_same_seed_writes_the_same():
+    table = np.full((4, 4), 0.25)
+    one, same, other = (write(TablePredictor("abcd", table), "a", 50, s) for s in (1, 1, 2))
+    assert one == same != other
+
+
+def test_every_character_is_read_once():
+    predictor = TablePredictor("ab", [[0.5, 0.5], [0.5, 0.5]])
+    write(predictor, "abab", 10)
+    assert (predictor.calls, predictor.read) == (10, 4 + 9)
+
+
+def test_characters_come_as_they_are_made():
+    predictor = TablePredictor("ab", [[0.5, 0.5], [0.5, 0.5]])
+    rows = generate(predictor, np.array([0]), 10**9, SamplingSettings(), np.random.default_rng(0))
+    next(rows)
+    assert predictor.calls == 1
+
+
+@pytest.mark.parametrize(("characters", "first"), [("\n ab", "\n"), (" ab", " "), ("ab", "a")])
+def test_a_text_without_prompt_begins_after_a_line_feed(characters, first):
+    vocabulary = Vocabulary(characters)
+    assert vocabulary.decode(first_prompt(vocabulary)) == first
+
+
+def test_an_empty_prompt_is_the_callers_mistake():
+    with pytest.raises(ValueError, match="one character"):
+        next(generate(None, np.array([]), 1, SamplingSettings(), np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"temperature": -1},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": 0},
+        {"top_p": 0},
+        {"top_p": 2},
+    ],
+)
+def test_settings_are_checked_and_named(settings):
+    flag = f"--{next(iter(settings)).replace('_', '-')}"
+    with pytest.raises(ChargenError, match=flag):
+        SamplingSettings(**settings)
