@@ -1,0 +1,84 @@
+"""What depends on how much of the budget is used: when to stop, and how fast to learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from chargen.errors import ChargenError
+from chargen.settings import TrainingSettings
+
+TIMESTEPS, BATCH_SIZE, MINUTES = 64, 16, 5.0  # where nothing else is said
+WARM_UP_STEPS = 100
+WARM_UP_SHARE = 0.1  # of a budget in steps, at most
+VALIDATION_COST = 0.05  # share of the time spent on validation, about
+FORWARD_SHARE = 1 / 3  # of a training step's time
+FEWEST_STEPS_BETWEEN = 25  # validations
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A budget in steps or in seconds, the other one ``None``, and the learning rate over it.
+
+    The rate rises linearly over the warm-up and falls linearly to zero at the budget's end.
+    """
+
+    peak: float
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
+        """The schedule that fits the budget of ``settings``, 5 minutes where it has none."""
+        if settings.steps:
+            return cls(settings.learning_rate, settings.steps, None)
+        if settings.epochs:
+            steps = max(1, round(settings.epochs * steps_per_epoch))
+            return cls(settings.learning_rate, steps, None)
+        return cls(settings.learning_rate, None, 60 * (settings.minutes or MINUTES))
+
+    def used(self, step: int, seconds: float) -> float:
+        """Share of the budget that ``step`` updates in ``seconds`` use: 1 or more ends it."""
+        return step / self.steps if self.steps else seconds / (self.seconds or 1)
+
+    def rate(self, step: int, seconds: float) -> float:
+        """The learning rate of update number ``step``, counted from 0."""
+        most = WARM_UP_SHARE * self.steps if self.steps else WARM_UP_STEPS
+        warm = min(1.0, (step + 1) / max(1.0, min(WARM_UP_STEPS, most)))
+        return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
+
+
+def steps_between_validations(settings: TrainingSettings, chars: int, training_chars: int) -> int:
+    """How often to validate, so that it takes a small share of the time on any corpus."""
+    assert settings.batch_size is not None
+    assert settings.timesteps is not None
+    forward = (chars - training_chars) * FORWARD_SHARE
+    steps = forward / VALIDATION_COST / (settings.batch_size * settings.timesteps)
+    return max(FEWEST_STEPS_BETWEEN, round(steps))
+
+
+def fit(settings: TrainingSettings, training_chars: int) -> tuple[TrainingSettings, list[str]]:
+    """Settings with timesteps and batch size that the training text can fill, and what was adapted.
+
+    Only defaults adapt: what was set by hand and does not fit is a `ChargenError`.
+    """
+    targets = training_chars - 1
+    timesteps = settings.timesteps or min(TIMESTEPS, targets)
+    if timesteps > targets:
+        raise ChargenError(
+            f"--timesteps {timesteps}: the training text has {training_chars} characters, "
+            f"enough for {targets} at most"
+        )
+    most = targets // timesteps
+    batch_size = settings.batch_size or min(BATCH_SIZE, most)
+    if batch_size > most:
+        raise ChargenError(
+            f"--batch-size {batch_size}: the training text of {training_chars} characters fills "
+            f"{most} windows of {timesteps} timesteps; lower it, or --timesteps"
+        )
+    fitted = replace(settings, timesteps=timesteps, batch_size=batch_size)
+    notes = []
+    if settings.timesteps is None and timesteps < TIMESTEPS:
+        notes.append(f"short text: {timesteps} timesteps instead of {TIMESTEPS}")
+    if settings.batch_size is None and batch_size < BATCH_SIZE:
+        notes.append(f"short text: {batch_size} texts side by side instead of {BATCH_SIZE}")
+    return fitted, notes
