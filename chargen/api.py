@@ -1,0 +1,151 @@
+"""The Python interface, which the command line uses too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chargen.errors import ChargenError
+from chargen.evaluation import Evaluation, evaluate
+from chargen.predictors import BackoffNgram, NextCharPredictor
+from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.runs import Run, newest
+from chargen.sampling.generate import first_prompt, generate
+from chargen.settings import SamplingSettings, from_json
+from chargen.text.corpus import Corpus, read_corpus
+from chargen.text.vocabulary import UnknownCharacterError, Vocabulary
+from chargen.training import Report, start
+from chargen.training.session import device_named
+
+FLOOR_ORDER = 6  # of the n-gram that every evaluation is set beside
+
+
+class TrainedModel:
+    """A run's best weights, ready to write and to be measured."""
+
+    def __init__(self, run: Run, device: str = "auto") -> None:
+        self.run = run
+        description = run.description
+        self.vocabulary: Vocabulary = description.vocabulary
+        try:
+            model = CharModel.of(description.model, len(self.vocabulary), run.weights())
+        except ChargenError as error:
+            raise ChargenError(f"{run.path}: {error}") from None
+        self.network = model.to(device_named(device))
+        self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int = 1000,
+        count: int = 1,
+        seed: int = 0,
+        unknown: str = "error",
+        **settings: Any,
+    ) -> Iterator[list[str]]:
+        """Write ``length`` characters after ``prompt``, ``count`` texts at once.
+
+        Yields the next character of each text as soon as it is chosen. ``settings`` are those of
+        `SamplingSettings`: temperature, top_k, top_p. A prompt's character that the vocabulary
+        lacks is a `ChargenError`, or left out with ``unknown="skip"``.
+        """
+        chosen = from_json(SamplingSettings, settings)
+        ids = self._prompt_ids(prompt, unknown)
+        rows = generate(
+            self.predictor, ids, length, chosen, np.random.default_rng(seed), count=count
+        )
+        return (list(self.vocabulary.decode(row)) for row in rows)
+
+    def sample(self, prompt: str = "", length: int = 1000, **options: Any) -> str:
+        """``prompt`` and what the model writes after it; ``options`` are those of `stream`."""
+        return prompt + "".join(row[0] for row in self.stream(prompt, length, **options))
+
+    def evaluate(self, corpus: str | Path | Sequence[str | Path] | None = None) -> Evaluation:
+        """Loss and accuracy on the run's held-out text, or on all of another corpus."""
+        return evaluate(self.predictor, *self.evaluation_text(corpus))
+
+    def floor(self, corpus: str | Path | Sequence[str | Path] | None = None) -> Evaluation:
+        """The same measure of a back-off n-gram that read the run's own training text."""
+        training = self._ids(self.corpus())[: self.run.description.corpus.training_chars]
+        ngram = BackoffNgram(self.vocabulary, training, FLOOR_ORDER)
+        return evaluate(ngram, *self.evaluation_text(corpus))
+
+    def evaluation_text(
+        self, corpus: str | Path | Sequence[str | Path] | None = None
+    ) -> tuple[np.ndarray, int]:
+        """Ids ``(L,)`` and where the predicted part begins, as `chargen.evaluation` takes them."""
+        known = self.run.description.corpus
+        given = self.corpus() if corpus is None else read_corpus(_paths(corpus))
+        start = known.training_chars if given.sha256 == known.sha256 else 1
+        return self._ids(given), start
+
+    def corpus(self) -> Corpus:
+        """The run's own corpus, read again from where it was; `ChargenError` where it changed."""
+        known = self.run.description.corpus
+        try:
+            corpus = read_corpus(known.sources)
+        except ChargenError as error:
+            raise ChargenError(f"{error}; the run {self.run.path} was trained on it") from None
+        if corpus.sha256 != known.sha256:
+            raise ChargenError(
+                f"{' '.join(known.sources)}: changed since {self.run.path} was trained on it"
+            )
+        return corpus
+
+    def untrained(self, seed: int = 0) -> NetworkPredictor:
+        """A network of the same shape with initial weights: what a measure says of no learning."""
+        model = CharModel.seeded(self.run.description.model, len(self.vocabulary), seed)
+        return NetworkPredictor(model.to(self.network.b_y.device), self.vocabulary)
+
+    def _ids(self, corpus: Corpus) -> np.ndarray:
+        try:
+            return self.vocabulary.encode(corpus.text)
+        except UnknownCharacterError as error:
+            raise ChargenError(f"{' '.join(corpus.sources)}: {error}") from None
+
+    def _prompt_ids(self, prompt: str, unknown: str) -> np.ndarray:
+        try:
+            ids = self.vocabulary.encode(prompt, "skip" if unknown == "skip" else "error")
+        except UnknownCharacterError as error:
+            raise ChargenError(
+                f"prompt: character {error.character!r} at position {error.position} is not in "
+                "the model's vocabulary; leave it out, or give --unknown skip"
+            ) from None
+        return ids if len(ids) else first_prompt(self.vocabulary)
+
+
+def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
+    """The model of a run's folder, or of the newest run under ``runs/``."""
+    return TrainedModel(newest() if run is None else Run.open(Path(run)), device)
+
+
+def train(
+    corpus: str | Path | Sequence[str | Path] = (),
+    out: str | Path | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    device: str = "auto",
+    on_report: Callable[[Report], None] = lambda report: None,
+    **settings: Any,
+) -> TrainedModel:
+    """Train on a corpus (files, folders or bundled names) and return the model, its best weights.
+
+    ``settings`` are those of `ModelSettings` and `TrainingSettings`, for example
+    ``cell="gru", units=(128, 128), minutes=2``; ``out``, ``resume`` and ``overwrite`` are those
+    of `chargen.training.start`. ``on_report`` is called after every step.
+    """
+    folder = None if out is None else Path(out)
+    with start(
+        _paths(corpus), settings, folder, resume=resume, overwrite=overwrite, device=device
+    ) as session:
+        for report in session.trainer.reports():
+            on_report(report)
+        return TrainedModel(session.trainer.run, device)
+
+
+def _paths(corpus: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [corpus] if isinstance(corpus, str | Path) else corpus

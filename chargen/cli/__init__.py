@@ -1,0 +1,69 @@
+"""The command line: parse, call, print. No command imports torch before it is run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from chargen import __version__
+from chargen.cli.corpora import corpora
+from chargen.cli.evaluate import evaluate
+from chargen.cli.inspect import inspect
+from chargen.cli.probe import probe_longrange
+from chargen.cli.sample import sample
+from chargen.cli.train import train
+from chargen.errors import ChargenError
+
+DONE, MISTAKE, INTERRUPTED = 0, 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+@click.version_option(__version__, prog_name="chargen")
+def chargen() -> None:
+    """Learn to write text one character at a time, and measure how far back the model remembers.
+
+    \b
+    chargen train corpus.txt        learn from a text
+    chargen sample                  write something like it
+    chargen probe-longrange         how far back does it remember?
+
+    Each command explains itself: chargen train --help.
+    """
+
+
+for command in (train, sample, evaluate, probe_longrange, inspect, corpora):
+    chargen.add_command(command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 2 a mistake of the user's, 130 Ctrl-C.
+
+    A mistake is one line on standard error. Any other exception is a bug and keeps its traceback.
+    """
+    try:
+        result = chargen.main(
+            None if arguments is None else list(arguments), "chargen", standalone_mode=False
+        )
+        sys.stdout.flush()
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "chargen"
+        return _mistake(f"{error.format_message()} (see {path} --help)")
+    except click.ClickException as error:
+        return _mistake(error.format_message())
+    except ChargenError as error:
+        return _mistake(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; nothing more can be written, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return result if isinstance(result, int) else DONE
+
+
+def _mistake(message: str) -> int:
+    click.echo("chargen: " + " ".join(message.split()), err=True)
+    return MISTAKE

@@ -1,0 +1,55 @@
+"""``chargen corpora``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chargen.errors import ChargenError
+
+
+@click.group()
+def corpora() -> None:
+    """The texts that chargen brings along.
+
+    \b
+    Examples:
+      chargen corpora list
+      chargen train fables
+      chargen corpora write longrange --out longrange.txt
+    """
+
+
+@corpora.command("list")
+def list_corpora() -> None:
+    """Names, sizes, and what each is good for."""
+    from chargen.text import bundled
+
+    for name in bundled.names():
+        click.echo(f"{name:13}{len(bundled.read(name)):>10,} characters  {bundled.describe(name)}")
+
+
+@corpora.command()
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file to write; left out, standard output."
+)
+@click.option("--chars", type=click.IntRange(3), help="Size of a generated corpus, about.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a generated corpus."
+)
+def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
+    """Write the text of NAME to a file, so that it can be read, changed or trained on elsewhere."""
+    from chargen.text import bundled
+
+    text = bundled.read(name, chars, seed)
+    if out is None:
+        click.echo(text, nl=False)
+    elif out.exists():
+        raise ChargenError(f"{out}: exists already; give another --out")
+    else:
+        try:
+            out.write_text(text, encoding="utf-8", newline="")
+        except OSError as error:
+            raise ChargenError(f"{out}: cannot be written ({error.strerror})") from error

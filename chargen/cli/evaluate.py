@@ -1,0 +1,52 @@
+"""``chargen evaluate``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from chargen.cli.options import (
+    device_option,
+    json_option,
+    run_argument,
+    threads_option,
+    use_threads,
+)
+
+
+@click.command()
+@run_argument
+@click.argument("corpus", required=False)
+@json_option
+@device_option
+@threads_option
+def evaluate(
+    run: Path | None, corpus: str | None, as_json: bool, device: str, threads: int | None
+) -> None:
+    """How well does the model of RUN predict? Loss and accuracy of the next character.
+
+    Measured on the run's held-out text, or on all of CORPUS where another one is given: every
+    character once, each predicted from the text before it. Beside it stands a back-off n-gram
+    that read the same training text: the floor that a network has to beat.
+
+    \b
+    Examples:
+      chargen evaluate
+      chargen evaluate runs/fables --json
+      chargen evaluate runs/fables other.txt
+    """
+    from chargen.api import FLOOR_ORDER, load
+
+    use_threads(threads)
+    model = load(run, device)
+    measured, floor = model.evaluate(corpus), model.floor(corpus)
+    if as_json:
+        result = {"run": str(model.run.path), **measured.to_json()}
+        click.echo(json.dumps({**result, "ngram": {"order": FLOOR_ORDER, **floor.to_json()}}))
+        return
+    click.echo(f"{model.run.path}, {measured.chars:,} characters")
+    click.echo(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
+    for name, row in (("model", measured), (f"{FLOOR_ORDER}-gram", floor)):
+        click.echo(f"{name:20}{row.loss_nats:10.4f}{row.bits_per_char:11.4f}{row.accuracy:10.1%}")

@@ -1,0 +1,105 @@
+"""``chargen sample``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chargen.cli.options import device_option, run_argument, threads_option, use_threads
+from chargen.errors import ChargenError
+from chargen.settings import SamplingSettings
+
+
+@click.command()
+@run_argument
+@click.option("--prompt", help="What the text begins with; the model goes on from there.")
+@click.option("--prompt-file", type=click.Path(path_type=Path), help="The same, from a file.")
+@click.option(
+    "--length", type=click.IntRange(0), default=500, show_default=True, help="Characters to write."
+)
+@click.option(
+    "--temperature",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Lower is safer, higher is wilder; 0 takes the likeliest character always.",
+)
+@click.option("--top-k", type=int, help="Choose among the K likeliest characters.")
+@click.option(
+    "--top-p", type=float, help="Choose among the fewest likeliest that reach this share."
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Texts, a blank line between them.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="The same seed writes the same text.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="What to do about a prompt's characters that the model does not know.",
+)
+@device_option
+@threads_option
+def sample(
+    run: Path | None,
+    prompt: str | None,
+    prompt_file: Path | None,
+    length: int,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    count: int,
+    seed: int,
+    unknown: str,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Write text with the model of RUN, a run's folder; left out, the newest one under runs/.
+
+    The prompt and what follows it go to standard output as they are made, nothing else does.
+
+    \b
+    Examples:
+      chargen sample
+      chargen sample runs/fables --prompt "The miller" --temperature 0.8
+      chargen sample --length 100000 --seed 7 > text.txt
+    """
+    if prompt is not None and prompt_file is not None:
+        raise ChargenError("--prompt and --prompt-file: give one")
+    settings = SamplingSettings(temperature, top_k, top_p)  # before anything slow is done
+    from chargen.api import load
+
+    use_threads(threads)
+    beginning = (prompt or "") if prompt_file is None else _read(prompt_file)
+    model = load(run, device)
+    rows = model.stream(beginning, length, count, seed, unknown, **vars(settings))
+    if count == 1:
+        click.echo(beginning, nl=False)
+        for row in rows:
+            click.echo(row[0], nl=False)
+        click.echo()
+    else:
+        texts = ["".join(characters) for characters in zip(*rows, strict=True)]
+        click.echo("\n\n".join(beginning + text for text in texts or [""] * count))
+
+
+def _read(path: Path) -> str:
+    """A prompt file's text."""
+    from chargen.text.corpus import decode
+
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from error

@@ -1,0 +1,116 @@
+"""What a person sees while a model trains, and how they stop it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import click
+import numpy as np
+from tqdm import tqdm
+
+from chargen.evaluation import nats_to_bits
+from chargen.sampling.generate import first_prompt, generate
+from chargen.settings import SamplingSettings
+from chargen.training import Report, Session, Trainer
+
+SAMPLE_CHARS = 120
+SECONDS_BETWEEN_SAMPLES = 30
+
+
+class Signals:
+    """Catches signals while it is entered, so that a step ends before the program does.
+
+    ``caught`` is the number of the signal that came, or ``None``. A second one is not caught.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self.caught: int | None = None
+        self._numbers = numbers
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in self._numbers:
+            self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self.caught = number
+        self.__exit__()
+
+
+def watch(session: Session, should_stop: Callable[[], bool]) -> None:
+    """Train to the end, showing a bar on a terminal and a line a validation elsewhere."""
+    trainer = session.trainer
+    for note in session.notes:
+        click.echo(note, err=True)
+    click.echo(_opening(trainer), err=True)
+    shows_bar = sys.stderr.isatty()
+    next_sample = SECONDS_BETWEEN_SAMPLES / 3
+    with tqdm(
+        total=100,
+        disable=not shows_bar,
+        bar_format="{percentage:3.0f}%|{bar}| {postfix}",
+        dynamic_ncols=True,
+    ) as bar:
+        for report in trainer.reports(should_stop):
+            bar.n = 100 * report.budget_used
+            bar.set_postfix_str(_line(report, trainer), refresh=False)
+            bar.update(0)
+            if report.validation_loss_nats is None:
+                continue
+            if not shows_bar:
+                click.echo(_line(report, trainer), err=True)
+            if report.seconds >= next_sample:
+                next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
+                bar.write(_sample(trainer), file=sys.stderr)
+    click.echo(_closing(trainer), err=True)
+
+
+def _opening(trainer: Trainer) -> str:
+    description, settings = trainer.run.description, trainer.settings
+    model, corpus = description.model, description.corpus
+    weights = sum(parameter.numel() for parameter in trainer.model.parameters())
+    return (
+        f"{corpus.name}: {corpus.chars:,} characters, {len(description.vocabulary)} different; "
+        f"{corpus.chars - corpus.training_chars:,} held out\n"
+        f"{model.cell} of {' + '.join(map(str, model.units))} units, {weights:,} weights; "
+        f"{settings.batch_size} texts side by side, {settings.timesteps} timesteps, "
+        f"state {settings.state}, seed {settings.seed}"
+    )
+
+
+def _line(report: Report, trainer: Trainer) -> str:
+    best = trainer.counters.best_loss
+    left = report.seconds / max(report.budget_used, 1e-9) - report.seconds
+    return (
+        f"step {report.step}  loss {report.train_loss_nats:.3f}  best validation {best:.3f}  "
+        f"{report.chars / report.seconds:,.0f} chars/s  {left:.0f} s left"
+    )
+
+
+def _sample(trainer: Trainer) -> str:
+    vocabulary, rng = trainer.vocabulary, np.random.default_rng(trainer.counters.step)
+    prompt = first_prompt(vocabulary)
+    settings = SamplingSettings(temperature=0.8)
+    rows = list(generate(trainer.predictor, prompt, SAMPLE_CHARS, settings, rng))
+    text = vocabulary.decode(np.concatenate(rows)).strip()
+    return "    " + click.style(text.replace("\n", "\n    "), dim=True)
+
+
+def _closing(trainer: Trainer) -> str:
+    counters, path = trainer.counters, trainer.run.path
+    return (
+        f"ended after {counters.step:,} steps and {counters.seconds:.0f} s: {trainer.ending}. "
+        f"Best validation loss {counters.best_loss:.4f} nats, "
+        f"{nats_to_bits(counters.best_loss):.3f} bits per character.\n"
+        f"Next: chargen sample {path}\n"
+        f"      chargen probe-longrange {path}"
+    )
