@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +13,40 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
+from chargen.probes import Progress
+from chargen.probes.demonstration import Shown, demonstrate
+from chargen.probes.templates import SPANS, TemplatesResult, measure
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs import Run, newest
 from chargen.sampling.generate import first_prompt, generate
 from chargen.settings import SamplingSettings, from_json
+from chargen.text import bundled, phrases
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.vocabulary import UnknownCharacterError, Vocabulary
 from chargen.training import Report, start
 from chargen.training.session import device_named
 
 FLOOR_ORDER = 6  # of the n-gram that every evaluation is set beside
+CONTROL_ORDERS = (5, 10, 20)  # of the n-grams that stand beside the probe
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What `TrainedModel.probe_longrange` found."""
+
+    run: str
+    templates: TemplatesResult
+    demonstration: tuple[Shown, ...]  # where nothing is claimed: two sentences, for show
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the same for the same run and seed."""
+        return {
+            "run": self.run,
+            "templates": self.templates.to_json(),
+            "demonstration": [shown.to_json() for shown in self.demonstration],
+            "warnings": list(self.warnings),
+        }
 
 
 class TrainedModel:
@@ -69,9 +95,39 @@ class TrainedModel:
 
     def floor(self, corpus: str | Path | Sequence[str | Path] | None = None) -> Evaluation:
         """The same measure of a back-off n-gram that read the run's own training text."""
-        training = self._ids(self.corpus())[: self.run.description.corpus.training_chars]
-        ngram = BackoffNgram(self.vocabulary, training, FLOOR_ORDER)
+        (ngram,) = self.ngrams(FLOOR_ORDER).values()
         return evaluate(ngram, *self.evaluation_text(corpus))
+
+    def probe_longrange(
+        self,
+        spans: Sequence[int] | None = None,
+        seed: int = 0,
+        progress: Progress = lambda done, total: None,
+    ) -> Probed:
+        """How far back does it remember? Instrument (a), `chargen.probes.templates`.
+
+        Beside the model stand an untrained network of the same shape, the model with the cue
+        deleted, and n-grams of the run's training text, where that is still to be had.
+        """
+        bank = phrases.parse(bundled.resource(bundled.ENGLISH_BANK), bundled.ENGLISH_BANK)
+        timesteps = self.run.description.training.timesteps
+        ask = partial(measure, self.predictor, bank, seed=seed, trained_timesteps=timesteps)
+        known = ask(spans=())  # the knowledge gate alone, before anything costly
+        if known.refusal:
+            return Probed(str(self.run.path), known, demonstrate(self.predictor), ())
+        controls: dict[str, NextCharPredictor] = {"untrained": self.untrained(seed)}
+        warnings = []
+        try:
+            controls |= self.ngrams(*CONTROL_ORDERS)
+        except ChargenError as error:
+            warnings.append(f"without the n-gram controls: {error}")
+        found = ask(spans=spans or SPANS, controls=controls, progress=progress)
+        return Probed(str(self.run.path), found, (), tuple(warnings))
+
+    def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
+        """Back-off n-grams that read the run's own training text, by name."""
+        training = self._ids(self.corpus())[: self.run.description.corpus.training_chars]
+        return {f"{n}-gram": BackoffNgram(self.vocabulary, training, n) for n in orders}
 
     def evaluation_text(
         self, corpus: str | Path | Sequence[str | Path] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 
@@ -20,7 +21,24 @@ from chargen.errors import ChargenError
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96})
+class Commands(click.Group):
+    """A group whose output may go to a pipe that is closed before its end, as by ``head``."""
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run a command; that nobody reads on is no error."""
+        try:
+            result = super().invoke(context)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Nothing more can be written, by Python's own flush at exit neither.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return DONE
+        return result
+
+
+@click.group(
+    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+)
 @click.version_option(__version__, prog_name="chargen")
 def chargen() -> None:
     """Learn to write text one character at a time, and measure how far back the model remembers.
@@ -47,7 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = chargen.main(
             None if arguments is None else list(arguments), "chargen", standalone_mode=False
         )
-        sys.stdout.flush()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "chargen"
         return _mistake(f"{error.format_message()} (see {path} --help)")
@@ -57,10 +74,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _mistake(str(error))
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of a pipe has seen enough; nothing more can be written, at exit neither.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     return result if isinstance(result, int) else DONE
 
 

@@ -13,22 +13,24 @@ from chargen.errors import ChargenError
 
 @dataclass(frozen=True)
 class Activation:
-    """``function`` is differentiable; ``in_place`` overwrites; ``slope(y)`` is dy/dx from y."""
+    """``function`` is differentiable; ``into(x, out)`` is not; ``slope(y)`` is dy/dx from y."""
 
     function: Callable[[Tensor], Tensor]
-    in_place: Callable[[Tensor], Tensor]
+    into: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
+def _into(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    return lambda x, out: function(x, out=out)
 
 
 ACTIVATIONS = {
-    "tanh": Activation(torch.tanh, torch.tanh_, lambda y: 1 - y * y),
-    "relu": Activation(torch.relu, torch.relu_, lambda y: (y > 0).to(y.dtype)),
-    "sigmoid": Activation(torch.sigmoid, torch.sigmoid_, lambda y: y * (1 - y)),
-    "linear": Activation(_same, _same, torch.ones_like),
+    "tanh": Activation(torch.tanh, _into(torch.tanh), lambda y: 1 - y * y),
+    "relu": Activation(
+        torch.relu, lambda x, out: torch.clamp(x, min=0, out=out), lambda y: (y > 0).to(y.dtype)
+    ),
+    "sigmoid": Activation(torch.sigmoid, _into(torch.sigmoid), lambda y: y * (1 - y)),
+    "linear": Activation(lambda x: x, lambda x, out: out.copy_(x), torch.ones_like),
 }
 
 

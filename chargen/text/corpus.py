@@ -85,12 +85,6 @@ def _read_file(path: Path) -> str:
 def decode(data: bytes, name: str) -> str:
     """UTF-8 bytes to text without a leading BOM; ``name`` is what an error calls them."""
     bom = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
-    nul = data.find(0)
-    if nul >= 0:
-        raise ChargenError(
-            f"{name}: a NUL byte at offset {nul}, so this is not plain UTF-8 text; "
-            "convert it or leave it out"
-        )
     try:
         text = data[bom:].decode("utf-8")
     except UnicodeDecodeError as error:
@@ -99,6 +93,12 @@ def decode(data: bytes, name: str) -> str:
             f"{name}: not UTF-8 text, byte 0x{data[offset]:02X} at offset {offset}; "
             f"convert it first, for example with iconv -f LATIN1 -t UTF-8"
         ) from None
+    nul = data.find(0)
+    if nul >= 0:
+        raise ChargenError(
+            f"{name}: a NUL byte at offset {nul}, so this is not plain UTF-8 text; "
+            "convert it or leave it out"
+        )
     if not text:
         raise ChargenError(f"{name}: empty, there is nothing to read")
     return text

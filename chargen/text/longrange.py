@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from chargen.text.bank import Bank, FactSet, Half
 from chargen.text.fillers import Fillers
-from chargen.text.phrases import Bank, FactSet, Half
 
 Place = Literal["before", "after"]
 

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from chargen.errors import ChargenError
-
-Half = Literal["training", "test"]
+from chargen.text.bank import Bank, FactSet
 
 WINDOW = 30  # characters of filler that training and test never share
 KEYS = ("frame", "decoy before", "decoy after", "no cue")
@@ -26,56 +24,6 @@ PATTERNS = {
     "no cue": (re.compile(r"[^{}]+"), "must be a word"),
 }
 FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
-
-
-@dataclass(frozen=True)
-class FactSet:
-    """K facts, cue → target, and the sentence that tells one of them."""
-
-    name: str
-    opening: str  # what comes before the cue
-    lead: str  # what comes between the filler and the target: the whole span at the shortest
-    ending: str  # what comes after the target
-    decoy_before: tuple[str, str]  # what stands round another fact's cue before the opening
-    decoy_after: tuple[str, str]  # and somewhere among the fillers
-    no_cue: str  # a word as long as a cue that is none: the control in which nothing is told
-    cues: tuple[str, ...]  # (K,) of one length
-    targets: tuple[str, ...]  # (K,) of one length, first characters all different
-    line: int = 0  # where the bank says so
-
-    @property
-    def shortest_span(self) -> int:
-        """The characters from the end of the cue to the start of the target without any filler."""
-        return len(self.lead)
-
-    @property
-    def decoy_chars(self) -> int:
-        """The characters of a decoy among the fillers."""
-        head, tail = self.decoy_after
-        return len(head) + len(self.cues[0]) + len(tail)
-
-
-@dataclass(frozen=True)
-class Bank:
-    """What a bank file says, checked."""
-
-    name: str
-    fact_sets: tuple[FactSet, ...]
-    training: tuple[str, ...]  # filler phrases that only training text holds
-    test: tuple[str, ...]  # filler phrases that only the probe holds
-    links: tuple[str, ...]  # short pieces of both, never two in a row
-
-    def phrases(self, half: Half) -> tuple[str, ...]:
-        """The filler phrases of one half."""
-        return self.training if half == "training" else self.test
-
-    def characters(self) -> str:
-        """Every character that a sentence of this bank can hold, sorted."""
-        said = [*self.training, *self.test, *self.links]
-        for facts in self.fact_sets:
-            said += [facts.opening, facts.lead, facts.ending, *facts.decoy_before]
-            said += [*facts.decoy_after, *facts.cues, *facts.targets]
-        return "".join(sorted(set("".join(said))))
 
 
 def read(path: str | Path) -> Bank:
@@ -118,8 +66,9 @@ class _Parser:
         links = self._pieces(sections, "[links]", end)
         self._check_halves(training, test, links)
         self._check_leads(fact_sets, [*training, *test, *links])
-        plain = [tuple(pieces) for pieces in (training, test, links)]
-        return Bank(self.name, fact_sets, *plain)
+        bank = Bank(self.name, fact_sets, tuple(training), tuple(test), tuple(links))
+        self._check_characters(bank, test)
+        return bank
 
     def _sections(self, text: str) -> dict[str, list[_Line]]:
         sections: dict[str, list[_Line]] = {}
@@ -221,6 +170,16 @@ class _Parser:
                     raise self.wrong(
                         phrase.line, f"filler {str(phrase)!r} is in the other half too"
                     )
+
+    def _check_characters(self, bank: Bank, test: list[_Piece]) -> None:
+        """A model of the training half can spell all that the probe asks."""
+        known = set(replace(bank, test=()).characters(no_cue=False))
+        for text, line in [
+            *((str(phrase), phrase.line) for phrase in test),
+            *((facts.no_cue, facts.line) for facts in bank.fact_sets),
+        ]:
+            if strange := sorted(set(text) - known):
+                raise self.wrong(line, f"no training text holds {strange[0]!r} of {text!r}")
 
     def _check_leads(self, fact_sets: tuple[FactSet, ...], pieces: list[_Piece]) -> None:
         """Nothing that tells a fact can be read inside the fillers."""

@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
+from chargen.recurrent.products import repeated
 
 
 class GRU(RecurrentLayer):
@@ -60,15 +61,19 @@ class _GRUScan(torch.autograd.Function):
         gates = torch.empty_like(projected)  # r, z, m with m = h W_hn + b_m
         candidates = projected.new_empty(T, N, H)
         outputs = projected.new_empty(T, N, H)
-        inside = torch.cat([b_m.new_zeros(2 * H), b_m])
+        product = repeated(W_hh, N)
+        # What the product is added to: x of r and z; b_m for m, since x_n stands outside the reset.
+        beside = projected.clone()
+        beside[:, :, 2 * H :] = b_m
         h = h_0
         for t in range(T):
-            gates_t, x_t = gates[t], projected[t]
-            torch.addmm(inside, h, W_hh, out=gates_t)
-            gates_t[:, : 2 * H].add_(x_t[:, : 2 * H]).sigmoid_()
+            gates_t = gates[t]
+            sums = product(h, beside[t])
+            torch.sigmoid(sums[:, : 2 * H], out=gates_t[:, : 2 * H])
             r, z, m = gates_t.chunk(3, dim=1)
-            n = torch.addcmul(x_t[:, 2 * H :], r, m, out=candidates[t])
-            h = torch.lerp(activation.in_place(n), h, z, out=outputs[t])
+            m.copy_(sums[:, 2 * H :])
+            n = activation.into(torch.addcmul(projected[t, :, 2 * H :], r, m), candidates[t])
+            h = torch.lerp(n, h, z, out=outputs[t])
         ctx.save_for_backward(gates, candidates, outputs, h_0, W_hh)
         ctx.activation = activation
         return outputs
@@ -85,13 +90,14 @@ class _GRUScan(torch.autograd.Function):
         torch.mul(into_n * m, r * (1 - r), out=factors[:, :, 0])
         torch.mul(before - candidates, z * (1 - z), out=factors[:, :, 1])
         torch.mul(into_n, r, out=factors[:, :, 2])
+        product = repeated(W_hh.t(), N)
         d_hs = torch.empty_like(outputs)
         d_h = d_hs[-1].copy_(d_outputs[-1])
         for t in range(T - 1, -1, -1):
             d_gates = factors[t].mul_(d_h[:, None])  # (N, 3, H), overwritten by the gradients
             if t:
-                d_h = torch.addcmul(d_outputs[t - 1], d_h, z[t], out=d_hs[t - 1])
-                d_h.addmm_(d_gates.view(N, 3 * H), W_hh.t())
+                d_h = torch.addcmul(d_outputs[t - 1], d_h, z[t])
+                d_h = d_hs[t - 1].copy_(product(d_gates.view(N, 3 * H), d_h))
         d_gates = factors.view(T, N, 3 * H)
         d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
         d_W_hh = before.flatten(0, 1).t() @ d_gates.flatten(0, 1)

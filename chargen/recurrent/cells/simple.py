@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
+from chargen.recurrent.products import repeated
 
 
 class SimpleRNN(RecurrentLayer):
@@ -39,9 +40,10 @@ class _SimpleScan(torch.autograd.Function):
         ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation
     ) -> Tensor:
         outputs = torch.empty_like(projected)
+        product = repeated(W_hh, len(h_0))
         h = h_0
         for x_t, h_t in zip(projected.unbind(), outputs.unbind(), strict=True):
-            h = activation.in_place(torch.addmm(x_t, h, W_hh, out=h_t))
+            h = activation.into(product(h, x_t), h_t)
         ctx.save_for_backward(outputs, h_0, W_hh)
         ctx.activation = activation
         return outputs
@@ -52,11 +54,12 @@ class _SimpleScan(torch.autograd.Function):
         outputs, h_0, W_hh = ctx.saved_tensors
         slope = ctx.activation.slope(outputs)
         d_sums = torch.empty_like(outputs)  # of what goes into the activation
+        product = repeated(W_hh.t(), len(h_0))
         d_h = d_outputs[-1]
         for t in range(len(outputs) - 1, -1, -1):
             torch.mul(d_h, slope[t], out=d_sums[t])
             if t:
-                d_h = torch.addmm(d_outputs[t - 1], d_sums[t], W_hh.t())
+                d_h = product(d_sums[t], d_outputs[t - 1])
         d_W_hh = outputs[:-1].flatten(0, 1).t() @ d_sums[1:].flatten(0, 1)
         d_W_hh.addmm_(h_0.t(), d_sums[0])
         return d_sums, d_sums[0] @ W_hh.t(), d_W_hh, None

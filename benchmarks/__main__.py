@@ -1,0 +1,7 @@
+"""``python -m benchmarks``: all of them."""
+
+from benchmarks import alphabet, training
+
+training.main()
+print()
+alphabet.main()

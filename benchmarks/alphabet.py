@@ -1,0 +1,44 @@
+"""A vocabulary of 3,000 characters beside one of 65, at equal units: speed, and where time goes."""
+
+from __future__ import annotations
+
+import resource
+
+import torch
+from torch import nn
+
+from benchmarks.timing import medians
+from benchmarks.training import T, step_of
+from chargen.recurrent import CharModel
+from chargen.settings import ModelSettings
+
+N, UNITS = 16, 256
+
+
+def main() -> None:
+    """Print the table."""
+    ids = {
+        size: torch.randint(size, (N, T), generator=torch.Generator().manual_seed(0))
+        for size in (65, 3000)
+    }
+    steps = {
+        f"{size}": step_of(CharModel.seeded(ModelSettings("lstm", (UNITS,)), size, 0), ids[size])
+        for size in ids
+    }
+    head, outputs = nn.Linear(UNITS, 3000), torch.randn(N * T, UNITS, requires_grad=True)
+    targets = ids[3000].flatten()
+    steps["head of 3000"] = lambda: nn.functional.cross_entropy(head(outputs), targets).backward()
+    times = medians(steps)
+    print(f"LSTM of {UNITS} units, batch {N}, {T} timesteps, {torch.get_num_threads()} threads")
+    for name, seconds in times.items():
+        print(f"{name:>14} {1000 * seconds:8.1f} ms {N * T / seconds:10,.0f} characters a second")
+    print(
+        f"ratio {times['65'] / times['3000']:.2f}; of the 3,000's time the head and its loss take "
+        f"{times['head of 3000'] / times['3000']:.0%}"
+    )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"peak memory of this process {peak:,.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

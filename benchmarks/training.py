@@ -1,0 +1,78 @@
+"""A whole training step, beside the same model built on ``torch.nn``.
+
+Both read ids, both end in a softmax head, cross-entropy, clipping and fused AdamW; the layer and
+what multiplies its input are the difference. Characters a second, and the ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.timing import medians
+from chargen.recurrent import CharModel
+from chargen.settings import ModelSettings
+from chargen.training.loss import next_char_loss
+
+PEERS = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+T, V = 64, 65
+
+
+class Peer(nn.Module):
+    """Embedding, ``torch.nn`` layers, linear head: the usual way."""
+
+    def __init__(self, cell: str, units: int, layers: int, size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(size, units)
+        self.layers = PEERS[cell](units, units, layers, batch_first=True)
+        self.head = nn.Linear(units, size)
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, object]:
+        """``(N, T)`` ids to ``(N, T, V)`` logits."""
+        outputs, state = self.layers(self.embedding(ids))
+        return self.head(outputs), state
+
+
+def step_of(model: nn.Module, ids: Tensor) -> Callable[[], None]:
+    """One whole update of a model on a batch."""
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    targets = ids.roll(-1, dims=1)
+
+    def step() -> None:
+        logits, _ = model(ids)
+        optimizer.zero_grad()
+        next_char_loss(logits, targets).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+
+    return step
+
+
+def compare(cell: str, units: int, layers: int, batch_size: int, size: int = V) -> tuple[int, int]:
+    """Characters a second: ours, and the peer's."""
+    ids = torch.randint(size, (batch_size, T), generator=torch.Generator().manual_seed(0))
+    ours = CharModel.seeded(ModelSettings(cell, (units,) * layers), size, 0)
+    times = medians(
+        {
+            "ours": step_of(ours, ids),
+            "torch.nn": step_of(Peer(cell, units, layers, size), ids),
+        }
+    )
+    return round(ids.numel() / times["ours"]), round(ids.numel() / times["torch.nn"])
+
+
+def main() -> None:
+    """Print the table."""
+    print(f"training step, {T} timesteps, {torch.get_num_threads()} threads, characters a second")
+    print(f"{'cell':8}{'units':>9}{'batch':>7}{'chargen':>10}{'torch.nn':>10}{'ratio':>7}")
+    for cell in PEERS:
+        for units, layers, batch_size in ((256, 1, 16), (256, 1, 64)):
+            ours, peer = compare(cell, units, layers, batch_size)
+            name = f"{layers} x {units}"
+            print(f"{cell:8}{name:>9}{batch_size:7}{ours:10,}{peer:10,}{ours / peer:7.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""Phrase banks, exact spans, and the corpus made from them."""
+
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chargen.errors import ChargenError
+from chargen.text import bundled, longrange, phrases
+from chargen.text.fillers import Fillers
+from chargen.text.longrange import Composer, Decoy
+
+TEXT = bundled.resource(bundled.ENGLISH_BANK)
+BANK = phrases.parse(TEXT, "english.bank")
+COMPOSERS = {half: Composer(BANK, half) for half in ("training", "test")}
+
+
+def fillers_of(frame):
+    """The stretches of filler of a frame, what a decoy says apart."""
+    filler = frame.text[len(frame.text) - frame.span : -len(frame.facts.lead)]
+    if frame.decoy and frame.decoy.place == "after":
+        return filler.split(frame.facts.cues[frame.decoy.fact].join(frame.facts.decoy_after))
+    return [filler]
+
+
+def windows(text):
+    return {text[i : i + phrases.WINDOW] for i in range(len(text) - phrases.WINDOW + 1)}
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    half=st.sampled_from(["training", "test"]),
+    which=st.integers(0, 1),
+    span=st.integers(4, 1100),
+    answer=st.integers(0, 7),
+    other=st.one_of(st.none(), st.integers(1, 7)),
+    place=st.sampled_from(["before", "after"]),
+    seed=st.integers(0, 2**32),
+)
+def test_a_frame_has_exactly_its_span(half, which, span, answer, other, place, seed):
+    facts, composer = BANK.fact_sets[which], COMPOSERS[half]
+    decoy = None if other is None else Decoy((answer + other) % 8, place)
+    rng = np.random.default_rng(seed)
+    if not composer.reaches(facts, span):
+        with pytest.raises(ValueError, match="no filler"):
+            composer.frame(facts, answer, span, rng, decoy)
+        return
+    frame = composer.frame(facts, answer, span, rng, decoy)
+    cue, told = facts.cues[answer], facts.opening + facts.cues[answer]
+    assert frame.text[-span - len(cue) : -span] == cue
+    assert frame.text[:-span].endswith(told)
+    assert frame.text.endswith(facts.lead)
+    assert frame.target == facts.targets[answer]
+    assert frame.text.count(facts.lead) == 1
+    if decoy:
+        assert facts.cues[decoy.fact] in frame.text
+        assert (facts.cues[decoy.fact] in frame.text[-span:]) == (frame.decoy.place == "after")
+
+
+def test_default_spans_are_reached_and_most_others():
+    for composer in COMPOSERS.values():
+        for facts in BANK.fact_sets:
+            reached = [span for span in range(4, 1101) if composer.reaches(facts, span)]
+            assert {4, 8, 16, 32, 64, 128, 256, 512, 1024} <= set(reached)
+            assert set(range(16, 1101)) <= set(reached)
+
+
+def test_halves_share_no_thirty_characters_of_filler():
+    corpus = windows(bundled.read("longrange", 200_000))
+    rng = np.random.default_rng(0)
+    asked = [frame for _, frame in zip(range(1500), COMPOSERS["test"].sentences(rng), strict=False)]
+    asked += [COMPOSERS["test"].frame(BANK.fact_sets[0], 0, 1024, rng) for _ in range(20)]
+    stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
+    assert sum(len(windows(stretch)) for stretch in stretches) > 10_000
+    assert not any(windows(stretch) & corpus for stretch in stretches)
+
+
+@given(st.integers(0, 400), st.integers(0, 2**32))
+def test_fillers_come_out_exact_and_links_never_meet(chars, seed):
+    fillers = Fillers(BANK.test, BANK.links)
+    if fillers.reaches(chars):
+        text = fillers.draw(chars, np.random.default_rng(seed))
+        assert len(text) == chars
+        assert not re.search("( now| too){2}", text)
+
+
+def test_fillers_draw_each_piece_equally_often():
+    fillers = Fillers(BANK.training, BANK.links)
+    text = fillers.draw(100_000, np.random.default_rng(0))
+    counts = [text.count(piece) for piece in BANK.training]
+    assert max(counts) < 1.3 * min(counts)
+
+
+def test_corpus_is_a_function_of_its_seed():
+    text = bundled.read("longrange", 20_000, seed=3)
+    assert len(text) == 20_000
+    assert text == bundled.read("longrange", 20_000, seed=3)
+    assert text != bundled.read("longrange", 20_000, seed=4)
+    assert bundled.read("longrange", 30_000, seed=3).startswith(text)
+
+
+def test_corpus_has_the_spans_that_it_says():
+    rng = np.random.default_rng(0)
+    frames = [f for _, f in zip(range(4000), COMPOSERS["training"].sentences(rng), strict=False)]
+    spans = np.array([frame.span for frame in frames])
+    assert spans.max() <= longrange.LONGEST_SPAN
+    assert not any(map(longrange.is_held_out, spans))
+    assert longrange.is_held_out(32)
+    assert longrange.is_held_out(128)
+    assert (spans == 4).mean() == pytest.approx(0.5, abs=0.1)
+    assert ((spans > 128).mean()) > 0.05
+    assert np.mean([f.decoy is not None for f in frames]) == pytest.approx(0.5, abs=0.05)
+
+
+def test_longrange_ends_where_it_was_asked_to():
+    assert len(bundled.read("longrange", 1)) == 1
+    assert len(longrange.corpus(BANK, 5000, 0)) >= 5000
+    assert longrange.corpus(BANK, 5000, 0).endswith(".\n")
+
+
+@pytest.mark.parametrize("name", bundled.names())
+def test_bundled_texts_are_read_and_described(name):
+    assert len(bundled.read(name, 1000)) == 1000
+    assert "\n" not in bundled.describe(name)
+
+
+def test_bundled_refusals():
+    with pytest.raises(ChargenError, match=r"no bundled corpus 'odes'.*longrange"):
+        bundled.read("odes")
+    with pytest.raises(ChargenError, match="1 or more"):
+        bundled.read("longrange", 0)
+    with pytest.raises(ChargenError, match="fewer than"):
+        bundled.read("fables", 10**9)
+
+
+def line_of(found):
+    return TEXT[: TEXT.index(found)].count("\n") + 1
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("Latvia -> Latvian", "Latvia > Latvian", "expected CUE -> TARGET"),
+        ("Latvia -> Latvian", "Latvia -> Lettish!", "differs in length"),
+        ("Latvia -> Latvian", "Persia -> Latvian", "cue Persia comes a second time"),
+        ("Latvia -> Latvian", "Latvia -> Russet!", "begins with 'R' already"),
+        ('decoy after = ", past {cue}"', 'decoy past = "{cue}"', "unknown setting 'decoy past'"),
+        ('decoy after = ", past {cue}"', 'decoy after = "past"', "must hold {cue}"),
+        ('decoy after = ", past {cue}"', "decoy after = past {cue}", "expected text in double quo"),
+        ('no cue = "abroad"', 'no cue = "home"', "not as long as the cues"),
+        ('no cue = "abroad"', 'no cue = "XXXXXX"', "no training text holds 'X'"),
+        ('", sent late"', '", sent Xate"', "no training text holds 'X'"),
+        ('frame = "a letter from {cue}', 'frame = "a letter', "must be like"),
+        ("[facts spelled alike]", "[fact spelled alike]", "unknown section"),
+        ("[facts spelled alike]", "Peru", "a line before the first"),
+        ("[facts arbitrary]", "[facts spelled alike]", "comes a second time"),
+        ('", sent dry"', '", sent dryly at last"', "longer than"),
+        ('", sent dry"', '", sent late"', "is in the other half too"),
+        ('", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
+    ],
+)
+def test_a_mistake_in_a_bank_is_named_with_its_line(old, new, message):
+    text = TEXT.replace(old, new, 1)
+    with pytest.raises(ChargenError, match=re.escape(message)) as caught:
+        phrases.parse(text, "my.bank")
+    said = re.match(r"my\.bank, line (\d+): ", str(caught.value))
+    assert said
+    header = line_of("[facts spelled alike]")  # mistakes between lines are named at the header
+    assert int(said[1]) in {line_of(old), header}
+
+
+@pytest.mark.parametrize("section", ["[training fillers]", "[test fillers]", "[links]"])
+def test_a_missing_section_is_named(section):
+    with pytest.raises(ChargenError, match=re.escape(section)):
+        phrases.parse(TEXT[: TEXT.index(section)], "my.bank")
+
+
+def test_a_bank_that_is_no_text_is_refused(tmp_path):
+    path = tmp_path / "my.bank"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ChargenError, match=r"my\.bank"):
+        phrases.read(path)
+    with pytest.raises(ChargenError, match="none"):
+        phrases.read(tmp_path / "none")
+    path.write_text(TEXT)
+    assert phrases.read(path).fact_sets == BANK.fact_sets

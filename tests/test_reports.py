@@ -1,0 +1,106 @@
+"""Results as tables and pictures."""
+
+import subprocess
+import sys
+
+import pytest
+
+from chargen.errors import ChargenError
+from chargen.predictors import UniformPredictor
+from chargen.probes.demonstration import demonstrate
+from chargen.probes.outcomes import Tally
+from chargen.probes.statistics import Proportion
+from chargen.probes.templates import SpanResult, TemplatesResult, label
+from chargen.reports import plots, tables
+from chargen.text.vocabulary import Vocabulary
+
+
+def tally(share, frames=400):
+    return Tally(Proportion(share * frames, frames), Proportion(share * frames, frames))
+
+
+def row(span, share):
+    return SpanResult(
+        span=span,
+        label=label(span),
+        beyond_timesteps=span > 64,
+        chance=1 / 8,
+        all=tally(share),
+        plain=tally(share, 200),
+        decoy=tally(share * 0.9, 200),
+        to_decoy=0.5,
+        fact_sets={"spelled alike": tally(share, 200)},
+        controls={"cue deleted": tally(0.125, 200), "untrained": tally(0.13)},
+    )
+
+
+ACCURACIES = {4: 1.0, 16: 1.0, 32: 0.98, 64: 0.95, 128: 0.92, 256: 0.7, 512: 0.3, 1024: 0.14}
+RESULT = TemplatesResult("english.bank", 0, 64, tuple(row(*x) for x in ACCURACIES.items()), "")
+REFUSED = TemplatesResult("english.bank", 0, 64, (), "not learned: train on the longrange corpus")
+
+
+def test_table_says_first_what_was_found():
+    first = tables.templates_table(RESULT).splitlines()[0]
+    assert first == (
+        "remembers 128 characters (90% right or more), "
+        "better than chance up to 512; trained on 64 timesteps"
+    )
+
+
+def test_table_has_a_row_a_span_and_marks_the_trained_lengths():
+    lines = tables.templates_table(RESULT).splitlines()
+    cells = [line.split() for line in lines]
+    assert ["4", "100", "99–100", "100", "90", "12", "13"] in cells
+    assert ["128", "92", "89–94", "92", "83", "12", "13", "held", "out"] in cells
+    starts = [line.split()[0] if line else "" for line in lines]
+    order = [lines[i] for i in range(len(lines)) if starts[i] in {"──", "64", "128", "256", "512"}]
+    assert ["timesteps 64" in line for line in order] == [False, True, False, False, False, False]
+    assert ["span 256" in line for line in order] == [False, False, False, False, True, False]
+    assert "chance is 12.5" in tables.templates_table(RESULT)
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_a_refusal_is_the_whole_table():
+    assert tables.templates_table(REFUSED) == REFUSED.refusal + "\n"
+
+
+def test_demonstration_shows_endings_and_says_that_it_measures_nothing():
+    shown = demonstrate(UniformPredictor(Vocabulary.of("the clouds are in the sky, mud")))
+    text = tables.demonstration_table(shown)
+    assert "this measures nothing" in text
+    assert "the clouds are in the …" in text
+    assert "cannot be spelled" in text
+    assert "sky" in text
+
+
+def test_plot_is_a_picture_of_the_size_it_says(tmp_path):
+    path = tmp_path / "plot.png"
+    plots.save_templates_plot(RESULT, path, "an LSTM of 256 units")
+    data = path.read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1440, 900)
+
+
+def test_plot_draws_chance_limits_intervals_and_controls():
+    (axes,) = plots.templates_figure(RESULT).axes
+    labels = axes.get_legend_handles_labels()[1]
+    assert {"chance, 1/8", "cue deleted", "untrained", "model, all frames"} <= set(labels)
+    assert {text.get_text() for text in axes.texts} == {
+        "--timesteps 64",
+        "longest trained span 256",
+    }
+    assert len(axes.containers) == 4  # error bars: two controls, decoys, all
+    assert axes.get_xscale() == "log"
+
+
+def test_plot_refusals(tmp_path):
+    with pytest.raises(ChargenError, match="nothing to draw: not learned"):
+        plots.save_templates_plot(REFUSED, tmp_path / "plot.png")
+    with pytest.raises(ChargenError, match="cannot be written"):
+        plots.save_templates_plot(RESULT, tmp_path / "none" / "plot.png")
+
+
+def test_tables_and_plots_import_neither_torch_nor_matplotlib():
+    code = "import sys, chargen.reports.tables, chargen.reports.plots; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert not {"torch", "matplotlib"} & set(done.stdout.split())
