@@ -22,7 +22,8 @@ def page() -> str:
 
 
 def _commands(command: click.Command, name: str, parent: click.Context | None):
-    context = click.Context(command, parent, info_name=name.split()[-1], terminal_width=96)
+    settings = {**command.context_settings, "terminal_width": 96}
+    context = click.Context(command, parent, info_name=name.rpartition(" ")[2], **settings)
     yield name, command, context
     if isinstance(command, click.Group):
         for below in command.list_commands(context):

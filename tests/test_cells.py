@@ -56,6 +56,21 @@ def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
 
 
 @every_cell
+def test_the_fast_form_agrees_in_single_precision_too(cell):
+    """There it may use other products than in double precision."""
+    layer = layer_of(cell).float()
+    inputs = random(N, 7, F, seed=2).float()
+    state = tuple(random(N, H, seed=3 + part).float() for part in range(layer.parts))
+    results = []
+    for scan in (layer.scan, lambda *a: RecurrentLayer.scan(layer, *a)):
+        outputs, last = scan(layer.project(inputs), state)
+        loss = outputs.sin().sum() + sum(part.sum() for part in last)
+        results.append([outputs, *last, *torch.autograd.grad(loss, list(layer.parameters()))])
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@every_cell
 def test_gradients_agree_with_finite_differences(cell):
     layer = layer_of(cell)
     inputs = random(N, T, F, seed=2)

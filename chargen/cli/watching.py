@@ -70,7 +70,8 @@ def watch(session: Session, should_stop: Callable[[], bool]) -> None:
                 click.echo(_line(report, trainer), err=True)
             if report.seconds >= next_sample:
                 next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
-                bar.write(_sample(trainer), file=sys.stderr)
+                with bar.external_write_mode(file=sys.stderr):
+                    click.secho(_sample(trainer), dim=True, err=True)
     click.echo(_closing(trainer), err=True)
 
 
@@ -102,7 +103,7 @@ def _sample(trainer: Trainer) -> str:
     settings = SamplingSettings(temperature=0.8)
     rows = list(generate(trainer.predictor, prompt, SAMPLE_CHARS, settings, rng))
     text = vocabulary.decode(np.concatenate(rows)).strip()
-    return "    " + click.style(text.replace("\n", "\n    "), dim=True)
+    return "    " + text.replace("\n", "\n    ")
 
 
 def _closing(trainer: Trainer) -> str:
