@@ -21,10 +21,13 @@ from chargen.runs import Run, newest
 from chargen.sampling.generate import first_prompt, generate
 from chargen.settings import SamplingSettings, from_json
 from chargen.text import bundled, phrases
-from chargen.text.corpus import Corpus, read_corpus
+from chargen.text.corpus import STANDARD_INPUT, Corpus, read_corpus
 from chargen.text.vocabulary import UnknownCharacterError, Vocabulary
 from chargen.training import Report, start
 from chargen.training.session import device_named
+
+Sources = str | Path | Sequence[str | Path]
+"""Files, folders, ``-`` or names of bundled corpora: one, or several in reading order."""
 
 FLOOR_ORDER = 6  # of the n-gram that every evaluation is set beside
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams that stand beside the probe
@@ -89,14 +92,16 @@ class TrainedModel:
         """``prompt`` and what the model writes after it; ``options`` are those of `stream`."""
         return prompt + "".join(row[0] for row in self.stream(prompt, length, **options))
 
-    def evaluate(self, corpus: str | Path | Sequence[str | Path] | None = None) -> Evaluation:
+    def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Loss and accuracy on the run's held-out text, or on all of another corpus."""
-        return evaluate(self.predictor, *self.evaluation_text(corpus))
+        given = None if corpus is None else _read(corpus)
+        return evaluate(self.predictor, *self._text(given))
 
-    def floor(self, corpus: str | Path | Sequence[str | Path] | None = None) -> Evaluation:
+    def floor(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """The same measure of a back-off n-gram that read the run's own training text."""
-        (ngram,) = self.ngrams(FLOOR_ORDER).values()
-        return evaluate(ngram, *self.evaluation_text(corpus))
+        given = None if corpus is None else _read(corpus)
+        (ngram,) = self.ngrams(FLOOR_ORDER, corpus=given).values()
+        return evaluate(ngram, *self._text(given))
 
     def probe_longrange(
         self,
@@ -124,23 +129,29 @@ class TrainedModel:
         found = ask(spans=spans or SPANS, controls=controls, progress=progress)
         return Probed(str(self.run.path), found, (), tuple(warnings))
 
-    def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
-        """Back-off n-grams that read the run's own training text, by name."""
-        training = self._ids(self.corpus())[: self.run.description.corpus.training_chars]
+    def ngrams(self, *orders: int, corpus: Corpus | None = None) -> dict[str, NextCharPredictor]:
+        """Back-off n-grams that read the run's own training text, by name.
+
+        It is read again from where it was, unless it is ``corpus``.
+        """
+        known = self.run.description.corpus
+        own = corpus if corpus and corpus.sha256 == known.sha256 else self.corpus()
+        training = self._ids(own)[: known.training_chars]
         return {f"{n}-gram": BackoffNgram(self.vocabulary, training, n) for n in orders}
 
-    def evaluation_text(
-        self, corpus: str | Path | Sequence[str | Path] | None = None
-    ) -> tuple[np.ndarray, int]:
+    def _text(self, given: Corpus | None) -> tuple[np.ndarray, int]:
         """Ids ``(L,)`` and where the predicted part begins, as `chargen.evaluation` takes them."""
         known = self.run.description.corpus
-        given = self.corpus() if corpus is None else read_corpus(_paths(corpus))
-        start = known.training_chars if given.sha256 == known.sha256 else 1
-        return self._ids(given), start
+        corpus = given or self.corpus()
+        return self._ids(corpus), known.training_chars if corpus.sha256 == known.sha256 else 1
 
     def corpus(self) -> Corpus:
         """The run's own corpus, read again from where it was; `ChargenError` where it changed."""
         known = self.run.description.corpus
+        if STANDARD_INPUT in known.sources:
+            raise ChargenError(
+                f"{self.run.path} was trained on standard input, which is gone: name its text again"
+            )
         try:
             corpus = read_corpus(known.sources)
         except ChargenError as error:
@@ -179,7 +190,7 @@ def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
 
 
 def train(
-    corpus: str | Path | Sequence[str | Path] = (),
+    corpus: Sources = (),
     out: str | Path | None = None,
     *,
     resume: bool = False,
@@ -203,5 +214,9 @@ def train(
         return TrainedModel(session.trainer.run, device)
 
 
-def _paths(corpus: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+def _paths(corpus: Sources) -> Sequence[str | Path]:
     return [corpus] if isinstance(corpus, str | Path) else corpus
+
+
+def _read(corpus: Sources | Corpus) -> Corpus:
+    return corpus if isinstance(corpus, Corpus) else read_corpus(_paths(corpus))

@@ -133,14 +133,6 @@ class Run:
                 f"{file}: damaged ({type(error).__name__}: {error}); train the run again"
             ) from None
 
-    def with_training(self, training: TrainingSettings) -> Run:
-        """The same run under other training settings, written down."""
-        old = self.description
-        new = Description(old.model, training, old.vocabulary, old.corpus, old.versions)
-        run = Run(self.path, new)
-        run.write_description()
-        return run
-
     def write_description(self) -> None:
         """Write ``run.json``."""
         text = json.dumps(self.description.to_json(), indent=1) + "\n"

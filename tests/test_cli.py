@@ -130,6 +130,23 @@ def test_training_from_standard_input(home, capsys, monkeypatch):
     assert Path("runs/stdin", RUN).exists()
 
 
+def test_a_run_on_standard_input_is_measured_on_a_text_that_is_named(home, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
+    assert main(["train", "-", "--steps", "25", *TINY]) == 0
+    capsys.readouterr()
+    assert main(["evaluate"]) == 2
+    assert "runs/stdin was trained on standard input" in capsys.readouterr().err
+    assert main(["evaluate", "runs/stdin", "cat.txt", "--json"]) == 0  # the same text again
+    own = json.loads(capsys.readouterr().out)
+    assert own["chars"] == len(TEXT) // 10
+    assert own["ngram"]["order"] == 6
+    Path("other.txt").write_text("the rat sat on the mat.\n")
+    assert main(["evaluate", "runs/stdin", "other.txt", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["ngram"] is None
+    assert err.startswith("without the n-gram floor: ")
+
+
 def test_a_short_text_trains_with_no_flags_and_says_what_it_adapted(home, capsys):
     Path("short.txt").write_text(TEXT[:300])
     assert main(["train", "short.txt", "--units", "16"]) == 0

@@ -14,6 +14,7 @@ from chargen.cli.options import (
     threads_option,
     use_threads,
 )
+from chargen.errors import ChargenError
 
 
 @click.command()
@@ -38,15 +39,26 @@ def evaluate(
       chargen evaluate runs/fables other.txt
     """
     from chargen.api import FLOOR_ORDER, load
+    from chargen.text.corpus import read_corpus
 
     use_threads(threads)
     model = load(run, device)
-    measured, floor = model.evaluate(corpus), model.floor(corpus)
+    text = None if corpus is None else read_corpus([corpus])
+    measured = model.evaluate(text)
+    try:
+        floor = model.floor(text)
+    except ChargenError as error:
+        floor = None
+        click.echo(f"without the n-gram floor: {error}", err=True)
     if as_json:
         result = {"run": str(model.run.path), **measured.to_json()}
-        click.echo(json.dumps({**result, "ngram": {"order": FLOOR_ORDER, **floor.to_json()}}))
+        ngram = {"order": FLOOR_ORDER, **floor.to_json()} if floor else None
+        click.echo(json.dumps({**result, "ngram": ngram}))
         return
     click.echo(f"{model.run.path}, {measured.chars:,} characters")
     click.echo(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
     for name, row in (("model", measured), (f"{FLOOR_ORDER}-gram", floor)):
-        click.echo(f"{name:20}{row.loss_nats:10.4f}{row.bits_per_char:11.4f}{row.accuracy:10.1%}")
+        if row:
+            click.echo(
+                f"{name:20}{row.loss_nats:10.4f}{row.bits_per_char:11.4f}{row.accuracy:10.1%}"
+            )

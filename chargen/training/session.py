@@ -122,8 +122,9 @@ def _go_on(run: Run, corpus: Corpus, changes: Mapping[str, Any], device: torch.d
     fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budget}
     training = replace(description.training, **fresh) if budget else description.training
     held = lock(run.path)
-    trainer = _trainer(run.with_training(training), corpus, device)
+    trainer = _trainer(Run(run.path, replace(description, training=training)), corpus, device)
     trainer.restore()
+    trainer.run.write_description()
     return Session(trainer, held)
 
 
