@@ -11,7 +11,7 @@ from chargen.predictors import NextCharPredictor, State
 
 WARM_UP = 512  # characters that a stream reads before its first one counts
 STREAMS = 64  # read side by side at most
-FLOATS_AT_ONCE = 2**22  # of log-probabilities held in memory
+FLOATS_AT_ONCE = 2**20  # of log-probabilities held in memory
 
 
 def nats_to_bits(nats: float) -> float:

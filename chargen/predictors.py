@@ -76,7 +76,14 @@ class _Level:
         totals = np.bincount(ranks, counts, len(codes))
         kept = np.bincount(ranks, counts - discount, len(codes))
         shares = np.divide(kept, totals, out=np.zeros(len(codes)), where=totals > 0)
-        return cls(codes, bounds, pairs % size, (counts - discount) / totals[ranks], 1 - shares)
+        # Long contexts are about as many as the text has characters: narrow numbers keep them small.
+        return cls(
+            codes,
+            bounds.astype(np.min_scalar_type(len(pairs))),
+            (pairs % size).astype(np.min_scalar_type(size)),
+            ((counts - discount) / totals[ranks]).astype(np.float32),
+            (1 - shares).astype(np.float32),
+        )
 
 
 class BackoffNgram:
@@ -127,7 +134,8 @@ class BackoffNgram:
                 ranks = np.searchsorted(level.codes, codes).clip(max=len(level.codes) - 1)
                 known = (level.codes[ranks] == codes) & (earlier >= 0)
                 rows, ranks = rows[known], ranks[known]
-            starts, counts = level.bounds[ranks], np.diff(level.bounds)[ranks]
+            starts = level.bounds[ranks].astype(np.int64)
+            counts = level.bounds[ranks + 1] - starts
             probabilities[rows] *= level.backing_off[ranks, None]
             # Entry j of row r's continuations, for all rows in one list.
             entries = np.arange(counts.sum()) + np.repeat(starts - counts.cumsum() + counts, counts)

@@ -79,6 +79,15 @@ def test_a_network_predicts_log_probabilities_with_state_passed_on(cell):
     np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, rtol=1e-5, atol=1e-6)
 
 
+def test_a_long_text_is_read_in_parts(monkeypatch):
+    predictor, ids = NetworkPredictor(model_of(), Vocabulary("abcd")), ids_of()
+    whole, end = predictor.advance(ids)
+    monkeypatch.setattr("chargen.recurrent.model.TIMESTEPS_AT_ONCE", 2)
+    parts, same_end = predictor.advance(ids)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(same_end, end)
+
+
 @every_cell
 def test_rows_of_a_state_can_be_picked(cell):
     predictor, ids = NetworkPredictor(model_of(cell), Vocabulary("abcd")), ids_of()

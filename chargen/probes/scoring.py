@@ -9,7 +9,7 @@ import numpy as np
 
 from chargen.predictors import NextCharPredictor, State, select
 
-CHUNK_FLOATS = 4_000_000  # log-probabilities held at a time: 16 MB, whatever the vocabulary
+CHUNK_FLOATS = 2**20  # log-probabilities held at a time: 4 MB, whatever the vocabulary
 
 
 @dataclass(frozen=True)

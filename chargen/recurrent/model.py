@@ -15,6 +15,8 @@ from chargen.recurrent.stack import Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
+TIMESTEPS_AT_ONCE = 64  # of a long text that is only read: what its gates take stays small
+
 
 class CharModel(nn.Module):
     """A stack of recurrent layers and a softmax head over V characters.
@@ -94,5 +96,8 @@ class NetworkPredictor:
         """See `NextCharPredictor.advance`; the state is the stack's, on the model's device."""
         device = self.model.b_y.device
         inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
-        logits, state = self.model(inputs, state)
-        return log_softmax(logits, dim=-1).cpu().numpy(), state
+        parts = []
+        for part in inputs.split(TIMESTEPS_AT_ONCE, dim=1):
+            logits, state = self.model(part, state)
+            parts.append(log_softmax(logits, dim=-1).cpu().numpy())
+        return np.concatenate(parts, axis=1), state
