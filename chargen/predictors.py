@@ -76,7 +76,7 @@ class _Level:
         totals = np.bincount(ranks, counts, len(codes))
         kept = np.bincount(ranks, counts - discount, len(codes))
         shares = np.divide(kept, totals, out=np.zeros(len(codes)), where=totals > 0)
-        # Long contexts are about as many as the text has characters: narrow numbers keep them small.
+        # Long contexts are about as many as the text has characters: keep them small.
         return cls(
             codes,
             bounds.astype(np.min_scalar_type(len(pairs))),

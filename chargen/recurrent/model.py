@@ -92,7 +92,7 @@ class NetworkPredictor:
     @torch.no_grad()
     def advance(
         self, ids: np.ndarray, state: StackState | None = None
-    ) -> tuple[np.ndarray, StackState]:
+    ) -> tuple[np.ndarray, StackState | None]:
         """See `NextCharPredictor.advance`; the state is the stack's, on the model's device."""
         device = self.model.b_y.device
         inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
