@@ -84,6 +84,6 @@ def _legend(result: TemplatesResult) -> list[str]:
         f"Percent right among {K:.0f} answers: chance is {100 / K:.1f}. A span is the characters",
         f"from the end of the cue to the start of the target; {frames} frames each.",
         f"greedy: wrote the answer out; decoy: right in the {decoys} frames that also name another",
-        "fact's cue. The columns after these are controls: none should be right where the",
-        "model alone is said to remember.",
+        "fact's cue. Then the controls, which have nothing to remember with: the model with its",
+        "cue deleted and an untrained one must stay at chance, an n-gram is right as far as it sees.",
     ]
