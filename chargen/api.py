@@ -22,8 +22,8 @@ from chargen.sampling.generate import first_prompt, generate
 from chargen.settings import SamplingSettings, from_json
 from chargen.text import bundled, phrases
 from chargen.text.corpus import STANDARD_INPUT, Corpus, read_corpus
-from chargen.text.vocabulary import UnknownCharacterError, Vocabulary
-from chargen.training import Report, start
+from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
+from chargen.training import Session, start
 from chargen.training.session import device_named
 
 Sources = str | Path | Sequence[str | Path]
@@ -72,7 +72,7 @@ class TrainedModel:
         length: int = 1000,
         count: int = 1,
         seed: int = 0,
-        unknown: str = "error",
+        unknown: Unknown = "error",
         **settings: Any,
     ) -> Iterator[list[str]]:
         """Write ``length`` characters after ``prompt``, ``count`` texts at once.
@@ -88,9 +88,10 @@ class TrainedModel:
         )
         return (list(self.vocabulary.decode(row)) for row in rows)
 
-    def sample(self, prompt: str = "", length: int = 1000, **options: Any) -> str:
+    def sample(self, prompt: str = "", length: int = 1000, seed: int = 0, **options: Any) -> str:
         """``prompt`` and what the model writes after it; ``options`` are those of `stream`."""
-        return prompt + "".join(row[0] for row in self.stream(prompt, length, **options))
+        rows = self.stream(prompt, length, 1, seed, **options)
+        return prompt + "".join(row[0] for row in rows)
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Loss and accuracy on the run's held-out text, or on all of another corpus."""
@@ -173,9 +174,9 @@ class TrainedModel:
         except UnknownCharacterError as error:
             raise ChargenError(f"{' '.join(corpus.sources)}: {error}") from None
 
-    def _prompt_ids(self, prompt: str, unknown: str) -> np.ndarray:
+    def _prompt_ids(self, prompt: str, unknown: Unknown) -> np.ndarray:
         try:
-            ids = self.vocabulary.encode(prompt, "skip" if unknown == "skip" else "error")
+            ids = self.vocabulary.encode(prompt, unknown)
         except UnknownCharacterError as error:
             raise ChargenError(
                 f"prompt: character {error.character!r} at position {error.position} is not in "
@@ -196,21 +197,21 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
-    on_report: Callable[[Report], None] = lambda report: None,
+    run: Callable[[Session], None] = lambda session: session.run(),
     **settings: Any,
 ) -> TrainedModel:
     """Train on a corpus (files, folders or bundled names) and return the model, its best weights.
 
     ``settings`` are those of `ModelSettings` and `TrainingSettings`, for example
     ``cell="gru", units=(128, 128), minutes=2``; ``out``, ``resume`` and ``overwrite`` are those
-    of `chargen.training.start`. ``on_report`` is called after every step.
+    of `chargen.training.start`. ``run`` is called once all is ready, to train and to show it: it
+    may take `Report` after `Report` from ``session.trainer.reports()``, or ``session.run()``.
     """
     folder = None if out is None else Path(out)
     with start(
         _paths(corpus), settings, folder, resume=resume, overwrite=overwrite, device=device
     ) as session:
-        for report in session.trainer.reports():
-            on_report(report)
+        run(session)
         return TrainedModel(session.trainer.run, device)
 
 

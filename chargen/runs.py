@@ -110,10 +110,10 @@ class Run:
         try:
             for name in (BEST, LAST, PROGRESS):
                 (path / name).unlink(missing_ok=True)
-            run = cls(path, description)
-            run.write_description()
         except OSError as error:
             raise _cannot_write(path, error) from error
+        run = cls(path, description)
+        run.write_description()
         return run
 
     @classmethod
@@ -142,10 +142,7 @@ class Run:
         """Write `BEST` or `LAST`; the old one stays whole until the new one is."""
         metadata = {"format": str(FORMAT), "values": json.dumps(checkpoint.values)}
         arrays = {key: np.asarray(value, order="C") for key, value in checkpoint.arrays.items()}
-        try:
-            _write(self.path / name, save(arrays, metadata))
-        except OSError as error:
-            raise _cannot_write(self.path / name, error) from error
+        _write(self.path / name, save(arrays, metadata))
 
     def read_checkpoint(self, name: str) -> Checkpoint:
         """Read `BEST` or `LAST`; `ChargenError` where it is missing or damaged."""
@@ -183,7 +180,18 @@ class Run:
             lines = (self.path / PROGRESS).read_text("utf-8").split("\n")
         except FileNotFoundError:
             return []
-        return [json.loads(line) for line in lines[:-1]]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ChargenError(f"{self.path / PROGRESS}: cannot be read ({error})") from None
+        return [self._progress_line(number, line) for number, line in enumerate(lines[:-1], 1)]
+
+    def _progress_line(self, number: int, line: str) -> dict[str, Any]:
+        try:
+            record = json.loads(line)
+            if {"step", "validation_loss_nats"} <= set(record):
+                return dict(record)
+        except (ValueError, TypeError, RecursionError):
+            pass
+        raise ChargenError(f"{self.path / PROGRESS}, line {number}: damaged; delete that line")
 
     def keep_progress(self, lines: int) -> None:
         """Forget what was reported after the checkpoint that a resumed run goes on from."""
@@ -234,23 +242,32 @@ def is_run(path: Path) -> bool:
 
 
 def _last_written(path: Path) -> int:
-    return max(file.stat().st_mtime_ns for file in path.iterdir())
+    files = (path / name for name in (RUN, PROGRESS, BEST, LAST))
+    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
 def _write(path: Path, data: bytes) -> None:
     """Replace a file so that a crash at any moment leaves the old one or the new one, whole."""
     temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened to be synced
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _sync_folder(path: Path) -> None:
+    if os.name != "posix":  # elsewhere a folder cannot be opened to be synced
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _cannot_write(path: Path, error: OSError) -> ChargenError:

@@ -28,7 +28,7 @@ def _require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
 
 def _require_count(value: int, name: str) -> None:
     whole = isinstance(value, int) and not isinstance(value, bool)
-    _require(whole and value >= 1, name, value, "a whole number of 1 or more")
+    _require(whole and 1 <= value < 2**31, name, value, "a whole number of 1 or more")
 
 
 def _require_positive(value: float, name: str) -> None:
@@ -104,7 +104,10 @@ class TrainingSettings:
             _require(fits, name, value, "a whole number of 0 or more")
 
     def counted_steps(self, timesteps: int) -> int:
-        """How many of a window's ``timesteps`` the loss counts, from its end."""
+        """How many of a window's ``timesteps`` the loss counts, from its end.
+
+        The last window of an epoch may be shorter than what `loss_on` asks for, and counts whole.
+        """
         if self.loss_on == "all":
             return timesteps
         return min(timesteps, 1 if self.loss_on == "last" else int(self.loss_on))

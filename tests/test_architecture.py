@@ -40,6 +40,7 @@ def imports(file: Path) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "a relative import hides its room"
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 

@@ -59,7 +59,7 @@ def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
 def test_the_fast_form_agrees_in_single_precision_too(cell):
     """There it may use other products than in double precision."""
     layer = layer_of(cell).float()
-    inputs = random(N, 7, F, seed=2).float()
+    inputs = random(N, 20, F, seed=2).float()
     state = tuple(random(N, H, seed=3 + part).float() for part in range(layer.parts))
     results = []
     for scan in (layer.scan, lambda *a: RecurrentLayer.scan(layer, *a)):

@@ -2,17 +2,16 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 import chargen
 from chargen.cli import main
+from chargen.recurrent import NetworkPredictor
 from chargen.runs import BEST, LAST, RUN
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 25
@@ -199,6 +198,11 @@ WRONG = {
     "train cat.txt --steps 3 --minutes 2": "--steps and --minutes: give one",
     "train cat.txt --minutes -1": "--minutes -1.0: must be",
     "train cat.txt --loss-on first": "--loss-on first: must be",
+    "train cat.txt --loss-on 100": "--loss-on 100: a window has 64 steps",
+    "train cat.txt --units 99999999999999999999": "--units 99999999999999999999: must be",
+    "train cat.txt --units 2000000": "--units 2000000: more than the memory here holds",
+    "train cat.txt --device meta": "--device meta",
+    f"train {'x' * 300}": "no such file can be read",
     "train cat.txt --dropout 1": "--dropout 1.0: must be",
     "train cat.txt --resume --overwrite": "--resume and --overwrite: give one",
     "train cat.txt --resume": "runs/cat: no such run folder",
@@ -221,6 +225,8 @@ WRONG = {
     "corpora write nothing": "nothing",
     "corpora write fables --out cat.txt": "cat.txt: exists already",
     "dance": "No such command 'dance'",
+    "sample --seed -1": "--seed",
+    "corpora write fables --chars 0": "--chars",
 }
 
 
@@ -247,7 +253,7 @@ def test_a_mistake_is_one_line_exit_2_and_nothing_written(home, capsys, line):
     [
         ("train cat.txt", "runs/cat: a run is there already; go on with it by --resume"),
         ("train other.txt --out runs/cat --resume", "runs/cat: was trained on another corpus"),
-        ("train cat.txt --resume --units 9", "--units (9,): the run in runs/cat was begun with"),
+        ("train cat.txt --resume --units 9", "--units 9: the run in runs/cat was begun with 8;"),
         ("sample --prompt the€", "prompt: character '€' at position 3 is not in the model's"),
         ("evaluate runs/cat other.txt", "other.txt: character 'q' (U+0071) at position 0"),
         ("evaluate runs/cat nothing.txt", "nothing.txt: no such file"),
@@ -261,6 +267,45 @@ def test_a_mistake_leaves_a_run_as_it_was(at_run, capsys, line, message):
     assert (out, err.count("\n")) == ("", 1)
     assert message in err
     assert files_below(at_run / "runs") == before
+
+
+@pytest.mark.parametrize("line", ["", "corpora"])
+def test_a_command_that_is_left_out_shows_the_help(home, capsys, line):
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"Usage: {' '.join(['chargen', *line.split()])} [OPTIONS] COMMAND" in err.splitlines()[0]
+    assert "\nCommands:\n" in err
+
+
+@pytest.mark.parametrize("wrong", ["--units 2000000", "--timesteps 5000", "--device meta"])
+def test_a_mistake_in_starting_over_loses_nothing(home, capsys, wrong):
+    assert main(["train", "cat.txt", "--steps", "25", *TINY]) == 0
+    before = files_below(home)
+    assert main(["train", "cat.txt", "--overwrite", *wrong.split()]) == 2
+    assert files_below(home) == before
+
+
+def test_a_prompt_that_is_no_text_is_named(at_run, capsys):
+    for flags in ([], ["--unknown", "skip"]):
+        assert main(["sample", "--prompt", "th\udce9", *flags]) == 2
+        out, err = capsys.readouterr()
+        assert "--prompt: no text at position 2" in err
+        assert (out, err.count("\n")) == ("", 1)
+
+
+def test_escape_sequences_reach_a_pipe_as_they_are(home, capsys):
+    Path("ansi.txt").write_text("\x1b[31mred\x1b[0m " * 40)
+    assert main(["train", "ansi.txt", "--steps", "1", "--units", "4"]) == 0
+    capsys.readouterr()
+    assert main(["sample", "runs/ansi", "--prompt", "\x1b[31mred", "--length", "0"]) == 0
+    assert capsys.readouterr().out == "\x1b[31mred\n"
+
+
+def test_training_goes_on_when_nobody_watches(home):
+    command = f"{sys.executable} -m chargen train cat.txt --steps 200 {' '.join(TINY)} 2>&1"
+    subprocess.run(["bash", "-c", f"{command} | head -n 1"], capture_output=True, check=True)
+    assert chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"] == 200
 
 
 def test_a_changed_corpus_is_not_evaluated_on(home, capsys):
@@ -293,7 +338,7 @@ def test_a_signal_saves_and_resume_goes_on(home, name):
     assert "stopped" in err
     assert "Traceback" not in err
     step = chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"]
-    assert step >= 25
+    assert f"ended after {step:,} steps" in err
     assert main(["train", "--resume", "--steps", str(step + 3)]) == 0
 
 
@@ -305,15 +350,20 @@ def test_a_closed_pipe_is_no_error(at_run):
     assert (ran.returncode, len(ran.stdout), ran.stderr) == (0, 20, b"")
 
 
-def test_text_streams_out_as_it_is_made(at_run):
-    command = [sys.executable, "-m", "chargen", "sample", "--length", "100000000"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "COLUMNS": "80"})
-    begun = time.monotonic()
-    assert len(process.stdout.read(500)) == 500
-    assert time.monotonic() - begun < 60
-    process.kill()
-    process.stdout.close()
-    process.wait()
+def test_text_streams_out_as_it_is_made(at_run, monkeypatch):
+    """The first characters are out before the last are asked for."""
+    written = io.StringIO()
+    seen = []
+    advance = NetworkPredictor.advance
+
+    def spy(self, ids, state=None):
+        seen.append(len(written.getvalue()))
+        return advance(self, ids, state)
+
+    monkeypatch.setattr(NetworkPredictor, "advance", spy)
+    monkeypatch.setattr(sys, "stdout", written)
+    assert main(["sample", "--prompt", "the", "--length", "5"]) == 0
+    assert seen == [3, 4, 5, 6, 7]
 
 
 def test_python_m_chargen_and_version():
@@ -325,8 +375,10 @@ def test_python_m_chargen_and_version():
 
 def test_the_python_interface(home):
     seen = []
-    model = chargen.train("cat.txt", steps=30, units=(8,), on_report=seen.append)
-    assert len(seen) == 30
+    model = chargen.train(
+        "cat.txt", steps=30, units=(8,), run=lambda session: seen.extend(session.trainer.reports())
+    )
+    assert [report.step for report in seen] == list(range(1, 31))
     assert model.sample("the ", 20, temperature=0.5, seed=3) == chargen.load("runs/cat").sample(
         "the ", 20, temperature=0.5, seed=3
     )
@@ -334,5 +386,9 @@ def test_the_python_interface(home):
     assert model.floor().loss_nats < 1
     with pytest.raises(chargen.ChargenError, match="unknown settings: colour"):
         chargen.train("cat.txt", colour="red", overwrite=True)
+    with pytest.raises(TypeError, match="count"):
+        model.sample("the ", 20, count=3)
+    with pytest.raises(ValueError, match="unknown is 'ignore'"):
+        model.sample("the ", 20, unknown="ignore")
     with pytest.raises(AttributeError):
         chargen.nothing  # noqa: B018

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from chargen import evaluation
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, UniformPredictor, select
+from chargen.recurrent import CharModel, NetworkPredictor
+from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
 TEXTS = st.text("abc", min_size=2, max_size=60)
@@ -133,6 +135,19 @@ def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
     measured = evaluate(predictor, ids, start, streams)
     assert measured.chars == 3000 - start
     assert measured.loss_nats == pytest.approx(-chosen.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
+def test_streams_of_a_network_are_within_a_thousandth_of_a_nat(cell):
+    """Its memory has no end, so it is the warm-up that makes the numbers agree."""
+    text = "".join(np.random.default_rng(0).choice(list("abcd"), 5000))
+    network = CharModel.seeded(ModelSettings(cell, (16,)), 4, 0)
+    for parameter in network.parameters():
+        parameter.data *= 1.5  # or it would forget faster than a trained one does
+    predictor = NetworkPredictor(network, Vocabulary("abcd"))
+    ids = predictor.vocabulary.encode(text)
+    one, many = (evaluate(predictor, ids, 600, streams) for streams in (1, None))
+    assert many.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
 def test_state_is_carried_through_the_text():

@@ -110,13 +110,26 @@ def test_an_interrupted_write_leaves_the_old_checkpoint(run, monkeypatch):
 def test_progress_is_lines_and_a_cut_last_line_is_left_out(run):
     assert run.progress() == []
     for step in range(3):
-        run.append_progress({"step": step})
+        run.append_progress(line_of(step))
     with (run.path / PROGRESS).open("a") as file:
         file.write('{"ste')
-    assert run.progress() == [{"step": 0}, {"step": 1}, {"step": 2}]
+    assert run.progress() == [line_of(0), line_of(1), line_of(2)]
     run.keep_progress(2)
-    run.append_progress({"step": 5})
-    assert run.progress() == [{"step": 0}, {"step": 1}, {"step": 5}]
+    run.append_progress(line_of(5))
+    assert run.progress() == [line_of(0), line_of(1), line_of(5)]
+
+
+def line_of(step):
+    return {"step": step, "validation_loss_nats": 1.5}
+
+
+@pytest.mark.parametrize("damage", [b"x", b"[]", b"3", b'{"step": 3}', b"\xff", b"[" * 100_000])
+def test_damaged_progress_is_named(run, damage):
+    run.append_progress(line_of(1))
+    with (run.path / PROGRESS).open("ab") as file:
+        file.write(damage + b"\n")
+    with pytest.raises(ChargenError, match=r"progress\.jsonl"):
+        run.progress()
 
 
 def test_weights_are_the_best_or_else_the_last(run):
@@ -134,6 +147,9 @@ def test_the_newest_run_is_the_one_written_to_last(tmp_path):
     assert newest(tmp_path).path.name == "old"
     progress = tmp_path / "oldest" / PROGRESS
     progress.write_text("")
+    assert newest(tmp_path).path.name == "oldest"
+    (tmp_path / "older" / "link").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "older" / "picture.png").write_text("newer, but no part of the run")
     assert newest(tmp_path).path.name == "oldest"
 
 

@@ -129,9 +129,17 @@ def test_defaults_adapt_to_a_short_text_and_say_so(chars):
     assert bool(notes) == (chars < 1025)
 
 
-@pytest.mark.parametrize("by_hand", [{"timesteps": 270}, {"batch_size": 5, "timesteps": 64}])
-def test_what_was_set_by_hand_is_refused_never_bent(by_hand):
-    flag = "--batch-size 5" if "batch_size" in by_hand else "--timesteps 270"
+@pytest.mark.parametrize(
+    ("by_hand", "flag"),
+    [
+        ({"timesteps": 270}, "--timesteps 270"),
+        ({"batch_size": 5, "timesteps": 64}, "--batch-size 5"),
+        ({"batch_size": 270}, "--batch-size 270"),
+        ({"loss_on": 65}, "--loss-on 65"),
+        ({"loss_on": 9, "timesteps": 8}, "--loss-on 9"),
+    ],
+)
+def test_what_was_set_by_hand_is_refused_never_bent(by_hand, flag):
     with pytest.raises(ChargenError, match=flag):
         fit(TrainingSettings(**by_hand), 270)
 
@@ -139,6 +147,9 @@ def test_what_was_set_by_hand_is_refused_never_bent(by_hand):
 def test_what_was_set_by_hand_stays():
     assert fit(TrainingSettings(timesteps=200), 270)[0].timesteps == 200
     assert fit(TrainingSettings(batch_size=2), 270)[0].batch_size == 2
+    fitted, notes = fit(TrainingSettings(batch_size=20), 270)
+    assert (fitted.batch_size, fitted.timesteps) == (20, 13)
+    assert notes == ["short text: 13 timesteps instead of 64"]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +291,24 @@ def test_divergence_stops_with_a_word_and_keeps_the_last_good_weights(
         assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
 
 
+def test_divergence_that_validation_sees_is_no_progress(corpus, tmp_path, monkeypatch):
+    losses = iter([2.0, math.nan])
+    monkeypatch.setattr(Trainer, "_validate", lambda self: next(losses))
+    with pytest.raises(ChargenError, match=r"diverged at step 50 .*keeps the last good weights"):
+        train(corpus, tmp_path / "run", steps=100)
+    run = Run.open(tmp_path / "run")
+    assert [line["step"] for line in run.progress()] == [25]
+    assert run.read_checkpoint(LAST).values["step"] == 25
+
+
+def test_divergence_before_anything_was_saved_says_so(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "chargen.training.loop.next_char_loss", lambda *a: next_char_loss(*a) * math.nan
+    )
+    with pytest.raises(ChargenError, match=r"diverged at step 1 .*has no weights"):
+        train(corpus, tmp_path / "run", steps=100)
+
+
 def test_the_gradient_is_clipped_by_norm(corpus, tmp_path):
     """An update of plain size s from a gradient of norm 1e-12 is all AdamW's epsilon leaves."""
     plain, _ = train(corpus, tmp_path / "a", steps=1)
@@ -344,7 +373,7 @@ def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
 
 def test_what_was_reported_after_the_checkpoint_is_forgotten(corpus, tmp_path):
     trainer, _ = train(corpus, tmp_path / "run", lambda step: step == 30, steps=90)
-    trainer.run.append_progress({"step": 999})
+    trainer.run.append_progress({"step": 999, "validation_loss_nats": 0.1})
     train(corpus, tmp_path / "run", resume=True)
     assert [line["step"] for line in trainer.run.progress()] == [25, 50, 75, 90]
 
@@ -359,10 +388,19 @@ def test_a_finished_run_goes_on_with_a_larger_budget(corpus, tmp_path):
     assert (settings.steps, settings.epochs) == (None, 2)
 
 
+def test_a_run_that_patience_ended_goes_on_with_a_larger_budget(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "_validate", lambda self: 1.0)
+    train(corpus, tmp_path / "run", steps=1000, patience=2)
+    assert train(corpus, tmp_path / "run", resume=True)[1] == []
+    trainer, reports = train(corpus, tmp_path / "run", resume=True, steps=2000)
+    assert trainer.ending == "no improvement in 2 validations"
+    assert len(reports) == 50
+
+
 def test_what_a_begun_run_cannot_change_is_refused(corpus, tmp_path):
     train(corpus, tmp_path / "run", steps=10)
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
-    with pytest.raises(ChargenError, match=r"--units \(9,\): .* was begun with \(8,\)"):
+    with pytest.raises(ChargenError, match=r"--units 9: .* was begun with 8;"):
         train(corpus, tmp_path / "run", resume=True, units=(9,))
     corpus.write_text(TEXT + "!")
     with pytest.raises(ChargenError, match="trained on another corpus"):

@@ -65,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = chargen.main(
             None if arguments is None else list(arguments), "chargen", standalone_mode=False
         )
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return MISTAKE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "chargen"
         return _mistake(f"{error.format_message()} (see {path} --help)")

@@ -23,7 +23,12 @@ def corpora() -> None:
 
 @corpora.command("list")
 def list_corpora() -> None:
-    """Names, sizes, and what each is good for."""
+    """Names, sizes, and what each is good for.
+
+    \b
+    Example:
+      chargen corpora list
+    """
     from chargen.text import bundled
 
     for name in bundled.names():
@@ -40,7 +45,13 @@ def list_corpora() -> None:
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a generated corpus."
 )
 def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
-    """Write the text of NAME to a file, so that it can be read, changed or trained on elsewhere."""
+    """Write the text of NAME to a file, so that it can be read, changed or trained on elsewhere.
+
+    \b
+    Examples:
+      chargen corpora write fables --out fables.txt
+      chargen corpora write longrange --chars 200000 --seed 1 --out more.txt
+    """
     from chargen.text import bundled
 
     text = bundled.read(name, chars, seed)

@@ -30,7 +30,7 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-class UnitsParam(click.ParamType[Any]):
+class UnitsParam(click.ParamType):
     """``256`` or ``256,128``: one number a layer."""
 
     name = "units"
@@ -47,7 +47,7 @@ class UnitsParam(click.ParamType[Any]):
             ) from None
 
 
-class LossOnParam(click.ParamType[Any]):
+class LossOnParam(click.ParamType):
     """``all``, ``last`` or a number."""
 
     name = "all|last|K"

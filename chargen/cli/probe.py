@@ -12,7 +12,7 @@ from chargen.cli.options import device_option, run_argument, threads_option, use
 from chargen.errors import ChargenError
 
 
-class SpansParam(click.ParamType[Any]):
+class SpansParam(click.ParamType):
     """``4,8,16``: whole numbers."""
 
     name = "spans"
@@ -33,7 +33,9 @@ class SpansParam(click.ParamType[Any]):
 @click.option("--spans", type=SpansParam(), help="Spans to ask.  [default: 4,8,16 … 1024]")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy by span, a PNG.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the cases.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the cases."
+)
 @device_option
 @threads_option
 def probe_longrange(
@@ -83,7 +85,9 @@ def probe_longrange(
         click.echo("\n" + demonstration_table(probed.demonstration), nl=False)
     if json_file is not None:
         _write(json_file, json.dumps(probed.to_json(), indent=1) + "\n")
-    if plot is not None:
+    if plot is not None and probed.templates.refusal:
+        click.echo(f"{plot}: nothing drawn, since nothing is claimed", err=True)
+    elif plot is not None:
         save_templates_plot(probed.templates, plot, f"{model.run.path}: how far back?")
         click.echo(f"drawn: {plot}", err=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -62,7 +63,7 @@ def sample(
     top_p: float | None,
     count: int,
     seed: int,
-    unknown: str,
+    unknown: Literal["error", "skip"],
     device: str,
     threads: int | None,
 ) -> None:
@@ -78,6 +79,7 @@ def sample(
     """
     if prompt is not None and prompt_file is not None:
         raise ChargenError("--prompt and --prompt-file: give one")
+    _check_text(prompt or "")
     settings = SamplingSettings(temperature, top_k, top_p)  # before anything slow is done
     from chargen.api import load
 
@@ -86,13 +88,26 @@ def sample(
     model = load(run, device)
     rows = model.stream(beginning, length, count, seed, unknown, **vars(settings))
     if count == 1:
-        click.echo(beginning, nl=False)
+        _write(beginning)
         for row in rows:
-            click.echo(row[0], nl=False)
-        click.echo()
+            _write(row[0])
+        _write("\n")
     else:
         texts = ["".join(characters) for characters in zip(*rows, strict=True)]
-        click.echo("\n\n".join(beginning + text for text in texts or [""] * count))
+        _write("\n\n".join(beginning + text for text in texts or [""] * count) + "\n")
+
+
+def _write(text: str) -> None:
+    """To standard output at once and as it is: what a model writes is no styling of ours."""
+    click.echo(text, nl=False, color=True)
+
+
+def _check_text(prompt: str) -> None:
+    """Python passes bytes that are no UTF-8 on as lone surrogates, which nobody can write."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise ChargenError(f"--prompt: no text at position {error.start}; use UTF-8") from None
 
 
 def _read(path: Path) -> str:

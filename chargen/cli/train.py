@@ -118,14 +118,17 @@ def train(
         raise ChargenError("--resume and --overwrite: give one, go on or start over")
     if not corpus and not resume:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
+    from chargen.api import train as chargen_train
     from chargen.cli.watching import Signals, watch
-    from chargen.training import start
+    from chargen.training import Session
 
     use_threads(threads)
     given = {name: value for name, value in settings.items() if value is not None}
-    with (
-        Signals(signal.SIGINT, signal.SIGTERM) as signals,
-        start(corpus, given, out, resume=resume, overwrite=overwrite, device=device) as session,
-    ):
-        watch(session, lambda: signals.caught is not None)
+    signals = Signals(signal.SIGINT, signal.SIGTERM)
+
+    def run(session: Session) -> None:
+        with signals:
+            watch(session, lambda: signals.caught is not None)
+
+    chargen_train(corpus, out, resume=resume, overwrite=overwrite, device=device, run=run, **given)
     return 128 + signals.caught if signals.caught else 0

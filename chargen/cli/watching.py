@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 from collections.abc import Callable
@@ -50,8 +51,8 @@ def watch(session: Session, should_stop: Callable[[], bool]) -> None:
     """Train to the end, showing a bar on a terminal and a line a validation elsewhere."""
     trainer = session.trainer
     for note in session.notes:
-        click.echo(note, err=True)
-    click.echo(_opening(trainer), err=True)
+        _say(note)
+    _say(_opening(trainer))
     shows_bar = sys.stderr.isatty()
     next_sample = SECONDS_BETWEEN_SAMPLES / 3
     with tqdm(
@@ -67,12 +68,18 @@ def watch(session: Session, should_stop: Callable[[], bool]) -> None:
             if report.validation_loss_nats is None:
                 continue
             if not shows_bar:
-                click.echo(_line(report, trainer), err=True)
+                _say(_line(report, trainer))
             if report.seconds >= next_sample:
                 next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
                 with bar.external_write_mode(file=sys.stderr):
-                    click.secho(_sample(trainer), dim=True, err=True)
-    click.echo(_closing(trainer), err=True)
+                    _say(_sample(trainer), dim=True)
+    _say(_closing(trainer))
+
+
+def _say(text: str, **style: Any) -> None:
+    """On standard error; that nobody reads it any more is no reason to stop training."""
+    with contextlib.suppress(BrokenPipeError):
+        click.secho(text, err=True, **style)
 
 
 def _opening(trainer: Trainer) -> str:
@@ -90,9 +97,10 @@ def _opening(trainer: Trainer) -> str:
 
 def _line(report: Report, trainer: Trainer) -> str:
     best = trainer.counters.best_loss
+    shown = f"{best:.3f}" if trainer.counters.progress_lines else "-"
     left = report.seconds / max(report.budget_used, 1e-9) - report.seconds
     return (
-        f"step {report.step}  loss {report.train_loss_nats:.3f}  best validation {best:.3f}  "
+        f"step {report.step}  loss {report.train_loss_nats:.3f}  best validation {shown}  "
         f"{report.chars / report.seconds:,.0f} chars/s  {left:.0f} s left"
     )
 
@@ -108,10 +116,15 @@ def _sample(trainer: Trainer) -> str:
 
 def _closing(trainer: Trainer) -> str:
     counters, path = trainer.counters, trainer.run.path
+    best = counters.best_loss
+    validated = (
+        f"Best validation loss {best:.4f} nats, {nats_to_bits(best):.3f} bits per character."
+        if counters.progress_lines
+        else "Not validated yet."
+    )
     return (
         f"ended after {counters.step:,} steps and {counters.seconds:.0f} s: {trainer.ending}. "
-        f"Best validation loss {counters.best_loss:.4f} nats, "
-        f"{nats_to_bits(counters.best_loss):.3f} bits per character.\n"
+        f"{validated}\n"
         f"Next: chargen sample {path}\n"
         f"      chargen probe-longrange {path}"
     )

@@ -10,12 +10,17 @@ from torch import Tensor
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
+WORTH_PACKING = 16  # products: laying a matrix out takes as long as several with it
 
-def repeated(W: Tensor, rows: int) -> Product:
+
+def repeated(W: Tensor, rows: int, times: int) -> Product:
     """A function of ``x`` ``(rows, F)`` and ``y`` ``(rows, G)`` that is ``x W + y``, W ``(F, G)``.
 
-    W is read when this is called: a later change of W does not show. Not differentiable.
+    It will be called ``times`` times. W is read when this is called: a later change of W does not
+    show. Not differentiable.
     """
+    if times < WORTH_PACKING:
+        return lambda x, y: torch.addmm(y, x, W)
     if W.device.type == "cpu" and W.dtype == torch.float32 and _has_onednn():
         return _packed(W, rows)
     return lambda x, y: torch.addmm(y, x, W)

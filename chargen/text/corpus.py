@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +59,13 @@ def _read_source(source: str) -> Iterator[str]:
     path = Path(source)
     if source == STANDARD_INPUT:
         yield decode(sys.stdin.buffer.read(), "standard input")
-    elif path.is_dir():
+    elif _holds(path.is_dir, source):
         files = sorted(file for file in path.rglob("*.txt") if file.is_file())
         if not files:
             raise ChargenError(f"{source}: no *.txt file in this folder or below it")
         for file in files:
             yield _read_file(file)
-    elif path.exists():
+    elif _holds(path.exists, source):
         yield _read_file(path)
     elif source in bundled.names():
         yield bundled.read(source)
@@ -73,6 +73,15 @@ def _read_source(source: str) -> Iterator[str]:
         raise ChargenError(
             f"{source}: no such file or folder, nor a bundled corpus ({', '.join(bundled.names())})"
         )
+
+
+def _holds(question: Callable[[], bool], source: str) -> bool:
+    """Ask the file system; a name that it cannot even look up is a mistake like any other."""
+    try:
+        return question()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ChargenError(f"{source[:60]}: no such file can be read ({reason})") from None
 
 
 def _read_file(path: Path) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 
 from chargen.errors import ChargenError
 
+Unknown = Literal["error", "skip"]
+
 CODE_POINTS = 0x110000  # Unicode's code space
 
 
@@ -31,7 +33,7 @@ def code_points(text: str) -> np.ndarray:
     try:
         return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
     except UnicodeEncodeError:
-        return np.frombuffer(text.encode("utf-32-le"), dtype="<u4")
+        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
 class Vocabulary:
@@ -65,7 +67,7 @@ class Vocabulary:
         return len(self.characters)
 
     def __contains__(self, character: str) -> bool:
-        return character in self.characters
+        return len(character) == 1 and character in self.characters
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.characters == other.characters
@@ -76,7 +78,7 @@ class Vocabulary:
     def __repr__(self) -> str:
         return f"Vocabulary({self.characters!r})"
 
-    def encode(self, text: str, unknown: Literal["error", "skip"] = "error") -> np.ndarray:
+    def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """The ids of ``text``: ``(len(text),)`` in the narrowest unsigned integers that hold V.
 
         A character that is not in the vocabulary raises ``UnknownCharacterError``, or is left
@@ -87,6 +89,8 @@ class Vocabulary:
         # `take` with clipping reads beyond the table as its last entry, which `known` then masks.
         ids = self._ids.take(points, mode="clip")
         known &= ids < len(self)
+        if unknown not in ("error", "skip"):
+            raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
         if known.all():
             return ids
         if unknown == "skip":

@@ -114,6 +114,8 @@ class Trainer:
             validation_loss = None
             if used >= 1 or counters.step % self._validate_every == 0:
                 validation_loss = self._validate()
+                if not math.isfinite(validation_loss):
+                    raise self._diverged(f"validation loss {validation_loss:g}", counters.step)
                 counters.seconds = time.monotonic() - started
             report = Report(
                 counters.step,
@@ -156,11 +158,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
         nats = loss.item()
         if not (math.isfinite(nats) and math.isfinite(norm)):
-            raise ChargenError(
-                f"training diverged at step {counters.step + 1} (loss {nats:g}, gradient norm "
-                f"{norm:g}): {self.run.path} keeps the last good weights; try a lower "
-                "--learning-rate or --clip-norm"
-            )
+            raise self._diverged(f"loss {nats:g}, gradient norm {norm:g}", counters.step + 1)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
@@ -173,6 +171,13 @@ class Trainer:
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
         return norm
+
+    def _diverged(self, how: str, step: int) -> ChargenError:
+        kept = "keeps the last good weights" if self.counters.progress_lines else "has no weights"
+        return ChargenError(
+            f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
+            "--learning-rate or --clip-norm"
+        )
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -220,10 +225,10 @@ class Trainer:
                 optimizer["state"].setdefault(int(number), {})[key] = tensor
             self._optimizer.load_state_dict(optimizer)
             self._generator.set_state(arrays["generator"].cpu())
+            self._state = _nested(below(arrays, "state."))
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
+            reason = " ".join(str(error).split())
             raise ChargenError(f"{self.run.path / LAST}: does not fit the run ({reason})") from None
-        self._state = _nested(below(arrays, "state."))
         self.run.keep_progress(self.counters.progress_lines)
 
     def _weights(self) -> dict[str, np.ndarray]:

@@ -62,7 +62,8 @@ def fit(settings: TrainingSettings, training_chars: int) -> tuple[TrainingSettin
     Only defaults adapt: what was set by hand and does not fit is a `ChargenError`.
     """
     targets = training_chars - 1
-    timesteps = settings.timesteps or min(TIMESTEPS, targets)
+    room = targets // (settings.batch_size or 1)
+    timesteps = settings.timesteps or max(1, min(TIMESTEPS, room))
     if timesteps > targets:
         raise ChargenError(
             f"--timesteps {timesteps}: the training text has {training_chars} characters, "
@@ -74,6 +75,11 @@ def fit(settings: TrainingSettings, training_chars: int) -> tuple[TrainingSettin
         raise ChargenError(
             f"--batch-size {batch_size}: the training text of {training_chars} characters fills "
             f"{most} windows of {timesteps} timesteps; lower it, or --timesteps"
+        )
+    if isinstance(settings.loss_on, int) and settings.loss_on > timesteps:
+        raise ChargenError(
+            f"--loss-on {settings.loss_on}: a window has {timesteps} steps; lower it, or raise "
+            "--timesteps"
         )
     fitted = replace(settings, timesteps=timesteps, batch_size=batch_size)
     notes = []

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,25 @@ class Session:
     held: FileLock
     notes: list[str] = field(default_factory=list)
 
+    def run(self) -> None:
+        """Train to the end and show nothing of it."""
+        for _ in self.trainer.reports():
+            pass
+
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.held.release()
+
+    @contextmanager
+    def released_on_error(self) -> Iterator[None]:
+        """Give the folder free where the body raises, since nobody enters the session then."""
+        try:
+            yield
+        except BaseException:
+            self.held.release()
+            raise
 
 
 def device_named(name: str) -> torch.device:
@@ -46,7 +61,7 @@ def device_named(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.Generator(device)
     except (RuntimeError, AssertionError):
         raise ChargenError(f"--device {name}: torch has no such device here; try cpu") from None
     return device
@@ -99,8 +114,11 @@ def _begin(
         CorpusRecord(corpus.name, corpus.sources, corpus.sha256, len(corpus.text), training_chars),
         {"chargen": __version__, "torch": torch.__version__, "python": platform.python_version()},
     )
-    held = lock(path)
-    return Session(_trainer(Run.create(path, description), corpus, device), held, notes)
+    trainer = _trainer(Run(path, description), corpus, device)
+    session = Session(trainer, lock(path), notes)
+    with session.released_on_error():
+        Run.create(path, description)
+    return session
 
 
 def _go_on(run: Run, corpus: Corpus, changes: Mapping[str, Any], device: torch.device) -> Session:
@@ -114,22 +132,40 @@ def _go_on(run: Run, corpus: Corpus, changes: Mapping[str, Any], device: torch.d
     before = {**vars(description.model), **vars(description.training)}
     budget = {name: value for name, value in changes.items() if name in BUDGETS}
     for name, value in changes.items():
-        if name not in budget and before[name] != value:
+        if name not in before:
+            raise ChargenError(f"unknown settings: {name}")
+        if name not in budget and _shown(before[name]) != _shown(value):
             raise ChargenError(
-                f"--{name.replace('_', '-')} {value}: the run in {run.path} was begun with "
-                f"{before[name]}; leave it out, or start over with --overwrite"
+                f"--{name.replace('_', '-')} {_shown(value)}: the run in {run.path} was begun "
+                f"with {_shown(before[name])}; leave it out, or start over with --overwrite"
             )
     fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budget}
     training = replace(description.training, **fresh) if budget else description.training
-    held = lock(run.path)
     trainer = _trainer(Run(run.path, replace(description, training=training)), corpus, device)
-    trainer.restore()
-    trainer.run.write_description()
-    return Session(trainer, held)
+    session = Session(trainer, lock(run.path))
+    with session.released_on_error():
+        trainer.restore()
+        if budget:
+            trainer.counters.since_best = 0  # more was asked for than patience had ended
+        trainer.run.write_description()
+    return session
+
+
+def _shown(value: Any) -> str:
+    """A setting as it is written on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
 
 
 def _trainer(run: Run, corpus: Corpus, device: torch.device) -> Trainer:
     description = run.description
     size, training = len(description.vocabulary), description.training
-    model = CharModel.seeded(description.model, size, training.seed).to(device)
+    try:
+        model = CharModel.seeded(description.model, size, training.seed).to(device)
+    except RuntimeError as error:
+        if "alloc" not in str(error) and "memory" not in str(error):
+            raise
+        units = ",".join(map(str, description.model.units))
+        raise ChargenError(
+            f"--units {units}: more than the memory here holds; lower them"
+        ) from None
     return Trainer(run, model, description.vocabulary.encode(corpus.text), training)

@@ -61,7 +61,7 @@ class _GRUScan(torch.autograd.Function):
         gates = torch.empty_like(projected)  # r, z, m with m = h W_hn + b_m
         candidates = projected.new_empty(T, N, H)
         outputs = projected.new_empty(T, N, H)
-        product = repeated(W_hh, N)
+        product = repeated(W_hh, N, T)
         # What the product is added to: x of r and z; b_m for m, since x_n stands outside the reset.
         beside = projected.clone()
         beside[:, :, 2 * H :] = b_m
@@ -90,7 +90,7 @@ class _GRUScan(torch.autograd.Function):
         torch.mul(into_n * m, r * (1 - r), out=factors[:, :, 0])
         torch.mul(before - candidates, z * (1 - z), out=factors[:, :, 1])
         torch.mul(into_n, r, out=factors[:, :, 2])
-        product = repeated(W_hh.t(), N)
+        product = repeated(W_hh.t(), N, T)
         d_hs = torch.empty_like(outputs)
         d_h = d_hs[-1].copy_(d_outputs[-1])
         for t in range(T - 1, -1, -1):

@@ -58,7 +58,7 @@ class _LSTMScan(torch.autograd.Function):
         T, N, H = len(projected), *h_0.shape
         gates = torch.empty_like(projected)
         outputs, cells, bent = projected.new_empty(3, T, N, H)  # h, c and tanh(c)
-        product = repeated(W_hh, N)
+        product = repeated(W_hh, N, T)
         h, c = h_0, c_0
         # Every view is made before the loop, in bulk: one by one they cost as much as the sums.
         views = (projected, gates[..., H:], *gates.chunk(4, dim=2), outputs, cells, bent)
@@ -89,7 +89,7 @@ class _LSTMScan(torch.autograd.Function):
         torch.mul(g, i * (1 - i), out=d_i)
         torch.mul(torch.cat([c_0[None], cells[:-1]]), f * (1 - f), out=d_f)
         torch.mul(bent, o * (1 - o), out=d_o)
-        product = repeated(W_hh.t(), N)
+        product = repeated(W_hh.t(), N, T)
         d_h, d_c = d_outputs[-1], d_last
         views = (f, into_c, d_sums, d_sums[..., : 3 * H].view(T, N, 3, H), d_o)
         steps = zip(*(view.unbind() for view in views), strict=True)

@@ -40,7 +40,7 @@ class _SimpleScan(torch.autograd.Function):
         ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation
     ) -> Tensor:
         outputs = torch.empty_like(projected)
-        product = repeated(W_hh, len(h_0))
+        product = repeated(W_hh, len(h_0), len(projected))
         h = h_0
         for x_t, h_t in zip(projected.unbind(), outputs.unbind(), strict=True):
             h = activation.into(product(h, x_t), h_t)
@@ -54,7 +54,7 @@ class _SimpleScan(torch.autograd.Function):
         outputs, h_0, W_hh = ctx.saved_tensors
         slope = ctx.activation.slope(outputs)
         d_sums = torch.empty_like(outputs)  # of what goes into the activation
-        product = repeated(W_hh.t(), len(h_0))
+        product = repeated(W_hh.t(), len(h_0), len(outputs))
         d_h = d_outputs[-1]
         for t in range(len(outputs) - 1, -1, -1):
             torch.mul(d_h, slope[t], out=d_sums[t])
