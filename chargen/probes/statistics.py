@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 Z95 = 1.959963984540054  # the standard normal quantile that leaves 2.5 % on either side
+BOOTSTRAP_DRAWS = 2000
 
 
 def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]:
@@ -55,3 +58,42 @@ class Proportion:
             "accuracy_high": high,
             "frames": self.trials,
         }
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, draws: np.ndarray) -> Estimate:
+        """The percentile interval of ``draws``, ``(draws,)``, round ``value``."""
+        low, high = np.quantile(draws, [0.025, 0.975])
+        # Rounding could put a bound a hair inside the value where all draws are the same.
+        return cls(value, min(float(low), value), max(float(high), value))
+
+    def to_json(self, name: str) -> dict[str, float]:
+        """``name``, which says the unit, and its bounds ``name_low`` and ``name_high``."""
+        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+
+def block_bootstrap(
+    sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
+) -> np.ndarray:
+    """Means a case when whole blocks of cases are drawn anew with replacement: ``(draws, M)``.
+
+    Neighbouring characters of a text are not independent, blocks of them nearly so, and what is
+    drawn is therefore blocks. ``sums``, ``(K, M)``, are the sums of M quantities over the cases of
+    each of K blocks, ``counts``, ``(K,)``, the cases, at least one a block. All quantities share
+    each draw, so that differences between them are paired. Source: H. R. Künsch, "The jackknife
+    and the bootstrap for general stationary observations", 1989, with blocks that do not overlap.
+    """
+    K = len(counts)
+    if K < 1 or (counts < 1).any():
+        raise ValueError(f"{K} blocks, of which none may be empty")
+    times = rng.multinomial(K, np.full(K, 1 / K), size=draws)  # (draws, K)
+    means: np.ndarray = (times @ sums) / (times @ counts)[:, None]
+    return means
