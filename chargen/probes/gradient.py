@@ -1,0 +1,357 @@
+"""Instrument (c): how much of one character's loss is felt k characters back, as a gradient.
+
+    g(k) = ‖∂loss_T / ∂state_{T-k}‖
+
+loss_T is the loss, in nats, at the single step T: summed over several steps it would mix
+distances. g(k)/g(0) falling to nothing is the vanishing gradient (Hochreiter & Schmidhuber 1997),
+its growing without bound the exploding one (Pascanu et al. 2013, arXiv 1211.5063). Where next to
+nothing arrives, training has next to nothing to go by: this helps to explain instrument (a). It
+does not replace it. A large gradient says that the past can change the prediction, not that it
+makes it right: it is not memory.
+
+This is the one instrument that needs the network itself. Axes: N positions, S = span + 1 states,
+H units.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from chargen.errors import ChargenError
+from chargen.probes import Progress
+from chargen.recurrent import CELLS, GRU, LSTM, CharModel, RecurrentLayer
+from chargen.recurrent.layer import LayerState
+
+POSITIONS = 256
+SPAN = 256
+WARM_UP_CHARS = 256  # read before the span, so that the state is where text brings it
+OPEN = 0.9  # a gate above this counts as open
+TENFOLD, TWICE = 1.0, math.log10(2)
+HALF, HUNDREDTH = math.log10(1 / 2), -2.0
+STATE_FLOATS = 2**20  # of h, in one graph: about 250 MB with all that a step keeps beside it
+JSON_DIGITS = 6
+PARTS = "hc"  # what the tensors of a state are called
+KEEPS = {LSTM: ("forget gate", 2), GRU: ("update gate", 1)}  # what keeps the state, and its block
+
+
+@dataclass(frozen=True)
+class Curve:
+    """log10 g(k)/g(0) of a part of the state at k = 0 .. span, each ``(span + 1,)``.
+
+    Quartiles over positions, each a value that was seen; -inf where nothing arrives. g(0) is that
+    of the whole state for each of its parts, so that they can be compared.
+    """
+
+    part: str  # h, c, or both
+    lower: np.ndarray
+    median: np.ndarray
+    upper: np.ndarray
+
+    def reaches(self, level: float) -> float | None:
+        """The characters after which the median stays at or under ``level``, a log10.
+
+        Interpolated between two states; None where it is still above at the end of the span.
+        """
+        (above,) = np.nonzero(self.median > level)
+        if not len(above):
+            return 0.0
+        k = int(above[-1])
+        if k + 1 == len(self.median):
+            return None
+        return k + float((self.median[k] - level) / (self.median[k] - self.median[k + 1]))
+
+    def to_json(self) -> dict[str, list[float | None]]:
+        """Three lists by k, without a unit; null stands for zero, which has no logarithm."""
+        quartiles = {"lower_quartile": self.lower, "median": self.median}
+        quartiles["upper_quartile"] = self.upper
+        return {f"log10_ratio_{name}": _plain(values) for name, values in quartiles.items()}
+
+
+@dataclass(frozen=True)
+class LayerGradient:
+    """What was found at one layer."""
+
+    layer: int  # 1 reads the characters
+    units: int
+    positions: int  # that count: those whose last state the loss depends on at all
+    last_state: float  # median of g(0), in nats by one unit of state
+    curves: tuple[Curve, ...]  # the parts of the state, and the whole of it last
+    peak: float  # the largest log10 g(k)/g(0), k > 0, of the whole state at any position
+    peak_chars: int  # the k where it was
+    exploded: float  # the share of positions where g(span) is over 10 g(0) and 2 g(span / 2)
+    gate: str | None  # what keeps the state from step to step; None where nothing does
+    gate_open: float | None  # its share above 0.9, over positions, steps and units
+
+    @property
+    def whole(self) -> Curve:
+        """The curve of the whole state."""
+        return self.curves[-1]
+
+    @property
+    def half_life(self) -> float | None:
+        """Characters after which the median stays at half of g(0) or less; None: not in the span.
+
+        For g(k) = rho^k that is ln 2 / ln(1/rho).
+        """
+        return self.whole.reaches(HALF)
+
+    @property
+    def hundredth(self) -> float | None:
+        """The same for a hundredth of g(0)."""
+        return self.whole.reaches(HUNDREDTH)
+
+    @property
+    def explodes(self) -> bool:
+        """Whether at half of the positions or more the gradient grows, and to over tenfold.
+
+        That it is large is not enough: below other layers it grows at first, since all of them
+        carry it, and then fades.
+        """
+        return self.exploded >= 0.5
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary; distances in characters, shares of 1."""
+        gate = {"name": self.gate, "open_above": OPEN, "open_share": _rounded(self.gate_open)}
+        return {
+            "layer": self.layer,
+            "units": self.units,
+            "positions": self.positions,
+            "last_state_gradient_median_nats_per_unit": _rounded(self.last_state),
+            "half_life_chars": _rounded(self.half_life),
+            "hundredth_chars": _rounded(self.hundredth),
+            "peak_log10_ratio": _rounded(self.peak),
+            "peak_at_chars": self.peak_chars,
+            "exploded_share": _rounded(self.exploded),
+            "explodes": self.explodes,
+            "gate": gate if self.gate else None,
+            "curves": {curve.part: curve.to_json() for curve in self.curves},
+        }
+
+    def gate_said(self) -> str:
+        """How often the gate that keeps the state is open; empty where there is none."""
+        return f"{self.gate} over {OPEN} in {self.gate_open:.1%}" if self.gate else ""
+
+
+@dataclass(frozen=True)
+class GradientResult:
+    """What the instrument found in one model."""
+
+    cell: str  # as in --cell
+    span: int  # the longest distance, characters
+    seed: int  # of the positions
+    trained_timesteps: int | None  # how far back gradients travelled in training, characters
+    layers: tuple[LayerGradient, ...]  # from the input to the output
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dictionary, the same for the same model and seed."""
+        return {
+            "instrument": "gradient",
+            "cell": self.cell,
+            "seed": self.seed,
+            "trained_timesteps": self.trained_timesteps,
+            "warm_up_chars": WARM_UP_CHARS,
+            "finding": self.finding(),
+            "distance_chars": list(range(self.span + 1)),
+            "layers": [layer.to_json() for layer in self.layers],
+        }
+
+    def finding(self) -> str:
+        """One sentence: how far the gradient goes, and that this is not yet memory."""
+        trained = self.trained_timesteps
+        said = [self._said(layer) for layer in self.layers]
+        said += [f"trained on {trained} timesteps"] if trained else []
+        return f"{'; '.join(said)} (how far a change is felt, not what is remembered)"
+
+    def distance(self, chars: float | None) -> str:
+        """A half-life for a person to read; one that lies beyond the span as ``>256``."""
+        return f">{self.span}" if chars is None else f"{chars:.1f}"
+
+    def _said(self, layer: LayerGradient) -> str:
+        if layer.explodes:
+            often = f"at {layer.exploded:.0%} of positions, 10^{layer.peak:.1f} at most"
+            return f"layer {layer.layer}: the gradient explodes {often}"
+        half, rest = self.distance(layer.half_life), self.distance(layer.hundredth)
+        return f"layer {layer.layer}: the gradient halves in {half} characters, is 1/100 in {rest}"
+
+
+def measure(
+    model: CharModel,
+    ids: np.ndarray,
+    *,
+    positions: int = POSITIONS,
+    span: int = SPAN,
+    seed: int = 0,
+    trained_timesteps: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> GradientResult:
+    """Measure g(k), k = 0 .. ``span``, at ``positions`` places of the held-out ``ids`` ``(M,)``.
+
+    A float64 copy of ``model`` on the CPU is measured; the model itself is not touched. The places
+    are drawn from ``seed`` without replacement; before each, the text is read over
+    `WARM_UP_CHARS` characters and the span. Clipping and dropout play no part. The gradient of h
+    counts every way from it to the loss, through the layers above too; that of c is for h held
+    fixed, so that h and c together are the gradient of the state. Two models measured on the same
+    ``ids`` with the same ``seed`` are measured at the same places. `ChargenError` where the text
+    is too short, the gradient is beyond float64, or a layer's last state never counts.
+    """
+    inputs, targets = _windows(ids, positions, span, seed)
+    model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
+    layers = _layers(model)
+    rows = max(1, STATE_FLOATS // ((span + 1) * sum(layer.units for layer in layers)))
+    batches = []
+    for start in range(0, positions, rows):
+        own = slice(start, start + rows)
+        batches.append(_flows(model, inputs[own], targets[own]))
+        progress(inputs[: start + rows].numel(), inputs.numel())
+    found = [
+        _found(number, layer, [batch[number - 1] for batch in batches])
+        for number, layer in enumerate(layers, 1)
+    ]
+    cell = next(name for name, kind in CELLS.items() if type(layers[0]) is kind)
+    return GradientResult(cell, span, seed, trained_timesteps, tuple(found))
+
+
+@dataclass(frozen=True)
+class _Flow:
+    """What N positions showed at one layer."""
+
+    norms: np.ndarray  # (parts, S, N), of the gradients by ascending k
+    gate_open: np.ndarray  # (N,), the share; nan without a gate
+
+
+def _windows(ids: np.ndarray, positions: int, span: int, seed: int) -> tuple[Tensor, Tensor]:
+    """``(N, WARM_UP_CHARS + S)`` characters before each place, and the ``(N,)`` there."""
+    if positions < 1 or span < 1:
+        raise ValueError(f"positions and span are 1 or more, not {positions} and {span}")
+    read = WARM_UP_CHARS + span + 1
+    if len(ids) < read + positions:
+        raise ChargenError(
+            f"the gradient over {span} characters at {positions} positions takes a held-out text "
+            f"of {read + positions} characters, this has {len(ids)}: give a longer one"
+        )
+    drawn = np.random.default_rng(seed).choice(len(ids) - read, positions, replace=False)
+    ends = np.sort(drawn) + read
+    inputs = np.asarray(ids, dtype=np.int64)[ends[:, None] + np.arange(-read, 0)]
+    return torch.from_numpy(inputs), torch.from_numpy(np.asarray(ids, dtype=np.int64)[ends])
+
+
+def _layers(model: CharModel) -> list[RecurrentLayer]:
+    return [layer for layer in model.stack.layers if isinstance(layer, RecurrentLayer)]
+
+
+@torch.enable_grad()
+def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
+    """What one batch shows at each layer, from one backward pass."""
+    with torch.no_grad():
+        _, starts = model.stack(inputs[:, :WARM_UP_CHARS])
+    walks, gates = [], []
+    below = inputs[:, WARM_UP_CHARS:]
+    for layer, start in zip(_layers(model), starts, strict=True):
+        projected = layer.project(below)
+        states = _walk(layer, projected, start)
+        gates.append(_gate_open(layer, projected, [start, *states[:-1]]))
+        below = torch.stack([state[0] for state in states], dim=1)  # (N, S, H)
+        walks.append(states)
+    # A row's gradient of the sum is that of its own loss: no other row's loss knows its states.
+    logits = below[:, -1] @ model.W_hy + model.b_y
+    loss = cross_entropy(logits, targets, reduction="sum")
+    return [_Flow(norms, gate) for norms, gate in zip(_norms(loss, walks), gates, strict=True)]
+
+
+def _walk(layer: RecurrentLayer, projected: Tensor, start: LayerState) -> list[LayerState]:
+    """The state after each of S steps of the reference, each part with a gradient of its own.
+
+    A part goes on as a view of itself: h is made from c within the step, and what the gradient of
+    the view counts is c's way to later steps alone.
+    """
+    states, state = [], start
+    for projected_t in projected:
+        after = layer.step(projected_t, state)
+        state = tuple(part.view_as(part).requires_grad_() for part in after)
+        states.append(state)
+    return states
+
+
+def _norms(loss: Tensor, walks: Sequence[Sequence[LayerState]]) -> list[np.ndarray]:
+    """The gradient's norm by each part of each state, ``(parts, S, N)`` a layer, k ascending."""
+    sought = [part for states in walks for state in states for part in state]
+    # c of step T is used by no loss at T: a gradient of zero.
+    gradients = iter(torch.autograd.grad(loss, sought, materialize_grads=True))
+    norms = []
+    for states in walks:
+        by_step = [torch.stack([_norm(next(gradients)) for _ in state]) for state in states]
+        norms.append(torch.stack(by_step[::-1], dim=1).numpy())
+    return norms
+
+
+def _norm(gradient: Tensor) -> Tensor:
+    """``(N, H)`` to ``(N,)``; scaled, so that no square leaves the range of float64."""
+    scale = gradient.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
+    return scale[:, 0] * torch.linalg.vector_norm(gradient / scale, dim=1)
+
+
+@torch.no_grad()
+def _gate_open(
+    layer: RecurrentLayer, projected: Tensor, before: Sequence[LayerState]
+) -> np.ndarray:
+    """The share of the gate that keeps the state which is above `OPEN`: ``(N,)``."""
+    if type(layer) not in KEEPS:
+        return np.full(projected.shape[1], np.nan)
+    _, block = KEEPS[type(layer)]
+    own = slice(block * layer.units, (block + 1) * layer.units)
+    h = torch.stack([state[0] for state in before])  # (S, N, H)
+    gate = (projected[:, :, own] + h @ layer.W_hh[:, own]).sigmoid()
+    share: np.ndarray = (gate > OPEN).double().mean(dim=(0, 2)).numpy()
+    return share
+
+
+def _found(number: int, layer: RecurrentLayer, flows: Sequence[_Flow]) -> LayerGradient:
+    norms = np.concatenate([flow.norms for flow in flows], axis=2)
+    if not np.isfinite(norms).all():
+        raise ChargenError(f"layer {number}: the gradient is beyond float64; ask a shorter span")
+    whole = np.hypot.reduce(norms)  # (S, N)
+    counts = whole[0] > 0
+    if not counts.any():
+        raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
+    with np.errstate(divide="ignore"):  # log10 of 0 is -inf
+        ratios = np.log10(np.stack([*norms, whole])[:, :, counts]) - np.log10(whole[0, counts])
+    names = [*PARTS[: len(norms)], "both"]
+    curves = [_curve(name, ratio) for name, ratio in zip(names, ratios, strict=True)]
+    peaks = ratios[-1, 1:].max(axis=1)
+    grew = ratios[-1, -1] > np.maximum(TENFOLD, ratios[-1, len(whole) // 2] + TWICE)
+    gate, _ = KEEPS.get(type(layer), (None, 0))
+    return LayerGradient(
+        layer=number,
+        units=layer.units,
+        positions=int(counts.sum()),
+        last_state=float(np.median(whole[0, counts])),
+        curves=tuple(curves if len(norms) > 1 else curves[:1]),
+        peak=float(peaks.max()),
+        peak_chars=int(peaks.argmax()) + 1,
+        exploded=float(grew.mean()),
+        gate=gate,
+        gate_open=float(np.concatenate([f.gate_open for f in flows]).mean()) if gate else None,
+    )
+
+
+def _curve(part: str, ratios: np.ndarray) -> Curve:
+    """Quartiles over N of ``(S, N)``; none between two values, which -inf would spoil."""
+    quartiles = np.quantile(ratios, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
+    return Curve(part, *quartiles)
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else round(value, JSON_DIGITS)
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [_rounded(value) for value in values.tolist()]
