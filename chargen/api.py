@@ -15,7 +15,7 @@ from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
 from chargen.probes import Progress
 from chargen.probes.demonstration import Shown, demonstrate
-from chargen.probes.templates import SPANS, TemplatesResult, measure
+from chargen.probes.templates import TemplatesResult, measure
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs import Run, newest
 from chargen.sampling.generate import first_prompt, generate
@@ -109,15 +109,18 @@ class TrainedModel:
         spans: Sequence[int] | None = None,
         seed: int = 0,
         progress: Progress = lambda done, total: None,
+        bank: str | Path | None = None,
     ) -> Probed:
         """How far back does it remember? Instrument (a), `chargen.probes.templates`.
 
+        It asks from the phrase bank in the file ``bank``, or from the first of the bundled ones,
+        English before Chinese, that the model's vocabulary can spell.
         Beside the model stand an untrained network of the same shape, the model with the cue
         deleted, and n-grams of the run's training text, where that is still to be had.
         """
-        bank = phrases.parse(bundled.resource(bundled.ENGLISH_BANK), bundled.ENGLISH_BANK)
+        phrase_bank = phrases.read(bank) if bank else bundled.bank_for(self.vocabulary.characters)
         timesteps = self.run.description.training.timesteps
-        ask = partial(measure, self.predictor, bank, seed=seed, trained_timesteps=timesteps)
+        ask = partial(measure, self.predictor, phrase_bank, seed=seed, trained_timesteps=timesteps)
         known = ask(spans=())  # the knowledge gate alone, before anything costly
         if known.refusal:
             return Probed(str(self.run.path), known, demonstrate(self.predictor), ())
@@ -127,7 +130,7 @@ class TrainedModel:
             controls |= self.ngrams(*CONTROL_ORDERS)
         except ChargenError as error:
             warnings.append(f"without the n-gram controls: {error}")
-        found = ask(spans=spans or SPANS, controls=controls, progress=progress)
+        found = ask(spans=spans or None, controls=controls, progress=progress)
         return Probed(str(self.run.path), found, (), tuple(warnings))
 
     def ngrams(self, *orders: int, corpus: Corpus | None = None) -> dict[str, NextCharPredictor]:

@@ -13,6 +13,7 @@ import chargen
 from chargen.cli import main
 from chargen.recurrent import NetworkPredictor
 from chargen.runs import BEST, LAST, RUN
+from chargen.text import bundled
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 25
 TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
@@ -44,6 +45,34 @@ def at_run(trained, monkeypatch):
 
 def files_below(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_bank_of_ones_own_is_asked_and_its_mistakes_named_by_line(at_run, capsys):
+    bank = bundled.resource(bundled.ENGLISH_BANK)
+    Path("my.bank").write_text(bank)
+    assert main(["probe-longrange", "runs/cat", "--bank", "my.bank"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("not learned: train on a corpus made from my.bank")
+    assert main(["probe-longrange", "runs/cat"]) == 0
+    assert capsys.readouterr().out.startswith("not learned: train on the longrange corpus")
+    Path("my.bank").write_text(bank.replace("Latvia -> Latvian", "Latvia > Latvian"))
+    line = bank[: bank.index("Latvia ->")].count("\n") + 1
+    for file, said in {"my.bank": f"my.bank, line {line}: exp", "none.bank": "none.bank: "}.items():
+        assert main(["probe-longrange", "runs/cat", "--bank", file]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert said in err
+
+
+def test_a_chinese_model_is_asked_in_chinese(home, capsys):
+    assert main(["corpora", "write", "longrange-zh", "--chars", "9000", "--out", "zh.txt"]) == 0
+    assert main(["train", "zh.txt", "--out", "zh", "--steps", "2", *TINY]) == 0
+    capsys.readouterr()
+    assert main(["probe-longrange", "zh", "--json", "zh.json"]) == 0
+    assert capsys.readouterr().out.startswith("not learned: train on the longrange-zh corpus (")
+    told = json.loads(Path("zh.json").read_text())["templates"]
+    assert told["bank"] == "chinese.bank"
+    assert [row["span_chars"] for row in told["spans"]] == [4]
 
 
 def test_train_sample_evaluate_inspect(home, capsys):
@@ -174,7 +203,7 @@ def test_resume_goes_on_and_overwrite_starts_over(home, capsys):
 def test_corpora_are_listed_and_written(home, capsys):
     assert main(["corpora", "list"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("longrange", "python-docs", "fables"))
+    assert all(name in out for name in ("longrange", "longrange-zh", "python-docs", "fables"))
     assert main(["corpora", "write", "fables", "--out", "f.txt"]) == 0
     assert main(["corpora", "write", "fables"]) == 0
     assert capsys.readouterr().out == Path("f.txt").read_text()

@@ -12,9 +12,13 @@ from chargen.text import bundled, longrange, phrases
 from chargen.text.fillers import Fillers
 from chargen.text.longrange import Composer, Decoy
 
+HALVES = ("training", "test")
 TEXT = bundled.resource(bundled.ENGLISH_BANK)
 BANK = phrases.parse(TEXT, "english.bank")
-COMPOSERS = {half: Composer(BANK, half) for half in ("training", "test")}
+ZH_TEXT = bundled.resource(bundled.CHINESE_BANK)
+ZH = phrases.parse(ZH_TEXT, "chinese.bank")
+BANKS = {"longrange": BANK, "longrange-zh": ZH}
+COMPOSERS = {(name, half): Composer(bank, half) for name, bank in BANKS.items() for half in HALVES}
 
 
 def fillers_of(frame):
@@ -31,7 +35,8 @@ def windows(text):
 
 @settings(max_examples=200, deadline=None)
 @given(
-    half=st.sampled_from(["training", "test"]),
+    name=st.sampled_from(list(BANKS)),
+    half=st.sampled_from(HALVES),
     which=st.integers(0, 1),
     span=st.integers(4, 1100),
     answer=st.integers(0, 7),
@@ -39,8 +44,8 @@ def windows(text):
     place=st.sampled_from(["before", "after"]),
     seed=st.integers(0, 2**32),
 )
-def test_a_frame_has_exactly_its_span(half, which, span, answer, other, place, seed):
-    facts, composer = BANK.fact_sets[which], COMPOSERS[half]
+def test_a_frame_has_exactly_its_span(name, half, which, span, answer, other, place, seed):
+    facts, composer = BANKS[name].fact_sets[which], COMPOSERS[name, half]
     decoy = None if other is None else Decoy((answer + other) % 8, place)
     rng = np.random.default_rng(seed)
     if not composer.reaches(facts, span):
@@ -61,17 +66,19 @@ def test_a_frame_has_exactly_its_span(half, which, span, answer, other, place, s
 
 def test_default_spans_are_reached_and_most_others():
     for composer in COMPOSERS.values():
-        for facts in BANK.fact_sets:
+        for facts in composer.bank.fact_sets:
             reached = [span for span in range(4, 1101) if composer.reaches(facts, span)]
             assert {4, 8, 16, 32, 64, 128, 256, 512, 1024} <= set(reached)
             assert set(range(16, 1101)) <= set(reached)
 
 
-def test_halves_share_no_thirty_characters_of_filler():
-    corpus = windows(bundled.read("longrange", 200_000))
+@pytest.mark.parametrize("name", BANKS)
+def test_halves_share_no_thirty_characters_of_filler(name):
+    corpus = windows(bundled.read(name, 200_000))
     rng = np.random.default_rng(0)
-    asked = [frame for _, frame in zip(range(1500), COMPOSERS["test"].sentences(rng), strict=False)]
-    asked += [COMPOSERS["test"].frame(BANK.fact_sets[0], 0, 1024, rng) for _ in range(20)]
+    composer = COMPOSERS[name, "test"]
+    asked = [frame for _, frame in zip(range(1500), composer.sentences(rng), strict=False)]
+    asked += [composer.frame(BANKS[name].fact_sets[0], 0, 1024, rng) for _ in range(20)]
     stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
     assert sum(len(windows(stretch)) for stretch in stretches) > 10_000
     assert not any(windows(stretch) & corpus for stretch in stretches)
@@ -84,6 +91,37 @@ def test_fillers_come_out_exact_and_links_never_meet(chars, seed):
         text = fillers.draw(chars, np.random.default_rng(seed))
         assert len(text) == chars
         assert not re.search("( now| too){2}", text)
+
+
+@pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
+def test_a_bundled_bank_is_what_the_instrument_needs(bank):
+    alike, arbitrary = bank.fact_sets
+    for facts in bank.fact_sets:
+        assert (len(facts.cues), facts.shortest_span) == (8, 4)
+    assert [cue[0] for cue in alike.cues] == [target[0] for target in alike.targets]
+    pairs = zip(arbitrary.cues, arbitrary.targets, strict=True)
+    assert not any(cue[0].lower() == target[0].lower() for cue, target in pairs)
+    # The halves are new combinations of the same words.
+    assert len(bank.training) == 4 * len(bank.test) == 20
+
+
+def test_the_bank_is_chosen_by_what_can_be_spelled():
+    english, chinese = BANK.characters(), ZH.characters()
+    assert bundled.bank_for(english) == BANK
+    assert bundled.bank_for(chinese) == ZH
+    assert bundled.bank_for(chinese + english) == BANK
+    assert bundled.bank_for(chinese.replace("蒙", "")) == BANK
+    assert bundled.bank_for("abc") == BANK
+    assert [bundled.made_from(bank.name) for bank in (BANK, ZH)] == list(BANKS)
+    assert bundled.made_from("my.bank") is None
+
+
+def test_chinese_text_is_sentences_in_chinese():
+    text = bundled.read("longrange-zh", 20_000)
+    assert set(text) <= set(ZH.characters())
+    sentence = re.compile("(在..遇见的)?那位(朋友|商人)来自..(，.+)?，他(会说|在卖)..。")
+    assert all(sentence.fullmatch(line) for line in text.split("\n")[:-1])
+    assert text != bundled.read("longrange-zh", 20_000, seed=1)
 
 
 def test_fillers_draw_each_piece_equally_often():
@@ -103,7 +141,12 @@ def test_corpus_is_a_function_of_its_seed():
 
 def test_corpus_has_the_spans_that_it_says():
     rng = np.random.default_rng(0)
-    frames = [f for _, f in zip(range(4000), COMPOSERS["training"].sentences(rng), strict=False)]
+    frames = [
+        f
+        for _, f in zip(
+            range(4000), COMPOSERS["longrange", "training"].sentences(rng), strict=False
+        )
+    ]
     spans = np.array([frame.span for frame in frames])
     assert spans.max() <= longrange.LONGEST_SPAN
     assert not any(map(longrange.is_held_out, spans))
@@ -169,6 +212,25 @@ def test_a_mistake_in_a_bank_is_named_with_its_line(old, new, message):
     assert said
     header = line_of("[facts spelled alike]")  # mistakes between lines are named at the header
     assert int(said[1]) in {line_of(old), header}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("泰国 -> 泰语", "泰国 -> 德语", "another target begins with '德' already"),
+        ("泰国 -> 泰语", "泰国 -> 泰国语", "differs in length"),
+        ('"，爱看书"', '"，爱看雪"', "no training text holds '雪'"),
+        ('"，爱唱歌"', '"，常唱歌"', "is in the other half too"),
+        ('"，爱唱歌"', "“，爱唱歌”", "expected text in double quotes"),
+        ('no cue = "本国"', 'no cue = "国"', "not as long as the cues"),
+    ],
+)
+def test_a_mistake_in_the_chinese_bank_is_named_with_its_line(old, new, message):
+    with pytest.raises(ChargenError, match=re.escape(message)) as caught:
+        phrases.parse(ZH_TEXT.replace(old, new, 1), "my.bank")
+    line = ZH_TEXT[: ZH_TEXT.index(old)].count("\n") + 1
+    header = ZH_TEXT[: ZH_TEXT.index("[facts spelled")].count("\n") + 1
+    assert int(re.match(r"my\.bank, line (\d+): ", str(caught.value))[1]) in {line, header}
 
 
 @pytest.mark.parametrize("section", ["[training fillers]", "[test fillers]", "[links]"])

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
 from chargen.probes.demonstration import demonstrate
 from chargen.probes.outcomes import Tally
+from chargen.probes.span50 import Span50
 from chargen.probes.statistics import Proportion
 from chargen.probes.templates import SpanResult, TemplatesResult, label
 from chargen.reports import plots, tables
@@ -91,6 +93,39 @@ def test_plot_draws_chance_limits_intervals_and_controls():
     }
     assert len(axes.containers) == 4  # error bars: two controls, decoys, all
     assert axes.get_xscale() == "log"
+
+
+def with_span50(*numbers, p=0.5):
+    half = Span50(*numbers, 4, 1024, 1 / 8, 0.02, p, 0.06)
+    return replace(RESULT, span50=half)
+
+
+def test_span50_is_told_and_explained_in_the_table():
+    lines = tables.templates_table(with_span50(700.0, 620.0, 810.0)).splitlines()
+    assert lines[:2] == [
+        "remembers 128 characters (90% right or more), better than chance up to 512, "
+        "span50 700 (620–810);",
+        "trained on 64 timesteps",
+    ]
+    assert lines[-1].startswith("span50: where it is half-way")
+    assert all(len(line) <= 100 for line in lines)
+    assert "span50" not in tables.templates_table(RESULT)
+
+
+def test_span50_is_marked_in_the_plot_with_its_interval():
+    (axes,) = plots.templates_figure(with_span50(700.0, 620.0, float("inf"))).axes
+    (mark,) = [bar for bar in axes.containers if "span50" in bar.get_label()]
+    assert mark.get_label() == "span50 700 (620–>1024)"
+    assert mark.lines[0].get_xydata().tolist() == [[700, (0.98 + 0.125) / 2]]
+    (bar,) = mark.lines[2]
+    assert [point.tolist()[0] for point in bar.get_segments()[0]] == [620, 1024]
+
+
+@pytest.mark.parametrize(("p", "said"), [(0.5, "span50 >1024"), (0.001, "span50 no fit")])
+def test_span50_off_the_grid_is_words_in_the_plot(p, said):
+    (axes,) = plots.templates_figure(with_span50(*[float("inf")] * 3, p=p)).axes
+    assert said in axes.get_legend_handles_labels()[1]
+    assert not any("span50" in bar.get_label() for bar in axes.containers)
 
 
 def test_plot_refusals(tmp_path):

@@ -1,6 +1,7 @@
 """The template instrument, validated by predictors whose memory is known. Nothing is trained."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
 from chargen.probes import cases, templates
+from chargen.probes.comparison import compare
 from chargen.probes.demonstration import SENTENCES, demonstrate
 from chargen.probes.outcomes import Outcome
 from chargen.probes.scoring import read_all, score
@@ -16,6 +18,7 @@ from chargen.text import bundled, phrases
 from chargen.text.vocabulary import Vocabulary
 
 BANK = phrases.parse(bundled.resource(bundled.ENGLISH_BANK), "english.bank")
+CHINESE = bundled.bank(bundled.CHINESE_BANK)
 VOCABULARY = Vocabulary(BANK.characters())
 SPANS = (4, 8, 16, 32, 64, 128, 256)
 LIKELY = 0.99
@@ -28,6 +31,7 @@ class Reader:
     out, which is all that the instrument looks at.
     """
 
+    bank = BANK
     vocabulary = VOCABULARY
 
     def fact(self, text, facts, span):
@@ -38,21 +42,21 @@ class Reader:
         N, T = ids.shape
         texts = [""] * N if state is None else state
         texts = np.array(
-            [t + VOCABULARY.decode(row) for t, row in zip(texts, ids, strict=True)], object
+            [t + self.vocabulary.decode(row) for t, row in zip(texts, ids, strict=True)], object
         )
-        log_probs = np.full((N, T, len(VOCABULARY)), -np.log(len(VOCABULARY)))
+        log_probs = np.full((N, T, len(self.vocabulary)), -np.log(len(self.vocabulary)))
         for n, text in enumerate(texts):
             expected = self._expected(text)
             if expected is not None:
-                rest = (1 - LIKELY) / (len(VOCABULARY) - 1)
+                rest = (1 - LIKELY) / (len(self.vocabulary) - 1)
                 log_probs[n, -1] = np.log(rest)
-                log_probs[n, -1, VOCABULARY.encode(expected)[0]] = np.log(LIKELY)
+                log_probs[n, -1, self.vocabulary.encode(expected)[0]] = np.log(LIKELY)
         return log_probs, texts
 
     def _expected(self, text):
         """The next character after a lead or inside a target that has begun, if the text tells."""
         sentence = text[text.rfind("\n") + 1 :]
-        facts = next((facts for facts in BANK.fact_sets if facts.opening in sentence), None)
+        facts = next((facts for facts in self.bank.fact_sets if facts.opening in sentence), None)
         if facts is None:
             return None  # the text began in the middle of a sentence
         before, lead, begun = sentence.rpartition(facts.lead)
@@ -69,8 +73,10 @@ class Reader:
 class Remembers(Reader):
     """Knows the cue where it ended within the last ``chars`` characters."""
 
-    def __init__(self, chars):
+    def __init__(self, chars, bank=BANK):
         self.chars = chars
+        self.bank = bank
+        self.vocabulary = Vocabulary(bank.characters())
 
     def fact(self, text, facts, span):
         start = text.index(facts.opening) + len(facts.opening)
@@ -93,9 +99,9 @@ class LastCue(Reader):
 ORACLE = Remembers(10_000)
 
 
-def measure(predictor, spans=SPANS, **options):
+def measure(predictor, spans=SPANS, bank=BANK, **options):
     options = {"frames": 32, "gate": 0.0} | options
-    return templates.measure(predictor, BANK, spans=spans, **options)
+    return templates.measure(predictor, bank, spans=spans, **options)
 
 
 def shares(result, pick=lambda row: row.all):
@@ -108,6 +114,7 @@ def test_an_oracle_is_right_at_every_span():
     assert [row.all.greedy.share for row in result.rows] == [1.0] * len(SPANS)
     assert [row.to_decoy for row in result.rows] == [None] * len(SPANS)
     assert result.finding().startswith("remembers 256 characters and perhaps more")
+    assert result.finding().endswith(", span50 >256")
 
 
 @pytest.mark.parametrize("predictor", [SaysTheSame(), UniformPredictor(VOCABULARY)])
@@ -122,14 +129,17 @@ def test_one_that_knows_nothing_is_right_in_exactly_one_of_eight(predictor):
     ):
         assert shares(result, pick) == [1 / 8] * len(SPANS)
     assert result.finding() == "no better than chance at 4 characters"
+    assert result.span50 is None
+    assert result.to_json()["span50"] is None
 
 
 @pytest.mark.parametrize("chars", [8, 32, 128])
 def test_one_that_remembers_so_far_is_perfect_within_and_at_chance_beyond(chars):
     result = measure(Remembers(chars), trained_timesteps=64)
     assert shares(result) == [1.0 if span <= chars else 1 / 8 for span in SPANS]
-    said = f"remembers {chars} characters (90% right or more); trained on 64 timesteps"
-    assert result.finding() == said
+    assert chars <= result.span50.low <= result.span50.chars <= result.span50.high <= 2 * chars
+    said = f"remembers {chars} characters (90% right or more), span50 {result.span50.text()}"
+    assert result.finding() == f"{said}; trained on 64 timesteps"
 
 
 @pytest.mark.parametrize("predictor", [ORACLE, SaysTheSame(), Remembers(32)])
@@ -149,6 +159,51 @@ def test_with_its_cue_deleted_the_oracle_stands_at_chance():
     assert shares(result, lambda row: row.controls["forgetful"]) == [1.0] + [1 / 8] * 6
 
 
+def test_in_chinese_it_measures_the_same():
+    result = measure(Remembers(32, CHINESE), bank=CHINESE)
+    assert shares(result) == [1.0] * 4 + [1 / 8] * 3
+    assert shares(result, lambda row: row.controls["cue deleted"]) == [1 / 8] * len(SPANS)
+    assert [row.all.greedy.share for row in result.rows[:4]] == [1.0] * 4
+    assert 32 <= result.span50.low <= result.span50.high <= 64
+    batch = cases.make(CHINESE, 16, 32, 0)[0]
+    for frame, context, cueless in zip(batch.frames, batch.contexts, batch.cueless, strict=True):
+        assert context[-18:-16] == batch.facts.cues[frame.answer]
+        assert cueless[-18:] == "本国" + context[-16:]
+
+
+def test_a_bank_is_asked_the_spans_that_it_has():
+    assert cases.nearest_spans(BANK, templates.SPANS) == templates.SPANS
+    assert cases.nearest_spans(CHINESE, templates.SPANS) == templates.SPANS
+    long_lead = replace(BANK.fact_sets[0], lead=", sold on in ")  # 13 characters
+    bank = replace(BANK, name="my.bank", fact_sets=(long_lead, BANK.fact_sets[1]))
+    # 4 + a phrase or two has to be 13 + another: no span under 17 is in both.
+    assert cases.nearest_spans(bank, ())[0] > 13
+    told = measure(Remembers(100, bank), bank=bank, spans=None, gate=templates.KNOWLEDGE_GATE)
+    spans = [row.span for row in told.rows]
+    assert spans == list(cases.nearest_spans(bank, templates.SPANS))
+    assert spans[2:] == [64, 128, 256, 512, 1024]
+    for span in spans:
+        assert cases.make(bank, span, 32, 0)
+
+
+def test_sets_of_facts_without_a_span_in_common_are_refused():
+    even = replace(BANK.fact_sets[0], lead=" and in ")
+    odd = replace(BANK.fact_sets[1], lead=" just of ")
+    bank = replace(BANK, fact_sets=(even, odd), test=(", sent late ",), links=(" now", " too"))
+    with pytest.raises(ChargenError, match=r"english\.bank: its sets .* no span in common"):
+        cases.nearest_spans(bank, ())
+
+
+def test_a_refusal_names_the_corpus_that_would_help():
+    def refusal(bank):
+        return measure(Remembers(2, bank), bank=bank, gate=0.9).refusal
+
+    assert refusal(BANK).startswith("not learned: train on the longrange corpus (")
+    assert refusal(CHINESE).startswith("not learned: train on the longrange-zh corpus (")
+    mine = replace(CHINESE, name="my.bank")
+    assert refusal(mine).startswith("not learned: train on a corpus made from my.bank (")
+
+
 def test_errors_that_went_to_the_decoy_are_told():
     result = measure(LastCue(), spans=(64,))
     row = result.rows[0]
@@ -163,6 +218,32 @@ def test_nothing_is_claimed_below_the_gate():
     assert result.finding() == result.refusal
     assert [row.span for row in result.rows] == [4]
     assert measure(ORACLE, gate=templates.KNOWLEDGE_GATE, spans=(4, 8)).refusal == ""
+
+
+def test_span50_is_in_the_json_and_needs_three_spans():
+    told = measure(Remembers(32)).to_json()
+    assert told["span50"].startswith("46 (")
+    assert 32 < told["span50_chars_low"] < told["span50_chars"] < told["span50_chars_high"] < 64
+    assert measure(Remembers(32), spans=(4, 64)).to_json()["span50"] is None
+    assert measure(Remembers(32), spans=(4, 16, 64)).span50.text() == "32 (17–62)"
+
+
+def test_each_frames_credit_is_kept_in_the_order_of_the_cases():
+    result = measure(LastCue(), spans=(64,))
+    row = result.rows[0]
+    assert sum(row.credits) == row.all.choice.successes
+    decoyed = [f.decoy is not None for b in cases.make(BANK, 64, 32, 0) for f in b.frames]
+    rights = [credit for credit, decoy in zip(row.credits, decoyed, strict=True) if not decoy]
+    assert rights == [1.0] * 16
+    assert "credits" not in row.to_json()
+
+
+def test_two_predictors_are_compared_on_the_same_frames_alone():
+    near, far = compare(measure(ORACLE, spans=(4, 64)), measure(Remembers(8), spans=(4, 64)))
+    assert (near.p, far.only_first, far.only_second) == (1, 32, 0)
+    other = measure(ORACLE, spans=(4, 64), seed=1)
+    with pytest.raises(ChargenError, match="asked different frames"):
+        compare(other, measure(ORACLE, spans=(4, 64)))
 
 
 def test_the_gate_is_at_the_shortest_span_though_it_was_not_asked_for():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from chargen.text.bank import Bank, FactSet
 from chargen.text.longrange import Composer, Decoy, Frame, any_place, other_fact
 
 PREFIX_CHARS = (32, 128)  # the natural text before a frame is at least, and under, so long
+LONGEST = 2048  # characters: no bank is searched for longer spans of its own
 BATCH_ROUNDS = 7  # Latin squares that share one length, so that no padding is needed
 
 
@@ -64,6 +66,37 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> list[Batch]:
         for facts in bank.fact_sets
         for first in range(0, rounds, BATCH_ROUNDS)
     ]
+
+
+def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
+    """The shortest span that every set of facts has, then those nearest to the ``wanted``.
+
+    Ascending, and no longer than `LONGEST`. Of ``wanted`` those count that are half as long again
+    as the shortest. A bank whose sets have no span in common is a `ChargenError`.
+    """
+    composer = Composer(bank, "test")
+    common = (
+        span
+        for span in range(1, LONGEST + 1)
+        if all(composer.reaches(facts, span) for facts in bank.fact_sets)
+    )
+    shortest = next(common, None)
+    if shortest is None:
+        raise ChargenError(f"{bank.name}: its sets of facts have no span in common")
+    farther = [span for span in wanted if 2 * span >= 3 * shortest]
+    reached = list(common) if farther else []
+    near = {min(reached, key=lambda s: abs(s - span)) for span in farther if reached}
+    return tuple(sorted({shortest, *near}))
+
+
+def digest(batches: Sequence[Batch]) -> str:
+    """A SHA-256 of all that the frames ask, and in which order."""
+    said = hashlib.sha256()
+    for batch in batches:
+        for context, frame in zip(batch.contexts, batch.frames, strict=True):
+            asked = [context, str(frame.answer), *batch.facts.targets]
+            said.update("\0".join(asked).encode() + b"\0")
+    return said.hexdigest()
 
 
 def check_reach(composer: Composer, facts: FactSet, span: int) -> None:

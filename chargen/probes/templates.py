@@ -1,7 +1,7 @@
 """Instrument (a): is the answer that stood in a sentence's beginning still known at its end?
 
 Sentences with a cue, a filler of exact length and a target are put to a predictor, which chooses
-among K targets. Their fillers are those that the corpus `longrange` never holds.
+among K targets. Their fillers are those that the corpus made from the same bank never holds.
 """
 
 from __future__ import annotations
@@ -12,13 +12,15 @@ from typing import Any, Literal
 
 from chargen.predictors import NextCharPredictor
 from chargen.probes import Progress
-from chargen.probes.cases import Batch, make
+from chargen.probes.cases import Batch, digest, make, nearest_spans
 from chargen.probes.outcomes import Outcome, Tally
 from chargen.probes.scoring import score
+from chargen.probes.span50 import FEWEST_SPANS, Span50, fit
+from chargen.text import bundled
 from chargen.text.bank import Bank
 from chargen.text.longrange import LONGEST_SPAN, is_held_out
 
-SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a bank has
 FRAMES = 400  # a span, at least: a 95 % interval no wider than 4.9 points either way
 KNOWLEDGE_GATE = 0.9  # the accuracy at the shortest span under which nothing is claimed
 CUE_DELETED = "cue deleted"
@@ -42,6 +44,8 @@ class SpanResult:
     )  # the share of errors in `decoy` that chose the decoy; None without errors
     fact_sets: Mapping[str, Tally]  # by the set's name
     controls: Mapping[str, Tally]  # by the control's name
+    credits: tuple[float, ...] = ()  # what each frame won, 0 .. 1, in the order of the cases
+    frames_sha256: str = ""  # of what the frames say: two results with one hash can be compared
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary; shares are of 1, spans in characters."""
@@ -50,6 +54,7 @@ class SpanResult:
             "label": self.label,
             "beyond_timesteps": self.beyond_timesteps,
             "chance": self.chance,
+            "frames_sha256": self.frames_sha256,
             **self.all.to_json(),
             "without_decoy": self.plain.to_json(),
             "with_decoy": self.decoy.to_json() | {"errors_to_decoy": self.to_decoy},
@@ -67,6 +72,7 @@ class TemplatesResult:
     trained_timesteps: int | None  # how far back gradients travelled, characters
     rows: tuple[SpanResult, ...]  # by span; only the shortest where the knowledge gate failed
     refusal: str
+    span50: Span50 | None = None  # None without `refusal` too, where too few spans were asked
 
     @property
     def limits(self) -> tuple[tuple[int, str], ...]:
@@ -86,6 +92,7 @@ class TemplatesResult:
             "longest_trained_span_chars": LONGEST_SPAN,
             "refusal": self.refusal or None,
             "finding": self.finding(),
+            **(self.span50.to_json() if self.span50 else {"span50": None, "span50_chars": None}),
             "spans": [row.to_json() for row in self.rows],
         }
 
@@ -98,14 +105,15 @@ class TemplatesResult:
         trained = (
             f"; trained on {self.trained_timesteps} timesteps" if self.trained_timesteps else ""
         )
-        return f"{_finding(self.rows, sure, some)}{trained}"
+        half = f", span50 {self.span50.text()}" if self.span50 else ""
+        return f"{_finding(self.rows, sure, some)}{half}{trained}"
 
 
 def measure(
     predictor: NextCharPredictor,
     bank: Bank,
     *,
-    spans: Sequence[int] = SPANS,
+    spans: Sequence[int] | None = None,
     frames: int = FRAMES,
     seed: int = 0,
     controls: Mapping[str, NextCharPredictor] | None = None,
@@ -115,6 +123,7 @@ def measure(
 ) -> TemplatesResult:
     """Measure ``predictor`` at each of ``spans`` on ``frames`` frames or a few more, balanced.
 
+    Without ``spans``, these are the shortest that the bank has and those nearest to `SPANS`.
     ``controls`` answer the half of the same frames that have no decoy; "cue deleted", the
     predictor itself on these frames with no cue told, always stands beside them: with a decoy
     left in, which is never the answer, chance would lie under 1/K. Nothing is claimed where the
@@ -126,8 +135,10 @@ def measure(
     missing = [char for char in bank.characters() if char not in predictor.vocabulary]
     if missing:
         spelled = " ".join(map(repr, missing))
-        return TemplatesResult(bank.name, seed, trained_timesteps, (), _unspelled(spelled))
-    known_first = [max(facts.shortest_span for facts in bank.fact_sets)] if gate else []
+        refusal = f"{_not_learned(bank)} (the model's vocabulary lacks {spelled})"
+        return TemplatesResult(bank.name, seed, trained_timesteps, (), refusal)
+    spans = nearest_spans(bank, SPANS) if spans is None else spans
+    known_first = nearest_spans(bank, ()) if gate else ()
     asked = {span: make(bank, span, frames, seed) for span in sorted({*known_first, *spans})}
     controls = controls or {}
     meter = _Meter(progress, _chars(asked.values(), len(controls)))
@@ -137,9 +148,10 @@ def measure(
     for span, batches in asked.items():
         rows.append(to_ask.row(span, batches))
         if rows[0].all.choice.share < gate:
-            refusal = _not_learned(rows[0])
+            refusal = _not_known(bank, rows[0])
             break
-    return TemplatesResult(bank.name, seed, trained_timesteps, tuple(rows), refusal)
+    half = _span50(rows, seed)
+    return TemplatesResult(bank.name, seed, trained_timesteps, tuple(rows), refusal, half)
 
 
 def label(span: int) -> Label:
@@ -174,6 +186,8 @@ class _Asked:
             to_decoy=everything.to_decoy(),
             fact_sets=_by_facts(batches, own),
             controls=self._controls(batches),
+            credits=tuple(everything.credit.tolist()),
+            frames_sha256=digest(batches),
         )
 
     def _controls(self, batches: Sequence[Batch]) -> dict[str, Tally]:
@@ -222,6 +236,13 @@ def _chars(asked: Iterable[Sequence[Batch]], others: int) -> int:
     return total
 
 
+def _span50(rows: Sequence[SpanResult], seed: int) -> Span50 | None:
+    """None under the gate, whether it was asked for or not, and with too few spans to fit."""
+    if len(rows) < FEWEST_SPANS or rows[0].all.choice.share < KNOWLEDGE_GATE:
+        return None
+    return fit([row.span for row in rows], [row.credits for row in rows], rows[0].chance, seed)
+
+
 def _last_span(rows: Sequence[SpanResult], holds: Callable[[SpanResult], bool]) -> int | None:
     """The longest span up to which ``holds`` is true at every one, None if not at the first."""
     last = None
@@ -244,13 +265,15 @@ def _finding(rows: Sequence[SpanResult], sure: int | None, some: int | None) -> 
     return part if some == sure else f"{part}, better than chance up to {some}"
 
 
-def _not_learned(row: SpanResult) -> str:
+def _not_known(bank: Bank, row: SpanResult) -> str:
     share = row.all.choice.share
     return (
-        f"not learned: train on the longrange corpus ({share:.0%} right at {row.span} characters, "
+        f"{_not_learned(bank)} ({share:.0%} right at {row.span} characters, "
         f"{KNOWLEDGE_GATE:.0%} are needed before anything is claimed)"
     )
 
 
-def _unspelled(characters: str) -> str:
-    return f"not learned: train on the longrange corpus (the model's vocabulary lacks {characters})"
+def _not_learned(bank: Bank) -> str:
+    corpus = bundled.made_from(bank.name)
+    named = f"the {corpus} corpus" if corpus else f"a corpus made from {bank.name}"
+    return f"not learned: train on {named}"

@@ -22,9 +22,9 @@ MARKERS = "sv^DPX"  # of the controls, which share one colour
 def save_templates_plot(result: TemplatesResult, path: str | Path, title: str = "") -> None:
     """Write accuracy against span to ``path``, a PNG of 1440 × 900 pixels.
 
-    Bars are 95 % intervals; lines mark chance, the length that gradients travelled in training
-    and the longest trained span. A result without rows and a path that cannot be written are
-    refused.
+    Bars are 95 % intervals, a diamond stands at span50, and lines mark chance, the length that
+    gradients travelled in training and the longest trained span. A result without rows and a
+    path that cannot be written are refused.
     """
     if not result.rows:
         raise ChargenError(f"{path}: there is nothing to draw: {result.finding()}")
@@ -58,6 +58,7 @@ def _draw_curves(axes: Axes, result: TemplatesResult) -> None:
     _curve(axes, result, [row.decoy for row in rows], "model, with a decoy cue", style)
     style = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
     _curve(axes, result, [row.all for row in rows], "model, all frames", style)
+    _draw_span50(axes, result)
 
 
 def _curve(
@@ -82,6 +83,22 @@ def _draw_limits(axes: Axes, result: TemplatesResult) -> None:
                 text, (limit, 0.5), (-4, 0), textcoords="offset points", rotation=90,
                 ha="right", va="center", color=GREY, fontsize=9,
             )  # fmt: skip
+
+
+def _draw_span50(axes: Axes, result: TemplatesResult) -> None:
+    """Where the curve is half-way, with its interval as far as the spans go; in words off them."""
+    half = result.span50
+    if half is None:
+        return
+    if not half.on_grid:
+        axes.plot([], [], linestyle="none", label=f"span50 {half.text()}")
+        return
+    low, high = max(half.low, half.first), min(half.high, half.last)
+    axes.errorbar(
+        [half.chars], [half.half_way], xerr=[[half.chars - low], [high - half.chars]],
+        color="black", marker="D", markersize=6, capsize=4, linestyle="none", zorder=4,
+        label=f"span50 {half.text()}",
+    )  # fmt: skip
 
 
 def _dress(axes: Axes, result: TemplatesResult, title: str) -> None:

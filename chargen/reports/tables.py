@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 
 from chargen.probes.demonstration import Shown
 from chargen.probes.statistics import Proportion
 from chargen.probes.templates import SpanResult, TemplatesResult
+
+WIDTH = 100  # characters of a line, at most
 
 
 def templates_table(result: TemplatesResult) -> str:
@@ -15,7 +18,7 @@ def templates_table(result: TemplatesResult) -> str:
     A first line says what was found. Rules mark the length that gradients travelled in training
     and the longest span of a corpus made from the bank.
     """
-    lines = [result.finding()]
+    lines = textwrap.wrap(result.finding(), WIDTH)
     if result.rows:
         header, *rows = _aligned([_header(result), *map(_row, result.rows)])
         width = max(map(len, [header, *rows]))
@@ -80,10 +83,13 @@ def _rule(text: str, width: int) -> str:
 def _legend(result: TemplatesResult) -> list[str]:
     first = result.rows[0]
     K, frames, decoys = 1 / first.chance, first.all.choice.trials, first.decoy.choice.trials
+    half = ["span50: where it is half-way between its ceiling and chance, and the 95 % interval."]
     return [
         f"Percent right among {K:.0f} answers: chance is {100 / K:.1f}. A span is the characters",
         f"from the end of the cue to the start of the target; {frames} frames each.",
         f"greedy: wrote the answer out; decoy: right in the {decoys} frames that also name another",
         "fact's cue. Then the controls, which have nothing to remember with: the model with its",
-        "cue deleted and an untrained one must stay at chance, an n-gram is right as far as it sees.",
+        "cue deleted and an untrained one must stay at chance; an n-gram is right as far back as",
+        "it sees.",
+        *(half if result.span50 else []),
     ]

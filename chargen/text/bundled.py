@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 
 from chargen.errors import ChargenError
+from chargen.text.bank import Bank
 
 PACKAGE = "chargen.corpora"
-ENGLISH_BANK = "english.bank"
+ENGLISH_BANK, CHINESE_BANK = "english.bank", "chinese.bank"
+BANKS = {"longrange": ENGLISH_BANK, "longrange-zh": CHINESE_BANK}  # and the corpora made from them
 LONGRANGE_CHARS = 1_000_000
 
 
@@ -26,9 +29,10 @@ def describe(name: str) -> str:
 def read(name: str, chars: int | None = None, seed: int = 0) -> str:
     """The text ``name``: its first ``chars`` characters, or all of it.
 
-    ``longrange`` is made on the spot, as many characters as are asked for (1,000,000 when none
-    are), and is a function of ``seed``; the others are what they are, and no ``seed`` changes
-    them. An unknown name, a ``chars`` under 1 and one beyond the end of a text are refused.
+    ``longrange`` and ``longrange-zh`` are made on the spot, as many characters as are asked for
+    (1,000,000 when none are), and are a function of ``seed``; the others are what they are, and
+    no ``seed`` changes them. An unknown name, a ``chars`` under 1 and one beyond the end of a
+    text are refused.
     """
     if chars is not None and chars < 1:
         raise ChargenError(f"{name}: {chars} characters were asked for: ask for 1 or more")
@@ -43,6 +47,28 @@ def resource(name: str) -> str:
     return resources.files(PACKAGE).joinpath(name).read_bytes().decode("utf-8")
 
 
+def bank(name: str) -> Bank:
+    """The phrase bank in the file ``name`` among the package's corpora."""
+    from chargen.text import phrases
+
+    return phrases.parse(resource(name), name)
+
+
+def bank_for(characters: str) -> Bank:
+    """The first bundled bank, English before Chinese, that ``characters`` can spell.
+
+    Where none can be spelled it is the English one.
+    """
+    banks = list(map(bank, BANKS.values()))
+    spelled = (one for one in banks if all(char in characters for char in one.characters()))
+    return next(spelled, banks[0])
+
+
+def made_from(file: str) -> str | None:
+    """The name of the text that is made from the bundled bank ``file``, None if there is none."""
+    return next((name for name, bank_file in BANKS.items() if bank_file == file), None)
+
+
 @dataclass(frozen=True)
 class _Text:
     purpose: str
@@ -55,11 +81,10 @@ def _text(name: str) -> _Text:
     return _TEXTS[name]
 
 
-def _longrange(chars: int | None, seed: int) -> str:
-    from chargen.text import longrange, phrases
+def _longrange(name: str, chars: int | None, seed: int) -> str:
+    from chargen.text import longrange
 
-    bank = phrases.parse(resource(ENGLISH_BANK), ENGLISH_BANK)
-    return longrange.corpus(bank, LONGRANGE_CHARS if chars is None else chars, seed)
+    return longrange.corpus(bank(BANKS[name]), LONGRANGE_CHARS if chars is None else chars, seed)
 
 
 def _python_docs(chars: int | None, seed: int) -> str:
@@ -75,7 +100,11 @@ def _fables(chars: int | None, seed: int) -> str:
 _TEXTS = {
     "longrange": _Text(
         "sentences whose end hangs on their beginning: what probe-longrange can measure",
-        _longrange,
+        partial(_longrange, "longrange"),
+    ),
+    "longrange-zh": _Text(
+        "the same in Chinese, from the phrase bank chinese.bank",
+        partial(_longrange, "longrange-zh"),
     ),
     "python-docs": _Text(
         "the help pages of the Python that runs chargen: technical English, lists, code",
