@@ -23,7 +23,7 @@ install: .venv/installed  ## make .venv and install chargen into it
 demo: .venv/installed  ## train for two minutes, write, and measure how far back the model remembers
 	$(BIN)/chargen train longrange --minutes 2 --out runs/demo --overwrite
 	$(BIN)/chargen sample runs/demo --length 300
-	$(BIN)/chargen probe-longrange runs/demo --json runs/demo/longrange.json --plot runs/demo/longrange.png
+	$(BIN)/chargen probe-longrange runs/demo --only templates --json runs/demo/longrange.json --plot runs/demo/longrange.png
 	@echo "The report lies in runs/demo/longrange.png (a picture) and runs/demo/longrange.json (numbers)."
 
 check: .venv/installed-test  ## lint and check types

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +11,11 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probes import Progress
-from chargen.probes.demonstration import Shown, demonstrate
-from chargen.probes.templates import TemplatesResult, measure
+from chargen.probing import Probed, Watch, probe
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs import Run, newest
 from chargen.sampling.generate import first_prompt, generate
-from chargen.settings import SamplingSettings, from_json
+from chargen.settings import INSTRUMENTS, SamplingSettings, from_json
 from chargen.text import bundled, phrases
 from chargen.text.corpus import STANDARD_INPUT, Corpus, read_corpus
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
@@ -30,34 +26,16 @@ Sources = str | Path | Sequence[str | Path]
 """Files, folders, ``-`` or names of bundled corpora: one, or several in reading order."""
 
 FLOOR_ORDER = 6  # of the n-gram that every evaluation is set beside
-CONTROL_ORDERS = (5, 10, 20)  # of the n-grams that stand beside the probe
-
-
-@dataclass(frozen=True)
-class Probed:
-    """What `TrainedModel.probe_longrange` found."""
-
-    run: str
-    templates: TemplatesResult
-    demonstration: tuple[Shown, ...]  # where nothing is claimed: two sentences, for show
-    warnings: tuple[str, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, the same for the same run and seed."""
-        return {
-            "run": self.run,
-            "templates": self.templates.to_json(),
-            "demonstration": [shown.to_json() for shown in self.demonstration],
-            "warnings": list(self.warnings),
-        }
 
 
 class TrainedModel:
     """A run's best weights, ready to write and to be measured."""
 
     def __init__(self, run: Run, device: str = "auto") -> None:
-        self.run = run
         description = run.description
+        self.run = run
+        self.name = str(run.path)
+        self.timesteps = description.training.timesteps
         self.vocabulary: Vocabulary = description.vocabulary
         try:
             model = CharModel.of(description.model, len(self.vocabulary), run.weights())
@@ -65,6 +43,7 @@ class TrainedModel:
             raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
+        self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
 
     def stream(
         self,
@@ -108,30 +87,26 @@ class TrainedModel:
         self,
         spans: Sequence[int] | None = None,
         seed: int = 0,
-        progress: Progress = lambda done, total: None,
+        *,
+        only: Sequence[str] = INSTRUMENTS,
         bank: str | Path | None = None,
+        text: Sources | Corpus | None = None,
+        watch: Watch = lambda instrument, done, total: None,
     ) -> Probed:
-        """How far back does it remember? Instrument (a), `chargen.probes.templates`.
+        """How far back does it remember? The instruments of `chargen.probing`, or ``only`` some.
 
-        It asks from the phrase bank in the file ``bank``, or from the first of the bundled ones,
-        English before Chinese, that the model's vocabulary can spell.
-        Beside the model stand an untrained network of the same shape, the model with the cue
-        deleted, and n-grams of the run's training text, where that is still to be had.
+        Sentences are asked from the phrase bank in the file ``bank``, or from the first of the
+        bundled ones, English before Chinese, that the model's vocabulary can spell. The other
+        instruments read the run's held-out text, or all of ``text`` where that is another one.
         """
         phrase_bank = phrases.read(bank) if bank else bundled.bank_for(self.vocabulary.characters)
-        timesteps = self.run.description.training.timesteps
-        ask = partial(measure, self.predictor, phrase_bank, seed=seed, trained_timesteps=timesteps)
-        known = ask(spans=())  # the knowledge gate alone, before anything costly
-        if known.refusal:
-            return Probed(str(self.run.path), known, demonstrate(self.predictor), ())
-        controls: dict[str, NextCharPredictor] = {"untrained": self.untrained(seed)}
-        warnings = []
-        try:
-            controls |= self.ngrams(*CONTROL_ORDERS)
-        except ChargenError as error:
-            warnings.append(f"without the n-gram controls: {error}")
-        found = ask(spans=spans or None, controls=controls, progress=progress)
-        return Probed(str(self.run.path), found, (), tuple(warnings))
+        given = None if text is None else self._text(_read(text))
+
+        def held_out() -> np.ndarray:
+            ids, start = given or self._text(None)
+            return ids[start if start > 1 else 0 :]
+
+        return probe(self, phrase_bank, held_out, only, spans, seed, watch)
 
     def ngrams(self, *orders: int, corpus: Corpus | None = None) -> dict[str, NextCharPredictor]:
         """Back-off n-grams that read the run's own training text, by name.
@@ -141,7 +116,10 @@ class TrainedModel:
         known = self.run.description.corpus
         own = corpus if corpus and corpus.sha256 == known.sha256 else self.corpus()
         training = self._ids(own)[: known.training_chars]
-        return {f"{n}-gram": BackoffNgram(self.vocabulary, training, n) for n in orders}
+        for order in orders:
+            if order not in self._ngrams:
+                self._ngrams[order] = BackoffNgram(self.vocabulary, training, order)
+        return {f"{order}-gram": self._ngrams[order] for order in orders}
 
     def _text(self, given: Corpus | None) -> tuple[np.ndarray, int]:
         """Ids ``(L,)`` and where the predicted part begins, as `chargen.evaluation` takes them."""
@@ -166,10 +144,11 @@ class TrainedModel:
             )
         return corpus
 
-    def untrained(self, seed: int = 0) -> NetworkPredictor:
-        """A network of the same shape with initial weights: what a measure says of no learning."""
-        model = CharModel.seeded(self.run.description.model, len(self.vocabulary), seed)
-        return NetworkPredictor(model.to(self.network.b_y.device), self.vocabulary)
+    def initial_network(self) -> CharModel:
+        """The network as its training began: what a measure says of one that learned nothing."""
+        description = self.run.description
+        seed, size = description.training.seed, len(self.vocabulary)
+        return CharModel.seeded(description.model, size, seed).to(self.network.b_y.device)
 
     def _ids(self, corpus: Corpus) -> np.ndarray:
         try:

@@ -12,6 +12,7 @@ from chargen.errors import ChargenError
 CELL_NAMES = ("simple", "lstm", "gru")
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 STATE_NAMES = ("carry", "reset")
+INSTRUMENTS = ("templates", "context", "mined", "gradient")
 BUDGETS = ("steps", "epochs", "minutes")
 
 Settings = TypeVar("Settings", bound="ModelSettings | TrainingSettings | SamplingSettings")

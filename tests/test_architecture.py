@@ -21,6 +21,7 @@ ROOMS = (
     "training",
     "sampling",
     "probes",
+    "probing",
     "reports",
     "api",
     "cli",

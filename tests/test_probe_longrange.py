@@ -48,7 +48,7 @@ def knowing(at_run, monkeypatch):
 
 def test_a_model_that_knows_is_measured_beside_its_controls(knowing, capsys, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    flags = ["--spans", "4,16", "--json", str(out), "--plot", str(plot)]
+    flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
     assert main(["probe-longrange", "runs/long", *flags]) == 0
     printed, err = capsys.readouterr()
     assert "remembers 4 characters" in printed
@@ -70,8 +70,8 @@ def test_the_same_seed_gives_the_same_json(knowing, tmp_path):
     texts = []
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
         file = tmp_path / name
-        assert main(["probe-longrange", "runs/long", "--spans", "4,16", "--seed", seed,
-                     "--json", str(file)]) == 0  # fmt: skip
+        flags = ["--only", "templates", "--spans", "4,16", "--seed", seed, "--json", str(file)]
+        assert main(["probe-longrange", "runs/long", *flags]) == 0
         texts.append(file.read_bytes())
     assert texts[0] == texts[1] != texts[2]
 
@@ -83,27 +83,74 @@ def test_without_the_training_text_the_ngrams_are_left_out_and_it_says_so(
         raise chargen.ChargenError("long.txt: no such file")
 
     monkeypatch.setattr(TrainedModel, "ngrams", gone)
-    assert main(["probe-longrange", "runs/long", "--spans", "4"]) == 0
+    flags = ["--only", "templates,mined", "--spans", "4"]
+    assert main(["probe-longrange", "runs/long", *flags]) == 0
     printed, err = capsys.readouterr()
     assert "without the n-gram controls: long.txt: no such file" in err
-    assert "untrained" in printed
-    assert "gram" not in printed.split("\n\n")[1]
+    assert "without mined: long.txt: no such file" in err
+    header = next(line for line in printed.splitlines() if "cue deleted" in line)
+    assert "untrained" in header
+    assert "gram" not in header
 
 
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
 def test_of_a_model_that_knows_nothing_nothing_is_claimed(at_run, capsys, tmp_path, run):
-    out = tmp_path / "memory.json"
-    assert main(["probe-longrange", run, "--json", str(out)]) == 0
-    printed = capsys.readouterr().out
-    assert "not learned: train on the longrange corpus" in printed
+    out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
+    flags = ["--only", "templates", "--json", str(out), "--plot", str(plot)]
+    assert main(["probe-longrange", run, *flags]) == 0
+    printed, err = capsys.readouterr()
+    assert "drawn: nothing" in err
+    assert not plot.exists()
+    assert "not learned: train on the longrange corpus" in " ".join(printed.split())
     assert "remembers" not in printed
     assert "this measures nothing" in printed
     assert json.loads(out.read_text())["demonstration"]
 
 
+def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
+    out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
+    assert main(["probe-longrange", "runs/long", "--json", str(out), "--plot", str(plot)]) == 0
+    printed, err = capsys.readouterr()
+    assert err.startswith("drawn: ")
+    headings = ["known span", "last n characters", "brings back", "gradient travels"]
+    assert [heading for heading in headings if heading in printed] == headings
+    result = json.loads(out.read_text())
+    assert set(result["context"]) == set(result["gradient"]) == {"trained", "untrained"}
+    assert result["gradient"]["trained"] != result["gradient"]["untrained"]
+    assert result["mined"]["finding"]
+    pictures = {path.name for path in tmp_path.glob("*.png")}
+    assert {"memory-context.png", "memory-gradient.png"} <= pictures
+
+
+def test_another_text_is_read_as_a_whole(at_run, tmp_path, monkeypatch):
+    (tmp_path / "other.txt").write_text(bundled.read("longrange", 30_000, seed=5))
+    asked = []
+    monkeypatch.setattr(
+        "chargen.probes.mined.measure", lambda predictor, ids, **rest: asked.append(len(ids))
+    )
+    for flags in ([], ["--text", str(tmp_path / "other.txt")], ["--text", "long.txt"]):
+        main(["probe-longrange", "runs/long", "--only", "mined", *flags])
+    assert asked == [CHARS // 10, 30_000, CHARS // 10]
+
+
+def test_an_instrument_that_lacks_its_text_is_left_out_and_it_says_so(at_run, capsys, tmp_path):
+    (tmp_path / "short.txt").write_text("a letter from Persia in Persian.")
+    flags = ["--text", str(tmp_path / "short.txt")]
+    assert main(["probe-longrange", "runs/long", "--only", "templates,gradient", *flags]) == 0
+    assert "without gradient: the gradient over 256 characters" in capsys.readouterr().err
+    assert main(["probe-longrange", "runs/long", "--only", "gradient", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        ("--only templates,magic", "--only templates,magic: 'magic' is none of templates"),
+        ("--text nothing.txt", "nothing.txt: no such file"),
+        ("--text cat.txt", "cat.txt: character 'H'"),
+        ("--spans 4,1000000", "--spans 4,1000000: must be whole numbers from 1 to 8192"),
+        ("--bank nothing.bank", "nothing.bank"),
         ("--spans 4,x", "--spans 4,x: must be whole numbers"),
         ("--spans 0", "--spans 0: must be whole numbers"),
         ("--spans 5", "span 5"),

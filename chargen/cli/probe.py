@@ -10,6 +10,9 @@ import click
 
 from chargen.cli.options import device_option, run_argument, threads_option, use_threads
 from chargen.errors import ChargenError
+from chargen.settings import INSTRUMENTS
+
+LONGEST_SPAN = 8192  # beyond it a case takes longer to read than anyone waits
 
 
 class SpansParam(click.ParamType):
@@ -23,17 +26,40 @@ class SpansParam(click.ParamType):
             spans = tuple(sorted({int(part) for part in str(value).split(",")}))
         except ValueError:
             spans = ()
-        if not spans or spans[0] < 1:
-            raise ChargenError(f"--spans {value}: must be whole numbers above 0, as in 4,8,16")
+        if not spans or spans[0] < 1 or spans[-1] > LONGEST_SPAN:
+            raise ChargenError(
+                f"--spans {value}: must be whole numbers from 1 to {LONGEST_SPAN}, as in 4,8,16"
+            )
         return spans
+
+
+class OnlyParam(click.ParamType):
+    """``templates,context``: names of instruments."""
+
+    name = "instruments"
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
+        """Text to names, in the order in which they are asked."""
+        names = str(value).split(",")
+        wrong = [name for name in names if name not in INSTRUMENTS]
+        if wrong:
+            raise ChargenError(f"--only {value}: {wrong[0]!r} is none of {', '.join(INSTRUMENTS)}")
+        return tuple(name for name in INSTRUMENTS if name in names)
 
 
 @click.command("probe-longrange")
 @run_argument
+@click.option(
+    "--only",
+    type=OnlyParam(),
+    help="Some of templates,context,mined,gradient.",
+    default=",".join(INSTRUMENTS),
+)
 @click.option("--spans", type=SpansParam(), help="Spans to ask.  [default: 4,8,16 … 1024]")
 @click.option("--bank", type=click.Path(path_type=Path), help="A phrase bank of your own.")
+@click.option("--text", help="Read this text, not the run's held-out one.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw accuracy by span, a PNG.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the cases."
 )
@@ -41,27 +67,35 @@ class SpansParam(click.ParamType):
 @threads_option
 def probe_longrange(
     run: Path | None,
+    only: tuple[str, ...],
     spans: tuple[int, ...] | None,
     bank: Path | None,
+    text: str | None,
     json_file: Path | None,
     plot: Path | None,
     seed: int,
     device: str,
     threads: int | None,
 ) -> None:
-    """How far back does the model of RUN remember?
+    """How far back does the model of RUN remember? Four instruments answer, each with controls.
 
-    Puts sentences to it whose end hangs on their beginning ("a letter from Persia, … in" -
-    Persian or Russian?) and measures how often it is right as the span between the two grows,
-    with 95 % intervals, chance, and controls that must stay at chance. It takes a model trained
-    on the bundled corpus longrange, or longrange-zh for Chinese, or on one made from the phrase
-    bank that --bank names; others are shown two sentences, and nothing is claimed.
+    \b
+    templates  sentences whose end hangs on their beginning ("a letter from Persia, … in":
+               Persian or Russian?), right how often as the span between the two grows; for
+               a model of the bundled corpus longrange or longrange-zh, or of --bank
+    context    how much worse it predicts the held-out text from its last n characters alone
+    mined      what it gains where the text itself brings something back: a closing bracket,
+               a word that returns
+    gradient   how far back a loss is felt in training, at initialisation and trained
+
+    --plot draws templates to the file itself and the others beside it, named after them.
 
     \b
     Examples:
       chargen train longrange --minutes 2
       chargen probe-longrange
-      chargen probe-longrange runs/longrange --plot memory.png --json memory.json
+      chargen probe-longrange runs/longrange --only templates --plot memory.png
+      chargen probe-longrange runs/fables --only context,gradient --json memory.json
     """
     for file in (json_file, plot):
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
@@ -69,30 +103,27 @@ def probe_longrange(
     from tqdm import tqdm
 
     from chargen.api import load
-    from chargen.reports.plots import save_templates_plot
-    from chargen.reports.tables import demonstration_table, templates_table
+    from chargen.reports.probed import probed_text, save_probed_plots
 
     use_threads(threads)
     model = load(run, device)
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
 
-        def show(done: int, total: int) -> None:
-            bar.total = total
+        def watch(instrument: str, done: int, total: int) -> None:
+            if done < bar.n or total != bar.total:  # the next instrument
+                bar.reset(total)
+            bar.set_description(instrument, refresh=False)
             bar.update(done - bar.n)
 
-        probed = model.probe_longrange(spans, seed, show, bank)
+        probed = model.probe_longrange(spans, seed, only=only, bank=bank, text=text, watch=watch)
     for warning in probed.warnings:
         click.echo(warning, err=True)
-    click.echo(templates_table(probed.templates), nl=False)
-    if probed.demonstration:
-        click.echo("\n" + demonstration_table(probed.demonstration), nl=False)
+    click.echo(probed_text(probed), nl=False)
     if json_file is not None:
         _write(json_file, json.dumps(probed.to_json(), indent=1) + "\n")
-    if plot is not None and probed.templates.refusal:
-        click.echo(f"{plot}: nothing drawn, since nothing is claimed", err=True)
-    elif plot is not None:
-        save_templates_plot(probed.templates, plot, f"{model.run.path}: how far back?")
-        click.echo(f"drawn: {plot}", err=True)
+    if plot is not None:
+        drawn = save_probed_plots(probed, plot)
+        click.echo(f"drawn: {', '.join(map(str, drawn)) or 'nothing'}", err=True)
 
 
 def _write(file: Path, text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -57,9 +58,8 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> list[Batch]:
     change these.
     """
     rng = np.random.default_rng([seed, span])
+    check_spans(bank, [span])
     composer = Composer(bank, "test")
-    for facts in bank.fact_sets:
-        check_reach(composer, facts, span)
     rounds = -(-frames // sum(2 * len(facts.cues) for facts in bank.fact_sets))
     return [
         _batch(composer, facts, span, range(first, min(first + BATCH_ROUNDS, rounds)), rng)
@@ -99,10 +99,15 @@ def digest(batches: Sequence[Batch]) -> str:
     return said.hexdigest()
 
 
-def check_reach(composer: Composer, facts: FactSet, span: int) -> None:
+def check_spans(bank: Bank, spans: Sequence[int]) -> None:
     """Refuse a span that no sentence of the bank has, and name the nearest that one has."""
-    if composer.reaches(facts, span):
-        return
+    composer = Composer(bank, "test")
+    for span, facts in product(spans, bank.fact_sets):
+        if not composer.reaches(facts, span):
+            _refuse(composer, facts, span)
+
+
+def _refuse(composer: Composer, facts: FactSet, span: int) -> None:
     reached = [s for s in range(1, 2 * span + 100) if composer.reaches(facts, s)]
     near = sorted(sorted(reached, key=lambda s: abs(s - span))[:3])
     raise ChargenError(

@@ -1,0 +1,177 @@
+"""All instruments put to one run, each with what must stand beside it, and one result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from chargen.errors import ChargenError
+from chargen.predictors import NextCharPredictor
+from chargen.probes import context, gradient, mined, templates
+from chargen.probes.cases import check_spans
+from chargen.probes.demonstration import Shown, demonstrate
+from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.settings import INSTRUMENTS
+from chargen.text.bank import Bank
+
+CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
+MINED_ORDER = 20  # of the n-gram beside the mined dependencies
+TRAINED, UNTRAINED = "trained", "untrained"
+
+Watch = Callable[[str, int, int], None]
+"""Called with an instrument's name and the characters that it has read, of how many."""
+
+
+class Subject(Protocol):
+    """What is asked: a trained model and what can be made for comparison."""
+
+    name: str
+    timesteps: int | None  # how far back gradients travelled in training, characters
+    predictor: NextCharPredictor
+    network: CharModel
+
+    def initial_network(self) -> CharModel:
+        """The network as its training began."""
+        ...
+
+    def ngrams(self, *orders: int) -> Mapping[str, NextCharPredictor]:
+        """n-grams of the training text, by name; `ChargenError` where that is gone."""
+        ...
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What the instruments found; ``None`` or empty for one that was not asked or could not be."""
+
+    run: str
+    templates: templates.TemplatesResult | None = None
+    demonstration: tuple[Shown, ...] = ()  # where templates claims nothing: two sentences, for show
+    context: Mapping[str, context.ContextResult] = field(default_factory=dict)
+    mined: mined.MinedResult | None = None
+    gradient: Mapping[str, gradient.GradientResult] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the same for the same run and seed."""
+        return {
+            "run": self.run,
+            "templates": self.templates and self.templates.to_json(),
+            "demonstration": [shown.to_json() for shown in self.demonstration],
+            "context": {name: found.to_json() for name, found in self.context.items()},
+            "mined": self.mined and self.mined.to_json(),
+            "gradient": {name: found.to_json() for name, found in self.gradient.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+def probe(
+    subject: Subject,
+    bank: Bank,
+    held_out: Callable[[], np.ndarray],
+    only: Sequence[str] = INSTRUMENTS,
+    spans: Sequence[int] | None = None,
+    seed: int = 0,
+    watch: Watch = lambda instrument, done, total: None,
+) -> Probed:
+    """Put the instruments that ``only`` names to ``subject``.
+
+    ``held_out`` gives ids ``(M,)`` of text that was not trained on, or raises `ChargenError`. An
+    instrument that lacks what it needs, such as a text that is long enough, is left out with a
+    warning that says so. A span that the bank cannot make is a `ChargenError`, and so it is if
+    nothing is left.
+    """
+    check_spans(bank, spans or ())
+    found: dict[str, Any] = {}
+    warnings: list[str] = []
+    if "templates" in only:
+        found |= _templates(subject, bank, spans, seed, watch, warnings)
+    for name, ask in (("context", _context), ("mined", _mined), ("gradient", _gradient)):
+        if name in only:
+            try:
+                found[name] = ask(subject, held_out(), seed, watch)
+            except ChargenError as error:
+                warnings.append(f"without {name}: {error}")
+    if not found:
+        raise ChargenError(f"{subject.name}: {'; '.join(warnings)}")
+    return Probed(run=subject.name, warnings=tuple(warnings), **found)
+
+
+def _templates(
+    subject: Subject,
+    bank: Bank,
+    spans: Sequence[int] | None,
+    seed: int,
+    watch: Watch,
+    warnings: list[str],
+) -> dict[str, Any]:
+    def ask(**rest: Any) -> templates.TemplatesResult:
+        return templates.measure(
+            subject.predictor, bank, seed=seed, trained_timesteps=subject.timesteps, **rest
+        )
+
+    known = ask(spans=())  # the knowledge gate alone, before anything costly
+    if known.refusal:
+        return {"templates": known, "demonstration": demonstrate(subject.predictor)}
+    controls: dict[str, NextCharPredictor] = {UNTRAINED: _untrained(subject)}
+    try:
+        controls |= subject.ngrams(*CONTROL_ORDERS)
+    except ChargenError as error:
+        warnings.append(f"without the n-gram controls: {error}")
+    return {"templates": ask(spans=spans, controls=controls, progress=_of("templates", watch))}
+
+
+def _context(
+    subject: Subject, ids: np.ndarray, seed: int, watch: Watch
+) -> dict[str, context.ContextResult]:
+    return {
+        name: context.measure(
+            predictor,
+            ids,
+            seed=seed,
+            trained_timesteps=subject.timesteps,
+            progress=_of(f"context, {name}", watch),
+        )
+        for name, predictor in (
+            (TRAINED, subject.predictor),
+            (UNTRAINED, _untrained(subject)),
+        )
+    }
+
+
+def _mined(subject: Subject, ids: np.ndarray, seed: int, watch: Watch) -> mined.MinedResult:
+    ((name, ngram),) = subject.ngrams(MINED_ORDER).items()
+    return mined.measure(
+        subject.predictor,
+        ids,
+        ngram=ngram,
+        ngram_name=name,
+        seed=seed,
+        trained_timesteps=subject.timesteps,
+        progress=_of("mined", watch),
+    )
+
+
+def _gradient(
+    subject: Subject, ids: np.ndarray, seed: int, watch: Watch
+) -> dict[str, gradient.GradientResult]:
+    return {
+        name: gradient.measure(
+            network,
+            ids,
+            seed=seed,
+            trained_timesteps=subject.timesteps,
+            progress=_of(f"gradient, {name}", watch),
+        )
+        for name, network in ((UNTRAINED, subject.initial_network()), (TRAINED, subject.network))
+    }
+
+
+def _untrained(subject: Subject) -> NextCharPredictor:
+    return NetworkPredictor(subject.initial_network(), subject.predictor.vocabulary)
+
+
+def _of(instrument: str, watch: Watch) -> Callable[[int, int], None]:
+    return lambda done, total: watch(instrument, done, total)
