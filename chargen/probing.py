@@ -13,6 +13,7 @@ from chargen.predictors import NextCharPredictor
 from chargen.probes import context, gradient, mined, templates
 from chargen.probes.cases import check_spans
 from chargen.probes.demonstration import Shown, demonstrate
+from chargen.probes.gradient_result import GradientResult
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import INSTRUMENTS
 from chargen.text.bank import Bank
@@ -51,7 +52,7 @@ class Probed:
     demonstration: tuple[Shown, ...] = ()  # where templates claims nothing: two sentences, for show
     context: Mapping[str, context.ContextResult] = field(default_factory=dict)
     mined: mined.MinedResult | None = None
-    gradient: Mapping[str, gradient.GradientResult] = field(default_factory=dict)
+    gradient: Mapping[str, GradientResult] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -156,7 +157,7 @@ def _mined(subject: Subject, ids: np.ndarray, seed: int, watch: Watch) -> mined.
 
 def _gradient(
     subject: Subject, ids: np.ndarray, seed: int, watch: Watch
-) -> dict[str, gradient.GradientResult]:
+) -> dict[str, GradientResult]:
     return {
         name: gradient.measure(
             network,

@@ -82,9 +82,10 @@ def sample(
     _check_text(prompt or "")
     settings = SamplingSettings(temperature, top_k, top_p)  # before anything slow is done
     from chargen.api import load
+    from chargen.text.corpus import read_file
 
     use_threads(threads)
-    beginning = (prompt or "") if prompt_file is None else _read(prompt_file)
+    beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
     model = load(run, device)
     rows = model.stream(beginning, length, count, seed, unknown, **vars(settings))
     if count == 1:
@@ -108,13 +109,3 @@ def _check_text(prompt: str) -> None:
         prompt.encode()
     except UnicodeEncodeError as error:
         raise ChargenError(f"--prompt: no text at position {error.start}; use UTF-8") from None
-
-
-def _read(path: Path) -> str:
-    """A prompt file's text."""
-    from chargen.text.corpus import decode
-
-    try:
-        return decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from error

@@ -14,6 +14,7 @@ from chargen.predictors import NextCharPredictor
 from chargen.probes import Progress
 from chargen.probes.cases import Batch, digest, make, nearest_spans
 from chargen.probes.outcomes import Outcome, Tally
+from chargen.probes.reading import Meter
 from chargen.probes.scoring import score
 from chargen.probes.span50 import FEWEST_SPANS, Span50, fit
 from chargen.text import bundled
@@ -141,7 +142,7 @@ def measure(
     known_first = nearest_spans(bank, ()) if gate else ()
     asked = {span: make(bank, span, frames, seed) for span in sorted({*known_first, *spans})}
     controls = controls or {}
-    meter = _Meter(progress, _chars(asked.values(), len(controls)))
+    meter = Meter(progress, _chars(asked.values(), len(controls)))
     to_ask = _Asked(predictor, controls, trained_timesteps, meter)
     rows: list[SpanResult] = []
     refusal = ""
@@ -168,7 +169,7 @@ class _Asked:
     predictor: NextCharPredictor
     controls: Mapping[str, NextCharPredictor]
     trained_timesteps: int | None
-    meter: _Meter
+    meter: Meter
 
     def row(self, span: int, batches: Sequence[Batch]) -> SpanResult:
         """Everything that is to be known about one span."""
@@ -208,22 +209,9 @@ def _by_facts(batches: Sequence[Batch], outcomes: Sequence[Outcome]) -> dict[str
 
 
 def _ask(
-    predictor: NextCharPredictor, batch: Batch, contexts: Sequence[str], meter: _Meter
+    predictor: NextCharPredictor, batch: Batch, contexts: Sequence[str], meter: Meter
 ) -> Outcome:
     return Outcome.of(batch, score(predictor, contexts, batch.facts.targets, meter.read))
-
-
-class _Meter:
-    """Counts characters for `Progress`."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress = progress
-        self.total = total
-        self.done = 0
-
-    def read(self, chars: int) -> None:
-        self.done += chars
-        self.progress(self.done, self.total)
 
 
 def _chars(asked: Iterable[Sequence[Batch]], others: int) -> int:

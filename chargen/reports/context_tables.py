@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from chargen.probes.context import BAR_BITS, ContextResult, ContextRow
 from chargen.probes.mined import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics import Estimate
+from chargen.reports.tables import aligned
 
 NO_NUMBER = "–"
 
@@ -19,7 +20,7 @@ def context_table(result: ContextResult) -> str:
     lines = [result.finding()]
     if result.rows:
         head = ["in view", "lost", "95 %", "reset", ""]
-        table = _aligned([head, *(_context_cells(result, row) for row in result.rows)])
+        table = aligned([head, *(_context_cells(result, row) for row in result.rows)])
         contexts = [row.context for row in result.rows]
         lines += ["", *_ruled(table, contexts, result.trained_timesteps), "", *_legend(result)]
     return "\n".join(lines) + "\n"
@@ -40,7 +41,7 @@ def mined_table(result: MinedResult) -> str:
         head = ["distance", "cases", "bits", "gain", "95 %", f"over {result.ngram}", "95 %", ""]
         if result.ngram is None:
             head[5:7] = ["", ""]
-        table = _aligned([head, *map(_mined_cells, rows)])
+        table = aligned([head, *map(_mined_cells, rows)])
         distances = [row.distance for row in rows]
         lines += ["", kind, *_ruled(table, distances, result.trained_timesteps)]
     return "\n".join([*lines, "", *_mined_legend(result)]) + "\n"
@@ -71,17 +72,6 @@ def _mined_cells(row: MinedRow) -> list[str]:
 def _between(found: Estimate, digits: int) -> str:
     low, high = (f"{bound:.{digits}f}" for bound in (found.low, found.high))
     return f"{low} to {high}" if found.low < 0 else f"{low}–{high}"
-
-
-def _aligned(table: list[list[str]]) -> list[str]:
-    """The cells of each column right-aligned, the last column left-aligned."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            [cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False)] + [row[-1]]
-        ).rstrip()
-        for row in table
-    ]
 
 
 def _ruled(table: list[str], chars: list[int], timesteps: int | None) -> Iterable[str]:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from chargen.errors import ChargenError
+from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
 from chargen.reports.gradient_tables import check_pair
 from chargen.reports.plots import DECOY, GREY, MODEL
 
-if TYPE_CHECKING:  # the first would import torch
+if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from chargen.probes.gradient import Curve, GradientResult, LayerGradient
 
 PANELS_ACROSS = 3
 PART_STYLES = {"h": ("--", "#2b8a57"), "c": (":", DECOY)}  # beside the whole state

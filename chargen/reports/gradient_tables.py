@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # it would import torch
-    from chargen.probes.gradient import Curve, GradientResult, LayerGradient
+from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
 
 LEGEND = (
     "k: characters from the state to the loss of one single character. The columns are powers of",

@@ -20,7 +20,7 @@ def templates_table(result: TemplatesResult) -> str:
     """
     lines = textwrap.wrap(result.finding(), WIDTH)
     if result.rows:
-        header, *rows = _aligned([_header(result), *map(_row, result.rows)])
+        header, *rows = aligned([_header(result), *map(_row, result.rows)])
         width = max(map(len, [header, *rows]))
         lines += ["", header]
         for place, row in enumerate(rows):
@@ -57,7 +57,7 @@ def _percent(proportion: Proportion) -> str:
     return f"{100 * proportion.share:.0f}"
 
 
-def _aligned(table: list[list[str]]) -> list[str]:
+def aligned(table: list[list[str]]) -> list[str]:
     """The cells of each column right-aligned, the last column left-aligned."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [

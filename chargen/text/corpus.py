@@ -64,9 +64,9 @@ def _read_source(source: str) -> Iterator[str]:
         if not files:
             raise ChargenError(f"{source}: no *.txt file in this folder or below it")
         for file in files:
-            yield _read_file(file)
+            yield read_file(file)
     elif _holds(path.exists, source):
-        yield _read_file(path)
+        yield read_file(path)
     elif source in bundled.names():
         yield bundled.read(source)
     else:
@@ -84,7 +84,8 @@ def _holds(question: Callable[[], bool], source: str) -> bool:
         raise ChargenError(f"{source[:60]}: no such file can be read ({reason})") from None
 
 
-def _read_file(path: Path) -> str:
+def read_file(path: Path) -> str:
+    """One UTF-8 file as `read_corpus` reads it; `ChargenError` where it is missing or no text."""
     try:
         return decode(path.read_bytes(), str(path))
     except OSError as error:
