@@ -68,7 +68,7 @@ def main() -> None:
     print(f"training step, {T} timesteps, {torch.get_num_threads()} threads, characters a second")
     print(f"{'cell':8}{'units':>9}{'batch':>7}{'chargen':>10}{'torch.nn':>10}{'ratio':>7}")
     for cell in PEERS:
-        for units, layers, batch_size in ((256, 1, 16), (256, 1, 64)):
+        for units, layers, batch_size in ((256, 1, 16), (256, 1, 64), (128, 3, 16)):
             ours, peer = compare(cell, units, layers, batch_size)
             name = f"{layers} x {units}"
             print(f"{cell:8}{name:>9}{batch_size:7}{ours:10,}{peer:10,}{ours / peer:7.2f}")

@@ -58,7 +58,9 @@ def context_figure(result: ContextResult, title: str = "") -> Figure:
     axes.axhline(BAR_BITS, color="black", linewidth=1, linestyle=":", label=bar)
     axes.axhline(0, color="black", linewidth=1)
     _mark(axes, contexts, result.trained_timesteps, f"--timesteps {result.trained_timesteps}")
-    _mark(axes, contexts, result.effective[0], f"effective context {result.effective[0]}")
+    _mark(
+        axes, contexts, result.effective[0], f"effective context {result.effective[0]}", right=True
+    )
     _, low, high = result.effective
     if low and low != high:  # a band that ends with the axis is open there
         axes.axvspan(low, high or contexts[-1], color=MODEL, alpha=0.1, linewidth=0, label=BAND)
@@ -120,14 +122,17 @@ def _curve(
     )
 
 
-def _mark(axes: Axes, chars: Sequence[int], place: int | None, text: str) -> None:
-    """An upright line with words along it, where ``place`` lies within the axis."""
+def _mark(
+    axes: Axes, chars: Sequence[int], place: int | None, text: str, right: bool = False
+) -> None:
+    """An upright line with words along it, left or right, where ``place`` lies within the axis."""
     if place and chars[0] <= place <= chars[-1]:
         axes.axvline(place, color=GREY, linewidth=1, linestyle=(0, (6, 3)))
         at = axes.get_xaxis_transform()
         axes.annotate(
-            text, (place, 0.97), (-4, 0), xycoords=at, textcoords="offset points", rotation=90,
-            ha="right", va="top", color=GREY, fontsize=9,
+            text, (place, 0.97), (4 if right else -4, 0), xycoords=at,
+            textcoords="offset points", rotation=90,
+            ha="left" if right else "right", va="top", color=GREY, fontsize=9,
             zorder=1,
         )  # fmt: skip
 
