@@ -58,12 +58,12 @@ def watch(session: Session, should_stop: Callable[[], bool]) -> None:
     with tqdm(
         total=100,
         disable=not shows_bar,
-        bar_format="{percentage:3.0f}%|{bar}| {postfix}",
+        bar_format="{percentage:3.0f}%|{bar}| {desc}",
         dynamic_ncols=True,
     ) as bar:
         for report in trainer.reports(should_stop):
             bar.n = 100 * report.budget_used
-            bar.set_postfix_str(_line(report, trainer), refresh=False)
+            bar.set_description_str(_line(report, trainer), refresh=False)
             bar.update(0)
             if report.validation_loss_nats is None:
                 continue
