@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from chargen.errors import ChargenError
 from chargen.recurrent import CELLS, GRU, LSTM, RecurrentLayer, SimpleRNN
 from chargen.recurrent.activations import ACTIVATIONS
+from chargen.recurrent.cells import lstm
 from chargen.text import one_hot
 
 N, T, F, H = 2, 4, 3, 5
@@ -35,7 +36,7 @@ def random(*shape, seed):
 def run(layer, scan, steps=T):
     """Outputs, last state, and the gradients of a loss that weighs all of them differently."""
     inputs = random(N, steps, F, seed=2)
-    state = tuple(random(N, H, seed=3 + part) for part in range(layer.parts))
+    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
     outputs, last = scan(layer.project(inputs), state)
     weights = torch.arange(outputs.numel(), dtype=torch.float64).cos().view_as(outputs)
     loss = (outputs * weights).sum() + sum((part**3).sum() for part in last)
@@ -56,29 +57,80 @@ def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
 
 
 @every_cell
-def test_the_fast_form_agrees_in_single_precision_too(cell):
-    """There it may use other products than in double precision."""
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_gates_are_those_of_the_step(cell, activation):
+    """Put into the cell's last equations they give the next state, over many steps at once too."""
+    layer = layer_of(cell, activation)
+    projected = layer.project(random(N, T, F, seed=2))
+    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
+    before, after = [], []
+    for projected_t in projected:
+        before.append(state)
+        after.append(layer.step(projected_t, state))
+        state = after[-1]
+    states = [torch.stack(part) for part in zip(*before, strict=True)]
+    gates = layer.gates(projected, tuple(states))
+    if cell is LSTM:
+        c = gates["f"] * states[1] + gates["i"] * gates["g"]
+        expected = [gates["o"] * layer.activation.function(c), c]
+    elif cell is GRU:
+        expected = [(1 - gates["z"]) * gates["n"] + gates["z"] * states[0]]
+    else:
+        assert gates == {}
+        return
+    for ours, theirs in zip(expected, zip(*after, strict=True), strict=True):
+        torch.testing.assert_close(ours, torch.stack(theirs))
+    for name in set(gates) & set("iforz"):
+        assert ((gates[name] > 0) & (gates[name] < 1)).all()
+
+
+@every_cell
+@pytest.mark.parametrize("steps", [1, 20])
+@pytest.mark.parametrize("ids", [True, False])
+def test_the_fast_forms_agree_in_single_precision_too(cell, ids, steps):
+    """There other products are used than in double precision, or one call for all."""
     layer = layer_of(cell).float()
-    inputs = random(N, 20, F, seed=2).float()
-    state = tuple(random(N, H, seed=3 + part).float() for part in range(layer.parts))
-    results = []
-    for scan in (layer.scan, lambda *a: RecurrentLayer.scan(layer, *a)):
-        outputs, last = scan(layer.project(inputs), state)
-        loss = outputs.sin().sum() + sum(part.sum() for part in last)
-        results.append([outputs, *last, *torch.autograd.grad(loss, list(layer.parameters()))])
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    inputs = random(N, steps, F, seed=2).detach().float()
+    inputs = inputs.argmax(dim=2) if ids else inputs.requires_grad_()
+    state = tuple(
+        random(N, H, seed=3 + part).detach().float().requires_grad_()
+        for part in range(len(layer.parts))
+    )
+    leaves = [*layer.parameters(), *state, *([] if ids else [inputs])]
+
+    def found(outputs, last):
+        loss = outputs.sin().sum() + sum((part**2).sum() for part in last)
+        return [outputs, *last, *torch.autograd.grad(loss, leaves)]
+
+    results = [
+        found(*layer.read(inputs, state)),
+        found(*layer.scan(layer.project(inputs), state)),
+        found(*RecurrentLayer.scan(layer, layer.project(inputs), state)),
+    ]
+    if cell is LSTM and lstm.HAS_ONEDNN:
+        assert layer._suits_onednn(inputs)
+    for result in results[:2]:
+        for ours, theirs in zip(result, results[2], strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_an_lstm_of_many_characters_reads_rows():
+    """One-hot vectors of thousands of characters are no bargain."""
+    few, many = LSTM(2, features=4), LSTM(2, features=5)
+    ids = torch.zeros(1, 1, dtype=torch.long)
+    assert few._suits_onednn(ids) == lstm.HAS_ONEDNN
+    assert not many._suits_onednn(ids)
 
 
 @every_cell
 def test_gradients_agree_with_finite_differences(cell):
     layer = layer_of(cell)
     inputs = random(N, T, F, seed=2)
-    state = tuple(random(N, H, seed=3 + part) for part in range(layer.parts))
+    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
     weights = tuple(layer.parameters())
 
     def outputs(inputs, *rest):
-        given, changed = rest[: layer.parts], rest[layer.parts :]
+        given, changed = rest[: len(layer.parts)], rest[len(layer.parts) :]
         names = dict(zip(dict(layer.named_parameters()), changed, strict=True))
         sequence, last = torch.func.functional_call(layer, names, (inputs, given))
         return sequence, *last
@@ -112,7 +164,7 @@ def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
     if cell is GRU:
         peer.bias_hh_l0.data[2 * H :] = layer.b_m.data
     inputs = random(N, T, F, seed=2)
-    state = tuple(random(N, H, seed=3 + part) for part in range(layer.parts))
+    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
     ours, last = layer(inputs, state)
     wrapped = tuple(part[None] for part in state)
     expected, peer_last = peer(inputs, wrapped if len(wrapped) > 1 else wrapped[0])

@@ -34,15 +34,15 @@ from chargen.probes.gradient_result import (
     GradientResult,
     LayerGradient,
 )
-from chargen.recurrent import CELLS, GRU, LSTM, CharModel, RecurrentLayer
+from chargen.probes.layers import cell_of, layers_of
+from chargen.recurrent import GRU, LSTM, CharModel, RecurrentLayer
 from chargen.recurrent.layer import LayerState
 
 POSITIONS = 256
 SPAN = 256
 TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**20  # of h, in one graph: about 250 MB with all that a step keeps beside it
-PARTS = "hc"  # what the tensors of a state are called
-KEEPS = {LSTM: ("forget gate", 2), GRU: ("update gate", 1)}  # what keeps the state, and its block
+KEEPS = {LSTM: ("forget gate", "f"), GRU: ("update gate", "z")}  # what keeps the state
 
 
 def measure(
@@ -67,7 +67,7 @@ def measure(
     """
     inputs, targets = _windows(ids, positions, span, seed)
     model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
-    layers = _layers(model)
+    layers = layers_of(model)
     rows = max(1, STATE_FLOATS // ((span + 1) * sum(layer.units for layer in layers)))
     batches = []
     for start in range(0, positions, rows):
@@ -78,8 +78,7 @@ def measure(
         _found(number, layer, [batch[number - 1] for batch in batches])
         for number, layer in enumerate(layers, 1)
     ]
-    cell = next(name for name, kind in CELLS.items() if type(layers[0]) is kind)
-    return GradientResult(cell, span, seed, trained_timesteps, tuple(found))
+    return GradientResult(cell_of(model), span, seed, trained_timesteps, tuple(found))
 
 
 @dataclass(frozen=True)
@@ -106,10 +105,6 @@ def _windows(ids: np.ndarray, positions: int, span: int, seed: int) -> tuple[Ten
     return torch.from_numpy(inputs), torch.from_numpy(np.asarray(ids, dtype=np.int64)[ends])
 
 
-def _layers(model: CharModel) -> list[RecurrentLayer]:
-    return [layer for layer in model.stack.layers if isinstance(layer, RecurrentLayer)]
-
-
 @torch.enable_grad()
 def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
     """What one batch shows at each layer, from one backward pass."""
@@ -117,7 +112,7 @@ def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
         _, starts = model.stack(inputs[:, :WARM_UP_CHARS])
     walks, gates = [], []
     below = inputs[:, WARM_UP_CHARS:]
-    for layer, start in zip(_layers(model), starts, strict=True):
+    for layer, start in zip(layers_of(model), starts, strict=True):
         projected = layer.project(below)
         states = _walk(layer, projected, start)
         gates.append(_gate_open(layer, projected, [start, *states[:-1]]))
@@ -168,10 +163,9 @@ def _gate_open(
     """The share of the gate that keeps the state which is above `OPEN`: ``(N,)``."""
     if type(layer) not in KEEPS:
         return np.full(projected.shape[1], np.nan)
-    _, block = KEEPS[type(layer)]
-    own = slice(block * layer.units, (block + 1) * layer.units)
-    h = torch.stack([state[0] for state in before])  # (S, N, H)
-    gate = (projected[:, :, own] + h @ layer.W_hh[:, own]).sigmoid()
+    _, letter = KEEPS[type(layer)]
+    states = tuple(torch.stack(part) for part in zip(*before, strict=True))  # (S, N, H) each
+    gate = layer.gates(projected, states)[letter]
     share: np.ndarray = (gate > OPEN).double().mean(dim=(0, 2)).numpy()
     return share
 
@@ -186,11 +180,11 @@ def _found(number: int, layer: RecurrentLayer, flows: Sequence[_Flow]) -> LayerG
         raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
     with np.errstate(divide="ignore"):  # log10 of 0 is -inf
         ratios = np.log10(np.stack([*norms, whole])[:, :, counts]) - np.log10(whole[0, counts])
-    names = [*PARTS[: len(norms)], "both"]
+    names = [*layer.parts, "both"]
     curves = [_curve(name, ratio) for name, ratio in zip(names, ratios, strict=True)]
     peaks = ratios[-1, 1:].max(axis=1)
     grew = ratios[-1, -1] > np.maximum(TENFOLD, ratios[-1, len(whole) // 2] + TWICE)
-    gate, _ = KEEPS.get(type(layer), (None, 0))
+    gate, _ = KEEPS.get(type(layer), (None, ""))
     return LayerGradient(
         layer=number,
         units=layer.units,

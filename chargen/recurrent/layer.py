@@ -27,7 +27,7 @@ class RecurrentLayer(nn.Module):
     """
 
     blocks = 1
-    parts = 1  # tensors in the state
+    parts: tuple[str, ...] = ("h",)  # what the tensors of the state are called
 
     W_xh: nn.Parameter
     W_hh: nn.Parameter
@@ -68,7 +68,7 @@ class RecurrentLayer(nn.Module):
 
     def initial_state(self, batch_size: int) -> LayerState:
         """The state before the first character: zeros, ``(N, H)`` each."""
-        return tuple(self.b_h.new_zeros(batch_size, self.units) for _ in range(self.parts))
+        return tuple(self.b_h.new_zeros(batch_size, self.units) for _ in self.parts)
 
     def project(self, inputs: Tensor) -> Tensor:
         """``x_t W_xh + b_h`` for all t at once, as ``(T, N, blocks * H)``.
@@ -79,6 +79,14 @@ class RecurrentLayer(nn.Module):
         if inputs.is_floating_point():
             return inputs.transpose(0, 1) @ self.W_xh + self.b_h
         return embedding(inputs.transpose(0, 1), self.W_xh) + self.b_h
+
+    def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
+        """What a step decides before it changes the state, by the letters of the cell's equations.
+
+        ``projected`` ``(..., blocks * H)`` and ``state`` ``(..., H)`` each, for one step or, where
+        the states before them are known, for many; the gates are ``(..., H)``. None by default.
+        """
+        return {}
 
     def step(self, projected: Tensor, state: LayerState) -> LayerState:
         """One step, the reference: ``projected`` ``(N, blocks * H)`` and the state to the next."""
@@ -94,6 +102,10 @@ class RecurrentLayer(nn.Module):
             state = self.step(projected_t, state)
             outputs.append(state[0])
         return torch.stack(outputs), state
+
+    def read(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """`project` and `scan`; a cell may do both at once."""
+        return self.scan(self.project(inputs), state)
 
     def forward(self, inputs: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
         """Read ``inputs``, ``(N, T, F)`` floats or ``(N, T)`` ids, from ``state`` on.
@@ -111,5 +123,5 @@ class RecurrentLayer(nn.Module):
             self.build(inputs.shape[2])
         if state is None:
             state = self.initial_state(inputs.shape[0])
-        outputs, state = self.scan(self.project(inputs), state)
+        outputs, state = self.read(inputs, state)
         return (outputs.transpose(0, 1) if self.return_sequences else outputs[-1]), state

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from chargen.errors import ChargenError
 from chargen.recurrent.cells import CELLS
 from chargen.recurrent.stack import Stack, StackState
 from chargen.settings import ModelSettings
@@ -51,15 +50,9 @@ class CharModel(nn.Module):
 
         Nothing of the size that ``settings`` ask for is allocated before that is known.
         """
+        settings.check({name: value.shape for name, value in weights.items()}, size)
         with torch.device("meta"):
             model = cls(settings, size)
-        wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-        given = {name: value.shape for name, value in weights.items()}
-        if given != wanted:
-            odd = min(name for name, _ in given.items() ^ wanted.items())
-            raise ChargenError(
-                f"weights {odd} have shape {given.get(odd)}, the settings say {wanted.get(odd)}"
-            )
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
         model.load_state_dict(tensors, assign=True)
         return model

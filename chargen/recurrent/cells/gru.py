@@ -35,13 +35,18 @@ class GRU(RecurrentLayer):
         super().build(features, generator)
         self.b_m = nn.Parameter(torch.zeros(self.units))
 
+    def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
+        """``r``, ``z`` and ``n``; see `RecurrentLayer.gates`."""
+        (h,) = state
+        x_r, x_z, x_n = projected.chunk(3, dim=-1)
+        h_r, h_z, h_n = (h @ self.W_hh).chunk(3, dim=-1)
+        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
+        return {"r": r, "z": z, "n": self.activation.function(x_n + r * (h_n + self.b_m))}
+
     def step(self, projected: Tensor, state: LayerState) -> LayerState:
         """See `RecurrentLayer.step`."""
         (h,) = state
-        x_r, x_z, x_n = projected.chunk(3, dim=1)
-        h_r, h_z, h_n = (h @ self.W_hh).chunk(3, dim=1)
-        r, z = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
-        n = self.activation.function(x_n + r * (h_n + self.b_m))
+        _, z, n = self.gates(projected, state).values()
         return ((1 - z) * n + z * h,)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

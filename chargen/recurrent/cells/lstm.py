@@ -7,10 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import one_hot
 
-from chargen.recurrent.activations import Activation
+from chargen.recurrent.activations import ACTIVATIONS, Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.products import repeated
+
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
+LSTM_MODE = 2  # what torch calls an LSTM there
+WIDEST = 2  # times as many characters as units: with more, reading rows of W_xh is faster
 
 
 class LSTM(RecurrentLayer):
@@ -27,25 +32,69 @@ class LSTM(RecurrentLayer):
     """
 
     blocks = 4
-    parts = 2
+    parts = ("h", "c")
 
     def build(self, features: int, generator: torch.Generator | None = None) -> None:
         """See `RecurrentLayer.build`."""
         super().build(features, generator)
         self.b_h.data[2 * self.units : 3 * self.units] = 1.0
 
+    def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
+        """``g``, ``i``, ``f`` and ``o``; see `RecurrentLayer.gates`."""
+        h, _ = state
+        g, i, f, o = (projected + h @ self.W_hh).chunk(4, dim=-1)
+        g, i, f, o = self.activation.function(g), i.sigmoid(), f.sigmoid(), o.sigmoid()
+        return {"g": g, "i": i, "f": f, "o": o}
+
     def step(self, projected: Tensor, state: LayerState) -> LayerState:
         """See `RecurrentLayer.step`."""
-        h, c = state
-        g, i, f, o = (projected + h @ self.W_hh).chunk(4, dim=1)
-        g, i, f, o = self.activation.function(g), i.sigmoid(), f.sigmoid(), o.sigmoid()
+        _, c = state
+        g, i, f, o = self.gates(projected, state).values()
         c = f * c + i * g
         return o * self.activation.function(c), c
+
+    def read(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """See `RecurrentLayer.read`; by oneDNN where it can."""
+        if self._suits_onednn(inputs):
+            return self._by_onednn(inputs, state)
+        return super().read(inputs, state)
+
+    def _suits_onednn(self, inputs: Tensor) -> bool:
+        """Whether oneDNN has this layer, and does not lose by multiplying with one-hot vectors."""
+        return (
+            HAS_ONEDNN
+            and inputs.device.type == "cpu"
+            and self.W_hh.dtype == torch.float32
+            and self.activation is ACTIVATIONS["tanh"]
+            and (inputs.is_floating_point() or len(self.W_xh) <= WIDEST * self.units)
+        )
+
+    def _by_onednn(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """The whole layer as one call, which ``torch.nn.LSTM`` makes too; it knows its gradient.
+
+        It wants the blocks in the order i, f, g, o and the weights transposed, adds two biases,
+        and reads one-hot vectors as they are: with few characters that is cheaper than anything
+        that is done step by step.
+        """
+        x = inputs.transpose(0, 1)
+        if not inputs.is_floating_point():
+            x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+        W_x, W_h, b = (_in_their_order(own) for own in (self.W_xh, self.W_hh, self.b_h))
+        outputs, _, c, _ = torch.ops.aten.mkldnn_rnn_layer(
+            x.contiguous(), W_x.t().contiguous(), W_h.t().contiguous(), b, torch.zeros_like(b),
+            *state, False, [], LSTM_MODE, self.units, 1, True, False, False, True,
+        )  # fmt: skip
+        return outputs, (outputs[-1], c)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """See `RecurrentLayer.scan`; the same with a backward pass written by hand."""
         outputs, c = _LSTMScan.apply(projected, *state, self.W_hh, self.activation)
         return outputs, (outputs[-1], c)
+
+
+def _in_their_order(own: Tensor) -> Tensor:
+    g, i, f, o = own.chunk(4, dim=-1)
+    return torch.cat([i, f, g, o], dim=-1)
 
 
 class _LSTMScan(torch.autograd.Function):
