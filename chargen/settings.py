@@ -9,13 +9,23 @@ from typing import Any, TypeVar
 
 from chargen.errors import ChargenError
 
-CELL_NAMES = ("simple", "lstm", "gru")
+BLOCKS = {"simple": 1, "lstm": 4, "gru": 3}  # cells, and how many columns a unit has in W_hh
+CELL_NAMES = tuple(BLOCKS)
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 STATE_NAMES = ("carry", "reset")
 INSTRUMENTS = ("templates", "context", "mined", "gradient")
 BUDGETS = ("steps", "epochs", "minutes")
+COMPARED = (
+    "longrange",
+    "copy",
+    "recall",
+    "flipflop",
+    "brackets",
+)  # bundled texts whose answers are known
 
-Settings = TypeVar("Settings", bound="ModelSettings | TrainingSettings | SamplingSettings")
+Settings = TypeVar(
+    "Settings", bound="ModelSettings | TrainingSettings | SamplingSettings | ComparisonSettings"
+)
 
 
 def _require(holds: bool, name: str, value: object, rule: str) -> None:
@@ -55,6 +65,32 @@ class ModelSettings:
         _require(len(self.units) > 0, "units", "''", "one whole number a layer, as in 256,128")
         for units in self.units:
             _require_count(units, "units")
+
+    def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
+        """The model's weights by name, for V = ``size``: those of `chargen.recurrent.CharModel`."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        features = size
+        for number, units in enumerate(self.units):
+            columns, name = BLOCKS[self.cell] * units, f"stack.layers.{number}."
+            shapes |= {name + "W_xh": (features, columns), name + "W_hh": (units, columns)}
+            shapes[name + "b_h"] = (columns,)
+            if self.cell == "gru":
+                shapes[name + "b_m"] = (units,)
+            features = units
+        return shapes | {"W_hy": (features, size), "b_y": (size,)}
+
+    def parameters(self, size: int) -> int:
+        """How many weights the model has, for V = ``size``."""
+        return sum(math.prod(shape) for shape in self.shapes(size).values())
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]], size: int) -> None:
+        """`ChargenError` where weights of these ``shapes`` are not those of the model."""
+        wanted = self.shapes(size)
+        if dict(shapes) != wanted:
+            odd = min(name for name, _ in set(shapes.items()) ^ set(wanted.items()))
+            raise ChargenError(
+                f"weights {odd} have shape {shapes.get(odd)}, the settings say {wanted.get(odd)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -132,7 +168,50 @@ class SamplingSettings:
             _require(within, "top_p", self.top_p, "above 0 and at most 1")
 
 
-def to_json(settings: ModelSettings | TrainingSettings) -> dict[str, Any]:
+@dataclass(frozen=True)
+class ComparisonSettings:
+    """What cells are compared by, the same for each of them."""
+
+    task: str  # one of COMPARED
+    cells: tuple[str, ...] = CELL_NAMES
+    seeds: int = 5  # trainings of each cell
+    parameters: int = 60_000  # of each model, about
+    steps: int | None = None  # budget of each training: parameter updates
+    minutes: float | None = None  # budget: time; 2 where no budget is given
+    learning_rates: tuple[float, ...] = (0.004,)  # of several, each cell takes its best
+    timesteps: int = 64  # T, the characters that gradients travel back
+    batch_size: int = 16  # N, the texts read side by side
+    seed: int = 0  # of what is asked, and of the bootstrap
+
+    def __post_init__(self) -> None:
+        _require_choice(self.task, "task", COMPARED)
+        for name in ("cells", "learning_rates"):
+            given = tuple(dict.fromkeys(getattr(self, name)))
+            _require(len(given) > 0, name, "''", "one or more, with commas between")
+            object.__setattr__(self, name, given)
+        for cell in self.cells:
+            _require_choice(cell, "cells", CELL_NAMES)
+        for rate in self.learning_rates:
+            _require_positive(rate, "learning_rates")
+        for name in ("seeds", "parameters", "timesteps", "batch_size"):
+            _require_count(getattr(self, name), name)
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number of 0 or more")
+        if self.steps is not None and self.minutes is not None:
+            raise ChargenError("--steps and --minutes: give one budget")
+        if self.steps is not None:
+            _require_count(self.steps, "steps")
+        else:
+            minutes = 2.0 if self.minutes is None else self.minutes
+            _require_positive(minutes, "minutes")
+            object.__setattr__(self, "minutes", minutes)
+
+    @property
+    def budget(self) -> tuple[str, float]:
+        """The budget of one training, as ``steps`` or ``minutes`` and how many."""
+        return ("minutes", self.minutes) if self.minutes is not None else ("steps", self.steps or 0)
+
+
+def to_json(settings: ModelSettings | TrainingSettings | ComparisonSettings) -> dict[str, Any]:
     """Settings as plain values; `from_json` reads them back."""
     return asdict(settings)
 

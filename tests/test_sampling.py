@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chargen.errors import ChargenError
 from chargen.sampling import choose, generate
 from chargen.sampling.choice import distribution
-from chargen.sampling.generate import first_prompt
+from chargen.sampling.writer import first_prompt
 from chargen.settings import SamplingSettings
 from chargen.text import Vocabulary
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Literal
 
 import click
 
-from chargen.cli.options import device_option, run_argument, threads_option, use_threads
+from chargen.cli.options import run_argument
 from chargen.errors import ChargenError
 from chargen.settings import SamplingSettings
 
@@ -51,8 +52,6 @@ from chargen.settings import SamplingSettings
     show_default=True,
     help="What to do about a prompt's characters that the model does not know.",
 )
-@device_option
-@threads_option
 def sample(
     run: Path | None,
     prompt: str | None,
@@ -64,8 +63,6 @@ def sample(
     count: int,
     seed: int,
     unknown: Literal["error", "skip"],
-    device: str,
-    threads: int | None,
 ) -> None:
     """Write text with the model of RUN, a run's folder; left out, the newest one under runs/.
 
@@ -81,13 +78,13 @@ def sample(
         raise ChargenError("--prompt and --prompt-file: give one")
     _check_text(prompt or "")
     settings = SamplingSettings(temperature, top_k, top_p)  # before anything slow is done
-    from chargen.api import load
+    from chargen.runs import Run, newest
+    from chargen.sampling.writer import Writer  # no torch, so that it starts at once
     from chargen.text.corpus import read_file
 
-    use_threads(threads)
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
-    model = load(run, device)
-    rows = model.stream(beginning, length, count, seed, unknown, **vars(settings))
+    writer = Writer.of(newest() if run is None else Run.open(run))
+    rows = writer.stream(beginning, length, count, seed, unknown, **vars(settings))
     if count == 1:
         _write(beginning)
         for row in rows:
@@ -99,8 +96,13 @@ def sample(
 
 
 def _write(text: str) -> None:
-    """To standard output at once and as it is: what a model writes is no styling of ours."""
-    click.echo(text, nl=False, color=True)
+    """To standard output as it is: what a model writes is no styling of ours.
+
+    Somebody who watches sees each character at once; a file is written in larger pieces.
+    """
+    sys.stdout.write(text)
+    if sys.stdout.isatty():
+        sys.stdout.flush()
 
 
 def _check_text(prompt: str) -> None:

@@ -1,6 +1,7 @@
-"""Sampling: a predictor and a prompt to an iterator of characters."""
+"""Sampling: a model and a prompt to an iterator of characters."""
 
 from chargen.sampling.choice import choose
 from chargen.sampling.generate import generate
+from chargen.sampling.writer import Writer, first_prompt
 
-__all__ = ["choose", "generate"]
+__all__ = ["Writer", "choose", "first_prompt", "generate"]

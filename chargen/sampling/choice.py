@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import numpy as np
 
+from chargen.arithmetic.plain import long_exp
 from chargen.settings import SamplingSettings
 
 
-def distribution(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarray:
-    """``(N, V)`` log-probabilities to the ``(N, V)`` probabilities that are drawn from, float64.
+def weights(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarray:
+    """What ``(N, V)`` log-probabilities are drawn by: ``(N, V)`` float64, 1 for the likeliest.
 
-    The temperature comes first: probabilities are taken to the power 1/temperature, and 0 leaves
-    the likeliest alone. Then exactly ``top_k`` characters stay (Fan et al. 2018), then the fewest
-    whose shares reach ``top_p`` (Holtzman et al. 2020). Of equally likely characters the one with
-    the lower id counts as the likelier, so ties change no count.
+    The log-probabilities may lack a constant a row, as logits do. The temperature comes first:
+    probabilities are taken to the power 1/temperature, and 0 leaves the likeliest alone. Then
+    exactly ``top_k`` characters stay (Fan et al. 2018), then the fewest whose shares reach
+    ``top_p`` (Holtzman et al. 2020). Of equally likely characters the one with the lower id
+    counts as the likelier, so ties change no count.
     """
-    ranked = np.argsort(-log_probs, axis=1, kind="stable")
-    weights = np.take_along_axis(log_probs, ranked, axis=1).astype(np.float64)
+    values = log_probs.astype(np.float64)
     greedy = settings.temperature == 0
     with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -inf
-        weights = np.exp((weights - weights[:, :1]) / (1 if greedy else settings.temperature))
+        below = (values - values.max(axis=1, keepdims=True)) / (settings.temperature or 1)
+    drawn = long_exp(below)
     most = 1 if greedy else settings.top_k
+    if most is None and settings.top_p is None:
+        return drawn
+    ranked = np.argsort(-log_probs, axis=1, kind="stable")
+    kept = np.take_along_axis(drawn, ranked, axis=1)
     if most is not None:
-        weights[:, most:] = 0
-    weights /= weights.sum(axis=1, keepdims=True)
+        kept[:, most:] = 0
     if settings.top_p is not None:
-        before = weights.cumsum(axis=1) - weights
-        weights[(before >= settings.top_p) & (before > 0)] = 0
-        weights /= weights.sum(axis=1, keepdims=True)
-    probabilities = np.empty_like(weights)
-    np.put_along_axis(probabilities, ranked, weights, axis=1)
-    return probabilities
+        sums = kept.cumsum(axis=1)
+        before = sums - kept
+        kept[(before >= settings.top_p * sums[:, -1:]) & (before > 0)] = 0
+    np.put_along_axis(drawn, ranked, kept, axis=1)
+    return drawn
+
+
+def distribution(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarray:
+    """`weights` as probabilities: rows sum to 1."""
+    drawn = weights(log_probs, settings)
+    shares: np.ndarray = drawn / drawn.sum(axis=1, keepdims=True)
+    return shares
+
+
+def chosen(log_probs: np.ndarray, settings: SamplingSettings, points: np.ndarray) -> np.ndarray:
+    """The ids ``(N,)`` that ``points``, ``(N,)`` in 0 .. 1, stand for.
+
+    A point inverts the cumulative distribution of its row.
+    """
+    cumulative = weights(log_probs, settings).cumsum(axis=1)
+    # The count of cumulative sums at or below the point is the id whose share holds the point.
+    ids: np.ndarray = (cumulative <= (points * cumulative[:, -1])[:, None]).sum(axis=1)
+    return ids
 
 
 def choose(
@@ -38,10 +60,6 @@ def choose(
 ) -> np.ndarray:
     """Draw one id a row from ``(N, V)`` log-probabilities: ``(N,)`` int64.
 
-    One uniform number a row is drawn whatever the settings, and inverts the cumulative
-    distribution.
+    One uniform number a row is drawn whatever the settings.
     """
-    cumulative = distribution(log_probs, settings).cumsum(axis=1)
-    points = generator.random(len(log_probs)) * cumulative[:, -1]
-    # The count of cumulative sums at or below the point is the id whose share holds the point.
-    return (cumulative <= points[:, None]).sum(axis=1)
+    return chosen(log_probs, settings, generator.random(len(log_probs)))

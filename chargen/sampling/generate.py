@@ -9,7 +9,6 @@ import numpy as np
 from chargen.predictors import NextCharPredictor
 from chargen.sampling.choice import choose
 from chargen.settings import SamplingSettings
-from chargen.text.vocabulary import Vocabulary
 
 
 def generate(
@@ -34,9 +33,3 @@ def generate(
         chosen = choose(log_probs[:, -1], settings, generator)
         yield chosen
         inputs = chosen[:, None]
-
-
-def first_prompt(vocabulary: Vocabulary) -> np.ndarray:
-    """What a text begins after where no prompt is given, ``(1,)``: a line feed, else a space,
-    else the vocabulary's first character."""
-    return vocabulary.encode(next((c for c in "\n " if c in vocabulary), vocabulary.characters[0]))

@@ -98,6 +98,16 @@ class Vocabulary:
         position = int(known.argmin())
         raise UnknownCharacterError(text[position], position)
 
+    def encode_typed(self, name: str, text: str, unknown: Unknown = "error") -> np.ndarray:
+        """`encode` for what a user typed, which a `ChargenError` calls by ``name``."""
+        try:
+            return self.encode(text, unknown)
+        except UnknownCharacterError as error:
+            raise ChargenError(
+                f"{name}: character {error.character!r} at position {error.position} is not in "
+                "the model's vocabulary; leave it out, or give --unknown skip"
+            ) from None
+
     def decode(self, ids: np.ndarray) -> str:
         """The text of ``ids``, ``(T,)`` integers in 0 .. V-1, else an ``IndexError``."""
         ids = np.asarray(ids, dtype=np.int64)

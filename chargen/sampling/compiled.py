@@ -1,0 +1,220 @@
+"""The writing loop compiled by numba: no Python a character, the weights read once each.
+
+Every function does what its namesake in `chargen.sampling.engine` or `chargen.sampling.choice`
+does, the same operations in the same order, and gives the same bits.
+Axes: N texts, J inputs of a product, K outputs, H units, V characters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chargen.arithmetic.compiled import activate, add, compiled, long_exp, product, sigmoid
+from chargen.sampling.engine import Engine
+from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, SamplingSettings
+
+SIMPLE, LSTM, GRU = range(len(CELL_NAMES))
+ONE = np.float32(1)
+
+
+@compiled
+def step(
+    cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any, powers: Any
+) -> None:
+    """One step of one layer, in place: ``x`` ``(N, blocks * H)`` projected, ``h``, ``c``."""
+    N, H = h.shape
+    product(h, W_hh, sums)
+    for n in range(N):
+        x_n, s_n, h_n, c_n = x[n], sums[n], h[n], c[n]
+        if cell == SIMPLE:
+            add(x_n, s_n, h_n)
+            activate(h_n, powers, activation)
+        elif cell == LSTM:
+            add(x_n, s_n, s_n)
+            activate(s_n[:H], powers, activation)
+            sigmoid(s_n[H:], powers)
+            for i in range(H):
+                c_n[i] = s_n[2 * H + i] * c_n[i] + s_n[H + i] * s_n[i]
+                h_n[i] = c_n[i]
+            activate(h_n, powers, activation)
+            for i in range(H):
+                h_n[i] = s_n[3 * H + i] * h_n[i]
+        else:
+            add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
+            sigmoid(s_n[: 2 * H], powers)
+            for i in range(H):
+                s_n[2 * H + i] = x_n[2 * H + i] + s_n[i] * (s_n[2 * H + i] + b_m[i])
+            activate(s_n[2 * H :], powers, activation)
+            for i in range(H):
+                h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
+
+
+@compiled
+def chosen(
+    logits: Any, temperature: float, most: int, top_p: float, point: float, weights: Any
+) -> int:
+    """The id that ``point`` stands for; ``most`` and ``top_p`` are 0 where they do not apply."""
+    V = len(logits)
+    best = np.float64(logits.max())
+    for v in range(V):
+        weights[v] = long_exp((np.float64(logits[v]) - best) / temperature)
+    if most or top_p > 0:
+        ranked = np.argsort(-logits, kind="mergesort")
+        if most:
+            for rank in range(most, V):
+                weights[ranked[rank]] = 0.0
+        if top_p > 0:
+            total = 0.0
+            for rank in range(V):
+                total += weights[ranked[rank]]
+            reached = 0.0
+            for rank in range(V):
+                own = weights[ranked[rank]]
+                reached += own
+                before = reached - own
+                if before >= top_p * total and before > 0:
+                    weights[ranked[rank]] = 0.0
+    total = 0.0
+    for v in range(V):
+        total += weights[v]
+        weights[v] = total
+    wanted = point * total
+    below = 0
+    for v in range(V):
+        below += weights[v] <= wanted
+    return below
+
+
+@compiled
+def read_one(
+    cell: int,
+    activation: int,
+    tables: Any,
+    W_hh: Any,
+    b_h: Any,
+    b_m: Any,
+    h: Any,
+    c: Any,
+    ids: Any,
+    projected: Any,
+    sums: Any,
+    powers: Any,
+) -> None:
+    """Every layer reads one character of each text: ``ids`` ``(N,)``; ``tables`` are W_xh."""
+    for layer in range(len(h)):
+        x = projected[layer]
+        if layer:
+            product(h[layer - 1], tables[layer], x)
+        for n in range(len(ids)):
+            add(tables[0][ids[n]] if layer == 0 else x[n], b_h[layer], x[n])
+        step(cell, activation, x, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer], powers)
+
+
+@compiled
+def read_all(
+    cell: int,
+    activation: int,
+    tables: Any,
+    W_hh: Any,
+    b_h: Any,
+    b_m: Any,
+    h: Any,
+    c: Any,
+    prompt: Any,
+    projected: Any,
+    sums: Any,
+    powers: Any,
+) -> None:
+    """The same for ``prompt`` ``(T, N)``, one character after the other."""
+    for t in range(len(prompt)):
+        read_one(cell, activation, tables, W_hh, b_h, b_m, h, c, prompt[t], projected, sums, powers)
+
+
+@compiled
+def write(
+    cell: int,
+    activation: int,
+    tables: Any,
+    W_hh: Any,
+    b_h: Any,
+    b_m: Any,
+    h: Any,
+    c: Any,
+    first: Any,
+    projected: Any,
+    sums: Any,
+    powers: Any,
+    W_hy: Any,
+    b_y: Any,
+    logits: Any,
+    temperature: float,
+    most: int,
+    top_p: float,
+    points: Any,
+    weights: Any,
+    out: Any,
+) -> None:
+    """Read ``first`` ``(N,)`` and write ``out`` ``(T, N)`` by ``points`` ``(T, N)``."""
+    for t in range(len(points)):
+        ids = out[t - 1] if t else first
+        read_one(cell, activation, tables, W_hh, b_h, b_m, h, c, ids, projected, sums, powers)
+        product(h[len(h) - 1], W_hy, logits)
+        for n in range(len(first)):
+            add(logits[n], b_y, logits[n])
+            out[t, n] = chosen(logits[n], temperature, most, top_p, points[t, n], weights)
+
+
+class Loop:
+    """An `Engine`'s weights and the state of ``count`` texts, with room for what a step needs."""
+
+    def __init__(self, engine: Engine, settings: SamplingSettings, count: int) -> None:
+        layers = engine.layers
+        state = engine.initial_state(count)
+        self.count = count
+        has_c = engine.settings.cell == "lstm"
+        none = np.empty((count, 0), dtype=np.float32)
+        h = state[::2] if has_c else state
+        c = state[1::2] if has_c else tuple(none for _ in layers)
+
+        def room(width: int) -> np.ndarray:
+            return np.empty((count, width), dtype=np.float32)
+
+        widths = [layer.W_hh.shape[1] for layer in layers]
+        self._network: tuple[Any, ...] = (
+            CELL_NAMES.index(engine.settings.cell),
+            ACTIVATION_NAMES.index(engine.settings.activation),
+            tuple(layer.W_xh for layer in layers),
+            tuple(layer.W_hh for layer in layers),
+            tuple(layer.b_h for layer in layers),
+            tuple(layer.b_m for layer in layers),
+            h,
+            c,
+        )
+        self._room: tuple[Any, ...] = (
+            tuple(map(room, widths)),
+            tuple(map(room, widths)),
+            np.empty(max(widths), dtype=np.int32),
+        )
+        greedy = settings.temperature == 0
+        self._head: tuple[Any, ...] = (
+            engine.W_hy,
+            engine.b_y,
+            room(len(engine.b_y)),
+            1.0 if greedy else float(settings.temperature),
+            1 if greedy else settings.top_k or 0,
+            settings.top_p or 0.0,
+        )
+        self._weights = np.empty(len(engine.b_y))
+
+    def read(self, prompt: np.ndarray) -> None:
+        """All texts read ``prompt``, ``(T,)`` ids."""
+        ids = np.repeat(prompt.astype(np.int64)[:, None], self.count, axis=1)
+        read_all(*self._network, ids, *self._room)
+
+    def write(self, ids: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Read ``ids`` ``(N,)`` and write on: ``(T, N)`` ids for ``points`` of that shape."""
+        out = np.empty(points.shape, dtype=np.int64)
+        write(*self._network, ids, *self._room, *self._head, points, self._weights, out)
+        return out

@@ -1,0 +1,182 @@
+"""The engine that writes without torch: its plain form, its compiled form, and the network."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chargen.arithmetic import plain as arithmetic
+from chargen.errors import ChargenError
+from chargen.recurrent import CharModel
+from chargen.sampling import engine
+from chargen.sampling.engine import Engine
+from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, ModelSettings, SamplingSettings
+
+V = 11
+PROMPT = np.array([1, 2, 3])
+
+
+def made(cell="lstm", units=(7, 3), activation="tanh", size=V):
+    """A network with weights large enough to matter, and its engine."""
+    shape = ModelSettings(cell, units, activation)
+    network = CharModel.seeded(shape, size, 3)
+    for parameter in network.parameters():
+        parameter.data.mul_(1.5).add_(0.1)
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    return network, Engine(shape, arrays, size)
+
+
+def written(one, form, length=60, count=3, prompt=PROMPT, **chosen):
+    rng = np.random.default_rng(5)
+    rows = form(one, prompt, length, SamplingSettings(**chosen), rng, count)
+    return np.array(list(rows))
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_it_computes_what_the_network_computes(cell, activation):
+    network, own = made(cell, activation=activation)
+    ids = torch.randint(V, (2, 9), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected, _ = network(ids)
+    state = own.initial_state(2)
+    for t in range(9):
+        logits, state = own.read(ids[:, t].numpy(), state)
+        np.testing.assert_allclose(logits, expected[:, t], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATION_NAMES)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("units", [(5,), (20, 9, 1)])
+def test_the_compiled_form_writes_the_same(cell, activation, units):
+    _, own = made(cell, units, activation)
+    np.testing.assert_array_equal(written(own, engine._plain), written(own, engine._compiled))
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"temperature": 0.5},
+        {"temperature": 0},
+        {"temperature": 1e-300},
+        {"top_k": 3},
+        {"top_k": 100},
+        {"top_p": 0.7},
+        {"temperature": 1.3, "top_k": 5, "top_p": 0.8},
+    ],
+    ids=str,
+)
+def test_both_forms_choose_alike(chosen):
+    _, own = made(size=40)
+    plain, compiled = (
+        written(own, engine._plain, **chosen),
+        written(own, engine._compiled, **chosen),
+    )
+    np.testing.assert_array_equal(plain, compiled)
+
+
+def test_ties_are_broken_alike():
+    shape = ModelSettings("simple", (2,))
+    nothing = {name: np.zeros(size, np.float32) for name, size in shape.shapes(V).items()}
+    own = Engine(shape, nothing, V)
+    for chosen in ({"temperature": 0}, {"top_k": 3}, {"top_p": 0.5}):
+        plain, compiled = (
+            written(own, form, **chosen) for form in (engine._plain, engine._compiled)
+        )
+        np.testing.assert_array_equal(plain, compiled)
+    assert set(written(own, engine._plain, temperature=0).ravel()) == {0}
+    assert set(written(own, engine._plain, top_k=3).ravel()) == {0, 1, 2}
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 70), st.integers(1, 4), st.integers(1, 70), st.integers(0, 9))
+def test_any_length_prompt_and_count(length, count, prompt, seed):
+    _, own = made("gru", (6,))
+    ids = np.random.default_rng(seed).integers(V, size=prompt)
+    plain = written(own, engine._plain, length, count, ids)
+    compiled = written(own, engine._compiled, length, count, ids)
+    assert len(plain) == length
+    np.testing.assert_array_equal(plain, compiled)
+
+
+def test_each_text_is_its_own():
+    """What one of several texts says does not hang on how many there are beside it."""
+    _, own = made()
+    one = engine._plain(own, PROMPT, 30, SamplingSettings(temperature=0), draws(), 1)
+    many = engine._compiled(own, PROMPT, 30, SamplingSettings(temperature=0), draws(), 4)
+    np.testing.assert_array_equal(np.repeat(np.array(list(one)), 4, axis=1), np.array(list(many)))
+
+
+def draws():
+    return np.random.default_rng(0)
+
+
+def test_the_form_is_chosen_by_what_there_is_to_write(monkeypatch):
+    _, own = made()
+    asked = []
+    for form in ("_plain", "_compiled"):
+        monkeypatch.setattr(engine, form, lambda *rest, form=form: asked.append(form))
+    few, many = 10, int(engine.WORTH)
+    rng, chosen = np.random.default_rng(0), SamplingSettings()
+    own.write(PROMPT, few, chosen, rng)
+    own.write(PROMPT, many, chosen, rng)
+    own.write(PROMPT, few, chosen, rng, count=many)
+    own.write(np.zeros(many, dtype=int), few, chosen, rng)
+    monkeypatch.setattr(engine, "has_compiler", lambda: False)
+    own.write(PROMPT, many, chosen, rng)
+    assert asked == ["_plain", "_compiled", "_compiled", "_compiled", "_plain"]
+
+
+@pytest.mark.parametrize(("name", "numpys"), [("exp", np.exp), ("tanh", np.tanh)])
+def test_elementary_functions(name, numpys):
+    x = np.linspace(-30, 30, 10_001, dtype=np.float32)
+    own = getattr(arithmetic, name)(x)
+    assert own.dtype == np.float32
+    np.testing.assert_allclose(own, numpys(x.astype(np.float64)), rtol=2e-7, atol=2e-7)
+
+
+def test_elementary_functions_at_the_ends():
+    ends = np.array([-np.inf, -1e30, 0, 1e30, np.inf], dtype=np.float32)
+    np.testing.assert_array_equal(arithmetic.tanh(ends), [-1, -1, 0, 1, 1])
+    np.testing.assert_allclose(arithmetic.sigmoid(ends), [0, 0, 0.5, 1, 1], atol=1e-37)
+    below = np.array([0, -1, -600, -701, -np.inf])
+    np.testing.assert_allclose(arithmetic.long_exp(below), np.exp([0, -1, -600, -999, -999]))
+    assert (arithmetic.long_exp(below)[3:] == 0).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 3))
+def test_sums_are_taken_in_order(J, K, N):
+    rng = np.random.default_rng(J + 100 * K)
+    rows = rng.standard_normal((N, J)).astype(np.float32)
+    matrix = rng.standard_normal((J, K)).astype(np.float32)
+    expected = rows[:, :1] * matrix[0]
+    for j in range(1, J):
+        expected = expected + rows[:, j : j + 1] * matrix[j]
+    np.testing.assert_array_equal(arithmetic.product(rows, matrix), expected)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("units", [(5,), (4, 6)])
+def test_shapes_are_those_of_the_network(cell, units):
+    shape = ModelSettings(cell, units)
+    network = CharModel.seeded(shape, V, 0)
+    assert shape.shapes(V) == {name: tuple(w.shape) for name, w in network.state_dict().items()}
+    assert shape.parameters(V) == sum(weight.numel() for weight in network.parameters())
+
+
+def test_weights_of_another_shape_are_refused():
+    network, _ = made()
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    with pytest.raises(ChargenError, match=r"weights W_hy have shape \(3, 11\)"):
+        Engine(ModelSettings("lstm", (7, 4)), arrays, V)
+
+
+def test_writing_imports_no_torch():
+    program = (
+        "import sys, chargen.sampling, chargen.sampling.compiled; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
