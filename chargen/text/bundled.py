@@ -9,11 +9,12 @@ from importlib import resources
 
 from chargen.errors import ChargenError
 from chargen.text.bank import Bank
+from chargen.text.tasks import TASKS
 
 PACKAGE = "chargen.corpora"
 ENGLISH_BANK, CHINESE_BANK = "english.bank", "chinese.bank"
 BANKS = {"longrange": ENGLISH_BANK, "longrange-zh": CHINESE_BANK}  # and the corpora made from them
-LONGRANGE_CHARS = 1_000_000
+GENERATED_CHARS = 1_000_000  # of a text that is made on the spot, unless told
 
 
 def names() -> tuple[str, ...]:
@@ -29,10 +30,10 @@ def describe(name: str) -> str:
 def read(name: str, chars: int | None = None, seed: int = 0) -> str:
     """The text ``name``: its first ``chars`` characters, or all of it.
 
-    ``longrange`` and ``longrange-zh`` are made on the spot, as many characters as are asked for
-    (1,000,000 when none are), and are a function of ``seed``; the others are what they are, and
-    no ``seed`` changes them. An unknown name, a ``chars`` under 1 and one beyond the end of a
-    text are refused.
+    ``longrange``, ``longrange-zh`` and the tasks are made on the spot, as many characters as are
+    asked for (1,000,000 when none are), and are a function of ``seed``; the others are what they
+    are, and no ``seed`` changes them. An unknown name, a ``chars`` under 1 and one beyond the end
+    of a text are refused.
     """
     if chars is not None and chars < 1:
         raise ChargenError(f"{name}: {chars} characters were asked for: ask for 1 or more")
@@ -40,6 +41,15 @@ def read(name: str, chars: int | None = None, seed: int = 0) -> str:
     if chars is not None and len(text) < chars:
         raise ChargenError(f"{name}: holds {len(text):,} characters, fewer than {chars:,}")
     return text[:chars]
+
+
+def size(name: str) -> int:
+    """The characters that `read` gives: of a text that is made on the spot, a line more or less.
+
+    Nothing is made to find out.
+    """
+    text = _text(name)
+    return GENERATED_CHARS if text.generated else len(text.make(None, 0))
 
 
 def resource(name: str) -> str:
@@ -73,6 +83,7 @@ def made_from(file: str) -> str | None:
 class _Text:
     purpose: str
     make: Callable[[int | None, int], str]  # (chars or None, seed) → at least so much text
+    generated: bool = False  # on the spot, as much as is asked for
 
 
 def _text(name: str) -> _Text:
@@ -84,7 +95,11 @@ def _text(name: str) -> _Text:
 def _longrange(name: str, chars: int | None, seed: int) -> str:
     from chargen.text import longrange
 
-    return longrange.corpus(bank(BANKS[name]), LONGRANGE_CHARS if chars is None else chars, seed)
+    return longrange.corpus(bank(BANKS[name]), GENERATED_CHARS if chars is None else chars, seed)
+
+
+def _task(name: str, chars: int | None, seed: int) -> str:
+    return TASKS[name].corpus(GENERATED_CHARS if chars is None else chars, seed)
 
 
 def _python_docs(chars: int | None, seed: int) -> str:
@@ -101,10 +116,12 @@ _TEXTS = {
     "longrange": _Text(
         "sentences whose end hangs on their beginning: what probe-longrange can measure",
         partial(_longrange, "longrange"),
+        generated=True,
     ),
     "longrange-zh": _Text(
         "the same in Chinese, from the phrase bank chinese.bank",
         partial(_longrange, "longrange-zh"),
+        generated=True,
     ),
     "python-docs": _Text(
         "the help pages of the Python that runs chargen: technical English, lists, code",
@@ -114,4 +131,5 @@ _TEXTS = {
         "short original tales: prose with quotation, names that return, things remembered",
         _fables,
     ),
+    **{name: _Text(task.purpose, partial(_task, name), True) for name, task in TASKS.items()},
 }
