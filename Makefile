@@ -23,8 +23,8 @@ install: .venv/installed  ## make .venv and install chargen into it
 demo: .venv/installed  ## train for two minutes, write, and measure how far back the model remembers
 	$(BIN)/chargen train longrange --minutes 2 --out runs/demo --overwrite
 	$(BIN)/chargen sample runs/demo --length 300
-	$(BIN)/chargen probe-longrange runs/demo --only templates --json runs/demo/longrange.json --plot runs/demo/longrange.png
-	@echo "The report lies in runs/demo/longrange.png (a picture) and runs/demo/longrange.json (numbers)."
+	$(BIN)/chargen probe-longrange runs/demo --only templates --json runs/demo/longrange.json --plot runs/demo/longrange.png --report runs/demo/longrange.html
+	@echo "The report lies in runs/demo/longrange.html; the picture and the numbers beside it."
 
 check: .venv/installed-test  ## lint and check types
 	$(BIN)/ruff check .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,18 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probing import Probed, Watch, probe
+from chargen.probes import Progress, memory
+from chargen.probes.memory_features import default_cues
+from chargen.probes.memory_recording import record
+from chargen.probes.memory_result import Memory, UnitsResult
+from chargen.probing import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs import Run, newest
-from chargen.sampling.generate import first_prompt, generate
-from chargen.settings import INSTRUMENTS, SamplingSettings, from_json
+from chargen.sampling import Writer
+from chargen.sampling.engine import Engine
+from chargen.settings import INSTRUMENTS
 from chargen.text import bundled, phrases
+from chargen.text.bank import Bank
 from chargen.text.corpus import STANDARD_INPUT, Corpus, read_corpus
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
 from chargen.training import Session, start
@@ -37,13 +44,17 @@ class TrainedModel:
         self.name = str(run.path)
         self.timesteps = description.training.timesteps
         self.vocabulary: Vocabulary = description.vocabulary
+        weights = run.weights()
         try:
-            model = CharModel.of(description.model, len(self.vocabulary), run.weights())
+            model = CharModel.of(description.model, len(self.vocabulary), weights)
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
+        self._writer = Writer(
+            Engine(description.model, weights, len(self.vocabulary)), self.vocabulary
+        )
 
     def stream(
         self,
@@ -54,18 +65,8 @@ class TrainedModel:
         unknown: Unknown = "error",
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """Write ``length`` characters after ``prompt``, ``count`` texts at once.
-
-        Yields the next character of each text as soon as it is chosen. ``settings`` are those of
-        `SamplingSettings`: temperature, top_k, top_p. A prompt's character that the vocabulary
-        lacks is a `ChargenError`, or left out with ``unknown="skip"``.
-        """
-        chosen = from_json(SamplingSettings, settings)
-        ids = self._prompt_ids(prompt, unknown)
-        rows = generate(
-            self.predictor, ids, length, chosen, np.random.default_rng(seed), count=count
-        )
-        return (list(self.vocabulary.decode(row)) for row in rows)
+        """See `chargen.sampling.Writer.stream`."""
+        return self._writer.stream(prompt, length, count, seed, unknown, **settings)
 
     def sample(self, prompt: str = "", length: int = 1000, seed: int = 0, **options: Any) -> str:
         """``prompt`` and what the model writes after it; ``options`` are those of `stream`."""
@@ -95,18 +96,62 @@ class TrainedModel:
     ) -> Probed:
         """How far back does it remember? The instruments of `chargen.probing`, or ``only`` some.
 
-        Sentences are asked from the phrase bank in the file ``bank``, or from the first of the
-        bundled ones, English before Chinese, that the model's vocabulary can spell. The other
+        Sentences are asked from the phrase bank ``bank``, a file or a bundled one's name, or from
+        the first of the bundled ones, English before Chinese, that the model knows. The other
         instruments read the run's held-out text, or all of ``text`` where that is another one.
         """
-        phrase_bank = phrases.read(bank) if bank else bundled.bank_for(self.vocabulary.characters)
-        given = None if text is None else self._text(_read(text))
+        (held_out,) = _unseen([self], text)
+        return probe(self, _banks(bank), held_out, only, spans, seed, watch)
 
-        def held_out() -> np.ndarray:
-            ids, start = given or self._text(None)
-            return ids[start if start > 1 else 0 :]
+    def held_out(self) -> np.ndarray:
+        """Ids ``(M,)`` of the text that was kept from training."""
+        ids, start = self._text(None)
+        return ids[start:]
 
-        return probe(self, phrase_bank, held_out, only, spans, seed, watch)
+    def unseen(self, corpus: Corpus) -> tuple[np.ndarray, int]:
+        """Ids ``(L,)`` of a text, and where the part begins that the model was not trained on."""
+        try:
+            ids, start = self._text(corpus)
+        except ChargenError as error:
+            raise ChargenError(f"{self.name} cannot read {error}") from None
+        return ids, start if start > 1 else 0
+
+    def memory(
+        self,
+        text: str,
+        unknown: Unknown = "error",
+        cues: Sequence[str] = (),
+        seed: int = 0,
+        progress: Progress = lambda done, total: None,
+    ) -> Memory:
+        """What every memory unit does while ``text`` is read, and which follow something readable.
+
+        The units are scored on the run's held-out text; where that is gone or too short a note
+        says so. ``cues`` are words whose being told is looked for; without any, they are those
+        of `chargen.probes.memory_features.default_cues`. A character of ``text`` that the
+        vocabulary lacks is a `ChargenError`, or left out with ``unknown="skip"``.
+        """
+        ids = self.vocabulary.encode_typed("memory text", text, unknown)
+        if not len(ids):
+            raise ChargenError("memory text: nothing of it is left to read; give a text")
+        recording = record(self.network, self.vocabulary, ids)
+        notes, units = [], None
+        if len(ids) > len(recording.text):
+            shown = f"the first {len(recording.text):,} of {len(ids):,} characters are shown"
+            notes.append(f"{shown}: with more the page would be too large")
+        try:
+            units = self._scored_units(cues, seed, progress)
+        except ChargenError as error:
+            notes.append(f"without the units that follow something: {error}")
+        return Memory(self.name, recording, units, tuple(notes))
+
+    def _scored_units(self, cues: Sequence[str], seed: int, progress: Progress) -> UnitsResult:
+        ids = self.held_out()
+        text = self.vocabulary.decode(ids)
+        chosen, untrained = cues or default_cues(text), self.initial_network()
+        return memory.measure(
+            self.network, untrained, text, ids, chosen, seed=seed, progress=progress
+        )
 
     def ngrams(self, *orders: int, corpus: Corpus | None = None) -> dict[str, NextCharPredictor]:
         """Back-off n-grams that read the run's own training text, by name.
@@ -156,20 +201,38 @@ class TrainedModel:
         except UnknownCharacterError as error:
             raise ChargenError(f"{' '.join(corpus.sources)}: {error}") from None
 
-    def _prompt_ids(self, prompt: str, unknown: Unknown) -> np.ndarray:
-        try:
-            ids = self.vocabulary.encode(prompt, unknown)
-        except UnknownCharacterError as error:
-            raise ChargenError(
-                f"prompt: character {error.character!r} at position {error.position} is not in "
-                "the model's vocabulary; leave it out, or give --unknown skip"
-            ) from None
-        return ids if len(ids) else first_prompt(self.vocabulary)
-
 
 def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
     """The model of a run's folder, or of the newest run under ``runs/``."""
     return TrainedModel(newest() if run is None else Run.open(Path(run)), device)
+
+
+def probe_longrange(
+    models: Sequence[TrainedModel],
+    spans: Sequence[int] | None = None,
+    seed: int = 0,
+    *,
+    only: Sequence[str] = INSTRUMENTS,
+    bank: str | Path | None = None,
+    text: Sources | Corpus | None = None,
+    watch: Watch = lambda instrument, done, total: None,
+) -> ProbedRuns:
+    """Which of ``models`` remembers farther? All are asked the same cases, and compared.
+
+    The rest is that of `TrainedModel.probe_longrange`. Without ``text``, context and mined read
+    the held-out text if all runs were trained on one corpus and one part of it. One run twice is
+    a `ChargenError`.
+    """
+    known: set[Path] = set()
+    for model in models:
+        path = model.run.path.resolve()
+        if path in known:
+            raise ChargenError(f"{model.name}: named twice; name each run once")
+        known.add(path)
+    corpora = [model.run.description.corpus for model in models]
+    one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
+    unseen = _unseen(models, text)
+    return probe_runs(models, _banks(bank), unseen, one_text, only, spans, seed, watch)
 
 
 def train(
@@ -203,3 +266,26 @@ def _paths(corpus: Sources) -> Sequence[str | Path]:
 
 def _read(corpus: Sources | Corpus) -> Corpus:
     return corpus if isinstance(corpus, Corpus) else read_corpus(_paths(corpus))
+
+
+def _banks(bank: str | Path | None) -> list[Bank]:
+    """The bank in a file, or the bundled one of that name; without either, all bundled ones."""
+    if bank is None:
+        return [bundled.bank(name) for name in bundled.BANKS.values()]
+    if str(bank) in bundled.BANKS.values() and not Path(bank).exists():
+        return [bundled.bank(str(bank))]
+    return [phrases.read(bank)]
+
+
+def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus | None) -> list[HeldOut]:
+    """For each model its held-out text; or what of ``text`` none of them was trained on."""
+    if text is None:
+        return [model.held_out for model in models]
+    corpus = _read(text)
+    told = [model.unseen(corpus) for model in models]
+    start = max(begin for _, begin in told)
+    return [partial(_from, ids, start) for ids, _ in told]
+
+
+def _from(ids: np.ndarray, start: int) -> np.ndarray:
+    return ids[start:]

@@ -136,13 +136,13 @@ class Run:
     def write_description(self) -> None:
         """Write ``run.json``."""
         text = json.dumps(self.description.to_json(), indent=1) + "\n"
-        _write(self.path / RUN, text.encode())
+        write_file(self.path / RUN, text.encode())
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write `BEST` or `LAST`; the old one stays whole until the new one is."""
         metadata = {"format": str(FORMAT), "values": json.dumps(checkpoint.values)}
         arrays = {key: np.asarray(value, order="C") for key, value in checkpoint.arrays.items()}
-        _write(self.path / name, save(arrays, metadata))
+        write_file(self.path / name, save(arrays, metadata))
 
     def read_checkpoint(self, name: str) -> Checkpoint:
         """Read `BEST` or `LAST`; `ChargenError` where it is missing or damaged."""
@@ -196,7 +196,7 @@ class Run:
     def keep_progress(self, lines: int) -> None:
         """Forget what was reported after the checkpoint that a resumed run goes on from."""
         kept = self.progress()[:lines]
-        _write(self.path / PROGRESS, "".join(json.dumps(line) + "\n" for line in kept).encode())
+        write_file(self.path / PROGRESS, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
 Value = TypeVar("Value")
@@ -246,7 +246,7 @@ def _last_written(path: Path) -> int:
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes) -> None:
     """Replace a file so that a crash at any moment leaves the old one or the new one, whole."""
     temporary = path.with_name(path.name + ".new")
     try:

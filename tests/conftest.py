@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, since the models here are tiny."""
+"""Shared by all tests: one thread, since the models here are tiny, and a browser for pages."""
 
 import pytest
 import torch
@@ -7,3 +7,15 @@ import torch
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A `browser.Browser`; without one, the tests that ask for it are skipped."""
+    from browser import Browser, missing
+
+    if reason := missing():
+        pytest.skip(reason)
+    one = Browser(tmp_path_factory.mktemp("browser"))
+    yield one
+    one.close()

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "chargen"
 ROOMS = (
     "errors",
     "settings",
+    "arithmetic",
     "text",
     "recurrent",
     "predictors",
@@ -24,9 +25,19 @@ ROOMS = (
     "probing",
     "reports",
     "api",
+    "comparing",
     "cli",
 )
-TORCH_FREE = ("errors", "settings", "text", "predictors", "evaluation", "runs", "sampling")
+TORCH_FREE = (
+    "errors",
+    "settings",
+    "arithmetic",
+    "text",
+    "predictors",
+    "evaluation",
+    "runs",
+    "sampling",
+)
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

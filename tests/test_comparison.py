@@ -8,7 +8,7 @@ from test_reports import row
 
 from chargen.errors import ChargenError
 from chargen.probes.comparison import compare, holm, mcnemar
-from chargen.probes.templates import TemplatesResult
+from chargen.probes.templates_result import TemplatesResult
 
 
 @pytest.mark.parametrize(

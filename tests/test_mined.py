@@ -127,6 +127,21 @@ def test_gain_over_an_ngram_is_what_the_ngram_pays_more():
     assert all(row.over_ngram is None for row in measure(ngram).rows)
 
 
+def test_an_untrained_network_stands_beside_it():
+    result = measure(Recaller(400), ngram=Recaller(400), untrained=UniformPredictor(LETTERS))
+    there = [row for row in result.rows if row.gain]
+    assert {row.untrained.value for row in there} == {0.0}
+    assert {row.to_json()["untrained_gain_over_swap_bits"] for row in there} == {0.0}
+    assert all(row.untrained is None for row in measure(Recaller(64)).rows)
+    same = measure(Recaller(400), untrained=Recaller(400))
+    assert [row.untrained for row in same.rows] == [row.gain for row in same.rows]
+    header = next(x for x in mined_table(result).splitlines() if x.split()[:1] == ["distance"])
+    assert "untrained" in header
+    assert "learned nothing" in mined_table(result)
+    assert all(len(line) <= 100 for line in mined_table(result).splitlines()[1:])
+    assert "untrained" not in mined_table(measure(Recaller(64)))
+
+
 def test_a_bin_under_a_hundred_cases_has_no_number():
     result = measure(Recaller(400), PLANTED[:12_000])
     few = [row for row in result.rows if 0 < row.cases < 100]
@@ -138,7 +153,7 @@ def test_a_bin_under_a_hundred_cases_has_no_number():
     lines = mined_table(result).splitlines()
     for row in few:
         (line,) = [x for x in lines if x.split()[:2] == [_bin(row), str(row.cases)]]
-        assert line.split()[2:] == ["–", "–", "–", "under", "100", "cases"]
+        assert line.split()[2:] == ["–", "–", "under", "100", "cases"]
 
 
 def _bin(row):
@@ -247,13 +262,22 @@ def test_a_short_text_is_asked_less_far_back():
 def test_progress_ends_at_its_total():
     seen = []
     ngram = BackoffNgram(LETTERS, PLANTED[:4000], 5)
-    measure(ngram, ngram=ngram, progress=lambda done, total: seen.append((done, total)))
+
+    def saw(done, total):
+        seen.append((done, total))
+
+    measure(ngram, ngram=ngram, untrained=UniformPredictor(LETTERS), progress=saw)
     assert [done for done, _ in seen] == sorted({done for done, _ in seen})
     assert seen[-1][0] == seen[-1][1]
 
 
 RESULT = measure(Recaller(64), ngram=BackoffNgram(LETTERS, PLANTED[:4000], 5), trained_timesteps=64)
 NOTHING = measure(UniformPredictor(LETTERS), PLANTED[:100])
+
+
+def test_one_character_is_one_character():
+    gap = LETTERS.encode("".join(f"({letter}) " for letter in "abcdefghij" * 400))
+    assert "up to 1 character back" in measure(Bracketeer(2), gap).finding()
 
 
 def test_json_keys_carry_their_units():

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import chargen
+from chargen import api
 from chargen.api import TrainedModel
 from chargen.cli import main
 from chargen.predictors import BackoffNgram
@@ -22,6 +23,7 @@ def folder(tmp_path_factory):
     chargen.train(folder / "long.txt", folder / "runs" / "long", units=(4,), steps=1)
     (folder / "cat.txt").write_text("THE CAT SAT. " * 30)
     chargen.train(folder / "cat.txt", folder / "runs" / "cat", units=(4,), steps=1)
+    chargen.train(folder / "long.txt", folder / "runs" / "twin", units=(4,), steps=1, seed=1)
     return folder
 
 
@@ -166,3 +168,118 @@ def test_a_mistake_is_one_line(knowing, capsys, flags, message):
     assert message in err
     assert err.count("\n") == 1
     assert not Path("nowhere").exists()
+
+
+@pytest.fixture
+def one_knows(at_run, monkeypatch):
+    """The run ``long`` answers as a 10-gram does, ``twin`` as one that was not trained."""
+
+    def init(self, run, device="auto"):
+        model(self, run, device)
+        if run.path.name == "long":
+            text = self.vocabulary.encode(self.corpus().text)
+            self.predictor = BackoffNgram(self.vocabulary, text, 10)
+
+    model = TrainedModel.__init__
+    monkeypatch.setattr(TrainedModel, "__init__", init)
+
+
+def test_runs_are_asked_the_same_and_compared(knowing, capsys, tmp_path):
+    out, plot = tmp_path / "farther.json", tmp_path / "farther.png"
+    runs = ["runs/long", "runs/twin"]
+    flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
+    assert main(["probe-longrange", *runs, *flags]) == 0
+    printed, err = capsys.readouterr()
+    assert "no span tells runs/long and runs/twin apart" in printed
+    assert "long against twin" in printed
+    assert "drawn" in err
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    told = json.loads(out.read_text())
+    assert set(told) == {"runs", "comparisons", "finding", "warnings"}
+    assert [run["run"] for run in told["runs"]] == runs
+    first, second = (run["templates"]["spans"] for run in told["runs"])
+    assert [row["frames_sha256"] for row in first] == [row["frames_sha256"] for row in second]
+    assert [row["span_chars"] for row in told["comparisons"]] == [4, 16]
+    assert {(row["only_first"], row["p_holm"]) for row in told["comparisons"]} == {(0, 1)}
+
+
+def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(
+    one_knows, capsys, tmp_path
+):
+    out = tmp_path / "a.json"
+    flags = ["--only", "templates,context,gradient", "--spans", "4,16", "--json", str(out)]
+    assert main(["probe-longrange", "runs/long", "runs/twin", *flags]) == 0
+    printed, err = capsys.readouterr()
+    assert err == ""
+    assert "not learned: runs/twin" in " ".join(printed.split())
+    told = json.loads(out.read_text())
+    (row,) = told["comparisons"]  # of bits: one of the two has learned the bank
+    assert row["instrument"] == "context"
+    costs = [run["context"]["trained"]["bits_per_char"] for run in told["runs"]]
+    assert row["difference_bits_per_char"] == pytest.approx(costs[0] - costs[1])
+    assert row["difference_bits_per_char_high"] < 0
+    for heading in ("known span", "last n characters", "gradient travels"):
+        assert heading in printed
+
+
+def test_runs_of_different_texts_need_one_named(at_run, capsys, tmp_path):
+    runs = ["runs/long", "runs/cat"]
+    assert main(["probe-longrange", *runs, "--only", "context,mined"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "name one for all with --text FILE" in err
+    assert main(["probe-longrange", *runs, "--only", "templates,context"]) == 0
+    printed, err = capsys.readouterr()
+    assert err.startswith("without context: the runs were trained on different texts")
+    assert "not learned: runs/long and runs/cat" in " ".join(printed.split())
+    (tmp_path / "a.txt").write_text("a letter from Persia in Persian.")
+    flags = ["--only", "context", "--text", str(tmp_path / "a.txt")]
+    assert main(["probe-longrange", *runs, *flags]) == 2
+    assert "runs/cat cannot read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ("runs/long runs/long", "runs/long: named twice; name each run once"),
+        ("runs/long ./runs/../runs/long", "named twice"),
+        ("runs/long runs/none", "runs/none: no such run folder"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_one_line(at_run, capsys, runs, message):
+    assert main(["probe-longrange", *runs.split()]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+
+
+def test_a_text_that_one_run_was_trained_on_is_read_from_where_it_is_new_to_all(
+    at_run, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(
+        "chargen.probing.gradient.measure", lambda network, ids, **rest: asked.append(len(ids))
+    )
+    monkeypatch.setattr("chargen.probing.compare_bits", lambda read, **rest: ())
+    chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
+    models = [chargen.load("runs/long"), chargen.load("runs/more")]
+    api.probe_longrange(models, only=["gradient"], text="long.txt")
+    assert asked == [CHARS // 10] * 4
+
+
+def test_a_bundled_bank_is_written_and_asked_from(knowing, capsys, tmp_path):
+    mine = tmp_path / "my.bank"
+    assert main(["corpora", "write", "english.bank", "--out", str(mine)]) == 0
+    assert mine.read_text() == bundled.resource("english.bank")
+    told = []
+    for bank in ("english.bank", str(mine)):
+        out = tmp_path / "told.json"
+        flags = ["--only", "templates", "--spans", "4", "--bank", bank, "--json", str(out)]
+        assert main(["probe-longrange", "runs/long", *flags]) == 0
+        told.append(json.loads(out.read_text())["templates"])
+    assert told[0]["spans"] == told[1]["spans"]
+    assert [one["bank"] for one in told] == ["english.bank", str(mine)]
+    assert main(["corpora", "write", "english.bank", "--chars", "9"]) == 2
+    assert "written whole; leave --chars out" in capsys.readouterr().err
+    assert main(["corpora", "list"]) == 0
+    assert "chinese.bank" in capsys.readouterr().out

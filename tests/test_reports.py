@@ -13,7 +13,7 @@ from chargen.probes.outcomes import Tally
 from chargen.probes.span50 import Span50
 from chargen.probes.statistics import Proportion
 from chargen.probes.templates import SpanResult, TemplatesResult, label
-from chargen.reports import plots, tables
+from chargen.reports import drawing, plots, tables
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -93,6 +93,23 @@ def test_plot_draws_chance_limits_intervals_and_controls():
     }
     assert len(axes.containers) == 4  # error bars: two controls, decoys, all
     assert axes.get_xscale() == "log"
+
+
+def test_bars_are_the_intervals():
+    (axes,) = plots.templates_figure(RESULT).axes
+    (bars,) = [bar for bar in axes.containers if bar.get_label() == "model, all frames"]
+    drawn = [segment[:, 1].tolist() for segment in bars.lines[2][0].get_segments()]
+    assert drawn == [pytest.approx(row.all.choice.interval) for row in RESULT.rows]
+    assert bars.lines[0].get_ydata().tolist() == list(ACCURACIES.values())
+    (line,) = [line for line in axes.lines if line.get_label() == "chance, 1/8"]
+    assert list(line.get_ydata()) == [1 / 8, 1 / 8]
+
+
+@pytest.mark.parametrize("size", [drawing.PICTURE, drawing.PAGE])
+def test_what_is_drawn_last_is_named_first_and_only_a_picture_has_a_title(size):
+    figure = plots.templates_figure(RESULT, "an LSTM", size)
+    assert figure.legends[0].get_texts()[0].get_text() == "model, all frames"
+    assert (figure.get_suptitle() == "an LSTM") == (size is drawing.PICTURE)
 
 
 def with_span50(*numbers, p=0.5):

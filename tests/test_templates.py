@@ -5,107 +5,28 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from readers import (
+    BANK,
+    CHINESE,
+    LIKELY,
+    ORACLE,
+    SPANS,
+    VOCABULARY,
+    LastCue,
+    Remembers,
+    SaysTheSame,
+    measure,
+    shares,
+)
 
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
 from chargen.probes import cases, templates
 from chargen.probes.comparison import compare
-from chargen.probes.demonstration import SENTENCES, demonstrate
 from chargen.probes.outcomes import Outcome
 from chargen.probes.scoring import read_all, score
 from chargen.probes.statistics import wilson
-from chargen.text import bundled, phrases
 from chargen.text.vocabulary import Vocabulary
-
-BANK = phrases.parse(bundled.resource(bundled.ENGLISH_BANK), "english.bank")
-CHINESE = bundled.bank(bundled.CHINESE_BANK)
-VOCABULARY = Vocabulary(BANK.characters())
-SPANS = (4, 8, 16, 32, 64, 128, 256)
-LIKELY = 0.99
-
-
-class Reader:
-    """A predictor that reads the text itself; a subclass says which fact it would tell.
-
-    The state is the text so far, ``(N,)`` objects. Only the last step's distribution is worked
-    out, which is all that the instrument looks at.
-    """
-
-    bank = BANK
-    vocabulary = VOCABULARY
-
-    def fact(self, text, facts, span):
-        """Which of the K facts to tell, or None to have no idea."""
-        raise NotImplementedError
-
-    def advance(self, ids, state=None):
-        N, T = ids.shape
-        texts = [""] * N if state is None else state
-        texts = np.array(
-            [t + self.vocabulary.decode(row) for t, row in zip(texts, ids, strict=True)], object
-        )
-        log_probs = np.full((N, T, len(self.vocabulary)), -np.log(len(self.vocabulary)))
-        for n, text in enumerate(texts):
-            expected = self._expected(text)
-            if expected is not None:
-                rest = (1 - LIKELY) / (len(self.vocabulary) - 1)
-                log_probs[n, -1] = np.log(rest)
-                log_probs[n, -1, self.vocabulary.encode(expected)[0]] = np.log(LIKELY)
-        return log_probs, texts
-
-    def _expected(self, text):
-        """The next character after a lead or inside a target that has begun, if the text tells."""
-        sentence = text[text.rfind("\n") + 1 :]
-        facts = next((facts for facts in self.bank.fact_sets if facts.opening in sentence), None)
-        if facts is None:
-            return None  # the text began in the middle of a sentence
-        before, lead, begun = sentence.rpartition(facts.lead)
-        if not lead:
-            return None
-        if begun:
-            started = [target for target in facts.targets if target.startswith(begun)]
-            return started[0][len(begun)] if started and started[0] != begun else None
-        cue_end = before.index(facts.opening) + len(facts.opening) + len(facts.cues[0])
-        fact = self.fact(before, facts, len(sentence) - cue_end)
-        return None if fact is None else facts.targets[fact][0]
-
-
-class Remembers(Reader):
-    """Knows the cue where it ended within the last ``chars`` characters."""
-
-    def __init__(self, chars, bank=BANK):
-        self.chars = chars
-        self.bank = bank
-        self.vocabulary = Vocabulary(bank.characters())
-
-    def fact(self, text, facts, span):
-        start = text.index(facts.opening) + len(facts.opening)
-        cue = text[start : start + len(facts.cues[0])]
-        return facts.cues.index(cue) if cue in facts.cues and span <= self.chars else None
-
-
-class SaysTheSame(Reader):
-    def fact(self, text, facts, span):
-        return 3
-
-
-class LastCue(Reader):
-    """Takes whichever cue was named last: what a decoy among the fillers is there to catch."""
-
-    def fact(self, text, facts, span):
-        return int(np.argmax([text.rfind(cue) for cue in facts.cues]))
-
-
-ORACLE = Remembers(10_000)
-
-
-def measure(predictor, spans=SPANS, bank=BANK, **options):
-    options = {"frames": 32, "gate": 0.0} | options
-    return templates.measure(predictor, bank, spans=spans, **options)
-
-
-def shares(result, pick=lambda row: row.all):
-    return [pick(row).choice.share for row in result.rows]
 
 
 def test_an_oracle_is_right_at_every_span():
@@ -157,6 +78,9 @@ def test_with_its_cue_deleted_the_oracle_stands_at_chance():
     result = measure(ORACLE, controls={"forgetful": Remembers(4)})
     assert shares(result, lambda row: row.controls["cue deleted"]) == [1 / 8] * len(SPANS)
     assert shares(result, lambda row: row.controls["forgetful"]) == [1.0] + [1 / 8] * 6
+    for row in result.rows:  # a decoy is never the answer: with one, chance would lie under 1/K
+        trials = [tally.choice.trials for tally in row.controls.values()]
+        assert trials == [row.plain.choice.trials] * 2 == [16] * 2
 
 
 def test_in_chinese_it_measures_the_same():
@@ -171,45 +95,65 @@ def test_in_chinese_it_measures_the_same():
         assert cueless[-18:] == "本国" + context[-16:]
 
 
-def test_a_bank_is_asked_the_spans_that_it_has():
-    assert cases.nearest_spans(BANK, templates.SPANS) == templates.SPANS
-    assert cases.nearest_spans(CHINESE, templates.SPANS) == templates.SPANS
-    long_lead = replace(BANK.fact_sets[0], lead=", sold on in ")  # 13 characters
-    bank = replace(BANK, name="my.bank", fact_sets=(long_lead, BANK.fact_sets[1]))
-    # 4 + a phrase or two has to be 13 + another: no span under 17 is in both.
-    assert cases.nearest_spans(bank, ())[0] > 13
-    told = measure(Remembers(100, bank), bank=bank, spans=None, gate=templates.KNOWLEDGE_GATE)
-    spans = [row.span for row in told.rows]
-    assert spans == list(cases.nearest_spans(bank, templates.SPANS))
-    assert spans[2:] == [64, 128, 256, 512, 1024]
-    for span in spans:
-        assert cases.make(bank, span, 32, 0)
-
-
-def test_sets_of_facts_without_a_span_in_common_are_refused():
-    even = replace(BANK.fact_sets[0], lead=" and in ")
-    odd = replace(BANK.fact_sets[1], lead=" just of ")
-    bank = replace(BANK, fact_sets=(even, odd), test=(", sent late ",), links=(" now", " too"))
-    with pytest.raises(ChargenError, match=r"english\.bank: its sets .* no span in common"):
-        cases.nearest_spans(bank, ())
-
-
 def test_a_refusal_names_the_corpus_that_would_help():
     def refusal(bank):
         return measure(Remembers(2, bank), bank=bank, gate=0.9).refusal
 
-    assert refusal(BANK).startswith("not learned: train on the longrange corpus (")
-    assert refusal(CHINESE).startswith("not learned: train on the longrange-zh corpus (")
+    assert refusal(BANK).startswith("not learned: train on the longrange corpus, or see")
+    assert "--only context,mined" in refusal(BANK)
+    assert refusal(CHINESE).startswith("not learned: train on the longrange-zh corpus, or")
     mine = replace(CHINESE, name="my.bank")
-    assert refusal(mine).startswith("not learned: train on a corpus made from my.bank (")
+    assert refusal(mine).startswith("not learned: train on a corpus made from my.bank, or")
 
 
-def test_errors_that_went_to_the_decoy_are_told():
-    result = measure(LastCue(), spans=(64,))
-    row = result.rows[0]
+def test_decoys_are_told_apart_by_where_they_stand():
+    row = measure(LastCue(), spans=(64,)).rows[0]
     assert row.plain.choice.share == 1
     assert 0.2 < row.decoy.choice.share < 0.8
     assert row.to_decoy == 1
+    before, after = row.decoys["before"], row.decoys["after"]
+    assert (before.tally.choice.share, before.to_decoy) == (1, None)
+    assert (after.tally.choice.share, after.to_decoy) == (0, 1)
+    told = row.to_json()["with_decoy"]
+    assert (told["errors_to_decoy"], told["after"]["errors_to_decoy"]) == (1, 1)
+    assert told["before"]["frames"] + told["after"]["frames"] == told["frames"] == 16
+
+
+def test_a_short_span_has_no_room_for_a_decoy_after_its_cue():
+    row = measure(LastCue(), spans=(4,)).rows[0]
+    assert set(row.decoys) == {"before"}
+    assert row.to_json()["with_decoy"]["after"] is None
+
+
+@pytest.mark.parametrize("predictor", [SaysTheSame(), UniformPredictor(VOCABULARY)])
+def test_a_cue_that_is_not_heard_moves_nothing(predictor):
+    for row in measure(predictor, spans=(4, 64)).rows:
+        assert (row.d.value, row.d.low, row.d.high) == (0, 0, 0)
+
+
+def test_d_is_the_bits_by_which_the_cue_alone_moves_the_choice():
+    rows = measure(Remembers(32), spans=(4, 32, 64)).rows
+    rest = (1 - LIKELY) / (len(VOCABULARY) - 1)
+    # The cue decides the first character alone: its own target's up, the other's down, twice.
+    for row in rows[:2]:
+        assert row.d.value == pytest.approx(2 * np.log2(LIKELY / rest))
+        assert row.d.low == pytest.approx(row.d.high)
+    assert rows[2].d.value == 0
+    assert rows[0].to_json()["d_bits"] == rows[0].d.value
+    assert {"d_bits_low", "d_bits_high"} <= set(rows[0].to_json())
+
+
+class Wavering(Remembers):
+    """Forgets the cue in a share of the frames, by what stands before it."""
+
+    def fact(self, text, facts, span):
+        return None if len(text) % 3 == 0 else super().fact(text, facts, span)
+
+
+def test_d_has_an_interval_over_frames():
+    row = measure(Wavering(100), spans=(16,), frames=64).rows[0]
+    assert row.d.low < row.d.high
+    assert row.d.low <= row.d.value <= row.d.high
 
 
 def test_nothing_is_claimed_below_the_gate():
@@ -280,37 +224,6 @@ def test_json_keys_carry_their_units():
     assert templates.label(64) == "trained"
 
 
-def test_frames_are_balanced_and_batches_need_no_padding():
-    for span in (4, 64):
-        batches = cases.make(BANK, span, templates.FRAMES, 0)
-        assert sum(len(batch.frames) for batch in batches) >= templates.FRAMES
-        for facts in BANK.fact_sets:
-            for decoyed in (False, True):
-                answers = [
-                    frame.answer
-                    for batch in batches
-                    for frame in batch.frames
-                    if batch.facts is facts and (frame.decoy is not None) == decoyed
-                ]
-                assert len(set(np.bincount(answers, minlength=8).tolist())) == 1
-        for batch in batches:
-            assert len(set(map(len, batch.contexts))) == 1
-            for frame, context, cueless in zip(
-                batch.frames, batch.contexts, batch.cueless, strict=True
-            ):
-                assert context.endswith(frame.text)
-                assert len(context) - len(frame.text) >= cases.PREFIX_CHARS[0]
-                cue = batch.facts.cues[frame.answer]
-                assert context[-span - len(cue) : -span] == cue
-                assert cueless[-span - len(cue) : -span] == "abroad"
-                assert cueless[-span:] == context[-span:]
-
-
-def test_a_span_that_the_bank_lacks_names_its_neighbours():
-    with pytest.raises(ChargenError, match=r"span 12: .* nearest are 8, 14, 15"):
-        measure(ORACLE, spans=(4, 12))
-
-
 def test_progress_ends_at_its_total():
     seen = []
     measure(ORACLE, spans=(4, 32), progress=lambda done, total: seen.append((done, total)))
@@ -331,21 +244,3 @@ def test_reading_in_chunks_changes_nothing(monkeypatch):
 def test_ties_share_credit():
     scores = score(UniformPredictor(VOCABULARY), ["past "], ["Russian", "Persian"])
     np.testing.assert_array_equal(scores.credit, [[0.5, 0.5]])
-
-
-def test_the_classic_sentences_are_shown_without_a_score():
-    text = "".join(context + "".join(ends) for context, ends in SENTENCES)
-    sky, france = demonstrate(UniformPredictor(Vocabulary.of(text)))
-    assert sky.shares == pytest.approx([1 / 3] * 3)
-    assert "French" in france.candidates
-    assert france.note == ""
-    assert "accuracy" not in json.dumps([sky.to_json(), france.to_json()])
-
-
-def test_what_a_vocabulary_lacks_is_left_out_of_the_sentences_and_told():
-    known = Vocabulary.of("the clouds are in a sky of mud")
-    sky, france = demonstrate(UniformPredictor(known))
-    assert "sea" in sky.candidates
-    assert "cannot be spelled: French" in france.note
-    assert "not in the vocabulary: , F I" in france.note
-    assert france.candidates == ()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from chargen import __version__
+from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
 from chargen.cli.evaluate import evaluate
 from chargen.cli.inspect import inspect
@@ -56,7 +57,7 @@ def chargen() -> None:
     """
 
 
-for command in (train, sample, evaluate, probe_longrange, inspect, corpora):
+for command in (train, sample, evaluate, probe_longrange, compare, inspect, corpora):
     chargen.add_command(command)
 
 

@@ -18,6 +18,7 @@ def corpora() -> None:
       chargen corpora list
       chargen train fables
       chargen corpora write longrange --out longrange.txt
+      chargen corpora write english.bank --out my.bank
     """
 
 
@@ -33,6 +34,9 @@ def list_corpora() -> None:
 
     for name in bundled.names():
         click.echo(f"{name:13}{len(bundled.read(name)):>10,} characters  {bundled.describe(name)}")
+    for corpus, name in bundled.BANKS.items():
+        size = f"{len(bundled.resource(name)):>10,} characters"
+        click.echo(f"{name:13}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")
 
 
 @corpora.command()
@@ -47,14 +51,22 @@ def list_corpora() -> None:
 def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
     """Write the text of NAME to a file, so that it can be read, changed or trained on elsewhere.
 
+    A phrase bank, extended, is what `chargen probe-longrange --bank` asks from.
+
     \b
     Examples:
       chargen corpora write fables --out fables.txt
       chargen corpora write longrange --chars 200000 --seed 1 --out more.txt
+      chargen corpora write english.bank --out my.bank
     """
     from chargen.text import bundled
 
-    text = bundled.read(name, chars, seed)
+    if name in bundled.BANKS.values():
+        if chars is not None:
+            raise ChargenError(f"{name}: a phrase bank is written whole; leave --chars out")
+        text = bundled.resource(name)
+    else:
+        text = bundled.read(name, chars, seed)
     if out is None:
         click.echo(text, nl=False)
     elif out.exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ threads_option = click.option(
 )
 
 
+def default(value: object) -> str:
+    """How a flag's help ends whose default is set elsewhere."""
+    said = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"  [default: {said}]"
+
+
 def use_threads(threads: int | None) -> None:
     """Have torch compute on this many processor threads."""
     if threads is not None:
@@ -30,21 +37,38 @@ def use_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-class UnitsParam(click.ParamType):
-    """``256`` or ``256,128``: one number a layer."""
+def check_writable(*files: Path | None) -> None:
+    """Refuse a file whose folder is not there before anything slow is done."""
+    for file in files:
+        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+            raise ChargenError(f"{file}: no file can be written there; make its folder first")
 
-    name = "units"
 
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[int, ...]:
-        """Text to a tuple; what the numbers must be is the settings' to say."""
+def write_text(file: Path, text: str) -> None:
+    """Write a result; `ChargenError` where it cannot be."""
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
+
+
+class ListParam(click.ParamType):
+    """Values with commas between, each made by ``kind``; ``rule`` says what they must be."""
+
+    name = "list"
+
+    def __init__(self, kind: Callable[[str], Any], rule: str) -> None:
+        self.kind = kind
+        self.rule = rule
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[Any, ...]:
+        """Text to a tuple; which values there may be is the settings' to say."""
         if isinstance(value, tuple):
             return value
         try:
-            return tuple(int(part) for part in str(value).split(","))
+            return tuple(self.kind(part.strip()) for part in str(value).split(","))
         except ValueError:
-            raise ChargenError(
-                f"--units {value}: must be one whole number a layer, as in 256 or 256,128"
-            ) from None
+            raise ChargenError(f"{param.opts[0]} {value}: must be {self.rule}") from None
 
 
 class LossOnParam(click.ParamType):

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import device_option, run_argument, threads_option, use_threads
+from chargen.cli.options import (
+    check_writable,
+    device_option,
+    threads_option,
+    use_threads,
+    write_text,
+)
 from chargen.errors import ChargenError
 from chargen.settings import INSTRUMENTS
+
+if TYPE_CHECKING:
+    from chargen.probing import Probed, ProbedRuns
 
 LONGEST_SPAN = 8192  # beyond it a case takes longer to read than anyone waits
 
@@ -48,7 +58,7 @@ class OnlyParam(click.ParamType):
 
 
 @click.command("probe-longrange")
-@run_argument
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
 @click.option(
     "--only",
     type=OnlyParam(),
@@ -56,8 +66,10 @@ class OnlyParam(click.ParamType):
     default=",".join(INSTRUMENTS),
 )
 @click.option("--spans", type=SpansParam(), help="Spans to ask.  [default: 4,8,16 … 1024]")
-@click.option("--bank", type=click.Path(path_type=Path), help="A phrase bank of your own.")
-@click.option("--text", help="Read this text, not the run's held-out one.")
+@click.option(
+    "--bank", type=click.Path(path_type=Path), help="A phrase bank: a file, or english.bank."
+)
+@click.option("--text", help="Read this text, not the held-out one.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
 @click.option(
@@ -66,7 +78,7 @@ class OnlyParam(click.ParamType):
 @device_option
 @threads_option
 def probe_longrange(
-    run: Path | None,
+    runs: tuple[Path, ...],
     only: tuple[str, ...],
     spans: tuple[int, ...] | None,
     bank: Path | None,
@@ -88,6 +100,9 @@ def probe_longrange(
                a word that returns
     gradient   how far back a loss is felt in training, at initialisation and trained
 
+    Several runs are asked the same cases and compared: templates with McNemar's test, corrected
+    after Holm, context and mined on the text that all were trained on, or on --text.
+
     --plot draws templates to the file itself and the others beside it, named after them.
 
     \b
@@ -96,17 +111,17 @@ def probe_longrange(
       chargen probe-longrange
       chargen probe-longrange runs/longrange --only templates --plot memory.png
       chargen probe-longrange runs/fables --only context,gradient --json memory.json
+      chargen probe-longrange runs/lstm runs/gru runs/simple --plot farther.png
     """
-    for file in (json_file, plot):
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise ChargenError(f"{file}: no file can be written there; make its folder first")
+    check_writable(json_file, plot)
     from tqdm import tqdm
 
     from chargen.api import load
-    from chargen.reports.probed import probed_text, save_probed_plots
+    from chargen.api import probe_longrange as probe_several
+    from chargen.reports.probed import probed_text, runs_text, save_probed_plots, save_runs_plots
 
     use_threads(threads)
-    model = load(run, device)
+    models = [load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
 
         def watch(instrument: str, done: int, total: int) -> None:
@@ -115,19 +130,18 @@ def probe_longrange(
             bar.set_description(instrument, refresh=False)
             bar.update(done - bar.n)
 
-        probed = model.probe_longrange(spans, seed, only=only, bank=bank, text=text, watch=watch)
-    for warning in probed.warnings:
+        asked: dict[str, Any] = {"only": only, "bank": bank, "text": text, "watch": watch}
+        found: Probed | ProbedRuns
+        if len(models) == 1:
+            found = models[0].probe_longrange(spans, seed, **asked)
+            said, draw = probed_text(found), partial(save_probed_plots, found)
+        else:
+            found = probe_several(models, spans, seed, **asked)
+            said, draw = runs_text(found), partial(save_runs_plots, found)
+    for warning in found.warnings:
         click.echo(warning, err=True)
-    click.echo(probed_text(probed), nl=False)
+    click.echo(said, nl=False)
     if json_file is not None:
-        _write(json_file, json.dumps(probed.to_json(), indent=1) + "\n")
+        write_text(json_file, json.dumps(found.to_json(), indent=1) + "\n")
     if plot is not None:
-        drawn = save_probed_plots(probed, plot)
-        click.echo(f"drawn: {', '.join(map(str, drawn)) or 'nothing'}", err=True)
-
-
-def _write(file: Path, text: str) -> None:
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
+        click.echo(f"drawn: {', '.join(map(str, draw(plot))) or 'nothing'}", err=True)

@@ -8,14 +8,17 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import LossOnParam, UnitsParam, device_option, threads_option, use_threads
+from chargen.cli.options import (
+    ListParam,
+    LossOnParam,
+    default,
+    device_option,
+    threads_option,
+    use_threads,
+)
 from chargen.errors import ChargenError
 from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, STATE_NAMES, ModelSettings
 from chargen.settings import TrainingSettings as T
-
-
-def _default(text: object) -> str:
-    return f"  [default: {text}]"
 
 
 @click.command()
@@ -23,66 +26,66 @@ def _default(text: object) -> str:
 @click.option(
     "--cell",
     type=click.Choice(CELL_NAMES),
-    help="Kind of recurrent cell." + _default(ModelSettings.cell),
+    help="Kind of recurrent cell." + default(ModelSettings.cell),
 )
 @click.option(
     "--units",
-    type=UnitsParam(),
-    help="Memory units, one number a layer, as in 256,128." + _default(256),
+    type=ListParam(int, "one whole number a layer, as in 256 or 256,128"),
+    help="Memory units, one number a layer, as in 256,128." + default(256),
 )
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATION_NAMES),
-    help="What bends the state." + _default("tanh"),
+    help="What bends the state." + default("tanh"),
 )
-@click.option("--timesteps", type=int, help="Characters that gradients travel back." + _default(64))
-@click.option("--batch-size", type=int, help="Texts read side by side." + _default(16))
+@click.option("--timesteps", type=int, help="Characters that gradients travel back." + default(64))
+@click.option("--batch-size", type=int, help="Texts read side by side." + default(16))
 @click.option(
     "--loss-on",
     type=LossOnParam(),
-    help="Steps of a window that count: all, the last, or the last K." + _default(T.loss_on),
+    help="Steps of a window that count: all, the last, or the last K." + default(T.loss_on),
 )
 @click.option(
     "--state",
     type=click.Choice(STATE_NAMES),
-    help="Carry the state from window to window, or reset it at each." + _default(T.state),
+    help="Carry the state from window to window, or reset it at each." + default(T.state),
 )
 @click.option("--steps", type=int, help="Budget: parameter updates.")
 @click.option("--epochs", type=float, help="Budget: times that the training text is read.")
 @click.option(
     "--minutes",
     type=float,
-    help="Budget: time." + _default("5, or less where validation stops improving"),
+    help="Budget: time." + default("5, or less where validation stops improving"),
 )
 @click.option(
-    "--learning-rate", type=float, help="AdamW's highest rate." + _default(T.learning_rate)
+    "--learning-rate", type=float, help="AdamW's highest rate." + default(T.learning_rate)
 )
-@click.option("--weight-decay", type=float, help="AdamW's weight decay." + _default(T.weight_decay))
+@click.option("--weight-decay", type=float, help="AdamW's weight decay." + default(T.weight_decay))
 @click.option(
-    "--clip-norm", type=float, help="Cut the gradient's norm down to this." + _default(T.clip_norm)
+    "--clip-norm", type=float, help="Cut the gradient's norm down to this." + default(T.clip_norm)
 )
 @click.option(
     "--dropout",
     type=float,
-    help="Share of each layer's outputs dropped in training." + _default(T.dropout),
+    help="Share of each layer's outputs dropped in training." + default(T.dropout),
 )
 @click.option(
     "--validation",
     type=float,
-    help="Share of the corpus, its end, that is held out." + _default(T.validation),
+    help="Share of the corpus, its end, that is held out." + default(T.validation),
 )
 @click.option(
     "--patience",
     type=int,
-    help="Validations without improvement that end it; 0: never." + _default(T.patience),
+    help="Validations without improvement that end it; 0: never." + default(T.patience),
 )
-@click.option("--seed", type=int, help="Of all that is random." + _default(T.seed))
+@click.option("--seed", type=int, help="Of all that is random." + default(T.seed))
 @device_option
 @threads_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The run's folder." + _default("runs/<corpus name>"),
+    help="The run's folder." + default("runs/<corpus name>"),
 )
 @click.option(
     "--resume",

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from chargen.evaluation import nats_to_bits
-from chargen.sampling.generate import first_prompt, generate
+from chargen.sampling import first_prompt, generate
 from chargen.settings import SamplingSettings
 from chargen.training import Report, Session, Trainer
 

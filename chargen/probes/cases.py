@@ -30,17 +30,40 @@ class Batch:
     @property
     def cueless(self) -> tuple[str, ...]:
         """The contexts with a word of equal length, which is no cue, in the cue's place."""
-        cue = len(self.facts.no_cue)
+        return self._with_cues([self.facts.no_cue] * len(self.contexts))
+
+    @property
+    def others(self) -> np.ndarray:
+        """A fact for each frame that is not its answer: ``(N,)`` in 0 .. K-1.
+
+        In K - 1 rounds without decoys, each pair of facts comes once.
+        """
+        K = len(self.facts.cues)
+        rounds = np.arange(len(self.frames)) // K
+        others: np.ndarray = (self.answers + 1 + rounds % (K - 1)) % K
+        return others
+
+    @property
+    def recued(self) -> tuple[str, ...]:
+        """The contexts with the cue of another fact, that of `others`, in the cue's place."""
+        return self._with_cues([self.facts.cues[other] for other in self.others])
+
+    def _with_cues(self, words: Sequence[str]) -> tuple[str, ...]:
+        before = self.span + len(self.facts.no_cue)
         return tuple(
-            context[: -self.span - cue] + self.facts.no_cue + context[-self.span :]
-            for context in self.contexts
+            context[:-before] + word + context[-self.span :]
+            for context, word in zip(self.contexts, words, strict=True)
         )
+
+    @property
+    def plain(self) -> np.ndarray:
+        """Which frames hold no decoy, ascending: ``(M,)`` in 0 .. N-1."""
+        return np.flatnonzero([frame.decoy is None for frame in self.frames])
 
     def without_decoys(self) -> Batch:
         """The frames that hold no decoy."""
-        kept = [n for n, frame in enumerate(self.frames) if frame.decoy is None]
-        frames = tuple(self.frames[n] for n in kept)
-        return replace(self, frames=frames, contexts=tuple(self.contexts[n] for n in kept))
+        frames = tuple(self.frames[n] for n in self.plain)
+        return replace(self, frames=frames, contexts=tuple(self.contexts[n] for n in self.plain))
 
     @property
     def answers(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """The two classic sentences, for models that do not know the phrase banks: shown, not scored.
 
 One sentence needs a few characters of memory, the other a whole clause. They go back to C. Olah,
-"Understanding LSTM Networks" (2015); the wording here is our own.
+"Understanding LSTM Networks" (2015); the wording here is our own, in English and in Chinese.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ import numpy as np
 
 from chargen.predictors import NextCharPredictor
 from chargen.probes.scoring import score
+from chargen.text.vocabulary import Vocabulary
 
-SENTENCES = (
+Sentences = Sequence[tuple[str, Sequence[str]]]
+"""Each what comes first, and the ways to end it, equally long."""
+
+ENGLISH = (
     ("the clouds are in the ", ("sky", "sea", "mud")),
     ("I grew up in France, and though I have lived by the sea for years now, I speak fluent ",
      ("French", "German", "Polish", "Danish")),
+)  # fmt: skip
+CHINESE = (
+    ("抬头望去，白云飘在", ("天空", "大海", "泥土")),
+    ("我在法国长大，这些年虽然一直住在海边，但还能说一口流利的",
+     ("法语", "德语", "英语", "日语")),
 )  # fmt: skip
 
 
@@ -46,12 +55,19 @@ class Shown:
 
 
 def demonstrate(predictor: NextCharPredictor) -> tuple[Shown, ...]:
-    """Show each sentence as far as the predictor's vocabulary goes.
+    """Show each sentence, in the language that the predictor's vocabulary spells more of.
 
     Characters that it lacks are left out of the context and candidates that it cannot spell are
     left out altogether; the note says so. This measures nothing: no accuracy, no span.
     """
-    return tuple(_show(predictor, context, ends) for context, ends in SENTENCES)
+    sentences = max(ENGLISH, CHINESE, key=lambda some: _spelled(predictor.vocabulary, some))
+    return tuple(_show(predictor, context, ends) for context, ends in sentences)
+
+
+def _spelled(vocabulary: Vocabulary, sentences: Sentences) -> float:
+    """The share of the sentences' different characters that a vocabulary has."""
+    chars = {char for context, ends in sentences for char in context + "".join(ends)}
+    return sum(char in vocabulary for char in chars) / len(chars)
 
 
 def _show(predictor: NextCharPredictor, context: str, ends: Sequence[str]) -> Shown:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from chargen.probes.cases import Batch
 from chargen.probes.scoring import Scores
 from chargen.probes.statistics import Proportion, chance
+from chargen.text.longrange import Frame, Place
+
+PLACES: tuple[Place, ...] = get_args(Place)
+NO_DECOY = -1  # in the place of one of `PLACES`
 
 
 @dataclass(frozen=True)
@@ -28,13 +32,25 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Decoyed:
+    """How some frames with a decoy came out."""
+
+    tally: Tally
+    to_decoy: float | None  # the share of the errors that chose the decoy; None without errors
+
+    def to_json(self) -> dict[str, Any]:
+        """As a `Tally`, and ``errors_to_decoy``, of 1."""
+        return self.tally.to_json() | {"errors_to_decoy": self.to_decoy}
+
+
+@dataclass(frozen=True)
 class Outcome:
     """How N frames came out, one by one."""
 
     credit: np.ndarray  # (N,) the share of the choice that the right target won
     greedy: np.ndarray  # (N,) whether the right target was written
     decoy_credit: np.ndarray  # (N,) the share that the decoy's target won, 0 without decoy
-    has_decoy: np.ndarray  # (N,)
+    places: np.ndarray  # (N,) where the decoy stands, an index of `PLACES`, or `NO_DECOY`
     chances: np.ndarray  # (N,) what guessing would win
 
     @classmethod
@@ -47,7 +63,7 @@ class Outcome:
             credit=credit[rows, answers],
             greedy=scores.greedy[rows, answers],
             decoy_credit=np.where(decoys >= 0, credit[rows, decoys], 0.0),
-            has_decoy=decoys >= 0,
+            places=np.array([_place(frame) for frame in batch.frames]),
             chances=np.full(len(rows), chance(len(batch.facts.cues))),
         )
 
@@ -58,11 +74,17 @@ class Outcome:
         return cls(*map(np.concatenate, columns))
 
     def _arrays(self) -> tuple[np.ndarray, ...]:
-        return self.credit, self.greedy, self.decoy_credit, self.has_decoy, self.chances
+        return self.credit, self.greedy, self.decoy_credit, self.places, self.chances
 
     def where(self, kept: np.ndarray) -> Outcome:
         """The frames for which ``kept``, ``(N,)``, is true."""
         return Outcome(*(array[kept] for array in self._arrays()))
+
+    @property
+    def has_decoy(self) -> np.ndarray:
+        """Which frames have a decoy: ``(N,)``."""
+        there: np.ndarray = self.places != NO_DECOY
+        return there
 
     @property
     def chance(self) -> float:
@@ -75,7 +97,20 @@ class Outcome:
         right = min(float(self.credit.sum()), float(N))
         return Tally(Proportion(right, N), Proportion(int(self.greedy.sum()), N))
 
+    def by_place(self) -> dict[str, Decoyed]:
+        """The frames with a decoy by where it stands, as far as there are any."""
+        parts = {name: self.where(self.places == place) for place, name in enumerate(PLACES)}
+        return {
+            name: Decoyed(part.tally(), part.to_decoy())
+            for name, part in parts.items()
+            if len(part.credit)
+        }
+
     def to_decoy(self) -> float | None:
         """The share of the errors among frames with a decoy that chose it; None without errors."""
         wrong = float((1 - self.credit[self.has_decoy]).sum())
         return float(self.decoy_credit.sum()) / wrong if wrong > 0 else None
+
+
+def _place(frame: Frame) -> int:
+    return PLACES.index(frame.decoy.place) if frame.decoy else NO_DECOY

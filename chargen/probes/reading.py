@@ -80,7 +80,7 @@ def _bits(
 ) -> np.ndarray:
     N, T = len(starts), int((ends - 1 - starts).max())
     out = np.zeros((N, int((ends - begins).max())))
-    for steps in _chunks(predictor, N, T):
+    for steps in chunks(predictor, N, T):
         targets = starts[:, None] + steps + 1
         # A row that is done may leave the text, where what it reads no longer matters.
         inputs = ids[(targets - 1).clip(max=len(ids) - 1)].astype(np.int64)
@@ -97,7 +97,8 @@ def bits_of(log_probs: np.ndarray) -> np.ndarray:
     return -np.asarray(log_probs, dtype=np.float64) / log(2)
 
 
-def _chunks(predictor: NextCharPredictor, N: int, T: int) -> Iterator[np.ndarray]:
+def chunks(predictor: NextCharPredictor, N: int, T: int) -> Iterator[np.ndarray]:
+    """The steps of ``(N, T)`` in pieces whose log-probabilities take little memory."""
     chunk = max(1, CHUNK_FLOATS // (N * len(predictor.vocabulary)))
     for first in range(0, T, chunk):
         yield np.arange(first, min(first + chunk, T))
@@ -118,7 +119,7 @@ def states_after(
     before = 0
     for length in lengths:
         last: np.ndarray = np.empty(0)
-        for steps in _chunks(predictor, len(starts), length - before):
+        for steps in chunks(predictor, len(starts), length - before):
             inputs = ids[starts[:, None] + before + steps].astype(np.int64)
             log_probs, state = predictor.advance(inputs, state)
             last = log_probs[:, -1]

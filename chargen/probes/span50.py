@@ -12,7 +12,7 @@ Perception & Psychophysics 63, 2001, whose fit, bootstrap and test of the devian
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,7 @@ class Span50:
     lapse: float
     fit_p: float  # the share of samples from the fitted curve that deviate from theirs as much
     misfit: float  # the most that a span's accuracy lies off the curve, of 1
+    drawn: tuple[float, ...] = field(default=(), repr=False)  # `chars` of each bootstrap sample
 
     @property
     def fits(self) -> bool:
@@ -59,13 +60,7 @@ class Span50:
         """``700 (620–810)`` in characters, ``>1024`` or ``<4`` off the grid, or ``no fit``."""
         if not self.fits:
             return "no fit"
-        chars, low, high = map(self._said, (self.chars, self.low, self.high))
-        return chars if chars == low == high else f"{chars} ({low}–{high})"
-
-    def _said(self, chars: float) -> str:
-        if chars > self.last:
-            return f">{self.last}"
-        return f"<{self.first}" if chars < self.first else f"{chars:.0f}"
+        return said(self.chars, self.low, self.high, self.first, self.last)
 
     def to_json(self) -> dict[str, Any]:
         """As text, and in characters; None for each number that lies off the grid or has no fit."""
@@ -79,6 +74,18 @@ class Span50:
         fit = {"lapse": self.lapse, "fit_p": self.fit_p, "misfit": self.misfit}
         judged = {f"span50_{name}": round(value, 4) for name, value in fit.items()}
         return {"span50": self.text(), **told, **judged}
+
+
+def said(chars: float, low: float, high: float, first: int, last: int) -> str:
+    """A span and its interval, as `Span50.text` has them, asked from ``first`` to ``last``."""
+
+    def one(bound: float) -> str:
+        if bound > last:
+            return f">{last}"
+        return f"<{first}" if bound < first else f"{bound:.0f}"
+
+    here, lower, upper = map(one, (chars, low, high))
+    return here if here == lower == upper else f"{here} ({lower}–{upper})"
 
 
 def fit(
@@ -112,17 +119,18 @@ def fit(
     worse = int((simulated.deviance >= own.deviance - 1e-9).sum())
     low, high = np.quantile(drawn.low, 0.025), np.quantile(drawn.high, 0.975)
     places = ((own.low + own.high)[0] / 2, low, high)
-    chars = [_on_grid(2.0 ** float(place), spans[0], spans[-1]) for place in places]
+    chars, lowest, highest = _on_grid(2 ** np.array(places), spans).tolist()
     return Span50(
-        chars=chars[0],
-        low=chars[1],
-        high=chars[2],
+        chars=chars,
+        low=lowest,
+        high=highest,
         first=spans[0],
         last=spans[-1],
         chance=chance,
         lapse=float(own.lapse[0]),
         fit_p=(1 + worse) / (1 + FIT_DRAWS),
         misfit=float(np.abs(curve - counts / trials).max()),
+        drawn=tuple(_on_grid(2 ** ((drawn.low + drawn.high) / 2), spans).tolist()),
     )
 
 
@@ -133,7 +141,7 @@ def _resample(won: Sequence[float], draws: int, rng: np.random.Generator) -> np.
     return drawn
 
 
-def _on_grid(chars: float, first: int, last: int) -> float:
-    if chars > last:
-        return float("inf")
-    return chars if chars >= first else 0.0
+def _on_grid(chars: np.ndarray, spans: Sequence[int]) -> np.ndarray:
+    """Infinite beyond the longest of ``spans``, 0 below the shortest."""
+    chars = np.where(chars > spans[-1], np.inf, chars)
+    return np.where(chars < spans[0], 0.0, chars)

@@ -6,108 +6,29 @@ among K targets. Their fillers are those that the corpus made from the same bank
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+
+import numpy as np
 
 from chargen.predictors import NextCharPredictor
 from chargen.probes import Progress
 from chargen.probes.cases import Batch, digest, make, nearest_spans
+from chargen.probes.contrast import contrasts, median
 from chargen.probes.outcomes import Outcome, Tally
 from chargen.probes.reading import Meter
-from chargen.probes.scoring import score
+from chargen.probes.scoring import Scores, score
 from chargen.probes.span50 import FEWEST_SPANS, Span50, fit
+from chargen.probes.statistics import Estimate
+from chargen.probes.templates_result import KNOWLEDGE_GATE, SpanResult, TemplatesResult, label
+from chargen.probes.wording import counted
 from chargen.text import bundled
 from chargen.text.bank import Bank
-from chargen.text.longrange import LONGEST_SPAN, is_held_out
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a bank has
 FRAMES = 400  # a span, at least: a 95 % interval no wider than 4.9 points either way
-KNOWLEDGE_GATE = 0.9  # the accuracy at the shortest span under which nothing is claimed
 CUE_DELETED = "cue deleted"
-
-Label = Literal["trained", "held out", "longer than trained"]
-
-
-@dataclass(frozen=True)
-class SpanResult:
-    """What was found at one span."""
-
-    span: int  # characters from the end of the cue to the start of the target
-    label: Label  # whether a corpus made from the bank has such spans
-    beyond_timesteps: bool | None  # longer than gradients travelled; None where that is not known
-    chance: float
-    all: Tally
-    plain: Tally  # the half of the frames without a decoy
-    decoy: Tally  # the half with one
-    to_decoy: (
-        float | None
-    )  # the share of errors in `decoy` that chose the decoy; None without errors
-    fact_sets: Mapping[str, Tally]  # by the set's name
-    controls: Mapping[str, Tally]  # by the control's name
-    credits: tuple[float, ...] = ()  # what each frame won, 0 .. 1, in the order of the cases
-    frames_sha256: str = ""  # of what the frames say: two results with one hash can be compared
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; shares are of 1, spans in characters."""
-        return {
-            "span_chars": self.span,
-            "label": self.label,
-            "beyond_timesteps": self.beyond_timesteps,
-            "chance": self.chance,
-            "frames_sha256": self.frames_sha256,
-            **self.all.to_json(),
-            "without_decoy": self.plain.to_json(),
-            "with_decoy": self.decoy.to_json() | {"errors_to_decoy": self.to_decoy},
-            "fact_sets": {name: tally.to_json() for name, tally in self.fact_sets.items()},
-            "controls": {name: tally.to_json() for name, tally in self.controls.items()},
-        }
-
-
-@dataclass(frozen=True)
-class TemplatesResult:
-    """What the instrument found. Where ``refusal`` is not empty, nothing is claimed."""
-
-    bank: str
-    seed: int
-    trained_timesteps: int | None  # how far back gradients travelled, characters
-    rows: tuple[SpanResult, ...]  # by span; only the shortest where the knowledge gate failed
-    refusal: str
-    span50: Span50 | None = None  # None without `refusal` too, where too few spans were asked
-
-    @property
-    def limits(self) -> tuple[tuple[int, str], ...]:
-        """The spans, ascending, beyond which training did not go, and what each is called."""
-        limits = [(LONGEST_SPAN, f"longest trained span {LONGEST_SPAN}")]
-        if self.trained_timesteps:
-            limits.append((self.trained_timesteps, f"--timesteps {self.trained_timesteps}"))
-        return tuple(sorted(limits))
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary, the same for the same predictor and seed."""
-        return {
-            "instrument": "templates",
-            "bank": self.bank,
-            "seed": self.seed,
-            "trained_timesteps": self.trained_timesteps,
-            "longest_trained_span_chars": LONGEST_SPAN,
-            "refusal": self.refusal or None,
-            "finding": self.finding(),
-            **(self.span50.to_json() if self.span50 else {"span50": None, "span50_chars": None}),
-            "spans": [row.to_json() for row in self.rows],
-        }
-
-    def finding(self) -> str:
-        """One sentence: how far back the answer is known, or why nothing is claimed."""
-        if self.refusal:
-            return self.refusal
-        sure = _last_span(self.rows, lambda row: row.all.choice.share >= KNOWLEDGE_GATE)
-        some = _last_span(self.rows, lambda row: row.all.choice.interval[0] > row.chance)
-        trained = (
-            f"; trained on {self.trained_timesteps} timesteps" if self.trained_timesteps else ""
-        )
-        half = f", span50 {self.span50.text()}" if self.span50 else ""
-        return f"{_finding(self.rows, sure, some)}{half}{trained}"
+CHANGED_CUES = 2  # readings of a frame without a decoy: its cue deleted, and another in its place
 
 
 def measure(
@@ -143,7 +64,7 @@ def measure(
     asked = {span: make(bank, span, frames, seed) for span in sorted({*known_first, *spans})}
     controls = controls or {}
     meter = Meter(progress, _chars(asked.values(), len(controls)))
-    to_ask = _Asked(predictor, controls, trained_timesteps, meter)
+    to_ask = _Asked(predictor, controls, trained_timesteps, seed, meter)
     rows: list[SpanResult] = []
     refusal = ""
     for span, batches in asked.items():
@@ -155,13 +76,6 @@ def measure(
     return TemplatesResult(bank.name, seed, trained_timesteps, tuple(rows), refusal, half)
 
 
-def label(span: int) -> Label:
-    """How a span stands to those of a corpus made from a bank."""
-    if span > LONGEST_SPAN:
-        return "longer than trained"
-    return "held out" if is_held_out(span) else "trained"
-
-
 @dataclass(frozen=True)
 class _Asked:
     """Who is asked, and who counts what was read."""
@@ -169,11 +83,13 @@ class _Asked:
     predictor: NextCharPredictor
     controls: Mapping[str, NextCharPredictor]
     trained_timesteps: int | None
+    seed: int
     meter: Meter
 
     def row(self, span: int, batches: Sequence[Batch]) -> SpanResult:
         """Everything that is to be known about one span."""
-        own = [_ask(self.predictor, batch, batch.contexts, self.meter) for batch in batches]
+        scores = [self._scores(self.predictor, batch, batch.contexts) for batch in batches]
+        own = list(map(Outcome.of, batches, scores))
         everything = Outcome.join(own)
         limit = self.trained_timesteps
         return SpanResult(
@@ -187,18 +103,44 @@ class _Asked:
             to_decoy=everything.to_decoy(),
             fact_sets=_by_facts(batches, own),
             controls=self._controls(batches),
+            decoys=everything.by_place(),
+            d=self._d(span, batches, scores),
             credits=tuple(everything.credit.tolist()),
             frames_sha256=digest(batches),
         )
 
     def _controls(self, batches: Sequence[Batch]) -> dict[str, Tally]:
         plain = [batch.without_decoys() for batch in batches]
-        deleted = [_ask(self.predictor, batch, batch.cueless, self.meter) for batch in plain]
-        tallies = {CUE_DELETED: Outcome.join(deleted).tally()}
+        tallies = {CUE_DELETED: self._tally(self.predictor, plain, [b.cueless for b in plain])}
         for name, other in self.controls.items():
-            answers = [_ask(other, batch, batch.contexts, self.meter) for batch in plain]
-            tallies[name] = Outcome.join(answers).tally()
+            tallies[name] = self._tally(other, plain, [b.contexts for b in plain])
         return tallies
+
+    def _tally(
+        self,
+        predictor: NextCharPredictor,
+        batches: Sequence[Batch],
+        contexts: Sequence[Sequence[str]],
+    ) -> Tally:
+        answers = (
+            Outcome.of(batch, self._scores(predictor, batch, some))
+            for batch, some in zip(batches, contexts, strict=True)
+        )
+        return Outcome.join(answers).tally()
+
+    def _d(self, span: int, batches: Sequence[Batch], scores: Sequence[Scores]) -> Estimate:
+        """Over the frames without a decoy, so that the cue is all that names a fact."""
+        found = []
+        for batch, told in zip(batches, scores, strict=True):
+            plain = batch.without_decoys()
+            recued = self._scores(self.predictor, plain, plain.recued)
+            found.append(contrasts(plain, told.log_probs[batch.plain], recued.log_probs))
+        return median(np.concatenate(found), self.seed, span)
+
+    def _scores(
+        self, predictor: NextCharPredictor, batch: Batch, contexts: Sequence[str]
+    ) -> Scores:
+        return score(predictor, contexts, batch.facts.targets, self.meter.read)
 
 
 def _by_facts(batches: Sequence[Batch], outcomes: Sequence[Outcome]) -> dict[str, Tally]:
@@ -208,19 +150,13 @@ def _by_facts(batches: Sequence[Batch], outcomes: Sequence[Outcome]) -> dict[str
     return {name: Outcome.join(some).tally() for name, some in parts.items()}
 
 
-def _ask(
-    predictor: NextCharPredictor, batch: Batch, contexts: Sequence[str], meter: Meter
-) -> Outcome:
-    return Outcome.of(batch, score(predictor, contexts, batch.facts.targets, meter.read))
-
-
 def _chars(asked: Iterable[Sequence[Batch]], others: int) -> int:
     """The characters that are read if every span is asked."""
     total = 0
     for batch in (batch for batches in asked for batch in batches):
-        plain = sum(frame.decoy is None for frame in batch.frames)
+        plain = len(batch.plain)
         a_frame = len(batch.contexts[0]) + sum(map(len, batch.facts.targets))
-        total += a_frame * (len(batch.frames) + plain * (1 + others))
+        total += a_frame * (len(batch.frames) + plain * (CHANGED_CUES + others))
     return total
 
 
@@ -231,32 +167,10 @@ def _span50(rows: Sequence[SpanResult], seed: int) -> Span50 | None:
     return fit([row.span for row in rows], [row.credits for row in rows], rows[0].chance, seed)
 
 
-def _last_span(rows: Sequence[SpanResult], holds: Callable[[SpanResult], bool]) -> int | None:
-    """The longest span up to which ``holds`` is true at every one, None if not at the first."""
-    last = None
-    for row in rows:
-        if not holds(row):
-            break
-        last = row.span
-    return last
-
-
-def _finding(rows: Sequence[SpanResult], sure: int | None, some: int | None) -> str:
-    longest = rows[-1].span
-    if some is None:
-        return f"no better than chance at {rows[0].span} characters"
-    if sure == longest:
-        return f"remembers {longest} characters and perhaps more: the longest span that was asked"
-    if sure is None:
-        return f"better than chance up to {some} characters"
-    part = f"remembers {sure} characters ({KNOWLEDGE_GATE:.0%} right or more)"
-    return part if some == sure else f"{part}, better than chance up to {some}"
-
-
 def _not_known(bank: Bank, row: SpanResult) -> str:
     share = row.all.choice.share
     return (
-        f"{_not_learned(bank)} ({share:.0%} right at {row.span} characters, "
+        f"{_not_learned(bank)} ({share:.0%} right at {counted(row.span, 'character')}, "
         f"{KNOWLEDGE_GATE:.0%} are needed before anything is claimed)"
     )
 
@@ -264,4 +178,7 @@ def _not_known(bank: Bank, row: SpanResult) -> str:
 def _not_learned(bank: Bank) -> str:
     corpus = bundled.made_from(bank.name)
     named = f"the {corpus} corpus" if corpus else f"a corpus made from {bank.name}"
-    return f"not learned: train on {named}"
+    return (
+        f"not learned: train on {named}, or see with --only context,mined how far back it looks "
+        "in any text"
+    )

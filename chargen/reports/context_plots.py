@@ -8,18 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 from chargen.errors import ChargenError
 from chargen.probes.context import BAR_BITS, ContextResult
-from chargen.probes.mined import MinedResult, MinedRow
-from chargen.probes.statistics import Estimate
+from chargen.probes.mined_result import MinedResult, MinedRow
+from chargen.reports import drawing
+from chargen.reports.drawing import GREY, INK, LEAD, MODEL, OTHER, PICTURE, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODEL, OTHER, GREY = "#1f5fa8", "#c2571a", "#6b6b6b"
+CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
 BAND = "effective context, 95 % interval"
 
 
-def save_context_plot(result: ContextResult, path: str | Path, title: str = "") -> None:
+def save_context_plot(
+    result: ContextResult,
+    path: str | Path,
+    title: str = "",
+    untrained: ContextResult | None = None,
+) -> None:
     """Write excess against context to ``path``, a PNG of 1440 × 900 pixels.
 
     Bars are 95 % intervals; lines mark the bar under which excess counts as none, the effective
@@ -28,7 +34,7 @@ def save_context_plot(result: ContextResult, path: str | Path, title: str = "") 
     """
     if not result.rows:
         raise ChargenError(f"{path}: there is nothing to draw: {result.finding()}")
-    _save(context_figure(result, title), path)
+    drawing.save(context_figure(result, title, untrained), path)
 
 
 def save_mined_plot(result: MinedResult, path: str | Path, title: str = "") -> None:
@@ -38,67 +44,70 @@ def save_mined_plot(result: MinedResult, path: str | Path, title: str = "") -> N
     """
     if not any(row.gain for row in result.rows):
         raise ChargenError(f"{path}: there is nothing to draw: {result.finding()}")
-    _save(mined_figure(result, title), path)
+    drawing.save(mined_figure(result, title), path)
 
 
-def context_figure(result: ContextResult, title: str = "") -> Figure:
-    """Excess against context, drawn without any display."""
-    figure = _figure()
+def context_figure(
+    result: ContextResult,
+    title: str = "",
+    untrained: ContextResult | None = None,
+    size: Size = PICTURE,
+) -> Figure:
+    """Excess against context, drawn without any display; an ``untrained`` network's in grey."""
+    figure = drawing.new_figure(size)
     axes = figure.add_subplot()
     rows = result.rows[1:]  # an axis of powers has no place for 0
     contexts = [row.context for row in rows]
-    resets = [row.reset for row in rows if row.reset]
-    style: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
-    _curve(axes, contexts, resets, "reset: nothing before", style)
-    style = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
-    _curve(axes, contexts, [row.swap for row in rows], "swap: another part of the text", style)
+    if untrained:
+        swaps = [row.swap for row in untrained.rows[1:]]
+        drawing.curve(axes, contexts, swaps, "untrained, swap", **CONTROL)
+    style = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
+    drawing.curve(axes, contexts, [row.reset for row in rows], "reset: nothing before", **style)
+    swaps = [row.swap for row in rows]
+    drawing.curve(axes, contexts, swaps, "swap: another part of the text", **LEAD)
     axes.set_yscale("symlog", linthresh=BAR_BITS)
     axes.yaxis.set_major_formatter("{x:g}")
     bar = f"counts as none: {BAR_BITS} bits, 1 % of perplexity"
-    axes.axhline(BAR_BITS, color="black", linewidth=1, linestyle=":", label=bar)
-    axes.axhline(0, color="black", linewidth=1)
-    _mark(axes, contexts, result.trained_timesteps, f"--timesteps {result.trained_timesteps}")
-    _mark(
-        axes, contexts, result.effective[0], f"effective context {result.effective[0]}", right=True
-    )
-    _, low, high = result.effective
+    axes.axhline(BAR_BITS, color=INK, linewidth=1, linestyle=":", label=bar)
+    axes.axhline(0, color=INK, linewidth=1)
+    value, low, high = result.effective
+    _mark_timesteps(axes, contexts, result.trained_timesteps, size)
+    _mark(axes, contexts, value, f"effective context {value}", size, right=True)
     if low and low != high:  # a band that ends with the axis is open there
         axes.axvspan(low, high or contexts[-1], color=MODEL, alpha=0.1, linewidth=0, label=BAND)
-    axes.set_xlabel("characters in view")
-    axes.set_ylabel("bits a character lost, with 95 % intervals")
-    _dress(axes, contexts, title or "How much is lost with so few characters in view?")
+    drawing.powers_of_two(axes, contexts)
+    lost = "bits a character lost, with 95 % intervals"
+    drawing.dress(axes, size, "characters in view", lost)
+    drawing.finish(figure, size, title or "How much is lost with so few characters in view?")
     return figure
 
 
-def mined_figure(result: MinedResult, title: str = "") -> Figure:
+def mined_figure(result: MinedResult, title: str = "", size: Size = PICTURE) -> Figure:
     """Bits gained against distance, drawn without any display."""
-    figure = _figure()
+    figure = drawing.new_figure(size)
     axes = figure.add_subplot()
     kinds = list(dict.fromkeys(row.kind for row in result.rows if row.gain))
     for kind, marker in zip(kinds, "os", strict=False):
         rows = [row for row in result.of_kind(kind) if row.gain]
         gains, over = [row.gain for row in rows], [row.over_ngram for row in rows]
-        style: dict[str, Any] = {"color": MODEL, "marker": marker, "linewidth": 2.2}
-        _curve(axes, _middles(rows), gains, f"{kind}, over swap", style)
         if result.ngram:
             style = {"color": OTHER, "marker": marker, "linestyle": "--", "markersize": 4}
-            _curve(axes, _middles(rows), over, f"{kind}, over a {result.ngram}", style)
-    axes.axhline(0, color="black", linewidth=1, label="no gain")
+            drawing.curve(axes, _middles(rows), over, f"{kind}, over a {result.ngram}", **style)
+        if any(row.untrained for row in rows):
+            style = CONTROL | {"marker": marker}
+            idle = [row.untrained for row in rows]
+            drawing.curve(axes, _middles(rows), idle, f"{kind}, untrained", **style)
+        style = LEAD | {"marker": marker}
+        drawing.curve(axes, _middles(rows), gains, f"{kind}, over swap", **style)
+    axes.axhline(0, color=INK, linewidth=1, label="no gain")
     measured = sorted({row.distance for row in result.rows if row.gain})
     distances = [*measured, 2 * measured[-1]]
-    _mark(axes, distances, result.trained_timesteps, f"--timesteps {result.trained_timesteps}")
-    axes.set_xlabel("characters between cue and target; a point stands for one power of two")
-    axes.set_ylabel("bits a target gained, with 95 % intervals")
-    _dress(axes, distances, title or "What is a cue worth so far back?")
-    return figure
-
-
-def _figure() -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 6.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    _mark_timesteps(axes, distances, result.trained_timesteps, size)
+    drawing.powers_of_two(axes, distances)
+    x = "characters between cue and target"
+    x += "; a point stands for one power of two" if size.wide else ""
+    drawing.dress(axes, size, x, "bits a target gained, with 95 % intervals")
+    drawing.finish(figure, size, title or "What is a cue worth so far back?")
     return figure
 
 
@@ -106,50 +115,14 @@ def _middles(rows: Sequence[MinedRow]) -> list[float]:
     return [(row.distance * (row.distance_most + 1)) ** 0.5 for row in rows]
 
 
-def _curve(
-    axes: Axes,
-    chars: Sequence[float],
-    found: Sequence[Estimate | None],
-    name: str,
-    style: dict[str, Any],
-) -> None:
-    there = [(x, one) for x, one in zip(chars, found, strict=True) if one]
-    below = [one.value - one.low for _, one in there]
-    above = [one.high - one.value for _, one in there]
-    values = [one.value for _, one in there]
-    axes.errorbar(
-        [x for x, _ in there], values, yerr=[below, above], capsize=3, label=name, **style
-    )
+def _mark_timesteps(axes: Axes, chars: Sequence[int], timesteps: int | None, size: Size) -> None:
+    _mark(axes, chars, timesteps, f"--timesteps {timesteps}", size)
 
 
 def _mark(
-    axes: Axes, chars: Sequence[int], place: int | None, text: str, right: bool = False
+    axes: Axes, chars: Sequence[int], place: int | None, text: str, size: Size, right: bool = False
 ) -> None:
-    """An upright line with words along it, left or right, where ``place`` lies within the axis."""
+    """A line with words along it, where ``place`` lies within the axis."""
     if place and chars[0] <= place <= chars[-1]:
-        axes.axvline(place, color=GREY, linewidth=1, linestyle=(0, (6, 3)))
-        at = axes.get_xaxis_transform()
-        axes.annotate(
-            text, (place, 0.97), (4 if right else -4, 0), xycoords=at,
-            textcoords="offset points", rotation=90,
-            ha="left" if right else "right", va="top", color=GREY, fontsize=9,
-            zorder=1,
-        )  # fmt: skip
-
-
-def _dress(axes: Axes, chars: Sequence[int], title: str) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(chars, [str(n) for n in chars])
-    axes.minorticks_off()
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    axes.set_title(title, loc="left", fontsize=13)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncol=3, frameon=False, fontsize=9)
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
+        first = place == chars[0]  # left of it stand the axis's own words
+        drawing.mark(axes, place, text, size, right=right or first)

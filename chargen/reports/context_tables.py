@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from chargen.probes.context import BAR_BITS, ContextResult, ContextRow
-from chargen.probes.mined import FEWEST_CASES, MinedResult, MinedRow
+from chargen.probes.mined_result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics import Estimate
-from chargen.reports.tables import aligned
-
-NO_NUMBER = "–"
+from chargen.probes.wording import counted
+from chargen.reports.tables import NO_NUMBER, aligned, between, ruled, timesteps_limit
 
 
 def context_table(result: ContextResult) -> str:
@@ -22,7 +19,8 @@ def context_table(result: ContextResult) -> str:
         head = ["in view", "lost", "95 %", "reset", ""]
         table = aligned([head, *(_context_cells(result, row) for row in result.rows)])
         contexts = [row.context for row in result.rows]
-        lines += ["", *_ruled(table, contexts, result.trained_timesteps), "", *_legend(result)]
+        limits = timesteps_limit(result.trained_timesteps)
+        lines += ["", *ruled(table, contexts, limits), "", *_legend(result)]
     return "\n".join(lines) + "\n"
 
 
@@ -35,16 +33,26 @@ def mined_table(result: MinedResult) -> str:
     for kind in dict.fromkeys(row.kind for row in result.rows):
         rows = result.of_kind(kind)
         if not any(row.gain for row in rows):
-            cases = sum(row.cases for row in rows)
-            lines += ["", f"{kind}: {cases} cases in all, too few at every distance"]
+            cases = counted(sum(row.cases for row in rows), "case")
+            lines += ["", f"{kind}: {cases} in all, too few at every distance"]
             continue
-        head = ["distance", "cases", "bits", "gain", "95 %", f"over {result.ngram}", "95 %", ""]
-        if result.ngram is None:
-            head[5:7] = ["", ""]
-        table = aligned([head, *map(_mined_cells, rows)])
-        distances = [row.distance for row in rows]
-        lines += ["", kind, *_ruled(table, distances, result.trained_timesteps)]
+        gains = [cell for name in _gains(result, rows[0]) for cell in (name, "95 %")]
+        control = ["untrained"] if _has_control(result) else []
+        head = ["distance", "cases", "bits", *gains, *control, ""]
+        table = aligned([head, *(_mined_cells(result, row) for row in rows)])
+        limits = timesteps_limit(result.trained_timesteps)
+        lines += ["", kind, *ruled(table, [row.distance for row in rows], limits)]
     return "\n".join([*lines, "", *_mined_legend(result)]) + "\n"
+
+
+def _gains(result: MinedResult, row: MinedRow) -> dict[str, Estimate | None]:
+    """What stands in a row's columns, by their names; the same columns in each row."""
+    gains = {"gain": row.gain}
+    return gains | ({f"over {result.ngram}": row.over_ngram} if result.ngram else {})
+
+
+def _has_control(result: MinedResult) -> bool:
+    return any(row.untrained for row in result.rows)
 
 
 def _context_cells(result: ContextResult, row: ContextRow) -> list[str]:
@@ -54,43 +62,37 @@ def _context_cells(result: ContextResult, row: ContextRow) -> list[str]:
     return [
         str(row.context),
         f"{swap.value:.4f}",
-        _between(swap, 4),
+        between(swap, 4),
         f"{reset.value:.4f}" if reset else "",
         ", ".join(notes),
     ]
 
 
-def _mined_cells(row: MinedRow) -> list[str]:
+def bin_name(row: MinedRow) -> str:
+    """The distances of a row, ``8–15``, or the one that it is."""
     most = row.distance_most
-    cells = [str(row.distance) if most == row.distance else f"{row.distance}–{most}"]
-    cells += [str(row.cases), f"{row.target_bits.value:.2f}" if row.target_bits else NO_NUMBER]
-    for found in (row.gain, row.over_ngram):
-        cells += [f"{found.value:.2f}", _between(found, 2)] if found else [NO_NUMBER, ""]
+    return str(row.distance) if most == row.distance else f"{row.distance}–{most}"
+
+
+def _mined_cells(result: MinedResult, row: MinedRow) -> list[str]:
+    cells = [
+        bin_name(row),
+        str(row.cases),
+        f"{row.target_bits.value:.2f}" if row.target_bits else NO_NUMBER,
+    ]
+    for found in _gains(result, row).values():
+        cells += [f"{found.value:.2f}", between(found, 2)] if found else [NO_NUMBER, ""]
+    if _has_control(result):
+        cells.append(f"{row.untrained.value:.2f}" if row.untrained else NO_NUMBER)
     return [*cells, "" if row.gain else f"under {FEWEST_CASES} cases"]
-
-
-def _between(found: Estimate, digits: int) -> str:
-    low, high = (f"{bound:.{digits}f}" for bound in (found.low, found.high))
-    return f"{low} to {high}" if found.low < 0 else f"{low}–{high}"
-
-
-def _ruled(table: list[str], chars: list[int], timesteps: int | None) -> Iterable[str]:
-    """The lines of a table, with a rule before the first that lies beyond the trained length."""
-    header, *rows = table
-    yield header
-    for place, row in enumerate(rows):
-        before = chars[place - 1] if place else -1
-        if timesteps and before <= timesteps < chars[place]:
-            yield f"── --timesteps {timesteps} ".ljust(max(map(len, table)), "─")
-        yield row
 
 
 def _legend(result: ContextResult) -> list[str]:
     return [
         "Bits a character lost with only so many characters in view, against all (at least "
         f"{result.full};",
-        f"{result.full_bits:.3f} bits a character), at the same {result.positions} characters each "
-        "time. The rest gave way",
+        f"{result.full_bits:.3f} bits a character), at the same "
+        f"{counted(result.positions, 'character')} each time. The rest gave way",
         "to another part of the same text, or (reset) to nothing. The effective context is the",
         f"least from which the upper bound stays under {BAR_BITS} bits, 1 % of perplexity.",
     ]
@@ -103,4 +105,6 @@ def _mined_legend(result: MinedResult) -> list[str]:
     ]
     if result.ngram:
         lines += [f"Then how much cheaper it is than for a {result.ngram} of the training text."]
-    return [*lines, f"Looked for in {result.chars} characters."]
+    if _has_control(result):
+        lines += ["untrained: what a network of the same shape gains that learned nothing."]
+    return [*lines, f"Looked for in {counted(result.chars, 'character')}."]

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chargen.errors import ChargenError
 from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
+from chargen.reports import drawing
+from chargen.reports.drawing import GREY, INK, MODEL, OTHER, PICTURE, THIRD, Size
 from chargen.reports.gradient_tables import check_pair
-from chargen.reports.plots import DECOY, GREY, MODEL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS_ACROSS = 3
-PART_STYLES = {"h": ("--", "#2b8a57"), "c": (":", DECOY)}  # beside the whole state
+X = "k: characters from the state to the loss"
+RATIO = "g(k)/g(0)"
+PART_STYLES = {"h": ("--", THIRD), "c": (":", OTHER)}  # beside the whole state
 
 
 def save_gradient_plot(
@@ -30,15 +31,14 @@ def save_gradient_plot(
 
     `ChargenError` where the path cannot be written.
     """
-    figure = gradient_figure(result, initial, title)
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
+    drawing.save(gradient_figure(result, initial, title), path)
 
 
 def gradient_figure(
-    result: GradientResult, initial: GradientResult | None = None, title: str = ""
+    result: GradientResult,
+    initial: GradientResult | None = None,
+    title: str = "",
+    size: Size = PICTURE,
 ) -> Figure:
     """The picture as a matplotlib figure, drawn without any display: a panel a layer.
 
@@ -47,27 +47,22 @@ def gradient_figure(
     travelled in training. The scale is logarithmic, so that rho^k is straight; what is zero is
     not drawn.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     check_pair(result, initial)
-    figure = Figure(figsize=(9.6, 6.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    across = min(PANELS_ACROSS, len(result.layers))
+    across = min(size.panels_across, len(result.layers))
     down = -(-len(result.layers) // across)
+    figure = drawing.new_figure(size, down)
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
     for place, (layer, axes) in enumerate(zip(result.layers, panels, strict=False)):
+        axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="a half")
         _draw_layer(axes, layer, initial.layers[place] if initial else None)
-        _dress(axes, result, f"layer {layer.layer}, {layer.units} units")
-        if place + across >= len(result.layers):  # no panel below
-            axes.set_xlabel("k: characters from the state to the loss")
-            axes.tick_params(labelbottom=True)
+        below = place + across < len(result.layers)  # whether there is a panel
+        _dress(axes, result, layer, size, "" if below else X)
+        axes.tick_params(labelbottom=not below)
     for axes in panels[len(result.layers) :]:
         axes.set_visible(False)
-    figure.suptitle(title or "How far back does the gradient go?", x=0.01, ha="left", fontsize=13)
-    figure.supylabel("g(k)/g(0): how far a change is felt, not what is remembered", fontsize=10)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncol=3, frameon=False, fontsize=9)
+    if size.wide:
+        figure.supylabel(f"{RATIO}: how far a change is felt, not what is remembered", fontsize=10)
+    drawing.finish(figure, size, title or "How far back does the gradient go?")
     return figure
 
 
@@ -97,18 +92,11 @@ def _powers(logarithms: np.ndarray) -> np.ndarray:
     return np.asarray(10**finite)
 
 
-def _dress(axes: Axes, result: GradientResult, title: str) -> None:
+def _dress(axes: Axes, result: GradientResult, layer: LayerGradient, size: Size, x: str) -> None:
     axes.set_yscale("log")
     axes.set_xlim(0, result.span)
-    axes.axhline(0.5, color="black", linewidth=1, linestyle=(0, (1, 2)), label="a half")
     limit = result.trained_timesteps
     if limit is not None and limit <= result.span:
-        axes.axvline(limit, color=GREY, linewidth=1, linestyle=(0, (6, 3)))
-        axes.annotate(
-            f"--timesteps {limit}", (limit, 0.03), (-4, 0), ("data", "axes fraction"),
-            textcoords="offset points", rotation=90, ha="right", color=GREY, fontsize=9,
-        )  # fmt: skip
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
+        drawing.mark(axes, limit, f"--timesteps {limit}", size, at="bottom")
+    axes.set_title(f"layer {layer.layer}, {layer.units} units", loc="left", fontsize=size.text)
+    drawing.dress(axes, size, x, "" if size.wide else RATIO)

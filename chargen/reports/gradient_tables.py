@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
+from chargen.probes.wording import counted
+from chargen.reports.tables import ruled, timesteps_limit
 
 LEGEND = (
     "k: characters from the state to the loss of one single character. The columns are powers of",
@@ -56,19 +58,16 @@ def _block(
     columns = _columns(layer, "", result.span)
     columns += _columns(initial, " at start", result.span) if initial else []
     distances = ["k", *map(str, shown_distances(result.span))]
-    header, *rows = (
-        "  ".join(cells) for cells in zip(_justified(distances), *columns, strict=True)
-    )
-    lines = [f"layer {layer.layer}, {layer.units} units, {layer.positions} positions", header]
-    before = -1
-    for k, row in zip(shown_distances(result.span), rows, strict=True):
-        limit = result.trained_timesteps
-        if limit is not None and before <= limit < k:
-            lines.append(f"── --timesteps {limit}, beyond it below ".ljust(len(header), "─"))
-        lines.append(row)
-        before = k
+    table = ["  ".join(cells) for cells in zip(_justified(distances), *columns, strict=True)]
+    limits = timesteps_limit(result.trained_timesteps)
+    lines = [f"layer {layer.layer}, {counted(layer.units, 'unit')}, {_positions(layer)}"]
+    lines += ruled(table, shown_distances(result.span), limits)
     lines += _figures(result, layer, "")
     return lines + _figures(result, initial, "at start: ") if initial else lines
+
+
+def _positions(layer: LayerGradient) -> str:
+    return counted(layer.positions, "position")
 
 
 def _columns(layer: LayerGradient, when: str, span: int) -> list[list[str]]:

@@ -1,21 +1,23 @@
-"""Results as pictures. matplotlib is imported when one is drawn."""
+"""What instrument (a) found, as a picture. matplotlib is imported when one is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chargen.errors import ChargenError
 from chargen.probes.outcomes import Tally
-from chargen.probes.templates import TemplatesResult
+from chargen.probes.statistics import Estimate
+from chargen.probes.templates_result import TemplatesResult
+from chargen.reports import drawing
+from chargen.reports.drawing import GREY, INK, LEAD, OTHER, PICTURE, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MODEL, DECOY, GREY = "#1f5fa8", "#c2571a", "#6b6b6b"
 MARKERS = "sv^DPX"  # of the controls, which share one colour
 
 
@@ -28,61 +30,45 @@ def save_templates_plot(result: TemplatesResult, path: str | Path, title: str = 
     """
     if not result.rows:
         raise ChargenError(f"{path}: there is nothing to draw: {result.finding()}")
-    figure = templates_figure(result, title)
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
+    drawing.save(templates_figure(result, title), path)
 
 
-def templates_figure(result: TemplatesResult, title: str = "") -> Figure:
+def templates_figure(result: TemplatesResult, title: str = "", size: Size = PICTURE) -> Figure:
     """The picture as a matplotlib figure, drawn without any display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.6, 6.0), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = drawing.new_figure(size)
     axes = figure.add_subplot()
-    _draw_limits(axes, result)
+    _draw_limits(axes, result, size)
     _draw_curves(axes, result)
-    _dress(axes, result, title)
+    _dress(axes, result, size)
+    drawing.finish(figure, size, title or "How far back does it remember?")
     return figure
 
 
 def _draw_curves(axes: Axes, result: TemplatesResult) -> None:
-    rows = result.rows
+    rows, spans = result.rows, [row.span for row in result.rows]
     for marker, name in zip(cycle(MARKERS), rows[0].controls, strict=False):
+        found = _shares([row.controls[name] for row in rows])
         style = {"color": GREY, "marker": marker, "linestyle": ":", "markersize": 4}
-        _curve(axes, result, [row.controls[name] for row in rows], name, style)
-    style = {"color": DECOY, "marker": "o", "linestyle": "--", "markersize": 4}
-    _curve(axes, result, [row.decoy for row in rows], "model, with a decoy cue", style)
-    style = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
-    _curve(axes, result, [row.all for row in rows], "model, all frames", style)
+        drawing.curve(axes, spans, found, name, **style)
+    style = {"color": OTHER, "marker": "o", "linestyle": "--", "markersize": 4}
+    decoys = _shares([row.decoy for row in rows])
+    drawing.curve(axes, spans, decoys, "model, with a decoy cue", **style)
+    everything = _shares([row.all for row in rows])
+    drawing.curve(axes, spans, everything, "model, all frames", **LEAD)
     _draw_span50(axes, result)
 
 
-def _curve(
-    axes: Axes, result: TemplatesResult, tallies: Sequence[Tally], name: str, style: dict[str, Any]
-) -> None:
-    choices = [tally.choice for tally in tallies]
-    shares = [choice.share for choice in choices]
-    below = [choice.share - choice.interval[0] for choice in choices]
-    above = [choice.interval[1] - choice.share for choice in choices]
-    spans = [row.span for row in result.rows]
-    axes.errorbar(spans, shares, yerr=[below, above], capsize=3, label=name, **style)
+def _shares(tallies: Sequence[Tally]) -> list[Estimate]:
+    return [Estimate(tally.choice.share, *tally.choice.interval) for tally in tallies]
 
 
-def _draw_limits(axes: Axes, result: TemplatesResult) -> None:
+def _draw_limits(axes: Axes, result: TemplatesResult, size: Size) -> None:
     first, last = result.rows[0], result.rows[-1]
     candidates = f"1/{1 / first.chance:.0f}"
-    axes.axhline(first.chance, color="black", linewidth=1, label=f"chance, {candidates}")
+    axes.axhline(first.chance, color=INK, linewidth=1, label=f"chance, {candidates}")
     for limit, text in result.limits:
         if first.span <= limit <= last.span:
-            axes.axvline(limit, color=GREY, linewidth=1, linestyle=(0, (6, 3)))
-            axes.annotate(
-                text, (limit, 0.5), (-4, 0), textcoords="offset points", rotation=90,
-                ha="right", va="center", color=GREY, fontsize=9,
-            )  # fmt: skip
+            drawing.mark(axes, limit, text, size, at="middle", right=limit == first.span)
 
 
 def _draw_span50(axes: Axes, result: TemplatesResult) -> None:
@@ -96,25 +82,19 @@ def _draw_span50(axes: Axes, result: TemplatesResult) -> None:
     low, high = max(half.low, half.first), min(half.high, half.last)
     axes.errorbar(
         [half.chars], [half.half_way], xerr=[[half.chars - low], [high - half.chars]],
-        color="black", marker="D", markersize=6, capsize=4, linestyle="none", zorder=4,
+        color=INK, marker="D", markersize=6, capsize=4, linestyle="none", zorder=4,
         label=f"span50 {half.text()}",
     )  # fmt: skip
 
 
-def _dress(axes: Axes, result: TemplatesResult, title: str) -> None:
+def _dress(axes: Axes, result: TemplatesResult, size: Size) -> None:
     spans = [row.span for row in result.rows]
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(spans, [str(span) for span in spans])
-    axes.minorticks_off()
+    drawing.powers_of_two(axes, spans)
     axes.set_xlim(spans[0] / 1.25, spans[-1] * 1.25)
     axes.set_ylim(-0.02, 1.04)
     axes.set_yticks(
         [tenth / 10 for tenth in range(0, 11, 2)], [f"{t} %" for t in range(0, 101, 20)]
     )
-    axes.set_xlabel("span: characters from the end of the cue to the start of the target")
-    axes.set_ylabel("right answers, with 95 % intervals")
-    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    axes.set_title(title or "How far back does it remember?", loc="left", fontsize=13)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.11), ncol=3, frameon=False, fontsize=9)
+    far = "span: characters from the end of the cue to the start of the target"
+    x = far if size.wide else "span: characters from cue to target"
+    drawing.dress(axes, size, x, "right answers, with 95 % intervals")

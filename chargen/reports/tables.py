@@ -3,30 +3,65 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from chargen.probes.demonstration import Shown
-from chargen.probes.statistics import Proportion
-from chargen.probes.templates import SpanResult, TemplatesResult
+from chargen.probes.outcomes import PLACES
+from chargen.probes.statistics import Estimate, Proportion
+from chargen.probes.templates_result import SpanResult, TemplatesResult
+from chargen.probes.wording import counted
 
 WIDTH = 100  # characters of a line, at most
+NO_NUMBER = "–"
 
 
 def templates_table(result: TemplatesResult) -> str:
     """One row a span: accuracy with its interval, the frames with a decoy apart, the controls.
 
     A first line says what was found. Rules mark the length that gradients travelled in training
-    and the longest span of a corpus made from the bank.
+    and the longest span of a corpus made from the bank, wherever they lie. A second table says
+    what the cue and what a decoy does.
     """
     lines = textwrap.wrap(result.finding(), WIDTH)
-    if result.rows:
-        header, *rows = aligned([_header(result), *map(_row, result.rows)])
-        width = max(map(len, [header, *rows]))
-        lines += ["", header]
-        for place, row in enumerate(rows):
-            lines += [_rule(mark, width) for mark in _marks(result, place)] + [row]
-        lines += ["", *_legend(result)]
+    rows = result.rows
+    if rows:
+        spans = [row.span for row in rows]
+        table = aligned([_header(result), *map(_row, rows)])
+        lines += ["", *ruled(table, spans, result.limits), "", *_legend(result)]
+    if any(row.d or row.decoys for row in rows):
+        lines += ["", *aligned([CUE_HEADER, *map(_cue_row, rows)]), "", *CUE_LEGEND]
     return "\n".join(lines) + "\n"
+
+
+def ruled(
+    table: Sequence[str], chars: Sequence[int], limits: Sequence[tuple[int, str]]
+) -> Iterator[str]:
+    """The lines of a table, a header and a row for each of ``chars``, with a rule at each limit.
+
+    A rule stands before the first row that lies beyond its limit, and after the last where none
+    does; ``limits``, ascending, say what each is called.
+    """
+    header, *rows = table
+    width = max(map(len, table))
+    left = list(limits)
+    yield header
+    for span, row in zip(chars, rows, strict=True):
+        while left and left[0][0] < span:
+            yield f"── {left.pop(0)[1]}, beyond it below ".ljust(width, "─")
+        yield row
+    for _, text in left:
+        yield f"── {text}, nothing here lies beyond it ".ljust(width, "─")
+
+
+def timesteps_limit(timesteps: int | None) -> list[tuple[int, str]]:
+    """The length that gradients travelled in training as a limit; none where it is not known."""
+    return [(timesteps, f"--timesteps {timesteps}")] if timesteps else []
+
+
+def between(found: Estimate, digits: int) -> str:
+    """An interval, ``1.2–1.4``, or ``-0.1 to 0.2`` where a dash could be read as a minus."""
+    low, high = (f"{bound:.{digits}f}" for bound in (found.low, found.high))
+    return f"{low} to {high}" if found.low < 0 else f"{low}–{high}"
 
 
 def demonstration_table(shown: Sequence[Shown]) -> str:
@@ -41,6 +76,17 @@ def demonstration_table(shown: Sequence[Shown]) -> str:
     return "\n".join(lines) + "\n"
 
 
+CUE_HEADER = ["span", "D, bits", "95 %", *(f"decoy {place}" for place in PLACES)]
+CUE_HEADER += ["errors to it", *PLACES, ""]
+CUE_LEGEND = (
+    "D: bits by which the cue alone moves the choice between its own answer and another, median",
+    "over the frames without a decoy and its 95 % interval; 0 is a cue that is forgotten. A trace",
+    "of memory shows here long before it gives the right answer. Then percent right with a decoy",
+    "before the sentence and after its cue, and the percent of the errors that took the decoy's",
+    "answer: of all errors with a decoy, and by where it stands.",
+)
+
+
 def _header(result: TemplatesResult) -> list[str]:
     return ["span", "right", "95 %", "greedy", "decoy", *result.rows[0].controls, ""]
 
@@ -51,6 +97,15 @@ def _row(row: SpanResult) -> list[str]:
     counted = [_percent(x) for x in (row.all.choice, row.all.greedy, row.decoy.choice)]
     counted.insert(1, f"{low}–{high}")
     return [str(row.span), *counted, *controls, "" if row.label == "trained" else row.label]
+
+
+def _cue_row(row: SpanResult) -> list[str]:
+    cells = [f"{row.d.value:.2f}", between(row.d, 2)] if row.d else [NO_NUMBER, ""]
+    apart = [row.decoys.get(place) for place in PLACES]
+    cells += [_percent(found.tally.choice) if found else NO_NUMBER for found in apart]
+    fallen = [row.to_decoy, *(found.to_decoy if found else None for found in apart)]
+    cells += [NO_NUMBER if share is None else f"{100 * share:.0f}" for share in fallen]
+    return [str(row.span), *cells, ""]
 
 
 def _percent(proportion: Proportion) -> str:
@@ -68,25 +123,13 @@ def aligned(table: list[list[str]]) -> list[str]:
     ]
 
 
-def _marks(result: TemplatesResult, place: int) -> Iterable[str]:
-    """What ends between the row before and this one."""
-    before = result.rows[place - 1].span if place else 0
-    for limit, text in result.limits:
-        if before <= limit < result.rows[place].span:
-            yield text
-
-
-def _rule(text: str, width: int) -> str:
-    return f"── {text} ".ljust(width, "─")
-
-
 def _legend(result: TemplatesResult) -> list[str]:
     first = result.rows[0]
     K, frames, decoys = 1 / first.chance, first.all.choice.trials, first.decoy.choice.trials
     half = ["span50: where it is half-way between its ceiling and chance, and the 95 % interval."]
     return [
         f"Percent right among {K:.0f} answers: chance is {100 / K:.1f}. A span is the characters",
-        f"from the end of the cue to the start of the target; {frames} frames each.",
+        f"from the end of the cue to the start of the target; {counted(frames, 'frame')} each.",
         f"greedy: wrote the answer out; decoy: right in the {decoys} frames that also name another",
         "fact's cue. Then the controls, which have nothing to remember with: the model with its",
         "cue deleted and an untrained one must stay at chance; an n-gram is right as far back as",

@@ -1,0 +1,375 @@
+"""The page of one run: what it says, and how it looks in a real browser."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_reports import REFUSED, RESULT, with_span50
+
+from chargen.predictors import UniformPredictor
+from chargen.probes.context import ContextResult, ContextRow
+from chargen.probes.demonstration import demonstrate
+from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
+from chargen.probes.mined_result import MinedResult, MinedRow
+from chargen.probes.mining import CLOSERS, WORDS
+from chargen.probes.statistics import Estimate
+from chargen.probing import TRAINED, UNTRAINED, Probed
+from chargen.reports import drawing, html, page_parts
+from chargen.reports.page import probed_page
+from chargen.text.vocabulary import Vocabulary
+
+CONTEXTS = (0, 1, 8, 64, 128)
+SPAN = 80
+HTML_TAG = re.compile(r"<[^>]*>")
+
+
+def near(value, half=0.01):
+    return Estimate(value, value - half, value + half)
+
+
+def context_row(context, lost):
+    reset = near(lost / 2) if context else None
+    return ContextRow(context, context, near(lost), reset, reset, beyond_timesteps=context > 64)
+
+
+def context_result(scale=1.0, effective=(64, 8, 128)):
+    rows = tuple(
+        context_row(n, scale * lost) for n, lost in zip(CONTEXTS, (9, 3, 1, 0, 0), strict=True)
+    )
+    return ContextResult(3, 64, 4096, 2048, 2.25, rows, effective, "")
+
+
+def mined_row(kind, distance, gain):
+    told = [near(x, 0.25) for x in (8 + gain, gain, gain / 2)] if gain else [None] * 3
+    cases = 200 if gain else 7
+    return MinedRow(kind, distance, 2 * distance - 1, cases, *told, beyond_timesteps=distance > 64)
+
+
+def layer(number, rate, parts=("h", "c", "both")):
+    logs = -rate * np.arange(SPAN + 1.0)
+    curves = tuple(Curve(part, logs - 0.5, logs, logs + 0.25) for part in parts)
+    return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, "forget gate", 0.4)
+
+
+def gradient_result(*rates):
+    layers = tuple(layer(place, rate) for place, rate in enumerate(rates, 1))
+    return GradientResult("lstm", SPAN, 3, 64, layers)
+
+
+MINED = MinedResult(
+    seed=3,
+    trained_timesteps=64,
+    chars=131_072,
+    full=2048,
+    ngram="20-gram",
+    rows=(*(mined_row(WORDS, d, g) for d, g in ((32, 0), (64, 1.5), (128, 0.75))),
+          mined_row(CLOSERS, 32, 0)),
+)  # fmt: skip
+PROBED = Probed(
+    "runs/long",
+    templates=with_span50(700.0, 620.0, 810.0),
+    context={TRAINED: context_result(), UNTRAINED: context_result(0.001, (0, 0, 0))},
+    mined=MINED,
+    gradient={TRAINED: gradient_result(0.02, 0.03), UNTRAINED: gradient_result(0.1, 0.2)},
+    warnings=("without the n-gram controls: long.txt: no such file",),
+)
+SHOWN = demonstrate(UniformPredictor(Vocabulary.of("the clouds are in the sky, mud")))
+UNKNOWN = Probed("runs/" + 80 * "c", templates=REFUSED, demonstration=SHOWN)
+
+
+@pytest.fixture(scope="module")
+def page():
+    return probed_page(PROBED)
+
+
+def words(page):
+    """What a reader sees, one space between words."""
+    return " ".join(HTML_TAG.sub(" ", page[page.index("<body>") :]).split())
+
+
+def cells(page):
+    return [HTML_TAG.sub("", cell) for cell in re.findall(r"<td>.*?</td>", page)]
+
+
+def test_it_says_first_what_each_instrument_found_and_links_to_more(page):
+    top = page[: page.index("<section")]
+    results = (PROBED.templates, PROBED.context[TRAINED], MINED, PROBED.gradient[TRAINED])
+    places = [words(page).index(html.escape(result.finding())) for result in results]
+    assert places == sorted(places)
+    links = re.findall(r'href="#([\w-]+)"', top)
+    assert links == ["templates", "context", "mined", "gradient"]
+    assert all(f'<section id="{link}">' in page for link in links)
+    assert "Told a fact and asked for it 128 characters later" in words(top)
+    assert "farther than the 64 characters over which errors were passed back" in words(top)
+    assert "no such file" in words(top + page[: page.index('<section id="templates"')])
+
+
+def test_run_seed_and_trained_length_are_told(page):
+    for told in ("Run runs/long", "english.bank", "seed 0", "seed 3", "--timesteps 64"):
+        assert told in words(page)
+
+
+def test_the_two_sentences_and_the_limits_stand_in_plain_words(page):
+    for told in (
+        "The clouds are in the sky",
+        "I grew up in France",
+        "a large gradient is not memory",
+        "no bound on what it remembers",
+        "at initialisation",
+    ):
+        assert told in words(page)
+    for term in page_parts.GLOSSARY:
+        assert f"<dt>{term}</dt>" in page
+
+
+def test_every_number_of_the_templates_figure_is_in_a_table(page):
+    for row in PROBED.templates.rows:
+        tallies = [row.all, row.plain, row.decoy, *row.controls.values(), *row.fact_sets.values()]
+        for found in (*(tally.choice for tally in tallies), row.all.greedy):
+            low, high = (100 * bound for bound in found.interval)
+            assert f"{100 * found.share:.1f} ({low:.1f}–{high:.1f})" in cells(page)
+    notes = [cell for cell in cells(page) if "trained" in cell or "held" in cell]
+    assert "trained" in notes
+    assert "held out, beyond --timesteps 64" in notes
+    assert "longer than trained, beyond --timesteps 64" in notes
+    assert "chance is 12.5%" in words(page)
+
+
+def test_every_number_of_the_other_figures_is_in_a_table(page):
+    told = cells(page)
+    for row in [*PROBED.context[TRAINED].rows, *PROBED.context[UNTRAINED].rows]:
+        for found in filter(None, (row.swap, row.reset, row.difference)):
+            assert f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})" in told
+    for row in MINED.rows:
+        for found in filter(None, (row.target_bits, row.gain, row.over_ngram)):
+            if row.kind == WORDS:
+                assert f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})" in told
+    assert "under 100 cases" in told
+    assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(page)
+    for result in PROBED.gradient.values():
+        for curve in (curve for layer in result.layers for curve in layer.curves):
+            bounds = f"({curve.lower[64]:.2f} to {curve.upper[64]:.2f})"
+            assert f"{curve.median[64]:.2f} {bounds}" in told
+    assert "effective context" in told
+
+
+def test_an_untrained_networks_gain_has_a_column_where_it_was_measured(page):
+    assert "untrained, gain over swap" not in page
+    rows = [replace(row, untrained=near(-0.5)) if row.gain else row for row in MINED.rows]
+    beside = probed_page(replace(PROBED, mined=replace(MINED, rows=tuple(rows))))
+    assert "untrained, gain over swap" in beside
+    assert "-0.50 (-0.51 to -0.49)" in cells(beside)
+    assert f"{WORDS}, untrained" in beside
+
+
+def test_figures_are_inside_and_draw_chance_bars_and_limits(page):
+    figures = re.findall(r"<svg.*?</svg>", page, flags=re.S)
+    assert len(figures) == 4
+    for text in (
+        "chance, 1/8",
+        "--timesteps 64",
+        "longest trained span 256",
+        "span50 700 (620–810)",
+    ):
+        assert text in figures[0]
+    assert "untrained, swap" in figures[1]
+    assert "no gain" in figures[2]
+    assert "layer 2, 7 units" in figures[3]
+    assert all('role="img" aria-label="' in figure for figure in figures)
+
+
+def test_names_in_figures_are_defined_once_and_used(page):
+    defined = re.findall(r' id="([^"]+)"', page)
+    used = re.findall(r'(?:href="#|url\(#)([\w-]+)', page)
+    assert len(defined) == len(set(defined))
+    assert set(used) == set(defined)
+
+
+def test_a_page_takes_its_colours_from_its_style(page):
+    figures = "".join(re.findall(r"<svg.*?</svg>", page, flags=re.S))
+    assert set(re.findall(r"#[0-9a-f]{6}", figures)) == set()
+    variables = set(re.findall(r"var\(--(\w+)\)", figures))
+    assert variables >= {"ink", "paper", "rule", "grey", "model", "other", "third"}
+    light, dark = page.split("prefers-color-scheme: dark")
+    assert all(f"--{name}:" in part for name in variables for part in (light, dark))
+    assert "font-family" not in figures
+
+
+def test_it_is_small_and_names_nothing_on_a_network(page):
+    assert len(page) < 600_000
+    assert not re.search(r"https?:|//\w|@import|<link|<img|<script", page)
+
+
+def test_the_same_result_gives_the_same_page(page):
+    assert probed_page(PROBED) == page
+
+
+def test_what_others_named_is_text_and_not_html():
+    name = "<script>alert('&')</script>"
+    evil = replace(
+        PROBED,
+        run=name,
+        templates=replace(RESULT, bank=name),
+        mined=replace(MINED, ngram=name),
+        warnings=(name,),
+    )
+    shown = replace(SHOWN[0], context=name, note=name, candidates=("<b>", *SHOWN[0].candidates[1:]))
+    for page in (probed_page(evil), probed_page(replace(UNKNOWN, demonstration=(shown,)))):
+        assert "<script>" not in page
+        assert "<b>" not in page
+        assert "&lt;script&gt;alert(" in page
+
+
+def test_where_nothing_is_claimed_two_sentences_are_shown_without_an_accuracy():
+    page = probed_page(UNKNOWN)
+    assert REFUSED.refusal in page
+    assert "Nothing is claimed" in page
+    assert "no measurement" in page
+    assert "the clouds are in the …" in page
+    assert "cannot be spelled" in page
+    assert page.count('<b style="width: ') == sum(len(shown.candidates) for shown in SHOWN)
+    assert "<svg" not in page
+    assert "%)" not in cells(page)
+
+
+def test_only_what_was_asked_is_told():
+    page = probed_page(Probed("runs/long", mined=MINED))
+    assert re.findall(r'<section id="(\w+)"', page) == ["mined"]
+    nothing = replace(MINED, rows=())
+    assert "<svg" not in probed_page(Probed("runs/long", mined=nothing))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "meaning"),
+    [
+        ((0.125, 0.125), "no better than guessing"),
+        ((0.5, 0.125), "asked for it 4 characters later, it does better than guessing"),
+        ((1.0, 0.125), "asked for it 4 characters later, it is right in 90%"),
+    ],
+)
+def test_a_finding_is_told_in_plain_words(accuracies, meaning):
+    from test_reports import row
+
+    rows = tuple(row(span, share) for span, share in zip((4, 16), accuracies, strict=True))
+    page = probed_page(Probed("runs/long", templates=replace(RESULT, rows=rows)))
+    assert meaning in words(page)
+    assert "farther than" not in words(page)
+
+
+@pytest.mark.parametrize(
+    ("effective", "meaning"),
+    [
+        ((0, 0, 0), "as well with nothing of it in view"),
+        ((64, 8, 128), "With its last 64 characters in view"),
+        ((None, None, None), "Even with 128 characters in view it was not shown"),
+    ],
+)
+def test_an_effective_context_is_told_in_plain_words(effective, meaning):
+    found = {TRAINED: context_result(effective=effective), UNTRAINED: context_result(0.001)}
+    assert meaning in words(probed_page(Probed("runs/long", context=found)))
+
+
+def test_parts_of_a_page_escape_their_text():
+    text = "<i> & \"'"
+    parts = [
+        page_parts.section("name", text),
+        page_parts.paragraph(text),
+        page_parts.heading(text),
+        page_parts.finding(text),
+        page_parts.faint(text),
+        page_parts.bullets([text]),
+        page_parts.details(text),
+        page_parts.warnings([text]),
+        page_parts.bars({text: 0.5}, [text]),
+        page_parts.page(text, text, [page_parts.Glance(text, text, text, text)]),
+    ]
+    for part in parts:
+        assert "<i>" not in part
+        assert "&lt;i&gt; &amp; &quot;&#x27;" in part
+
+
+def test_a_figure_says_what_it_is_and_no_more_than_once_the_same():
+    figures = []
+    for name in ("one", "two", "one"):
+        figure = drawing.new_figure(drawing.PAGE)
+        drawing.curve(figure.add_subplot(), [1, 2], [near(1), near(2)], "curve", **drawing.LEAD)
+        figures.append(drawing.svg(figure, name, 'a "label"'))
+    assert figures[0] == figures[2] != figures[1]
+    assert 'aria-label="a &quot;label&quot;"' in figures[0]
+    names = [set(re.findall(r' id="([^"]+)"', figure)) for figure in figures]
+    assert names[0]
+    assert not names[0] & names[1]
+
+
+def test_what_a_page_is_made_to_ask_for_is_refused(browser, tmp_path):
+    file = tmp_path / "asking.html"
+    body = '<img src="http://chargen.invalid/a.png">'
+    for text, refused in ((body, False), (html.document("", body), True)):
+        file.write_text(text, encoding="utf-8")
+        browser.open(file)
+        (message,) = browser.errors()
+        assert ("Content Security Policy" in message) == refused
+
+
+WIDTHS = [(1200, False), (1200, True), (360, False), (360, True)]
+
+
+@pytest.mark.parametrize(("width", "dark"), WIDTHS)
+@pytest.mark.parametrize("probed", [PROBED, UNKNOWN], ids=["known", "unknown"])
+def test_in_a_browser_nothing_is_asked_for_and_nothing_overflows(
+    browser, tmp_path, probed, width, dark
+):
+    file = tmp_path / "report.html"
+    file.write_text(probed_page(probed), encoding="utf-8")
+    browser.open(file, width, dark=dark)
+    browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert browser.errors() == []
+    assert browser.requests() == []
+    assert not browser.overflows()
+    paper = browser.script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
+    line = "return [...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)"
+    inks = set(browser.script(line))
+    assert ("rgb(232, 230, 227)" if dark else "rgb(28, 28, 28)") in inks or probed is UNKNOWN
+    assert paper not in inks
+
+
+def test_on_a_phone_letters_in_figures_can_be_read(browser, tmp_path, page):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    browser.open(file, 360)
+    script = """
+        return [...document.querySelectorAll('figure svg')].map(svg => {
+          const scale = svg.clientWidth / svg.viewBox.baseVal.width
+          const letters = [...svg.querySelectorAll('text')].filter(e => !e.closest('.small'))
+          return Math.min(...letters.map(e => parseFloat(getComputedStyle(e).fontSize) * scale))
+        })"""
+    assert min(browser.script(script)) >= 6.5  # the exponents of powers of ten are the smallest
+    assert browser.find("#templates figure svg").size["width"] <= 360
+
+
+def test_the_browser_sees_what_is_wrong_with_a_page(browser, tmp_path):
+    file = tmp_path / "wrong.html"
+    file.write_text(
+        '<meta name="viewport" content="width=device-width"><p style="width: 500px">wide</p>'
+        "<script>console.error('wrong'); fetch('http://chargen.invalid/').catch(() => 0)</script>"
+    )
+    browser.open(file, 360)
+    assert browser.overflows()
+    assert any("wrong" in message for message in browser.errors())
+    assert browser.requests() == ["http://chargen.invalid/"]
+    browser.open(file, 1200)
+    assert not browser.overflows()
+    browser.shot(tmp_path / "shot.png")
+    assert (tmp_path / "shot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_name_in_a_figure_is_no_mathematics_and_no_markup(tmp_path):
+    name = r"runs/$\frac$ #1f5fa8 xlink:<b>"
+    for size in (drawing.PICTURE, drawing.PAGE):
+        figure = drawing.new_figure(size)
+        drawing.curve(figure.add_subplot(), [1, 2], [near(1), near(2)], name, **drawing.LEAD)
+        drawing.finish(figure, size, name)
+        assert r">runs/$\frac$ #1f5fa8 xlink:&lt;b&gt;<" in drawing.svg(figure, "one", name)
+        drawing.save(figure, tmp_path / "plot.png")

@@ -1,0 +1,99 @@
+"""What tables mark and tell apart, wherever the marks lie."""
+
+from dataclasses import replace
+
+import pytest
+from memories import LETTERS, Recaller
+from readers import LastCue, Remembers, measure
+from test_mined import PLANTED
+from test_reports import RESULT
+
+from chargen.predictors import UniformPredictor
+from chargen.probes import mined
+from chargen.probes.mining import WORDS
+from chargen.probes.wording import counted, listed
+from chargen.reports.context_tables import mined_table
+from chargen.reports.runs_tables import mined_runs_table
+from chargen.reports.tables import ruled, templates_table, timesteps_limit
+
+TABLE = ["head", "4", "8", "16"]
+
+
+def rules(limits):
+    lines = list(ruled(TABLE, [4, 8, 16], limits))
+    return {lines[i - 1]: line for i, line in enumerate(lines) if line.startswith("──")}
+
+
+@pytest.mark.parametrize(
+    ("timesteps", "after", "said"),
+    [
+        (2, "head", "beyond it below"),
+        (4, "4", "beyond it below"),
+        (9, "8", "beyond it below"),
+        (16, "16", "nothing here lies beyond it"),
+        (64, "16", "nothing here lies beyond it"),
+    ],
+)
+def test_the_trained_length_is_marked_wherever_it_lies(timesteps, after, said):
+    (place,) = found = rules(timesteps_limit(timesteps))
+    assert place == after
+    assert f"--timesteps {timesteps}, {said}" in found[place]
+
+
+def test_no_rule_where_the_length_is_not_known_and_several_in_order():
+    assert rules(timesteps_limit(None)) == {}
+    lines = list(ruled(TABLE, [4, 8, 16], [(4, "a"), (5, "b"), (99, "c")]))
+    assert [line[:4] for line in lines] == ["head", "4", "── a", "── b", "8", "16", "── c"]
+
+
+def test_the_templates_table_has_both_limits_though_no_span_reaches_them():
+    text = templates_table(replace(RESULT, rows=RESULT.rows[:2]))
+    assert "--timesteps 64, nothing here lies beyond it" in text
+    assert "longest trained span 256, nothing here lies beyond it" in text
+
+
+def test_the_cue_and_the_decoys_have_a_table_of_their_own():
+    result = measure(LastCue(), spans=(4, 64))
+    lines = templates_table(result).splitlines()
+    cells = [line.split() for line in lines]
+    head = "span D, bits 95 % decoy before decoy after errors to it before after"
+    assert head.split() in cells
+    d = f"{result.rows[1].d.value:.2f}"
+    assert ["64", d, f"{d}–{d}", "100", "0", "100", "–", "100"] in cells
+    assert ["4", d, f"{d}–{d}", "100", "–", "–", "–", "–"] in cells
+    assert any(line.startswith("D: bits by which the cue alone") for line in lines)
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_mined_runs_stand_side_by_side_with_their_controls():
+    known = {
+        name: mined.measure(one, PLANTED, longest=256, untrained=UniformPredictor(LETTERS))
+        for name, one in {"r/far": Recaller(400), "r/near": Recaller(64)}.items()
+    }
+    lines = [line.split() for line in mined_runs_table(known).splitlines()]
+    assert ["distance", "far", "95", "%", "untrained", "near", "95", "%", "untrained"] in lines
+    (row,) = [line for line in lines if line[:1] == ["128–255"]]
+    gain = known["r/far"].of_kind(WORDS)[7].gain
+    assert row[1] == f"{gain.value:.2f}"
+    assert row[3:5] == ["0.00", "0.00"]
+    assert [
+        "closing",
+        "bracket",
+        "or",
+        "quote:",
+        "too",
+        "few",
+        "cases",
+        "at",
+        "every",
+        "distance",
+    ] in lines
+
+
+def test_one_of_a_thing_is_said_in_the_singular():
+    assert (counted(1, "character"), counted(2, "character")) == ("1 character", "2 characters")
+    assert [listed(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    one = mined.measure(UniformPredictor(LETTERS), PLANTED[:1])
+    assert "Looked for in 1 character." in mined_table(one)
+    told = measure(Remembers(0), spans=(4,)).finding()
+    assert told == "no better than chance at 4 characters"
