@@ -71,8 +71,6 @@ def rate(write: Callable[[int], object], count: int, length: int, rounds: int = 
 def main() -> list[dict[str, object]]:
     """Print the table and return its rows."""
     engines = {(cell, units): engine_of(cell, units) for cell, units, _ in SHAPES}
-    sizes = tuple(sorted({4 * own.products for own in engines.values()}))
-    limit = limits.measure(sizes)
     print("writing, characters a second; the limit is reading each weight once a character")
     names = ("compiled", "NumPy", "nn.LSTM", "ratio", "of limit")
     print(f"{'':22}{'texts':>6}" + "".join(map("{:>10}".format, names)))
@@ -83,7 +81,7 @@ def main() -> list[dict[str, object]]:
         compiled = rate(ours(own, count, engine._compiled), count, length)
         plain = rate(ours(own, count, engine._plain), count, max(10, length // 20))
         theirs = rate(peer(units, count), count, max(10, length // 30)) if cell == "lstm" else None
-        reached = compiled / count * 4 * own.products / limit.reading(4 * own.products)
+        reached = compiled / count * 4 * own.products / limits.reading(4 * own.products)
         name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
         shown = f"{theirs:10,.0f}{compiled / theirs:9.1f}x" if theirs else " " * 20
         share = f"{reached:10.0%}" if count == 1 else ""

@@ -1,7 +1,9 @@
 """A whole training step, beside the same model built on ``torch.nn``.
 
 Both read ids, both end in a softmax head, cross-entropy, clipping and fused AdamW; the layer and
-what multiplies its input are the difference. Characters a second, and the ratio.
+what multiplies its input are the difference. Characters a second, the ratio, and the share of the
+rate of float32 products that the products of a step would need at least (those of the input are
+none: rows are read).
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from benchmarks import limits
 from benchmarks.timing import medians
 from chargen.recurrent import CharModel
-from chargen.settings import ModelSettings
+from chargen.settings import BLOCKS, ModelSettings
 from chargen.training.loss import next_char_loss
 
 PEERS = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 T, V = 64, 65
+SHAPES = ((256, 1, 16), (256, 1, 32), (256, 1, 64), (512, 1, 64), (128, 2, 16), (128, 3, 16),
+          (256, 2, 32))  # units, layers, texts side by side  # fmt: skip
 
 
 class Peer(nn.Module):
@@ -50,7 +55,16 @@ def step_of(model: nn.Module, ids: Tensor) -> Callable[[], None]:
     return step
 
 
-def compare(cell: str, units: int, layers: int, batch_size: int, size: int = V) -> tuple[int, int]:
+def operations(cell: str, units: int, layers: int, size: int) -> int:
+    """Floating-point operations a character, forward and backward, of the products alone."""
+    recurrent = BLOCKS[cell] * units * units
+    between = (layers - 1) * recurrent  # from the layer below
+    return 6 * (layers * recurrent + between + units * size)
+
+
+def compare(
+    cell: str, units: int, layers: int, batch_size: int, size: int = V
+) -> tuple[float, float]:
     """Characters a second: ours, and the peer's."""
     ids = torch.randint(size, (batch_size, T), generator=torch.Generator().manual_seed(0))
     ours = CharModel.seeded(ModelSettings(cell, (units,) * layers), size, 0)
@@ -60,18 +74,45 @@ def compare(cell: str, units: int, layers: int, batch_size: int, size: int = V) 
             "torch.nn": step_of(Peer(cell, units, layers, size), ids),
         }
     )
-    return round(ids.numel() / times["ours"]), round(ids.numel() / times["torch.nn"])
+    return ids.numel() / times["ours"], ids.numel() / times["torch.nn"]
 
 
-def main() -> None:
-    """Print the table."""
-    print(f"training step, {T} timesteps, {torch.get_num_threads()} threads, characters a second")
-    print(f"{'cell':8}{'units':>9}{'batch':>7}{'chargen':>10}{'torch.nn':>10}{'ratio':>7}")
+def main() -> list[dict[str, object]]:
+    """Print the table and return its rows."""
+    flops = limits.products()
+    threads = torch.get_num_threads()
+    print(
+        f"training step, {T} timesteps, {threads} threads, characters a second; "
+        f"float32 products at {flops / 1e9:.0f} GFLOP/s"
+    )
+    print(
+        f"{'cell':8}{'units':>9}{'batch':>7}{'chargen':>10}{'torch.nn':>10}{'ratio':>7}{'share':>7}"
+    )
+    rows: list[dict[str, object]] = []
     for cell in PEERS:
-        for units, layers, batch_size in ((256, 1, 16), (256, 1, 64), (128, 3, 16)):
+        for units, layers, batch_size in SHAPES:
             ours, peer = compare(cell, units, layers, batch_size)
+            share = ours * operations(cell, units, layers, V) / flops
             name = f"{layers} x {units}"
-            print(f"{cell:8}{name:>9}{batch_size:7}{ours:10,}{peer:10,}{ours / peer:7.2f}")
+            print(
+                f"{cell:8}{name:>9}{batch_size:7}{ours:10,.0f}{peer:10,.0f}"
+                f"{ours / peer:7.2f}{share:7.0%}"
+            )
+            rows.append(
+                {
+                    "cell": cell,
+                    "units": units,
+                    "layers": layers,
+                    "batch_size": batch_size,
+                    "timesteps": T,
+                    "threads": threads,
+                    "chars_per_second": round(ours),
+                    "torch_nn_chars_per_second": round(peer),
+                    "ratio": ours / peer,
+                    "matrix_rate_share": share,
+                }
+            )
+    return rows
 
 
 if __name__ == "__main__":

@@ -88,7 +88,10 @@ def test_the_gates_are_those_of_the_step(cell, activation):
 @pytest.mark.parametrize("steps", [1, 20])
 @pytest.mark.parametrize("ids", [True, False])
 def test_the_fast_forms_agree_in_single_precision_too(cell, ids, steps):
-    """There other products are used than in double precision, or one call for all."""
+    """There other products are used than in double precision, or one call for all.
+
+    Neither inputs nor state need lie in memory as they are indexed.
+    """
     layer = layer_of(cell).float()
     inputs = random(N, steps, F, seed=2).detach().float()
     inputs = inputs.argmax(dim=2) if ids else inputs.requires_grad_()

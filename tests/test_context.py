@@ -14,6 +14,7 @@ from chargen.probes import context
 from chargen.probes.reading import elsewhere
 from chargen.probes.sites import BLOCK, Sites, shortest_text, shuffled_documents, stretch
 from chargen.probes.statistics import Estimate, block_bootstrap
+from chargen.probes.warm import Warm
 from chargen.reports.context_plots import context_figure, save_context_plot
 from chargen.reports.context_tables import context_table
 from chargen.text import Vocabulary
@@ -44,6 +45,16 @@ def story(topic_chars=2048, topics=6):
 
 
 STORY = story()
+
+
+class Astray(Echo):
+    """An echo that is surely wrong for good where the first that it reads is the last letter."""
+
+    def advance(self, ids, state=None):
+        history, lost = (None, ids[:, 0] == len(self.vocabulary) - 1) if state is None else state
+        log_probs, history = super().advance(ids, history)
+        log_probs[lost] = -20.0
+        return log_probs, (history, lost)
 
 
 def measure(predictor, ids, **options):
@@ -123,7 +134,9 @@ def test_reading_side_by_side_is_reading_one_by_one():
     result = measure(predictor, STORY, contexts=contexts, positions=64, seed=seed)
     sites = Sites.of(len(STORY), contexts, 64, np.random.default_rng([seed, 0]))
 
-    def bits(before, place):
+    warm = Warm(predictor, STORY[: sites.full])
+
+    def bits(before, place, predictor=warm):
         log_probs, _ = predictor.advance(np.array([before]))
         return -log_probs[0, -1, STORY[place]] / np.log(2)
 
@@ -137,7 +150,7 @@ def test_reading_side_by_side_is_reading_one_by_one():
                 own = STORY[start:place]
                 full = bits(STORY[begin - sites.full : place], place)
                 swap.append(bits([*STORY[other : other + sites.full - n], *own], place) - full)
-                reset.append(bits(own, place) - full)
+                reset.append(bits(own, place, predictor) - full)
         assert row.swap.value == pytest.approx(np.mean(swap), abs=1e-9)
         assert row.reset.value == pytest.approx(np.mean(reset), abs=1e-9)
 
@@ -171,6 +184,44 @@ def test_elsewhere_draws_from_both_sides_evenly():
     assert np.bincount(starts).tolist() == pytest.approx([1000, 1000, 0, 0, 0, 0, 1000, 1000], 0.1)
     with pytest.raises(ValueError, match="outside every row's own"):
         elsewhere(10, 5, np.array([4]), np.array([6]), np.random.default_rng(0))
+
+
+def test_a_beginning_that_leads_astray_is_no_loss_of_context():
+    """Some first characters are the end of it: what is read after no text must not begin there."""
+    result = measure(Astray(ABC, 8), echoing(8), contexts=(4, 8, 64))
+    assert result.effective == (8, 8, 8)
+    assert result.rows[-1].swap == Estimate(0.0, 0.0, 0.0)
+    assert result.full_bits == measure(Echo(ABC, 8), echoing(8), contexts=(4, 8, 64)).full_bits
+    assert result.rows[-1].reset.low > 1  # which begins where no text was read
+    assert "reset and swap disagree up to 64" in result.finding()
+
+
+def test_what_is_warm_begins_after_the_part_that_cost_the_median():
+    changes = [7, 0, 4, 2, 8, 3, 6, 5]  # an echo pays for more of them; the fourth cheapest is 4
+    parts = [[1, 2, 3, 0] * 2 + [0, 0] for _ in changes]
+    for part, n in zip(parts, changes, strict=True):
+        part[n:] = [n % 5] * (10 - n)
+    echo, asked = Echo(ABC, 2), np.array([[0, 1], [2, 2]])
+    warm = Warm(echo, np.array(parts).reshape(-1))
+    expected, state = echo.advance(asked, np.array([[4, 4], [4, 4]]))
+    np.testing.assert_array_equal(warm.advance(asked)[0], expected)
+    np.testing.assert_array_equal(warm.advance(asked, state)[0], echo.advance(asked, state)[0])
+
+
+def test_one_character_is_not_characters():
+    assert measure(Echo(ABC, 1), echoing(1), contexts=(1, 4)).finding() == (
+        "uses 1 character of context"
+    )
+    told = measure(Echo(ABC, 8), echoing(8), contexts=(1,), trained_timesteps=1).finding()
+    assert told.startswith("uses more than 1 character of context; trained on 1 timestep")
+    assert "1 timesteps" not in told
+
+
+def test_bits_by_block_are_those_of_the_whole():
+    result = measure(Echo(ABC, 8), echoing(8), contexts=(8,))
+    assert len(result.block_bits) == result.positions / BLOCK
+    assert sum(result.block_bits) / result.positions == pytest.approx(result.full_bits)
+    assert result.to_json()["chars"] == 6000
 
 
 def test_it_says_where_swap_and_reset_disagree():
@@ -315,6 +366,15 @@ def test_plot_draws_both_ways_the_bar_and_the_trained_length(tmp_path):
     save_context_plot(RESULT, path, "an echo")
     data = path.read_bytes()
     assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1440, 900)
+
+
+def test_a_trained_length_off_the_axis_is_named():
+    labels = []
+    for steps in (64, 4096):
+        (axes,) = context_figure(replace(RESULT, trained_timesteps=steps)).axes
+        labels.append(set(axes.get_legend_handles_labels()[1]))
+        assert {f"--timesteps {steps}" in text.get_text() for text in axes.texts} >= {steps == 64}
+    assert labels[1] - labels[0] == {"--timesteps 4096, off the axis"}
 
 
 def test_plot_draws_the_interval_of_the_effective_context():

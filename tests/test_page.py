@@ -5,18 +5,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_reports import REFUSED, RESULT, with_span50
+from test_reports import ACCURACIES, REFUSED, RESULT, with_span50
+from test_reports import row as span_row
 
 from chargen.predictors import UniformPredictor
+from chargen.probes.comparison import PairComparison, SpanComparison
 from chargen.probes.context import ContextResult, ContextRow
 from chargen.probes.demonstration import demonstrate
 from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
 from chargen.probes.mined_result import MinedResult, MinedRow
 from chargen.probes.mining import CLOSERS, WORDS
+from chargen.probes.paired import BitsComparison
 from chargen.probes.statistics import Estimate
-from chargen.probing import TRAINED, UNTRAINED, Probed
+from chargen.probing import TRAINED, UNTRAINED, Probed, ProbedRuns
 from chargen.reports import drawing, html, page_parts
 from chargen.reports.page import probed_page
+from chargen.reports.page_runs import runs_page
 from chargen.text.vocabulary import Vocabulary
 
 CONTEXTS = (0, 1, 8, 64, 128)
@@ -78,9 +82,29 @@ SHOWN = demonstrate(UniformPredictor(Vocabulary.of("the clouds are in the sky, m
 UNKNOWN = Probed("runs/" + 80 * "c", templates=REFUSED, demonstration=SHOWN)
 
 
+LESS = replace(
+    PROBED,
+    run="runs/less",
+    templates=replace(RESULT, trained_timesteps=16, rows=tuple(
+        span_row(span, share * 0.7 + 0.3) for span, share in ACCURACIES.items()
+    )),
+    context={TRAINED: context_result(0.5, (None, 8, None)), UNTRAINED: context_result(0.001)},
+    warnings=(),
+)  # fmt: skip
+PAIR = PairComparison("runs/long", "runs/less", (SpanComparison(4, 400, 3, 40, 1e-9, 0.0004),))
+BITS = BitsComparison("runs/long", "runs/less", 4096, Estimate(0.125, 0.0625, 0.25))
+RUNS = ProbedRuns((PROBED, LESS), (PAIR,), (BITS,), ("runs/long: the n-grams are gone",))
+UNKNOWNS = ProbedRuns((UNKNOWN, replace(UNKNOWN, run="runs/less")))
+
+
 @pytest.fixture(scope="module")
 def page():
     return probed_page(PROBED)
+
+
+@pytest.fixture(scope="module")
+def several():
+    return runs_page(RUNS)
 
 
 def words(page):
@@ -249,9 +273,7 @@ def test_only_what_was_asked_is_told():
     ],
 )
 def test_a_finding_is_told_in_plain_words(accuracies, meaning):
-    from test_reports import row
-
-    rows = tuple(row(span, share) for span, share in zip((4, 16), accuracies, strict=True))
+    rows = tuple(span_row(span, share) for span, share in zip((4, 16), accuracies, strict=True))
     page = probed_page(Probed("runs/long", templates=replace(RESULT, rows=rows)))
     assert meaning in words(page)
     assert "farther than" not in words(page)
@@ -268,6 +290,107 @@ def test_a_finding_is_told_in_plain_words(accuracies, meaning):
 def test_an_effective_context_is_told_in_plain_words(effective, meaning):
     found = {TRAINED: context_result(effective=effective), UNTRAINED: context_result(0.001)}
     assert meaning in words(probed_page(Probed("runs/long", context=found)))
+
+
+def test_of_several_runs_the_finding_comes_first_and_each_part_is_linked_to(several):
+    top = several[: several.index("<section")]
+    assert f"asked the same sentences, {farther_said()}" in words(top)
+    assert "runs/long and runs/less" in words(top)
+    assert "the n-grams are gone" in words(several)
+    assert "used: long 64 (95 %: 8–128); less >128 (95 %: 8–>128)" in words(top).replace(
+        "&gt;", ">"
+    )
+    links = re.findall(r'href="#([\w-]+)"', top)
+    assert links == ["templates", "context", "mined", "gradient"]
+    assert all(f'<section id="{link}">' in several for link in links)
+    assert runs_page(RUNS) == several
+
+
+def farther_said():
+    return RUNS.finding().replace("runs/", "")
+
+
+def test_of_several_runs_every_number_of_the_figures_is_in_a_table(several):
+    told = cells(several)
+    first, second = (run.templates for run in RUNS.runs)
+    for ours, theirs in zip(first.rows, second.rows, strict=True):
+        shares = (f"{100 * one.all.choice.share:.0f}" for one in (ours, theirs))
+        bounds = (one.all.choice.interval for one in (ours, theirs))
+        between = (f"{100 * low:.0f}–{100 * high:.0f}" for low, high in bounds)
+        row = [str(ours.span), "12.5"]
+        row += [cell for both in zip(shares, between, strict=True) for cell in both]
+        assert row in [told[i : i + 6] for i in range(len(told))]
+    for result in (one.context[TRAINED] for one in RUNS.runs):
+        for found in (one.swap for one in result.rows):
+            assert page_parts.estimate(found, 4) in told
+    assert {"cue deleted", "untrained"} <= set(told)
+
+
+def test_of_several_runs_pairs_are_told_with_their_tests(several):
+    assert "long against less" in words(several)
+    assert ["4", "3", "40", "-9.2", "&lt;0.001", "&lt;0.001", "less ahead"] in rows_of(several)
+    assert ["long less less", "+0.1250", "0.0625–0.2500"] in rows_of(several)
+    assert "McNemar" in words(several)
+    assert "Holm" in words(several)
+
+
+def rows_of(page):
+    return [cells(line) for line in page.splitlines() if line.startswith("<tr>")]
+
+
+def test_of_several_runs_spans_beyond_the_trained_length_say_whose(several):
+    notes = {line[0]: line[-1] for line in rows_of(several) if len(line) == 7 and "12.5" in line}
+    assert notes["16"] == ""
+    assert notes["32"] == "held out, beyond --timesteps 16 of less"
+    assert "beyond --timesteps 16 of less, beyond --timesteps 64 of long" in notes["256"]
+    assert "beyond --timesteps 64" in {line[-1] for line in rows_of(several)}
+
+
+def test_of_several_runs_figures_have_a_curve_each_chance_and_limits(several):
+    templates, context = re.findall(r"<svg.*?</svg>", several, flags=re.S)
+    for text in ("chance, 1/8", "--timesteps 64 of long", "--timesteps 16 of less"):
+        assert f">{text}<" in templates
+    assert "long, --timesteps 64, span50 700 (620–" in templates
+    assert "less, --timesteps 16" in templates
+    assert "counts as none" in context
+
+
+def test_of_several_runs_what_others_named_is_text():
+    name = r"$\frac$<script>alert(1)<b>"
+    evil = replace(PROBED, run=name, templates=replace(RESULT, bank=name, trained_timesteps=32))
+    bits = replace(BITS, first=name)
+    page = runs_page(ProbedRuns((evil, LESS), (replace(PAIR, first=name),), (bits,), (name,)))
+    assert not re.search("<script>|<b>", page)
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_long_name_in_a_legend_goes_on_in_another_line():
+    figure = drawing.new_figure(drawing.PAGE)
+    name = 20 * "long "
+    drawing.curve(figure.add_subplot(), [1, 2], [near(1), near(2)], name, **drawing.LEAD)
+    drawing.finish(figure, drawing.PAGE, "")
+    (text,) = figure.legends[0].get_texts()
+    assert text.get_text().split() == name.split()
+    assert max(map(len, text.get_text().splitlines())) < 60
+
+
+def test_of_several_runs_only_what_was_asked_is_told():
+    only = ProbedRuns(tuple(Probed(run, mined=MINED) for run in ("a", "b")))
+    assert re.findall(r'<section id="(\w+)"', runs_page(only)) == ["mined"]
+    assert "<svg" not in runs_page(UNKNOWNS)
+    assert "not learned: c" in words(runs_page(UNKNOWNS))
+    refused = replace(context_result(), rows=(), refusal="not measured: too short")
+    short = {TRAINED: refused, UNTRAINED: refused}
+    page = runs_page(ProbedRuns(tuple(Probed(run, context=short) for run in ("a", "b"))))
+    assert "not measured: too short" in words(page)
+    assert "<svg" not in page
+
+
+def test_a_gradient_halves_in_one_character_or_in_more():
+    assert "halves in 1.0 character, " in gradient_result(np.log10(2)).finding()
+    assert "halves in 2.0 characters, " in gradient_result(np.log10(2) / 2).finding()
+    told = replace(gradient_result(0.1), trained_timesteps=1).finding()
+    assert "trained on 1 timestep " in told
 
 
 def test_parts_of_a_page_escape_their_text():
@@ -316,12 +439,15 @@ WIDTHS = [(1200, False), (1200, True), (360, False), (360, True)]
 
 
 @pytest.mark.parametrize(("width", "dark"), WIDTHS)
-@pytest.mark.parametrize("probed", [PROBED, UNKNOWN], ids=["known", "unknown"])
+@pytest.mark.parametrize(
+    "probed", [PROBED, UNKNOWN, RUNS, UNKNOWNS], ids=["known", "unknown", "runs", "unknown runs"]
+)
 def test_in_a_browser_nothing_is_asked_for_and_nothing_overflows(
     browser, tmp_path, probed, width, dark
 ):
     file = tmp_path / "report.html"
-    file.write_text(probed_page(probed), encoding="utf-8")
+    written = runs_page(probed) if isinstance(probed, ProbedRuns) else probed_page(probed)
+    file.write_text(written, encoding="utf-8")
     browser.open(file, width, dark=dark)
     browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert browser.errors() == []
@@ -331,7 +457,7 @@ def test_in_a_browser_nothing_is_asked_for_and_nothing_overflows(
     assert paper == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
     line = "return [...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)"
     inks = set(browser.script(line))
-    assert ("rgb(232, 230, 227)" if dark else "rgb(28, 28, 28)") in inks or probed is UNKNOWN
+    assert ("rgb(232, 230, 227)" if dark else "rgb(28, 28, 28)") in inks or "<svg" not in written
     assert paper not in inks
 
 

@@ -105,13 +105,7 @@ def test_a_bundled_bank_is_what_the_instrument_needs(bank):
     assert len(bank.training) == 4 * len(bank.test) == 20
 
 
-def test_the_bank_is_chosen_by_what_can_be_spelled():
-    english, chinese = BANK.characters(), ZH.characters()
-    assert bundled.bank_for(english) == BANK
-    assert bundled.bank_for(chinese) == ZH
-    assert bundled.bank_for(chinese + english) == BANK
-    assert bundled.bank_for(chinese.replace("蒙", "")) == BANK
-    assert bundled.bank_for("abc") == BANK
+def test_each_corpus_is_made_from_its_bank():
     assert [bundled.made_from(bank.name) for bank in (BANK, ZH)] == list(BANKS)
     assert bundled.made_from("my.bank") is None
 

@@ -203,6 +203,30 @@ def test_runs_are_asked_the_same_and_compared(knowing, capsys, tmp_path):
     assert {(row["only_first"], row["p_holm"]) for row in told["comparisons"]} == {(0, 1)}
 
 
+@pytest.mark.parametrize("runs", [["runs/long"], ["runs/long", "runs/twin"]])
+def test_a_report_is_one_page_of_one_run_or_several(knowing, tmp_path, runs):
+    report = tmp_path / "memory.html"
+    flags = ["--only", "templates,gradient", "--spans", "4,16", "--report", str(report)]
+    assert main(["probe-longrange", *runs, *flags]) == 0
+    page = report.read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert '<section id="templates">' in page
+    assert '<section id="gradient">' in page
+    assert "<svg" in page
+    title = "Which remembers farther?" if len(runs) > 1 else "How far back does it remember?"
+    assert f"<h1>{title}</h1>" in page
+    assert all(run in page for run in runs)
+
+
+@pytest.mark.parametrize("flag", ["--json", "--plot", "--report"])
+def test_a_file_that_cannot_be_written_is_refused_before_anything_slow(
+    at_run, capsys, monkeypatch, flag
+):
+    monkeypatch.setattr(TrainedModel, "__init__", None)  # to load a model would be a TypeError
+    assert main(["probe-longrange", "runs/long", flag, "nowhere/file"]) == 2
+    assert "nowhere/file: no file can be written there" in capsys.readouterr().err
+
+
 def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(
     one_knows, capsys, tmp_path
 ):
@@ -258,13 +282,19 @@ def test_a_text_that_one_run_was_trained_on_is_read_from_where_it_is_new_to_all(
 ):
     asked = []
     monkeypatch.setattr(
-        "chargen.probing.gradient.measure", lambda network, ids, **rest: asked.append(len(ids))
+        "chargen.probes.gradient.measure", lambda network, ids, **rest: asked.append(len(ids))
     )
-    monkeypatch.setattr("chargen.probing.compare_bits", lambda read, **rest: ())
     chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
     models = [chargen.load("runs/long"), chargen.load("runs/more")]
     api.probe_longrange(models, only=["gradient"], text="long.txt")
     assert asked == [CHARS // 10] * 4
+
+
+def test_a_name_that_is_not_bundled_is_told_the_texts_and_the_banks(capsys):
+    assert main(["corpora", "write", "english"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert all(name in err for name in (*bundled.names(), *bundled.BANKS.values()))
 
 
 def test_a_bundled_bank_is_written_and_asked_from(knowing, capsys, tmp_path):

@@ -13,7 +13,7 @@ from chargen.probes.outcomes import Tally
 from chargen.probes.span50 import Span50
 from chargen.probes.statistics import Proportion
 from chargen.probes.templates import SpanResult, TemplatesResult, label
-from chargen.reports import drawing, plots, tables
+from chargen.reports import context_plots, drawing, plots, probed, tables
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -143,6 +143,36 @@ def test_span50_off_the_grid_is_words_in_the_plot(p, said):
     (axes,) = plots.templates_figure(with_span50(*[float("inf")] * 3, p=p)).axes
     assert said in axes.get_legend_handles_labels()[1]
     assert not any("span50" in bar.get_label() for bar in axes.containers)
+
+
+def test_limits_off_the_axis_are_named_in_the_legend():
+    short = replace(RESULT, rows=RESULT.rows[:3], trained_timesteps=2048)
+    (axes,) = plots.templates_figure(short).axes
+    labels = axes.get_legend_handles_labels()[1]
+    off = {"--timesteps 2048, off the axis", "longest trained span 256, off the axis"}
+    assert off <= set(labels)
+    assert not axes.texts
+    assert not any("off the axis" in x for x in whole_labels())
+
+
+def whole_labels():
+    return plots.templates_figure(RESULT).axes[0].get_legend_handles_labels()[1]
+
+
+def test_the_picture_of_context_has_its_control(tmp_path, monkeypatch):
+    from test_page import PROBED
+
+    asked = []
+    draw = context_plots.context_figure
+    monkeypatch.setattr(
+        context_plots, "context_figure", lambda *given: asked.append(given) or draw(*given)
+    )
+    drawn = probed.save_probed_plots(PROBED, tmp_path / "all.png")
+    assert [path.name for path in drawn] == [
+        f"all{name}.png" for name in ("", "-context", "-mined", "-gradient")
+    ]
+    ((result, _, untrained),) = asked
+    assert (result, untrained) == tuple(PROBED.context.values())
 
 
 def test_plot_refusals(tmp_path):

@@ -12,10 +12,12 @@ from test_reports import REFUSED, RESULT
 
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
+from chargen.probes import context
 from chargen.probes.comparison import compare_all
 from chargen.probes.farther import farther
 from chargen.probes.paired import compare_bits
 from chargen.probes.span50 import Span50
+from chargen.reports.plots import templates_figure
 from chargen.reports.runs_plots import save_templates_runs_plot, templates_runs_figure
 from chargen.reports.runs_tables import limits, short_names, templates_runs_table
 
@@ -96,24 +98,44 @@ def test_span50_tells_farther_only_where_the_intervals_are_apart(high, farther):
     assert ("remembers farther" in told) == farther
 
 
+def cycle(length=36_000):
+    return np.resize(np.random.default_rng(0).integers(0, len(LETTERS), 4), length)
+
+
 def test_bits_are_compared_at_the_same_places():
-    rng = np.random.default_rng(0)
-    ids = np.tile(rng.integers(0, len(LETTERS), 4), 9000)
-    echo, uniform = Echo(LETTERS, 4), UniformPredictor(LETTERS)
-    seen = []
-    one, same, other = compare_bits(
-        {"e": (echo, ids), "u": (uniform, ids), "v": (uniform, ids)},
-        progress=lambda done, total: seen.append((done, total)),
-    )[0:3]
+    ids = cycle()
+    told = {"e": Echo(LETTERS, 4), "u": UniformPredictor(LETTERS), "v": UniformPredictor(LETTERS)}
+    results = {name: context.measure(one, ids, contexts=(8,)) for name, one in told.items()}
+    one, same, other = compare_bits(results)
     assert one.difference.value == pytest.approx(-np.log2(0.8) - np.log2(len(LETTERS)))
     assert one.difference.low <= one.difference.value <= one.difference.high
     assert (other.first, other.second, other.difference.value) == ("u", "v", 0)
     assert same.positions == 4096
     assert one.to_json()["difference_bits_per_char"] == one.difference.value
-    assert seen[-1][0] == seen[-1][1]
-    assert compare_bits({"e": (echo, ids[:50]), "u": (uniform, ids[:50])}) == ()
-    with pytest.raises(ValueError, match="not one text"):
-        compare_bits({"e": (echo, ids), "u": (uniform, ids[:-1])})
+    short = context.measure(told["e"], ids[:50])
+    assert compare_bits({"e": short, "u": short}) == ()
+
+
+@pytest.mark.parametrize("options", [{"seed": 1}, {"contexts": (16,)}, {"positions": 2048}])
+def test_results_of_other_places_are_not_compared(options):
+    uniform = UniformPredictor(LETTERS)
+    one = context.measure(uniform, cycle(), contexts=(8,))
+    other = context.measure(uniform, cycle(), **{"contexts": (8,)} | options)
+    with pytest.raises(ValueError, match="a, b: not measured at the same places of one text"):
+        compare_bits({"a": one, "b": other})
+    longer = context.measure(uniform, cycle(36_001), contexts=(8,))
+    with pytest.raises(ValueError, match="same places of one text"):
+        compare_bits({"a": one, "b": longer})
+
+
+def test_what_is_drawn_of_both_runs_and_one_is_drawn_by_one_hand(results):
+    result = results["a/near"]
+    one, several = (f.axes[0] for f in (templates_figure(result), templates_runs_figure(results)))
+    for told in ("get_xlim", "get_ylim", "get_xlabel", "get_ylabel"):
+        assert getattr(one, told)() == getattr(several, told)()
+    assert [tick.get_text() for tick in one.get_yticklabels()] == [
+        tick.get_text() for tick in several.get_yticklabels()
+    ]
 
 
 def test_the_table_has_a_column_a_run_and_lists_what_was_not_learned(results):

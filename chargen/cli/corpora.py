@@ -33,7 +33,7 @@ def list_corpora() -> None:
     from chargen.text import bundled
 
     for name in bundled.names():
-        click.echo(f"{name:13}{len(bundled.read(name)):>10,} characters  {bundled.describe(name)}")
+        click.echo(f"{name:13}{bundled.size(name):>10,} characters  {bundled.describe(name)}")
     for corpus, name in bundled.BANKS.items():
         size = f"{len(bundled.resource(name)):>10,} characters"
         click.echo(f"{name:13}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")

@@ -72,6 +72,7 @@ class OnlyParam(click.ParamType):
 @click.option("--text", help="Read this text, not the held-out one.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
+@click.option("--report", type=click.Path(path_type=Path), help="One HTML page with all of it.")
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the cases."
 )
@@ -85,6 +86,7 @@ def probe_longrange(
     text: str | None,
     json_file: Path | None,
     plot: Path | None,
+    report: Path | None,
     seed: int,
     device: str,
     threads: int | None,
@@ -103,7 +105,8 @@ def probe_longrange(
     Several runs are asked the same cases and compared: templates with McNemar's test, corrected
     after Holm, context and mined on the text that all were trained on, or on --text.
 
-    --plot draws templates to the file itself and the others beside it, named after them.
+    --plot draws templates to the file itself and the others beside it, named after them. --report
+    writes figures, tables and what they mean, to be opened in a browser.
 
     \b
     Examples:
@@ -111,13 +114,15 @@ def probe_longrange(
       chargen probe-longrange
       chargen probe-longrange runs/longrange --only templates --plot memory.png
       chargen probe-longrange runs/fables --only context,gradient --json memory.json
-      chargen probe-longrange runs/lstm runs/gru runs/simple --plot farther.png
+      chargen probe-longrange runs/lstm runs/gru runs/simple --report farther.html
     """
-    check_writable(json_file, plot)
+    check_writable(json_file, plot, report)
     from tqdm import tqdm
 
     from chargen.api import load
     from chargen.api import probe_longrange as probe_several
+    from chargen.reports.page import probed_page
+    from chargen.reports.page_runs import runs_page
     from chargen.reports.probed import probed_text, runs_text, save_probed_plots, save_runs_plots
 
     use_threads(threads)
@@ -135,9 +140,11 @@ def probe_longrange(
         if len(models) == 1:
             found = models[0].probe_longrange(spans, seed, **asked)
             said, draw = probed_text(found), partial(save_probed_plots, found)
+            page = partial(probed_page, found)
         else:
             found = probe_several(models, spans, seed, **asked)
             said, draw = runs_text(found), partial(save_runs_plots, found)
+            page = partial(runs_page, found)
     for warning in found.warnings:
         click.echo(warning, err=True)
     click.echo(said, nl=False)
@@ -145,3 +152,5 @@ def probe_longrange(
         write_text(json_file, json.dumps(found.to_json(), indent=1) + "\n")
     if plot is not None:
         click.echo(f"drawn: {', '.join(map(str, draw(plot))) or 'nothing'}", err=True)
+    if report is not None:
+        write_text(report, page())

@@ -19,6 +19,8 @@ from chargen.probes import Progress
 from chargen.probes.reading import Meter, bits, bits_of, cost, states_after
 from chargen.probes.sites import BLOCK, FEWEST_POSITIONS, Sites, shortest_text, stretch
 from chargen.probes.statistics import Estimate, block_bootstrap
+from chargen.probes.warm import Warm
+from chargen.probes.wording import counted
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 POSITIONS = 4096
@@ -71,6 +73,8 @@ class ContextResult:
     rows: tuple[ContextRow, ...]  # by context, ascending, from 0
     effective: tuple[int | None, int | None, int | None]  # with its bounds; None: beyond the rows
     refusal: str
+    chars: int = 0  # of the text
+    block_bits: tuple[float, ...] = ()  # of each block of positions, with all in view, summed
 
     def to_json(self) -> dict[str, Any]:
         """A plain dictionary, the same for the same predictor, text and seed."""
@@ -80,6 +84,7 @@ class ContextResult:
             "seed": self.seed,
             "trained_timesteps": self.trained_timesteps,
             "positions": self.positions,
+            "chars": self.chars,
             "full_context_chars": self.full,
             "bits_per_char": self.full_bits if self.rows else None,
             "bar_bits": BAR_BITS,
@@ -96,9 +101,8 @@ class ContextResult:
         """One sentence: the effective context, and where swap and reset disagree."""
         if self.refusal:
             return self.refusal
-        trained = (
-            f"; trained on {self.trained_timesteps} timesteps" if self.trained_timesteps else ""
-        )
+        steps = self.trained_timesteps
+        trained = f"; trained on {counted(steps, 'timestep')}" if steps else ""
         found = _finding(self.effective, self.rows[-1].context)
         return f"{found}{trained}{_disagreement(self.rows[1:])}"
 
@@ -126,7 +130,9 @@ def measure(
     serves a stretch of n/16 positions (32 at most), of which the first has exactly n in view and
     the last n/16 - 1 more; every one has n at least, so that a predictor with a memory of m
     characters shows no excess from n = m on. The other text is read once a block, and its
-    state, taken after (all - n) characters, goes before each of the block's stretches.
+    state, taken after (all - n) characters, goes before each of the block's stretches. All that
+    is read begins in one state to which the first characters of ``ids``, of which none is
+    predicted, have led (`chargen.probes.warm`); reset alone begins with that of no text.
 
     The effective context is the smallest n from which on the upper bound of the swap's excess
     stays under `BAR_BITS`. Its interval is the 95 % range of the same figure over the bootstrap's
@@ -139,13 +145,23 @@ def measure(
         fewest = min(positions, FEWEST_POSITIONS)
         needed = shortest_text(min(contexts), fewest)
         refusal = f"not measured: the text has {len(ids)} characters, {needed} are needed"
-        return ContextResult(seed, trained_timesteps, 0, 0, 0.0, (), (None,) * 3, refusal)
+        nothing = (None,) * 3
+        return ContextResult(seed, trained_timesteps, 0, 0, 0.0, (), nothing, refusal, len(ids))
     full, costs = _read(predictor, ids, sites, progress)
     means, draws = _statistics(full, costs, np.random.default_rng([seed, 1]))
     rows = _rows(sites.contexts, means, draws, trained_timesteps)
     effective = _effective((0, *sites.contexts), rows, means, draws)
     return ContextResult(
-        seed, trained_timesteps, full.size, sites.full, float(full.mean()), rows, effective, ""
+        seed=seed,
+        trained_timesteps=trained_timesteps,
+        positions=full.size,
+        full=sites.full,
+        full_bits=float(full.mean()),
+        rows=rows,
+        effective=effective,
+        refusal="",
+        chars=len(ids),
+        block_bits=tuple(full.sum(axis=1).tolist()),
     )
 
 
@@ -161,10 +177,11 @@ def _read(
     total = cost(begins - sites.full, ends) + len(begins) * sites.full
     total += sum(2 * cost(some.starts, some.ends) for some in stretches.values())
     read = Meter(progress, total).read
-    full = bits(predictor, ids, begins - sites.full, begins, ends, None, read)
+    warm = Warm(predictor, ids[: sites.full])
+    full = bits(warm, ids, begins - sites.full, begins, ends, None, read)
     costs = np.zeros((2, 1 + len(stretches), *full.shape))
     lengths = [sites.full - n for n in (*sites.contexts[::-1], 0)]
-    swapped = states_after(predictor, ids, sites.swaps, lengths, read)
+    swapped = states_after(warm, ids, sites.swaps, lengths, read)
     for place, (_, last, after) in zip(range(len(stretches), -1, -1), swapped, strict=True):
         if not place:
             targets = ids[begins[:, None] + np.arange(BLOCK)].astype(np.int64)
@@ -229,12 +246,12 @@ def _finding(effective: tuple[int | None, int | None, int | None], longest: int)
     value, low, high = effective
     if value is None:
         least = "" if low is None else f" (95 %: {low} or more)"
-        return f"uses more than {longest} characters of context{least}"
+        return f"uses more than {counted(longest, 'character')} of context{least}"
     if value == 0:
         return "uses no context: with all of it swapped, predictions are as good"
     upper = f"over {longest}" if high is None else str(high)
     between = "" if low == high else f" (95 %: {low} to {upper})"
-    return f"uses {value} characters of context{between}"
+    return f"uses {counted(value, 'character')} of context{between}"
 
 
 def _disagreement(rows: Sequence[ContextRow]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from chargen.probes.wording import counted
+
 WARM_UP_CHARS = 256  # read before the span, so that the state is where text brings it
 OPEN = 0.9  # a gate above this counts as open
 HALF, HUNDREDTH = math.log10(1 / 2), -2.0
@@ -139,7 +141,7 @@ class GradientResult:
         """One sentence: how far the gradient goes, and that this is not yet memory."""
         trained = self.trained_timesteps
         said = [self._said(layer) for layer in self.layers]
-        said += [f"trained on {trained} timesteps"] if trained else []
+        said += [f"trained on {counted(trained, 'timestep')}"] if trained else []
         return f"{'; '.join(said)} (how far a change is felt, not what is remembered)"
 
     def distance(self, chars: float | None) -> str:
@@ -151,7 +153,8 @@ class GradientResult:
             often = f"at {layer.exploded:.0%} of positions, 10^{layer.peak:.1f} at most"
             return f"layer {layer.layer}: the gradient explodes {often}"
         half, rest = self.distance(layer.half_life), self.distance(layer.hundredth)
-        return f"layer {layer.layer}: the gradient halves in {half} characters, is 1/100 in {rest}"
+        noun = "character" if half == "1.0" else "characters"
+        return f"layer {layer.layer}: the gradient halves in {half} {noun}, is 1/100 in {rest}"
 
 
 def _rounded(value: float | None) -> float | None:

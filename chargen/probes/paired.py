@@ -9,11 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from chargen.predictors import NextCharPredictor
-from chargen.probes import Progress
-from chargen.probes.context import CONTEXTS, POSITIONS
-from chargen.probes.reading import Meter, bits, cost
-from chargen.probes.sites import BLOCK, Sites
+from chargen.probes.context import ContextResult
+from chargen.probes.sites import BLOCK
 from chargen.probes.statistics import Estimate, block_bootstrap
 
 
@@ -37,38 +34,26 @@ class BitsComparison:
         }
 
 
-def compare_bits(
-    read: Mapping[str, tuple[NextCharPredictor, np.ndarray]],
-    *,
-    seed: int = 0,
-    progress: Progress = lambda done, total: None,
-) -> tuple[BitsComparison, ...]:
-    """Compare each predictor with each after it, at the places of `chargen.probes.context`.
+def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:
+    """Compare each model, by name, with each after it, by what its characters cost in all.
 
-    ``read`` holds, by name, predictors and the ids ``(L,)`` of one text in each one's own
-    vocabulary; two texts that differ in length are a ``ValueError``. Differences are paired,
-    character by character, with intervals from a bootstrap of blocks. Of a text that is too short
-    nothing is told. ``seed`` is that of the context instrument.
+    Two results that are not of the same places of one text, with one seed, are a ``ValueError``.
+    Differences are paired, block by block, with intervals from a bootstrap of blocks. Of a text
+    that was too short nothing is told.
     """
-    lengths = {len(ids) for _, ids in read.values()}
-    if len(lengths) != 1:
-        raise ValueError(f"texts of {sorted(lengths)} characters are not one text")
-    sites = Sites.of(lengths.pop(), CONTEXTS, POSITIONS, np.random.default_rng([seed, 0]))
-    if sites is None:
+    places = {(one.chars, one.seed, one.full, one.positions) for one in results.values()}
+    if len(places) != 1:
+        raise ValueError(f"{', '.join(results)}: not measured at the same places of one text")
+    ((_, seed, _, positions),) = places
+    if not positions:
         return ()
-    begins, ends = sites.begins, sites.begins + BLOCK
-    starts = begins - sites.full
-    told = Meter(progress, len(read) * cost(starts, ends)).read
-    found = {
-        name: bits(predictor, ids, starts, begins, ends, None, told)
-        for name, (predictor, ids) in read.items()
-    }
-    rng = np.random.default_rng([seed, 2])
-    pairs = list(combinations(found, 2))
-    apart = np.stack([found[a] - found[b] for a, b in pairs])  # (P, K, BLOCK)
-    K = len(begins)
-    draws = block_bootstrap(apart.sum(axis=2).T, np.full(K, BLOCK), rng)
+    pairs = list(combinations(results, 2))
+    blocks = {name: np.array(one.block_bits) for name, one in results.items()}  # (K,) each
+    apart = np.stack([blocks[a] - blocks[b] for a, b in pairs], axis=1)  # (K, P)
+    counts = np.full(len(apart), BLOCK)
+    draws = block_bootstrap(apart, counts, np.random.default_rng([seed, 2]))
+    means = apart.sum(axis=0) / positions
     return tuple(
-        BitsComparison(*pair, K * BLOCK, Estimate.of(float(apart[place].mean()), draws[:, place]))
+        BitsComparison(*pair, positions, Estimate.of(float(means[place]), draws[:, place]))
         for place, pair in enumerate(pairs)
     )

@@ -72,7 +72,8 @@ def context_figure(
     axes.axhline(0, color=INK, linewidth=1)
     value, low, high = result.effective
     _mark_timesteps(axes, contexts, result.trained_timesteps, size)
-    _mark(axes, contexts, value, f"effective context {value}", size, right=True)
+    if value:
+        drawing.mark(axes, value, f"effective context {value}", size, right=True)
     if low and low != high:  # a band that ends with the axis is open there
         axes.axvspan(low, high or contexts[-1], color=MODEL, alpha=0.1, linewidth=0, label=BAND)
     drawing.powers_of_two(axes, contexts)
@@ -116,13 +117,5 @@ def _middles(rows: Sequence[MinedRow]) -> list[float]:
 
 
 def _mark_timesteps(axes: Axes, chars: Sequence[int], timesteps: int | None, size: Size) -> None:
-    _mark(axes, chars, timesteps, f"--timesteps {timesteps}", size)
-
-
-def _mark(
-    axes: Axes, chars: Sequence[int], place: int | None, text: str, size: Size, right: bool = False
-) -> None:
-    """A line with words along it, where ``place`` lies within the axis."""
-    if place and chars[0] <= place <= chars[-1]:
-        first = place == chars[0]  # left of it stand the axis's own words
-        drawing.mark(axes, place, text, size, right=right or first)
+    if timesteps:
+        drawing.limit(axes, chars, timesteps, f"--timesteps {timesteps}", size)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,28 @@ def mark(
         text, (place, height), (4 if right else -4, 0), xycoords=axes.get_xaxis_transform(),
         textcoords="offset points", rotation=90, rotation_mode="anchor", ha=align,
         va="top" if right else "bottom", color=GREY, fontsize=size.small, zorder=1,
+        parse_math=False,
     )  # fmt: skip
+
+
+def limit(
+    axes: Axes,
+    chars: Sequence[float],
+    place: float,
+    text: str,
+    size: Size,
+    at: Literal["top", "middle", "bottom"] = "top",
+) -> None:
+    """`mark` where ``place`` lies on the axis from ``chars[0]`` on; else the legend names it."""
+    if chars[0] <= place <= chars[-1]:  # left of the first stand the axis's own words
+        mark(axes, place, text, size, at, right=place == chars[0])
+    else:
+        named(axes, f"{text}, off the axis")
+
+
+def named(axes: Axes, text: str) -> None:
+    """``text`` in the legend, with nothing drawn."""
+    axes.plot([], [], linestyle="none", label=text)
 
 
 def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:
@@ -125,13 +147,14 @@ def finish(figure: Figure, size: Size, title: str) -> None:
     """Put the title above, where there is room for it, and the first panel's legend below.
 
     What is drawn last, over the rest, is named first. Names may hold any character: none of them
-    is taken for mathematics.
+    is taken for mathematics. One that is wider than the figure goes on in another line.
     """
     if size.wide:
         figure.suptitle(title, x=0.01, ha="left", fontsize=13, parse_math=False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     across = 72 * size.width / (CHAR_WIDTH * size.small)  # characters side by side
     columns = min(size.columns, int(across / (max(map(len, labels)) + 6))) or 1
+    labels = [textwrap.fill(label, int(across) - 6) for label in labels]
     legend = figure.legend(
         handles[::-1], labels[::-1], loc="outside lower center", ncol=columns, frameon=False,
         fontsize=size.small, columnspacing=1.2,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from chargen.probing import TRAINED, UNTRAINED, Probed
+from chargen.probing import TRAINED, Probed
 from chargen.reports import page_context, page_gradient, page_templates
 from chargen.reports import page_parts as parts
 from chargen.reports.page_parts import Glance
+from chargen.reports.probed import pair
 
 TITLE = "How far back does it remember?"
 
@@ -20,13 +21,11 @@ def probed_page(probed: Probed) -> str:
     if probed.templates:
         sections.append(page_templates.templates_section(probed.templates, probed.demonstration))
     if probed.context:
-        pair = probed.context[TRAINED], probed.context[UNTRAINED]
-        sections.append(page_context.context_section(*pair))
+        sections.append(page_context.context_section(*pair(probed.context)))
     if probed.mined:
         sections.append(page_context.mined_section(probed.mined))
     if probed.gradient:
-        pairs = probed.gradient[TRAINED], probed.gradient[UNTRAINED]
-        sections.append(page_gradient.gradient_section(*pairs))
+        sections.append(page_gradient.gradient_section(*pair(probed.gradient)))
     left_out = parts.warnings(probed.warnings)
     return parts.page(TITLE, _about(probed), _glances(probed), left_out, *sections)
 

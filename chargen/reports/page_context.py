@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from chargen.probes.context import BAR_BITS, ContextResult, ContextRow
 from chargen.probes.mined_result import FEWEST_CASES, MinedResult, MinedRow
@@ -14,6 +14,7 @@ from chargen.reports.page_parts import Glance
 from chargen.reports.probed import TITLES
 
 CONTEXT, MINED = "context", "mined"
+DRAWN = "Places and draws of seed {}."
 CONTEXT_ASKED = (
     "The model reads text that it was not trained on, and everything but the last n characters is "
     "taken away. How many bits more does the next character cost? Where nothing is lost, "
@@ -22,8 +23,8 @@ CONTEXT_ASKED = (
 CONTEXT_METHOD = (
     "Swap, which counts: another part of the same text stands in place of what was taken, so that "
     "the state stays one that text leads to. Reset: the model begins at the n characters with a "
-    "state of zeros, in which it never was in training. Where the two disagree, the finding says "
-    "so.",
+    "state of zeros, in which it seldom was in training and from which a few beginnings lead it "
+    "astray for good. Where the two disagree, the finding says so.",
     "The same characters are predicted for every n, and what they cost with all in view is "
     "subtracted one by one.",
     "Intervals are from a bootstrap of blocks of text, since neighbours are not independent.",
@@ -92,7 +93,7 @@ def context_section(result: ContextResult, untrained: ContextResult) -> str:
         parts.paragraph(CONTEXT_ASKED),
         *(_context_measured(result, untrained) if result.rows else []),
         _untrained(untrained),
-        _explained([*CONTEXT_METHOD, *_context_counts(result)], CONTEXT_LIMITS, result.seed),
+        context_explained(result),
     )
 
 
@@ -106,21 +107,20 @@ def mined_section(result: MinedResult) -> str:
         parts.paragraph(MINED_ASKED),
         _mined_drawn(result) if any(row.gain for row in result.rows) else "",
         *(_mined_table(result, kind, result.of_kind(kind)) for kind in kinds),
-        _explained(
-            [*MINED_METHOD, f"Looked for in {result.chars:,} characters."],
-            MINED_LIMITS,
-            result.seed,
-        ),
+        mined_explained(result),
     )
 
 
-def _explained(method: Iterable[str], limits: str, seed: int) -> str:
-    return parts.details(
-        "How it was asked, and what it does not say",
-        parts.bullets(method),
-        parts.paragraph(limits),
-        parts.faint(f"Places and draws of seed {seed}."),
-    )
+def context_explained(result: ContextResult) -> str:
+    """How truncation is asked, and what that does not say."""
+    method = [*CONTEXT_METHOD, *_context_counts(result)]
+    return parts.explained(method, CONTEXT_LIMITS, DRAWN.format(result.seed))
+
+
+def mined_explained(result: MinedResult) -> str:
+    """How mined dependencies are asked, and what that does not say."""
+    method = [*MINED_METHOD, f"Looked for in {result.chars:,} characters."]
+    return parts.explained(method, MINED_LIMITS, DRAWN.format(result.seed))
 
 
 def _context_measured(result: ContextResult, untrained: ContextResult) -> list[str]:

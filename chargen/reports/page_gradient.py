@@ -60,13 +60,13 @@ def gradient_section(result: GradientResult, initial: GradientResult) -> str:
         parts.figure(drawn, NAME, label, caption),
         _summary(result, pairs),
         parts.details("Distance by distance", *(_by_distance(result, *pair) for pair in pairs)),
-        parts.details(
-            "How it was asked, and what it does not say",
-            parts.bullets(METHOD),
-            parts.paragraph(LIMITS),
-            parts.faint(f"Positions of seed {result.seed}."),
-        ),
+        explained(result),
     )
+
+
+def explained(result: GradientResult) -> str:
+    """How the gradient is measured, and what that does not say."""
+    return parts.explained(METHOD, LIMITS, f"Positions of seed {result.seed}.")
 
 
 def _summary(result: GradientResult, pairs: list[tuple[LayerGradient, LayerGradient]]) -> str:

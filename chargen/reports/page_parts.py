@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from chargen import __version__
 from chargen.probes.statistics import Estimate, Proportion
+from chargen.probes.wording import listed
 from chargen.reports import html
 from chargen.reports.drawing import svg
 
@@ -61,6 +62,19 @@ GLOSSARY = {
     "moves the network along it: where it is nothing, nothing is learned.",
     "span50": "The span at which accuracy has fallen half-way from its ceiling to chance.",
 }
+
+
+class Found(Protocol):
+    """What an instrument found in a run."""
+
+    @property
+    def trained_timesteps(self) -> int | None:
+        """How far back gradients travelled in training, characters."""
+        ...
+
+    def finding(self) -> str:
+        """One sentence."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -124,6 +138,35 @@ def details(summary: str, *parts: str) -> str:
     """Parts that open where the reader asks for them."""
     inside = "\n".join(part for part in parts if part)
     return f"<details><summary>{html.escape(summary)}</summary>\n{inside}\n</details>"
+
+
+def rows(lines: Sequence[Sequence[str]], caption: str) -> str:
+    """A table whose first line is its header, as `chargen.reports.runs_tables` makes them."""
+    return html.table(lines[0], lines[1:], caption)
+
+
+def findings(results: Mapping[str, Found]) -> str:
+    """What was found in each run, to be opened."""
+    told = (f"{run}: {result.finding()}" for run, result in results.items())
+    return details("What was found in each", bullets(told))
+
+
+def beyond(chars: int, results: Mapping[str, Found]) -> str:
+    """The ``--timesteps`` that ``chars`` lies beyond, and whose they are if not everybody's."""
+    whose: dict[int, list[str]] = {}
+    for run, result in results.items():
+        if result.trained_timesteps and chars > result.trained_timesteps:
+            whose.setdefault(result.trained_timesteps, []).append(run)
+    return ", ".join(
+        f"beyond --timesteps {steps}" + (f" of {listed(runs)}" * (len(runs) < len(results)))
+        for steps, runs in sorted(whose.items())
+    )
+
+
+def explained(method: Iterable[str], limits: str, made: str) -> str:
+    """How something was measured, what that does not say, and what it was ``made`` from."""
+    summary = "How it was asked, and what it does not say"
+    return details(summary, bullets(method), paragraph(limits), faint(made))
 
 
 def warnings(texts: Sequence[str]) -> str:

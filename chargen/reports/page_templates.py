@@ -82,19 +82,21 @@ def templates_section(result: TemplatesResult, shown: Sequence[Shown] = ()) -> s
         NAME,
         TITLES[NAME],
         parts.finding(result.finding()),
-        parts.paragraph(ASKED + _question(result)),
+        parts.paragraph(ASKED + question(result)),
         *(_measured(result) if result.rows and not result.refusal else _row_asked(result)),
         demonstration_part(shown),
-        parts.details(
-            "How it was asked, and what it does not say",
-            parts.bullets(METHOD),
-            parts.paragraph(LIMITS),
-            parts.faint(f"Phrases from {result.bank}, sentences of seed {result.seed}."),
-        ),
+        explained(result),
     )
 
 
-def _question(result: TemplatesResult) -> str:
+def explained(result: TemplatesResult) -> str:
+    """How sentences are asked, and what that does not say."""
+    made = f"Phrases from {result.bank}, sentences of seed {result.seed}."
+    return parts.explained(METHOD, LIMITS, made)
+
+
+def question(result: TemplatesResult) -> str:
+    """What counts as right, and how often guessing is; nothing where nothing was asked."""
     if not result.rows:
         return ""
     K = round(1 / result.rows[0].chance)

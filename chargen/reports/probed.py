@@ -60,16 +60,17 @@ def runs_text(probed: ProbedRuns) -> str:
         parts.append(_headed("templates", table))
     else:
         parts.append("\n".join(textwrap.wrap(probed.finding(), WIDTH)) + "\n")
-    if context := {run.run: _pair(run.context) for run in probed.runs if run.context}:
+    if context := {run.run: pair(run.context) for run in probed.runs if run.context}:
         parts.append(_headed("context", context_runs_table(context, probed.context)))
     if mined := {run.run: run.mined for run in probed.runs if run.mined}:
         parts.append(_headed("mined", mined_runs_table(mined)))
-    if flows := {run.run: _pair(run.gradient) for run in probed.runs if run.gradient}:
+    if flows := {run.run: pair(run.gradient) for run in probed.runs if run.gradient}:
         parts.append(_headed("gradient", gradient_runs_table(flows)))
     return "\n".join(parts)
 
 
-def _pair(found: Mapping[str, Found]) -> tuple[Found, Found]:
+def pair(found: Mapping[str, Found]) -> tuple[Found, Found]:
+    """What was found in a trained network and in an untrained one."""
     return found[TRAINED], found[UNTRAINED]
 
 
@@ -112,13 +113,14 @@ def save_probed_plots(probed: Probed, path: Path) -> list[Path]:
         drawn.append(path)
     beside = {name: _beside(path, name) for name in ("context", "mined", "gradient")}
     if probed.context and not probed.context[TRAINED].refusal:
-        save_context_plot(probed.context[TRAINED], beside["context"], title)
+        trained, untrained = pair(probed.context)
+        save_context_plot(trained, beside["context"], title, untrained)
         drawn.append(beside["context"])
     if probed.mined and any(row.gain for row in probed.mined.rows):
         save_mined_plot(probed.mined, beside["mined"], title)
         drawn.append(beside["mined"])
     if probed.gradient:
-        trained, untrained = probed.gradient[TRAINED], probed.gradient[UNTRAINED]
-        save_gradient_plot(trained, beside["gradient"], untrained, title)
+        flows = pair(probed.gradient)
+        save_gradient_plot(flows[0], beside["gradient"], flows[1], title)
         drawn.append(beside["gradient"])
     return drawn

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from chargen.errors import ChargenError
 from chargen.probes.context import BAR_BITS, ContextResult
-from chargen.probes.statistics import Estimate
 from chargen.probes.templates_result import TemplatesResult
-from chargen.reports import drawing
-from chargen.reports.drawing import FOURTH, GREY, INK, MODEL, OTHER, PICTURE, THIRD, Size
+from chargen.reports import drawing, span_axes
+from chargen.reports.drawing import FOURTH, GREY, INK, MODEL, OTHER, PAPER, PICTURE, THIRD, Size
 from chargen.reports.runs_tables import limits, short_names
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS, MARKERS = (MODEL, OTHER, THIRD, FOURTH, GREY, INK), "osv^DPX"
@@ -61,25 +59,19 @@ def templates_runs_figure(
     names = short_names(list(results))
     figure = drawing.new_figure(size)
     axes = figure.add_subplot()
-    first = next(iter(known.values()))
-    spans = [row.span for row in first.rows]
-    chance = first.rows[0].chance
-    axes.axhline(chance, color=INK, linewidth=1, label=f"chance, 1/{1 / chance:.0f}")
+    rows = next(iter(known.values())).rows
+    spans = [row.span for row in rows]
+    span_axes.draw_chance(axes, rows)
     for limit, text in limits(known, names):
         if spans[0] <= limit <= spans[-1]:
             drawing.mark(axes, limit, text, size, at="middle")
     for (run, result), style in zip(known.items(), _styles(), strict=False):
-        choices = [row.all.choice for row in result.rows]
-        shares = [Estimate(choice.share, *choice.interval) for choice in choices]
+        shares = span_axes.shares(row.all for row in result.rows)
         drawing.curve(axes, spans, shares, _named(names[run], result), **style)
-        _draw_span50(axes, result, style["color"])
-    drawing.powers_of_two(axes, spans)
-    axes.set_xlim(spans[0] / 1.25, spans[-1] * 1.25)
-    axes.set_ylim(-0.02, 1.04)
-    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
-    x = "span: characters from the end of the cue to the start of the target"
-    x = x if size.wide else "span: characters from cue to target"
-    drawing.dress(axes, size, x, "right answers, with 95 % intervals")
+        if result.span50 and result.span50.on_grid:
+            look = {"color": style["color"], "markersize": 9, "markerfacecolor": PAPER}
+            span_axes.draw_span50(axes, result.span50, **look)
+    span_axes.dress(axes, rows, size)
     drawing.finish(figure, size, title or "Which remembers farther?")
     return figure
 
@@ -123,16 +115,3 @@ def _timesteps(result: TemplatesResult | ContextResult) -> str:
 def _named(name: str, result: TemplatesResult) -> str:
     half = f", span50 {result.span50.text()}" if result.span50 else ""
     return f"{name}{_timesteps(result)}{half}"
-
-
-def _draw_span50(axes: Axes, result: TemplatesResult, colour: str) -> None:
-    """A diamond where the curve is half-way, with its interval as far as the spans go."""
-    half = result.span50
-    if half is None or not half.on_grid:
-        return
-    low, high = max(half.low, half.first), min(half.high, half.last)
-    axes.errorbar(
-        [half.chars], [half.half_way], xerr=[[half.chars - low], [high - half.chars]],
-        color=colour, marker="D", markersize=9, markerfacecolor="white", capsize=4,
-        linestyle="none", zorder=4,
-    )  # fmt: skip

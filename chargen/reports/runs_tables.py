@@ -21,6 +21,7 @@ TEMPLATES_LEGEND = (
     "Percent right and its 95 % interval, each run asked the same frames. A span is the characters",
     "from the end of the cue to the start of the target.",
 )
+CONTROLS_LEGEND = "Percent right of the controls, on the frames without a decoy, by span:"
 PAIRS_LEGEND = (
     "Frames that one of the two alone has right, and by how many points it is ahead; p: exact",
     f"McNemar, then corrected after Holm over all spans of all pairs. Under {LEVEL} they differ.",
@@ -34,6 +35,7 @@ MINED_LEGEND = (
     "Bits a target gained over swap and the 95 % interval, each run at the same places; untrained:",
     "what a network of that run's shape gains that learned nothing.",
 )
+TOO_FEW = "too few cases at every distance"
 GRADIENT_LEGEND = (
     "Characters after which the gradient is half and a hundredth of what it was, trained and at",
     "start. A large gradient is not memory.",
@@ -59,16 +61,14 @@ def templates_runs_table(
     names = short_names(list(results))
     known = {run: result for run, result in results.items() if not result.refusal}
     lines = [*textwrap.wrap(finding, WIDTH), ""]
-    lines += aligned(
-        [["run", "--timesteps", "span50", ""], *map(_run_cells, results, results.values())]
-    )
+    lines += aligned(run_rows(results))
     if known:
         spans = [row.span for row in next(iter(known.values())).rows]
-        table = aligned([_header(known, names), *(_cells(rows) for rows in _by_span(known))])
+        table = aligned(span_rows(known, names))
         lines += ["", *ruled(table, spans, limits(known, names)), "", *TEMPLATES_LEGEND]
-        lines += ["", *_controls(known, names)]
+        lines += ["", CONTROLS_LEGEND, *aligned(control_rows(known, names))]
     for pair in pairs:
-        lines += ["", *_pair(pair, names)]
+        lines += ["", pair_name(pair, names), *aligned(pair_rows(pair, names))]
     return "\n".join([*lines, *([""] if pairs else []), *(PAIRS_LEGEND if pairs else [])]) + "\n"
 
 
@@ -86,10 +86,21 @@ def limits(
     ]
 
 
+def run_rows(results: Mapping[str, TemplatesResult]) -> list[list[str]]:
+    """A header and a row a run: how far it was trained, and its span50."""
+    head = ["run", "--timesteps", "span50", ""]
+    return [head, *(_run_cells(run, result) for run, result in results.items())]
+
+
 def _run_cells(run: str, result: TemplatesResult) -> list[str]:
     half = result.span50.text() if result.span50 else NO_NUMBER
     steps = str(result.trained_timesteps or NO_NUMBER)
     return [run, steps, half, "not learned" if result.refusal else ""]
+
+
+def span_rows(known: Mapping[str, TemplatesResult], names: Mapping[str, str]) -> list[list[str]]:
+    """A header and a row a span, with what each run has right; all that claim something."""
+    return [_header(known, names), *(_cells(rows) for rows in _by_span(known))]
 
 
 def _by_span(known: Mapping[str, TemplatesResult]) -> Iterator[tuple[SpanResult, ...]]:
@@ -110,20 +121,25 @@ def _cells(rows: Sequence[SpanResult]) -> list[str]:
     return [str(first.span), f"{100 * first.chance:.1f}", *cells, label]
 
 
-def _controls(known: Mapping[str, TemplatesResult], names: Mapping[str, str]) -> Iterator[str]:
-    yield "Percent right of the controls, on the half of the frames without a decoy, by span:"
+def control_rows(known: Mapping[str, TemplatesResult], names: Mapping[str, str]) -> list[list[str]]:
+    """A header and a row a run and control, with what it has right by span."""
     spans = [str(row.span) for row in next(iter(known.values())).rows]
     table = [["run", "control", *spans, ""]]
     for run, result in known.items():
         for control in result.rows[0].controls:
             shares = [row.controls[control].choice.share for row in result.rows]
             table.append([names[run], control, *(f"{100 * share:.0f}" for share in shares), ""])
-    yield from aligned(table)
+    return table
 
 
-def _pair(pair: PairComparison, names: Mapping[str, str]) -> Iterator[str]:
+def pair_name(pair: PairComparison, names: Mapping[str, str]) -> str:
+    """Who is compared."""
+    return f"{names[pair.first]} against {names[pair.second]}"
+
+
+def pair_rows(pair: PairComparison, names: Mapping[str, str]) -> list[list[str]]:
+    """A header and a row a span: frames that one of the two alone has right, and the test."""
     first, second = names[pair.first], names[pair.second]
-    yield f"{first} against {second}"
     head = ["span", f"only {first}", f"only {second}", "points", "p", "p, Holm", ""]
     rows = [
         [
@@ -134,7 +150,7 @@ def _pair(pair: PairComparison, names: Mapping[str, str]) -> Iterator[str]:
         ]
         for row in pair.spans
     ]
-    yield from aligned([head, *rows])
+    return [head, *rows]
 
 
 def _p(p: float) -> str:
@@ -145,20 +161,30 @@ def context_runs_table(
     found: Mapping[str, tuple[ContextResult, ContextResult]], pairs: Sequence[BitsComparison]
 ) -> str:
     """A row a run, trained and untrained, by run; then what each pair's bits differ by."""
-    names = short_names(list(found))
-    head = ["run", "context", "95 %", "bits", "untrained", "--timesteps", ""]
-    rows = [_context_cells(run, *results) for run, results in found.items()]
-    lines = aligned([head, *rows])
+    lines = aligned(context_rows(found))
     if pairs:
-        head = ["bits a character, with all in view, at the same places", "difference", "95 %"]
-        told = [_bits_cells(pair, names) for pair in pairs]
-        lines += ["", *aligned([head, *told])]
+        lines += ["", *aligned(bits_rows(pairs, short_names(list(found))))]
     return "\n".join([*lines, "", *CONTEXT_LEGEND]) + "\n"
 
 
-def _bits_cells(pair: BitsComparison, names: Mapping[str, str]) -> list[str]:
-    less = f"{names[pair.first]} less {names[pair.second]}"
-    return [less, f"{pair.difference.value:+.4f}", between(pair.difference, 4)]
+def context_rows(found: Mapping[str, tuple[ContextResult, ContextResult]]) -> list[list[str]]:
+    """A header and a row a run: its effective context beside that of an untrained network."""
+    head = ["run", "context", "95 %", "bits", "untrained", "--timesteps", ""]
+    return [head, *(_context_cells(run, *results) for run, results in found.items())]
+
+
+def bits_rows(pairs: Sequence[BitsComparison], names: Mapping[str, str]) -> list[list[str]]:
+    """A header and a row a pair of runs: what the first pays more than the second."""
+    head = ["bits a character, with all in view, at the same places", "difference", "95 %"]
+    rows = [
+        [
+            f"{names[pair.first]} less {names[pair.second]}",
+            f"{pair.difference.value:+.4f}",
+            between(pair.difference, 4),
+        ]
+        for pair in pairs
+    ]
+    return [head, *rows]
 
 
 def _context_cells(run: str, result: ContextResult, untrained: ContextResult) -> list[str]:
@@ -177,16 +203,20 @@ def _effective(result: ContextResult) -> tuple[str, str]:
 
 def mined_runs_table(found: Mapping[str, MinedResult]) -> str:
     """For each kind a row a distance: what each run gains from the cue, beside an untrained one."""
-    names = short_names(list(found))
     lines = list(MINED_LEGEND)
-    head = ["distance", *(x for run in found for x in (names[run], "95 %", "untrained")), ""]
     for kind in (WORDS, CLOSERS):
-        rows = list(zip(*(result.of_kind(kind) for result in found.values()), strict=True))
-        if any(row.gain for some in rows for row in some):
-            lines += ["", kind, *aligned([head, *map(_mined_cells, rows)])]
-        else:
-            lines += ["", f"{kind}: too few cases at every distance"]
+        rows = mined_rows(found, kind)
+        lines += ["", kind, *aligned(rows)] if rows else ["", f"{kind}: {TOO_FEW}"]
     return "\n".join(lines) + "\n"
+
+
+def mined_rows(found: Mapping[str, MinedResult], kind: str) -> list[list[str]]:
+    """A header and a row a distance; nothing where no distance has cases enough."""
+    names = short_names(list(found))
+    head = ["distance", *(x for run in found for x in (names[run], "95 %", "untrained")), ""]
+    rows = list(zip(*(result.of_kind(kind) for result in found.values()), strict=True))
+    measured = any(row.gain for some in rows for row in some)
+    return [head, *map(_mined_cells, rows)] if measured else []
 
 
 def _mined_cells(rows: Sequence[MinedRow]) -> list[str]:
@@ -200,6 +230,11 @@ def _mined_cells(rows: Sequence[MinedRow]) -> list[str]:
 
 def gradient_runs_table(found: Mapping[str, tuple[GradientResult, GradientResult]]) -> str:
     """A row a layer of each run: half-lives, trained and at start."""
+    return "\n".join([*aligned(gradient_rows(found)), "", *GRADIENT_LEGEND]) + "\n"
+
+
+def gradient_rows(found: Mapping[str, tuple[GradientResult, GradientResult]]) -> list[list[str]]:
+    """A header and a row a layer of each run."""
     head = ["run", "layer", "half in", "1/100 in", "at start", "1/100 in", "--timesteps", ""]
     rows = [head]
     for run, (trained, initial) in found.items():
@@ -212,4 +247,4 @@ def gradient_runs_table(found: Mapping[str, tuple[GradientResult, GradientResult
             steps = str(trained.trained_timesteps or NO_NUMBER)
             explodes = "explodes" if layer.explodes else ""
             rows.append([run, str(layer.layer), *reaches, steps, explodes])
-    return "\n".join([*aligned(rows), "", *GRADIENT_LEGEND]) + "\n"
+    return rows

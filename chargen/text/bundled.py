@@ -64,16 +64,6 @@ def bank(name: str) -> Bank:
     return phrases.parse(resource(name), name)
 
 
-def bank_for(characters: str) -> Bank:
-    """The first bundled bank, English before Chinese, that ``characters`` can spell.
-
-    Where none can be spelled it is the English one.
-    """
-    banks = list(map(bank, BANKS.values()))
-    spelled = (one for one in banks if all(char in characters for char in one.characters()))
-    return next(spelled, banks[0])
-
-
 def made_from(file: str) -> str | None:
     """The name of the text that is made from the bundled bank ``file``, None if there is none."""
     return next((name for name, bank_file in BANKS.items() if bank_file == file), None)
@@ -88,7 +78,8 @@ class _Text:
 
 def _text(name: str) -> _Text:
     if name not in _TEXTS:
-        raise ChargenError(f"no bundled corpus {name!r}: there are {', '.join(_TEXTS)}")
+        known = f"there are {', '.join(_TEXTS)}; phrase banks are {', '.join(BANKS.values())}"
+        raise ChargenError(f"no bundled corpus {name!r}: {known}")
     return _TEXTS[name]
 
 

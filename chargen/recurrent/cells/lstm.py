@@ -74,15 +74,16 @@ class LSTM(RecurrentLayer):
 
         It wants the blocks in the order i, f, g, o and the weights transposed, adds two biases,
         and reads one-hot vectors as they are: with few characters that is cheaper than anything
-        that is done step by step.
+        that is done step by step. What is not contiguous it takes for something else.
         """
         x = inputs.transpose(0, 1)
         if not inputs.is_floating_point():
             x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+        h_0, c_0 = (part.contiguous() for part in state)
         W_x, W_h, b = (_in_their_order(own) for own in (self.W_xh, self.W_hh, self.b_h))
         outputs, _, c, _ = torch.ops.aten.mkldnn_rnn_layer(
             x.contiguous(), W_x.t().contiguous(), W_h.t().contiguous(), b, torch.zeros_like(b),
-            *state, False, [], LSTM_MODE, self.units, 1, True, False, False, True,
+            h_0, c_0, False, [], LSTM_MODE, self.units, 1, True, False, False, True,
         )  # fmt: skip
         return outputs, (outputs[-1], c)
 
