@@ -9,10 +9,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import chargen
 from chargen.arithmetic import plain as arithmetic
 from chargen.errors import ChargenError
 from chargen.recurrent import CharModel
-from chargen.sampling import engine
+from chargen.runs import BEST, Run
+from chargen.sampling import Writer, engine
 from chargen.sampling.engine import Engine
 from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, ModelSettings, SamplingSettings
 
@@ -180,3 +182,12 @@ def test_writing_imports_no_torch():
         "import sys, chargen.sampling, chargen.sampling.compiled; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_weights_that_cannot_be_read_are_named_once(tmp_path):
+    chargen.train("fables", tmp_path / "run", units=(2,), steps=1)
+    best = tmp_path / "run" / BEST
+    best.write_bytes(best.read_bytes()[:200])
+    with pytest.raises(ChargenError, match="not a checkpoint") as caught:
+        Writer.of(Run.open(tmp_path / "run"))
+    assert str(caught.value).count(str(tmp_path)) == 1

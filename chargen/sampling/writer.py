@@ -25,8 +25,9 @@ class Writer:
     def of(cls, run: Run) -> Writer:
         """The best weights of a run; `ChargenError` where they do not fit it."""
         model, vocabulary = run.description.model, run.description.vocabulary
+        weights = run.weights()
         try:
-            return cls(Engine(model, run.weights(), len(vocabulary)), vocabulary)
+            return cls(Engine(model, weights, len(vocabulary)), vocabulary)
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
 
