@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import wait
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 import chargen
 from chargen.cli import main
-from chargen.comparing import compare
+from chargen.comparing import compare, workers
 from chargen.comparing.jobs import ANSWERS, Job, shape
 from chargen.errors import ChargenError
 from chargen.probes import tasks
@@ -293,6 +294,14 @@ def test_a_process_that_fails_is_one_line_that_names_its_log(tmp_path, here, mon
     assert "\n" not in str(error.value)
     monkeypatch.setattr(InProcess, "exit_code", None)
     assert compare(settings(), tmp_path / "failing", jobs=1) is not None
+
+
+def test_nothing_is_begun_after_a_failure_however_late_it_is_noticed(tmp_path, here, monkeypatch):
+    monkeypatch.setattr(InProcess, "exit_code", 1)
+    monkeypatch.setattr(workers, "wait", lambda futures, seconds, until: wait(futures))
+    with pytest.raises(ChargenError, match="the disk is full"):
+        compare(settings(), tmp_path / "failing", jobs=1)
+    assert len(InProcess.begun) == 1
 
 
 def test_damaged_answers_are_named(copied):

@@ -55,7 +55,7 @@ class Workers:
             for job in jobs:
                 untrained = ask and job.cell not in asked
                 asked.add(job.cell)
-                futures.append(pool.submit(self._one, job, ask, untrained))
+                futures.append(pool.submit(self._one_or_none_more, job, ask, untrained))
             try:
                 self._attend(jobs, futures)
             except BaseException:
@@ -77,6 +77,14 @@ class Workers:
             running = [job for job, future in zip(jobs, futures, strict=True) if future.running()]
             done = len(futures) - len(left) + sum(job.used() for job in running)
             self._watch(done, len(futures), ", ".join(job.folder.name for job in running))
+
+    def _one_or_none_more(self, job: Job, ask: bool, untrained: bool) -> Training | None:
+        try:
+            return self._one(job, ask, untrained)
+        except BaseException:
+            # Said here, not where the result is looked at: this thread takes its next job at once.
+            self._stopped.set()
+            raise
 
     def _one(self, job: Job, ask: bool, untrained: bool) -> Training | None:
         finished = job.finished()
