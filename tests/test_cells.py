@@ -155,7 +155,7 @@ def copy_to_torch(layer, theirs, order):
     ("cell", "theirs", "order"),
     [
         (SimpleRNN, torch.nn.RNN, [0]),
-        (LSTM, torch.nn.LSTM, [1, 2, 0, 3]),
+        (LSTM, torch.nn.LSTM, [0, 1, 2, 3]),
         (GRU, torch.nn.GRU, [0, 1, 2]),
     ],
     ids=CELLS,
@@ -243,7 +243,7 @@ def test_the_generator_decides_the_weights(cell):
 
 def test_a_new_lstm_remembers():
     """The forget gate's bias starts at 1, every other bias at 0."""
-    g, i, f, o = LSTM(H, features=F).b_h.data.chunk(4)
+    i, f, g, o = LSTM(H, features=F).b_h.data.chunk(4)
     assert (f == 1).all()
     assert not any(bias.any() for bias in (g, i, o))
 

@@ -97,8 +97,8 @@ def test_what_is_recorded_is_what_the_layers_put_out(cell):
 def test_recorded_gates_obey_the_equations():
     """From each character to the next, in both layers."""
     for layer in memory_recording.record(model_of("lstm"), LETTERS, IDS[:40]).layers:
-        assert list(layer.parts) == ["h", "c", "g", "i", "f", "o"]
-        h, c, g, i, f, o = layer.parts.values()
+        assert list(layer.parts) == ["h", "c", "i", "f", "g", "o"]
+        h, c, i, f, g, o = layer.parts.values()
         before = np.concatenate([np.zeros_like(c[:1]), c[:-1]])
         np.testing.assert_allclose(f * before + i * g, c, atol=1e-5)
         np.testing.assert_allclose(o * np.tanh(c), h, atol=1e-5)

@@ -1,22 +1,55 @@
-"""The product that a step loop repeats: the fast form, and the plain one where that is missing."""
+"""The model's matrix products: the fast forms, and the plain ones where those are missing."""
 
 import pytest
 import torch
 
 from chargen.recurrent import products
-from chargen.recurrent.products import repeated
+from chargen.recurrent.products import linear, repeated, times
 
 
 def numbers(*shape, dtype=torch.float32):
     return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("onednn", [True, False])
-@pytest.mark.parametrize(("N", "F", "G"), [(1, 1, 1), (2, 3, 5), (16, 64, 48)])
-def test_a_product_and_a_sum(monkeypatch, dtype, onednn, N, F, G):
-    if not onednn:
+@pytest.fixture(params=["onednn", "plain", "double"])
+def dtype(request, monkeypatch):
+    """float32 by either form, and float64, which has one."""
+    if request.param == "plain":
         monkeypatch.setattr(products, "_has_onednn", lambda: False)
+    return torch.float64 if request.param == "double" else torch.float32
+
+
+@pytest.mark.parametrize(
+    ("N", "F", "G"), [(0, 2, 3), (1, 1, 1), (3, 0, 2), (7, 5, 3), (64, 48, 65)]
+)
+def test_a_large_product(dtype, N, F, G):
+    x, W, b = (numbers(*shape, dtype=dtype) for shape in ((N, F), (F, G), (G,)))
+    for left in (x, x.t().contiguous().t()):
+        for right in (W, W.t().contiguous().t()):
+            torch.testing.assert_close(times(left, right), left @ right)
+            torch.testing.assert_close(times(left, right, b), left @ right + b)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5), (3, 2, 5)])
+@pytest.mark.parametrize("wanted", [(0, 1, 2), (1, 2), (0,)])
+def test_a_linear_map_and_its_gradients(dtype, shape, wanted):
+    leaves = [numbers(*sizes, dtype=dtype) for sizes in (shape, (5, 4), (4,))]
+    for index in wanted:
+        leaves[index].requires_grad_()
+    x, W, b = leaves
+    if len(shape) == 3:
+        x = x.transpose(0, 1)
+    ours, expected = linear(x, W, b), x @ W + b
+    torch.testing.assert_close(ours, expected)
+    asked = [leaves[index] for index in wanted]
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.cos().sum(), asked),
+        torch.autograd.grad(expected.cos().sum(), asked),
+    )
+
+
+@pytest.mark.parametrize(("N", "F", "G"), [(1, 1, 1), (2, 3, 5), (16, 64, 48)])
+def test_a_product_and_a_sum(dtype, N, F, G):
     x, y, W = (numbers(*shape, dtype=dtype) for shape in ((N, F), (N, G), (F, G)))
     for matrix in (W, W.t().contiguous().t()):
         product = repeated(matrix, N, 100)

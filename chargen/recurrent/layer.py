@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from chargen.recurrent.activations import activation_named
+from chargen.recurrent.products import linear
 
 LayerState = tuple[Tensor, ...]
 """What a layer remembers: tensors ``(N, H)``, the first of which is its output h."""
@@ -77,8 +78,8 @@ class RecurrentLayer(nn.Module):
         product with W_xh is a row of it.
         """
         if inputs.is_floating_point():
-            return inputs.transpose(0, 1) @ self.W_xh + self.b_h
-        return embedding(inputs.transpose(0, 1), self.W_xh) + self.b_h
+            return linear(inputs.transpose(0, 1), self.W_xh, self.b_h)
+        return embedding(inputs.transpose(0, 1), self.W_xh).add_(self.b_h)
 
     def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
         """What a step decides before it changes the state, by the letters of the cell's equations.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from chargen.recurrent.cells import CELLS
+from chargen.recurrent.products import linear
 from chargen.recurrent.stack import Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
@@ -72,7 +73,7 @@ class CharModel(nn.Module):
         outputs, state = self.stack(ids, state, dropout, generator)
         # Time first, as the layers keep it, so that the product needs no copy.
         outputs = outputs[:, -last:].transpose(0, 1) if last else outputs.transpose(0, 1)
-        return (outputs @ self.W_hy + self.b_y).transpose(0, 1), state
+        return linear(outputs, self.W_hy, self.b_y).transpose(0, 1), state
 
 
 class NetworkPredictor:

@@ -1,16 +1,53 @@
-"""The product that a step loop makes again and again with one matrix."""
+"""The matrix products of the model: large ones, and the one that a step loop repeats.
+
+On a CPU oneDNN makes them, which torch ships but asks for few of them: what torch asks instead
+leaves half of some processors unused. torch reaches it through operators that its own compiler
+uses and that promise nothing; where they are missing, everything below does without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
 WORTH_PACKING = 16  # products: laying a matrix out takes as long as several with it
+
+
+def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    """``x W + b``, x ``(..., F)``, W ``(F, G)``, b ``(G,)``; differentiable."""
+    if _suits_onednn(x):
+        flat: Tensor = _Linear.apply(x.flatten(0, -2), W, b)
+        return flat.unflatten(0, x.shape[:-1])
+    return x @ W + b
+
+
+def times(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
+    """``x W``, ``(N, F)`` by ``(F, G)``, and with ``b`` ``(G,)`` the sum. Not differentiable."""
+    if _suits_onednn(x) and x.numel():  # it refuses sums over nothing
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(x, W.t(), b, "none", [], "")
+        return product
+    return x @ W if b is None else torch.addmm(b, x, W)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+        ctx.save_for_backward(x, W)
+        return times(x, W, b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor | None, ...]:
+        x, W = ctx.saved_tensors
+        d_x = times(d_sums, W.t()) if ctx.needs_input_grad[0] else None
+        return d_x, times(x.t(), d_sums), d_sums.sum(0)
 
 
 def repeated(W: Tensor, rows: int, times: int) -> Product:
@@ -21,19 +58,20 @@ def repeated(W: Tensor, rows: int, times: int) -> Product:
     """
     if times < WORTH_PACKING:
         return lambda x, y: torch.addmm(y, x, W)
-    if W.device.type == "cpu" and W.dtype == torch.float32 and _has_onednn():
+    if _suits_onednn(W):
         return _packed(W, rows)
     return lambda x, y: torch.addmm(y, x, W)
 
 
 def _packed(W: Tensor, rows: int) -> Product:
-    """oneDNN lays W out once for many products, which are then about twice as fast.
-
-    torch reaches it through operators that its own compiler uses and that promise nothing.
-    """
+    """oneDNN lays W out once for many products, which are then about twice as fast."""
     packed = torch.ops.mkldnn._reorder_linear_weight(W.t().contiguous(), rows)
     product = torch.ops.mkldnn._linear_pointwise.binary
     return lambda x, y: product(x, y, packed, None, "add")
+
+
+def _suits_onednn(own: Tensor) -> bool:
+    return own.device.type == "cpu" and own.dtype == torch.float32 and _has_onednn()
 
 
 @cache
@@ -41,6 +79,8 @@ def _has_onednn() -> bool:
     """Whether these operators are there and do what they do where they were tried."""
     x, W, y = (torch.arange(n).float().view(2, -1) for n in (4, 6, 6))
     try:
-        return torch.equal(_packed(W, 2)(x, y), torch.addmm(y, x, W))
+        plain = torch.ops.mkldnn._linear_pointwise(x, W.t(), y[0], "none", [], "")
+        packed = _packed(W, 2)(x, y)
+        return torch.equal(plain, x @ W + y[0]) and torch.equal(packed, x @ W + y)
     except (AttributeError, RuntimeError, TypeError):
         return False

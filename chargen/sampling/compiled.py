@@ -33,10 +33,11 @@ def step(
             activate(h_n, powers, activation)
         elif cell == LSTM:
             add(x_n, s_n, s_n)
-            activate(s_n[:H], powers, activation)
-            sigmoid(s_n[H:], powers)
+            sigmoid(s_n[: 2 * H], powers)
+            activate(s_n[2 * H : 3 * H], powers, activation)
+            sigmoid(s_n[3 * H :], powers)
             for i in range(H):
-                c_n[i] = s_n[2 * H + i] * c_n[i] + s_n[H + i] * s_n[i]
+                c_n[i] = s_n[H + i] * c_n[i] + s_n[i] * s_n[2 * H + i]
                 h_n[i] = c_n[i]
             activate(h_n, powers, activation)
             for i in range(H):

@@ -155,7 +155,7 @@ def _simple(layer: Layer, projected: np.ndarray, state: State, activation: Funct
 def _lstm(layer: Layer, projected: np.ndarray, state: State, activation: Function) -> State:
     """See `chargen.recurrent.cells.lstm`."""
     h, c = state
-    g, i, f, o = np.split(projected + product(h, layer.W_hh), 4, axis=1)
+    i, f, g, o = np.split(projected + product(h, layer.W_hh), 4, axis=1)
     c = sigmoid(f) * c + sigmoid(i) * activation(g)
     return sigmoid(o) * activation(c), c
 

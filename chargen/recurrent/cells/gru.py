@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import repeated
+from chargen.recurrent.products import repeated, times
 
 
 class GRU(RecurrentLayer):
@@ -105,6 +105,6 @@ class _GRUScan(torch.autograd.Function):
                 d_h = d_hs[t - 1].copy_(product(d_gates.view(N, 3 * H), d_h))
         d_gates = factors.view(T, N, 3 * H)
         d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
-        d_W_hh = before.flatten(0, 1).t() @ d_gates.flatten(0, 1)
+        d_W_hh = times(before.flatten(0, 1).t(), d_gates.flatten(0, 1))
         d_projected = torch.cat([d_gates[:, :, : 2 * H], d_hs * into_n], dim=2)
         return d_projected, d_h_0, d_W_hh, d_gates[:, :, 2 * H :].sum((0, 1)), None

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from chargen.recurrent.activations import ACTIVATIONS, Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import repeated
+from chargen.recurrent.products import repeated, times
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
 LSTM_MODE = 2  # what torch calls an LSTM there
@@ -21,13 +21,14 @@ WIDEST = 2  # times as many characters as units: with more, reading rows of W_xh
 class LSTM(RecurrentLayer):
     """A layer of LSTM units: c is added to, not overwritten, so that gradients pass through time.
 
-        g_t = tanh(x_t W_xg + h_{t-1} W_hg + b_g)
         i_t, f_t, o_t = sigmoid(x_t W_x{i,f,o} + h_{t-1} W_h{i,f,o} + b_{i,f,o})
+        g_t = tanh(x_t W_xg + h_{t-1} W_hg + b_g)
         c_t = f_t * c_{t-1} + i_t * g_t
         h_t = o_t * tanh(c_t)
 
     ``tanh`` is the ``activation``, both times. The columns of the weights are the blocks
-    ``g, i, f, o``. b_f starts at 1, so that a new cell remembers (Jozefowicz et al. 2015).
+    ``i, f, g, o``, as torch has them. b_f starts at 1, so that a new cell remembers
+    (Jozefowicz et al. 2015).
     The state is ``(h, c)``.
     """
 
@@ -37,19 +38,19 @@ class LSTM(RecurrentLayer):
     def build(self, features: int, generator: torch.Generator | None = None) -> None:
         """See `RecurrentLayer.build`."""
         super().build(features, generator)
-        self.b_h.data[2 * self.units : 3 * self.units] = 1.0
+        self.b_h.data[self.units : 2 * self.units] = 1.0
 
     def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
-        """``g``, ``i``, ``f`` and ``o``; see `RecurrentLayer.gates`."""
+        """``i``, ``f``, ``g`` and ``o``; see `RecurrentLayer.gates`."""
         h, _ = state
-        g, i, f, o = (projected + h @ self.W_hh).chunk(4, dim=-1)
-        g, i, f, o = self.activation.function(g), i.sigmoid(), f.sigmoid(), o.sigmoid()
-        return {"g": g, "i": i, "f": f, "o": o}
+        i, f, g, o = (projected + h @ self.W_hh).chunk(4, dim=-1)
+        i, f, g, o = i.sigmoid(), f.sigmoid(), self.activation.function(g), o.sigmoid()
+        return {"i": i, "f": f, "g": g, "o": o}
 
     def step(self, projected: Tensor, state: LayerState) -> LayerState:
         """See `RecurrentLayer.step`."""
         _, c = state
-        g, i, f, o = self.gates(projected, state).values()
+        i, f, g, o = self.gates(projected, state).values()
         c = f * c + i * g
         return o * self.activation.function(c), c
 
@@ -72,17 +73,17 @@ class LSTM(RecurrentLayer):
     def _by_onednn(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """The whole layer as one call, which ``torch.nn.LSTM`` makes too; it knows its gradient.
 
-        It wants the blocks in the order i, f, g, o and the weights transposed, adds two biases,
-        and reads one-hot vectors as they are: with few characters that is cheaper than anything
-        that is done step by step. What is not contiguous it takes for something else.
+        It wants the weights transposed, adds two biases, and reads one-hot vectors as they are:
+        with few characters that is cheaper than anything that is done step by step. What is not
+        contiguous it takes for something else.
         """
         x = inputs.transpose(0, 1)
         if not inputs.is_floating_point():
             x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
         h_0, c_0 = (part.contiguous() for part in state)
-        W_x, W_h, b = (_in_their_order(own) for own in (self.W_xh, self.W_hh, self.b_h))
+        W_x, W_h = (weights.t().contiguous() for weights in (self.W_xh, self.W_hh))
         outputs, _, c, _ = torch.ops.aten.mkldnn_rnn_layer(
-            x.contiguous(), W_x.t().contiguous(), W_h.t().contiguous(), b, torch.zeros_like(b),
+            x.contiguous(), W_x, W_h, self.b_h, torch.zeros_like(self.b_h),
             h_0, c_0, False, [], LSTM_MODE, self.units, 1, True, False, False, True,
         )  # fmt: skip
         return outputs, (outputs[-1], c)
@@ -91,11 +92,6 @@ class LSTM(RecurrentLayer):
         """See `RecurrentLayer.scan`; the same with a backward pass written by hand."""
         outputs, c = _LSTMScan.apply(projected, *state, self.W_hh, self.activation)
         return outputs, (outputs[-1], c)
-
-
-def _in_their_order(own: Tensor) -> Tensor:
-    g, i, f, o = own.chunk(4, dim=-1)
-    return torch.cat([i, f, g, o], dim=-1)
 
 
 class _LSTMScan(torch.autograd.Function):
@@ -111,13 +107,14 @@ class _LSTMScan(torch.autograd.Function):
         product = repeated(W_hh, N, T)
         h, c = h_0, c_0
         # Every view is made before the loop, in bulk: one by one they cost as much as the sums.
-        views = (projected, gates[..., H:], *gates.chunk(4, dim=2), outputs, cells, bent)
-        for x_t, sigmoids, g, i, f, o, h_t, c_t, bent_t in zip(
+        views = (projected, gates[..., : 2 * H], *gates.chunk(4, dim=2), outputs, cells, bent)
+        for x_t, both, i, f, g, o, h_t, c_t, bent_t in zip(
             *(view.unbind() for view in views), strict=True
         ):
-            sums = product(h, x_t)
-            torch.sigmoid(sums[:, H:], out=sigmoids)
-            activation.into(sums[:, :H], g)
+            sums_of_both, of_g, of_o = product(h, x_t).split([2 * H, H, H], dim=1)
+            torch.sigmoid(sums_of_both, out=both)
+            activation.into(of_g, g)
+            torch.sigmoid(of_o, out=o)
             c = torch.mul(f, c, out=c_t).addcmul_(i, g)
             h = torch.mul(o, activation.into(c, bent_t), out=h_t)
         ctx.save_for_backward(gates, cells, bent, outputs, h_0, c_0, W_hh)
@@ -129,27 +126,27 @@ class _LSTMScan(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         gates, cells, bent, outputs, h_0, c_0, W_hh = ctx.saved_tensors
         T, N, H = outputs.shape
-        g, i, f, o = gates.chunk(4, dim=2)
+        i, f, g, o = gates.chunk(4, dim=2)
         # d_c = d_h * into_c + (what later steps send); the sum of each gate then gets d_c, or of
         # o d_h, times a factor that the forward pass alone determines.
         into_c = o * ctx.activation.slope(bent)
         d_sums = torch.empty_like(gates)
-        d_g, d_i, d_f, d_o = d_sums.chunk(4, dim=2)
-        torch.mul(i, ctx.activation.slope(g), out=d_g)
+        d_i, d_f, d_g, d_o = d_sums.chunk(4, dim=2)
         torch.mul(g, i * (1 - i), out=d_i)
         torch.mul(torch.cat([c_0[None], cells[:-1]]), f * (1 - f), out=d_f)
+        torch.mul(i, ctx.activation.slope(g), out=d_g)
         torch.mul(bent, o * (1 - o), out=d_o)
         product = repeated(W_hh.t(), N, T)
         d_h, d_c = d_outputs[-1], d_last
         views = (f, into_c, d_sums, d_sums[..., : 3 * H].view(T, N, 3, H), d_o)
         steps = zip(*(view.unbind() for view in views), strict=True)
-        for t, (f_t, into_c_t, d_sums_t, d_gif_t, d_o_t) in reversed(list(enumerate(steps))):
+        for t, (f_t, into_c_t, d_sums_t, d_ifg_t, d_o_t) in reversed(list(enumerate(steps))):
             d_o_t.mul_(d_h)
             d_c = torch.addcmul(d_c, d_h, into_c_t)
-            d_gif_t.mul_(d_c[:, None])
+            d_ifg_t.mul_(d_c[:, None])
             d_c.mul_(f_t)
             if t:
                 d_h = product(d_sums_t, d_outputs[t - 1])
-        d_W_hh = outputs[:-1].flatten(0, 1).t() @ d_sums[1:].flatten(0, 1)
+        d_W_hh = times(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
         d_W_hh.addmm_(h_0.t(), d_sums[0])
         return d_sums, d_sums[0] @ W_hh.t(), d_c, d_W_hh, None

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import repeated
+from chargen.recurrent.products import repeated, times
 
 
 class SimpleRNN(RecurrentLayer):
@@ -60,6 +60,6 @@ class _SimpleScan(torch.autograd.Function):
             torch.mul(d_h, slope[t], out=d_sums[t])
             if t:
                 d_h = product(d_sums[t], d_outputs[t - 1])
-        d_W_hh = outputs[:-1].flatten(0, 1).t() @ d_sums[1:].flatten(0, 1)
+        d_W_hh = times(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
         d_W_hh.addmm_(h_0.t(), d_sums[0])
         return d_sums, d_sums[0] @ W_hh.t(), d_W_hh, None
