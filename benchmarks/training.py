@@ -1,9 +1,10 @@
 """A whole training step, beside the same model built on ``torch.nn``.
 
 Both read ids, both end in a softmax head, cross-entropy, clipping and fused AdamW; the layer and
-what multiplies its input are the difference. Characters a second, the ratio, and the share of the
-rate of float32 products that the products of a step would need at least (those of the input are
-none: rows are read).
+what multiplies its input are the difference. Characters a second, the ratio, and the share that the
+products of a step, had it nothing else to do, would take of its time: at the rate at which torch
+multiplies float32 matrices, and at oneDNN's. (Those of the first layer's input are none: rows are
+read.)
 """
 
 from __future__ import annotations
@@ -21,8 +22,19 @@ from chargen.training.loss import next_char_loss
 
 PEERS = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 T, V = 64, 65
-SHAPES = ((256, 1, 16), (256, 1, 32), (256, 1, 64), (512, 1, 64), (128, 2, 16), (128, 3, 16),
-          (256, 2, 32))  # units, layers, texts side by side  # fmt: skip
+SHAPES = (
+    (256, 1, 16, V),
+    (256, 1, 32, V),
+    (256, 1, 64, V),
+    (512, 1, 64, V),
+    (128, 1, 16, V),
+    (128, 2, 16, V),
+    (128, 3, 16, V),
+    (256, 2, 32, V),
+    (256, 3, 32, V),
+    (256, 1, 32, 1000),
+)
+"""Units, layers, texts side by side, characters in the vocabulary."""  # fmt: skip
 
 
 class Peer(nn.Module):
@@ -62,9 +74,7 @@ def operations(cell: str, units: int, layers: int, size: int) -> int:
     return 6 * (layers * recurrent + between + units * size)
 
 
-def compare(
-    cell: str, units: int, layers: int, batch_size: int, size: int = V
-) -> tuple[float, float]:
+def compare(cell: str, units: int, layers: int, batch_size: int, size: int) -> tuple[float, float]:
     """Characters a second: ours, and the peer's."""
     ids = torch.randint(size, (batch_size, T), generator=torch.Generator().manual_seed(0))
     ours = CharModel.seeded(ModelSettings(cell, (units,) * layers), size, 0)
@@ -79,24 +89,25 @@ def compare(
 
 def main() -> list[dict[str, object]]:
     """Print the table and return its rows."""
-    flops = limits.products()
+    torchs, onednns = limits.products()
     threads = torch.get_num_threads()
     print(
-        f"training step, {T} timesteps, {threads} threads, characters a second; "
-        f"float32 products at {flops / 1e9:.0f} GFLOP/s"
+        f"training step, {T} timesteps, {threads} threads, characters a second; float32 products "
+        f"at {torchs / 1e9:.0f} GFLOP/s by torch, {onednns / 1e9:.0f} by oneDNN"
     )
     print(
-        f"{'cell':8}{'units':>9}{'batch':>7}{'chargen':>10}{'torch.nn':>10}{'ratio':>7}{'share':>7}"
+        f"{'cell':8}{'units':>9}{'batch':>7}{'V':>6}{'chargen':>10}{'torch.nn':>10}{'ratio':>7}"
+        f"{'share':>7}{'oneDNN':>8}"
     )
     rows: list[dict[str, object]] = []
     for cell in PEERS:
-        for units, layers, batch_size in SHAPES:
-            ours, peer = compare(cell, units, layers, batch_size)
-            share = ours * operations(cell, units, layers, V) / flops
+        for units, layers, batch_size, size in SHAPES:
+            ours, peer = compare(cell, units, layers, batch_size, size)
+            rate = ours * operations(cell, units, layers, size)
             name = f"{layers} x {units}"
             print(
-                f"{cell:8}{name:>9}{batch_size:7}{ours:10,.0f}{peer:10,.0f}"
-                f"{ours / peer:7.2f}{share:7.0%}"
+                f"{cell:8}{name:>9}{batch_size:7}{size:6}{ours:10,.0f}{peer:10,.0f}"
+                f"{ours / peer:7.2f}{rate / torchs:7.0%}{rate / onednns:8.0%}"
             )
             rows.append(
                 {
@@ -104,12 +115,14 @@ def main() -> list[dict[str, object]]:
                     "units": units,
                     "layers": layers,
                     "batch_size": batch_size,
+                    "vocabulary": size,
                     "timesteps": T,
                     "threads": threads,
                     "chars_per_second": round(ours),
                     "torch_nn_chars_per_second": round(peer),
                     "ratio": ours / peer,
-                    "matrix_rate_share": share,
+                    "matrix_rate_share": rate / torchs,
+                    "onednn_rate_share": rate / onednns,
                 }
             )
     return rows

@@ -63,17 +63,17 @@ class _GRUScan(torch.autograd.Function):
         ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, b_m: Tensor, activation: Activation
     ) -> Tensor:
         T, N, H = len(projected), *h_0.shape
-        gates = torch.empty_like(projected)  # r, z, m with m = h W_hn + b_m
         candidates = projected.new_empty(T, N, H)
         outputs = projected.new_empty(T, N, H)
         product = repeated(W_hh, N, T)
-        # What the product is added to: x of r and z; b_m for m, since x_n stands outside the reset.
-        beside = projected.clone()
-        beside[:, :, 2 * H :] = b_m
+        # Each step's gates, r, z and m = h W_hn + b_m, come where that stood to which the product
+        # is added: x of r and z; b_m for m, since x_n stands outside the reset.
+        gates = projected.clone()
+        gates[:, :, 2 * H :] = b_m
         h = h_0
         for t in range(T):
             gates_t = gates[t]
-            sums = product(h, beside[t])
+            sums = product(h, gates_t)
             torch.sigmoid(sums[:, : 2 * H], out=gates_t[:, : 2 * H])
             r, z, m = gates_t.chunk(3, dim=1)
             m.copy_(sums[:, 2 * H :])
@@ -89,12 +89,15 @@ class _GRUScan(torch.autograd.Function):
         gates, candidates, outputs, h_0, W_hh = ctx.saved_tensors
         T, N, H = outputs.shape
         r, z, m = gates.chunk(3, dim=2)
-        before = torch.cat([h_0[None], outputs[:-1]])
-        into_n = (1 - z) * ctx.activation.slope(candidates)
+        into_n = ctx.activation.slope(candidates).mul_(1 - z)
         factors = torch.empty(T, N, 3, H, dtype=gates.dtype, device=gates.device)
-        torch.mul(into_n * m, r * (1 - r), out=factors[:, :, 0])
-        torch.mul(before - candidates, z * (1 - z), out=factors[:, :, 1])
-        torch.mul(into_n, r, out=factors[:, :, 2])
+        into_r, into_z, into_m = factors.unbind(2)
+        # In place: what is as large as all timesteps costs more to allocate than to compute.
+        torch.sub(1, r, out=into_r).mul_(r).mul_(into_n).mul_(m)
+        torch.sub(h_0, candidates[0], out=into_m[0])  # lent to h_{t-1} - n_t for a moment
+        torch.sub(outputs[:-1], candidates[1:], out=into_m[1:])
+        torch.sub(1, z, out=into_z).mul_(z).mul_(into_m)
+        torch.mul(into_n, r, out=into_m)
         product = repeated(W_hh.t(), N, T)
         d_hs = torch.empty_like(outputs)
         d_h = d_hs[-1].copy_(d_outputs[-1])
@@ -105,6 +108,9 @@ class _GRUScan(torch.autograd.Function):
                 d_h = d_hs[t - 1].copy_(product(d_gates.view(N, 3 * H), d_h))
         d_gates = factors.view(T, N, 3 * H)
         d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
-        d_W_hh = times(before.flatten(0, 1).t(), d_gates.flatten(0, 1))
-        d_projected = torch.cat([d_gates[:, :, : 2 * H], d_hs * into_n], dim=2)
-        return d_projected, d_h_0, d_W_hh, d_gates[:, :, 2 * H :].sum((0, 1)), None
+        d_W_hh = times(outputs[:-1].flatten(0, 1).t(), d_gates[1:].flatten(0, 1))
+        d_W_hh.addmm_(h_0.t(), d_gates[0])
+        d_m = d_gates[:, :, 2 * H :]
+        d_b_m = d_m.sum((0, 1))
+        torch.mul(d_hs, into_n, out=d_m)  # x_n stands where m does, but outside the reset
+        return d_gates, d_h_0, d_W_hh, d_b_m, None

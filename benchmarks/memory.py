@@ -1,0 +1,86 @@
+"""Peak memory that training takes, beside the same model built on ``torch.nn``.
+
+Each in a process of its own, whose peak only grows: what stands there once a tiny model has made
+its steps, so that all libraries are there, is taken off what stands there after some steps.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+
+import torch
+
+from benchmarks.training import PEERS, Peer, T, V, step_of
+from chargen.recurrent import CharModel
+from chargen.settings import ModelSettings
+
+SHAPES = ((256, 1, 32), (256, 2, 32), (512, 1, 64))  # units, layers, texts side by side
+TINY = (8, 1, 2)
+STEPS = 12
+PROCESSES = 3  # the least of so many: what else the allocator keeps differs from one to the next
+
+
+def peak() -> float:
+    """Megabytes that this process has held at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def grown(whose: str, cell: str, units: int, layers: int, batch_size: int) -> float:
+    """Megabytes that a model and its training take, in this process."""
+    train(whose, cell, *TINY)
+    before = peak()
+    train(whose, cell, units, layers, batch_size)
+    return peak() - before
+
+
+def train(whose: str, cell: str, units: int, layers: int, batch_size: int) -> None:
+    """Make some steps."""
+    ids = torch.randint(V, (batch_size, T), generator=torch.Generator().manual_seed(0))
+    ours = CharModel.seeded(ModelSettings(cell, (units,) * layers), V, 0)
+    step = step_of(ours if whose == "ours" else Peer(cell, units, layers, V), ids)
+    for _ in range(STEPS):
+        step()
+
+
+def measured(*what: object) -> float:
+    """`grown`, in processes of their own."""
+    command = [sys.executable, "-m", "benchmarks.memory", *map(str, what)]
+    return min(
+        float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        for _ in range(PROCESSES)
+    )
+
+
+def main() -> list[dict[str, object]]:
+    """Print the table and return its rows."""
+    print(f"memory that training takes, {T} timesteps, MB at the peak")
+    rows: list[dict[str, object]] = []
+    for cell in PEERS:
+        for units, layers, batch_size in SHAPES:
+            shape = (cell, units, layers, batch_size)
+            ours, peer = measured("ours", *shape), measured("torch.nn", *shape)
+            print(
+                f"{cell:8}{f'{layers} x {units}':>9}{batch_size:7}{ours:8.0f}{peer:10.0f}"
+                f"{ours / peer:7.2f}"
+            )
+            rows.append(
+                {
+                    "cell": cell,
+                    "units": units,
+                    "layers": layers,
+                    "batch_size": batch_size,
+                    "mb": round(ours),
+                    "torch_nn_mb": round(peer),
+                }
+            )
+    return rows
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        whose, cell, *shape = sys.argv[1:]
+        print(grown(whose, cell, *map(int, shape)))
+    else:
+        main()
