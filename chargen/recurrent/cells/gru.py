@@ -70,15 +70,14 @@ class _GRUScan(torch.autograd.Function):
         # is added: x of r and z; b_m for m, since x_n stands outside the reset.
         gates = projected.clone()
         gates[:, :, 2 * H :] = b_m
+        views = (projected[:, :, 2 * H :], gates, *gates.split([2 * H, H], 2), candidates, outputs)
         h = h_0
-        for t in range(T):
-            gates_t = gates[t]
-            sums = product(h, gates_t)
-            torch.sigmoid(sums[:, : 2 * H], out=gates_t[:, : 2 * H])
-            r, z, m = gates_t.chunk(3, dim=1)
-            m.copy_(sums[:, 2 * H :])
-            n = activation.into(torch.addcmul(projected[t, :, 2 * H :], r, m), candidates[t])
-            h = torch.lerp(n, h, z, out=outputs[t])
+        for x_n, gates_t, both, m, n, h_t in zip(*(view.unbind() for view in views), strict=True):
+            of_both, of_m = product(h, gates_t).split([2 * H, H], dim=1)
+            r, z = torch.sigmoid(of_both, out=both).chunk(2, dim=1)
+            m.copy_(of_m)
+            activation.into(torch.addcmul(x_n, r, m), n)
+            h = torch.lerp(n, h, z, out=h_t)
         ctx.save_for_backward(gates, candidates, outputs, h_0, W_hh)
         ctx.activation = activation
         return outputs
@@ -100,12 +99,14 @@ class _GRUScan(torch.autograd.Function):
         torch.mul(into_n, r, out=into_m)
         product = repeated(W_hh.t(), N, T)
         d_hs = torch.empty_like(outputs)
-        d_h = d_hs[-1].copy_(d_outputs[-1])
+        views = (factors, factors.view(T, N, 3 * H), z, d_hs, d_outputs)
+        factors_at, d_gates_at, z_at, d_h_at, d_output = (view.unbind() for view in views)
+        d_h = d_h_at[-1].copy_(d_output[-1])
         for t in range(T - 1, -1, -1):
-            d_gates = factors[t].mul_(d_h[:, None])  # (N, 3, H), overwritten by the gradients
+            factors_at[t].mul_(d_h[:, None])  # (N, 3, H), overwritten by the gates' gradients
             if t:
-                d_h = torch.addcmul(d_outputs[t - 1], d_h, z[t])
-                d_h = d_hs[t - 1].copy_(product(d_gates.view(N, 3 * H), d_h))
+                d_h = torch.addcmul(d_output[t - 1], d_h, z_at[t])
+                d_h = d_h_at[t - 1].copy_(product(d_gates_at[t], d_h))
         d_gates = factors.view(T, N, 3 * H)
         d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
         d_W_hh = times(outputs[:-1].flatten(0, 1).t(), d_gates[1:].flatten(0, 1))
