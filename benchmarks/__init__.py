@@ -1,1 +1,9 @@
-"""Benchmarks: ratios against named baselines, measured side by side. ``make bench`` runs them."""
+"""Speed and memory, measured beside named baselines: ``python -m benchmarks``, or one at a time.
+
+All contenders run as the command line does (see `chargen.cli.process`).
+"""
+
+from chargen.cli.process import keep_memory, spin_briefly
+
+spin_briefly()
+keep_memory()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ def engine_of(cell: str, units: tuple[int, ...]) -> Engine:
     return Engine(shape, arrays, V)
 
 
-def ours(own: Engine, count: int, form: Callable[..., object]) -> Callable[[int], object]:
+def ours(own: Engine, count: int, form: Callable[..., Iterable[object]]) -> Callable[[int], object]:
     """Writes so many characters of each of ``count`` texts."""
     rng = np.random.default_rng(0)
     prompt, plain = np.zeros(1, dtype=np.int64), SamplingSettings()

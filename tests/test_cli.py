@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -394,16 +393,6 @@ def test_text_streams_out_as_it_is_made(at_run, monkeypatch):
     monkeypatch.setattr(sys, "stdout", written)
     assert main(["sample", "--prompt", "the", "--length", "5"]) == 0
     assert seen == [3, 3, 3, 4, 5, 6, 7]  # twice for the prompt alone
-
-
-@pytest.mark.parametrize("own", [None, "77"])
-def test_threads_do_not_spin_for_long_unless_the_user_says_so(monkeypatch, own):
-    """Or two programs on the same cores would stop each other."""
-    monkeypatch.setenv("GOMP_SPINCOUNT", own or "")
-    if own is None:
-        monkeypatch.delenv("GOMP_SPINCOUNT")
-    assert main(["--version"]) == 0
-    assert os.environ["GOMP_SPINCOUNT"] == (own or "3000")
 
 
 def test_python_m_chargen_and_version():

@@ -5,9 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.text import UnknownCharacterError, Vocabulary
+from chargen.text import UnknownCharacterError, Vocabulary, vocabulary
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@pytest.fixture(params=[3, vocabulary.BLOCK], scope="module", autouse=True)
+def block(request):
+    """Texts of several blocks, and of one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vocabulary, "BLOCK", request.param)
+        yield
 
 
 @given(TEXTS)

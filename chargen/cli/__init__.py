@@ -15,15 +15,12 @@ from chargen.cli.corpora import corpora
 from chargen.cli.evaluate import evaluate
 from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
+from chargen.cli.process import spin_briefly
 from chargen.cli.sample import sample
 from chargen.cli.train import train
 from chargen.errors import ChargenError
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
-
-# How long a thread of torch's spins before it sleeps. The library's own default is so long that
-# two programs on the same cores stop each other (measured: 12 times slower); this is as fast alone.
-SPINS = "3000"
 
 
 class Commands(click.Group):
@@ -66,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A mistake is one line on standard error. Any other exception is a bug and keeps its traceback.
     """
-    os.environ.setdefault("GOMP_SPINCOUNT", SPINS)  # read when torch is loaded, later on
+    spin_briefly()
     try:
         result = chargen.main(
             None if arguments is None else list(arguments), "chargen", standalone_mode=False

@@ -11,8 +11,8 @@ from chargen.cli.options import (
     device_option,
     json_option,
     run_argument,
+    set_up_torch,
     threads_option,
-    use_threads,
 )
 from chargen.errors import ChargenError
 
@@ -41,7 +41,7 @@ def evaluate(
     from chargen.api import FLOOR_ORDER, load
     from chargen.text.corpus import read_corpus
 
-    use_threads(threads)
+    set_up_torch(threads)
     model = load(run, device)
     text = None if corpus is None else read_corpus([corpus])
     measured = model.evaluate(text)

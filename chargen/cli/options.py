@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from chargen.cli.process import keep_memory
 from chargen.errors import ChargenError
 
 run_argument = click.argument("run", required=False, type=click.Path(path_type=Path))
@@ -29,8 +30,9 @@ def default(value: object) -> str:
     return f"  [default: {said}]"
 
 
-def use_threads(threads: int | None) -> None:
-    """Have torch compute on this many processor threads."""
+def set_up_torch(threads: int | None) -> None:
+    """Have torch compute on this many processor threads, and keep the memory that it frees."""
+    keep_memory()
     if threads is not None:
         import torch
 

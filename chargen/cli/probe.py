@@ -12,8 +12,8 @@ import click
 from chargen.cli.options import (
     check_writable,
     device_option,
+    set_up_torch,
     threads_option,
-    use_threads,
     write_text,
 )
 from chargen.errors import ChargenError
@@ -125,7 +125,7 @@ def probe_longrange(
     from chargen.reports.page_runs import runs_page
     from chargen.reports.probed import probed_text, runs_text, save_probed_plots, save_runs_plots
 
-    use_threads(threads)
+    set_up_torch(threads)
     models = [load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
 

@@ -13,8 +13,8 @@ from chargen.cli.options import (
     LossOnParam,
     default,
     device_option,
+    set_up_torch,
     threads_option,
-    use_threads,
 )
 from chargen.errors import ChargenError
 from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, STATE_NAMES, ModelSettings
@@ -125,7 +125,7 @@ def train(
     from chargen.cli.watching import Signals, watch
     from chargen.training import Session
 
-    use_threads(threads)
+    set_up_torch(threads)
     given = {name: value for name, value in settings.items() if value is not None}
     signals = Signals(signal.SIGINT, signal.SIGTERM)
 

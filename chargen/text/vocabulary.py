@@ -11,6 +11,7 @@ from chargen.errors import ChargenError
 Unknown = Literal["error", "skip"]
 
 CODE_POINTS = 0x110000  # Unicode's code space
+BLOCK = 2**18  # characters that are looked up together: what that takes stays in the caches
 
 
 class UnknownCharacterError(ChargenError):
@@ -58,9 +59,9 @@ class Vocabulary:
     @classmethod
     def of(cls, text: str) -> Vocabulary:
         """The vocabulary of ``text``, which must not be empty."""
-        points = code_points(text)
         seen = np.zeros(CODE_POINTS, dtype=bool)
-        seen[points] = True
+        for start in range(0, len(text), BLOCK):
+            seen[code_points(text[start : start + BLOCK])] = True
         return cls("".join(map(chr, np.flatnonzero(seen))))
 
     def __len__(self) -> int:
@@ -84,19 +85,30 @@ class Vocabulary:
         A character that is not in the vocabulary raises ``UnknownCharacterError``, or is left
         out with ``unknown="skip"``.
         """
+        if unknown not in ("error", "skip"):
+            raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
+        ids = np.empty(len(text), dtype=self._ids.dtype)
+        written = 0
+        for start in range(0, len(text), BLOCK):
+            block = text[start : start + BLOCK]
+            found, known = self._look_up(block)
+            if not known.all():
+                if unknown == "error":
+                    position = int(known.argmin())
+                    raise UnknownCharacterError(block[position], start + position)
+                found = found[known]
+            ids[written : written + len(found)] = found
+            written += len(found)
+        return ids[:written]
+
+    def _look_up(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids of the characters of ``text``, and which of them are in the vocabulary."""
         points = code_points(text)
         known = points < len(self._ids)
         # `take` with clipping reads beyond the table as its last entry, which `known` then masks.
         ids = self._ids.take(points, mode="clip")
         known &= ids < len(self)
-        if unknown not in ("error", "skip"):
-            raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
-        if known.all():
-            return ids
-        if unknown == "skip":
-            return ids[known]
-        position = int(known.argmin())
-        raise UnknownCharacterError(text[position], position)
+        return ids, known
 
     def encode_typed(self, name: str, text: str, unknown: Unknown = "error") -> np.ndarray:
         """`encode` for what a user typed, which a `ChargenError` calls by ``name``."""
