@@ -14,6 +14,7 @@ def numbers(*shape, dtype=torch.float32):
 @pytest.fixture(params=["onednn", "plain", "double"])
 def dtype(request, monkeypatch):
     """float32 by either form, and float64, which has one."""
+    monkeypatch.setattr(products, "WORTH_ASKING", 0)
     if request.param == "plain":
         monkeypatch.setattr(products, "_has_onednn", lambda: False)
     return torch.float64 if request.param == "double" else torch.float32
@@ -59,6 +60,8 @@ def test_a_product_and_a_sum(dtype, N, F, G):
 
 def test_a_matrix_that_is_used_once_is_not_laid_out_for_many(monkeypatch):
     """Or writing, which makes one step at a time, would lay it out for every character."""
+    monkeypatch.setattr(products, "WORTH_ASKING", 0)
+    assert products._has_onednn()
     monkeypatch.setattr(products, "_packed", lambda W, rows: pytest.fail("packed"))
     x, y, W = numbers(2, 3), numbers(2, 5), numbers(3, 5)
     torch.testing.assert_close(repeated(W, 2, 1)(x, y), y + x @ W)
@@ -69,3 +72,16 @@ def test_operators_that_went_away_are_done_without(monkeypatch):
     products._has_onednn.cache_clear()
     assert not products._has_onednn()
     products._has_onednn.cache_clear()
+
+
+def test_little_is_multiplied_without_asking_onednn(monkeypatch):
+    """A call of it takes as long as the whole product of a small layer."""
+    asked = []
+    monkeypatch.setattr(products, "_has_onednn", lambda: asked.append(1) or False)
+    few, many = numbers(16, 256), numbers(17, 256)
+    W, b = numbers(256, 256), numbers(256)
+    for rows, times_asked in ((few, 0), (many, 3)):
+        repeated(W, len(rows), 100)
+        linear(rows, W, b)
+        times(rows, W)
+        assert len(asked) == times_asked

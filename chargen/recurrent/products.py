@@ -17,12 +17,13 @@ from torch.autograd.function import once_differentiable
 
 Product = Callable[[Tensor, Tensor], Tensor]
 
+WORTH_ASKING = 2**20  # multiplications: so many take as long as one call of oneDNN's
 WORTH_PACKING = 16  # products: laying a matrix out takes as long as several with it
 
 
 def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
     """``x W + b``, x ``(..., F)``, W ``(F, G)``, b ``(G,)``; differentiable."""
-    if _suits_onednn(x):
+    if _suits_onednn(x.shape[:-1].numel(), W):
         flat: Tensor = _Linear.apply(x.flatten(0, -2), W, b)
         return flat.unflatten(0, x.shape[:-1])
     return x @ W + b
@@ -30,7 +31,7 @@ def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 def times(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
     """``x W``, ``(N, F)`` by ``(F, G)``, and with ``b`` ``(G,)`` the sum. Not differentiable."""
-    if _suits_onednn(x) and x.numel():  # it refuses sums over nothing
+    if _suits_onednn(len(x), W):
         product: Tensor = torch.ops.mkldnn._linear_pointwise(x, W.t(), b, "none", [], "")
         return product
     return x @ W if b is None else torch.addmm(b, x, W)
@@ -50,15 +51,13 @@ class _Linear(torch.autograd.Function):
         return d_x, times(x.t(), d_sums), d_sums.sum(0)
 
 
-def repeated(W: Tensor, rows: int, times: int) -> Product:
+def repeated(W: Tensor, rows: int, uses: int) -> Product:
     """A function of ``x`` ``(rows, F)`` and ``y`` ``(rows, G)`` that is ``x W + y``, W ``(F, G)``.
 
-    It will be called ``times`` times. W is read when this is called: a later change of W does not
+    It will be called ``uses`` times. W is read when this is called: a later change of W does not
     show. Not differentiable.
     """
-    if times < WORTH_PACKING:
-        return lambda x, y: torch.addmm(y, x, W)
-    if _suits_onednn(W):
+    if uses >= WORTH_PACKING and _suits_onednn(rows, W):
         return _packed(W, rows)
     return lambda x, y: torch.addmm(y, x, W)
 
@@ -70,8 +69,14 @@ def _packed(W: Tensor, rows: int) -> Product:
     return lambda x, y: product(x, y, packed, None, "add")
 
 
-def _suits_onednn(own: Tensor) -> bool:
-    return own.device.type == "cpu" and own.dtype == torch.float32 and _has_onednn()
+def _suits_onednn(rows: int, W: Tensor) -> bool:
+    """Whether oneDNN multiplies so many rows with W, and faster."""
+    return (
+        rows * W.numel() > WORTH_ASKING
+        and W.device.type == "cpu"
+        and W.dtype == torch.float32
+        and _has_onednn()
+    )
 
 
 @cache
