@@ -1,4 +1,4 @@
-"""A run's folder: the only place that knows how a checkpoint is written. Imports no torch.
+"""A run's folder. Imports no torch.
 
 run.json            settings, vocabulary, corpus, versions
 progress.jsonl      one line a report
@@ -9,26 +9,24 @@ last.safetensors    all that a resumed run needs
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
+from chargen.checkpoints import WEIGHTS, Checkpoint, below, read_checkpoint
 from chargen.errors import ChargenError
+from chargen.files import cannot_write, write_file
 from chargen.settings import ModelSettings, TrainingSettings, from_json, to_json
 from chargen.text.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 1  # of run.json
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
 LOCK = ".lock"
-WEIGHTS = "model."  # what the names of a model's weights begin with in a checkpoint
 
 
 @dataclass(frozen=True)
@@ -89,14 +87,6 @@ class Description:
         )
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """Arrays by name, and plain values beside them."""
-
-    arrays: Mapping[str, np.ndarray]
-    values: Mapping[str, Any]
-
-
 class Run:
     """A run that exists: `Run.create`, `Run.open` and `newest` give one."""
 
@@ -111,7 +101,7 @@ class Run:
             for name in (BEST, LAST, PROGRESS):
                 (path / name).unlink(missing_ok=True)
         except OSError as error:
-            raise _cannot_write(path, error) from error
+            raise cannot_write(path, error) from error
         run = cls(path, description)
         run.write_description()
         return run
@@ -140,26 +130,14 @@ class Run:
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write `BEST` or `LAST`; the old one stays whole until the new one is."""
-        metadata = {"format": str(FORMAT), "values": json.dumps(checkpoint.values)}
-        arrays = {key: np.asarray(value, order="C") for key, value in checkpoint.arrays.items()}
-        write_file(self.path / name, save(arrays, metadata))
+        write_file(self.path / name, checkpoint.to_bytes())
 
     def read_checkpoint(self, name: str) -> Checkpoint:
         """Read `BEST` or `LAST`; `ChargenError` where it is missing or damaged."""
         file = self.path / name
         if not file.is_file():
             raise ChargenError(f"{file}: missing, the run stopped before it was saved; train again")
-        try:
-            with safe_open(file, framework="numpy") as tensors:
-                metadata = tensors.metadata() or {}
-                arrays = {key: tensors.get_tensor(key) for key in tensors.keys()}  # noqa: SIM118
-            if metadata["format"] != str(FORMAT):
-                raise ValueError(f"format {metadata['format']}, not {FORMAT}")
-            return Checkpoint(arrays, json.loads(metadata["values"]))
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise ChargenError(
-                f"{file}: not a checkpoint of this chargen, or damaged ({error})"
-            ) from None
+        return read_checkpoint(file)
 
     def weights(self) -> dict[str, np.ndarray]:
         """The best weights, or the last ones of a run that stopped before it was ever validated."""
@@ -172,7 +150,7 @@ class Run:
             with (self.path / PROGRESS).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
-            raise _cannot_write(self.path / PROGRESS, error) from error
+            raise cannot_write(self.path / PROGRESS, error) from error
 
     def progress(self) -> list[dict[str, Any]]:
         """All lines of ``progress.jsonl`` so far; a last line that was cut short is left out."""
@@ -199,14 +177,6 @@ class Run:
         write_file(self.path / PROGRESS, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
 
-Value = TypeVar("Value")
-
-
-def below(arrays: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    """The arrays whose names begin with ``prefix``, under the rest of their names."""
-    return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
-
-
 def lock(path: Path) -> FileLock:
     """Hold a run's folder, made where it is missing, against other processes that would write it.
 
@@ -222,7 +192,7 @@ def lock(path: Path) -> FileLock:
             f"{path}: another process is training in it; wait for it or give another --out"
         ) from None
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     return held
 
 
@@ -244,31 +214,3 @@ def is_run(path: Path) -> bool:
 def _last_written(path: Path) -> int:
     files = (path / name for name in (RUN, PROGRESS, BEST, LAST))
     return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash at any moment leaves the old one or the new one, whole."""
-    temporary = path.with_name(path.name + ".new")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened to be synced
-        return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _cannot_write(path: Path, error: OSError) -> ChargenError:
-    return ChargenError(f"{path}: cannot be written ({error.strerror or error})")

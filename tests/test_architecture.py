@@ -12,12 +12,14 @@ PACKAGE = Path(__file__).parent.parent / "chargen"
 # From the first to the last; a file imports from rooms above its own, or from its own.
 ROOMS = (
     "errors",
+    "files",
     "settings",
     "arithmetic",
     "text",
     "recurrent",
     "predictors",
     "evaluation",
+    "checkpoints",
     "runs",
     "training",
     "sampling",
@@ -30,11 +32,13 @@ ROOMS = (
 )
 TORCH_FREE = (
     "errors",
+    "files",
     "settings",
     "arithmetic",
     "text",
     "predictors",
     "evaluation",
+    "checkpoints",
     "runs",
     "sampling",
 )

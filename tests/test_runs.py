@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
+from chargen.checkpoints import Checkpoint
 from chargen.errors import ChargenError
 from chargen.runs import (
     BEST,
     LAST,
     PROGRESS,
     RUN,
-    Checkpoint,
     CorpusRecord,
     Description,
     Run,

@@ -11,9 +11,10 @@ from pathlib import Path
 from chargen.comparing.jobs import ANSWERS, Job, shape, vocabulary_size
 from chargen.comparing.workers import Stop, Watch, Workers
 from chargen.errors import ChargenError
+from chargen.files import write_file
 from chargen.probes.architectures import gather
 from chargen.probes.architectures_result import CompareResult, Training
-from chargen.runs import RUN, RUNS, lock, write_file
+from chargen.runs import RUN, RUNS, lock
 from chargen.settings import CELL_NAMES, ComparisonSettings
 from chargen.text import bundled
 from chargen.text.longrange import LONGEST_SPAN as LONGRANGE_SPAN

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from chargen.api import TrainedModel, load
+from chargen.checkpoints import WEIGHTS, Checkpoint
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
+from chargen.files import write_file
 from chargen.predictors import NextCharPredictor
 from chargen.probes import tasks, templates
 from chargen.probes.architectures import answers_of
 from chargen.probes.architectures_result import Answers, Training
 from chargen.probes.cases import nearest_spans
 from chargen.recurrent.model import CharModel, NetworkPredictor
-from chargen.runs import BEST, LAST, WEIGHTS, Checkpoint, Run, is_run, write_file
+from chargen.runs import BEST, LAST, Run, is_run
 from chargen.settings import ComparisonSettings, ModelSettings
 from chargen.text import bundled
 from chargen.text.tasks import TASKS

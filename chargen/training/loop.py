@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from chargen.checkpoints import WEIGHTS, Checkpoint, below
 from chargen.errors import ChargenError
 from chargen.evaluation import evaluate
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.stack import StackState
-from chargen.runs import BEST, LAST, WEIGHTS, Checkpoint, Run, below
+from chargen.runs import BEST, LAST, Run
 from chargen.settings import TrainingSettings
 from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, ShuffledWindows, Streams
