@@ -8,6 +8,7 @@ from torch import nn
 from benchmarks.timing import medians
 from benchmarks.training import T, step_of
 from chargen.recurrent import CharModel
+from chargen.recurrent.products import linear
 from chargen.settings import ModelSettings
 
 N, UNITS = 16, 256
@@ -23,9 +24,13 @@ def main() -> list[dict[str, object]]:
         f"{size}": step_of(CharModel.seeded(ModelSettings("lstm", (UNITS,)), size, 0), ids[size])
         for size in ids
     }
-    head, outputs = nn.Linear(UNITS, 3000), torch.randn(N * T, UNITS, requires_grad=True)
+    outputs, W_hy, b_y = (
+        torch.randn(shape, requires_grad=True) for shape in ((N * T, UNITS), (UNITS, 3000), (3000,))
+    )
     targets = ids[3000].flatten()
-    steps["head of 3000"] = lambda: nn.functional.cross_entropy(head(outputs), targets).backward()
+    steps["head of 3000"] = lambda: nn.functional.cross_entropy(
+        linear(outputs, W_hy, b_y), targets
+    ).backward()
     times = medians(steps)
     print(f"LSTM of {UNITS} units, batch {N}, {T} timesteps, {torch.get_num_threads()} threads")
     for name, seconds in times.items():

@@ -18,7 +18,7 @@ from chargen.settings import ModelSettings
 
 SHAPES = ((256, 1, 32), (256, 2, 32), (512, 1, 64))  # units, layers, texts side by side
 STATUS = Path("/proc/self/status")
-TINY = (8, 1, 2)
+TINY = (16, 1, 32)
 STEPS = 12
 PROCESSES = 3  # the least of so many: what else the allocator keeps differs from one to the next
 
