@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := chargen corpora tests benchmarks docs
 
-.PHONY: help install demo test check bench docs clean
+.PHONY: help install demo test soak check bench fuzz docs clean
 
 help:  ## say what there is to make
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -33,6 +33,22 @@ check: .venv/installed-test  ## lint and check types
 
 test: check  ## check, then run every test
 	$(BIN)/python -m pytest
+
+.venv/installed-fuzz: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	touch $@
+
+EACH ?= 60  # seconds
+
+fuzz: .venv/installed-fuzz  ## look for files that are read wrongly, EACH=60 seconds a kind
+	@for kind in checkpoint weights description progress bank corpus; do \
+	    mkdir -p build/fuzz/$$kind; \
+	    $(BIN)/python tests/fuzz/fuzz.py $$kind -max_total_time=$(strip $(EACH)) \
+	        -artifact_prefix=build/fuzz/ build/fuzz/$$kind || exit 1; \
+	done
+
+soak: .venv/installed-test  ## kill trainings at 200 random moments and compare how they end
+	$(BIN)/python tests/soak/kills.py --kills 200
 
 bench: .venv/installed  ## measure speed beside named baselines
 	$(BIN)/python -m benchmarks

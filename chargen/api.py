@@ -159,7 +159,7 @@ class TrainedModel:
         It is read again from where it was, unless it is ``corpus``.
         """
         known = self.run.description.corpus
-        own = corpus if corpus and corpus.sha256 == known.sha256 else self.corpus()
+        own = corpus if corpus and known.is_of(corpus.text, corpus.sha256) else self.corpus()
         training = self._ids(own)[: known.training_chars]
         for order in orders:
             if order not in self._ngrams:
@@ -170,7 +170,8 @@ class TrainedModel:
         """Ids ``(L,)`` and where the predicted part begins, as `chargen.evaluation` takes them."""
         known = self.run.description.corpus
         corpus = given or self.corpus()
-        return self._ids(corpus), known.training_chars if corpus.sha256 == known.sha256 else 1
+        own = known.is_of(corpus.text, corpus.sha256)
+        return self._ids(corpus), known.training_chars if own else 1
 
     def corpus(self) -> Corpus:
         """The run's own corpus, read again from where it was; `ChargenError` where it changed."""
@@ -180,10 +181,10 @@ class TrainedModel:
                 f"{self.run.path} was trained on standard input, which is gone: name its text again"
             )
         try:
-            corpus = read_corpus(known.sources)
+            corpus = read_corpus(known.checked_sources())
         except ChargenError as error:
             raise ChargenError(f"{error}; the run {self.run.path} was trained on it") from None
-        if corpus.sha256 != known.sha256:
+        if not known.is_of(corpus.text, corpus.sha256):
             raise ChargenError(
                 f"{' '.join(known.sources)}: changed since {self.run.path} was trained on it"
             )

@@ -9,7 +9,13 @@ last.safetensors    all that a resumed run needs
 from __future__ import annotations
 
 import json
+import math
+import os
+import re
+import stat
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +25,39 @@ from filelock import FileLock, Timeout
 
 from chargen.checkpoints import WEIGHTS, Checkpoint, below, read_checkpoint
 from chargen.errors import ChargenError
-from chargen.files import cannot_write, write_file
+from chargen.files import (
+    cannot_write,
+    linked,
+    make_folder,
+    parse_json,
+    read_bytes,
+    reason,
+    remove_files,
+    write_end,
+    write_file,
+)
 from chargen.settings import ModelSettings, TrainingSettings, from_json, to_json
 from chargen.text.vocabulary import Vocabulary
 
 FORMAT = 1  # of run.json
+LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
+LARGEST_PROGRESS = 2**30  # bytes
+LARGEST_CORPUS = 2**34  # characters
+MOST_ENTRIES = 100_000  # files and folders below a corpus's sources
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
-LOCK = ".lock"
+LOCK, HOLDER = ".lock", ".held-by"
+
+
+REPORTED = (  # what a line of progress.jsonl holds
+    "step",
+    "chars",
+    "seconds",
+    "train_loss_nats",
+    "validation_loss_nats",
+    "learning_rate",
+    "gradient_norm",
+)
 
 
 @dataclass(frozen=True)
@@ -43,11 +74,46 @@ class CorpusRecord:
     def from_json(cls, values: Mapping[str, Any]) -> CorpusRecord:
         """Checked on the way in; `KeyError`, `TypeError` or `ValueError`."""
         record = cls(**{**values, "sources": tuple(values["sources"])})
-        if not 1 <= record.training_chars < record.chars:
+        if type(record.chars) is not int or type(record.training_chars) is not int:
+            raise TypeError("the corpus's characters are no whole numbers")
+        if not 1 <= record.training_chars < record.chars <= LARGEST_CORPUS:
             raise ValueError(f"{record.training_chars} of {record.chars} characters to train on")
         if not all(isinstance(text, str) for text in (*record.sources, record.name, record.sha256)):
             raise TypeError("names of the corpus are no text")
+        if any("\0" in source for source in record.sources):
+            raise ValueError("a source of the corpus names no file")
+        if not isinstance(values["sources"], list) or not record.sources:
+            raise TypeError("the corpus's sources are no list")
+        if not re.fullmatch("[0-9a-f]{64}", record.sha256):
+            raise ValueError("the corpus's sha256 is none")
         return record
+
+    def checked_sources(self) -> tuple[str, ...]:
+        """The sources; `ChargenError` where they cannot be the text that was trained on.
+
+        A run from elsewhere may name what never ends, or far more than its corpus: nothing of it
+        is read before this.
+        """
+        left: float = 4 * self.chars + 4 * len(self.sources)  # bytes: UTF-8, BOMs and line ends
+        entries = 0
+        for source in self.sources:
+            for folder, inner, names in os.walk(source):
+                entries += len(inner) + len(names)
+                if entries > MOST_ENTRIES:
+                    raise ChargenError(f"{source}: holds more than a corpus; name its text again")
+                files = [os.path.join(folder, name) for name in names if name.endswith(".txt")]
+                left -= sum(map(_bytes_of, files)) - 4 * len(files)
+            left -= _bytes_of(source)
+        if left < 0:
+            raise ChargenError(
+                f"{' '.join(self.sources)}: not what was trained on, which had {self.chars:,} "
+                "characters; name its text again"
+            )
+        return self.sources
+
+    def is_of(self, text: str, sha256: str) -> bool:
+        """Whether a text, and its SHA-256, are those that are remembered."""
+        return (self.sha256, self.chars) == (sha256, len(text))
 
 
 @dataclass(frozen=True)
@@ -74,17 +140,36 @@ class Description:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Description:
         """Checked on the way in; `ChargenError`, `KeyError`, `TypeError` or `ValueError`."""
-        if values["format"] != FORMAT:
+        if type(values["format"]) is not int or values["format"] != FORMAT:
             raise ChargenError(
                 f"format {values['format']}, this chargen reads format {FORMAT}: upgrade it"
             )
-        return cls(
+        if unknown := set(values) - {"format", "versions", *cls.__dataclass_fields__}:
+            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+        if not isinstance(values["vocabulary"], str):
+            raise TypeError("the vocabulary is no text")
+        versions = dict(values["versions"])
+        if not all(isinstance(text, str) for text in versions.values()):
+            raise TypeError("versions are no text")
+        description = cls(
             from_json(ModelSettings, values["model"]),
             from_json(TrainingSettings, values["training"]),
-            Vocabulary("".join(values["vocabulary"])),
+            Vocabulary(values["vocabulary"]),
             CorpusRecord.from_json(values["corpus"]),
-            dict(values["versions"]),
+            versions,
         )
+        description._check_windows()
+        return description
+
+    def _check_windows(self) -> None:
+        training, targets = self.training, self.corpus.training_chars - 1
+        timesteps, batch_size = training.timesteps, training.batch_size
+        if timesteps is None or batch_size is None:
+            raise ValueError("it says no timesteps or no batch_size")
+        if timesteps * batch_size > targets:
+            raise ValueError(f"{batch_size} windows of {timesteps} need more than its corpus")
+        if isinstance(training.loss_on, int) and training.loss_on > timesteps:
+            raise ValueError(f"loss_on {training.loss_on} of {timesteps} timesteps")
 
 
 class Run:
@@ -96,12 +181,13 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, description: Description) -> Run:
-        """Make a run in a folder that is there; an earlier run's files in it are removed."""
-        try:
-            for name in (BEST, LAST, PROGRESS):
-                (path / name).unlink(missing_ok=True)
-        except OSError as error:
-            raise cannot_write(path, error) from error
+        """Make a run in a folder that is there; an earlier run's files in it are removed.
+
+        Its ``run.json`` goes first and the new one comes last: between them there is no run, and
+        never one that is half this and half that.
+        """
+        remove_files(path, RUN)
+        remove_files(path, BEST, LAST, PROGRESS)
         run = cls(path, description)
         run.write_description()
         return run
@@ -112,21 +198,31 @@ class Run:
         file = path / RUN
         if not path.is_dir():
             raise ChargenError(f"{path}: no such run folder; chargen train makes one")
-        if not file.is_file():
-            raise ChargenError(f"{path}: not a run folder, it has no {RUN}")
+        _refuse_links(path)
         try:
-            return cls(path, Description.from_json(json.loads(file.read_text("utf-8"))))
+            data = read_bytes(file, LARGEST_DESCRIPTION)
+        except FileNotFoundError:
+            raise ChargenError(f"{path}: not a run folder, it has no {RUN}") from None
+        try:
+            return cls(path, Description.from_json(parse_json(data)))
         except ChargenError as error:
-            raise ChargenError(f"{file}: {error}") from None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ChargenError(f"{file}: {reason(error)}") from None
+        except (ValueError, KeyError, TypeError) as error:
             raise ChargenError(
-                f"{file}: damaged ({type(error).__name__}: {error}); train the run again"
+                f"{file}: damaged ({type(error).__name__}: {reason(error)}); train the run again"
             ) from None
 
     def write_description(self) -> None:
-        """Write ``run.json``."""
-        text = json.dumps(self.description.to_json(), indent=1) + "\n"
-        write_file(self.path / RUN, text.encode())
+        """Write ``run.json``; `ChargenError`, and nothing written, where it could not be read."""
+        data = (json.dumps(self.description.to_json(), indent=1) + "\n").encode()
+        try:
+            parse_json(data)
+        except ValueError as error:
+            raise ChargenError(
+                f"{self.path / RUN}: would be too large to be read again ({reason(error)}); name "
+                "the folder of the corpus, not each of its files"
+            ) from None
+        write_file(self.path / RUN, data)
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
         """Write `BEST` or `LAST`; the old one stays whole until the new one is."""
@@ -135,65 +231,134 @@ class Run:
     def read_checkpoint(self, name: str) -> Checkpoint:
         """Read `BEST` or `LAST`; `ChargenError` where it is missing or damaged."""
         file = self.path / name
-        if not file.is_file():
-            raise ChargenError(f"{file}: missing, the run stopped before it was saved; train again")
-        return read_checkpoint(file)
+        try:
+            return read_checkpoint(file)
+        except FileNotFoundError:
+            raise ChargenError(
+                f"{file}: missing, the run stopped before it was saved; train again"
+            ) from None
 
     def weights(self) -> dict[str, np.ndarray]:
         """The best weights, or the last ones of a run that stopped before it was ever validated."""
-        name = BEST if (self.path / BEST).is_file() else LAST
-        return below(self.read_checkpoint(name).arrays, WEIGHTS)
+        name = BEST if os.path.lexists(self.path / BEST) else LAST
+        weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
+        for key, array in weights.items():
+            if array.dtype != np.float32 or not np.isfinite(array).all():
+                raise ChargenError(f"{self.path / name}: weights {reason(key)} are no numbers")
+        return weights
 
-    def append_progress(self, record: Mapping[str, Any]) -> None:
-        """Add a line to ``progress.jsonl``."""
-        try:
-            with (self.path / PROGRESS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise cannot_write(self.path / PROGRESS, error) from error
+    def append_progress(self, *records: Mapping[str, Any], start: int | None = None) -> int:
+        """Add lines to ``progress.jsonl`` where its first ``start`` bytes end, else at its end.
+
+        What lay beyond them is gone. Returns how many bytes the file then has.
+        """
+        file = self.path / PROGRESS
+        if start is None:
+            start = file.stat().st_size if file.is_file() else 0
+        lines = "".join(json.dumps(record) + "\n" for record in records).encode()
+        write_end(file, start, lines)
+        return start + len(lines)
 
     def progress(self) -> list[dict[str, Any]]:
         """All lines of ``progress.jsonl`` so far; a last line that was cut short is left out."""
-        try:
-            lines = (self.path / PROGRESS).read_text("utf-8").split("\n")
-        except FileNotFoundError:
-            return []
-        except (OSError, UnicodeDecodeError) as error:
-            raise ChargenError(f"{self.path / PROGRESS}: cannot be read ({error})") from None
-        return [self._progress_line(number, line) for number, line in enumerate(lines[:-1], 1)]
+        data, start = self._progress_bytes(), 0
+        records: list[dict[str, Any]] = []
+        while (end := data.find(b"\n", start)) >= 0:
+            records.append(self._progress_line(len(records) + 1, data[start:end]))
+            start = end + 1
+        return records
 
-    def _progress_line(self, number: int, line: str) -> dict[str, Any]:
+    def _progress_line(self, number: int, line: bytearray) -> dict[str, Any]:
         try:
-            record = json.loads(line)
-            if {"step", "validation_loss_nats"} <= set(record):
+            record = parse_json(line)
+            if all(_is_number(record[name]) for name in REPORTED):
                 return dict(record)
-        except (ValueError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             pass
         raise ChargenError(f"{self.path / PROGRESS}, line {number}: damaged; delete that line")
 
-    def keep_progress(self, lines: int) -> None:
-        """Forget what was reported after the checkpoint that a resumed run goes on from."""
-        kept = self.progress()[:lines]
-        write_file(self.path / PROGRESS, "".join(json.dumps(line) + "\n" for line in kept).encode())
+    def keep_progress(self, lines: int) -> int:
+        """Forget what was reported after the checkpoint that a resumed run goes on from.
+
+        That one counts ``lines``; `ChargenError` where there are fewer. Returns the bytes kept.
+        """
+        file = self.path / PROGRESS
+        data = self._progress_bytes()
+        *kept, rest = data.split(b"\n", lines)
+        if len(kept) < lines:
+            raise ChargenError(
+                f"{file}: damaged, {LAST} counts {lines} lines and {len(kept)} are there; "
+                "start over with --overwrite"
+            )
+        if rest:
+            write_end(file, len(data) - len(rest), b"")
+        return len(data) - len(rest)
+
+    def begins(self) -> bool:
+        """Whether it was stopped before its first checkpoint was whole: nothing of it is lost."""
+        return not os.path.lexists(self.path / LAST) and self._progress_bytes().count(b"\n") <= 1
+
+    def _progress_bytes(self) -> bytearray:
+        file = self.path / PROGRESS
+        try:
+            return read_bytes(file, LARGEST_PROGRESS)
+        except FileNotFoundError:
+            return bytearray()
 
 
-def lock(path: Path) -> FileLock:
+class Lock:
+    """A run's folder, held against other processes that would write it until ``release``."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = FileLock(path / LOCK)
+        # Not in the locked file itself: some versions of filelock empty it as they try.
+        self._holder = path / HOLDER
+        try:
+            self._file.acquire(timeout=0)
+        except Timeout:
+            raise ChargenError(
+                f"{path}: another process is training in it{self._who()}; wait for it or give "
+                "another --out"
+            ) from None
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        with suppress(OSError):  # the lock holds without it
+            self._holder.unlink(missing_ok=True)
+            with self._holder.open("x", encoding="ascii") as file:
+                file.write(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}")
+
+    def release(self) -> None:
+        """Give the folder free; a second time it does nothing."""
+        if self._file.is_locked:
+            with suppress(OSError):
+                self._holder.unlink(missing_ok=True)
+            self._file.release()
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def _who(self) -> str:
+        try:
+            if self._holder.is_symlink() or not self._holder.is_file():
+                return ""
+            with self._holder.open("rb") as file:
+                said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", file.read(40))
+        except OSError:
+            return ""
+        return f" (process {said[1].decode()}, since {said[2].decode()})" if said else ""
+
+
+def lock(path: Path) -> Lock:
     """Hold a run's folder, made where it is missing, against other processes that would write it.
 
     The lock ends with ``release()`` or with the process, however that ends. `ChargenError` where
-    somebody else holds it or the folder cannot be written.
+    somebody else holds it, who is named, or the folder cannot be written.
     """
-    held = FileLock(path / LOCK)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        held.acquire(timeout=0)
-    except Timeout:
-        raise ChargenError(
-            f"{path}: another process is training in it; wait for it or give another --out"
-        ) from None
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    return held
+    make_folder(path)
+    return Lock(path)
 
 
 def newest(folder: Path = RUNS) -> Run:
@@ -204,6 +369,31 @@ def newest(folder: Path = RUNS) -> Run:
             f"no run under {folder}/ yet: train one with `chargen train CORPUS`, or name its folder"
         )
     return Run.open(max(found, key=_last_written))
+
+
+def _refuse_links(path: Path) -> None:
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_symlink():
+                    raise linked(path / entry.name)
+    except OSError as error:
+        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _bytes_of(source: str) -> float:
+    """A file's bytes; infinity where it is no file, and none where nothing is there."""
+    try:
+        status = os.stat(source)
+    except (OSError, ValueError):  # whoever reads it will say so
+        return 0
+    if stat.S_ISDIR(status.st_mode):
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else math.inf
 
 
 def is_run(path: Path) -> bool:

@@ -15,6 +15,7 @@ ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 STATE_NAMES = ("carry", "reset")
 INSTRUMENTS = ("templates", "context", "mined", "gradient")
 BUDGETS = ("steps", "epochs", "minutes")
+MOST_LAYERS = 100
 COMPARED = (
     "longrange",
     "copy",
@@ -47,7 +48,8 @@ def _require_positive(value: float, name: str) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Above 0 and below infinity alike; `math.isfinite` fails for whole numbers that no float holds.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,8 @@ class ModelSettings:
         _require_choice(self.activation, "activation", ACTIVATION_NAMES)
         object.__setattr__(self, "units", tuple(self.units))
         _require(len(self.units) > 0, "units", "''", "one whole number a layer, as in 256,128")
+        few = len(self.units) <= MOST_LAYERS
+        _require(few, "units", f"of {len(self.units)} layers", f"{MOST_LAYERS} layers or fewer")
         for units in self.units:
             _require_count(units, "units")
 
@@ -124,7 +128,7 @@ class TrainingSettings:
             raise ChargenError(f"{' and '.join('--' + name for name in given)}: give one budget")
         if self.loss_on not in ("all", "last"):
             rule = "all, last, or how many of the last steps count"
-            whole = isinstance(self.loss_on, int) and self.loss_on >= 1
+            whole = type(self.loss_on) is int and self.loss_on >= 1
             _require(whole, "loss_on", self.loss_on, rule)
         _require_choice(self.state, "state", STATE_NAMES)
         _require_positive(self.learning_rate, "learning_rate")
@@ -137,7 +141,7 @@ class TrainingSettings:
         )
         for name in ("patience", "seed"):
             value = getattr(self, name)
-            fits = isinstance(value, int) and 0 <= value < 2**63
+            fits = type(value) is int and 0 <= value < 2**63
             _require(fits, name, value, "a whole number of 0 or more")
 
     def counted_steps(self, timesteps: int) -> int:

@@ -159,7 +159,8 @@ def test_the_page_opens_anywhere(browser, page, width, dark):
 def test_a_text_is_shown_as_it_is_and_runs_nothing(browser, page):
     browser.open(page)
     shown = browser.script("return spans.map(span => span.textContent).join('')")
-    assert shown == WILD.replace("\r", "␍").replace("\n", "⏎\n")
+    spelled = WILD.replace("\r", "␍").replace("\n", "⏎\n").replace("\u2028", r"\u2028")
+    assert shown == spelled
     assert browser.script("return document.title").startswith("What the memory of runs/<script>")
     assert browser.script("return box.children.length == text.length")
     assert browser.all("#text *:not(span), #followers script, #followers b b") == []

@@ -17,6 +17,7 @@ from chargen.runs import (
     BEST,
     LAST,
     PROGRESS,
+    REPORTED,
     RUN,
     CorpusRecord,
     Description,
@@ -36,7 +37,7 @@ ARRAYS = st.dictionaries(
     max_size=4,
 )
 VALUES = st.dictionaries(
-    st.text(max_size=5), st.integers() | st.floats(allow_nan=False) | st.text()
+    st.text(max_size=5), st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
 )
 
 CORPUS = {
@@ -120,7 +121,7 @@ def test_progress_is_lines_and_a_cut_last_line_is_left_out(run):
 
 
 def line_of(step):
-    return {"step": step, "validation_loss_nats": 1.5}
+    return {**dict.fromkeys(REPORTED, 1.5), "step": step}
 
 
 @pytest.mark.parametrize("damage", [b"x", b"[]", b"3", b'{"step": 3}', b"\xff", b"[" * 100_000])
@@ -133,9 +134,10 @@ def test_damaged_progress_is_named(run, damage):
 
 
 def test_weights_are_the_best_or_else_the_last(run):
-    run.write_checkpoint(LAST, Checkpoint({"model.a": np.zeros(1), "generator": np.ones(1)}, {}))
+    zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
+    run.write_checkpoint(LAST, Checkpoint({"model.a": zero, "generator": one}, {}))
     assert {name: a.tolist() for name, a in run.weights().items()} == {"a": [0]}
-    run.write_checkpoint(BEST, Checkpoint({"model.a": np.ones(1)}, {}))
+    run.write_checkpoint(BEST, Checkpoint({"model.a": one}, {}))
     assert run.weights()["a"].tolist() == [1]
 
 

@@ -59,6 +59,14 @@ def test_a_vocabulary_is_sorted_and_distinct(characters):
         Vocabulary(characters)
 
 
+@pytest.mark.parametrize("half", [*map(chr, (0xD800, 0xDBFF, 0xDC00, 0xDFFF))], ids=ascii)
+def test_no_vocabulary_holds_half_a_character(half):
+    with pytest.raises(ValueError, match="surrogates"):
+        Vocabulary("a" + half)
+    with pytest.raises(UnknownCharacterError):
+        Vocabulary("a\ud7ff\ue000").encode(half)
+
+
 @pytest.mark.parametrize("ids", [[-1], [3]])
 def test_decoding_an_id_outside_fails(ids):
     with pytest.raises(IndexError):

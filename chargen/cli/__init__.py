@@ -17,8 +17,10 @@ from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
 from chargen.cli.process import spin_briefly
 from chargen.cli.sample import sample
+from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
 
@@ -64,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A mistake is one line on standard error. Any other exception is a bug and keeps its traceback.
     """
     spin_briefly()
+    prepare()
     try:
         result = chargen.main(
             None if arguments is None else list(arguments), "chargen", standalone_mode=False
@@ -73,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISTAKE
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "chargen"
-        return _mistake(f"{error.format_message()} (see {path} --help)")
+        return _mistake(f"{_joined(error.format_message())} (see {path} --help)")
     except click.ClickException as error:
-        return _mistake(error.format_message())
+        return _mistake(_joined(error.format_message()))
     except ChargenError as error:
         return _mistake(str(error))
     except (click.Abort, KeyboardInterrupt):
@@ -84,5 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _mistake(message: str) -> int:
-    click.echo("chargen: " + " ".join(message.split()), err=True)
+    click.echo(f"chargen: {visible_line(message)}", err=True)
     return MISTAKE
+
+
+def _joined(message: str) -> str:
+    """Lines that click laid out one below the other, in one."""
+    return " ".join(message.split())

@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from chargen.cli.options import ListParam, check_writable, default, write_text
+from chargen.cli.terminal import say
+from chargen.reports.visible import visible_line
 from chargen.settings import CELL_NAMES, COMPARED
 from chargen.settings import ComparisonSettings as C
 
@@ -104,9 +106,9 @@ def compare(
         def watch(done: float, total: int, what: str) -> None:
             over = int(done) - int(bar.n)
             bar.total, bar.n = total, done
-            bar.set_description_str(what)
+            bar.set_description_str(visible_line(what))
             if bar.disable and over > 0:  # no terminal to draw a bar on
-                click.echo(f"{int(done)} of {total} trainings done", err=True)
+                say(f"{int(done)} of {total} trainings done", err=True)
 
         result = compare_cells(
             settings,
@@ -117,9 +119,9 @@ def compare(
             should_stop=lambda: signals.caught is not None,
         )
     if result is None:
-        click.echo("stopped; the same command goes on where it was", err=True)
+        say("stopped; the same command goes on where it was", err=True)
         return 128 + (signals.caught or 0)
-    click.echo(comparison_table(result), nl=False)
+    say(comparison_table(result), nl=False)
     if json_file is not None:
         write_text(json_file, json.dumps(result.to_json(), indent=1) + "\n")
     if plot is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 
 
@@ -33,10 +34,10 @@ def list_corpora() -> None:
     from chargen.text import bundled
 
     for name in bundled.names():
-        click.echo(f"{name:13}{bundled.size(name):>10,} characters  {bundled.describe(name)}")
+        say(f"{name:13}{bundled.size(name):>10,} characters  {bundled.describe(name)}")
     for corpus, name in bundled.BANKS.items():
         size = f"{len(bundled.resource(name)):>10,} characters"
-        click.echo(f"{name:13}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")
+        say(f"{name:13}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")
 
 
 @corpora.command()
@@ -68,7 +69,7 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
     else:
         text = bundled.read(name, chars, seed)
     if out is None:
-        click.echo(text, nl=False)
+        put(text)
     elif out.exists():
         raise ChargenError(f"{out}: exists already; give another --out")
     else:

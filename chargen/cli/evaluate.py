@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -14,7 +13,9 @@ from chargen.cli.options import (
     set_up_torch,
     threads_option,
 )
+from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
 
 
 @click.command()
@@ -49,16 +50,16 @@ def evaluate(
         floor = model.floor(text)
     except ChargenError as error:
         floor = None
-        click.echo(f"without the n-gram floor: {error}", err=True)
+        say(f"without the n-gram floor: {visible_line(str(error))}", err=True)
     if as_json:
         result = {"run": str(model.run.path), **measured.to_json()}
         ngram = {"order": FLOOR_ORDER, **floor.to_json()} if floor else None
-        click.echo(json.dumps({**result, "ngram": ngram}))
+        say_json({**result, "ngram": ngram})
         return
-    click.echo(f"{model.run.path}, {measured.chars:,} characters")
-    click.echo(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
+    say(f"{visible_line(str(model.run.path))}, {measured.chars:,} characters")
+    say(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
     for name, row in (("model", measured), (f"{FLOOR_ORDER}-gram", floor)):
         if row:
-            click.echo(
-                f"{name:20}{row.loss_nats:10.4f}{row.bits_per_char:11.4f}{row.accuracy:10.1%}"
-            )
+            # Rounded before, so that what is next to nothing has no minus.
+            loss, bits = (round(x, 4) + 0.0 for x in (row.loss_nats, row.bits_per_char))
+            say(f"{name:20}{loss:10.4f}{bits:11.4f}{row.accuracy:10.1%}")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from chargen.cli.options import json_option, run_argument
+from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
 
 WITH_MEMORY = ("out", "cue", "unknown", "seed")  # what means nothing without a text to look at
 PAGE = "memory.html"
@@ -74,7 +75,10 @@ def inspect(
     from chargen.runs import Run, newest
 
     result = summary(newest() if run is None else Run.open(run))
-    click.echo(json.dumps(result) if as_json else summary_text(result))
+    if as_json:
+        say_json(result)
+    else:
+        say(summary_text(result))
 
 
 def _memory(
@@ -116,10 +120,10 @@ def _memory(
     except OSError as error:
         raise ChargenError(f"{page}: cannot be written ({error.strerror})") from error
     for note in seen.notes:
-        click.echo(note, err=True)
+        say(visible_line(note), err=True)
     if as_json:
-        click.echo(json.dumps(seen.to_json() | {"page": str(page)}))
+        say_json(seen.to_json() | {"page": str(page)})
         return
     if seen.units:
-        click.echo(memory_table(seen.units))
-    click.echo(f"page: {page}")
+        say(memory_table(seen.units))
+    say(f"page: {visible_line(str(page))}")

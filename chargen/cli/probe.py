@@ -16,7 +16,9 @@ from chargen.cli.options import (
     threads_option,
     write_text,
 )
+from chargen.cli.terminal import say
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
 from chargen.settings import INSTRUMENTS
 
 if TYPE_CHECKING:
@@ -146,11 +148,12 @@ def probe_longrange(
             said, draw = runs_text(found), partial(save_runs_plots, found)
             page = partial(runs_page, found)
     for warning in found.warnings:
-        click.echo(warning, err=True)
-    click.echo(said, nl=False)
+        say(visible_line(warning), err=True)
+    say(said, nl=False)
     if json_file is not None:
         write_text(json_file, json.dumps(found.to_json(), indent=1) + "\n")
     if plot is not None:
-        click.echo(f"drawn: {', '.join(map(str, draw(plot))) or 'nothing'}", err=True)
+        drawn = ", ".join(map(str, draw(plot))) or "nothing"
+        say(f"drawn: {visible_line(drawn)}", err=True)
     if report is not None:
         write_text(report, page())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from chargen.cli.options import run_argument
+from chargen.cli.terminal import put
 from chargen.errors import ChargenError
 from chargen.settings import SamplingSettings
 
@@ -66,7 +66,9 @@ def sample(
 ) -> None:
     """Write text with the model of RUN, a run's folder; left out, the newest one under runs/.
 
-    The prompt and what follows it go to standard output as they are made, nothing else does.
+    The prompt and what follows it go to standard output as they are made, nothing else does. A
+    terminal is shown control characters spelled out, as in \\x1b; files and pipes get them as
+    they are.
 
     \b
     Examples:
@@ -86,23 +88,13 @@ def sample(
     writer = Writer.of(newest() if run is None else Run.open(run))
     rows = writer.stream(beginning, length, count, seed, unknown, **vars(settings))
     if count == 1:
-        _write(beginning)
+        put(beginning)
         for row in rows:
-            _write(row[0])
-        _write("\n")
+            put(row[0])
+        put("\n")
     else:
         texts = ["".join(characters) for characters in zip(*rows, strict=True)]
-        _write("\n\n".join(beginning + text for text in texts or [""] * count) + "\n")
-
-
-def _write(text: str) -> None:
-    """To standard output as it is: what a model writes is no styling of ours.
-
-    Somebody who watches sees each character at once; a file is written in larger pieces.
-    """
-    sys.stdout.write(text)
-    if sys.stdout.isatty():
-        sys.stdout.flush()
+        put("\n\n".join(beginning + text for text in texts or [""] * count) + "\n")
 
 
 def _check_text(prompt: str) -> None:

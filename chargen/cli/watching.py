@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import click
 import numpy as np
 from tqdm import tqdm
 
+from chargen.cli.terminal import say
 from chargen.evaluation import nats_to_bits
+from chargen.reports.visible import visible_line
 from chargen.sampling import first_prompt, generate
 from chargen.settings import SamplingSettings
 from chargen.training import Report, Session, Trainer
@@ -25,11 +27,14 @@ SECONDS_BETWEEN_SAMPLES = 30
 class Signals:
     """Catches signals while it is entered, so that a step ends before the program does.
 
-    ``caught`` is the number of the signal that came, or ``None``. A second one is not caught.
+    ``caught`` is the number of the signal that came, or ``None``. A second one, which an impatient
+    finger or a parent process sends, changes nothing, so that what is being saved is saved; a
+    third does what it does elsewhere: it ends the program at once.
     """
 
     def __init__(self, *numbers: signal.Signals) -> None:
         self.caught: int | None = None
+        self._came = 0
         self._numbers = numbers
         self._before: dict[signal.Signals, Any] = {}
 
@@ -43,15 +48,22 @@ class Signals:
             signal.signal(number, before)
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
-        self.caught = number
-        self.__exit__()
+        self._came += 1
+        if self.caught is None:
+            self.caught = number
+        elif self._came == 2:
+            with contextlib.suppress(OSError, ValueError):  # past buffers that may be in use
+                os.write(sys.stderr.fileno(), b"\nsaving; once more ends at once, unsaved\n")
+        else:
+            self.__exit__()
+            signal.raise_signal(number)
 
 
 def watch(session: Session, should_stop: Callable[[], bool]) -> None:
     """Train to the end, showing a bar on a terminal and a line a validation elsewhere."""
     trainer = session.trainer
     for note in session.notes:
-        _say(note)
+        _say(visible_line(note))
     _say(_opening(trainer))
     shows_bar = sys.stderr.isatty()
     next_sample = SECONDS_BETWEEN_SAMPLES / 3
@@ -69,6 +81,9 @@ def watch(session: Session, should_stop: Callable[[], bool]) -> None:
                 continue
             if not shows_bar:
                 _say(_line(report, trainer))
+            if report.unsaved:
+                with bar.external_write_mode(file=sys.stderr):
+                    _say(f"{visible_line(report.unsaved)}; the next validation tries again")
             if report.seconds >= next_sample:
                 next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
                 with bar.external_write_mode(file=sys.stderr):
@@ -79,7 +94,7 @@ def watch(session: Session, should_stop: Callable[[], bool]) -> None:
 def _say(text: str, **style: Any) -> None:
     """On standard error; that nobody reads it any more is no reason to stop training."""
     with contextlib.suppress(BrokenPipeError):
-        click.secho(text, err=True, **style)
+        say(text, err=True, **style)
 
 
 def _opening(trainer: Trainer) -> str:
@@ -87,7 +102,8 @@ def _opening(trainer: Trainer) -> str:
     model, corpus = description.model, description.corpus
     weights = sum(parameter.numel() for parameter in trainer.model.parameters())
     return (
-        f"{corpus.name}: {corpus.chars:,} characters, {len(description.vocabulary)} different; "
+        f"{visible_line(corpus.name)}: {corpus.chars:,} characters, "
+        f"{len(description.vocabulary)} different; "
         f"{corpus.chars - corpus.training_chars:,} held out\n"
         f"{model.cell} of {' + '.join(map(str, model.units))} units, {weights:,} weights; "
         f"{settings.batch_size} texts side by side, {settings.timesteps} timesteps, "
@@ -115,7 +131,7 @@ def _sample(trainer: Trainer) -> str:
 
 
 def _closing(trainer: Trainer) -> str:
-    counters, path = trainer.counters, trainer.run.path
+    counters, path = trainer.counters, visible_line(str(trainer.run.path))
     best = counters.best_loss
     validated = (
         f"Best validation loss {best:.4f} nats, {nats_to_bits(best):.3f} bits per character."

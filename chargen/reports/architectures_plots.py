@@ -11,6 +11,7 @@ from chargen.probes.architectures_result import CompareResult
 from chargen.probes.wording import counted
 from chargen.reports import drawing
 from chargen.reports.drawing import PICTURE, Size
+from chargen.reports.visible import visible_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ def comparison_figure(
         _draw_panel(axes, result, place, size)
         if len(places) > 1:
             name = result.cells[0].variants[place].first.variant
-            axes.set_title(name, fontsize=size.text, parse_math=False)
+            axes.set_title(visible_line(name), fontsize=size.text, parse_math=False)
     middle = panels[len(places) // 2]
     middle.set_xlabel(FAR if size.wide else "span, characters", fontsize=size.text)
     panels[0].set_ylabel("right answers, with 95 % intervals", fontsize=size.text)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from chargen.errors import ChargenError
 from chargen.probes.statistics import Estimate
 from chargen.reports.html import escape
+from chargen.reports.visible import visible_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -99,10 +100,10 @@ def mark(
     height, align = MARKED_AT[at]
     axes.axvline(place, **LIMIT)
     axes.annotate(
-        text, (place, height), (4 if right else -4, 0), xycoords=axes.get_xaxis_transform(),
-        textcoords="offset points", rotation=90, rotation_mode="anchor", ha=align,
-        va="top" if right else "bottom", color=GREY, fontsize=size.small, zorder=1,
-        parse_math=False,
+        visible_line(text), (place, height), (4 if right else -4, 0),
+        xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+        rotation=90, rotation_mode="anchor", ha=align, va="top" if right else "bottom",
+        color=GREY, fontsize=size.small, zorder=1, parse_math=False,
     )  # fmt: skip
 
 
@@ -150,8 +151,9 @@ def finish(figure: Figure, size: Size, title: str) -> None:
     is taken for mathematics. One that is wider than the figure goes on in another line.
     """
     if size.wide:
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13, parse_math=False)
+        figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
+    labels = [visible_line(label) for label in labels]
     across = 72 * size.width / (CHAR_WIDTH * size.small)  # characters side by side
     columns = min(size.columns, int(across / (max(map(len, labels)) + 6))) or 1
     labels = [textwrap.fill(label, int(across) - 6) for label in labels]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
+from chargen.reports.visible import visible
+
 # Nothing is fetched from anywhere, whatever a corpus smuggles into the text of a page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
@@ -48,8 +50,8 @@ code, pre { font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 0.
 
 
 def escape(text: object) -> str:
-    """Text as it may stand between tags and in a quoted attribute."""
-    return html.escape(str(text), quote=True)
+    """`visible` text as it may stand between tags and in a quoted attribute."""
+    return html.escape(visible(str(text)), quote=True)
 
 
 def document(title: str, body: str, style: str = "", script: str = "") -> str:

@@ -2,7 +2,11 @@
 "use strict";
 const LEVELS = 127; // of a signed byte, to either side of zero
 const NAMES = { " ": "space", "\n": "line end", "\r": "carriage return", "\t": "tab" };
-const SHOWN = { "\n": "⏎\n", "\r": "␍" };
+const SHOWN = { "\n": "⏎\n", "\r": "␍", "\t": "\t" };
+// What cannot be seen, or turns the direction of what comes after it, is spelled out.
+const ACTING = /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/;
+const spelled = (char) =>
+  ACTING.test(char) ? `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}` : char;
 
 const byId = (id) => document.getElementById(id);
 const box = byId("text");
@@ -15,7 +19,7 @@ const K = likeliest.length / text.length;
 
 const spans = text.map((char) => {
   const span = document.createElement("span");
-  span.textContent = SHOWN[char] || char;
+  span.textContent = SHOWN[char] || spelled(char);
   return span;
 });
 box.append(...spans);
@@ -31,7 +35,7 @@ function unitValues() {
 const units = () => MEMORY.layers[view.layer - 1].units;
 const range = () => MEMORY.layers[view.layer - 1].parts[view.part].ranges[view.unit - 1];
 const signed = () => MEMORY.parts[view.part].signed;
-const named = (char) => NAMES[char] || char;
+const named = (char) => NAMES[char] || spelled(char);
 const number = (value) => value.toFixed(2).replace("-", "−");
 
 function paint() {

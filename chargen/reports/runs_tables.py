@@ -16,6 +16,7 @@ from chargen.probes.templates_result import SpanResult, TemplatesResult
 from chargen.probes.wording import listed
 from chargen.reports.context_tables import bin_name
 from chargen.reports.tables import NO_NUMBER, WIDTH, aligned, between, ruled
+from chargen.reports.visible import visible_line
 
 TEMPLATES_LEGEND = (
     "Percent right and its 95 % interval, each run asked the same frames. A span is the characters",
@@ -44,9 +45,9 @@ GRADIENT_LEGEND = (
 
 def short_names(runs: Sequence[str]) -> dict[str, str]:
     """What each run is called in a column: its folder's name, or its path where two share one."""
-    names = [Path(run).name for run in runs]
+    names = [visible_line(Path(run).name) for run in runs]
     if len(set(names)) < len(names) or not all(names):
-        return {run: run for run in runs}
+        return {run: visible_line(run) for run in runs}
     return dict(zip(runs, names, strict=True))
 
 

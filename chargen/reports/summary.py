@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from chargen.reports.visible import visible_line
 from chargen.runs import Run
 from chargen.settings import to_json
 
@@ -50,7 +51,7 @@ def summary_text(values: dict[str, Any]) -> str:
         "",
         *_history(values["history"]),
     ]
-    return "\n".join(lines)
+    return "\n".join(map(visible_line, lines))
 
 
 def _shape(shape: list[int]) -> str:

@@ -10,6 +10,7 @@ from chargen.probes.outcomes import PLACES
 from chargen.probes.statistics import Estimate, Proportion
 from chargen.probes.templates_result import SpanResult, TemplatesResult
 from chargen.probes.wording import counted
+from chargen.reports.visible import visible_line
 
 WIDTH = 100  # characters of a line, at most
 NO_NUMBER = "–"
@@ -113,7 +114,8 @@ def _percent(proportion: Proportion) -> str:
 
 
 def aligned(table: list[list[str]]) -> list[str]:
-    """The cells of each column right-aligned, the last column left-aligned."""
+    """The cells of each column right-aligned, the last column left-aligned, each in one line."""
+    table = [[visible_line(cell) for cell in row] for row in table]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     return [
         "  ".join(

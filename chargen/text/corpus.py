@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from chargen.errors import ChargenError
 from chargen.text import bundled
 
 STANDARD_INPUT = "-"
 SHORTEST = 3  # two characters to train on (an input and its target), one to validate on
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
+LONGEST_NAME = 100  # bytes of a corpus's name in UTF-8; file systems take 255
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,11 @@ class Corpus:
 def read_corpus(sources: Sequence[str | Path]) -> Corpus:
     """Read files, folders (every ``*.txt`` below, sorted), ``-`` or bundled corpora into one text.
 
-    Each file is UTF-8; a byte order mark is dropped, line ends stay as they are, and a file that
-    does not end its last line is followed by a line feed where another file comes after it.
-    Raises `ChargenError` for a source that is missing, empty, or not text.
+    Each file is UTF-8; a byte order mark at its beginning is dropped, line ends stay as they are,
+    and a file that does not end its last line is followed by a line feed where another file comes
+    after it. Links to files are followed, below a folder links to folders are not. Raises
+    `ChargenError` for a source that is missing, empty, or not text, and for whatever ``*.txt``
+    in a folder cannot be read: nothing is left out.
     """
     if not sources:
         raise ChargenError("no corpus given: name a text file, a folder, - or a bundled corpus")
@@ -57,16 +64,18 @@ def read_corpus(sources: Sequence[str | Path]) -> Corpus:
 
 def _read_source(source: str) -> Iterator[str]:
     path = Path(source)
+    if not source:
+        raise ChargenError("an empty name was given for a corpus; . is the folder that you are in")
     if source == STANDARD_INPUT:
         yield decode(sys.stdin.buffer.read(), "standard input")
     elif _holds(path.is_dir, source):
-        files = sorted(file for file in path.rglob("*.txt") if file.is_file())
+        files = _texts_below(path)
         if not files:
             raise ChargenError(f"{source}: no *.txt file in this folder or below it")
         for file in files:
-            yield read_file(file)
+            yield _read_regular(file)
     elif _holds(path.exists, source):
-        yield read_file(path)
+        yield _read_regular(path)
     elif source in bundled.names():
         yield bundled.read(source)
     else:
@@ -81,7 +90,31 @@ def _holds(question: Callable[[], bool], source: str) -> bool:
         return question()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ChargenError(f"{source[:60]}: no such file can be read ({reason})") from None
+        name = source if len(source) < 300 else f"{source[:60]}…"
+        raise ChargenError(f"{name}: no such file can be read ({reason})") from None
+
+
+def _texts_below(folder: Path) -> list[Path]:
+    """All that is called ``*.txt`` and is no folder, sorted; a folder that cannot be listed is
+    a `ChargenError`."""
+    walked = os.walk(folder, onerror=_cannot_list)
+    below = (Path(inside, name) for inside, _, names in walked for name in names)
+    return sorted(file for file in below if file.name.endswith(".txt"))
+
+
+def _cannot_list(error: OSError) -> NoReturn:
+    raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
+
+
+def _read_regular(file: Path) -> str:
+    """`read_file` of a file proper. A pipe or a device may have no end, and nobody could read it
+    again to measure what was learned from it."""
+    if _holds(file.exists, str(file)) and not file.is_file():
+        raise ChargenError(
+            f"{file}: a pipe or a device, no file; leave it out, or give its text as standard "
+            "input, which is called -"
+        )
+    return read_file(file)
 
 
 def read_file(path: Path) -> str:
@@ -110,7 +143,7 @@ def decode(data: bytes, name: str) -> str:
             "convert it or leave it out"
         )
     if not text:
-        raise ChargenError(f"{name}: empty, there is nothing to read")
+        raise ChargenError(f"{name}: empty, there is nothing to read; leave it out")
     return text
 
 
@@ -119,7 +152,15 @@ def _end_line(text: str) -> str:
 
 
 def _absolute(source: str) -> str:
-    return str(Path(source).resolve()) if Path(source).exists() else source
+    absolute = str(Path(source).resolve()) if Path(source).exists() else source
+    try:
+        absolute.encode()
+    except UnicodeEncodeError:
+        raise ChargenError(
+            f"{absolute}: a name that is not UTF-8, which no run could remember; rename it, or "
+            "give its text as standard input, which is called -"
+        ) from None
+    return absolute
 
 
 def _name(sources: Sequence[str]) -> str:
@@ -128,5 +169,14 @@ def _name(sources: Sequence[str]) -> str:
         name = "stdin"
     else:
         path = Path(first).resolve()
-        name = (path.name if path.is_dir() else path.stem) or "corpus"
+        name = folder_name(path.name if path.is_dir() else path.stem)
     return name if len(sources) == 1 else f"{name}-and-{len(sources) - 1}-more"
+
+
+def folder_name(name: str) -> str:
+    """``name`` as a folder can be called that is inside another one and easily named on a command
+    line: no separators, no control characters, no dot or dash at its beginning, not too long."""
+    kept = "".join(char if char.isprintable() else "_" for char in name)
+    kept = re.sub(r'[/\\:*?"<>|]', "_", kept).lstrip(".- ").rstrip(". ")
+    kept = f"_{kept}" if RESERVED.fullmatch(kept) else kept
+    return kept.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(". ") or "corpus"

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chargen.errors import ChargenError
+from chargen.files import read_bytes, reason
 from chargen.text.bank import Bank, FactSet
 
+LARGEST = 2**18  # bytes of a bank
+MOST_LINES, LONGEST_LINE = 5000, 1000  # that say something, and the characters of one
+MOST_PIECES = 1000  # of one section
 WINDOW = 30  # characters of filler that training and test never share
 KEYS = ("frame", "decoy before", "decoy after", "no cue")
 FRAME = re.compile(r"(?P<opening>.*)\{cue\}\{filler\}(?P<lead>.+)\{target\}(?P<ending>.*)")
@@ -29,9 +33,10 @@ FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
 def read(path: str | Path) -> Bank:
     """The bank in the UTF-8 file ``path``; what is wrong with it is said with its line."""
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ChargenError(f"{path}: cannot be read as a phrase bank: {error}") from error
+        text = read_bytes(Path(path), LARGEST, follow=True).decode("utf-8-sig")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else reason(error)
+        raise ChargenError(f"{path}: cannot be read as a phrase bank: {why}") from error
     return parse(text, str(path))
 
 
@@ -73,7 +78,11 @@ class _Parser:
     def _sections(self, text: str) -> dict[str, list[_Line]]:
         sections: dict[str, list[_Line]] = {}
         current: list[_Line] | None = None
-        for line in _lines(text):
+        for count, line in enumerate(_lines(text)):
+            if count >= MOST_LINES:
+                raise self.wrong(line.number, f"a bank has {MOST_LINES} lines at most")
+            if len(line.text) > LONGEST_LINE:
+                raise self.wrong(line.number, f"longer than {LONGEST_LINE} characters")
             if line.text.startswith("["):
                 if not (_is_facts(line.text) or line.text in FILLER_SECTIONS):
                     known = ", ".join(["[facts NAME]", *FILLER_SECTIONS])
@@ -89,7 +98,13 @@ class _Parser:
 
     def _facts(self, header: str, lines: list[_Line]) -> FactSet:
         first, *lines = lines
-        settings = dict(self._setting(line) for line in lines if "=" in line.text)
+        settings: dict[str, re.Match[str]] = {}
+        for line in lines:
+            if "=" in line.text:
+                key, match = self._setting(line)
+                if key in settings:
+                    raise self.wrong(line.number, f"{key} comes a second time")
+                settings[key] = match
         for key in KEYS:
             if key not in settings:
                 raise self.wrong(first.number, f'{header} has no line {key} = "..."')
@@ -147,7 +162,10 @@ class _Parser:
     def _pieces(self, sections: dict[str, list[_Line]], header: str, end: int) -> list[_Piece]:
         if not sections.get(header):
             raise self.wrong(end, f"there is no section {header}, or nothing in it")
-        return [_Piece(self._quoted(line, line.text), line.number) for line in sections[header]]
+        lines = sections[header]
+        if len(lines) > MOST_PIECES:
+            raise self.wrong(lines[MOST_PIECES].number, f"{header} has more than {MOST_PIECES}")
+        return [_Piece(self._quoted(line, line.text), line.number) for line in lines]
 
     def _quoted(self, line: _Line, value: str) -> str:
         if len(value) < 3 or value[0] != '"' or value[-1] != '"':
@@ -161,12 +179,14 @@ class _Parser:
         longest_link = max(len(link) for link in links)
         # Worst are two phrases, each lacking one character, with a link between.
         longest = (WINDOW - 1 - longest_link) // 2 + 1
+        for phrase in (*training, *test):
+            if len(phrase) > longest:
+                rule = f"longer than {longest} characters, so {WINDOW} could be shared"
+                raise self.wrong(phrase.line, f"filler {str(phrase)!r} is {rule}")
         for half, other in ((training, test), (test, training)):
+            pieces = Strung([*other, *links])
             for phrase in half:
-                if len(phrase) > longest:
-                    rule = f"longer than {longest} characters, so {WINDOW} could be shared"
-                    raise self.wrong(phrase.line, f"filler {str(phrase)!r} is {rule}")
-                if occurs(phrase, [*other, *links]):
+                if pieces.hold(phrase):
                     raise self.wrong(
                         phrase.line, f"filler {str(phrase)!r} is in the other half too"
                     )
@@ -183,9 +203,10 @@ class _Parser:
 
     def _check_leads(self, fact_sets: tuple[FactSet, ...], pieces: list[_Piece]) -> None:
         """Nothing that tells a fact can be read inside the fillers."""
+        strung = Strung(pieces)
         for facts in fact_sets:
             for text in (facts.lead, *facts.cues, *facts.targets):
-                if occurs(text, pieces):
+                if strung.hold(text):
                     raise self.wrong(facts.line, f"{text!r} can be read inside the fillers")
 
 
@@ -201,21 +222,31 @@ class _Piece(str):
         return piece
 
 
-def occurs(text: str, pieces: list[_Piece]) -> bool:
-    """Whether ``text`` can be read somewhere in the pieces, strung together in any order."""
-    return any(
-        piece.startswith(text, start)
-        or (text.startswith(piece[start:]) and _follows(text[len(piece) - start :], pieces))
-        for piece in pieces
-        for start in range(len(piece))
-    )
+class Strung:
+    """Pieces, each `WINDOW` characters long at most, strung together in any order."""
 
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self._all = "\n".join(pieces)  # a line feed is in no piece
+        self._whole = {str(piece) for piece in pieces}
+        self._begins = {piece[:end] for piece in self._whole for end in range(1, len(piece) + 1)}
+        self._ends = {piece[start:] for piece in self._whole for start in range(len(piece))}
 
-def _follows(text: str, pieces: list[_Piece]) -> bool:
-    return any(
-        piece.startswith(text) or (text.startswith(piece) and _follows(text[len(piece) :], pieces))
-        for piece in pieces
-    )
+    def hold(self, text: str) -> bool:
+        """Whether ``text`` can be read somewhere in them."""
+        if text in self._all:
+            return True
+        # Places of the text at which a piece may end, from the first to the last: each is looked
+        # at once, however many ways lead to it.
+        reached = [text[:end] in self._ends for end in range(min(len(text), WINDOW + 1))]
+        reached += [False] * (len(text) - len(reached))
+        for place in range(1, len(text)):
+            if not reached[place]:
+                continue
+            if text[place:] in self._begins:
+                return True
+            for end in range(place + 1, min(len(text), place + WINDOW + 1)):
+                reached[end] = reached[end] or text[place:end] in self._whole
+        return False
 
 
 def _lines(text: str) -> Iterator[_Line]:

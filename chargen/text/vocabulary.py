@@ -11,6 +11,7 @@ from chargen.errors import ChargenError
 Unknown = Literal["error", "skip"]
 
 CODE_POINTS = 0x110000  # Unicode's code space
+FIRST_SURROGATE, LAST_SURROGATE = 0xD800, 0xDFFF  # halves of characters, in UTF-16 alone
 BLOCK = 2**18  # characters that are looked up together: what that takes stays in the caches
 
 
@@ -41,7 +42,8 @@ class Vocabulary:
     """The sorted distinct characters of a corpus; character ``v`` has id ``v``.
 
     ``characters`` must be sorted by code point and hold no character twice, which makes a
-    vocabulary a function of the set of characters alone; anything else is a ``ValueError``.
+    vocabulary a function of the set of characters alone, and no surrogate, which no text in UTF-8
+    has; anything else is a ``ValueError``.
     """
 
     def __init__(self, characters: str) -> None:
@@ -50,6 +52,8 @@ class Vocabulary:
         points = code_points(characters)
         if len(points) > 1 and not (points[1:] > points[:-1]).all():
             raise ValueError("a vocabulary's characters are sorted and distinct")
+        if ((points >= FIRST_SURROGATE) & (points <= LAST_SURROGATE)).any():
+            raise ValueError("a vocabulary holds no surrogates")
         self.characters = characters
         self._points = points
         # One entry a code point up to the largest known; V, one past the last id, means unknown.

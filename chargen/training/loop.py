@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from chargen.checkpoints import WEIGHTS, Checkpoint, below
 from chargen.errors import ChargenError
 from chargen.evaluation import evaluate
+from chargen.files import UnwritableError, reason
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.stack import StackState
 from chargen.runs import BEST, LAST, Run
@@ -22,6 +23,19 @@ from chargen.settings import TrainingSettings
 from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, ShuffledWindows, Streams
 from chargen.training.loss import next_char_loss
+from chargen.training.saved import (
+    ENVIRONMENT,
+    GENERATOR,
+    OPTIMIZER,
+    STATE,
+    Counters,
+    by_decay,
+    differences,
+    environment,
+    finite,
+    parts,
+    told_of_memory,
+)
 from chargen.training.schedule import Schedule, steps_between_validations
 
 
@@ -37,26 +51,12 @@ class Report:
     learning_rate: float
     gradient_norm: float  # before clipping
     budget_used: float  # 0 to 1
+    unsaved: str = ""  # why a save failed at this step; the next validation tries again
 
     def to_json(self) -> dict[str, float | int | None]:
         """A line of ``progress.jsonl``."""
-        return {name: value for name, value in vars(self).items() if name != "budget_used"}
-
-
-@dataclass
-class Counters:
-    """The numbers that move; with the tensors they are all that a checkpoint holds."""
-
-    step: int = 0
-    epoch: int = 0
-    batch: int = 0  # of the epoch
-    chars: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0  # of the batches since the last validation
-    loss_batches: int = 0
-    best_loss: float = math.inf
-    since_best: int = 0  # validations
-    progress_lines: int = 0
+        left_out = ("budget_used", "unsaved")
+        return {name: value for name, value in vars(self).items() if name not in left_out}
 
 
 class Trainer:
@@ -87,6 +87,10 @@ class Trainer:
         self._generator = torch.Generator(self._device).manual_seed(settings.seed)
         self._state: StackState | None = None
         self._optimizer = _optimizer(model, settings)
+        self._saved_step: int | None = None  # that ``last.safetensors`` is of
+        self._progress_bytes = 0  # of ``progress.jsonl``, that it counts
+        self._lines: list[dict[str, float | int | None]] = []  # of progress, that it does not yet
+        self._best: Checkpoint | None = None  # that is to be written yet
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -101,37 +105,51 @@ class Trainer:
     def reports(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
         """Train until the budget is used, validation stops improving or ``should_stop`` says so.
 
-        The best and the last weights are kept in the run's folder. Raises `ChargenError` where
-        the loss is no number any more; the checkpoints are then those of the last validation.
+        The best and the last weights are kept in the run's folder. A save that fails on the way is
+        told in the report, and tried again at the next validation. Raises `ChargenError` where the
+        loss is no number any more, where memory runs out, and where the last save fails; the
+        checkpoints are then those of the last save that did not.
         """
-        counters = self.counters
-        started = time.monotonic() - counters.seconds
+        started = time.monotonic() - self.counters.seconds
         while not self._ended(should_stop):
-            rate = self._schedule.rate(counters.step, counters.seconds)
-            norm = self._train_step(rate)
-            counters.seconds = time.monotonic() - started
-            used = self._schedule.used(counters.step, counters.seconds)
-            train_loss = counters.loss_sum / counters.loss_batches
-            validation_loss = None
-            if used >= 1 or counters.step % self._validate_every == 0:
-                validation_loss = self._validate()
-                if not math.isfinite(validation_loss):
-                    raise self._diverged(f"validation loss {validation_loss:g}", counters.step)
-                counters.seconds = time.monotonic() - started
-            report = Report(
-                counters.step,
-                counters.chars,
-                counters.seconds,
-                train_loss,
-                validation_loss,
-                rate,
-                norm,
-                min(1.0, used),
-            )
-            if validation_loss is not None:
-                self._keep(report, validation_loss)
+            try:
+                report = self._report(started)
+            except (MemoryError, RuntimeError) as error:
+                told = told_of_memory(error, self.run.description)
+                if told is None:
+                    raise
+                raise told from None
             yield report
-        self.save()
+        try:
+            self.save()
+        except UnwritableError as error:
+            raise UnwritableError(f"{error}; {self.run.path} {self._kept()}") from None
+
+    def _report(self, started: float) -> Report:
+        """A step, and a validation where one is due."""
+        counters = self.counters
+        rate = self._schedule.rate(counters.step, counters.seconds)
+        norm = self._train_step(rate)
+        counters.seconds = time.monotonic() - started
+        used = self._schedule.used(counters.step, counters.seconds)
+        train_loss = counters.loss_sum / counters.loss_batches
+        validation_loss = None
+        if used >= 1 or counters.step % self._validate_every == 0:
+            validation_loss = self._validate()
+            if not math.isfinite(validation_loss):
+                raise self._diverged(f"validation loss {validation_loss:g}", counters.step)
+            counters.seconds = time.monotonic() - started
+        report = Report(
+            counters.step,
+            counters.chars,
+            counters.seconds,
+            train_loss,
+            validation_loss,
+            rate,
+            norm,
+            min(1.0, used),
+        )
+        return report if validation_loss is None else self._keep(report, validation_loss)
 
     def _ended(self, should_stop: Callable[[], bool]) -> bool:
         counters, patience = self.counters, self.settings.patience
@@ -174,11 +192,16 @@ class Trainer:
         return norm
 
     def _diverged(self, how: str, step: int) -> ChargenError:
-        kept = "keeps the last good weights" if self.counters.progress_lines else "has no weights"
+        kept = "has no weights" if self._saved_step is None else "keeps the last good weights"
         return ChargenError(
             f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
             "--learning-rate or --clip-norm"
         )
+
+    def _kept(self) -> str:
+        if self._saved_step is None:
+            return "has no save yet: --resume begins from the beginning"
+        return f"can be resumed from its last good save, step {self._saved_step}, with --resume"
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -187,7 +210,7 @@ class Trainer:
         """Nats a character over the held-out text."""
         return evaluate(self.predictor, self._ids, self._training_chars).loss_nats
 
-    def _keep(self, report: Report, validation_loss: float) -> None:
+    def _keep(self, report: Report, validation_loss: float) -> Report:
         """Write down a validation, and the weights where they are the best so far."""
         counters = self.counters
         counters.loss_sum, counters.loss_batches = 0.0, 0
@@ -195,54 +218,110 @@ class Trainer:
         if validation_loss < counters.best_loss:
             counters.best_loss, counters.since_best = validation_loss, 0
             values = {"step": counters.step, "validation_loss_nats": validation_loss}
-            self.run.write_checkpoint(BEST, Checkpoint(self._weights(), values))
-        self.run.append_progress(report.to_json())
+            self._best = self._checked(Checkpoint(self._weights(), values))
+        self._lines.append(report.to_json())
         counters.progress_lines += 1
-        self.save()
+        try:
+            self.save()
+        except UnwritableError as error:
+            if self._best is not None:  # training changes the weights themselves
+                copies = {name: array.copy() for name, array in self._best.arrays.items()}
+                self._best = Checkpoint(copies, self._best.values)
+            return replace(report, unsaved=str(error))
+        return report
 
     def save(self) -> None:
-        """Write ``last.safetensors``: everything that `restore` needs."""
+        """Write ``last.safetensors``: everything that `restore` needs, and what it counts before.
+
+        Nothing is written where this step is saved already. `ChargenError` where the weights are
+        no numbers any more, `UnwritableError` where the system refuses; the last save then stands.
+        """
+        if self._saved_step == self.counters.step:
+            return
+        checkpoint = self._checked(self._checkpoint())
+        if self._best is not None:
+            self.run.write_checkpoint(BEST, self._best)
+            self._best = None
+        written = self._progress_bytes
+        if self._lines:
+            written = self.run.append_progress(*self._lines, start=written)
+        self.run.write_checkpoint(LAST, checkpoint)
+        self._lines, self._progress_bytes = [], written
+        self._saved_step = self.counters.step
+
+    def forgive(self) -> None:
+        """Let a run that patience ended go on, from now on and wherever it is resumed again."""
+        if self.counters.since_best:
+            self.counters.since_best, self._saved_step = 0, None
+            self.save()
+
+    def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
+        if not finite(checkpoint):
+            raise self._diverged("its weights are no numbers", self.counters.step)
+        return checkpoint
+
+    def _checkpoint(self) -> Checkpoint:
         arrays = self._weights()
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
-                arrays[f"optimizer.{number}.{name}"] = value.cpu().numpy()
-        for layer, parts in enumerate(self._state or ()):
-            for part, tensor in enumerate(parts):
-                arrays[f"state.{layer}.{part}"] = tensor.cpu().numpy()
-        arrays["generator"] = self._generator.get_state().numpy()
-        self.run.write_checkpoint(LAST, Checkpoint(arrays, vars(self.counters)))
+                arrays[f"{OPTIMIZER}{number}.{name}"] = value.cpu().numpy()
+        carried = self._state if self.settings.state == "carry" else None
+        for layer, tensors in enumerate(carried or ()):
+            for part, tensor in enumerate(tensors):
+                arrays[f"{STATE}{layer}.{part}"] = tensor.cpu().numpy()
+        arrays[GENERATOR] = self._generator.get_state().numpy()
+        values = {**self.counters.to_json(), ENVIRONMENT: environment(self._device)}
+        return Checkpoint(arrays, values)
 
-    def restore(self) -> None:
-        """Go back to where `save` was called last; `ChargenError` where the file does not fit."""
-        checkpoint = self.run.read_checkpoint(LAST)
+    def restore(self, checkpoint: Checkpoint) -> list[str]:
+        """Go back to where `save` made ``checkpoint``; returns what the user should know.
+
+        It must have been checked (`chargen.training.saved.check`). `ChargenError` where it does
+        not fit all the same.
+        """
         try:
-            self.counters = Counters(**checkpoint.values)
-            arrays = {name: self._tensor(array) for name, array in checkpoint.arrays.items()}
+            self.counters, before = parts(checkpoint)
+            if self.counters.batch >= len(self._batches):
+                raise ValueError(f"batch {self.counters.batch} of {len(self._batches)}")
+            # Copied into memory of torch's own, as an unbroken run has it.
+            arrays = {name: torch.tensor(array) for name, array in checkpoint.arrays.items()}
             self.model.load_state_dict(below(arrays, WEIGHTS))
             optimizer: dict[str, Any] = self._optimizer.state_dict()
             optimizer["state"] = {}
-            for name, tensor in below(arrays, "optimizer.").items():
+            for name, tensor in below(arrays, OPTIMIZER).items():
                 number, key = name.split(".")
                 optimizer["state"].setdefault(int(number), {})[key] = tensor
             self._optimizer.load_state_dict(optimizer)
-            self._generator.set_state(arrays["generator"].cpu())
-            self._state = _nested(below(arrays, "state."))
+            self._state = _nested(below(arrays, STATE), self._device)
+            now = environment(self._device)
+            differ = differences(before, now)
+            notes = [f"{differ}: results may differ in the last digits"] if differ else []
+            if before.get("device", now["device"]).split()[:1] == [self._device.type]:
+                self._generator.set_state(arrays[GENERATOR])
+            else:  # another kind of device draws other numbers
+                self._generator.manual_seed(self.settings.seed + self.counters.step)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise ChargenError(f"{self.run.path / LAST}: does not fit the run ({reason})") from None
-        self.run.keep_progress(self.counters.progress_lines)
+            raise misfit(self.run, error) from None
+        self._progress_bytes = self.run.keep_progress(self.counters.progress_lines)
+        self._saved_step = self.counters.step
+        return notes
 
     def _weights(self) -> dict[str, np.ndarray]:
         weights = self.model.state_dict().items()
         return {WEIGHTS + name: value.cpu().numpy() for name, value in weights}
 
 
-def _nested(parts: dict[str, Tensor]) -> StackState | None:
-    """Carried state from its tensors, which are named ``layer.part``."""
+def misfit(run: Run, error: Exception) -> ChargenError:
+    """What the user is told of a ``last.safetensors`` that is not this run's."""
+    return ChargenError(f"{run.path / LAST}: does not fit the run ({reason(error)})")
+
+
+def _nested(parts: dict[str, Tensor], device: torch.device) -> StackState | None:
+    """Carried state on ``device`` from its tensors, which are named ``layer.part``."""
     layers: dict[int, dict[int, Tensor]] = {}
     for name, tensor in parts.items():
         layer, part = map(int, name.split("."))
-        layers.setdefault(layer, {})[part] = tensor
+        layers.setdefault(layer, {})[part] = tensor.to(device)
     state = (tuple(of[part] for part in sorted(of)) for _, of in sorted(layers.items()))
     return tuple(state) or None
 
@@ -257,8 +336,7 @@ def _batches(ids: np.ndarray, settings: TrainingSettings) -> Batches:
 
 def _optimizer(model: CharModel, settings: TrainingSettings) -> torch.optim.AdamW:
     """AdamW (Loshchilov & Hutter 2019); biases do not decay."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim > 1]
-    biases = [parameter for parameter in model.parameters() if parameter.ndim == 1]
+    matrices, biases = by_decay(model)
     groups = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": biases, "weight_decay": 0.0},

@@ -1,0 +1,194 @@
+"""A disk that fails: stands in for `os` where `chargen.files` writes."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+FAILING = ("open", "write", "ftruncate", "fsync", "replace", "unlink")
+
+
+class Crash(BaseException):
+    """The process is dead: nothing that it would do from now on happens."""
+
+
+class Disk:
+    """Passes calls on to `os`, and calls ``before`` with the number and name of each that writes.
+
+    ``torn`` writes half of what is to be written before it calls ``before`` for a write, and the
+    rest at the next.
+    """
+
+    def __init__(self, before: Callable[[int, str], None] = lambda n, name: None, torn=False):
+        self.calls = 0
+        self.torn = torn
+        self._is_half = False
+        self.before = before
+
+    def __getattr__(self, name):
+        real = getattr(os, name)
+        if name not in FAILING:
+            return real
+
+        def call(*args):
+            if name == "open" and not args[1] & os.O_CREAT:
+                return real(*args)  # a file to be read, or a folder to be synced
+            number = self.calls
+            self.calls += 1
+            self._is_half = name == "write" and self.torn and not self._is_half
+            if self._is_half:
+                half = real(args[0], args[1][: (len(args[1]) + 1) // 2])
+                self.before(number, name)
+                return half
+            self.before(number, name)
+            return None if name == "fsync" else real(*args)  # nobody pulls the plug of a test
+
+        return call
+
+
+def crash_at(wanted: int, torn: bool = False) -> Disk:
+    """A disk that stands still from call number ``wanted`` on."""
+
+    def before(number: int, name: str) -> None:
+        if number >= wanted:
+            raise Crash
+
+    return Disk(before, torn)
+
+
+def refuse_at(wanted: int, code: int, forever: bool = False, torn: bool = False) -> Disk:
+    """A disk that refuses call number ``wanted``, or all but removing from there on."""
+
+    def before(number: int, name: str) -> None:
+        if number == wanted or (forever and number > wanted and name != "unlink"):
+            raise OSError(code, os.strerror(code))
+
+    return Disk(before, torn)
+
+
+CODES = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
+
+
+class Recorder:
+    """Passes calls on to `os` and records them, to be cut off by `after_power_loss`."""
+
+    def __init__(self):
+        self.log = []
+        self._files = {}  # by descriptor: (path, position)
+
+    def __getattr__(self, name):
+        return getattr(os, name)
+
+    def open(self, path, flags, mode=0o777):
+        file = os.open(path, flags, mode)
+        self._files[file] = [Path(path), 0]
+        if flags & os.O_CREAT:
+            self.log.append(("create", Path(path).name))
+        return file
+
+    def close(self, file):
+        self._files.pop(file)
+        os.close(file)
+
+    def lseek(self, file, position, how):
+        self._files[file][1] = position
+        return os.lseek(file, position, how)
+
+    def write(self, file, data):
+        path, position = self._files[file]
+        count = os.write(file, data)
+        self.log.append(("write", path.name, position, bytes(data[:count])))
+        self._files[file][1] += count
+        return count
+
+    def ftruncate(self, file, length):
+        os.ftruncate(file, length)
+        self.log.append(("cut", self._files[file][0].name, length))
+
+    def fsync(self, file):
+        path = self._files[file][0]
+        self.log.append(("sync folder",) if path.is_dir() else ("sync", path.name))
+
+    def replace(self, old, new):
+        os.replace(old, new)
+        self.log.append(("rename", Path(old).name, Path(new).name))
+
+    def unlink(self, path):
+        os.unlink(path)
+        self.log.append(("unlink", Path(path).name))
+
+
+class _Inode:
+    def __init__(self, data: bytes = b"") -> None:
+        self.durable = data
+        self.pending = []
+
+    def content(self, how: str) -> bytes:
+        """``kept``: all that was written; ``lost``: what was synced; ``torn``: half of the last."""
+        data = bytearray(self.durable)
+        pending = [] if how == "lost" else self.pending
+        for number, (what, position, rest) in enumerate(pending):
+            if what == "cut":
+                del data[position:]
+                data.extend(bytes(position - len(data)))
+                continue
+            torn = how == "torn" and number == max(
+                n for n, (kind, *_) in enumerate(pending) if kind == "write"
+            )
+            written = rest[: len(rest) // 2] if torn else rest
+            data.extend(bytes(max(0, position - len(data))))
+            data[position : position + len(written)] = written
+        return bytes(data)
+
+
+def _apply(entries: dict[str, _Inode], change: tuple) -> None:
+    kind, *rest = change
+    if kind == "link":
+        entries[rest[0]] = rest[1]
+    elif kind == "rename":
+        entries.pop(rest[0], None)
+        entries[rest[1]] = rest[2]
+    else:
+        entries.pop(rest[0], None)
+
+
+def _change(seen: dict[str, _Inode], kind: str, *names: str) -> tuple:
+    if kind == "create":
+        return ("link", names[0], _Inode())
+    return ("rename", *names, seen[names[0]]) if kind == "rename" else ("unlink", *names)
+
+
+def after_power_loss(log: list, before: Mapping[str, bytes]) -> Iterator[tuple[int, dict]]:
+    """The folders that a power cut may leave, each with how many calls of ``log`` came before it.
+
+    What was not synced is there, not there or torn; changes of the folder that were not synced
+    are there in any selection.
+    """
+    durable = {name: _Inode(data) for name, data in before.items()}
+    seen, pending = dict(durable), []  # the folder as the program sees it, and what may be lost
+    for cut in range(len(log) + 1):
+        chosen = itertools.chain.from_iterable(
+            itertools.combinations(pending, count) for count in range(len(pending) + 1)
+        )
+        for changes in chosen:
+            entries = dict(durable)
+            for change in changes:
+                _apply(entries, change)
+            for how in ("kept", "lost", "torn"):
+                yield cut, {name: inode.content(how) for name, inode in entries.items()}
+        if cut == len(log):
+            return
+        kind, *rest = log[cut]
+        if kind == "sync folder":
+            durable, pending = dict(seen), []
+        elif kind == "sync":
+            inode = seen[rest[0]]
+            inode.durable, inode.pending = inode.content("kept"), []
+        elif kind in ("write", "cut"):
+            seen[rest[0]].pending.append((kind, rest[1], rest[2] if kind == "write" else b""))
+        elif kind != "create" or rest[0] not in seen:
+            pending.append(_change(seen, kind, *rest))
+            _apply(seen, pending[-1])

@@ -1,0 +1,53 @@
+"""Runs that earlier versions wrote, kept as they are: they open, measure, write and go on.
+
+Each folder of ``tests/golden`` was made once, by
+
+    chargen train - --out lstm --units 3 --timesteps 8 --batch-size 4 --steps 60 \
+        --learning-rate 0.05 < corpus.txt
+
+and is never made again: a version that changes the format adds one.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import chargen
+from chargen.cli import main
+from chargen.runs import BEST, LAST, PROGRESS, Run
+
+GOLDEN = Path(__file__).parent / "golden"
+FOLDERS = sorted(path for path in GOLDEN.iterdir() if path.is_dir())
+LOSSES = {"lstm": 1.5295991100274122}
+WRITTEN = {"lstm": "thensa.\nha  thaatttcat n.t othms e\naa hta the .sac \nt.thtate sa\n"}
+
+
+@pytest.fixture(params=FOLDERS, ids=lambda path: path.name)
+def golden(request, tmp_path):
+    return shutil.copytree(request.param, tmp_path / request.param.name)
+
+
+def test_a_golden_run_opens_and_predicts_as_it_did(golden):
+    model = chargen.load(golden, device="cpu")
+    assert model.run.description.training.steps == 60
+    measured = model.evaluate(golden / "corpus.txt")
+    assert measured.loss_nats == pytest.approx(LOSSES[golden.name], abs=1e-6)
+    best = Run.open(golden).read_checkpoint(BEST).values["validation_loss_nats"]
+    assert measured.loss_nats == pytest.approx(best, abs=1e-6)
+
+
+def test_a_golden_run_writes_as_it_did(golden, capsys):
+    assert main(["sample", str(golden), "--length", "60", "--seed", "5", "--prompt", "the"]) == 0
+    assert capsys.readouterr().out == WRITTEN[golden.name]
+
+
+def test_a_golden_run_goes_on(golden):
+    before = (golden / PROGRESS).read_text()
+    corpus = str(golden / "corpus.txt")
+    assert main(["train", corpus, "--out", str(golden), "--resume", "--steps", "75"]) == 0
+    after = (golden / PROGRESS).read_text()
+    assert after.startswith(before)
+    assert json.loads(after.splitlines()[-1])["step"] == 75
+    assert Run.open(golden).read_checkpoint(LAST).values["step"] == 75

@@ -1,0 +1,191 @@
+"""Pages, pictures and what is embedded in them: no text from elsewhere is ever markup."""
+
+import json
+import re
+import warnings
+from dataclasses import replace
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from test_architectures import GOOD, result, trained_as
+from test_architectures import RESULT as COMPARED
+from test_memory_page import DISTANCE, FOLLOWED, made
+from test_memory_page import RESULT as UNITS
+from test_page import LESS, MINED, PROBED, RUNS, SHOWN, UNKNOWN, near
+from test_reports import RESULT, tally
+from test_terminal import acting
+
+from chargen.reports import drawing, html
+from chargen.reports.architectures_plots import save_comparison_plot
+from chargen.reports.memory_page import memory_page
+from chargen.reports.page import probed_page
+from chargen.reports.page_architectures import comparison_page
+from chargen.reports.page_runs import runs_page
+from chargen.reports.visible import visible, visible_line
+
+EVIL = (
+    "</title></script></style></svg><script>document.title='owned'</script><img src=x onerror=x>"
+    "<!-- --><![CDATA[ ]]>'\"=` &amp;&lt;&#0; $x$ {run} %s \\u003c\u2028\x1b[31m\x9b\x7f\r\u202e<b>"
+)
+TEXTS = st.text(st.sampled_from("<>&\"'/!-[]=;#x \n\r\u2028\x1b\0") | st.characters(codec=None))
+CELLS = ("simple", "lstm")
+
+
+def renamed(probed, evil):
+    """``probed`` with every text in it that comes from files and names."""
+    rows = tuple(
+        replace(row, fact_sets={evil: tally(0.5, 200)}, controls={evil: tally(0.125)})
+        for row in RESULT.rows
+    )
+    return replace(
+        probed,
+        run=evil,
+        templates=replace(RESULT, bank=evil, rows=rows),
+        mined=replace(MINED, ngram=evil),
+        warnings=(evil,),
+    )
+
+
+def pages(evil):
+    """Every kind of page, with ``evil`` wherever a corpus, a bank, a name or a prompt stands."""
+    one = renamed(PROBED, evil)
+    shown = replace(SHOWN[0], context=evil, note=evil, candidates=(evil, *SHOWN[0].candidates[1:]))
+    refused = replace(UNKNOWN.templates, refusal=evil)
+    yield probed_page(one)
+    yield probed_page(replace(UNKNOWN, run=evil, templates=refused, demonstration=(shown,)))
+    pair = replace(RUNS.templates[0], first=evil)
+    bits = replace(RUNS.context[0], first=evil)
+    yield runs_page(replace(RUNS, runs=(one, LESS), templates=(pair,), context=(bits,)))
+    cells = (trained_as(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
+    yield comparison_page(result(*cells, task="recall", budget=evil))
+    followed = replace(FOLLOWED, feature=evil)
+    units = replace(UNITS, followed=(DISTANCE, followed), left_out=(evil,))
+    yield memory_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
+
+
+class Read(HTMLParser):
+    """The tags of a page with the names of their attributes, and its text and their values."""
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.said, self.scripts, self.open = set(), "", [], ""
+        self.odd = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.open = tag
+        self.tags.add((tag, *sorted(name for name, _ in attrs)))
+        self.said += "".join(f"{value}\n" for _, value in attrs)
+
+    def handle_endtag(self, tag):
+        self.open = ""
+
+    def handle_data(self, data):
+        if self.open == "script":
+            self.scripts.append(data)
+        else:
+            self.said += data
+
+    def handle_comment(self, data):
+        self.odd.append(data)
+
+    handle_pi = unknown_decl = handle_comment
+
+
+def written(text):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that so long a name leaves a figure no room
+        return [*pages(text)]
+
+
+@pytest.fixture(scope="module")
+def evil_pages():
+    return written(EVIL)
+
+
+@pytest.fixture(scope="module")
+def plain_pages():
+    """The same with harmless words, as long, so that figures break their lines alike."""
+    return written("plain " * (len(visible(EVIL)) // 6))
+
+
+KINDS = ("one run", "one that knows nothing", "several runs", "cells", "memory")
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
+def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pages, kind):
+    evil, plain = Read(evil_pages[kind]), Read(plain_pages[kind])
+    assert evil.tags == plain.tags
+    assert len(evil.scripts) == len(plain.scripts) == (kind == 4)
+    assert evil.odd == plain.odd == []
+    assert visible(EVIL) in evil.said
+    assert not acting(evil.said)
+    for script in evil.scripts:
+        data = re.match("const MEMORY = (.*);\n", script)[1]
+        assert "<" not in data
+        assert json.loads(data)["text"] == f"a{EVIL}"
+
+
+@pytest.mark.parametrize("kind", [0, 2, 4], ids=lambda kind: KINDS[kind])
+def test_in_a_browser_such_a_page_shows_its_texts_and_runs_none(
+    evil_pages, browser, tmp_path, kind
+):
+    file = tmp_path / "page.html"
+    file.write_text(evil_pages[kind], encoding="utf-8")
+    browser.open(file)
+    assert browser.errors() == []
+    assert browser.requests() == []
+    assert browser.script("return document.title") != "owned"
+    assert browser.script("return document.scripts.length") == (kind == 4)
+    assert browser.all("img, b b, svg svg, body script:not(:last-child)") == []
+    assert " ".join(visible(EVIL).split()) in browser.script(
+        "return document.body.textContent.replace(/\\s+/g, ' ')"
+    )
+
+
+@given(TEXTS)
+@example(EVIL)
+def test_escaped_text_is_text_again_between_tags_and_in_attributes(text):
+    escaped = html.escape(text)
+    read = Read(f'<p title="{escaped}">{escaped}</p>')
+    assert read.tags == {("p", "title")}
+    assert read.said == f"{visible(text)}\n{visible(text)}"
+    escaped.encode()
+
+
+@given(TEXTS)
+@example(EVIL)
+def test_embedded_data_is_the_same_data_and_ends_no_script(text):
+    embedded = html.embed(json.dumps({text: text}, ensure_ascii=False))
+    assert json.loads(embedded) == {text: text}
+    assert not {"<", "\u2028", "\u2029"} & set(embedded)
+
+
+@pytest.mark.parametrize("size", [drawing.PICTURE, drawing.PAGE])
+def test_a_picture_says_every_text_as_text(tmp_path, recwarn, size):
+    evil = f"{EVIL}\ud800\n"
+    figure = drawing.new_figure(size)
+    axes = figure.add_subplot()
+    drawing.curve(axes, [1, 2], [near(1), near(2)], "curve", **drawing.LEAD)
+    drawing.mark(axes, 1.5, evil, size)
+    drawing.named(axes, evil)
+    drawing.finish(figure, size, evil)
+    svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # which takes nothing ill-formed
+    told = [*svg.itertext(), svg.attrib["aria-label"]]
+    assert visible_line(evil) in told
+    assert not acting("".join(told))
+    assert not {"script", "img", "b"} & {part.tag for part in svg.iter()}
+    drawing.save(figure, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+    assert not acting("".join(str(warning.message) for warning in recwarn))
+
+
+def test_a_comparison_is_drawn_whatever_its_variants_are_called(tmp_path, recwarn):
+    cells = (trained_as(cell, GOOD, variants=(EVIL, "\ud800")) for cell in CELLS)
+    save_comparison_plot(replace(COMPARED, task="recall", cells=tuple(cells)), tmp_path / "x.png")
+    assert (tmp_path / "x.png").is_file()
+    assert not acting("".join(str(warning.message) for warning in recwarn))

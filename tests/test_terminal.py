@@ -1,0 +1,269 @@
+"""Nothing that is printed drives the terminal: no text, no name, no run from elsewhere."""
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from test_page import LESS, PAIR, PROBED, RUNS
+
+import chargen
+from chargen.cli import main
+from chargen.reports.probed import runs_text
+from chargen.reports.visible import visible, visible_line
+
+ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x1b[0m\x9b2J\x08\x7f\r\u202eevil\u2066\u2028"
+TEXT = f"a cat{ESCAPES}sat, ünd «日本» 😀\tso\n" * 180
+NAME = "red\x1b[31m\nnext\x9b\x7f\u202e"
+SPELLED = r"red\x1b[31m\nnext\x9b\x7f\u202e"
+TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
+
+
+def acts(char):
+    """By Unicode's own categories: control, surrogate, line and paragraph separator."""
+    return unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in TURNING
+
+
+def acting(text):
+    return {char for char in text if acts(char)} - {"\n", "\t"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a corpus full of escapes and a run trained on it, both with wild names."""
+    home = tmp_path_factory.mktemp("home")
+    (home / f"{NAME}.txt").write_text(TEXT, newline="")
+    sizes = {"units": (8,), "timesteps": 8, "batch_size": 4}
+    chargen.train(home / f"{NAME}.txt", home / "runs" / NAME, steps=20, seed=1, **sizes)
+    chargen.train(home / f"{NAME}.txt", home / "runs" / "other\x1b", steps=2, **sizes)
+    return home
+
+
+@pytest.fixture
+def here(home, monkeypatch):
+    monkeypatch.chdir(home)
+    return home
+
+
+@given(st.text(st.characters(codec=None)))
+@example("".join(map(chr, range(0x2100))) + "\ud800\udcff\udfff")
+def test_what_acts_is_spelled_and_the_rest_stays(text):
+    shown = visible(text)
+    assert not acting(shown)
+    assert shown == "".join(repr(c)[1:-1] if acting(c) else c for c in text)
+    assert visible(shown) == shown
+    assert not {"\n", "\t"} & set(visible_line(text))
+    assert visible_line(text) == shown.replace("\n", r"\n").replace("\t", r"\t")
+    shown.encode()
+
+
+SAMPLE = ["sample", f"runs/{NAME}", "--length", "400", "--seed", "3", "--temperature", "2"]
+
+
+def piped(home, *arguments, **environment):
+    ran = subprocess.run(
+        [sys.executable, "-m", "chargen", *arguments],
+        cwd=home, capture_output=True, check=True, env=os.environ | environment,
+    )  # fmt: skip
+    assert ran.stderr == b""
+    return ran.stdout
+
+
+def on_a_terminal(home, *arguments, **environment):
+    """What a terminal is sent by a command that ends well."""
+    own, its = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chargen", *arguments],
+        cwd=home, stdin=its, stdout=its, stderr=its, env=os.environ | environment,
+    )  # fmt: skip
+    os.close(its)
+    sent = b""
+    try:
+        while piece := os.read(own, 65536):
+            sent += piece
+    except OSError:  # as Linux says that nobody holds the other end any more
+        pass
+    os.close(own)
+    assert process.wait() == 0
+    return sent.replace(b"\r\n", b"\n")  # which the terminal makes of line feeds
+
+
+def test_a_sample_is_spelled_on_a_terminal_and_written_as_it_is_elsewhere(home):
+    text = chargen.load(home / "runs" / NAME).sample("a cat\r\n", 400, 3, temperature=2.0) + "\n"
+    assert acting(text) >= {"\x1b", "\x9b", "\r", "\x7f", "\u202e", "\u2028"}
+    prompted = [*SAMPLE, "--prompt", "a cat\r\n"]
+    assert piped(home, *prompted, PYTHONIOENCODING="latin-1") == text.encode()
+    assert on_a_terminal(home, *prompted).decode() == visible(text)
+
+
+def test_several_samples_and_a_terminal_that_lacks_characters(home):
+    sent = on_a_terminal(home, *SAMPLE, "--count", "2", PYTHONIOENCODING="ascii")
+    written = piped(home, *SAMPLE, "--count", "2").decode()
+    assert acting(written)
+    assert sent == visible(written).encode("ascii", "backslashreplace")
+
+
+class Terminal:
+    """Remembers what it was shown, piece by piece."""
+
+    def __init__(self):
+        self.seen, self.pending = [], ""
+
+    def isatty(self):
+        return True
+
+    def write(self, text):
+        self.pending += text
+
+    def flush(self):
+        self.seen += [self.pending] if self.pending else []
+        self.pending = ""
+
+
+def test_a_sample_is_shown_letter_by_letter(here, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    assert main(SAMPLE) == 0
+    written = chargen.load(f"runs/{NAME}").sample("", 400, 3, temperature=2.0)
+    assert terminal.seen == [*map(visible, written), "\n"]
+
+
+def test_a_bundled_text_is_written_as_it_is(home):
+    from chargen.text import bundled
+
+    for name in ("flipflop", "english.bank"):
+        text = bundled.resource(name) if "." in name else bundled.read(name, 300)
+        chars = [] if "." in name else ["--chars", "300"]
+        assert piped(home, "corpora", "write", name, *chars).decode() == text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", f"runs/{NAME}"],
+        ["evaluate", f"runs/{NAME}", "--json"],
+        ["inspect", f"runs/{NAME}"],
+        ["inspect", f"runs/{NAME}", "--json"],
+        ["inspect", f"runs/{NAME}", "--memory", "a cat\x1b[", "--cue", "cat\x1b"],
+        ["inspect", f"runs/{NAME}", "--memory", "a cat\x1b[", "--json"],
+        ["probe-longrange", f"runs/{NAME}", "--only", "mined,gradient", "--plot", f"{NAME}.png"],
+        ["probe-longrange", f"runs/{NAME}", "runs/other\x1b"],
+    ],
+    ids=lambda arguments: visible_line(" ".join(arguments)),
+)
+def test_what_commands_print_is_spelled(here, capsys, recwarn, arguments):
+    assert main(arguments) == 0
+    out, err = capsys.readouterr()
+    assert out
+    assert not acting(out + err)
+    assert not acting("".join(str(warning.message) for warning in recwarn))
+    assert NAME not in out + err
+    if "--json" in arguments:
+        assert json.loads(out)["run"] == f"runs/{NAME}"
+    else:
+        assert SPELLED in out + err
+
+
+def test_several_runs_are_told_by_names_that_are_spelled(here, capsys):
+    asked = ["probe-longrange", f"runs/{NAME}", "runs/other\x1b", "--only", "gradient"]
+    assert main(asked) == 0
+    out, _ = capsys.readouterr()
+    assert SPELLED in out
+    assert r"other\x1b" in out
+    pair = replace(PAIR, first=f"runs/{NAME}")
+    runs = (replace(PROBED, run=f"runs/{NAME}"), LESS)
+    told = runs_text(replace(RUNS, runs=runs, templates=(pair,), context=()))
+    assert told.count(SPELLED) > 5
+    assert NAME not in told
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", NAME],
+        ["train", "-", NAME, "--resume", "--overwrite", f"--{NAME}"],
+        ["train", f"{NAME}.txt", "--out", f"{NAME}.txt"],
+        ["train", f"{NAME}.txt", "--device", NAME],
+        ["train", f"{NAME}.txt", "--cell", NAME],
+        ["sample", NAME],
+        ["sample", f"runs/{NAME}", "--prompt-file", NAME],
+        ["evaluate", f"runs/{NAME}", NAME],
+        ["probe-longrange", f"runs/{NAME}", "--bank", NAME],
+        ["probe-longrange", f"runs/{NAME}", "--only", NAME],
+        ["probe-longrange", f"runs/{NAME}", "--report", f"{NAME}/x.html"],
+        ["inspect", f"runs/{NAME}", "--memory", "a", "--out", f"{NAME}/x.html"],
+        ["compare", "--cells", NAME],
+        ["corpora", "write", NAME],
+        ["corpora", "write", "fables", "--out", f"{NAME}.txt"],
+        [NAME],
+    ],
+    ids=lambda arguments: visible_line(" ".join(arguments)),
+)
+def test_a_mistake_is_one_line_that_spells_the_name(here, capsys, arguments):
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert not acting(err)
+    assert r"red\x1b[31m" in err
+
+
+def test_a_run_from_elsewhere_says_nothing_but_its_own_lines(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for file in (home / "runs" / "other\x1b").iterdir():
+        Path(file.name).write_bytes(file.read_bytes())
+    assert main(["inspect", "."]) == 0
+    lines = capsys.readouterr().out.count("\n")
+    said = json.loads(Path("run.json").read_text())
+    said["corpus"]["name"] = said["corpus"]["sources"][0] = NAME
+    said["versions"] = {NAME: NAME}
+    Path("run.json").write_text(json.dumps(said))
+    assert main(["inspect", "."]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == lines
+    assert out.count(SPELLED) == 4
+    assert f"versions    {SPELLED} {SPELLED}" in out
+    assert not acting(out)
+    assert main(["evaluate", "."]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n"), acting(err)) == ("", 1, set())
+
+
+def test_names_that_are_no_utf8_are_told_and_written(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9\xff")
+    shown = r"caf\udce9\udcff"
+    Path(name).mkdir()
+    for file in (home / "runs" / NAME).iterdir():
+        Path(name, file.name).write_bytes(file.read_bytes())
+    for arguments in (["evaluate"], ["inspect"], ["inspect", "--memory", "a cat"]):
+        assert main([arguments[0], name, *arguments[1:]]) == 0
+        out, err = capsys.readouterr()
+        assert not acting(out + err)
+        assert shown in out
+    assert shown in Path(name, "memory.html").read_text()
+    assert main(["evaluate", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["run"] == name
+    assert main(["train", f"{name}.none"]) == 2
+    assert f"{shown}.none: no such file" in capsys.readouterr().err
+    Path(f"{name}.txt").write_text(TEXT)
+    assert main(["train", f"{name}.txt", "--units", "2", "--steps", "1"]) == 2
+    assert f"{shown}.txt: a name that is not UTF-8" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_what_training_says_is_spelled(here, capsys, monkeypatch):
+    monkeypatch.setattr("chargen.cli.watching.SECONDS_BETWEEN_SAMPLES", 0)  # one each validation
+    out = f"new{NAME}"
+    sizes = ["--units", "4", "--timesteps", "8", "--batch-size", "4", "--steps", "4"]
+    assert main(["train", f"{NAME}.txt", "--out", out, *sizes]) == 0
+    _, err = capsys.readouterr()
+    assert not acting(err)
+    assert err.count("\\x1b") > 2  # names, and what the model wrote
+    assert f"Next: chargen sample new{SPELLED}\n" in err

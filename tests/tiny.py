@@ -1,0 +1,46 @@
+"""Runs of a few steps that validate often, and all of them that must be equal."""
+
+from disk import Disk
+
+from chargen.runs import BEST, LAST, Run, is_run
+from chargen.training import start
+
+TEXT = "the cat sat on the mat, the rat sat on the cat. " * 4
+TINY = {"units": (3, 2), "timesteps": 4, "batch_size": 3, "dropout": 0.3, "steps": 5}
+FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "units"]
+FLAGS += ["--units=3,2", "--device=cpu"]
+
+
+def on(monkeypatch, disk):
+    monkeypatch.setattr("chargen.files.os", disk)
+    return disk
+
+
+def train(corpus, out, **options):
+    """Begin, or go on with what is there; returns the reports."""
+    going_on = is_run(out) and not options.get("overwrite")
+    how = {"resume": True} if going_on else {**TINY}
+    given = {**how, **options}
+    flags = {name: given.pop(name, False) for name in ("resume", "overwrite")}
+    with start([corpus], given, out, device="cpu", **flags) as session:
+        return list(session.trainer.reports())
+
+
+def state_of(path):
+    """All that must be equal: everything but clock times."""
+    run, found = Run.open(path), {}
+    for name in (BEST, LAST):
+        checkpoint = run.read_checkpoint(name)
+        arrays = {k: (a.dtype, a.shape, a.tobytes()) for k, a in checkpoint.arrays.items()}
+        values = {k: v for k, v in checkpoint.values.items() if k != "seconds"}
+        found[name] = (arrays, values)
+    found["lines"] = [{k: v for k, v in line.items() if k != "seconds"} for line in run.progress()]
+    found["description"] = run.description
+    return found
+
+
+def often(monkeypatch):
+    """Validate at every second step, on a disk that need not be waited for."""
+    on(monkeypatch, Disk())
+    monkeypatch.setattr("chargen.training.schedule.FEWEST_STEPS_BETWEEN", 2)
+    monkeypatch.setattr("chargen.training.schedule.VALIDATION_COST", 100)
