@@ -9,14 +9,11 @@ last.safetensors    all that a resumed run needs
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-import stat
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +21,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from chargen.checkpoints import WEIGHTS, Checkpoint, below, read_checkpoint
+from chargen.descriptions import Description
 from chargen.errors import ChargenError
 from chargen.files import (
     cannot_write,
@@ -36,19 +34,12 @@ from chargen.files import (
     write_end,
     write_file,
 )
-from chargen.settings import ModelSettings, TrainingSettings, from_json, to_json
-from chargen.text.vocabulary import Vocabulary
 
-FORMAT = 1  # of run.json
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
 LARGEST_PROGRESS = 2**30  # bytes
-LARGEST_CORPUS = 2**34  # characters
-MOST_ENTRIES = 100_000  # files and folders below a corpus's sources
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
 LOCK, HOLDER = ".lock", ".held-by"
-
-
 REPORTED = (  # what a line of progress.jsonl holds
     "step",
     "chars",
@@ -58,118 +49,6 @@ REPORTED = (  # what a line of progress.jsonl holds
     "learning_rate",
     "gradient_norm",
 )
-
-
-@dataclass(frozen=True)
-class CorpusRecord:
-    """What a run remembers of its corpus: enough to find it again and to know it."""
-
-    name: str
-    sources: tuple[str, ...]
-    sha256: str  # of the text in UTF-8
-    chars: int
-    training_chars: int  # what comes before the held-out part
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> CorpusRecord:
-        """Checked on the way in; `KeyError`, `TypeError` or `ValueError`."""
-        record = cls(**{**values, "sources": tuple(values["sources"])})
-        if type(record.chars) is not int or type(record.training_chars) is not int:
-            raise TypeError("the corpus's characters are no whole numbers")
-        if not 1 <= record.training_chars < record.chars <= LARGEST_CORPUS:
-            raise ValueError(f"{record.training_chars} of {record.chars} characters to train on")
-        if not all(isinstance(text, str) for text in (*record.sources, record.name, record.sha256)):
-            raise TypeError("names of the corpus are no text")
-        if any("\0" in source for source in record.sources):
-            raise ValueError("a source of the corpus names no file")
-        if not isinstance(values["sources"], list) or not record.sources:
-            raise TypeError("the corpus's sources are no list")
-        if not re.fullmatch("[0-9a-f]{64}", record.sha256):
-            raise ValueError("the corpus's sha256 is none")
-        return record
-
-    def checked_sources(self) -> tuple[str, ...]:
-        """The sources; `ChargenError` where they cannot be the text that was trained on.
-
-        A run from elsewhere may name what never ends, or far more than its corpus: nothing of it
-        is read before this.
-        """
-        left: float = 4 * self.chars + 4 * len(self.sources)  # bytes: UTF-8, BOMs and line ends
-        entries = 0
-        for source in self.sources:
-            for folder, inner, names in os.walk(source):
-                entries += len(inner) + len(names)
-                if entries > MOST_ENTRIES:
-                    raise ChargenError(f"{source}: holds more than a corpus; name its text again")
-                files = [os.path.join(folder, name) for name in names if name.endswith(".txt")]
-                left -= sum(map(_bytes_of, files)) - 4 * len(files)
-            left -= _bytes_of(source)
-        if left < 0:
-            raise ChargenError(
-                f"{' '.join(self.sources)}: not what was trained on, which had {self.chars:,} "
-                "characters; name its text again"
-            )
-        return self.sources
-
-    def is_of(self, text: str, sha256: str) -> bool:
-        """Whether a text, and its SHA-256, are those that are remembered."""
-        return (self.sha256, self.chars) == (sha256, len(text))
-
-
-@dataclass(frozen=True)
-class Description:
-    """What ``run.json`` holds."""
-
-    model: ModelSettings
-    training: TrainingSettings
-    vocabulary: Vocabulary
-    corpus: CorpusRecord
-    versions: Mapping[str, str] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; `Description.from_json` reads them back."""
-        return {
-            "format": FORMAT,
-            "model": to_json(self.model),
-            "training": to_json(self.training),
-            "vocabulary": self.vocabulary.characters,
-            "corpus": asdict(self.corpus),
-            "versions": dict(self.versions),
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Description:
-        """Checked on the way in; `ChargenError`, `KeyError`, `TypeError` or `ValueError`."""
-        if type(values["format"]) is not int or values["format"] != FORMAT:
-            raise ChargenError(
-                f"format {values['format']}, this chargen reads format {FORMAT}: upgrade it"
-            )
-        if unknown := set(values) - {"format", "versions", *cls.__dataclass_fields__}:
-            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        if not isinstance(values["vocabulary"], str):
-            raise TypeError("the vocabulary is no text")
-        versions = dict(values["versions"])
-        if not all(isinstance(text, str) for text in versions.values()):
-            raise TypeError("versions are no text")
-        description = cls(
-            from_json(ModelSettings, values["model"]),
-            from_json(TrainingSettings, values["training"]),
-            Vocabulary(values["vocabulary"]),
-            CorpusRecord.from_json(values["corpus"]),
-            versions,
-        )
-        description._check_windows()
-        return description
-
-    def _check_windows(self) -> None:
-        training, targets = self.training, self.corpus.training_chars - 1
-        timesteps, batch_size = training.timesteps, training.batch_size
-        if timesteps is None or batch_size is None:
-            raise ValueError("it says no timesteps or no batch_size")
-        if timesteps * batch_size > targets:
-            raise ValueError(f"{batch_size} windows of {timesteps} need more than its corpus")
-        if isinstance(training.loss_on, int) and training.loss_on > timesteps:
-            raise ValueError(f"loss_on {training.loss_on} of {timesteps} timesteps")
 
 
 class Run:
@@ -383,17 +262,6 @@ def _refuse_links(path: Path) -> None:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _bytes_of(source: str) -> float:
-    """A file's bytes; infinity where it is no file, and none where nothing is there."""
-    try:
-        status = os.stat(source)
-    except (OSError, ValueError):  # whoever reads it will say so
-        return 0
-    if stat.S_ISDIR(status.st_mode):
-        return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else math.inf
 
 
 def is_run(path: Path) -> bool:

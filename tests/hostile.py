@@ -10,8 +10,9 @@ import numpy as np
 
 from chargen import checkpoints
 from chargen.checkpoints import Checkpoint
+from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
-from chargen.runs import BEST, LAST, PROGRESS, REPORTED, RUN, CorpusRecord, Description, Run
+from chargen.runs import BEST, LAST, PROGRESS, REPORTED, RUN, Run
 from chargen.sampling.writer import Writer
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary, phrases

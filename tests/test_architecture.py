@@ -20,6 +20,7 @@ ROOMS = (
     "predictors",
     "evaluation",
     "checkpoints",
+    "descriptions",
     "runs",
     "training",
     "sampling",
@@ -39,6 +40,7 @@ TORCH_FREE = (
     "predictors",
     "evaluation",
     "checkpoints",
+    "descriptions",
     "runs",
     "sampling",
 )

@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
 from chargen.checkpoints import Checkpoint
+from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
 from chargen.runs import (
     BEST,
@@ -19,8 +20,6 @@ from chargen.runs import (
     PROGRESS,
     REPORTED,
     RUN,
-    CorpusRecord,
-    Description,
     Run,
     lock,
     newest,

@@ -13,9 +13,9 @@ from torch import nn
 
 from chargen import __version__
 from chargen.checkpoints import WEIGHTS, Checkpoint, below
+from chargen.descriptions import Description
 from chargen.errors import ChargenError
 from chargen.recurrent.model import CharModel
-from chargen.runs import Description
 from chargen.settings import ModelSettings, TrainingSettings
 
 OPTIMIZER, STATE, GENERATOR = "optimizer.", "state.", "generator"  # what arrays' names begin with

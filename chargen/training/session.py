@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from chargen import __version__
+from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
 from chargen.recurrent.model import CharModel
-from chargen.runs import LAST, RUN, RUNS, CorpusRecord, Description, Lock, Run, is_run, lock, newest
+from chargen.runs import LAST, RUN, RUNS, Lock, Run, is_run, lock, newest
 from chargen.settings import BUDGETS, split_settings
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.vocabulary import Vocabulary
