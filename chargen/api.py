@@ -52,9 +52,8 @@ class TrainedModel:
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
-        self._writer = Writer(
-            Engine(description.model, weights, len(self.vocabulary)), self.vocabulary
-        )
+        engine = Engine(description.model, weights, len(self.vocabulary))
+        self._writer = Writer(engine, self.vocabulary, run.path)
 
     def stream(
         self,

@@ -7,3 +7,13 @@ class ChargenError(Exception):
     The command line prints it and exits with code 2. Anything else that is raised is a
     bug of ours and keeps its traceback.
     """
+
+
+class NoNumbersError(ChargenError):
+    """A model's predictions are no numbers any more."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the model predicts no numbers: its weights are damaged, or grew beyond measure; "
+            "train again with a lower --learning-rate"
+        )

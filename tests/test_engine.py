@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import chargen
 from chargen.arithmetic import plain as arithmetic
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, NoNumbersError
 from chargen.recurrent import CharModel
 from chargen.runs import BEST, Run
 from chargen.sampling import Writer, engine
@@ -191,3 +191,18 @@ def test_weights_that_cannot_be_read_are_named_once(tmp_path):
     with pytest.raises(ChargenError, match="not a checkpoint") as caught:
         Writer.of(Run.open(tmp_path / "run"))
     assert str(caught.value).count(str(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_what_grows_beyond_all_numbers_is_told_and_what_came_before_is_written(temperature):
+    """A linear layer whose state grows eightfold with each character, for as long as it lasts."""
+    _, own = made("simple", (2,), "linear")
+    own.layers[0].W_hh[:] = 8 * np.eye(2)
+    settings, found = SamplingSettings(temperature=temperature), []
+    for form in (engine._plain, engine._compiled):
+        rows = form(own, PROMPT, 10_000, settings, np.random.default_rng(0), 3)
+        found.append([])
+        with pytest.raises(NoNumbersError, match=r"predicts no numbers.* train again"):
+            found[-1].extend(rows)
+    assert 30 < len(found[0]) < 60  # 8 ** 42 is beyond float32
+    np.testing.assert_array_equal(*found)

@@ -1,11 +1,13 @@
 """Files that strangers sent: each is read, or refused in one line that names it."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
 from hostile import (
     READERS,
+    TEXT,
     is_read,
     length_of_header,
     make_run,
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from chargen.checkpoints import Checkpoint, parse
+from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.files import parse_json
 from chargen.runs import BEST, LAST
@@ -239,6 +242,26 @@ JSON = st.recursive(
 @given(JSON)
 def test_json_that_is_written_is_read(value):
     assert parse_json(json.dumps(value).encode(), infinite=True) == value
+
+
+def test_weights_that_are_beyond_measure_end_in_a_line(run, capsys):
+    """Found by the fuzzer: sums of finite weights need not be finite."""
+    own = run.read_checkpoint(BEST).arrays
+    arrays = {name: np.copysign(np.float32(3e38), array) for name, array in own.items()}
+    run.write_checkpoint(BEST, Checkpoint(arrays, {}))
+    (run.path / "cat.txt").write_text(TEXT * 100)
+    text = str(run.path / "cat.txt")
+    for command in (
+        ["sample"],
+        ["evaluate", text],
+        ["probe-longrange", "--only", "context", "--text", text],
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert main([*command[:1], str(run.path), *command[1:]]) == 2
+        said = capsys.readouterr().err
+        assert "predicts no numbers" in said
+        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
+from chargen.errors import NoNumbersError
 from chargen.recurrent.cells import CELLS
 from chargen.recurrent.products import linear
 from chargen.recurrent.stack import Stack, StackState
@@ -87,11 +88,17 @@ class NetworkPredictor:
     def advance(
         self, ids: np.ndarray, state: StackState | None = None
     ) -> tuple[np.ndarray, StackState | None]:
-        """See `NextCharPredictor.advance`; the state is the stack's, on the model's device."""
+        """See `NextCharPredictor.advance`; the state is the stack's, on the model's device.
+
+        `NoNumbersError` where a prediction is none.
+        """
         device = self.model.b_y.device
         inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
         parts = []
         for part in inputs.split(TIMESTEPS_AT_ONCE, dim=1):
             logits, state = self.model(part, state)
             parts.append(log_softmax(logits, dim=-1).cpu().numpy())
-        return np.concatenate(parts, axis=1), state
+        log_probs = np.concatenate(parts, axis=1)
+        if np.isnan(log_probs.sum()):
+            raise NoNumbersError
+        return log_probs, state

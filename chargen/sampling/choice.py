@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from chargen.arithmetic.plain import long_exp
+from chargen.errors import NoNumbersError
 from chargen.settings import SamplingSettings
 
 
@@ -19,9 +20,10 @@ def weights(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarray:
     """
     values = log_probs.astype(np.float64)
     greedy = settings.temperature == 0
-    with np.errstate(over="ignore"):  # a tiny temperature sends all but the likeliest to -inf
+    # A tiny temperature sends all but the likeliest to -inf; of what is no number nothing is drawn.
+    with np.errstate(over="ignore", invalid="ignore"):
         below = (values - values.max(axis=1, keepdims=True)) / (settings.temperature or 1)
-    drawn = long_exp(below)
+        drawn = long_exp(below)
     most = 1 if greedy else settings.top_k
     if most is None and settings.top_p is None:
         return drawn
@@ -47,9 +49,11 @@ def distribution(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarra
 def chosen(log_probs: np.ndarray, settings: SamplingSettings, points: np.ndarray) -> np.ndarray:
     """The ids ``(N,)`` that ``points``, ``(N,)`` in 0 .. 1, stand for.
 
-    A point inverts the cumulative distribution of its row.
+    A point inverts the cumulative distribution of its row. `NoNumbersError` where it has none.
     """
     cumulative = weights(log_probs, settings).cumsum(axis=1)
+    if np.isnan(cumulative[:, -1]).any():
+        raise NoNumbersError
     # The count of cumulative sums at or below the point is the id whose share holds the point.
     ids: np.ndarray = (cumulative <= (points * cumulative[:, -1])[:, None]).sum(axis=1)
     return ids

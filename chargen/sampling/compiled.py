@@ -56,7 +56,10 @@ def step(
 def chosen(
     logits: Any, temperature: float, most: int, top_p: float, point: float, weights: Any
 ) -> int:
-    """The id that ``point`` stands for; ``most`` and ``top_p`` are 0 where they do not apply."""
+    """The id that ``point`` stands for; ``most`` and ``top_p`` are 0 where they do not apply.
+
+    -1 where the logits are no numbers.
+    """
     V = len(logits)
     best = np.float64(logits.max())
     for v in range(V):
@@ -81,6 +84,8 @@ def chosen(
     for v in range(V):
         total += weights[v]
         weights[v] = total
+    if np.isnan(total):
+        return -1
     wanted = point * total
     below = 0
     for v in range(V):
@@ -215,7 +220,10 @@ class Loop:
         read_all(*self._network, ids, *self._room)
 
     def write(self, ids: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Read ``ids`` ``(N,)`` and write on: ``(T, N)`` ids for ``points`` of that shape."""
+        """Read ``ids`` ``(N,)`` and write on: ``(T, N)`` ids for ``points`` of that shape.
+
+        From a row on where one is -1 the logits were no numbers.
+        """
         out = np.empty(points.shape, dtype=np.int64)
         write(*self._network, ids, *self._room, *self._head, points, self._weights, out)
         return out

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chargen.arithmetic.plain import product, sigmoid, tanh
+from chargen.errors import NoNumbersError
 from chargen.sampling.choice import chosen
 from chargen.settings import ModelSettings, SamplingSettings
 
@@ -102,12 +103,14 @@ def _plain(
     generator: np.random.Generator,
     count: int,
 ) -> Iterator[np.ndarray]:
+    # `chosen` sees what came of it.
+    read = np.errstate(over="ignore", invalid="ignore")(engine.read)
     state = engine.initial_state(count)
     for id_ in prompt[:-1]:
-        _, state = engine.read(np.full(count, id_), state)
+        _, state = read(np.full(count, id_), state)
     ids = np.full(count, prompt[-1])
     for _ in range(length):
-        logits, state = engine.read(ids, state)
+        logits, state = read(ids, state)
         ids = chosen(logits, settings, generator.random(count))
         yield ids
 
@@ -129,7 +132,10 @@ def _compiled(
         # The generator draws the same numbers in a block as one by one.
         points = generator.random((min(BLOCK, length - start), count))
         rows = loop.write(ids, points)
-        yield from rows
+        broken = (rows < 0).any(axis=1)
+        yield from rows[: broken.argmax()] if broken.any() else rows
+        if broken.any():
+            raise NoNumbersError
         ids = rows[-1]
 
 

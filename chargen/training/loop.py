@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from chargen.checkpoints import WEIGHTS, Checkpoint, below
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import evaluate
 from chargen.files import UnwritableError, reason
 from chargen.recurrent.model import CharModel, NetworkPredictor
@@ -207,8 +207,11 @@ class Trainer:
         return torch.from_numpy(array).to(self._device)
 
     def _validate(self) -> float:
-        """Nats a character over the held-out text."""
-        return evaluate(self.predictor, self._ids, self._training_chars).loss_nats
+        """Nats a character over the held-out text; NaN where the predictions are no numbers."""
+        try:
+            return evaluate(self.predictor, self._ids, self._training_chars).loss_nats
+        except NoNumbersError:
+            return math.nan
 
     def _keep(self, report: Report, validation_loss: float) -> Report:
         """Write down a validation, and the weights where they are the best so far."""
