@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from chargen.errors import ChargenError
-from chargen.evaluation import evaluate
+from chargen.errors import ChargenError, NoNumbersError
+from chargen.evaluation import Evaluation, evaluate
 from chargen.recurrent import CELLS
 from chargen.runs import BEST, LAST, PROGRESS, Run
 from chargen.settings import ModelSettings, TrainingSettings
@@ -291,9 +291,17 @@ def test_divergence_stops_with_a_word_and_keeps_the_last_good_weights(
         assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
 
 
-def test_divergence_that_validation_sees_is_no_progress(corpus, tmp_path, monkeypatch):
-    losses = iter([2.0, math.nan])
-    monkeypatch.setattr(Trainer, "_validate", lambda self: next(losses))
+@pytest.mark.parametrize("error", [None, NoNumbersError])
+def test_divergence_that_validation_sees_is_no_progress(corpus, tmp_path, monkeypatch, error):
+    results = iter([Evaluation(2.0, 0.5, 9), error or Evaluation(math.nan, 0.0, 9)])
+
+    def evaluated(*arguments):
+        result = next(results)
+        if result is error:
+            raise result
+        return result
+
+    monkeypatch.setattr("chargen.training.loop.evaluate", evaluated)
     with pytest.raises(ChargenError, match=r"diverged at step 50 .*keeps the last good weights"):
         train(corpus, tmp_path / "run", steps=100)
     run = Run.open(tmp_path / "run")
