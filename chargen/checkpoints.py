@@ -78,7 +78,8 @@ def read_checkpoint(file: Path) -> Checkpoint:
         return parse(data)
     except ValueError as error:
         raise ChargenError(
-            f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)})"
+            f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); put a whole "
+            "copy there, or train again"
         ) from None
 
 
