@@ -17,6 +17,7 @@ from chargen.probes.memory_features import default_cues
 from chargen.probes.memory_recording import record
 from chargen.probes.memory_result import Memory, UnitsResult
 from chargen.probing import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
+from chargen.processes.group import join
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs import Run, newest
 from chargen.sampling import Writer
@@ -24,7 +25,10 @@ from chargen.sampling.engine import Engine
 from chargen.settings import INSTRUMENTS
 from chargen.text import bundled, phrases
 from chargen.text.bank import Bank
-from chargen.text.corpus import STANDARD_INPUT, Corpus, read_corpus
+from chargen.text.corpus import Corpus, LongerError, read_corpus
+from chargen.text.encoding import Encoded, read_ids
+from chargen.text.encoding import Progress as Reading
+from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
 from chargen.training import Session, start
 from chargen.training.session import device_named
@@ -33,6 +37,7 @@ Sources = str | Path | Sequence[str | Path]
 """Files, folders, ``-`` or names of bundled corpora: one, or several in reading order."""
 
 FLOOR_ORDER = 6  # of the n-gram that every evaluation is set beside
+FLOOR_CHARS = 10_000_000  # that an n-gram reads at most: it keeps a table of what it read
 
 
 class TrainedModel:
@@ -51,6 +56,7 @@ class TrainedModel:
             raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
+        self._corpus: Encoded | None = None
         self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
         engine = Engine(description.model, weights, len(self.vocabulary))
         self._writer = Writer(engine, self.vocabulary, run.path)
@@ -74,14 +80,16 @@ class TrainedModel:
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Loss and accuracy on the run's held-out text, or on all of another corpus."""
-        given = None if corpus is None else _read(corpus)
-        return evaluate(self.predictor, *self._text(given))
+        return self._evaluated(self.predictor, None if corpus is None else self._given(corpus))
 
     def floor(self, corpus: Sources | Corpus | None = None) -> Evaluation:
-        """The same measure of a back-off n-gram that read the run's own training text."""
-        given = None if corpus is None else _read(corpus)
-        (ngram,) = self.ngrams(FLOOR_ORDER, corpus=given).values()
-        return evaluate(ngram, *self._text(given))
+        """The same measure of a back-off n-gram that read the run's own training text.
+
+        Of a large one it read the last `FLOOR_CHARS` characters.
+        """
+        given = None if corpus is None else self._given(corpus)
+        (ngram,) = self._counted((FLOOR_ORDER,), self._own(given)).values()
+        return self._evaluated(ngram, given)
 
     def probe_longrange(
         self,
@@ -104,16 +112,16 @@ class TrainedModel:
 
     def held_out(self) -> np.ndarray:
         """Ids ``(M,)`` of the text that was kept from training."""
-        ids, start = self._text(None)
-        return ids[start:]
+        return self.corpus().ids[self.run.description.corpus.training_chars :]
 
     def unseen(self, corpus: Corpus) -> tuple[np.ndarray, int]:
         """Ids ``(L,)`` of a text, and where the part begins that the model was not trained on."""
         try:
-            ids, start = self._text(corpus)
+            encoded = self._given(corpus)
         except ChargenError as error:
             raise ChargenError(f"{self.name} cannot read {error}") from None
-        return ids, start if start > 1 else 0
+        known = self.run.description.corpus
+        return encoded.ids, known.training_chars if known.is_of(encoded) else 0
 
     def memory(
         self,
@@ -152,54 +160,75 @@ class TrainedModel:
             self.network, untrained, text, ids, chosen, seed=seed, progress=progress
         )
 
-    def ngrams(self, *orders: int, corpus: Corpus | None = None) -> dict[str, NextCharPredictor]:
+    def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
         """Back-off n-grams that read the run's own training text, by name.
 
-        It is read again from where it was, unless it is ``corpus``.
+        Of a large one they read the last `FLOOR_CHARS` characters.
         """
-        known = self.run.description.corpus
-        own = corpus if corpus and known.is_of(corpus.text, corpus.sha256) else self.corpus()
-        training = self._ids(own)[: known.training_chars]
+        return self._counted(orders, self.corpus())
+
+    def _counted(self, orders: Sequence[int], own: Encoded) -> dict[str, NextCharPredictor]:
+        end = self.run.description.corpus.training_chars
+        training = own.ids[max(0, end - FLOOR_CHARS) : end]
         for order in orders:
             if order not in self._ngrams:
                 self._ngrams[order] = BackoffNgram(self.vocabulary, training, order)
         return {f"{order}-gram": self._ngrams[order] for order in orders}
 
-    def _text(self, given: Corpus | None) -> tuple[np.ndarray, int]:
-        """Ids ``(L,)`` and where the predicted part begins, as `chargen.evaluation` takes them."""
-        known = self.run.description.corpus
-        corpus = given or self.corpus()
-        own = known.is_of(corpus.text, corpus.sha256)
-        return self._ids(corpus), known.training_chars if own else 1
+    def _evaluated(self, predictor: NextCharPredictor, given: Encoded | None) -> Evaluation:
+        """Over the held-out part of the run's own text, or over all of another one."""
+        text, known = given or self.corpus(), self.run.description.corpus
+        start = known.training_chars if known.is_of(text) else 1
+        one = self.run.description.training.documents == "none"
+        return evaluate(predictor, text.ids, start, starts=None if one else text.starts)
 
-    def corpus(self) -> Corpus:
-        """The run's own corpus, read again from where it was; `ChargenError` where it changed."""
-        known = self.run.description.corpus
+    def _given(self, corpus: Sources | Corpus) -> Encoded:
+        read = _read(corpus)
+        try:
+            return read_ids(read, self.vocabulary, self.run.description.training.documents)
+        except UnknownCharacterError as error:
+            raise ChargenError(f"{' '.join(read.sources)}: {error}") from None
+
+    def _own(self, given: Encoded | None) -> Encoded:
+        """The run's own text, which may be the one that was given."""
+        own = given and self.run.description.corpus.is_of(given)
+        return given if given and own else self.corpus()
+
+    def corpus(self) -> Encoded:
+        """The run's own text: as it is kept encoded, or read again from where it was.
+
+        `ChargenError` where it is gone or changed.
+        """
+        if self._corpus is None:
+            known = self.run.description.corpus
+            kept = self.run.store.kept(known.sha256)
+            fits = kept and known.is_of(kept) and kept.vocabulary == self.vocabulary
+            self._corpus = kept if fits else self._read_again()
+        assert self._corpus is not None
+        return self._corpus
+
+    def _read_again(self) -> Encoded:
+        path, known = self.run.path, self.run.description.corpus
         if STANDARD_INPUT in known.sources:
             raise ChargenError(
-                f"{self.run.path} was trained on standard input, which is gone: name its text again"
+                f"{path} was trained on standard input, which is gone: name its text again"
             )
         try:
-            corpus = read_corpus(known.checked_sources())
+            documents = self.run.description.training.documents
+            encoded = read_ids(known.read_again(), self.vocabulary, documents)
+        except (LongerError, UnknownCharacterError):
+            encoded = None
         except ChargenError as error:
-            raise ChargenError(f"{error}; the run {self.run.path} was trained on it") from None
-        if not known.is_of(corpus.text, corpus.sha256):
-            raise ChargenError(
-                f"{' '.join(known.sources)}: changed since {self.run.path} was trained on it"
-            )
-        return corpus
+            raise ChargenError(f"{error}; the run {path} was trained on it") from None
+        if encoded is None or not known.is_of(encoded):
+            raise ChargenError(f"{' '.join(known.sources)}: changed since {path} was trained on it")
+        return encoded
 
     def initial_network(self) -> CharModel:
         """The network as its training began: what a measure says of one that learned nothing."""
         description = self.run.description
         seed, size = description.training.seed, len(self.vocabulary)
         return CharModel.seeded(description.model, size, seed).to(self.network.b_y.device)
-
-    def _ids(self, corpus: Corpus) -> np.ndarray:
-        try:
-            return self.vocabulary.encode(corpus.text)
-        except UnknownCharacterError as error:
-            raise ChargenError(f"{' '.join(corpus.sources)}: {error}") from None
 
 
 def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
@@ -242,21 +271,38 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    cache: str | Path | None = None,
+    progress: Reading = lambda done, of: None,
     run: Callable[[Session], None] = lambda session: session.run(),
     **settings: Any,
 ) -> TrainedModel:
     """Train on a corpus (files, folders or bundled names) and return the model, its best weights.
 
     ``settings`` are those of `ModelSettings` and `TrainingSettings`, for example
-    ``cell="gru", units=(128, 128), minutes=2``; ``out``, ``resume`` and ``overwrite`` are those
-    of `chargen.training.start`. ``run`` is called once all is ready, to train and to show it: it
-    may take `Report` after `Report` from ``session.trainer.reports()``, or ``session.run()``.
+    ``cell="gru", units=(128, 128), minutes=2``; ``out``, ``resume``, ``overwrite``, ``cache`` and
+    ``progress`` are those of `chargen.training.start`. ``run`` is called once all is ready, to
+    train and to show it: it may take `Report` after `Report` from ``session.trainer.reports()``,
+    or ``session.run()``.
+
+    In a program that ``torchrun`` started, all its processes train one model; each must see the
+    run's folder to be given it.
     """
-    folder = None if out is None else Path(out)
-    with start(
-        _paths(corpus), settings, folder, resume=resume, overwrite=overwrite, device=device
-    ) as session:
+    with (
+        join(device_named(device).type) as group,
+        start(
+            _paths(corpus),
+            settings,
+            None if out is None else Path(out),
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            cache=None if cache is None else Path(cache),
+            progress=progress,
+            group=group,
+        ) as session,
+    ):
         run(session)
+        group.everywhere(lambda: None)  # the first has written all by then
         return TrainedModel(session.trainer.run, device)
 
 

@@ -7,16 +7,24 @@ import os
 import re
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from chargen.errors import ChargenError
 from chargen.settings import ModelSettings, TrainingSettings, from_json, to_json
+from chargen.text.corpus import Corpus, read_corpus
+from chargen.text.encoding import Encoded
+from chargen.text.sources import READ, UNPACKED
+from chargen.text.store import key
 from chargen.text.vocabulary import Vocabulary
 
-FORMAT = 1
-LARGEST_CORPUS = 2**34  # characters
-MOST_ENTRIES = 100_000  # files and folders below a corpus's sources
+FORMAT = 2  # 1 knew no documents and no cache
+READABLE = (1, 2)
+LARGEST_CORPUS = 2**44  # characters
+MOST_ENTRIES = 100_000  # files and folders below a corpus's sources, or, of a large corpus,
+FEWEST_CHARS = 64  # one for so many characters
+MARK = 3  # bytes of a byte order mark
+ARCHIVED = 1024  # bytes of an archive beside its text, which may grow by a hundredth too
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class CorpusRecord:
     sha256: str  # of the text in UTF-8
     chars: int
     training_chars: int  # what comes before the held-out part
+    cache: str = ""  # the folder that it lies encoded in; "": one beside the run
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CorpusRecord:
@@ -37,42 +46,52 @@ class CorpusRecord:
             raise TypeError("the corpus's characters are no whole numbers")
         if not 1 <= record.training_chars < record.chars <= LARGEST_CORPUS:
             raise ValueError(f"{record.training_chars} of {record.chars} characters to train on")
-        if not all(isinstance(text, str) for text in (*record.sources, record.name, record.sha256)):
+        texts = (record.name, record.sha256, record.cache)
+        if not all(isinstance(text, str) for text in (*record.sources, *texts)):
             raise TypeError("names of the corpus are no text")
-        if any("\0" in source for source in record.sources):
+        if any("\0" in name for name in (*record.sources, record.cache)):
             raise ValueError("a source of the corpus names no file")
+        if re.search(r"[/\\\0]", record.name):
+            raise ValueError("the corpus's name is none of a file")
         if not isinstance(values["sources"], list) or not record.sources:
             raise TypeError("the corpus's sources are no list")
         if not re.fullmatch("[0-9a-f]{64}", record.sha256):
             raise ValueError("the corpus's sha256 is none")
         return record
 
-    def checked_sources(self) -> tuple[str, ...]:
-        """The sources; `ChargenError` where they cannot be the text that was trained on.
+    def is_of(self, text: Encoded) -> bool:
+        """Whether a text is the one that is remembered."""
+        return (self.sha256, self.chars) == (text.sha256, len(text.ids))
+
+    def read_again(self) -> Corpus:
+        """The corpus, to be read from where it was; `ChargenError` as `check_sources` raises it.
+
+        Reading it is a `LongerError` where it holds more text than it did.
+        """
+        self.check_sources()
+        return replace(read_corpus(self.sources), most=self.chars)
+
+    def check_sources(self) -> None:
+        """`ChargenError` where the sources cannot be the text that was trained on.
 
         A run from elsewhere may name what never ends, or far more than its corpus: nothing of it
-        is read before this.
+        is read before this. How much an archive unpacks to is found as it is read.
         """
-        left: float = 4 * self.chars + 4 * len(self.sources)  # bytes: UTF-8, BOMs and line ends
+        left: float = 4 * self.chars  # bytes, in UTF-8
         entries = 0
         for source in self.sources:
             for folder, inner, names in os.walk(source):
                 entries += len(inner) + len(names)
-                if entries > MOST_ENTRIES:
+                if entries > max(MOST_ENTRIES, self.chars // FEWEST_CHARS):
                     raise ChargenError(f"{source}: holds more than a corpus; name its text again")
-                files = [os.path.join(folder, name) for name in names if name.endswith(".txt")]
-                left -= sum(map(_bytes_of, files)) - 4 * len(files)
-            left -= _bytes_of(source)
+                files = [os.path.join(folder, name) for name in names if name.endswith(READ)]
+                left -= sum(map(_text_bytes, files))
+            left -= _text_bytes(source)
         if left < 0:
             raise ChargenError(
                 f"{' '.join(self.sources)}: not what was trained on, which had {self.chars:,} "
                 "characters; name its text again"
             )
-        return self.sources
-
-    def is_of(self, text: str, sha256: str) -> bool:
-        """Whether a text, and its SHA-256, are those that are remembered."""
-        return (self.sha256, self.chars) == (sha256, len(text))
 
 
 @dataclass(frozen=True)
@@ -84,6 +103,11 @@ class Description:
     vocabulary: Vocabulary
     corpus: CorpusRecord
     versions: Mapping[str, str] = field(default_factory=dict)
+
+    def stored_as(self) -> str:
+        """What its corpus is kept under (`chargen.text.store`)."""
+        corpus = self.corpus
+        return key(corpus.name, corpus.sources, self.training.documents, corpus.sha256)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `Description.from_json` reads them back."""
@@ -99,9 +123,9 @@ class Description:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Description:
         """Checked on the way in; `ChargenError`, `KeyError`, `TypeError` or `ValueError`."""
-        if type(values["format"]) is not int or values["format"] != FORMAT:
+        if type(values["format"]) is not int or values["format"] not in READABLE:
             raise ChargenError(
-                f"format {values['format']}, this chargen reads format {FORMAT}: upgrade it"
+                f"format {values['format']}, this chargen reads {FORMAT} and older: upgrade it"
             )
         if unknown := set(values) - {"format", "versions", *cls.__dataclass_fields__}:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
@@ -131,12 +155,19 @@ class Description:
             raise ValueError(f"loss_on {training.loss_on} of {timesteps} timesteps")
 
 
-def _bytes_of(source: str) -> float:
-    """A file's bytes; infinity where it is no file, and none where nothing is there."""
+def _text_bytes(source: str) -> float:
+    """The bytes of a file that text must account for: all but what is around it.
+
+    Infinity where it is no file, and none where nothing is there.
+    """
     try:
         status = os.stat(source)
     except (OSError, ValueError):  # whoever reads it will say so
         return 0
     if stat.S_ISDIR(status.st_mode):
         return 0
-    return status.st_size if stat.S_ISREG(status.st_mode) else math.inf
+    if not stat.S_ISREG(status.st_mode):
+        return math.inf
+    size = status.st_size
+    beside = ARCHIVED + size // 100 if source.endswith(tuple(UNPACKED)) else MARK
+    return max(0, size - beside)

@@ -4,9 +4,11 @@
 class ChargenError(Exception):
     """A mistake of the user's: one line that names the thing and the way out.
 
-    The command line prints it and exits with code 2. Anything else that is raised is a
+    The command line prints it and exits with ``exit_code``. Anything else that is raised is a
     bug of ours and keeps its traceback.
     """
+
+    exit_code = 2
 
 
 class NoNumbersError(ChargenError):

@@ -7,7 +7,9 @@ import math
 import os
 import re
 import stat
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +33,26 @@ def write_file(path: Path, data: bytes) -> None:
 
     Once it returns, the new one outlasts a power cut. `UnwritableError` where it cannot be.
     """
+    with new_file(path) as write:
+        write(data)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
+    """`write_file` in pieces: gives what writes them, and replaces the file at the end.
+
+    Where the body raises, the old file stays.
+    """
     temporary = path.with_name(path.name + ".new")
     try:
         _remove(temporary)
         try:
-            _write(temporary, os.O_WRONLY | os.O_EXCL, 0, data)
+            file = os.open(temporary, os.O_WRONLY | os.O_EXCL | CREATE, 0o666)
+            try:
+                yield partial(_write, file)
+                os.fsync(file)
+            finally:
+                os.close(file)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
@@ -52,7 +69,15 @@ def write_end(path: Path, start: int, data: bytes) -> None:
     Once it returns, that outlasts a power cut. `UnwritableError` where it cannot be.
     """
     try:
-        _write(path, os.O_RDWR, start, data)
+        file = os.open(path, os.O_RDWR | CREATE, 0o666)
+        try:
+            os.lseek(file, start, os.SEEK_SET)
+            _write(file, data)
+            # Cut after it was written, not before: what an earlier try left may count already.
+            os.ftruncate(file, start + len(data))
+            os.fsync(file)
+        finally:
+            os.close(file)
         if start == 0:  # the file may be new
             _sync_folder(path.parent)
     except OSError as error:
@@ -80,18 +105,10 @@ def make_folder(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
-def _write(path: Path, flags: int, start: int, data: bytes) -> None:
-    file = os.open(path, flags | CREATE, 0o666)
-    try:
-        os.lseek(file, start, os.SEEK_SET)
-        left = memoryview(data)
-        while left:
-            left = left[os.write(file, left) :]
-        # Cut after it was written, not before: what an earlier try left there may count already.
-        os.ftruncate(file, start + len(data))
-        os.fsync(file)
-    finally:
-        os.close(file)
+def _write(file: int, data: bytes | memoryview) -> None:
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[os.write(file, left) :]
 
 
 def _remove(path: Path) -> None:

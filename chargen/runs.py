@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -34,12 +34,14 @@ from chargen.files import (
     write_end,
     write_file,
 )
+from chargen.text import store
 
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
 LARGEST_PROGRESS = 2**30  # bytes
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
-LOCK, HOLDER = ".lock", ".held-by"
+LOCK, HOLDER, JOB = ".lock", ".held-by", ".job"
+LARGEST_JOB = 2**20  # bytes
 REPORTED = (  # what a line of progress.jsonl holds
     "step",
     "chars",
@@ -90,6 +92,23 @@ class Run:
             raise ChargenError(
                 f"{file}: damaged ({type(error).__name__}: {reason(error)}); train the run again"
             ) from None
+
+    def begun_by(self, launchers: Sequence[str]) -> None:
+        """Say who begins it or goes on with it, before ``run.json`` is written.
+
+        Launchers of processes, which begin all anew where one of theirs is killed, in the same
+        words: `is_begun_by` then tells that there is something to go on with.
+        """
+        make_folder(self.path)
+        said = {"launchers": list(launchers), "before": _stamp(self.path)}
+        write_file(self.path / JOB, json.dumps(said).encode())
+
+    @property
+    def store(self) -> store.Store:
+        """Where its corpus lies encoded, if it still does."""
+        return store.Store(
+            encoded_in(self.path, self.description.corpus.cache), self.description.stored_as()
+        )
 
     def write_description(self) -> None:
         """Write ``run.json``; `ChargenError`, and nothing written, where it could not be read."""
@@ -240,6 +259,11 @@ def lock(path: Path) -> Lock:
     return Lock(path)
 
 
+def encoded_in(run: Path, cache: str) -> Path:
+    """The folder for encoded corpora that ``cache`` says, or the one beside the folder ``run``."""
+    return Path(cache) if cache else run.resolve().parent / store.FOLDER
+
+
 def newest(folder: Path = RUNS) -> Run:
     """The run under ``folder`` that was written to last; `ChargenError` where there is none."""
     found = [file.parent for file in folder.glob(f"*/{RUN}")]
@@ -267,6 +291,25 @@ def _is_number(value: object) -> bool:
 def is_run(path: Path) -> bool:
     """Whether a folder holds a run."""
     return (path / RUN).exists()
+
+
+def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
+    """Whether the run in a folder is one that `Run.begun_by` was told of, by one of these."""
+    try:
+        said = parse_json(read_bytes(path / JOB, LARGEST_JOB))
+        known, before = {str(name) for name in said["launchers"]}, said["before"]
+    except (ChargenError, OSError, ValueError, KeyError, TypeError):
+        return False
+    return not known.isdisjoint(launchers) and _stamp(path) not in ("", before)
+
+
+def _stamp(path: Path) -> str:
+    """What tells the ``run.json`` in a folder from another one written there; "" for none."""
+    try:
+        status = (path / RUN).stat()
+    except OSError:
+        return ""
+    return f"{status.st_ino} {status.st_mtime_ns}"
 
 
 def _last_written(path: Path) -> int:

@@ -13,9 +13,12 @@ BLOCKS = {"simple": 1, "lstm": 4, "gru": 3}  # cells, and how many columns a uni
 CELL_NAMES = tuple(BLOCKS)
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 STATE_NAMES = ("carry", "reset")
+DOCUMENT_NAMES = ("none", "file", "blank-line")
 INSTRUMENTS = ("templates", "context", "mined", "gradient")
 BUDGETS = ("steps", "epochs", "minutes")
 MOST_LAYERS = 100
+HELD_OUT = 0.1  # of a text, where nothing else is said
+MOST_HELD_OUT = 5_000_000  # characters, where nothing else is said: more would say little more
 COMPARED = (
     "longrange",
     "copy",
@@ -112,7 +115,8 @@ class TrainingSettings:
     weight_decay: float = 0.01  # AdamW's, applied to matrices alone
     clip_norm: float = 1.0  # the gradient's norm is cut down to this
     dropout: float = 0.0  # share of a layer's outputs that is dropped while training
-    validation: float = 0.1  # share of the corpus, its end, that is held out
+    documents: str = "none"  # what a document is; the state is zero where one begins
+    validation: float | None = None  # share of the corpus, its end, that is held out
     patience: int = 10  # validations without improvement after which training ends; 0: never
     seed: int = 0  # of the initial weights, the dropout and the order of windows
 
@@ -131,14 +135,15 @@ class TrainingSettings:
             whole = type(self.loss_on) is int and self.loss_on >= 1
             _require(whole, "loss_on", self.loss_on, rule)
         _require_choice(self.state, "state", STATE_NAMES)
+        _require_choice(self.documents, "documents", DOCUMENT_NAMES)
         _require_positive(self.learning_rate, "learning_rate")
         _require_positive(self.clip_norm, "clip_norm")
         decay, dropout, held_out = self.weight_decay, self.dropout, self.validation
         _require(_is_number(decay) and decay >= 0, "weight_decay", decay, "0 or more")
         _require(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "0 to below 1")
-        _require(
-            _is_number(held_out) and 0 < held_out < 1, "validation", held_out, "between 0 and 1"
-        )
+        if held_out is not None:
+            within = _is_number(held_out) and 0 < held_out < 1
+            _require(within, "validation", held_out, "between 0 and 1")
         for name in ("patience", "seed"):
             value = getattr(self, name)
             fits = type(value) is int and 0 <= value < 2**63

@@ -16,7 +16,7 @@ from chargen.runs import BEST, LAST, PROGRESS, REPORTED, RUN, Run
 from chargen.sampling.writer import Writer
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary, phrases
-from chargen.text.corpus import read_file
+from chargen.text.decoding import read_file
 
 TEXT = "the cat sat on the mat\n" * 4
 PROGRESS_LINE = json.dumps({**dict.fromkeys(REPORTED, 1.5), "step": 7}).encode() + b"\n"

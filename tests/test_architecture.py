@@ -22,6 +22,7 @@ ROOMS = (
     "checkpoints",
     "descriptions",
     "runs",
+    "processes",
     "training",
     "sampling",
     "probes",

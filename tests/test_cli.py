@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from chargen.cli import main
 from chargen.runs import BEST, LAST, RUN
 from chargen.sampling.engine import Engine
 from chargen.text import bundled
+from chargen.text.store import FOLDER
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 25
 TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
@@ -162,6 +164,8 @@ def test_a_run_on_standard_input_is_measured_on_a_text_that_is_named(home, capsy
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     assert main(["train", "-", "--steps", "25", *TINY]) == 0
     capsys.readouterr()
+    assert main(["evaluate"]) == 0  # its text is kept
+    shutil.rmtree(Path("runs", FOLDER))
     assert main(["evaluate"]) == 2
     assert "runs/stdin was trained on standard input" in capsys.readouterr().err
     assert main(["evaluate", "runs/stdin", "cat.txt", "--json"]) == 0  # the same text again
@@ -339,7 +343,13 @@ def test_training_goes_on_when_nobody_watches(home):
 
 def test_a_changed_corpus_is_not_evaluated_on(home, capsys):
     assert main(["train", "cat.txt", "--steps", "2", *TINY]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "--json"]) == 0
+    before = capsys.readouterr().out
     Path("cat.txt").write_text(TEXT + "more")
+    assert main(["evaluate", "--json"]) == 0  # on what is kept of the text as it was
+    assert capsys.readouterr().out == before
+    shutil.rmtree(Path("runs", FOLDER))
     assert main(["evaluate"]) == 2
     assert "changed since runs/cat was trained on it" in capsys.readouterr().err
 

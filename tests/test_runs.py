@@ -21,6 +21,7 @@ from chargen.runs import (
     REPORTED,
     RUN,
     Run,
+    is_begun_by,
     lock,
     newest,
 )
@@ -233,3 +234,27 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ChargenError, match="file/run: cannot be written"):
         lock(tmp_path / "file" / "run")
+
+
+def test_a_run_knows_the_launchers_that_began_it(tmp_path):
+    """And no run that stood there before them, whatever it is that ends the process."""
+    run = Run(tmp_path / "run", description_of())
+    assert not is_begun_by(run.path, ["a"])
+    run.begun_by(["a", "b"])
+    assert not is_begun_by(run.path, ["a", "b"])  # nothing is there to go on with
+    Run.create(run.path, run.description)
+    assert is_begun_by(run.path, ["a"])
+    assert is_begun_by(run.path, ["c", "b"])
+    assert not is_begun_by(run.path, ["c"])
+    assert not is_begun_by(run.path, [])
+    run.begun_by(["c"])  # to overwrite it, which has not come to that yet
+    assert not is_begun_by(run.path, ["c"])
+    Run.create(run.path, run.description)
+    assert is_begun_by(run.path, ["c"])
+    assert not is_begun_by(run.path, ["a"])
+
+
+@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"launchers": 3, "before": ""}', b"\xff"])
+def test_what_does_not_say_who_began_a_run_says_nothing(run, said):
+    (run.path / ".job").write_bytes(said)
+    assert not is_begun_by(run.path, ["a"])

@@ -234,7 +234,7 @@ def test_reports_tell_where_training_stands(corpus, tmp_path):
 def _short_of_32(trainer, steps):
     """Characters by which the last batches of the epochs fall short of 4 x 8."""
     batches = trainer._batches
-    sizes = [batches.batch(0, index % len(batches))[0].size for index in range(steps)]
+    sizes = [batches.batch(0, index % len(batches)).chars for index in range(steps)]
     return 32 * steps - sum(sizes)
 
 

@@ -1,5 +1,7 @@
 """Windows of inputs and targets: shapes, order, and every character once."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,7 +44,7 @@ def test_streams_read_every_target_once_an_epoch(sizes):
     N, T, _ = sizes
     ids = text_of(*sizes)
     streams = Streams(ids, N, T)
-    seen = [streams.batch(0, index)[1] for index in range(len(streams))]
+    seen = [streams.batch(0, index).targets for index in range(len(streams))]
     counted = np.concatenate([targets[targets != IGNORED] for targets in seen])
     assert sorted(counted) == list(range(1, len(ids)))
 
@@ -51,7 +53,7 @@ def test_streams_read_every_target_once_an_epoch(sizes):
 def test_streams_continue_row_by_row(sizes):
     N, T, _ = sizes
     streams = Streams(text_of(*sizes), N, T)
-    batches = [streams.batch(0, index)[0] for index in range(len(streams))]
+    batches = [streams.batch(0, index).inputs for index in range(len(streams))]
     assert all(batch.shape == (N, T) for batch in batches[:-1])
     assert batches[-1].shape[0] == N
     rows = np.concatenate(batches, axis=1)
@@ -64,26 +66,28 @@ def test_shuffled_windows_read_every_target_once_an_epoch(sizes, epoch):
     ids = text_of(*sizes)
     windows = ShuffledWindows(ids, N, T, seed=1)
     batches = [windows.batch(epoch, index) for index in range(len(windows))]
-    counted = np.concatenate([targets[targets != IGNORED] for _, targets in batches])
+    counted = np.concatenate([batch.targets[batch.targets != IGNORED] for batch in batches])
     assert sorted(counted) == list(range(1, len(ids)))
-    for inputs, targets in batches:
+    for batch in batches:
+        inputs, targets = batch.inputs, batch.targets
         assert inputs.shape == targets.shape
         assert inputs.shape[1] == T
         assert ((targets == inputs + 1) | (targets == IGNORED)).all()
 
 
-def test_shuffled_windows_differ_by_epoch_and_seed_alone():
+@pytest.mark.parametrize("timesteps", [1, 5])  # with 1, where windows begin cannot shift
+def test_shuffled_windows_differ_by_epoch_and_seed_alone(timesteps):
     ids = np.arange(1000)
-    one, same, other = (ShuffledWindows(ids, 4, 5, seed) for seed in (1, 1, 2))
-    assert (one.batch(3, 2)[0] == same.batch(3, 2)[0]).all()
-    assert (one.batch(3, 2)[0] != one.batch(4, 2)[0]).any()
-    assert (one.batch(3, 2)[0] != other.batch(3, 2)[0]).any()
+    one, same, other = (ShuffledWindows(ids, 4, timesteps, seed) for seed in (1, 1, 2))
+    assert (one.batch(3, 2).inputs == same.batch(3, 2).inputs).all()
+    assert (one.batch(3, 2).inputs != one.batch(4, 2).inputs).any()
+    assert (one.batch(3, 2).inputs != other.batch(3, 2).inputs).any()
 
 
 @pytest.mark.parametrize("make", [Streams, lambda ids, N, T: ShuffledWindows(ids, N, T, 0)])
 def test_batches_are_int64_from_narrow_ids(make):
-    inputs, targets = make(np.arange(100, dtype=np.uint8), 2, 3).batch(0, 0)
-    assert inputs.dtype == targets.dtype == np.int64
+    batch = make(np.arange(100, dtype=np.uint8), 2, 3).batch(0, 0)
+    assert batch.inputs.dtype == batch.targets.dtype == np.int64
 
 
 def test_a_text_that_fills_no_window_is_refused():
@@ -91,3 +95,84 @@ def test_a_text_that_fills_no_window_is_refused():
         Streams(np.arange(6), 2, 3)
     with pytest.raises(ValueError, match="do not fill"):
         ShuffledWindows(np.arange(3), 1, 3, 0)
+
+
+# Shares: each process reads some rows of a batch
+
+MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, 3, starts))
+
+
+def shares(rows, cuts):
+    """Slices that together are ``rows`` rows, cut at ``cuts``; some may be empty."""
+    bounds = [0, *sorted(cuts), rows]
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+@given(SIZES, st.sampled_from(MAKERS), st.integers(0, 2), st.lists(st.integers(0, 5), max_size=4))
+def test_shares_of_rows_are_the_whole_batch(sizes, make, epoch, cuts):
+    N, T, _ = sizes
+    ids = text_of(*sizes)
+    starts = np.array([0, 1, *range(4, len(ids), 3)])
+    batches = make(ids, N, T, starts)
+    own = shares(N, [min(cut, N) for cut in cuts])
+    seen = []
+    for index in range(len(batches)):
+        whole = batches.batch(epoch, index)
+        parts = [batches.batch(epoch, index, rows) for rows in own]
+        for name in ("inputs", "targets"):
+            joined = np.concatenate([getattr(part, name) for part in parts])
+            np.testing.assert_array_equal(joined, getattr(whole, name))
+        for part, rows in zip(parts, own, strict=True):
+            begins = np.isin(whole.inputs[rows], starts)
+            np.testing.assert_array_equal(
+                np.zeros_like(begins) if part.begins is None else part.begins, begins
+            )
+            assert part.chars == whole.inputs.size
+            for last in range(1, whole.inputs.shape[1] + 1):
+                assert part.counted(last) == (whole.targets[:, -last:] != IGNORED).sum()
+        seen += [part.targets[part.targets != IGNORED] for part in parts]
+    assert sorted(np.concatenate(seen)) == list(range(1, len(ids)))
+
+
+class Endless:
+    """A text of any length in no memory: each id is its position; it keeps what was read."""
+
+    def __init__(self, length):
+        self.length = length
+        self.read = set()
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, positions):
+        self.read |= set(positions.ravel().tolist())
+        return positions
+
+
+@pytest.mark.parametrize("make", MAKERS)
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(1, 3), slice(2, 4), slice(4, None)])
+def test_a_share_reads_the_ids_of_its_own_rows_alone(make, rows):
+    whole, own = Endless(10_000), Endless(10_000)
+    inputs = make(whole, 6, 5).batch(1, 7).inputs[rows]
+    batch = make(own, 6, 5).batch(1, 7, rows)
+    np.testing.assert_array_equal(batch.inputs, inputs)
+    assert own.read == set((inputs[..., None] + [0, 1]).ravel().tolist())
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_text_beyond_all_memory_is_cut_like_a_small_one(make):
+    batches = make(Endless(10**13), 64, 50)
+    for index in (0, 1, len(batches) // 2, len(batches) - 1):
+        batch = batches.batch(2, index)
+        counted = batch.targets != IGNORED
+        np.testing.assert_array_equal((batch.inputs + 1)[counted], batch.targets[counted])
+        assert batch.inputs.min() >= 0
+        assert batch.inputs.max() < 10**13 - 1
+
+
+def test_shuffled_windows_come_from_all_over_the_text():
+    batches = ShuffledWindows(Endless(10**10), 100, 10, seed=0)
+    for epoch, index in ((0, 0), (0, 1), (5, 0)):
+        places = batches.batch(epoch, index).inputs[:, 0]
+        assert np.histogram(places, 10, (0, 10**10))[0].max() < 30  # 10 are to be expected
+        assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.4

@@ -20,6 +20,7 @@ from chargen.cli.sample import sample
 from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.errors import ChargenError
+from chargen.processes import PeerFailedError
 from chargen.reports.visible import visible_line
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
@@ -67,10 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     spin_briefly()
     prepare()
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        result = chargen.main(
-            None if arguments is None else list(arguments), "chargen", standalone_mode=False
-        )
+        result = chargen.main(given, "chargen", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return MISTAKE
@@ -80,15 +80,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _mistake(_joined(error.format_message()))
     except ChargenError as error:
-        return _mistake(str(error))
+        is_told = isinstance(error, PeerFailedError)  # by that process
+        return error.exit_code if is_told else _mistake(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return result if isinstance(result, int) else DONE
 
 
-def _mistake(message: str) -> int:
+def _mistake(message: str, code: int = MISTAKE) -> int:
     click.echo(f"chargen: {visible_line(message)}", err=True)
-    return MISTAKE
+    return code
 
 
 def _joined(message: str) -> str:

@@ -103,7 +103,7 @@ def _memory(
     from chargen.api import load
     from chargen.reports.memory_page import memory_page
     from chargen.reports.memory_tables import memory_table
-    from chargen.text.corpus import read_file
+    from chargen.text.decoding import read_file
 
     text = read_file(memory_file) if memory_file else memory or ""
     model = load(run)

@@ -82,7 +82,7 @@ def sample(
     settings = SamplingSettings(temperature, top_k, top_p)  # before anything slow is done
     from chargen.runs import Run, newest
     from chargen.sampling.writer import Writer  # no torch, so that it starts at once
-    from chargen.text.corpus import read_file
+    from chargen.text.decoding import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
     writer = Writer.of(newest() if run is None else Run.open(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,17 @@ from chargen.cli.options import (
     set_up_torch,
     threads_option,
 )
+from chargen.cli.terminal import say
 from chargen.errors import ChargenError
-from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, STATE_NAMES, ModelSettings
+from chargen.settings import (
+    ACTIVATION_NAMES,
+    CELL_NAMES,
+    DOCUMENT_NAMES,
+    HELD_OUT,
+    MOST_HELD_OUT,
+    STATE_NAMES,
+    ModelSettings,
+)
 from chargen.settings import TrainingSettings as T
 
 
@@ -70,9 +80,16 @@ from chargen.settings import TrainingSettings as T
     help="Share of each layer's outputs dropped in training." + default(T.dropout),
 )
 @click.option(
+    "--documents",
+    type=click.Choice(DOCUMENT_NAMES),
+    help="Begin each file, or what follows a blank line, with a state of zeros."
+    + default(T.documents),
+)
+@click.option(
     "--validation",
     type=float,
-    help="Share of the corpus, its end, that is held out." + default(T.validation),
+    help="Share of the corpus, its end, that is held out."
+    + default(f"{HELD_OUT}, {MOST_HELD_OUT:,} characters at most"),
 )
 @click.option(
     "--patience",
@@ -83,9 +100,22 @@ from chargen.settings import TrainingSettings as T
 @device_option
 @threads_option
 @click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes of this machine that train together; torchrun starts them on several.",
+)
+@click.option(
     "--out",
     type=click.Path(path_type=Path),
     help="The run's folder." + default("runs/<corpus name>"),
+)
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Folder where corpora are kept encoded, for all runs."
+    + default(".corpora beside the run"),
 )
 @click.option(
     "--resume",
@@ -95,17 +125,21 @@ from chargen.settings import TrainingSettings as T
 @click.option(
     "--overwrite", is_flag=True, help="Start a run that is there over, losing what it learned."
 )
+@click.pass_context
 def train(
+    context: click.Context,
     corpus: tuple[str, ...],
     device: str,
     threads: int | None,
+    processes: int,
     out: Path | None,
+    cache: Path | None,
     resume: bool,
     overwrite: bool,
     **settings: Any,
 ) -> int:
     """Learn from CORPUS: text files, a folder of *.txt, - for standard input, or the name of a
-    bundled corpus (see chargen corpora list).
+    bundled corpus (see chargen corpora list). Text may be of any size, and packed: *.gz, *.zst.
 
     Progress goes to standard error. The run's folder keeps the best weights, which sample,
     evaluate and probe-longrange use, and all that --resume needs. Ctrl-C stops and saves.
@@ -121,17 +155,45 @@ def train(
         raise ChargenError("--resume and --overwrite: give one, go on or start over")
     if not corpus and not resume:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
-    from chargen.api import train as chargen_train
-    from chargen.cli.watching import Signals, watch
-    from chargen.training import Session
+    if _is_to_be_launched(processes):
+        from chargen.processes.launch import launch
+
+        return launch(processes, context.obj, lambda line: say(f"chargen: {line}", err=True))
+    from chargen.cli.watching import Reading, Signals, watch
+    from chargen.processes.group import join
+    from chargen.training import start
+    from chargen.training.session import device_named
 
     set_up_torch(threads)
     given = {name: value for name, value in settings.items() if value is not None}
     signals = Signals(signal.SIGINT, signal.SIGTERM)
-
-    def run(session: Session) -> None:
+    with (
+        join(device_named(device).type) as group,
+        Reading() as reading,
+        start(
+            corpus,
+            given,
+            out,
+            resume=resume,
+            overwrite=overwrite,
+            device=device,
+            cache=cache,
+            progress=reading.show,
+            group=group,
+        ) as session,
+    ):
+        reading.close()
         with signals:
             watch(session, lambda: signals.caught is not None)
-
-    chargen_train(corpus, out, resume=resume, overwrite=overwrite, device=device, run=run, **given)
     return 128 + signals.caught if signals.caught else 0
+
+
+def _is_to_be_launched(processes: int) -> bool:
+    """Whether there are processes to start; `ChargenError` where others than asked for are."""
+    started = os.environ.get("WORLD_SIZE")
+    if processes > 1 and started not in (None, str(processes)):
+        raise ChargenError(
+            f"--processes {processes}: {started} are started already (WORLD_SIZE), as torchrun "
+            "does; leave it out"
+        )
+    return processes > 1 and started is None

@@ -59,9 +59,49 @@ class Signals:
             signal.raise_signal(number)
 
 
+class Reading:
+    """A bar for a corpus that takes more than a moment to be read, on a terminal alone."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def show(self, done: int, of: int) -> None:
+        """``done`` bytes are read, ``of`` so many or, where that is 0, of nobody knows how many."""
+        if self._bar is None or done < self._bar.n:  # read a second time, to be encoded
+            self.close()
+            self._bar = tqdm(
+                desc="reading the corpus",
+                total=of or None,
+                unit="B",
+                unit_scale=True,
+                delay=1,
+                leave=False,
+                disable=not sys.stderr.isatty(),
+            )
+        self._bar.update(done - self._bar.n)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def __enter__(self) -> Reading:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
 def watch(session: Session, should_stop: Callable[[], bool]) -> None:
-    """Train to the end, showing a bar on a terminal and a line a validation elsewhere."""
+    """Train to the end, showing a bar on a terminal and a line a validation elsewhere.
+
+    Of a group's processes the first one shows it.
+    """
     trainer = session.trainer
+    if not trainer.group.leads:
+        session.run(should_stop)
+        return
     for note in session.notes:
         _say(visible_line(note))
     _say(_opening(trainer))
@@ -100,6 +140,8 @@ def _say(text: str, **style: Any) -> None:
 def _opening(trainer: Trainer) -> str:
     description, settings = trainer.run.description, trainer.settings
     model, corpus = description.model, description.corpus
+    size = trainer.group.size
+    together = f", {size} processes" if size > 1 else ""
     weights = sum(parameter.numel() for parameter in trainer.model.parameters())
     return (
         f"{visible_line(corpus.name)}: {corpus.chars:,} characters, "
@@ -107,7 +149,7 @@ def _opening(trainer: Trainer) -> str:
         f"{corpus.chars - corpus.training_chars:,} held out\n"
         f"{model.cell} of {' + '.join(map(str, model.units))} units, {weights:,} weights; "
         f"{settings.batch_size} texts side by side, {settings.timesteps} timesteps, "
-        f"state {settings.state}, seed {settings.seed}"
+        f"state {settings.state}, seed {settings.seed}{together}"
     )
 
 

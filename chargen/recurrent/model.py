@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -66,15 +67,45 @@ class CharModel(nn.Module):
         last: int | None = None,
         dropout: float = 0.0,
         generator: torch.Generator | None = None,
+        begins: Tensor | None = None,
     ) -> tuple[Tensor, StackState]:
         """``ids`` ``(N, T)`` int64 to logits ``(N, T, V)``, or of the ``last`` steps alone.
 
-        ``dropout`` and ``generator`` are those of `Stack.forward`.
+        ``dropout`` and ``generator`` are those of `Stack.forward`. Where ``begins`` ``(N, T)``
+        bool says that an input is the first of a document, the state before it is zero, as it is
+        where a text is read from its beginning. N may be 0, a share of a batch with nothing in it.
         """
-        outputs, state = self.stack(ids, state, dropout, generator)
+        if not len(ids):  # not every kernel reads nothing; every weight gets its gradient, zero
+            logits, state = self.forward(ids.new_zeros(1, ids.shape[1]), None, last)
+            return logits[:0], tuple(tuple(part[:0] for part in layer) for layer in state)
+        if begins is None:
+            outputs, state = self.stack(ids, state, dropout, generator)
+        else:
+            outputs, state = self._read(ids, state, dropout, generator, begins)
         # Time first, as the layers keep it, so that the product needs no copy.
         outputs = outputs[:, -last:].transpose(0, 1) if last else outputs.transpose(0, 1)
         return linear(outputs, self.W_hy, self.b_y).transpose(0, 1), state
+
+    def _read(
+        self,
+        ids: Tensor,
+        state: StackState | None,
+        dropout: float,
+        generator: torch.Generator | None,
+        begins: Tensor,
+    ) -> tuple[Tensor, StackState]:
+        """The stack's outputs and state, the window cut wherever a row begins a document."""
+        cuts = begins.any(dim=0).nonzero().flatten().tolist()
+        bounds = [0, *(cut for cut in cuts if cut), ids.shape[1]]
+        parts = []
+        for start, end in pairwise(bounds):
+            if state is not None:
+                fresh = begins[:, start, None]
+                state = tuple(tuple(h.masked_fill(fresh, 0) for h in layer) for layer in state)
+            outputs, state = self.stack(ids[:, start:end], state, dropout, generator)
+            parts.append(outputs.transpose(0, 1))
+        assert state is not None
+        return torch.cat(parts).transpose(0, 1), state
 
 
 class NetworkPredictor:

@@ -1,154 +1,90 @@
-"""Paths to text, text to training and validation halves."""
+"""A corpus: what it is called, and its text, read in blocks."""
 
 from __future__ import annotations
 
-import codecs
-import hashlib
-import os
+import math
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from chargen.errors import ChargenError
-from chargen.text import bundled
+from chargen.text.sources import READ, STANDARD_INPUT, UNPACKED, Piece, pieces_of
 
-STANDARD_INPUT = "-"
 SHORTEST = 3  # two characters to train on (an input and its target), one to validate on
+LINE_ENDS = ("\n", "\r")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
+Heard = Callable[[int, memoryview], object]
 LONGEST_NAME = 100  # bytes of a corpus's name in UTF-8; file systems take 255
+
+
+class LongerError(ChargenError):
+    """A corpus that holds more text than it did."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """A text, where it came from, and what to call it."""
+    """Texts in their order, where they came from, and what to call them together."""
 
     name: str  # what a run trained on it is called
     sources: tuple[str, ...]  # absolute paths, "-", or names of bundled corpora, in reading order
-    text: str
+    pieces: tuple[Piece, ...]
+    most: float = math.inf  # characters that it may hold
+
+    def blocks(self, heard: Heard = lambda number, data: None) -> Iterator[tuple[int, str]]:
+        """All of the text in blocks, each with the number of the piece that it is of.
+
+        A piece that does not end its last line is followed by a line feed where another one comes
+        after it; nothing else is changed. ``heard`` is given the bytes of each piece, by number,
+        as they lie there. `ChargenError` for what is no text, and where all of it is too short;
+        `LongerError` where it is longer than it may be, as soon as that is read.
+        """
+        chars = 0
+        for number, piece in enumerate(self.pieces):
+            block = ""
+            for block in piece.texts(partial(heard, number)):
+                chars += len(block)
+                self._check_most(chars)
+                yield number, block
+            if number < len(self.pieces) - 1 and not block.endswith(LINE_ENDS):
+                chars += 1
+                yield number, "\n"
+        if chars < SHORTEST:
+            names = " ".join(piece.name for piece in self.pieces)
+            raise ChargenError(
+                f"{names}: {chars} characters are too few to learn from, give at least {SHORTEST}"
+            )
+
+    def _check_most(self, chars: int) -> None:
+        if chars > self.most:
+            names = " ".join(self.sources)
+            raise LongerError(
+                f"{names}: more than the {self.most:,} characters that were trained on; name that "
+                "text again"
+            )
 
     @property
-    def sha256(self) -> str:
-        """SHA-256 of the text in UTF-8: for one file without a BOM, that of the file."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-    def training_chars(self, validation: float) -> int:
-        """How many characters come before the held-out last part, a share ``validation`` of all."""
-        chars = int(len(self.text) * (1 - validation))
-        return min(max(chars, SHORTEST - 1), len(self.text) - 1)
+    def text(self) -> str:
+        """All of it, in memory; `ChargenError` as `blocks` raises it."""
+        return "".join(block for _, block in self.blocks())
 
 
 def read_corpus(sources: Sequence[str | Path]) -> Corpus:
-    """Read files, folders (every ``*.txt`` below, sorted), ``-`` or bundled corpora into one text.
+    """Find files, folders, ``-`` or bundled corpora, to be read as one text.
 
-    Each file is UTF-8; a byte order mark at its beginning is dropped, line ends stay as they are,
-    and a file that does not end its last line is followed by a line feed where another file comes
-    after it. Links to files are followed, below a folder links to folders are not. Raises
-    `ChargenError` for a source that is missing, empty, or not text, and for whatever ``*.txt``
-    in a folder cannot be read: nothing is left out.
+    Of a folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` below it is read, sorted; links to
+    files are followed, links to folders below it are not. Each file is UTF-8; a byte order mark at
+    its beginning is dropped, line ends stay as they are. Raises `ChargenError` for a source that
+    is missing, a pipe or a device; what is no text is found as it is read. Nothing is left out.
     """
     if not sources:
         raise ChargenError("no corpus given: name a text file, a folder, - or a bundled corpus")
     named = [str(source) for source in sources]
-    parts = [part for source in named for part in _read_source(source)]
-    text = "".join(_end_line(part) for part in parts[:-1]) + parts[-1]
-    if len(text) < SHORTEST:
-        raise ChargenError(
-            f"{' '.join(named)}: {len(text)} characters are too few to learn from, "
-            f"give at least {SHORTEST}"
-        )
-    return Corpus(_name(named), tuple(_absolute(source) for source in named), text)
-
-
-def _read_source(source: str) -> Iterator[str]:
-    path = Path(source)
-    if not source:
-        raise ChargenError("an empty name was given for a corpus; . is the folder that you are in")
-    if source == STANDARD_INPUT:
-        yield decode(sys.stdin.buffer.read(), "standard input")
-    elif _holds(path.is_dir, source):
-        files = _texts_below(path)
-        if not files:
-            raise ChargenError(f"{source}: no *.txt file in this folder or below it")
-        for file in files:
-            yield _read_regular(file)
-    elif _holds(path.exists, source):
-        yield _read_regular(path)
-    elif source in bundled.names():
-        yield bundled.read(source)
-    else:
-        raise ChargenError(
-            f"{source}: no such file or folder, nor a bundled corpus ({', '.join(bundled.names())})"
-        )
-
-
-def _holds(question: Callable[[], bool], source: str) -> bool:
-    """Ask the file system; a name that it cannot even look up is a mistake like any other."""
-    try:
-        return question()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        name = source if len(source) < 300 else f"{source[:60]}…"
-        raise ChargenError(f"{name}: no such file can be read ({reason})") from None
-
-
-def _texts_below(folder: Path) -> list[Path]:
-    """All that is called ``*.txt`` and is no folder, sorted; a folder that cannot be listed is
-    a `ChargenError`."""
-    walked = os.walk(folder, onerror=_cannot_list)
-    below = (Path(inside, name) for inside, _, names in walked for name in names)
-    return sorted(file for file in below if file.name.endswith(".txt"))
-
-
-def _cannot_list(error: OSError) -> NoReturn:
-    raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
-
-
-def _read_regular(file: Path) -> str:
-    """`read_file` of a file proper. A pipe or a device may have no end, and nobody could read it
-    again to measure what was learned from it."""
-    if _holds(file.exists, str(file)) and not file.is_file():
-        raise ChargenError(
-            f"{file}: a pipe or a device, no file; leave it out, or give its text as standard "
-            "input, which is called -"
-        )
-    return read_file(file)
-
-
-def read_file(path: Path) -> str:
-    """One UTF-8 file as `read_corpus` reads it; `ChargenError` where it is missing or no text."""
-    try:
-        return decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from error
-
-
-def decode(data: bytes, name: str) -> str:
-    """UTF-8 bytes to text without a leading BOM; ``name`` is what an error calls them."""
-    bom = len(codecs.BOM_UTF8) if data.startswith(codecs.BOM_UTF8) else 0
-    try:
-        text = data[bom:].decode("utf-8")
-    except UnicodeDecodeError as error:
-        offset = error.start + bom
-        raise ChargenError(
-            f"{name}: not UTF-8 text, byte 0x{data[offset]:02X} at offset {offset}; "
-            f"convert it first, for example with iconv -f LATIN1 -t UTF-8"
-        ) from None
-    nul = data.find(0)
-    if nul >= 0:
-        raise ChargenError(
-            f"{name}: a NUL byte at offset {nul}, so this is not plain UTF-8 text; "
-            "convert it or leave it out"
-        )
-    if not text:
-        raise ChargenError(f"{name}: empty, there is nothing to read; leave it out")
-    return text
-
-
-def _end_line(text: str) -> str:
-    return text if text.endswith(("\n", "\r")) else text + "\n"
+    if named.count(STANDARD_INPUT) > 1:
+        raise ChargenError("-: given twice, and standard input can be read once; name it once")
+    pieces = tuple(piece for source in named for piece in pieces_of(source))
+    return Corpus(_name(named), tuple(_absolute(source) for source in named), pieces)
 
 
 def _absolute(source: str) -> str:
@@ -169,8 +105,14 @@ def _name(sources: Sequence[str]) -> str:
         name = "stdin"
     else:
         path = Path(first).resolve()
-        name = folder_name(path.name if path.is_dir() else path.stem)
+        name = folder_name(path.name if path.is_dir() else _stem(path.name))
     return name if len(sources) == 1 else f"{name}-and-{len(sources) - 1}-more"
+
+
+def _stem(name: str) -> str:
+    """A file's name without what it ends with."""
+    path = Path(name)
+    return Path(path.stem).stem if path.suffix in UNPACKED and name.endswith(READ) else path.stem
 
 
 def folder_name(name: str) -> str:

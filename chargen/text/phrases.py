@@ -85,8 +85,8 @@ class _Parser:
                 raise self.wrong(line.number, f"longer than {LONGEST_LINE} characters")
             if line.text.startswith("["):
                 if not (_is_facts(line.text) or line.text in FILLER_SECTIONS):
-                    known = ", ".join(["[facts NAME]", *FILLER_SECTIONS])
-                    raise self.wrong(line.number, f"unknown section {line.text}: there are {known}")
+                    name, known = reason(line.text), ", ".join(["[facts NAME]", *FILLER_SECTIONS])
+                    raise self.wrong(line.number, f"unknown section {name}: there are {known}")
                 if line.text in sections:
                     raise self.wrong(line.number, f"section {line.text} comes a second time")
                 current = sections[line.text] = [line] if _is_facts(line.text) else []

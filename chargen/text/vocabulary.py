@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -38,6 +38,24 @@ def code_points(text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
+class Seen:
+    """The distinct characters of a text that is read piece by piece."""
+
+    def __init__(self) -> None:
+        self._points = np.zeros(CODE_POINTS, dtype=bool)
+
+    def add(self, text: str) -> None:
+        """Read on."""
+        for start in range(0, len(text), BLOCK):
+            points = code_points(text[start : start + BLOCK])
+            if not self._points.take(points).all():  # to look costs less than to write
+                self._points[points] = True
+
+    def vocabulary(self) -> Vocabulary:
+        """Of all that was read; `ValueError` where that is nothing."""
+        return Vocabulary("".join(map(chr, np.flatnonzero(self._points))))
+
+
 class Vocabulary:
     """The sorted distinct characters of a corpus; character ``v`` has id ``v``.
 
@@ -63,10 +81,14 @@ class Vocabulary:
     @classmethod
     def of(cls, text: str) -> Vocabulary:
         """The vocabulary of ``text``, which must not be empty."""
-        seen = np.zeros(CODE_POINTS, dtype=bool)
-        for start in range(0, len(text), BLOCK):
-            seen[code_points(text[start : start + BLOCK])] = True
-        return cls("".join(map(chr, np.flatnonzero(seen))))
+        seen = Seen()
+        seen.add(text)
+        return seen.vocabulary()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The narrowest unsigned integers that hold V, in which `encode` gives ids."""
+        return self._ids.dtype
 
     def __len__(self) -> int:
         return len(self.characters)
@@ -84,19 +106,22 @@ class Vocabulary:
         return f"Vocabulary({self.characters!r})"
 
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """The ids of ``text``: ``(len(text),)`` in the narrowest unsigned integers that hold V.
+        """The ids of ``text``: ``(len(text),)`` of `dtype`.
 
         A character that is not in the vocabulary raises ``UnknownCharacterError``, or is left
         out with ``unknown="skip"``.
         """
         if unknown not in ("error", "skip"):
             raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
-        ids = np.empty(len(text), dtype=self._ids.dtype)
+        ids = np.empty(len(text), dtype=self.dtype)
         written = 0
         for start in range(0, len(text), BLOCK):
             block = text[start : start + BLOCK]
-            found, known = self._look_up(block)
-            if not known.all():
+            points = code_points(block)
+            # `take` with clipping reads beyond the table as its last entry.
+            found = self._ids.take(points, mode="clip")
+            if points.max() >= len(self._ids) or found.max() >= len(self):
+                known = (points < len(self._ids)) & (found < len(self))
                 if unknown == "error":
                     position = int(known.argmin())
                     raise UnknownCharacterError(block[position], start + position)
@@ -104,15 +129,6 @@ class Vocabulary:
             ids[written : written + len(found)] = found
             written += len(found)
         return ids[:written]
-
-    def _look_up(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        """The ids of the characters of ``text``, and which of them are in the vocabulary."""
-        points = code_points(text)
-        known = points < len(self._ids)
-        # `take` with clipping reads beyond the table as its last entry, which `known` then masks.
-        ids = self._ids.take(points, mode="clip")
-        known &= ids < len(self)
-        return ids, known
 
     def encode_typed(self, name: str, text: str, unknown: Unknown = "error") -> np.ndarray:
         """`encode` for what a user typed, which a `ChargenError` calls by ``name``."""

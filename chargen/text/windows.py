@@ -1,21 +1,42 @@
 """Ids to batches of inputs and targets, each ``(N, T)``: targets are inputs one character later.
 
 Both ways of cutting a text are random access: batch ``b`` of epoch ``e`` is a function of the
-text, the sizes and the seed, so a resumed run needs no more than the two numbers to go on.
-Axes: N texts in a batch, T timesteps, V characters in the vocabulary.
+text, the sizes and the seed, so a resumed run needs no more than the two numbers to go on, and
+processes that share a batch need not talk about who reads what.
+Axes: N texts in a batch, n of them read here, T timesteps, V characters in the vocabulary.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from chargen.text.documents import Documents
+from chargen.text.mapped import Reader
+from chargen.text.permutation import Permutation
+
 IGNORED = -100
 """Target of a step that counts for nothing, since another window has it already."""
 
-Batch = tuple[np.ndarray, np.ndarray]
+ALL = slice(None)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Some rows of a batch, or all of them, and what is known of the whole of it."""
+
+    inputs: np.ndarray  # (n, T) int64
+    targets: np.ndarray  # (n, T) int64
+    begins: np.ndarray | None  # (n, T) whether an input is its document's first; None: none is
+    chars: int  # inputs of the whole batch, N * T
+    counts: np.ndarray  # (T,) targets of the whole batch that are not `IGNORED`, by timestep
+
+    def counted(self, last: int) -> int:
+        """Targets of the whole batch, all N rows, that count in the ``last`` steps, 1 to T."""
+        return int(self.counts[-last:].sum())
 
 
 class Batches(Protocol):
@@ -25,12 +46,12 @@ class Batches(Protocol):
         """Batches in an epoch."""
         ...
 
-    def batch(self, epoch: int, index: int) -> Batch:
-        """``(inputs, targets)``, each ``(N, T)`` int64."""
+    def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
+        """These ``rows`` of batch ``index`` of ``epoch``; the ids of no others are read."""
         ...
 
 
-def window(ids: np.ndarray, start: int, timesteps: int) -> Batch:
+def window(ids: np.ndarray, start: int, timesteps: int) -> tuple[np.ndarray, np.ndarray]:
     """The window of ``timesteps`` inputs at ``start`` and the targets one later, each ``(T,)``."""
     if start < 0 or start + timesteps >= len(ids):
         raise IndexError(f"window {start}:{start + timesteps} and its targets leave the text")
@@ -49,9 +70,22 @@ def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
     return np.eye(size, dtype=np.float32)[ids]
 
 
-def _gather(ids: np.ndarray, starts: np.ndarray, timesteps: int) -> Batch:
-    positions = starts[:, None] + np.arange(timesteps)
-    return ids[positions].astype(np.int64), ids[positions + 1].astype(np.int64)
+class _Text:
+    """Ids ``(L,)`` and where documents begin in them; reads windows of both."""
+
+    def __init__(self, ids: np.ndarray, starts: np.ndarray | None) -> None:
+        self._ids = Reader(ids)
+        self._documents = None if starts is None or len(starts) < 2 else Documents(starts)
+
+    def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> Batch:
+        """The ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
+        N, T = ignored.shape
+        own = places[rows]
+        both = self._ids.rows(own[:, None] + np.arange(T + 1))
+        inputs, targets = both[:, :-1].astype(np.int64), both[:, 1:].astype(np.int64)
+        targets[ignored[rows]] = IGNORED
+        begins = self._documents.begins(own, T) if self._documents else None
+        return Batch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
 
 
 class Streams:
@@ -59,14 +93,17 @@ class Streams:
 
     Row n of batch b + 1 continues row n of batch b. The text is cut into N streams whose lengths
     differ by one character at most; the last batch of an epoch is as short as what is left.
-    ``ids`` is ``(L,)`` with L > N * T, so that each stream fills one window at least.
+    ``ids`` is ``(L,)`` with L > N * T, so that each stream fills one window at least; ``starts``
+    is `Documents`'s, where the batches are to tell which inputs begin a document.
     """
 
-    def __init__(self, ids: np.ndarray, batch_size: int, timesteps: int) -> None:
+    def __init__(
+        self, ids: np.ndarray, batch_size: int, timesteps: int, starts: np.ndarray | None = None
+    ) -> None:
         targets = len(ids) - 1
         if targets < batch_size * timesteps:
             raise ValueError(f"{len(ids)} ids do not fill {batch_size} windows of {timesteps}")
-        self._ids = ids
+        self._text = _Text(ids, starts)
         self._timesteps = timesteps
         bounds = np.arange(batch_size + 1) * targets // batch_size
         self._starts, self._ends = bounds[:-1], bounds[1:]
@@ -75,15 +112,15 @@ class Streams:
     def __len__(self) -> int:
         return math.ceil(self._longest / self._timesteps)
 
-    def batch(self, epoch: int, index: int) -> Batch:
-        """Batch ``index``, the same in each epoch."""
+    def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
+        """See `Batches.batch`; batch ``index`` is the same in each epoch."""
         offset = range(0, self._longest, self._timesteps)[index]
         timesteps = min(self._timesteps, self._longest - offset)
-        starts = self._starts + offset
-        inputs, targets = _gather(self._ids, starts, timesteps)
+        places = self._starts + offset
+        ignored = np.zeros((len(places), timesteps), dtype=bool)
         # A shorter stream's last step would read its neighbour's first target a second time.
-        targets[starts + timesteps > self._ends, -1] = IGNORED
-        return inputs, targets
+        ignored[:, -1] = places + timesteps > self._ends
+        return self._text.read(places, ignored, rows)
 
 
 class ShuffledWindows:
@@ -91,13 +128,22 @@ class ShuffledWindows:
 
     Where the windows begin shifts by a random phase from epoch to epoch, so that no character is
     forever the first of its window. ``ids`` is ``(L,)`` with L > T; the order is a function of
-    ``seed`` and the epoch.
+    ``seed`` and the epoch, and takes no memory however long the text is. ``starts`` is as in
+    `Streams`.
     """
 
-    def __init__(self, ids: np.ndarray, batch_size: int, timesteps: int, seed: int) -> None:
+    def __init__(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        timesteps: int,
+        seed: int,
+        starts: np.ndarray | None = None,
+    ) -> None:
         if len(ids) - 1 < timesteps:
             raise ValueError(f"{len(ids)} ids do not fill a window of {timesteps}")
-        self._ids = ids
+        self._text = _Text(ids, starts)
+        self._last = len(ids) - 1 - timesteps  # where a window can begin
         self._batch_size = batch_size
         self._timesteps = timesteps
         self._seed = seed
@@ -106,17 +152,16 @@ class ShuffledWindows:
     def __len__(self) -> int:
         return math.ceil(self._windows / self._batch_size)
 
-    def batch(self, epoch: int, index: int) -> Batch:
-        """Batch ``index`` of ``epoch``; the last one holds the windows that are left."""
-        generator = np.random.default_rng((self._seed, epoch))
-        phase = int(generator.integers(self._timesteps))
-        order = generator.permutation(self._windows)
-        chosen = order[range(0, self._windows, self._batch_size)[index] :][: self._batch_size]
+    def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
+        """See `Batches.batch`; the last batch holds the windows that are left."""
+        phase = int(np.random.default_rng((self._seed, epoch)).integers(self._timesteps))
+        order = Permutation(self._windows, (self._seed, epoch, 1))
+        first = range(0, self._windows, self._batch_size)[index]
+        chosen = order.at(np.arange(first, min(first + self._batch_size, self._windows)))
         # Window k answers for targets begin .. begin + T - 1, as far as the text has them; at both
         # ends of the text it is moved inward, and what it covers beside its own is ignored.
         begins = phase + (chosen - 1) * self._timesteps
-        starts = begins.clip(0, len(self._ids) - 1 - self._timesteps)
-        inputs, targets = _gather(self._ids, starts, self._timesteps)
-        offsets = starts[:, None] + np.arange(self._timesteps) - begins[:, None]
-        targets[(offsets < 0) | (offsets >= self._timesteps)] = IGNORED
-        return inputs, targets
+        places = begins.clip(0, self._last)
+        offsets = places[:, None] + np.arange(self._timesteps) - begins[:, None]
+        ignored = (offsets < 0) | (offsets >= self._timesteps)
+        return self._text.read(places, ignored, rows)

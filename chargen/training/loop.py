@@ -6,30 +6,26 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from chargen.checkpoints import WEIGHTS, Checkpoint, below
+from chargen.checkpoints import Checkpoint
 from chargen.errors import ChargenError, NoNumbersError
-from chargen.evaluation import evaluate
+from chargen.evaluation import losses
 from chargen.files import UnwritableError, reason
+from chargen.processes import PeerFailedError
+from chargen.processes.group import ALONE, Group
 from chargen.recurrent.model import CharModel, NetworkPredictor
-from chargen.recurrent.stack import StackState
-from chargen.runs import BEST, LAST, Run
+from chargen.runs import LAST, Run
 from chargen.settings import TrainingSettings
+from chargen.text.encoding import Encoded
 from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, ShuffledWindows, Streams
-from chargen.training.loss import next_char_loss
+from chargen.training.keeping import Keeper
+from chargen.training.learner import Learner, Step
 from chargen.training.saved import (
     ENVIRONMENT,
-    GENERATOR,
-    OPTIMIZER,
-    STATE,
     Counters,
-    by_decay,
     differences,
     environment,
     finite,
@@ -62,35 +58,36 @@ class Report:
 class Trainer:
     """A model, its optimizer and its place in the text; `reports` moves them on.
 
-    ``ids`` is the whole corpus ``(L,)``, the first ``training_chars`` of which are trained on;
-    ``settings`` must have been fitted to it (`chargen.training.schedule.fit`).
+    ``text`` is the whole corpus; ``settings`` must have been fitted to it
+    (`chargen.training.schedule.fit`). All processes of ``group`` have a trainer and do the same
+    with it; what they do together is what one alone does, and the first writes it down.
     """
 
     def __init__(
         self,
         run: Run,
         model: CharModel,
-        ids: np.ndarray,
+        text: Encoded,
         settings: TrainingSettings,
+        group: Group = ALONE,
     ) -> None:
         self.run = run
         self.model = model
         self.settings = settings
+        self.group = group
         self.counters = Counters()
         self.ending = ""  # why training ended, once it has
-        self._ids = ids
+        self._text = text
         self._training_chars = run.description.corpus.training_chars
-        self._batches = _batches(ids[: self._training_chars], settings)
+        self._batches = _batches(text, self._training_chars, settings)
         self._schedule = Schedule.of(settings, len(self._batches))
-        self._validate_every = steps_between_validations(settings, len(ids), self._training_chars)
-        self._device = model.b_y.device
-        self._generator = torch.Generator(self._device).manual_seed(settings.seed)
-        self._state: StackState | None = None
-        self._optimizer = _optimizer(model, settings)
-        self._saved_step: int | None = None  # that ``last.safetensors`` is of
-        self._progress_bytes = 0  # of ``progress.jsonl``, that it counts
-        self._lines: list[dict[str, float | int | None]] = []  # of progress, that it does not yet
-        self._best: Checkpoint | None = None  # that is to be written yet
+        self._validate_every = steps_between_validations(
+            settings, len(text.ids), self._training_chars
+        )
+        self._learner = Learner(model, settings, group)
+        self._keeper = Keeper(run)
+        self._clock = 0.0  # seconds of training, the first process's
+        self._is_told_to_stop = False
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -113,7 +110,7 @@ class Trainer:
         started = time.monotonic() - self.counters.seconds
         while not self._ended(should_stop):
             try:
-                report = self._report(started)
+                report = self._report(started, should_stop)
             except (MemoryError, RuntimeError) as error:
                 told = told_of_memory(error, self.run.description)
                 if told is None:
@@ -123,15 +120,17 @@ class Trainer:
         try:
             self.save()
         except UnwritableError as error:
-            raise UnwritableError(f"{error}; {self.run.path} {self._kept()}") from None
+            raise UnwritableError(f"{error}; {self.run.path} {self._keeper.kept()}") from None
 
-    def _report(self, started: float) -> Report:
+    def _report(self, started: float, should_stop: Callable[[], bool]) -> Report:
         """A step, and a validation where one is due."""
         counters = self.counters
-        rate = self._schedule.rate(counters.step, counters.seconds)
-        norm = self._train_step(rate)
+        rate = self._schedule.rate(counters.step, self._clock)
+        norm = self._train_step(rate, [float(should_stop()), time.monotonic() - started])
         counters.seconds = time.monotonic() - started
-        used = self._schedule.used(counters.step, counters.seconds)
+        if self.group.size == 1:
+            self._clock = counters.seconds
+        used = self._schedule.used(counters.step, self._clock)
         train_loss = counters.loss_sum / counters.loss_batches
         validation_loss = None
         if used >= 1 or counters.step % self._validate_every == 0:
@@ -153,65 +152,63 @@ class Trainer:
 
     def _ended(self, should_stop: Callable[[], bool]) -> bool:
         counters, patience = self.counters, self.settings.patience
-        if self._schedule.used(counters.step, counters.seconds) >= 1:
+        # Several processes must all stop at one step: who is told to says so in the step before.
+        stop = should_stop() if self.group.size == 1 else self._is_told_to_stop
+        if self._schedule.used(counters.step, self._clock) >= 1:
             self.ending = "the budget is used"
         elif patience and counters.since_best >= patience:
             self.ending = f"no improvement in {patience} validations"
-        elif should_stop():
+        elif stop:
             self.ending = "stopped"
         return bool(self.ending)
 
-    def _train_step(self, rate: float) -> float:
+    def _train_step(self, rate: float, said: list[float]) -> float:
         """One update; returns the gradient's norm before clipping."""
-        counters, settings = self.counters, self.settings
-        inputs, targets = self._batches.batch(counters.epoch, counters.batch)
-        if settings.state == "reset" or counters.batch == 0:
-            self._state = None
-        last = settings.counted_steps(inputs.shape[1])
-        logits, state = self.model(
-            self._tensor(inputs), self._state, last, settings.dropout, self._generator
-        )
-        loss = next_char_loss(logits, self._tensor(targets[:, -last:]))
-        self._optimizer.zero_grad()
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
-        nats = loss.item()
-        if not (math.isfinite(nats) and math.isfinite(norm)):
-            raise self._diverged(f"loss {nats:g}, gradient norm {norm:g}", counters.step + 1)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.step()
-        self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
+        counters, learner = self.counters, self._learner
+        batch = self._batches.batch(counters.epoch, counters.batch, learner.rows)
+        carry = self.settings.state == "carry" and counters.batch > 0
+        stop, seconds = said
+        step = learner.step(batch, rate, carry=carry, said=[stop, seconds * self.group.leads])
+        self._heed(step)
         counters.step += 1
-        counters.chars += inputs.size
-        counters.loss_sum += nats
+        counters.chars += batch.chars
+        counters.loss_sum += step.nats
         counters.loss_batches += 1
         counters.batch += 1
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
-        return norm
+        return step.norm
+
+    def _heed(self, step: Step) -> None:
+        if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
+            how = f"loss {step.nats:g}, gradient norm {step.norm:g}"
+            raise self._diverged(how, self.counters.step + 1)
+        stops, self._clock = step.said
+        self._is_told_to_stop = stops > 0
 
     def _diverged(self, how: str, step: int) -> ChargenError:
-        kept = "has no weights" if self._saved_step is None else "keeps the last good weights"
+        if not self.group.leads:  # the first process says so
+            return PeerFailedError()
         return ChargenError(
-            f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
-            "--learning-rate or --clip-norm"
+            f"training diverged at step {step} ({how}): {self.run.path} "
+            f"{self._keeper.left()}; try a lower --learning-rate or --clip-norm"
         )
-
-    def _kept(self) -> str:
-        if self._saved_step is None:
-            return "has no save yet: --resume begins from the beginning"
-        return f"can be resumed from its last good save, step {self._saved_step}, with --resume"
-
-    def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
 
     def _validate(self) -> float:
         """Nats a character over the held-out text; NaN where the predictions are no numbers."""
+        text, group, start = self._text, self.group, self._training_chars
         try:
-            return evaluate(self.predictor, self._ids, self._training_chars).loss_nats
+            sums = losses(
+                self.predictor,
+                text.ids,
+                start,
+                starts=text.starts,
+                rank=group.rank,
+                size=group.size,
+            )
         except NoNumbersError:
-            return math.nan
+            sums = np.full(2, math.nan)
+        return float(group.summed(sums)[0] / (len(text.ids) - start))
 
     def _keep(self, report: Report, validation_loss: float) -> Report:
         """Write down a validation, and the weights where they are the best so far."""
@@ -221,15 +218,13 @@ class Trainer:
         if validation_loss < counters.best_loss:
             counters.best_loss, counters.since_best = validation_loss, 0
             values = {"step": counters.step, "validation_loss_nats": validation_loss}
-            self._best = self._checked(Checkpoint(self._weights(), values))
-        self._lines.append(report.to_json())
+            self._keeper.best = self._checked(Checkpoint(self._learner.weights(), values))
+        self._keeper.report(report.to_json())
         counters.progress_lines += 1
         try:
             self.save()
         except UnwritableError as error:
-            if self._best is not None:  # training changes the weights themselves
-                copies = {name: array.copy() for name, array in self._best.arrays.items()}
-                self._best = Checkpoint(copies, self._best.values)
+            self._keeper.copy_best()  # training changes the weights themselves
             return replace(report, unsaved=str(error))
         return report
 
@@ -239,42 +234,25 @@ class Trainer:
         Nothing is written where this step is saved already. `ChargenError` where the weights are
         no numbers any more, `UnwritableError` where the system refuses; the last save then stands.
         """
-        if self._saved_step == self.counters.step:
+        if self.group.sent(b"saved" if self._keeper.saved_step == self.counters.step else b""):
             return
-        checkpoint = self._checked(self._checkpoint())
-        if self._best is not None:
-            self.run.write_checkpoint(BEST, self._best)
-            self._best = None
-        written = self._progress_bytes
-        if self._lines:
-            written = self.run.append_progress(*self._lines, start=written)
-        self.run.write_checkpoint(LAST, checkpoint)
-        self._lines, self._progress_bytes = [], written
-        self._saved_step = self.counters.step
+        arrays = self._learner.arrays()
+        now = environment(self._learner.device, self.group.size)
+        values = {**self.counters.to_json(), ENVIRONMENT: now}
+        checkpoint = self._checked(Checkpoint(arrays, values))
+        if self.group.leads:
+            self._keeper.save(checkpoint, self.counters.step)
 
     def forgive(self) -> None:
         """Let a run that patience ended go on, from now on and wherever it is resumed again."""
         if self.counters.since_best:
-            self.counters.since_best, self._saved_step = 0, None
+            self.counters.since_best, self._keeper.saved_step = 0, None
             self.save()
 
     def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
         if not finite(checkpoint):
             raise self._diverged("its weights are no numbers", self.counters.step)
         return checkpoint
-
-    def _checkpoint(self) -> Checkpoint:
-        arrays = self._weights()
-        for number, state in self._optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                arrays[f"{OPTIMIZER}{number}.{name}"] = value.cpu().numpy()
-        carried = self._state if self.settings.state == "carry" else None
-        for layer, tensors in enumerate(carried or ()):
-            for part, tensor in enumerate(tensors):
-                arrays[f"{STATE}{layer}.{part}"] = tensor.cpu().numpy()
-        arrays[GENERATOR] = self._generator.get_state().numpy()
-        values = {**self.counters.to_json(), ENVIRONMENT: environment(self._device)}
-        return Checkpoint(arrays, values)
 
     def restore(self, checkpoint: Checkpoint) -> list[str]:
         """Go back to where `save` made ``checkpoint``; returns what the user should know.
@@ -286,32 +264,14 @@ class Trainer:
             self.counters, before = parts(checkpoint)
             if self.counters.batch >= len(self._batches):
                 raise ValueError(f"batch {self.counters.batch} of {len(self._batches)}")
-            # Copied into memory of torch's own, as an unbroken run has it.
-            arrays = {name: torch.tensor(array) for name, array in checkpoint.arrays.items()}
-            self.model.load_state_dict(below(arrays, WEIGHTS))
-            optimizer: dict[str, Any] = self._optimizer.state_dict()
-            optimizer["state"] = {}
-            for name, tensor in below(arrays, OPTIMIZER).items():
-                number, key = name.split(".")
-                optimizer["state"].setdefault(int(number), {})[key] = tensor
-            self._optimizer.load_state_dict(optimizer)
-            self._state = _nested(below(arrays, STATE), self._device)
-            now = environment(self._device)
-            differ = differences(before, now)
-            notes = [f"{differ}: results may differ in the last digits"] if differ else []
-            if before.get("device", now["device"]).split()[:1] == [self._device.type]:
-                self._generator.set_state(arrays[GENERATOR])
-            else:  # another kind of device draws other numbers
-                self._generator.manual_seed(self.settings.seed + self.counters.step)
+            self._learner.restore(checkpoint.arrays, self.counters.step, before)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise misfit(self.run, error) from None
-        self._progress_bytes = self.run.keep_progress(self.counters.progress_lines)
-        self._saved_step = self.counters.step
-        return notes
-
-    def _weights(self) -> dict[str, np.ndarray]:
-        weights = self.model.state_dict().items()
-        return {WEIGHTS + name: value.cpu().numpy() for name, value in weights}
+        self._clock = self.counters.seconds
+        if self.group.leads:
+            self._keeper.go_on(self.counters)
+        differ = differences(before, environment(self._learner.device, self.group.size))
+        return [f"{differ}: results may differ in the last digits"] if differ else []
 
 
 def misfit(run: Run, error: Exception) -> ChargenError:
@@ -319,29 +279,10 @@ def misfit(run: Run, error: Exception) -> ChargenError:
     return ChargenError(f"{run.path / LAST}: does not fit the run ({reason(error)})")
 
 
-def _nested(parts: dict[str, Tensor], device: torch.device) -> StackState | None:
-    """Carried state on ``device`` from its tensors, which are named ``layer.part``."""
-    layers: dict[int, dict[int, Tensor]] = {}
-    for name, tensor in parts.items():
-        layer, part = map(int, name.split("."))
-        layers.setdefault(layer, {})[part] = tensor.to(device)
-    state = (tuple(of[part] for part in sorted(of)) for _, of in sorted(layers.items()))
-    return tuple(state) or None
-
-
-def _batches(ids: np.ndarray, settings: TrainingSettings) -> Batches:
+def _batches(text: Encoded, training_chars: int, settings: TrainingSettings) -> Batches:
     assert settings.batch_size is not None
     assert settings.timesteps is not None
+    ids, sizes = text.ids[:training_chars], (settings.batch_size, settings.timesteps)
     if settings.state == "carry":
-        return Streams(ids, settings.batch_size, settings.timesteps)
-    return ShuffledWindows(ids, settings.batch_size, settings.timesteps, settings.seed)
-
-
-def _optimizer(model: CharModel, settings: TrainingSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019); biases do not decay."""
-    matrices, biases = by_decay(model)
-    groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": biases, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+        return Streams(ids, *sizes, text.starts)
+    return ShuffledWindows(ids, *sizes, settings.seed, text.starts)

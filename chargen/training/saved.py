@@ -56,7 +56,12 @@ class Counters:
         return counters
 
 
-def environment(device: torch.device) -> dict[str, str]:
+def generator_of(rank: int) -> str:
+    """What the array is called that holds what process ``rank`` draws random numbers from."""
+    return f"{GENERATOR}.{rank}" if rank else GENERATOR
+
+
+def environment(device: torch.device, processes: int) -> dict[str, str]:
     """What the last digits of a result depend on, beside the settings and the text."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
@@ -66,6 +71,7 @@ def environment(device: torch.device) -> dict[str, str]:
         "chargen": __version__,
         "torch": torch.__version__,
         "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
         "device": f"{device.type} {name}",
     }
 
@@ -108,12 +114,15 @@ def check(checkpoint: Checkpoint, description: Description) -> None:
     wanted = {WEIGHTS + name: shape for name, shape in model.shapes(size).items()}
     if counters.step:
         wanted |= _moved(model, description.training, size)
-    wanted[GENERATOR] = found.get(GENERATOR, ())[:1]  # as long as the device's own
+    drawn = [generator_of(rank) for rank in range(description.training.batch_size or 1)]
+    # Each as long as the device's own; one at least, and of no more processes than texts.
+    drawn = drawn[: max(1, sum(name.startswith(GENERATOR) for name in found))]
+    wanted |= {name: found.get(name, ())[:1] for name in drawn}
     if found != wanted:
         odd = min(name for name, _ in set(found.items()) ^ set(wanted.items()))
         raise ValueError(f"{odd} has shape {found.get(odd)}, the settings say {wanted.get(odd)}")
     for name, array in checkpoint.arrays.items():
-        kind = np.uint8 if name == GENERATOR else np.float32
+        kind = np.uint8 if name.startswith(GENERATOR) else np.float32
         if array.dtype != kind:
             raise ValueError(f"{name} holds {array.dtype}, not {np.dtype(kind)}")
 

@@ -1,59 +1,47 @@
-"""A run begun or gone on with: corpus, folder, model and trainer put together."""
+"""A run begun or gone on with, by one process or several: all that training needs, ready."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from chargen import __version__
-from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
-from chargen.recurrent.model import CharModel
-from chargen.runs import LAST, RUN, RUNS, Lock, Run, is_run, lock, newest
-from chargen.settings import BUDGETS, split_settings
-from chargen.text.corpus import Corpus, read_corpus
-from chargen.text.vocabulary import Vocabulary
-from chargen.training.loop import Trainer, misfit
-from chargen.training.saved import check, told_of_memory
-from chargen.training.schedule import fit
+from chargen.processes.group import ALONE, Group
+from chargen.runs import Lock, Run, encoded_in, is_begun_by
+from chargen.text.corpus import read_corpus
+from chargen.text.encoding import Encoded, Progress
+from chargen.text.store import look_up
+from chargen.training.loop import Trainer
+from chargen.training.planning import Asked, Plan, planned
 
 
 @dataclass(frozen=True)
 class Session:
     """A trainer that is ready, what its user should be told of it, and the lock on its folder.
 
-    Use it in a ``with`` statement, which gives the folder free at its end.
+    Use it in a ``with`` statement, which gives the folder free at its end. Of the processes of a
+    group the first one holds the lock.
     """
 
     trainer: Trainer
-    held: Lock
+    held: Lock | None
     notes: list[str] = field(default_factory=list)
 
-    def run(self) -> None:
-        """Train to the end and show nothing of it."""
-        for _ in self.trainer.reports():
+    def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
+        """Train to the end and show nothing of it; ``should_stop`` is that of the trainer."""
+        for _ in self.trainer.reports(should_stop):
             pass
 
     def __enter__(self) -> Session:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.held.release()
-
-    @contextmanager
-    def released_on_error(self) -> Iterator[None]:
-        """Give the folder free where the body raises, since nobody enters the session then."""
-        try:
-            yield
-        except BaseException:
+        if self.held is not None:
             self.held.release()
-            raise
 
 
 def device_named(name: str) -> torch.device:
@@ -76,151 +64,82 @@ def start(
     resume: bool = False,
     overwrite: bool = False,
     device: str = "auto",
+    cache: Path | None = None,
+    progress: Progress = lambda done, of: None,
+    group: Group = ALONE,
 ) -> Session:
     """Begin a run on the corpus that ``sources`` name, or ``resume`` one where it stopped.
 
     ``settings`` holds what was chosen of `ModelSettings` and `TrainingSettings`. The run's folder
     is ``out``, else ``runs/<corpus name>``, else, resumed without sources, the newest run's; a
-    resumed run reads its own sources where none are given. Raises `ChargenError`, before anything
-    is written, for whatever does not fit.
+    resumed run reads its own sources where none are given. The corpus is kept encoded in the
+    folder ``cache``, else in one beside the run; ``progress`` is told of its reading. Raises
+    `ChargenError`, before anything is written, for whatever does not fit.
+
+    Every process of ``group`` calls this. The first one finds out what is to be done; a group that
+    its launcher began again goes on with the run that it had begun. A process that does not see
+    the first one's files reads and encodes ``sources`` itself.
     """
-    if resume:
-        corpus = read_corpus(sources) if sources else None
-        folder = out or (RUNS / corpus.name if corpus else None)
-        run = Run.open(folder) if folder else newest()
-        corpus = corpus or read_corpus(run.description.corpus.checked_sources())
-        return _go_on(run, corpus, settings, device_named(device))
-    corpus = read_corpus(sources)
-    path = out or RUNS / corpus.name
-    _refuse_a_run(path, overwrite)
-    if path.exists() and not path.is_dir():
-        raise ChargenError(f"{path}: exists and is no folder; give another --out")
-    return _begin(path, corpus, settings, device_named(device), overwrite)
+    place = device_named(device)
+    place = group.device if group.device.type == place.type else place
+    asked = Asked(sources, settings, out, resume, overwrite, cache, place, progress)
+    plans: list[Plan] = []
 
+    def lead() -> bytes:
+        plans.append(planned(asked, lambda path: is_begun_by(path, group.launchers)))
+        return plans[0].said() if group.size > 1 else b""
 
-def _refuse_a_run(path: Path, overwrite: bool) -> None:
-    if is_run(path) and not overwrite:
-        raise ChargenError(
-            f"{path}: a run is there already; go on with it by --resume, start it over by "
-            "--overwrite, or give another --out"
-        )
-
-
-def _begin(
-    path: Path,
-    corpus: Corpus,
-    settings: Mapping[str, Any],
-    device: torch.device,
-    overwrite: bool,
-) -> Session:
-    model, training = split_settings(settings)
-    training_chars = corpus.training_chars(training.validation)
-    training, notes = fit(training, training_chars)
-    description = Description(
-        model,
-        training,
-        Vocabulary.of(corpus.text),
-        CorpusRecord(corpus.name, corpus.sources, corpus.sha256, len(corpus.text), training_chars),
-        {"chargen": __version__, "torch": torch.__version__, "python": platform.python_version()},
-    )
-    trainer = _trainer(Run(path, description), corpus, device)
-    session = Session(trainer, lock(path), notes)
-    with session.released_on_error():
-        _refuse_a_run(path, overwrite)  # another process may have made one since
-        Run.create(path, description)
-    return session
-
-
-def _go_on(run: Run, corpus: Corpus, changes: Mapping[str, Any], device: torch.device) -> Session:
-    """Resume; a budget is all that ``changes`` may change."""
-    _check_same(run, corpus, changes)
-    held = lock(run.path)
     try:
-        # Read once more, now that nobody else writes it.
-        trainer, notes = _resumed(Run.open(run.path), corpus, changes, device)
+        said = group.led(lead)
+        plan = plans[0] if plans else Plan.heard(said, place)
+        return _session(group, plan, _text(group, plan, asked))
     except BaseException:
-        held.release()
+        for plan in plans:
+            plan.release()
         raise
-    return Session(trainer, held, notes)
 
 
-def _check_same(run: Run, corpus: Corpus, changes: Mapping[str, Any]) -> None:
-    """Refuse another text, and other settings than a budget."""
-    description = run.description
-    if corpus.sha256 != description.corpus.sha256:
+def _session(group: Group, plan: Plan, encoded: Encoded) -> Session:
+    trainer = Trainer(plan.run, plan.model, encoded, plan.run.description.training, group)
+    notes = list(plan.notes)
+    if plan.checkpoint is not None:
+        notes += trainer.restore(plan.checkpoint)
+
+    def begin() -> bytes:
+        if group.launchers:
+            plan.run.begun_by(group.launchers)
+        plan.begin()
+        return b""
+
+    group.led(begin)
+    if plan.forgives:
+        trainer.forgive()
+    return Session(trainer, plan.held, notes)
+
+
+def _text(group: Group, plan: Plan, asked: Asked) -> Encoded:
+    """The run's text: mapped from where it lies, or made by the first process of a machine."""
+    if group.size == 1:
+        assert plan.encoded is not None
+        return plan.encoded
+
+    def own() -> Encoded:
+        return plan.encoded or _own_text(plan.run, asked)
+
+    made = group.everywhere(lambda: own() if group.local_rank == 0 else None)
+    return made or own()
+
+
+def _own_text(run: Run, asked: Asked) -> Encoded:
+    record, documents = run.description.corpus, run.description.training.documents
+    kept = run.store.kept(record.sha256)
+    if kept is not None:
+        return kept
+    corpus = read_corpus(asked.sources) if asked.sources else record.read_again()
+    store, found = look_up(encoded_in(run.path, record.cache), corpus, documents, asked.progress)
+    if found.sha256 != record.sha256:
         raise ChargenError(
-            f"{run.path}: was trained on another corpus ({description.corpus.name}, SHA-256 "
-            f"{description.corpus.sha256[:12]}); give that one, or start over with --overwrite"
+            f"{' '.join(corpus.sources)}: another text than the first process has (SHA-256 "
+            f"{found.sha256[:12]}, not {record.sha256[:12]}); copy that one here"
         )
-    before = {**vars(description.model), **vars(description.training)}
-    for name, value in changes.items():
-        if name not in before:
-            raise ChargenError(f"unknown settings: {name}")
-        if name not in BUDGETS and _shown(before[name]) != _shown(value):
-            raise ChargenError(
-                f"--{name.replace('_', '-')} {_shown(value)}: the run in {run.path} was begun "
-                f"with {_shown(before[name])}; leave it out, or start over with --overwrite"
-            )
-
-
-def _resumed(
-    run: Run, corpus: Corpus, changes: Mapping[str, Any], device: torch.device
-) -> tuple[Trainer, list[str]]:
-    """The trainer where it stopped, and what its user should know."""
-    _check_same(run, corpus, changes)
-    description = run.description
-    budget = {name: value for name, value in changes.items() if name in BUDGETS}
-    fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budget}
-    training = replace(description.training, **fresh) if budget else description.training
-    run = Run(run.path, replace(description, training=training))
-    _check_text(run, corpus)
-    checkpoint = None if run.begins() else run.read_checkpoint(LAST)
-    if checkpoint is not None:
-        try:
-            check(checkpoint, description)
-        except (ChargenError, KeyError, TypeError, ValueError) as error:
-            raise misfit(run, error) from None
-    trainer = _trainer(run, corpus, device)
-    if checkpoint is None:
-        run.keep_progress(0)
-        notes = [f"{run.path}: stopped before its first save; begins from the beginning"]
-    else:
-        notes = trainer.restore(checkpoint)
-    if budget:
-        if checkpoint is not None:
-            trainer.forgive()  # more was asked for than patience had ended
-        run.write_description()
-    return trainer, notes
-
-
-def _check_text(run: Run, corpus: Corpus) -> None:
-    """Refuse a description that says of the run's text what is not so."""
-    record, training = run.description.corpus, run.description.training
-    chars = (len(corpus.text), corpus.training_chars(training.validation))
-    fitted = chars == (record.chars, record.training_chars) and (
-        run.description.vocabulary == Vocabulary.of(corpus.text)
-    )
-    if not fitted or fit(training, record.training_chars)[0] != training:
-        raise ChargenError(
-            f"{run.path / RUN}: does not fit the run's text; start over with --overwrite"
-        )
-
-
-def _shown(value: Any) -> str:
-    """A setting as it is written on the command line."""
-    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
-
-
-def _trainer(run: Run, corpus: Corpus, device: torch.device) -> Trainer:
-    description = run.description
-    size, training = len(description.vocabulary), description.training
-    try:
-        model = CharModel.seeded(description.model, size, training.seed).to(device)
-    except (RuntimeError, MemoryError) as error:
-        if told_of_memory(error, description) is None:
-            raise
-        units = ",".join(map(str, description.model.units))
-        raise ChargenError(
-            f"--units {units}: more than the memory here holds; lower them"
-        ) from None
-    return Trainer(run, model, description.vocabulary.encode(corpus.text), training)
+    return store.encoded(corpus, found, documents, asked.progress)

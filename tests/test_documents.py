@@ -1,0 +1,327 @@
+"""Documents: where they begin, and that nothing is remembered from one to the next."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from fakes import CountingPredictor
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chargen import evaluation
+from chargen.evaluation import evaluate, losses
+from chargen.predictors import BackoffNgram, UniformPredictor
+from chargen.recurrent import CharModel, NetworkPredictor
+from chargen.settings import ModelSettings
+from chargen.text import ShuffledWindows, Streams, Vocabulary, documents
+from chargen.text.documents import Documents
+from chargen.text.encoding import Encoded
+from chargen.text.windows import IGNORED
+from chargen.training import start
+from chargen.training.loop import Trainer
+from chargen.training.loss import next_char_loss
+
+LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)
+
+
+def starts_of(lengths):
+    return np.array([0, *np.cumsum(lengths[:-1])], dtype=np.int64)
+
+
+# Where they begin
+
+
+@given(LENGTHS, st.lists(st.integers(0, 1300), min_size=1, max_size=10), st.integers(1, 20))
+def test_beginnings_are_found(lengths, places, timesteps):
+    """With blocks of four, so that a few documents are many blocks."""
+    starts, places = starts_of(lengths), np.array(places)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "BLOCK", 4)
+        patch.setattr(documents, "RESIDENT", 64)
+        found = Documents(starts)
+        np.testing.assert_array_equal(found.before(places), np.searchsorted(starts, places))
+        begins = found.begins(places, timesteps)
+    wanted = np.isin(places[:, None] + np.arange(timesteps), starts)
+    if begins is None:
+        assert not wanted.any()
+    else:
+        assert wanted.any()
+        np.testing.assert_array_equal(begins, wanted)
+
+
+def test_beginnings_are_found_among_many():
+    starts = np.arange(100_000) * 7
+    places = np.random.default_rng(0).integers(0, 800_000, 5000)
+    np.testing.assert_array_equal(Documents(starts).before(places), np.searchsorted(starts, places))
+
+
+@pytest.mark.parametrize("make", [Streams, lambda i, N, T, s: ShuffledWindows(i, N, T, 1, s)])
+@given(LENGTHS.filter(lambda lengths: sum(lengths) > 15))
+def test_batches_tell_which_inputs_begin_a_document(make, lengths):
+    starts = starts_of(lengths)
+    batches = make(np.arange(sum(lengths)), 2, 7, starts)
+    for index in range(len(batches)):
+        batch = batches.batch(0, index)
+        wanted = np.isin(batch.inputs, starts)
+        if len(starts) == 1 or not wanted.any():
+            assert batch.begins is None
+        else:
+            np.testing.assert_array_equal(batch.begins, wanted)
+
+
+# Reading them
+
+
+def model_of(cell, units, size):
+    model = CharModel.seeded(ModelSettings(cell, units), size, 0)
+    for parameter in model.parameters():
+        parameter.data += 0.1 * torch.randn(
+            parameter.shape, generator=torch.Generator().manual_seed(1)
+        )
+    return model
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return [parameter.grad.clone() for parameter in model.parameters()]
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("units", [(5,), (5, 6)])
+@pytest.mark.parametrize("size", [4, 40])  # with 40, an LSTM reads its input another way
+@pytest.mark.parametrize("last", [None, 4])
+@pytest.mark.parametrize("carried", [True, False])
+def test_documents_in_a_window_are_read_each_by_itself(cell, units, size, last, carried):
+    N, T = 3, 11
+    generator = torch.Generator().manual_seed(2)
+    model = model_of(cell, units, size)
+    ids = torch.randint(size, (N, T), generator=generator)
+    before = model(torch.randint(size, (N, 2), generator=generator))[1] if carried else None
+    if before is not None:
+        before = tuple(tuple(part.detach() for part in layer) for layer in before)
+    begins = torch.zeros(N, T, dtype=torch.bool)
+    for row, step in ((0, 0), (0, 4), (0, 5), (1, 3), (1, 10), (2, 4)):
+        begins[row, step] = True
+    weights = torch.randn(N, T, size, generator=generator)[:, -(last or T) :]
+
+    logits, state = model(ids, before, last, begins=begins)
+    own = gradients(model, (logits * weights).sum() + sum(p.sum() for s in state for p in s))
+
+    rows, ends = [], []
+    for row in range(N):
+        cuts = sorted({0, T, *begins[row].nonzero().flatten().tolist()})
+        parts = []
+        for first, end in pairwise(cuts):
+            fresh = before is None or begins[row, first]
+            at = None if fresh else tuple(tuple(p[row : row + 1] for p in s) for s in before)
+            part, last_state = model(ids[row : row + 1, first:end], at)
+            parts.append(part)
+        rows.append(torch.cat(parts, dim=1)[:, -(last or T) :])
+        ends.append(last_state)
+    plain = torch.cat(rows)
+    torch.testing.assert_close(logits, plain, rtol=1e-5, atol=1e-6)
+    for layer, parts in enumerate(state):
+        for part, value in enumerate(parts):
+            torch.testing.assert_close(value, torch.cat([end[layer][part] for end in ends]))
+    total = (plain * weights).sum() + sum(p.sum() for end in ends for s in end for p in s)
+    for mine, other in zip(own, gradients(model, total), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+def test_what_a_document_follows_does_not_reach_it(cell):
+    """Not even numbers that are none: the state is replaced, not multiplied."""
+    model = model_of(cell, (5,), 4)
+    ids = torch.tensor([[0, 1, 2, 3, 1]])
+    begins = torch.tensor([[False, False, True, False, False]])
+    _, state = model(ids[:, :1])
+    broken = tuple(tuple(part * torch.nan for part in layer) for layer in state)
+    logits, _ = model(ids, broken, begins=begins)
+    torch.testing.assert_close(logits[:, 2:], model(ids[:, 2:])[0])
+    assert logits[:, :2].isnan().all()
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_share_with_no_rows_has_no_loss_and_no_gradient(cell, begun):
+    """A process that has nothing of a batch still takes part in the sum of gradients."""
+    model = model_of(cell, (5, 6), 4)
+    ids = torch.zeros(0, 7, dtype=torch.int64)
+    begins = torch.zeros(0, 7, dtype=torch.bool) if begun else None
+    logits, state = model(ids, None, 3, begins=begins)
+    assert logits.shape == (0, 3, 4)
+    assert [[part.shape for part in layer] for layer in state] == [
+        [(0, units)] * len(layer) for units, layer in zip((5, 6), state, strict=True)
+    ]
+    loss = next_char_loss(logits, ids[:, -3:], 9)
+    assert loss.item() == 0
+    assert not any(gradient.any() for gradient in gradients(model, loss))
+
+
+@pytest.mark.parametrize("cuts", [(), (2,), (1, 3), (0, 4)])
+def test_losses_and_gradients_of_shares_add_up_to_the_batch(cuts):
+    generator = torch.Generator().manual_seed(0)
+    model = model_of("gru", (5,), 4)
+    ids = torch.randint(4, (4, 6), generator=generator)
+    targets = torch.randint(4, (4, 6), generator=generator)
+    targets[0, :5] = IGNORED
+    targets[3] = IGNORED
+    loss = next_char_loss(model(ids)[0], targets)
+    whole = gradients(model, loss)
+    summed, parts = torch.zeros(()), [torch.zeros_like(gradient) for gradient in whole]
+    for first, end in pairwise((0, *cuts, 4)):
+        part = next_char_loss(model(ids[first:end])[0], targets[first:end], 13)
+        summed = summed + part.detach()
+        parts = [a + b for a, b in zip(parts, gradients(model, part), strict=True)]
+    torch.testing.assert_close(summed, loss.detach())
+    for part, gradient in zip(parts, whole, strict=True):
+        torch.testing.assert_close(part, gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("state", ["carry", "reset"])
+def test_training_forgets_where_a_document_begins(tmp_path, monkeypatch, state):
+    text = "the cat sat on the mat. " * 40
+    (tmp_path / "cat.txt").write_text(text)
+    tiny = {"units": (4,), "timesteps": 8, "batch_size": 4, "steps": 10, "state": state}
+    told, forward = [], CharModel.forward
+
+    def spy(self, *given):
+        if torch.is_grad_enabled():
+            told.append((given[0], given[5]))
+        return forward(self, *given)
+
+    with start([tmp_path / "cat.txt"], tiny, tmp_path / "run") as session:
+        trainer = session.trainer
+        ids = trainer.vocabulary.encode(text)
+        starts = np.arange(0, len(ids), 24)
+        monkeypatch.setattr(CharModel, "forward", spy)
+        encoded = Encoded(trainer.vocabulary, "", ids, starts)
+        documents = Trainer(trainer.run, trainer.model, encoded, trainer.settings)
+        reports = list(documents.reports())
+    assert len(told) == 10
+    assert sum(begins is not None for _, begins in told) >= 3
+    batches = documents._batches
+    for step, (inputs, begins) in enumerate(told):
+        batch = batches.batch(0, step)
+        np.testing.assert_array_equal(inputs, batch.inputs)
+        assert (begins is None) == (batch.begins is None)
+        if begins is not None:
+            np.testing.assert_array_equal(begins, batch.begins)
+    held = trainer.run.description.corpus.training_chars
+    measured = evaluate(documents.predictor, ids, held, starts=starts)
+    assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats)
+
+
+# Evaluating them
+
+
+def test_what_was_read_is_counted_anew_in_each_document():
+    """A predictor that counts what it read is right only where each document begins from zero."""
+    lengths = np.random.default_rng(0).integers(1, 200, 300)
+    ids = np.concatenate([np.arange(length) for length in lengths]) % 4
+    starts = starts_of(lengths)
+    ids[starts[1:]] = lengths[:-1] % 4  # what counting on predicts where the next one begins
+    for first in (1, 7, int(starts[250]), int(starts[250]) + 1, len(ids) - 1):
+        measured = evaluate(CountingPredictor("abcd"), ids, first, starts=starts)
+        assert measured.accuracy == 1
+        assert measured.chars == len(ids) - first
+    assert evaluate(CountingPredictor("abcd"), ids).accuracy < 0.5
+
+
+def by_itself(predictor, ids, start, starts):
+    """Nats and hits of ``ids[start:]``, document by document from its beginning."""
+    counts = np.zeros(2)
+    for first, end in pairwise([*starts, len(ids)]):
+        log_probs, _ = predictor.advance(ids[None, first:end].astype(np.int64))
+        for place in range(max(first + 1, start), min(end + 1, len(ids))):
+            row = log_probs[0, place - 1 - first]
+            counts += -row[ids[place]], row.argmax() == ids[place]
+    return counts
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.data())
+def test_each_character_is_predicted_from_its_own_document_once(lengths, data):
+    """However it is cut, shared out and sorted; the n-gram forgets sooner than the warm-up."""
+    starts, chars = starts_of(lengths), sum(lengths) + 2
+    ids = np.random.default_rng(chars).integers(0, 3, chars).astype(np.uint8)
+    vocabulary = Vocabulary("abc")
+    predictor = BackoffNgram(vocabulary, np.array([0, 1, 2, 0, 0, 1, 2, 2, 1]), 4)
+    start = data.draw(st.integers(1, chars - 1))
+    streams = data.draw(st.none() | st.integers(1, 6))
+    size = data.draw(st.integers(1, 5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluation, "WARM_UP", 3)
+        patch.setattr(evaluation, "STREAMS", 4)
+        patch.setattr(evaluation, "DOCUMENTS", data.draw(st.integers(1, 50)))
+        patch.setattr(evaluation, "FLOATS_AT_ONCE", 60)
+        whole = losses(predictor, ids, start, streams, starts)
+        shared = [
+            losses(predictor, ids, start, streams, starts, rank, size) for rank in range(size)
+        ]
+        measured = evaluate(predictor, ids, start, streams, starts)
+    wanted = by_itself(predictor, ids, start, starts)
+    np.testing.assert_allclose(whole, wanted, rtol=1e-5)
+    np.testing.assert_allclose(sum(shared), whole, rtol=1e-9)
+    assert measured.loss_nats == whole[0] / (chars - start)
+    assert measured.accuracy == whole[1] / (chars - start)
+
+
+@pytest.mark.parametrize("start", [1, 400, 512, 2500])
+@pytest.mark.parametrize("size", [2, 3, 70])
+def test_shares_of_one_text_make_the_whole(start, size):
+    text = np.random.default_rng(0).integers(0, 3, 9000).astype(np.uint8)
+    network = NetworkPredictor(model_of("lstm", (5,), 3), Vocabulary("abc"))
+    whole = losses(network, text, start)
+    shared = sum(losses(network, text, start, rank=rank, size=size) for rank in range(size))
+    np.testing.assert_allclose(shared, whole, rtol=1e-6)
+    uniform = UniformPredictor(Vocabulary("abc"))
+    nats = sum(losses(uniform, text, start, rank=rank, size=size)[0] for rank in range(size))
+    assert nats == pytest.approx((9000 - start) * np.log(3))
+
+
+@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+def test_a_network_reads_documents_as_if_each_were_all(cell):
+    lengths = [5, 300, 1, 40, 2500, 1, 1, 77]
+    ids = np.random.default_rng(0).integers(0, 4, sum(lengths)).astype(np.uint8)
+    network = NetworkPredictor(model_of(cell, (6, 5), 4), Vocabulary("abcd"))
+    starts = starts_of(lengths)
+    wanted = by_itself(network, ids, 1, starts) / (len(ids) - 1)
+    assert evaluate(network, ids, starts=starts).loss_nats == pytest.approx(wanted[0], abs=1e-3)
+    one = evaluate(network, ids, streams=1, starts=starts)
+    assert one.loss_nats == pytest.approx(wanted[0], rel=1e-5)
+
+
+@pytest.mark.parametrize("chars", [600, 5000])
+def test_a_text_that_is_one_document_is_read_as_one(chars):
+    ids = np.random.default_rng(0).integers(0, 2, chars).astype(np.uint8)
+    asked = []
+
+    class Listening(UniformPredictor):
+        def advance(self, ids, state=None):
+            asked.append(ids.tolist())
+            return super().advance(ids, state)
+
+    for starts in (None, np.array([0])):
+        evaluate(Listening(Vocabulary("ab")), ids, 300, starts=starts)
+    first, second = asked[: len(asked) // 2], asked[len(asked) // 2 :]
+    assert first == second
+
+
+@pytest.mark.parametrize("length", [20, 500])
+def test_documents_are_read_side_by_side_with_little_that_is_padded(length):
+    """Of all that is read, at least two thirds are characters that count."""
+    lengths = np.random.default_rng(0).geometric(1 / length, 2000)
+    ids = np.zeros(lengths.sum(), dtype=np.uint8)
+    read = []
+
+    class Counting(UniformPredictor):
+        def advance(self, ids, state=None):
+            read.append(ids.size)
+            return super().advance(ids, state)
+
+    evaluate(Counting(Vocabulary("ab")), ids, starts=starts_of(lengths))
+    assert sum(read) < 1.5 * len(ids)
+    assert len(read) < 100

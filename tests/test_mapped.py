@@ -1,0 +1,164 @@
+"""Arrays that stand in a file: what they hold, and that reading them takes no memory for long."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chargen.text import mapped as module
+from chargen.text.mapped import Reader, let_go, map_under, mapped
+
+STATUS = Path("/proc/self/status")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
+def test_a_mapped_file_is_what_was_written(tmp_path, dtype):
+    path = tmp_path / "ids"
+    values = np.arange(5000).astype(dtype)
+    path.write_bytes(values.tobytes())
+    with path.open("rb") as file:
+        from_file = mapped(file, dtype)
+    for array in (from_file, mapped(path, dtype)):
+        assert array.dtype == dtype
+        np.testing.assert_array_equal(array, values)
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+
+
+def test_an_empty_file_is_an_empty_array(tmp_path):
+    path = tmp_path / "ids"
+    path.touch()
+    array = mapped(path, np.uint16)
+    assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
+
+
+def test_half_an_item_is_refused(tmp_path):
+    path = tmp_path / "ids"
+    path.write_bytes(b"abc")
+    with pytest.raises(ValueError, match="multiple"):
+        mapped(path, np.uint16)
+
+
+def test_what_was_let_go_is_read_anew(tmp_path):
+    path = tmp_path / "ids"
+    path.write_bytes(bytes(range(256)) * 100)
+    array = mapped(path, np.uint8)
+    before = array.sum()
+    let_go(array[1000:][5:])
+    assert array.sum() == before
+
+
+def test_the_map_is_found_under_views_and_never_under_memory(tmp_path):
+    path = tmp_path / "ids"
+    path.write_bytes(bytes(4096))
+    array = mapped(path, np.uint16)
+    assert map_under(array) is map_under(array[3:][1:]) is map_under(np.asarray(array)[::2])
+    assert map_under(array) is not None
+    assert map_under(np.memmap(path, np.uint8, "r")) is not None
+    for memory in (array.copy(), np.arange(5), np.frombuffer(b"abc", np.uint8)):
+        assert map_under(memory) is None
+        let_go(memory)
+
+
+# Each reads some 130 to 160 MB of a file of 1 GB, a page here and there or one after another.
+READERS = {
+    "streams": """
+streams = Streams(ids, 256, 16)
+for index in range(0, len(streams), 256)[:160]:
+    streams.batch(0, index)
+    look()
+""",
+    "windows": """
+windows = ShuffledWindows(ids, 256, 1, 0)
+for index in range(160):
+    windows.batch(0, index)
+    look()
+""",
+    "documents": """
+documents = Documents(wide)
+look()
+for index in range(160):
+    documents.before(np.random.default_rng(index).integers(2, size=256))
+    look()
+""",
+    "evaluate": """
+class Fake:
+    vocabulary = "ab"
+    def advance(self, ids, state=None):
+        look()
+        return np.broadcast_to(np.float32(-1), (*ids.shape, 2)), None
+evaluate(Fake(), wide, len(wide) - 16 * 2**20)
+look()
+""",
+    "evaluate documents": """
+class Fake:
+    vocabulary = "ab"
+    def advance(self, ids, state=None):
+        look()
+        return np.broadcast_to(np.float32(-1), (*ids.shape, 2)), None
+starts = np.arange(0, len(wide), 2**12)
+evaluate(Fake(), wide, len(wide) - 16 * 2**20, starts=starts)
+look()
+""",
+}
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from chargen.evaluation import evaluate
+from chargen.text import ShuffledWindows, Streams
+from chargen.text import mapped as module
+from chargen.text.documents import Documents
+from chargen.text.mapped import mapped
+path = Path(sys.argv[1])
+if sys.argv[2] == "kept":
+    module.let_go = lambda array: None
+def held():
+    line = next(l for l in open("/proc/self/status") if l.startswith("RssFile"))
+    return int(line.split()[1]) / 1024
+peak = before = held()
+def look():
+    global peak
+    peak = max(peak, held())
+ids, wide = mapped(path, np.uint8), mapped(path, np.int64)
+{reader}
+print(peak - before)
+"""
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="Linux alone tells what a process holds of files")
+@pytest.mark.parametrize("reader", READERS)
+def test_reading_a_file_of_any_size_holds_little_of_it(tmp_path, reader):
+    """Where nothing is let go, the same reading holds far more: that is what is measured."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(2**30)
+    megabytes = {}
+    for how in ("let go", "kept"):
+        program = PROGRAM.replace("{reader}", READERS[reader])
+        ran = subprocess.run(
+            [sys.executable, "-c", program, path, how], capture_output=True, text=True, check=True
+        )
+        megabytes[how] = float(ran.stdout)
+    assert megabytes["let go"] < 56
+    assert megabytes["kept"] > 100
+
+
+def test_where_nobody_tells_what_is_held_reads_are_counted(tmp_path, monkeypatch):
+    path = tmp_path / "ids"
+    path.write_bytes(bytes(range(200)) * 100)
+    monkeypatch.setattr(module, "HELD", tmp_path / "nowhere")
+    monkeypatch.setattr(module, "RESIDENT", 40 * module.FAULT)
+    gone = []
+    monkeypatch.setattr(module, "let_go", gone.append)
+    array = mapped(path, np.uint8)
+    reader = Reader(array)
+    positions = np.arange(64)[:, None] + np.arange(5)
+    for calls in (1, 2, 4):  # 64 places of 64 KiB and a little: let go after 48, looked at by 16
+        np.testing.assert_array_equal(reader.rows(positions), array[positions])
+        assert len(gone) == calls
+    memory = Reader(array.copy())
+    np.testing.assert_array_equal(memory.rows(positions), array[positions])
+    assert len(gone) == 4
