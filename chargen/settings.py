@@ -9,8 +9,10 @@ from typing import Any, TypeVar
 
 from chargen.errors import ChargenError
 
-BLOCKS = {"simple": 1, "lstm": 4, "gru": 3}  # cells, and how many columns a unit has in W_hh
+# Cells, and how many columns a unit has in W_hh.
+BLOCKS = {"simple": 1, "lstm": 4, "gru": 3, "gru-before": 3}
 CELL_NAMES = tuple(BLOCKS)
+COMPARED_CELLS = ("simple", "lstm", "gru")  # where no others are named
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 STATE_NAMES = ("carry", "reset")
 DOCUMENT_NAMES = ("none", "file", "blank-line")
@@ -182,7 +184,7 @@ class ComparisonSettings:
     """What cells are compared by, the same for each of them."""
 
     task: str  # one of COMPARED
-    cells: tuple[str, ...] = CELL_NAMES
+    cells: tuple[str, ...] = COMPARED_CELLS
     seeds: int = 5  # trainings of each cell
     parameters: int = 60_000  # of each model, about
     steps: int | None = None  # budget of each training: parameter updates

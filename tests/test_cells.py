@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen.errors import ChargenError
-from chargen.recurrent import CELLS, GRU, LSTM, RecurrentLayer, SimpleRNN, products
+from chargen.recurrent import CELLS, GRU, LSTM, GRUBefore, RecurrentLayer, SimpleRNN, products
 from chargen.recurrent.activations import ACTIVATIONS
 from chargen.recurrent.cells import lstm
 from chargen.text import one_hot
@@ -44,7 +44,10 @@ def run(layer, scan, steps=T):
     return [outputs, *last, *torch.autograd.grad(loss, leaves)]
 
 
-@every_cell
+FAST = {name: cell for name, cell in CELLS.items() if name != "gru-before"}
+
+
+@pytest.mark.parametrize("cell", FAST.values(), ids=FAST)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("steps", [1, T])
 def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
@@ -73,7 +76,7 @@ def test_the_gates_are_those_of_the_step(cell, activation):
     if cell is LSTM:
         c = gates["f"] * states[1] + gates["i"] * gates["g"]
         expected = [gates["o"] * layer.activation.function(c), c]
-    elif cell is GRU:
+    elif cell in (GRU, GRUBefore):
         expected = [(1 - gates["z"]) * gates["n"] + gates["z"] * states[0]]
     else:
         assert gates == {}
@@ -159,7 +162,7 @@ def copy_to_torch(layer, theirs, order):
         (LSTM, torch.nn.LSTM, [0, 1, 2, 3]),
         (GRU, torch.nn.GRU, [0, 1, 2]),
     ],
-    ids=CELLS,
+    ids=FAST,
 )
 def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
     layer = layer_of(cell)
@@ -184,6 +187,20 @@ def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
     ):
         blocks = own.chunk(layer.blocks) if own.ndim == 1 else ()
         torch.testing.assert_close(torch.cat([blocks[b] for b in order]) if blocks else own, other)
+
+
+def test_the_reset_comes_before_the_product():
+    """As its equations say it, column by column; without a reset both conventions agree."""
+    before, after = (layer_of(cell) for cell in (GRUBefore, GRU))
+    after.load_state_dict({**before.state_dict(), "b_m": torch.zeros(H, dtype=torch.float64)})
+    projected, (h,) = random(N, 3 * H, seed=2), (random(N, H, seed=3),)
+    (x_r, x_z, x_n), (W_r, W_z, W_n) = projected.chunk(3, 1), before.W_hh.chunk(3, 1)
+    r, z = torch.sigmoid(x_r + h @ W_r), torch.sigmoid(x_z + h @ W_z)
+    n = torch.tanh(x_n + (r * h) @ W_n)
+    torch.testing.assert_close(before.step(projected, (h,))[0], (1 - z) * n + z * h)
+    assert not torch.allclose(*(layer.step(projected, (h,))[0] for layer in (before, after)))
+    open_reset = torch.cat([torch.full_like(x_r, 1e3), x_z, x_n], dim=1)
+    torch.testing.assert_close(before.step(open_reset, (h,))[0], after.step(open_reset, (h,))[0])
 
 
 @every_cell

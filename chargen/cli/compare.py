@@ -12,7 +12,7 @@ import click
 from chargen.cli.options import ListParam, check_writable, default, write_text
 from chargen.cli.terminal import say
 from chargen.reports.visible import visible_line
-from chargen.settings import CELL_NAMES, COMPARED
+from chargen.settings import COMPARED, COMPARED_CELLS
 from chargen.settings import ComparisonSettings as C
 
 BAR = "{percentage:3.0f}%|{bar}| {desc}"
@@ -29,7 +29,7 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
 @click.option(
     "--cells",
     type=ListParam(str, "names of cells"),
-    help="Cells to compare." + default(CELL_NAMES),
+    help="Cells to compare." + default(COMPARED_CELLS),
 )
 @click.option("--seeds", type=int, help="Trainings of each cell." + default(C.seeds))
 @click.option("--minutes", type=float, help="Budget of each training: time.  [default: 2]")

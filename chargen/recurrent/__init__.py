@@ -1,6 +1,6 @@
 """Recurrent layers over time, stacks of them, and the character model."""
 
-from chargen.recurrent.cells import CELLS, GRU, LSTM, SimpleRNN
+from chargen.recurrent.cells import CELLS, GRU, LSTM, GRUBefore, SimpleRNN
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.stack import Stack
@@ -10,6 +10,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "CharModel",
+    "GRUBefore",
     "NetworkPredictor",
     "RecurrentLayer",
     "SimpleRNN",

@@ -15,8 +15,28 @@ from chargen.arithmetic.compiled import activate, add, compiled, long_exp, produ
 from chargen.sampling.engine import Engine
 from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, SamplingSettings
 
-SIMPLE, LSTM, GRU = range(len(CELL_NAMES))
+SIMPLE, LSTM, GRU, GRU_BEFORE = range(len(CELL_NAMES))
 ONE = np.float32(1)
+
+
+@compiled
+def step_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: Any) -> None:
+    """`step` of the GRU whose reset comes before the product; the state, reset, takes r's place."""
+    N, H = h.shape
+    product(h, W_hh[:, : 2 * H], sums[:, : 2 * H])
+    for n in range(N):
+        x_n, s_n, h_n = x[n], sums[n], h[n]
+        add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
+        sigmoid(s_n[: 2 * H], powers)
+        for i in range(H):
+            s_n[i] *= h_n[i]
+    product(sums[:, :H], W_hh[:, 2 * H :], sums[:, 2 * H :])
+    for n in range(N):
+        x_n, s_n, h_n = x[n], sums[n], h[n]
+        add(x_n[2 * H :], s_n[2 * H :], s_n[2 * H :])
+        activate(s_n[2 * H :], powers, activation)
+        for i in range(H):
+            h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
 
 
 @compiled
@@ -24,6 +44,9 @@ def step(
     cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any, powers: Any
 ) -> None:
     """One step of one layer, in place: ``x`` ``(N, blocks * H)`` projected, ``h``, ``c``."""
+    if cell == GRU_BEFORE:
+        step_before(activation, x, W_hh, h, sums, powers)
+        return
     N, H = h.shape
     product(h, W_hh, sums)
     for n in range(N):

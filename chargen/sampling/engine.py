@@ -176,10 +176,22 @@ def _gru(layer: Layer, projected: np.ndarray, state: State, activation: Function
     return ((np.float32(1) - z) * n + z * h,)
 
 
+def _gru_before(layer: Layer, projected: np.ndarray, state: State, activation: Function) -> State:
+    """See `chargen.recurrent.cells.gru_before`."""
+    (h,) = state
+    W_both, W_hn = np.split(layer.W_hh, [2 * h.shape[1]], axis=1)
+    x_r, x_z, x_n = np.split(projected, 3, axis=1)
+    h_r, h_z = np.split(product(h, W_both), 2, axis=1)
+    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
+    n = activation(x_n + product(r * h, W_hn))
+    return ((np.float32(1) - z) * n + z * h,)
+
+
 STEPS: dict[str, Callable[[Layer, np.ndarray, State, Function], State]] = {
     "simple": _simple,
     "lstm": _lstm,
     "gru": _gru,
+    "gru-before": _gru_before,
 }
 ACTIVATIONS: dict[str, Function] = {
     "tanh": tanh,
