@@ -197,8 +197,10 @@ class TrainedModel:
     def corpus(self) -> Encoded:
         """The run's own text: as it is kept encoded, or read again from where it was.
 
-        `ChargenError` where it is gone or changed.
+        `ChargenError` where it is gone or changed, or where the run was imported.
         """
+        if self.run.description.imported:
+            raise ChargenError(f"{self.run.path}: imported, without the text it learned: name one")
         if self._corpus is None:
             known = self.run.description.corpus
             kept = self.run.store.kept(known.sha256)

@@ -94,15 +94,48 @@ class CorpusRecord:
             )
 
 
+NO_CORPUS = CorpusRecord("", (), "", 0, 0)  # of a model that was trained elsewhere
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Where a run comes from that chargen did not train: it has no corpus and no training."""
+
+    file: str  # its name
+    sha256: str  # of its bytes
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Imported:
+        """Checked on the way in; `TypeError` or `ValueError`."""
+        imported = cls(**values)
+        if not isinstance(imported.file, str) or not isinstance(imported.sha256, str):
+            raise TypeError("what it was imported from is no text")
+        if not re.fullmatch("[0-9a-f]{64}", imported.sha256):
+            raise ValueError("the imported file's sha256 is none")
+        return imported
+
+
 @dataclass(frozen=True)
 class Description:
-    """What ``run.json`` holds."""
+    """What ``run.json`` holds; what was ``imported`` has `NO_CORPUS` and no chosen training."""
 
     model: ModelSettings
     training: TrainingSettings
     vocabulary: Vocabulary
     corpus: CorpusRecord
     versions: Mapping[str, str] = field(default_factory=dict)
+    imported: Imported | None = None
+
+    @classmethod
+    def of_imported(
+        cls,
+        model: ModelSettings,
+        vocabulary: Vocabulary,
+        imported: Imported,
+        versions: Mapping[str, str],
+    ) -> Description:
+        """That of a model which was trained elsewhere."""
+        return cls(model, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported)
 
     def stored_as(self) -> str:
         """What its corpus is kept under (`chargen.text.store`)."""
@@ -111,7 +144,7 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `Description.from_json` reads them back."""
-        return {
+        values = {
             "format": FORMAT,
             "model": to_json(self.model),
             "training": to_json(self.training),
@@ -119,6 +152,9 @@ class Description:
             "corpus": asdict(self.corpus),
             "versions": dict(self.versions),
         }
+        if self.imported is None:
+            return values
+        return {**values, "training": None, "corpus": None, "imported": asdict(self.imported)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Description:
@@ -134,10 +170,16 @@ class Description:
         versions = dict(values["versions"])
         if not all(isinstance(text, str) for text in versions.values()):
             raise TypeError("versions are no text")
+        model, vocabulary = from_json(ModelSettings, values["model"]), values["vocabulary"]
+        if "imported" in values:
+            if values["training"] is not None or values["corpus"] is not None:
+                raise ValueError("it was imported, and says how it was trained")
+            imported = Imported.from_json(values["imported"])
+            return cls.of_imported(model, Vocabulary(vocabulary), imported, versions)
         description = cls(
-            from_json(ModelSettings, values["model"]),
+            model,
             from_json(TrainingSettings, values["training"]),
-            Vocabulary(values["vocabulary"]),
+            Vocabulary(vocabulary),
             CorpusRecord.from_json(values["corpus"]),
             versions,
         )

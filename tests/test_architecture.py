@@ -22,6 +22,7 @@ ROOMS = (
     "checkpoints",
     "descriptions",
     "runs",
+    "importing",
     "processes",
     "training",
     "sampling",
@@ -43,6 +44,7 @@ TORCH_FREE = (
     "checkpoints",
     "descriptions",
     "runs",
+    "importing",
     "sampling",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))

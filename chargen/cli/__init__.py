@@ -13,6 +13,7 @@ from chargen import __version__
 from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
 from chargen.cli.evaluate import evaluate
+from chargen.cli.import_keras import import_keras
 from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
 from chargen.cli.process import spin_briefly
@@ -57,7 +58,7 @@ def chargen() -> None:
     """
 
 
-for command in (train, sample, evaluate, probe_longrange, compare, inspect, corpora):
+for command in (train, sample, evaluate, probe_longrange, compare, inspect, import_keras, corpora):
     chargen.add_command(command)
 
 

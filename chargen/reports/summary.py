@@ -13,7 +13,7 @@ SHOWN_CHARACTERS = 60
 
 def summary(run: Run) -> dict[str, Any]:
     """Shapes, parameters, corpus, settings and history of a run, ready for JSON."""
-    description = run.description
+    description, told = run.description, run.description.to_json()
     weights = run.weights()
     return {
         "run": str(run.path),
@@ -21,8 +21,9 @@ def summary(run: Run) -> dict[str, Any]:
         "parameters": sum(array.size for array in weights.values()),
         "weights": {name: list(array.shape) for name, array in weights.items()},
         "vocabulary": description.vocabulary.characters,
-        "corpus": description.to_json()["corpus"],
-        "training": to_json(description.training),
+        "corpus": told["corpus"],
+        "training": told["training"],
+        "imported": told.get("imported"),
         "versions": dict(description.versions),
         "history": run.progress(),
     }
@@ -30,10 +31,8 @@ def summary(run: Run) -> dict[str, Any]:
 
 def summary_text(values: dict[str, Any]) -> str:
     """`summary` for a person to read."""
-    model, corpus, training = values["model"], values["corpus"], values["training"]
-    characters = values["vocabulary"]
+    model, characters = values["model"], values["vocabulary"]
     shown = repr(characters[:SHOWN_CHARACTERS])[1:-1] + "…" * (len(characters) > SHOWN_CHARACTERS)
-    chosen = (f"{name} {value}" for name, value in training.items() if value is not None)
     versions = (f"{name} {version}" for name, version in values["versions"].items())
     lines = [
         values["run"],
@@ -42,16 +41,27 @@ def summary_text(values: dict[str, Any]) -> str:
         f"activation {model['activation']}, {values['parameters']:,} parameters",
         *(f"            {name:24}{_shape(shape)}" for name, shape in values["weights"].items()),
         f"vocabulary  {len(characters)} characters: {shown}",
+        *(_imported(values["imported"]) if values["imported"] else _trained(values)),
+        f"versions    {', '.join(versions)}",
+        *([] if values["imported"] else ["", *_history(values["history"])]),
+    ]
+    return "\n".join(map(visible_line, lines))
+
+
+def _trained(values: dict[str, Any]) -> list[str]:
+    corpus, training = values["corpus"], values["training"]
+    chosen = (f"{name} {value}" for name, value in training.items() if value is not None)
+    return [
         f"corpus      {corpus['name']}: {corpus['chars']:,} characters, "
         f"{corpus['chars'] - corpus['training_chars']:,} of them held out",
         f"            from {', '.join(corpus['sources'])}",
         f"            SHA-256 {corpus['sha256']}",
         f"training    {', '.join(chosen)}",
-        f"versions    {', '.join(versions)}",
-        "",
-        *_history(values["history"]),
     ]
-    return "\n".join(map(visible_line, lines))
+
+
+def _imported(imported: dict[str, Any]) -> list[str]:
+    return [f"imported    {imported['file']}", f"            SHA-256 {imported['sha256']}"]
 
 
 def _shape(shape: list[int]) -> str:

@@ -94,6 +94,11 @@ def planned(asked: Asked, is_begun: Callable[[Path], bool]) -> Plan:
     path = asked.out or (RUNS / corpus.name if corpus else None)
     if asked.resume:
         run = Run.open(path) if path else newest()
+        if run.description.imported:
+            raise ChargenError(
+                f"{run.path}: imported, without the state of its training: nothing to go on with; "
+                "train anew with another --out"
+            )
         return _going_on(run, corpus, asked, {} if is_begun(run.path) else asked.settings)
     assert corpus is not None
     assert path is not None

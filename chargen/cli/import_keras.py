@@ -1,0 +1,86 @@
+"""``chargen import-keras``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chargen.cli.terminal import say
+from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
+from chargen.settings import ACTIVATION_NAMES
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--alphabet",
+    type=click.Path(path_type=Path),
+    help="What the model's ids stand for: a JSON list of characters, or a map to or from ids.",
+)
+@click.option(
+    "--alphabet-text",
+    type=click.Path(path_type=Path),
+    help="The same from the text that was learned: its characters, sorted.",
+)
+@click.option(
+    "--reserved",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Ids before the alphabet's first, which stand for no character, as Keras's [UNK].",
+)
+@click.option(
+    "--activation",
+    type=click.Choice(ACTIVATION_NAMES),
+    help="What bends the state, which a .weights.h5 does not show.  [default: tanh]",
+)
+@click.option(
+    "--cell",
+    type=click.Choice(["gru", "gru-before"]),
+    help="Which GRU it is, where a .weights.h5 without biases does not show it.",
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/<model name>]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
+def import_keras(
+    model: Path,
+    alphabet: Path | None,
+    alphabet_text: Path | None,
+    reserved: int,
+    activation: str | None,
+    cell: str | None,
+    out: Path | None,
+    overwrite: bool,
+) -> None:
+    """Make a run of MODEL, a character model that Keras 3 saved: .keras, or .weights.h5.
+
+    Its layers may be SimpleRNN, LSTM or GRU, one kind, on one-hot input or an Embedding, under a
+    softmax Dense. sample, evaluate CORPUS, probe-longrange, inspect and export then read the run
+    like any other. No Keras is needed, and nothing in the file is run; pip install
+    'chargen[keras]' brings what reads it.
+
+    \b
+    Examples:
+      chargen import-keras model.keras --alphabet characters.json
+      chargen import-keras model.keras --alphabet-text shakespeare.txt --reserved 1
+      chargen import-keras model.weights.h5 --alphabet characters.json --activation relu
+    """
+    if alphabet is not None and alphabet_text is not None:
+        raise ChargenError("--alphabet and --alphabet-text: give one")
+    if reserved and alphabet is None and alphabet_text is None:
+        raise ChargenError("--reserved goes with --alphabet or --alphabet-text: give one too")
+    from chargen.importing import Alphabet
+    from chargen.importing import import_keras as make_run
+
+    known = None
+    if alphabet is not None:
+        known = Alphabet.of_json(alphabet, reserved)
+    elif alphabet_text is not None:
+        known = Alphabet.of_text(alphabet_text, reserved)
+    run, notes = make_run(model, known, out, activation=activation, cell=cell, overwrite=overwrite)
+    for note in notes:
+        say(visible_line(note), err=True)
+    say(visible_line(str(run.path)))
