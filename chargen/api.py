@@ -19,6 +19,7 @@ from chargen.probes.memory_result import Memory, UnitsResult
 from chargen.probing import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
 from chargen.processes.group import join
 from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.runs import Run, newest
 from chargen.sampling import Writer
 from chargen.sampling.engine import Engine
@@ -77,6 +78,15 @@ class TrainedModel:
         """``prompt`` and what the model writes after it; ``options`` are those of `stream`."""
         rows = self.stream(prompt, length, 1, seed, **options)
         return prompt + "".join(row[0] for row in rows)
+
+    def to_torch(self) -> TorchCharModel:
+        """The same model on plain layers of `torch.nn`, with weights of its own.
+
+        ``logits, state = module(ids, state)``: ids ``(N, T)`` int64, logits ``(N, T, V)``, ids
+        being those of ``vocabulary``. `ChargenError` for a cell or an activation that `torch.nn`
+        has not.
+        """
+        return to_torch(self.network, self.run.description.model)
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Loss and accuracy on the run's held-out text, or on all of another corpus."""

@@ -26,6 +26,7 @@ ROOMS = (
     "processes",
     "training",
     "sampling",
+    "exporting",
     "probes",
     "probing",
     "reports",
@@ -46,6 +47,7 @@ TORCH_FREE = (
     "runs",
     "importing",
     "sampling",
+    "exporting",
 )
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -13,6 +13,7 @@ from chargen import __version__
 from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
 from chargen.cli.evaluate import evaluate
+from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
 from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
@@ -58,7 +59,17 @@ def chargen() -> None:
     """
 
 
-for command in (train, sample, evaluate, probe_longrange, compare, inspect, import_keras, corpora):
+for command in (
+    train,
+    sample,
+    evaluate,
+    probe_longrange,
+    compare,
+    inspect,
+    export,
+    import_keras,
+    corpora,
+):
     chargen.add_command(command)
 
 

@@ -1,0 +1,24 @@
+"""Runs that nobody trained: weights drawn at random, large enough to matter."""
+
+import numpy as np
+
+from chargen.checkpoints import WEIGHTS, Checkpoint
+from chargen.descriptions import Description, Imported
+from chargen.runs import BEST, Run
+from chargen.settings import ModelSettings
+from chargen.text import Vocabulary
+
+LETTERS = "\n abcéβ好😀"
+
+
+def model_run(folder, cell="lstm", units=(7, 5), activation="tanh", letters=LETTERS):
+    """A run in a new folder."""
+    folder.mkdir()
+    settings, rng = ModelSettings(cell, units, activation), np.random.default_rng(0)
+    imported = Imported("nobody", "0" * 64)
+    description = Description.of_imported(settings, Vocabulary(letters), imported, {})
+    shapes = settings.shapes(len(letters)).items()
+    arrays = {WEIGHTS + name: rng.normal(0, 0.7, shape).astype("f4") for name, shape in shapes}
+    run = Run.create(folder, description)
+    run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
+    return run

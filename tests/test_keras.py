@@ -1,0 +1,650 @@
+"""Models that real Keras made, against what they become here; and files that are none."""
+
+import contextlib
+import copy
+import importlib
+import io
+import json
+import os
+import random
+import re
+import runpy
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chargen
+from chargen import recurrent
+from chargen.cli import chargen as commands
+from chargen.cli import main
+from chargen.errors import ChargenError
+from chargen.importing import Alphabet, import_keras
+from chargen.runs import RUN
+
+# Keras's own, with NumPy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
+LETTERS = "zebra é"  # in no order: ids are the model's, not a vocabulary's
+V = len(LETTERS)
+KNOWN = Alphabet(tuple(LETTERS), "letters")
+IDS = np.array([[0, 3, 2, 2, 6, 1, 5], [4, 4, 1, 0, 5, 6, 3]])
+CELLS = {
+    "simple": ("SimpleRNN", {}),
+    "lstm": ("LSTM", {}),
+    "gru": ("GRU", {}),
+    "gru-before": ("GRU", {"reset_after": False}),
+}
+every_cell = pytest.mark.parametrize("cell", CELLS)
+
+
+@pytest.fixture(scope="module")
+def keras(tmp_path_factory):
+    """The real one, on torch; it takes a few seconds to be imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KERAS_BACKEND", "torch")
+        patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras")))
+        import keras
+
+        assert keras.backend.backend() == "torch"
+        return keras
+
+
+def randomized(model):
+    """All weights drawn anew, biases too, so that none can be forgotten or taken for another."""
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.6, array.shape) for array in model.get_weights()])
+    return model
+
+
+def made(keras, cell, units=(5, 4), dense=None, embedding=None, last=True, **how):
+    """A Sequential model as a lesson would build it."""
+    kind, convention = CELLS[cell]
+    layers = [keras.Input((None,)), keras.layers.Embedding(V, embedding)] if embedding else []
+    layers = layers or [keras.Input((None, V))]
+    for number, size in enumerate(units):
+        sequences = last or number + 1 < len(units)
+        layer = getattr(keras.layers, kind)
+        layers.append(layer(size, return_sequences=sequences, **convention, **how))
+        layers.append(keras.layers.Dropout(0.4))
+    layers.append(dense or keras.layers.Dense(V, activation="softmax"))
+    return randomized(keras.Sequential(layers))
+
+
+def theirs(keras, model, ids=IDS):
+    """The probabilities that Keras predicts, ``(N, T, V)``."""
+    one_hot = len(model.input_shape) == 3 if hasattr(model, "input_shape") else False
+    inputs = np.eye(V, dtype="f4")[ids] if one_hot else ids
+    return keras.ops.convert_to_numpy(model(inputs, training=False))
+
+
+def ours(run, ids=IDS, letters=LETTERS):
+    """What the run predicts of the same text, in the order of the model's ids."""
+    model = chargen.load(run.path, device="cpu")
+    order = model.vocabulary.encode(letters).astype(int)
+    log_probs, _ = model.predictor.advance(order[ids])
+    return np.exp(log_probs)[..., order]
+
+
+def imported(model, folder, weights=False, alphabet=KNOWN, **how):
+    """The run that a model becomes, by way of a file."""
+    file = folder / ("model.weights.h5" if weights else "model.keras")
+    (model.save_weights if weights else model.save)(file)
+    return import_keras(file, alphabet, folder / "run", **how)[0]
+
+
+def close(ours, theirs):
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+
+
+@every_cell
+@pytest.mark.parametrize("weights", [False, True], ids=["keras", "weights"])
+def test_the_run_predicts_what_keras_predicts(keras, cell, weights, tmp_path):
+    model = made(keras, cell)
+    run = imported(model, tmp_path, weights)
+    assert run.description.model.cell == cell
+    assert run.description.model.units == (5, 4)
+    close(ours(run), theirs(keras, model))
+
+
+@every_cell
+def test_without_biases(keras, cell, tmp_path):
+    model = made(keras, cell, use_bias=False, dense=keras.layers.Dense(V, use_bias=False))
+    expected = theirs(keras, model)
+    shares = np.exp(expected) / np.exp(expected).sum(axis=-1, keepdims=True)
+    close(ours(imported(model, tmp_path)), shares)
+    if not cell.startswith("gru"):
+        close(ours(imported(model, tmp_path, True, overwrite=True)), shares)
+        return
+    with pytest.raises(ChargenError, match=r"does not show where its reset stands; give --cell"):
+        imported(model, tmp_path, True, overwrite=True)
+    close(ours(imported(model, tmp_path, True, overwrite=True, cell=cell)), shares)
+
+
+@every_cell
+@pytest.mark.parametrize("weights", [False, True], ids=["keras", "weights"])
+def test_an_embedding_becomes_rows_of_the_kernel(keras, cell, weights, tmp_path):
+    inner = keras.layers.Dense(V, activation="softmax")
+    dense = keras.layers.TimeDistributed(inner)
+    model = made(keras, cell, (4,), dense, embedding=3)
+    run = imported(model, tmp_path, weights)
+    assert run.weights()["stack.layers.0.W_xh"].shape[0] == V
+    close(ours(run), theirs(keras, model))
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "linear"])
+@every_cell
+def test_what_bends_the_state(keras, cell, activation, tmp_path):
+    model = made(keras, cell, (4,), activation=activation)
+    expected = theirs(keras, model)
+    close(ours(imported(model, tmp_path)), expected)
+    again = imported(model, tmp_path, True, overwrite=True, activation=activation)
+    close(ours(again), expected)
+
+
+def test_a_model_that_predicts_after_a_window_alone(keras, tmp_path):
+    model = made(keras, "lstm", last=False)
+    close(ours(imported(model, tmp_path))[:, -1], theirs(keras, model))
+
+
+def test_a_functional_model_with_logits_and_a_softmax_above(keras, tmp_path):
+    inputs = keras.Input((None,))
+    below = keras.layers.Embedding(V, 4)(inputs)
+    for _ in range(2):
+        below = keras.layers.GRU(4, return_sequences=True)(below)
+    logits = keras.layers.Dense(V)(below)
+    model = randomized(keras.Model(inputs, keras.layers.Activation("softmax")(logits)))
+    close(ours(imported(model, tmp_path)), theirs(keras, model))
+
+
+def test_a_class_of_ones_own_by_its_weights(keras, tmp_path):
+    class Model(keras.Model):
+        """As Keras's text tutorial has it."""
+
+        def __init__(self):
+            super().__init__()
+            self.embedding = keras.layers.Embedding(V, 3)
+            self.gru = keras.layers.GRU(5, return_sequences=True, return_state=True)
+            self.dense = keras.layers.Dense(V)
+
+        def call(self, ids, training=False):
+            return self.dense(self.gru(self.embedding(ids), training=training)[0])
+
+    model = Model()
+    model(IDS)
+    logits = theirs(keras, randomized(model))
+    shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    close(ours(imported(model, tmp_path, weights=True)), shares)
+    with pytest.raises(ChargenError, match=r"its class Model keeps .*save_weights"):
+        imported(model, tmp_path, overwrite=True)
+
+
+def test_the_state_goes_on_and_a_text_is_written(keras, tmp_path):
+    """Read in two halves, and the likeliest characters written one after the other."""
+    model = made(keras, "gru-before")
+    run = imported(model, tmp_path)
+    loaded = chargen.load(run.path, device="cpu")
+    order = loaded.vocabulary.encode(LETTERS).astype(int)
+    _, state = loaded.predictor.advance(order[IDS[:, :3]])
+    log_probs, _ = loaded.predictor.advance(order[IDS[:, 3:]], state)
+    close(np.exp(log_probs)[..., order], theirs(keras, model)[:, 3:])
+    ids = [2]
+    for _ in range(30):
+        ids.append(int(theirs(keras, model, np.array([ids]))[0, -1].argmax()))
+    written = loaded.sample(LETTERS[2], 30, temperature=0)
+    assert written == "".join(LETTERS[id_] for id_ in ids)
+
+
+@pytest.fixture(scope="module")
+def saved(keras, tmp_path_factory):
+    """The bytes of a small model: embedding, two LSTM layers, softmax."""
+    model = made(keras, "lstm", (3, 2), embedding=2)
+    folder = tmp_path_factory.mktemp("saved")
+    model.save(folder / "model.keras")
+    model.save_weights(folder / "model.weights.h5")
+    inputs = keras.Input((None, V))
+    below = keras.layers.SimpleRNN(3, return_sequences=True)(inputs)
+    keras.Model(inputs, keras.layers.Dense(V)(below)).save(folder / "functional.keras")
+    return {name: (folder / name).read_bytes() for name in os.listdir(folder)}
+
+
+@pytest.fixture
+def file(saved, tmp_path):
+    """That model in a file, to be spoiled."""
+    (tmp_path / "model.keras").write_bytes(saved["model.keras"])
+    return tmp_path / "model.keras"
+
+
+def refused(file, alphabet=KNOWN, **how):
+    """The one line with which it is, and nothing is written."""
+    with pytest.raises(ChargenError) as caught:
+        import_keras(file, alphabet, file.parent / "run", **how)
+    said = str(caught.value)
+    assert "\n" not in said
+    assert not (file.parent / "run" / RUN).exists()
+    return said
+
+
+def repacked(file, change=lambda config: None, weights=None, **how):
+    """The archive with another configuration, or other weights."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    change(config)
+    parts["config.json"] = json.dumps(config)
+    parts["model.weights.h5"] = weights or parts["model.weights.h5"]
+    with zipfile.ZipFile(file, "w", **how) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+
+
+def layer(config, kind):
+    return next(one for one in config["config"]["layers"] if one["class_name"] == kind)
+
+
+def with_setting(kind, **values):
+    return lambda config: layer(config, kind)["config"].update(values)
+
+
+def with_class(kind, other):
+    return lambda config: layer(config, kind).update(class_name=other)
+
+
+REFUSED = {
+    "a convolution": (
+        with_class("Dropout", "Conv1D"),
+        r"'dropout\w*' \(Conv1D\) cannot be imported",
+    ),
+    "both directions": (with_class("LSTM", "Bidirectional"), r"Bidirectional.* cannot be imported"),
+    "code": (with_class("Dropout", "Lambda"), r"\(Lambda\) cannot be imported: only SimpleRNN"),
+    "backwards": (with_setting("LSTM", go_backwards=True), r"\(LSTM\) goes backwards"),
+    "hard gates": (
+        with_setting("LSTM", recurrent_activation="hard_sigmoid"),
+        r"recurrent_activation hard_sigmoid: only sigmoid",
+    ),
+    "other bends": (with_setting("LSTM", activation="relu"), r"more than one activation"),
+    "unknown bends": (with_setting("LSTM", activation="swish"), r"activation swish: only tanh"),
+    "two softmaxes": (with_class("Dropout", "Softmax"), r"its layers are Embedding, LSTM, Softmax"),
+    "no softmax": (with_setting("Dense", activation="relu"), r"\(Dense\) ends in relu"),
+    "mixed cells": (with_class("LSTM", "GRU"), r"more than one cell \('lstm\w*' gru"),
+    "no layers": (lambda config: config["config"].update(layers=[]), "its layers are ; only"),
+    "no config": (lambda config: config.update(config=[]), r"keeps to itself|not Keras's"),
+    "no name": (
+        lambda config: layer(config, "LSTM").pop("config"),
+        r"configuration is not Keras's",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_imported_is_named(case, file):
+    change, said = REFUSED[case]
+    repacked(file, change)
+    assert re.search(said, refused(file))
+    assert str(file) in refused(file)
+
+
+def test_a_graph_that_is_no_chain(keras, tmp_path):
+    inputs = keras.Input((None, V))
+    below = keras.layers.LSTM(4, return_sequences=True)(inputs)
+    both = keras.layers.LSTM(4, return_sequences=True)(below)
+    ends = keras.layers.Dense(V, activation="softmax")
+    keras.Model(inputs, ends(below)).save(tmp_path / "model.keras")
+    import_keras(tmp_path / "model.keras", KNOWN, tmp_path / "chain")
+    keras.Model(inputs, [ends(both), below]).save(tmp_path / "model.keras")
+    assert "several outputs" in refused(tmp_path / "model.keras")
+    state = keras.layers.LSTM(4, return_sequences=True)(below, initial_state=[below[:, 0]] * 2)
+    keras.Model(inputs, ends(state)).save(tmp_path / "model.keras")
+    assert "reads something else than the layer before it" in refused(tmp_path / "model.keras")
+
+
+def test_weights_that_do_not_fit_one_another(file, saved):
+    weights = io.BytesIO(saved["model.weights.h5"])
+    with h5py.File(weights, "r+") as inner:
+        place = inner["layers/lstm_1/cell/vars"]
+        del place["0"]
+        place["0"] = np.zeros((5, 8), "f4")
+    repacked(file, weights=weights.getvalue())
+    assert "layers/lstm_1/cell, variable 0, has shape (5, 8), not (3, 8)" in refused(file)
+    (file.parent / "model.weights.h5").write_bytes(weights.getvalue())
+    assert "do not read one another's outputs" in refused(file.parent / "model.weights.h5")
+
+
+def with_dataset(saved, **how):
+    """The weights with another kernel in the place of the first."""
+    weights = io.BytesIO(saved["model.weights.h5"])
+    with h5py.File(weights, "r+") as inner:
+        place = inner["layers/lstm/cell/vars"]
+        del place["0"]
+        if "link" in how:
+            place["0"] = how["link"]
+        else:
+            place.create_dataset("0", **how)
+    return weights.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"shape": (2**20, 12), "dtype": "f4", "chunks": (1024, 12), "compression": 9}, "larger"),
+        ({"shape": (2, 12), "dtype": "f4", "external": "/etc/hostname"}, "no numbers of its own"),
+        ({"link": h5py.ExternalLink("/etc/hostname", "/x")}, "a link that leads elsewhere"),
+        ({"link": h5py.SoftLink("/layers/lstm/cell/vars/1")}, "a link that leads elsewhere"),
+        ({"data": np.full((2, 12), np.nan, "f4")}, "no finite numbers"),
+        ({"data": np.zeros((2, 12), "i4")}, "numbers of the kind int32"),
+        ({"data": np.zeros((2, 12), "c8")}, "numbers of the kind complex64"),
+    ],
+    ids=["bomb", "external", "file link", "link", "nan", "int", "complex"],
+)
+def test_weights_of_a_stranger(how, said, file, saved):
+    repacked(file, weights=with_dataset(saved, **how))
+    assert said in refused(file)
+
+
+def test_a_packed_bomb_is_not_unpacked(file):
+    repacked(file, weights=b"\x89HDF\r\n\x1a\n" + b"\0" * 2**22, compression=zipfile.ZIP_DEFLATED)
+    assert "larger than it can be" in refused(file)
+
+
+def test_what_was_packed_again_is_read(file):
+    repacked(file, compression=zipfile.ZIP_DEFLATED)
+    import_keras(file, KNOWN, file.parent / "run")
+
+
+def test_files_cut_short_or_of_something_else(file, saved):
+    for data in (b"", b"PK\x03\x04", b"hello", b"\x89HDF\r\n\x1a\n"):
+        file.write_bytes(data)
+        assert str(file) in refused(file)
+    for whole in saved.values():
+        for end in range(0, len(whole), len(whole) // 40):
+            file.write_bytes(whole[:end])
+            assert str(file) in refused(file)
+    assert "no such file" in refused(file.parent / "none.keras")
+
+
+def test_a_layout_of_keras_2(file):
+    with h5py.File(file, "w") as inner:
+        inner.attrs["layer_names"] = [b"lstm"]
+    assert "laid out by Keras 2" in refused(file)
+
+
+ODD = (None, True, -1, 2**40, 1.5, "", "x", [], [0], ["x", 0, 0], {}, {"a": []}, [[[]]] * 9)
+
+
+def places(values, path=()):
+    """Every place in plain values."""
+    yield path
+    inner = enumerate(values) if isinstance(values, list) else ()
+    for key, value in values.items() if isinstance(values, dict) else inner:
+        yield from places(value, (*path, key))
+
+
+def spoiled(values, rng):
+    """``values`` with something odd at one place, or that place gone."""
+    *way, last = rng.choice([path for path in places(values) if path])
+    values = inner = copy.deepcopy(values)
+    for key in way:
+        inner = inner[key]
+    if rng.random() < 0.2:
+        del inner[last]
+    else:
+        inner[last] = rng.choice(ODD)
+    return values
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_configurations_of_a_stranger(functional, file, saved):
+    """Each is read, or refused in one line that names the file; nothing else is raised."""
+    file.write_bytes(saved["functional.keras" if functional else "model.keras"])
+    with zipfile.ZipFile(file) as archive:
+        config = json.loads(archive.read("config.json"))
+    rng, said = random.Random(0), []
+    for _ in range(200):
+        repacked(file, lambda old: (old.clear(), old.update(spoiled(config, rng))))
+        try:
+            import_keras(file, KNOWN, file.parent / "run", overwrite=True)
+        except ChargenError as error:
+            said.append(str(error))
+    assert len(said) > 20
+    assert all(str(file) in one and "\n" not in one for one in said)
+
+
+def alphabet_of(tmp_path, values, reserved=0):
+    (tmp_path / "characters.json").write_text(json.dumps(values, ensure_ascii=False), "utf-8")
+    return Alphabet.of_json(tmp_path / "characters.json", reserved)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.characters(exclude_categories=["Cs"]), min_size=1, unique=True, max_size=12))
+def test_an_alphabet_may_be_a_list_or_a_map(tmp_path_factory, letters):
+    folder = tmp_path_factory.getbasetemp()
+    numbered = {letter: number for number, letter in enumerate(letters)}
+    for values in (letters, numbered, {number: letter for letter, number in numbered.items()}):
+        vocabulary, ids, notes = alphabet_of(folder, values).arranged(len(letters))
+        assert [letters[id_] for id_ in ids] == list(vocabulary.characters) == sorted(letters)
+        assert notes == []
+
+
+def test_ids_for_no_character_are_left_out(keras, tmp_path):
+    """The shares of all others stay as they are to one another."""
+    model = made(keras, "lstm", (4,))
+    entries = [*LETTERS[:2], "[UNK]", *LETTERS[3:]]
+    model.save(tmp_path / "model.keras")
+    alphabet = alphabet_of(tmp_path, entries)
+    run, notes = import_keras(tmp_path / "model.keras", alphabet, tmp_path / "run")
+    assert notes == [
+        "left out, for no character: id 2 ('[UNK]'); the other characters share what it predicts "
+        "of them"
+    ]
+    kept = [0, 1, 3, 4, 5, 6]
+    letters = "".join(LETTERS[id_] for id_ in kept)
+    ids = np.array([[0, 2, 5, 1, 1, 3]])
+    expected = theirs(keras, model, np.array(kept)[ids])[..., kept]
+    close(ours(run, ids, letters), expected / expected.sum(axis=-1, keepdims=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (list("abc"), "3 entries, the model has 7 ids; .* --reserved 4 if"),
+        (list("abcdefgh"), "8 entries, the model has 7 ids; give the alphabet"),
+        (list("zebra z"), "'z' comes twice"),
+        (["ab"] * 7, "no entry is one character"),
+        ({"a": 1, "b": 2}, "its ids are not 0, 1, 2"),
+        ("abc", "neither a list nor a map"),
+        ([1, 2], "an entry is no text"),
+    ],
+)
+def test_alphabets_that_do_not_fit(values, said, file):
+    with pytest.raises(ChargenError) as caught:
+        import_keras(file, alphabet_of(file.parent, values), file.parent / "run")
+    assert re.search(said, str(caught.value))
+    assert "characters.json" in str(caught.value)
+
+
+def test_the_alphabet_of_a_text(tmp_path):
+    (tmp_path / "text.txt").write_text("baobab\n", "utf-8")
+    alphabet = Alphabet.of_text(tmp_path / "text.txt", reserved=1)
+    vocabulary, ids, _ = alphabet.arranged(5)
+    assert (vocabulary.characters, ids.tolist()) == ("\nabo", [1, 2, 3, 4])
+
+
+def with_lookup(kind, **values):
+    """The configuration with a layer that makes ids of characters, as Keras on TensorFlow has."""
+
+    def change(config):
+        config["config"]["layers"].insert(
+            1, {"class_name": kind, "config": {"name": "lookup", "output_mode": "int", **values}}
+        )
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "reserved"),
+    [
+        ("StringLookup", {"num_oov_indices": 1}, 1),
+        ("StringLookup", {"num_oov_indices": 0}, 0),
+        ("StringLookup", {"num_oov_indices": 1, "mask_token": ""}, 2),
+        ("TextVectorization", {"split": "character", "standardize": None}, 2),
+    ],
+)
+def test_a_model_that_says_its_alphabet(kind, values, reserved, file):
+    own = list(LETTERS[reserved:])
+    repacked(file, with_lookup(kind, vocabulary=own, **values))
+    run, notes = import_keras(file, None, file.parent / "run")
+    assert run.description.vocabulary.characters == "".join(sorted(own))
+    assert len(notes) == (reserved > 0)
+    with pytest.raises(ChargenError, match="is there already"):
+        import_keras(file, None, file.parent / "run")
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        ("StringLookup", {"vocabulary": "names.txt"}, "does not say its characters"),
+        ("StringLookup", {"vocabulary": ["a"], "invert": True}, "gives no ids"),
+        ("TextVectorization", {"vocabulary": ["a"], "split": "whitespace"}, "into words"),
+    ],
+)
+def test_what_reads_no_characters(kind, values, said, file):
+    repacked(file, with_lookup(kind, **values))
+    assert said in refused(file, None)
+
+
+def test_padding_may_be_no_character(file):
+    repacked(file, with_setting("Embedding", mask_zero=True))
+    assert "id 0 is padding, and letters says that it is 'z'" in refused(file)
+    import_keras(file, Alphabet((None, *LETTERS[1:]), "letters"), file.parent / "run")
+
+
+def test_without_an_alphabet(file):
+    assert "give --alphabet FILE.json" in refused(file, None)
+
+
+def test_what_the_model_says_is_not_said_again(file):
+    assert refused(file, activation="relu").startswith(f"{file}: --activation is for .weights.h5")
+
+
+def test_the_command_line(file, tmp_path, capsys):
+    """The run is one like any other, and says what it lacks."""
+    alphabet = tmp_path / "characters.json"
+    alphabet.write_text(json.dumps(["[UNK]", *LETTERS[1:]]))
+    run = str(tmp_path / "run")
+    command = ["import-keras", str(file), "--out", run]
+    assert main([*command, "--alphabet", str(alphabet)]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == (f"{run}\n", 1)
+    (tmp_path / "text.txt").write_text("bear bar", "utf-8")
+    assert main(["sample", run, "--prompt", "bar", "--length", "5"]) == 0
+    assert main(["inspect", run]) == 0
+    assert "imported    model.keras\n" in capsys.readouterr().out
+    assert main(["inspect", run, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["corpus"], told["training"], told["imported"]["file"]) == (None, None, file.name)
+    assert main(["inspect", run, "--memory", "bear"]) == 0
+    assert main(["evaluate", run, str(tmp_path / "text.txt")]) == 0
+    capsys.readouterr()
+    for arguments, said in (
+        (["evaluate", run], "imported, without the text it learned"),
+        (["train", "--resume", "--out", run], "nothing to go on with"),
+        (["probe-longrange", run, "--only", "context"], "imported, without the text"),
+        ([*command, "--alphabet", str(alphabet)], "give --overwrite"),
+        ([*command, "--overwrite", "--reserved", "1"], "goes with --alphabet"),
+        ([*command, "--overwrite", "--alphabet", "a", "--alphabet-text", "b"], "give one"),
+    ):
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert error.count("\n") == 1
+
+
+def test_neither_keras_nor_torch_is_imported(file):
+    program = (
+        "import sys; sys.modules['keras'] = sys.modules['torch'] = None; "
+        "from chargen.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    alphabet = file.parent / "characters.json"
+    alphabet.write_text(json.dumps(list(LETTERS)))
+    arguments = ["import-keras", file, "--alphabet", alphabet, "--out", file.parent / "run"]
+    ran = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_without_h5py(file, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    assert "needs h5py: pip install 'chargen[keras]'" in refused(file)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"imported": None},
+        {"imported": {"file": "x", "sha256": "y"}},
+        {"imported": {"file": 3, "sha256": "0" * 64}},
+        {"imported": []},
+        {"training": {}},
+        {"corpus": {"name": "x"}},
+    ],
+    ids=str,
+)
+def test_descriptions_of_imported_runs_are_checked(changes, file):
+    run, _ = import_keras(file, KNOWN, file.parent / "run")
+    described = json.loads((run.path / RUN).read_text())
+    (run.path / RUN).write_text(json.dumps({**described, **changes}))
+    with pytest.raises(ChargenError, match="damaged"):
+        chargen.load(run.path)
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "keras.md"
+
+
+def test_what_the_documentation_names_exists():
+    text = PAGE.read_text("utf-8")
+    for name in set(re.findall(r"`(chargen(?:\.\w+)+)`", text)):
+        found = chargen
+        for part in name.split(".")[1:]:
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module(f"{found.__name__}.{part}")
+            found = getattr(found, part)
+    known = {
+        flag
+        for command in commands.commands.values()
+        for option in command.params
+        for flag in option.opts
+    }
+    assert set(re.findall(r"--[a-z-]+", text)) <= known
+    said = re.findall(r"^    chargen ([a-z-]+)", text, re.MULTILINE)
+    assert said
+    assert set(said) <= set(commands.commands)
+
+
+def test_the_example_of_the_documentation_says_what_it_prints(tmp_path, capsys):
+    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    (tmp_path / "example.py").write_text(example)
+    runpy.run_path(str(tmp_path / "example.py"))
+    printed = re.findall(r"print\(.*\)  # (.*)", example)
+    assert printed
+    assert capsys.readouterr().out.splitlines() == printed
+
+
+def test_a_layer_reads_as_in_keras(keras):
+    """The same arguments, the same shapes, and with the same weights the same numbers."""
+    for kind in ("SimpleRNN", "LSTM"):
+        own = getattr(recurrent, kind)(3, return_sequences=True)
+        other = getattr(keras.layers, kind)(3, return_sequences=True)
+        inputs = torch.randn(1, 4, 2, generator=torch.Generator().manual_seed(0))
+        outputs, _ = own(inputs)
+        other.build((1, 4, 2))
+        other.set_weights([one.detach().numpy() for one in (own.W_xh, own.W_hh, own.b_h)])
+        assert outputs.shape == (1, 4, 3)
+        close(outputs.detach().numpy(), keras.ops.convert_to_numpy(other(inputs)))
