@@ -27,6 +27,7 @@ from chargen.cli import chargen as commands
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.importing import Alphabet, import_keras
+from chargen.importing.keras_config import plan_of
 from chargen.runs import RUN
 
 # Keras's own, with NumPy 2.
@@ -196,9 +197,9 @@ def test_the_state_goes_on_and_a_text_is_written(keras, tmp_path):
     log_probs, _ = loaded.predictor.advance(order[IDS[:, 3:]], state)
     close(np.exp(log_probs)[..., order], theirs(keras, model)[:, 3:])
     ids = [2]
-    for _ in range(30):
+    for _ in range(12):
         ids.append(int(theirs(keras, model, np.array([ids]))[0, -1].argmax()))
-    written = loaded.sample(LETTERS[2], 30, temperature=0)
+    written = loaded.sample(LETTERS[2], 12, temperature=0)
     assert written == "".join(LETTERS[id_] for id_ in ids)
 
 
@@ -325,6 +326,8 @@ def with_dataset(saved, **how):
         del place["0"]
         if "link" in how:
             place["0"] = how["link"]
+        elif "kind" in how:
+            h5py.h5d.create(place.id, b"0", how["kind"], h5py.h5s.create_simple((2, 12)))
         else:
             place.create_dataset("0", **how)
     return weights.getvalue()
@@ -338,10 +341,12 @@ def with_dataset(saved, **how):
         ({"link": h5py.ExternalLink("/etc/hostname", "/x")}, "a link that leads elsewhere"),
         ({"link": h5py.SoftLink("/layers/lstm/cell/vars/1")}, "a link that leads elsewhere"),
         ({"data": np.full((2, 12), np.nan, "f4")}, "no finite numbers"),
-        ({"data": np.zeros((2, 12), "i4")}, "numbers of the kind int32"),
-        ({"data": np.zeros((2, 12), "c8")}, "numbers of the kind complex64"),
+        ({"data": np.zeros((2, 12), "i4")}, "numbers of the kind <i4"),
+        ({"data": np.zeros((2, 12), "c8")}, "numbers of the kind <c8"),
+        ({"data": h5py.Empty("f4")}, "layers/lstm/cell: numbers of the kind"),
+        ({"kind": h5py.h5t.UNIX_D32LE}, "layers/lstm/cell: numbers of the kind none"),
     ],
-    ids=["bomb", "external", "file link", "link", "nan", "int", "complex"],
+    ids=["bomb", "external", "file link", "link", "nan", "int", "complex", "empty", "time"],
 )
 def test_weights_of_a_stranger(how, said, file, saved):
     repacked(file, weights=with_dataset(saved, **how))
@@ -406,14 +411,17 @@ def test_configurations_of_a_stranger(functional, file, saved):
     with zipfile.ZipFile(file) as archive:
         config = json.loads(archive.read("config.json"))
     rng, said = random.Random(0), []
-    for _ in range(200):
+    for _ in range(25):
         repacked(file, lambda old: (old.clear(), old.update(spoiled(config, rng))))
         try:
             import_keras(file, KNOWN, file.parent / "run", overwrite=True)
         except ChargenError as error:
             said.append(str(error))
-    assert len(said) > 20
+    assert said
     assert all(str(file) in one and "\n" not in one for one in said)
+    for _ in range(400):
+        with contextlib.suppress(ChargenError, ValueError, LookupError, TypeError):
+            plan_of(spoiled(config, rng))
 
 
 def alphabet_of(tmp_path, values, reserved=0):
@@ -622,7 +630,7 @@ def test_what_the_documentation_names_exists():
         for option in command.params
         for flag in option.opts
     }
-    assert set(re.findall(r"--[a-z-]+", text)) <= known
+    assert set(re.findall(r"--[a-z][a-z-]+", text)) <= known
     said = re.findall(r"^    chargen ([a-z-]+)", text, re.MULTILINE)
     assert said
     assert set(said) <= set(commands.commands)

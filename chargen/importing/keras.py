@@ -38,7 +38,7 @@ def import_keras(
     ``cell`` say what a ``.weights.h5`` does not show. The run's folder is ``out``, else
     ``runs/<name of the file>``. `ChargenError`, before anything is written, for what does not fit.
     """
-    path = out or RUNS / model.name.split(".")[0]
+    path = out or RUNS / (model.name.split(".")[0] or "keras")
     if is_run(path) and not overwrite:
         raise ChargenError(f"{path}: a run is there already; give --overwrite, or another --out")
     data = read(model)

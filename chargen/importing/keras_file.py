@@ -24,7 +24,8 @@ from chargen.files import parse_json, read_bytes, reason
 
 LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
-MOST_PACKED = 4  # times as many bytes as the file has: numbers that were learned pack no better
+# Times as many bytes as the file has, and some more: numbers that were learned pack no better.
+MOST_PACKED, LITTLE = 4, 2**20
 DEEPEST = 12  # groups within groups
 MOST_GROUPS = 10_000
 ARCHIVE, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how files begin
@@ -59,14 +60,14 @@ class KerasFile:
 @contextmanager
 def opened(path: Path, data: bytearray) -> Iterator[KerasFile]:
     """What is in ``data``, the bytes of ``path``; `ChargenError` where it is something else."""
-    config, version, weights = None, None, data
+    config, version, weights = None, None, bytes(data)
     try:
         if data.startswith(ARCHIVE):
             config, version, weights = _unpacked(data)
         if not weights.startswith(HDF5):
             raise ValueError("neither a .keras archive nor HDF5")
         with _h5py().File(io.BytesIO(weights), "r") as file:
-            yield KerasFile(config, version, _variables(file, MOST_PACKED * len(data)))
+            yield KerasFile(config, version, _variables(file, _most(data)))
     except (ValueError, KeyError, OSError, RuntimeError, EOFError, zlib.error) as error:
         raise ChargenError(
             f"{path}: not what Keras 3 saves, or damaged ({reason(error)}); save it again as "
@@ -98,11 +99,16 @@ def _unpacked(data: bytearray) -> tuple[Mapping[str, Any], str | None, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         config = parse_json(_entry(archive, CONFIG, LARGEST_JSON))
         metadata = parse_json(_entry(archive, METADATA, LARGEST_JSON))
-        weights = _entry(archive, WEIGHTS, MOST_PACKED * len(data))
+        weights = _entry(archive, WEIGHTS, _most(data))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(config, dict):
         raise ValueError(f"{CONFIG} describes no model")
     return config, version if isinstance(version, str) else None, weights
+
+
+def _most(data: bytearray) -> int:
+    """Bytes that a part of a file may become."""
+    return MOST_PACKED * len(data) + LITTLE
 
 
 def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -153,8 +159,16 @@ def _numbered(group: Any, name: str, most: int) -> Iterator[Variable]:
         data = group[str(number)]
         if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
             raise ValueError(f"{name}: no numbers of its own")
-        if not re.fullmatch(r"[<>]f[248]", data.dtype.str):
-            raise ValueError(f"{name}: numbers of the kind {data.dtype}, not float32")
+        if data.shape is None or not re.fullmatch(r"[<>]f[248]", _kind(data)):
+            raise ValueError(f"{name}: numbers of the kind {_kind(data)}, not float32")
         if math.prod(data.shape) * max(4, data.dtype.itemsize) > most:
             raise ValueError(f"{name}: larger than its file")
         yield Variable(tuple(map(int, data.shape)), data)
+
+
+def _kind(data: Any) -> str:
+    """The numbers of a dataset, as NumPy names their kind."""
+    try:
+        return str(data.dtype.str)
+    except TypeError:  # a kind of HDF5's that NumPy has not
+        return "none"

@@ -45,6 +45,8 @@ def _cell(name: str, shapes: tuple[tuple[int, ...], ...], told: str | None) -> s
     fitting = [cell for cell, blocks in BLOCKS.items() if columns == blocks * units]
     if len(shapes) == 3 and len(fitting) > 1:  # Keras adds two biases where the reset comes after
         fitting = ["gru" if len(shapes[2]) == 2 else "gru-before"]
+    if not fitting:
+        raise _unknown(name)
     if told is not None and told not in fitting:
         raise ChargenError(f"--cell {told}: {name} has the weights of {' or '.join(fitting)}")
     if told is None and len(fitting) > 1:
@@ -52,8 +54,6 @@ def _cell(name: str, shapes: tuple[tuple[int, ...], ...], told: str | None) -> s
             f"{name}: a GRU without biases, which does not show where its reset stands; give "
             "--cell gru (reset_after=True) or --cell gru-before"
         )
-    if not fitting:
-        raise _unknown(name)
     return told or fitting[0]
 
 
@@ -75,8 +75,9 @@ def _outer(rest: Shapes, units: set[int]) -> tuple[str, str | None]:
     pairs = named if len(named) == 1 else pairs
     if len(pairs) != 1:
         which = "either may be" if pairs else "neither is"
-        raise ChargenError(f"{' and '.join(rest)}: {which} the Embedding below the Dense; save the "
-                           "model as .keras")  # fmt: skip
+        raise ChargenError(
+            f"{' and '.join(rest)}: {which} the Embedding below the Dense; save the model as .keras"
+        )
     return pairs[0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.model import CharModel
 from chargen.settings import ModelSettings
 
-KINDS: dict[str, type[nn.RNNBase]] = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+KINDS: dict[str, Callable[..., nn.RNNBase]] = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 ACTIVATIONS = {"simple": ("tanh", "relu"), "lstm": ("tanh",), "gru": ("tanh",)}  # that it has
 
 TorchState = list[Any]
@@ -62,7 +63,8 @@ def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
             f"{' or '.join(ACTIVATIONS[cell])}; use chargen.recurrent"
         )
     own = [layer for layer in model.stack.layers if isinstance(layer, RecurrentLayer)]
-    head = nn.Linear(*model.W_hy.shape, device=model.W_hy.device)
+    H, V = model.W_hy.shape
+    head = nn.Linear(H, V, device=model.W_hy.device)
     with torch.no_grad():
         head.weight.copy_(model.W_hy.t())
         head.bias.copy_(model.b_y)
