@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from chargen.cli.completing import bundled_texts
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 
@@ -41,7 +42,7 @@ def list_corpora() -> None:
 
 
 @corpora.command()
-@click.argument("name")
+@click.argument("name", shell_complete=bundled_texts)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="A file to write; left out, standard output."
 )

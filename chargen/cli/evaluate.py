@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from chargen.cli.completing import texts
 from chargen.cli.options import (
     device_option,
     json_option,
@@ -20,7 +21,7 @@ from chargen.reports.visible import visible_line
 
 @click.command()
 @run_argument
-@click.argument("corpus", required=False)
+@click.argument("corpus", required=False, shell_complete=texts)
 @json_option
 @device_option
 @threads_option

@@ -8,15 +8,19 @@ from typing import Any
 
 import click
 
+from chargen.cli import completing
 from chargen.cli.process import keep_memory
 from chargen.errors import ChargenError
 
-run_argument = click.argument("run", required=False, type=click.Path(path_type=Path))
+run_argument = click.argument(
+    "run", required=False, type=click.Path(path_type=Path), shell_complete=completing.runs
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
+    shell_complete=completing.devices,
     help="cpu, cuda, or auto: a GPU where there is one.",
 )
 threads_option = click.option(

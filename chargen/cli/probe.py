@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from chargen.cli import completing
 from chargen.cli.options import (
     check_writable,
     device_option,
@@ -60,7 +61,13 @@ class OnlyParam(click.ParamType):
 
 
 @click.command("probe-longrange")
-@click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
+@click.argument(
+    "runs",
+    nargs=-1,
+    metavar="[RUN]...",
+    type=click.Path(path_type=Path),
+    shell_complete=completing.runs,
+)
 @click.option(
     "--only",
     type=OnlyParam(),
@@ -71,7 +78,9 @@ class OnlyParam(click.ParamType):
 @click.option(
     "--bank", type=click.Path(path_type=Path), help="A phrase bank: a file, or english.bank."
 )
-@click.option("--text", help="Read this text, not the held-out one.")
+@click.option(
+    "--text", shell_complete=completing.texts, help="Read this text, not the held-out one."
+)
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
 @click.option("--report", type=click.Path(path_type=Path), help="One HTML page with all of it.")

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from chargen.cli.completing import texts
 from chargen.cli.options import (
     ListParam,
     LossOnParam,
@@ -32,7 +33,7 @@ from chargen.settings import TrainingSettings as T
 
 
 @click.command()
-@click.argument("corpus", nargs=-1)
+@click.argument("corpus", nargs=-1, shell_complete=texts)
 @click.option(
     "--cell",
     type=click.Choice(CELL_NAMES),
