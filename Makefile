@@ -53,8 +53,13 @@ soak: .venv/installed-test  ## kill trainings at 200 random moments and compare 
 bench: .venv/installed  ## measure speed beside named baselines
 	$(BIN)/python -m benchmarks
 
-docs: .venv/installed  ## write docs/help.md anew from the commands themselves
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
+docs: .venv/installed-docs  ## write docs/help.md from the commands, and the site in build/site
 	$(BIN)/python -m docs.help
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 clean:  ## remove what was made, your runs apart
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache

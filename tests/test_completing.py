@@ -64,7 +64,6 @@ def test_bundled_corpora_and_files_are_offered_for_a_corpus(home):
 
 def test_choices_and_flags_are_offered(home):
     assert offered(home, "chargen train --cell ") == plain("simple", "lstm", "gru")
-    assert offered(home, "chargen sample --device-") == []
     assert offered(home, "chargen evaluate --device c") == plain("cpu", "cuda")
     assert offered(home, "chargen sample --prompt-") == plain("--prompt-file")
 
