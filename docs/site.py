@@ -1,4 +1,4 @@
-"""What mkdocs is told beside mkdocs.yml: pages that lie above docs/, and what language a page is in.
+"""What mkdocs is told beside mkdocs.yml: pages above docs/, and the language of a page.
 
 A repository's page shows README.md at the top and docs/ below it; the site has all of them side by
 side. So the links between the two are made to fit, and no page is written twice.

@@ -26,6 +26,29 @@ from chargen.processes import PeerFailedError
 from chargen.reports.visible import visible_line
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
+MORE = """
+\b
+Exit codes:
+  0         done
+  1         a bug of ours, with a traceback
+  2         a mistake in what was asked, told in one line
+  130, 143  ended by Ctrl-C or SIGTERM; a training saves first
+
+\b
+Files:
+  runs/NAME/           a run: run.json says what was trained, progress.jsonl how it went,
+                       best.safetensors holds the weights that commands use and
+                       last.safetensors what train --resume needs
+  runs/compare-TASK/   a comparison, with a run for each training
+  runs/.corpora/       corpora kept encoded; what is missing is made anew
+
+\b
+Environment:
+  CUDA_VISIBLE_DEVICES   GPUs that may be used; empty for none
+  TMPDIR                 folder where text from standard input is kept while it is read
+  _CHARGEN_COMPLETE      bash_source, zsh_source or fish_source prints what makes that shell
+                         complete commands: eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
+"""
 
 
 class Commands(click.Group):
@@ -44,7 +67,9 @@ class Commands(click.Group):
 
 
 @click.group(
-    cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96}
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
+    epilog=MORE,
 )
 @click.version_option(__version__, prog_name="chargen")
 def chargen() -> None:
@@ -55,7 +80,13 @@ def chargen() -> None:
     chargen sample                  write something like it
     chargen probe-longrange         how far back does it remember?
 
-    Each command explains itself: chargen train --help.
+    Each command explains itself: chargen train --help. RUN is a run's folder; left out, it is
+    the newest one under runs/. Results go to standard output, all else to standard error.
+
+    \b
+    Example, a model of the bundled tales and what it writes:
+      chargen train fables --minutes 1
+      chargen sample --prompt "The miller" --length 400
     """
 
 

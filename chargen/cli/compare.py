@@ -32,12 +32,12 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
     help="Cells to compare." + default(COMPARED_CELLS),
 )
 @click.option("--seeds", type=int, help="Trainings of each cell." + default(C.seeds))
-@click.option("--minutes", type=float, help="Budget of each training: time.  [default: 2]")
+@click.option("--minutes", type=float, help="Budget of each training: minutes.  [default: 2]")
 @click.option("--steps", type=int, help="Budget of each training: parameter updates.")
 @click.option(
     "--parameters",
     type=int,
-    help="Of each model, about: as many units as that is." + default(C.parameters),
+    help="Weights of each model, about: as many units as that takes." + default(C.parameters),
 )
 @click.option(
     "--learning-rates",
@@ -60,7 +60,7 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
     help="The comparison's folder.  [default: runs/compare-<task>]",
 )
 @click.option("--overwrite", is_flag=True, help="Start over, losing what was trained.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
 @click.option("--report", type=click.Path(path_type=Path), help="One HTML page with all of it.")
 def compare(

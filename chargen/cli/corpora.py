@@ -44,9 +44,13 @@ def list_corpora() -> None:
 @corpora.command()
 @click.argument("name", shell_complete=bundled_texts)
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A file to write; left out, standard output."
+    "--out", type=click.Path(path_type=Path), help="A new file.  [default: standard output]"
 )
-@click.option("--chars", type=click.IntRange(3), help="Size of a generated corpus, about.")
+@click.option(
+    "--chars",
+    type=click.IntRange(3),
+    help="Characters of a generated corpus, about.  [default: 1000000]",
+)
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a generated corpus."
 )

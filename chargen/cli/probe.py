@@ -71,17 +71,23 @@ class OnlyParam(click.ParamType):
 @click.option(
     "--only",
     type=OnlyParam(),
-    help="Some of templates,context,mined,gradient.",
+    help="Some of templates,context,mined,gradient.  [default: all]",
     default=",".join(INSTRUMENTS),
 )
-@click.option("--spans", type=SpansParam(), help="Spans to ask.  [default: 4,8,16 … 1024]")
 @click.option(
-    "--bank", type=click.Path(path_type=Path), help="A phrase bank: a file, or english.bank."
+    "--spans", type=SpansParam(), help="Spans to ask, in characters.  [default: 4,8,16 … 1024]"
 )
 @click.option(
-    "--text", shell_complete=completing.texts, help="Read this text, not the held-out one."
+    "--bank",
+    type=click.Path(path_type=Path),
+    help="A phrase bank: a file, or a bundled one.  [default: the bundled one that fits]",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all to a file.")
+@click.option(
+    "--text",
+    shell_complete=completing.texts,
+    help="A text to read: file, folder or bundled corpus.  [default: what was held out]",
+)
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
 @click.option("--report", type=click.Path(path_type=Path), help="One HTML page with all of it.")
 @click.option(

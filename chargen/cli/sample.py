@@ -27,9 +27,11 @@ from chargen.settings import SamplingSettings
     show_default=True,
     help="Lower is safer, higher is wilder; 0 takes the likeliest character always.",
 )
-@click.option("--top-k", type=int, help="Choose among the K likeliest characters.")
+@click.option("--top-k", type=int, help="Choose among the K likeliest characters.  [default: all]")
 @click.option(
-    "--top-p", type=float, help="Choose among the fewest likeliest that reach this share."
+    "--top-p",
+    type=float,
+    help="Choose among the fewest likeliest that reach this share, 0 to 1.  [default: 1]",
 )
 @click.option(
     "--count",

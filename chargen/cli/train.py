@@ -66,7 +66,7 @@ from chargen.settings import TrainingSettings as T
 @click.option(
     "--minutes",
     type=float,
-    help="Budget: time." + default("5, or less where validation stops improving"),
+    help="Budget: minutes." + default("5, or less where validation stops improving"),
 )
 @click.option(
     "--learning-rate", type=float, help="AdamW's highest rate." + default(T.learning_rate)
