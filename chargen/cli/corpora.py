@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
 
 from chargen.cli.completing import bundled_texts
+from chargen.cli.options import check_writable
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
 
 
 @click.group()
 def corpora() -> None:
-    """The texts that chargen brings along.
+    """The texts that chargen brings along, well-known ones that it fetches, and what is in yours.
 
     \b
     Examples:
       chargen corpora list
+      chargen corpora fetch tinyshakespeare
+      chargen corpora stats corpus.txt
       chargen train fables
       chargen corpora write longrange --out longrange.txt
       chargen corpora write english.bank --out my.bank
@@ -32,13 +37,17 @@ def list_corpora() -> None:
     Example:
       chargen corpora list
     """
-    from chargen.text import bundled
+    from chargen.text import bundled, catalogue
 
     for name in bundled.names():
-        say(f"{name:13}{bundled.size(name):>10,} characters  {bundled.describe(name)}")
+        say(f"{name:15}{bundled.size(name):>11,} characters  {bundled.describe(name)}")
     for corpus, name in bundled.BANKS.items():
-        size = f"{len(bundled.resource(name)):>10,} characters"
-        say(f"{name:13}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")
+        size = f"{len(bundled.resource(name)):>11,} characters"
+        say(f"{name:15}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")
+    say("\nto be fetched first, by chargen corpora fetch NAME:")
+    for entry in catalogue.ENTRIES.values():
+        say(f"{entry.name:15}{entry.size:>11,} bytes       {entry.purpose}")
+        say(f"{'':15}{entry.bytes:>11,} to fetch    {entry.licence}; {entry.url}")
 
 
 @corpora.command()
@@ -82,3 +91,60 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
             out.write_text(text, encoding="utf-8", newline="")
         except OSError as error:
             raise ChargenError(f"{out}: cannot be written ({error.strerror})") from error
+
+
+@corpora.command()
+@click.argument("name")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A file to write.  [default: NAME.txt]"
+)
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="The file that the address gives, got by hand: it is checked and unpacked.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    help="Seconds without a byte after which the connection is given up.",
+)
+def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> None:
+    """Fetch the well-known text NAME and write it to a file, so that it can be trained on.
+
+    Its SHA-256 is known: what is written is that text, or nothing is. A download that breaks off
+    is gone on with by the same command; until it is whole it lies beside the file, as
+    NAME.txt.part. A proxy is taken from the environment (https_proxy). chargen corpora list
+    tells sizes, licences and addresses.
+
+    \b
+    Examples:
+      chargen corpora fetch tinyshakespeare
+      chargen corpora fetch enwik8 --out texts/enwik8.txt
+      chargen corpora fetch text8 --from ~/Downloads/text8.zip
+    """
+    from tqdm import tqdm
+
+    from chargen.text import catalogue, fetching
+
+    entry = catalogue.entry(name)
+    file = out or Path(f"{name}.txt")
+    check_writable(file)
+    with tqdm(
+        desc=name, total=entry.bytes, unit="B", unit_scale=True, leave=False,
+        disable=not sys.stderr.isatty(),
+    ) as bar:  # fmt: skip
+        try:
+            wrote = fetching.fetch(
+                entry, file, source, lambda done, of: bar.update(done - bar.n), timeout
+            )
+        except KeyboardInterrupt:
+            bar.close()
+            say("stopped; the same command goes on where it was", err=True)
+            raise
+    told = f"{entry.size:,} bytes, {entry.licence}" if wrote else "is here already"
+    shown = visible_line(str(file))
+    say(f"{shown}: {told}")
+    say(f"Next: chargen train {shown}", err=True)
