@@ -70,7 +70,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.over.wait()
 
     def never_answering(self):
-        self.server.over.wait()
+        """Or long after anybody waits for it."""
+        self.server.over.wait(3)
+        self.honest()
 
     def endless(self):
         self.send_response(200)

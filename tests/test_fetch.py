@@ -88,11 +88,12 @@ def test_a_text_is_fetched_whole_and_only_once(server, out):
     assert server.asked == [("/text", None)]
 
 
-def test_what_another_file_holds_stays(server, out):
-    out.write_text("mine")
+@pytest.mark.parametrize("mine", [b"mine", OTHER])
+def test_what_another_file_holds_stays(server, out, mine):
+    out.write_bytes(mine)
     with pytest.raises(ChargenError, match="exists already, and is not tiny"):
         fetch(server, out)
-    assert (out.read_text(), server.asked) == ("mine", [])
+    assert (out.read_bytes(), server.asked) == (mine, [])
 
 
 def test_a_connection_that_breaks_is_made_again_from_there(server, out):
@@ -108,7 +109,9 @@ def test_what_brings_nothing_more_ends_and_the_next_try_goes_on(server, out):
     assert f"broke off at 100,000 of {len(TEXT):,} bytes" in said
     assert "the same command goes on there" in said
     assert part_of(out).read_bytes() == TEXT[:100_000]
+    server.asked.clear()
     assert "broke off at 100,000" in fetch_first(Handler.silent)
+    assert len(server.asked) == 1
     server.asked.clear()
     assert fetch(server, out)
     assert server.asked == [("/text", "bytes=100000-")]
@@ -336,7 +339,8 @@ def test_the_catalogue_is_listed_and_an_unknown_name_refused(out, capsys):
 
 
 PROGRAM = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which the background ignores
 from functools import partial
 from chargen.cli import main
 from chargen.text import catalogue, fetching

@@ -1,0 +1,180 @@
+"""What `chargen corpora stats` tells of a text, against counts by hand and by plain Python."""
+
+import gzip
+import json
+import lzma
+import math
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from chargen.cli import main
+from chargen.reports.corpus_tables import corpus_table
+from chargen.text import read_corpus, statistics
+from chargen.text.lines import LineCounter
+from chargen.text.ngrams import entropies, longest_repeat
+from chargen.text.statistics import measure
+
+FEW = st.text("ab\n", min_size=1, max_size=40)
+
+
+def ids_of(text):
+    return np.unique(np.frombuffer(text.encode("utf-32-le"), np.uint32), return_inverse=True)[1]
+
+
+def entropy(text, n):
+    """H(n-grams) - H(contexts), by the book."""
+    grams = [text[k : k + n] for k in range(len(text) - n + 1)]
+
+    def bits(counts):
+        return sum(-c / len(grams) * math.log2(c / len(grams)) for c in counts.values())
+
+    return bits(Counter(grams)) - bits(Counter(gram[:-1] for gram in grams))
+
+
+@given(FEW)
+@example("a")
+@example("abababab")
+def test_entropies_are_those_of_the_counts(text):
+    found = entropies(ids_of(text), 4)
+    assert [one.n for one in found] == list(range(1, min(4, len(text)) + 1))
+    for one in found:
+        grams = Counter(text[k : k + one.n] for k in range(len(text) - one.n + 1))
+        once = sum(count == 1 for count in grams.values()) / grams.total()
+        assert one.bits_per_char == pytest.approx(entropy(text, one.n), abs=1e-12)
+        assert (one.distinct, one.seen_once_share) == (len(grams), pytest.approx(once))
+
+
+def test_entropies_of_texts_whose_answer_is_known():
+    alternating = entropies(ids_of("ab" * 500), 2)
+    assert [one.bits_per_char for one in alternating] == [1, 0]
+    drawn = np.random.default_rng(0).integers(0, 8, 100_000)
+    assert [one.bits_per_char for one in entropies(drawn, 3)] == pytest.approx([3] * 3, abs=0.01)
+
+
+def repeat_by_hand(text):
+    for chars in range(len(text) - 1, 0, -1):
+        places = {}
+        for place in range(len(text) - chars + 1):
+            places.setdefault(text[place : place + chars], []).append(place)
+        again = [found[:2] for found in places.values() if len(found) > 1]
+        if again:
+            return (chars, *min(again))
+    return (0, 0, 0)
+
+
+@given(FEW)
+@example("a")
+@example("ab")
+@example("aaaaaaaaa")
+@example("abcdefg abcdefg")
+def test_the_longest_repeat_is_found(text):
+    found = longest_repeat(ids_of(text))
+    assert (found.chars, found.first, found.second) == repeat_by_hand(text)
+
+
+@given(FEW, st.data())
+@example("a\n\na\n \nb", None)
+def test_lines_are_counted_wherever_blocks_are_cut(text, data):
+    counter = LineCounter()
+    cut = data.draw(st.integers(0, len(text))) if data else 3
+    for block in (text[:cut], text[cut:]):
+        counter.read(block)
+    found = counter.statistics()
+    lines = text.removesuffix("\n").split("\n")
+    told = [line for line in lines if line.strip()]
+    lengths = sorted(map(len, lines))
+    assert (found.count, found.blank) == (len(lines), len(lines) - len(told))
+    assert found.median_chars == lengths[math.ceil(len(lines) * 0.5) - 1]
+    assert found.p90_chars == lengths[math.ceil(len(lines) * 0.9) - 1]
+    assert found.longest_chars == lengths[-1]
+    repeated = 1 - len(set(told)) / len(told) if told else 0
+    assert found.repeated_share == pytest.approx(repeated)
+
+
+TEXT = "Ein Jäger, 3 Hasen.\nשלום, мир! 日本語\n\x1b[31m e\u0301\n" * 30 + "😀"
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("text.txt").write_text(TEXT, newline="")
+    return "text.txt"
+
+
+def test_characters_bytes_alphabet_and_scripts(file):
+    found = measure(read_corpus([file]))
+    assert (found.chars, found.bytes) == (len(TEXT), len(TEXT.encode()))
+    assert found.alphabet == "".join(sorted(set(TEXT)))
+    rarest = found.rarest[0]
+    assert (rarest.character, rarest.name, rarest.count) == ("😀", "GRINNING FACE", 1)
+    counts = Counter(TEXT)
+    assert [one.count for one in found.rarest] == sorted(counts.values())[:8]
+    assert "U+001B" in {statistics.character_name(c) for c in found.alphabet}
+    told = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
+    assert {name: found.scripts[name] for name in told} == told
+    assert sum(found.scripts.values()) == found.chars
+    assert list(found.scripts.values()) == sorted(found.scripts.values(), reverse=True)
+
+
+def test_what_compressors_make_of_it(file):
+    found = measure(read_corpus([file]))
+    data = TEXT.encode()
+    assert found.packed_bytes["zlib"] == len(zlib.compress(data, 9))
+    assert found.packed_bytes["lzma"] == len(lzma.compress(data, preset=9))
+    assert found.packed_bits_per_char["zlib"] == 8 * found.packed_bytes["zlib"] / len(TEXT)
+    assert set(found.packed_bits_per_char) == {"zlib", "lzma", "zstd"}
+
+
+def test_of_a_large_text_the_beginning_is_counted_and_the_figures_say_so(file, monkeypatch):
+    monkeypatch.setattr(statistics, "COUNTED_CHARS", 10)
+    monkeypatch.setattr(statistics, "PACKED_CHARS", 25)
+    monkeypatch.setattr("chargen.text.sources.BLOCK", 7)
+    seen = []
+    found = measure(read_corpus([file]), lambda done, of: seen.append((done, of)))
+    assert found.chars == len(TEXT)
+    assert found.lines.count == TEXT.count("\n") + 1
+    assert (found.counted_chars, found.ngrams[0].distinct) == (10, len(set(TEXT[:10])))
+    assert found.packed_bytes["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
+    assert found.packed_chars == 25
+    assert seen[-1] == (len(TEXT.encode()), len(TEXT.encode()))
+    table = corpus_table(found)
+    assert "in the first 10\n" in table
+    assert "the first 25 characters, bits a character: zlib" in table
+
+
+def test_the_command_takes_what_train_takes(file, capsys, monkeypatch):
+    Path("more").mkdir()
+    Path("more/one.txt.gz").write_bytes(gzip.compress(b"packed text\n"))
+    assert main(["corpora", "stats", file, "more", "fables", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["corpus"] == "text-and-2-more"
+    assert told["chars"] > len(TEXT) + 70_000
+    assert told["scripts_chars"]["Hebrew"] == 120
+    assert {"count", "median_chars", "p90_chars", "longest_chars"} <= set(told["lines"])
+    assert [one["n"] for one in told["ngrams"]["orders"]] == [1, 2, 3, 4, 5]
+    assert told["packed"]["bits_per_char"]["zstd"] < 8
+
+
+def test_the_table_fits_and_cannot_drive_a_terminal(file, capsys):
+    assert main(["corpora", "stats", file]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert f"{len(TEXT):,} characters, {len(TEXT.encode()):,} bytes" in out
+    assert "😀 GRINNING FACE (1)" in out
+    assert "\x1b" not in out
+    assert r"\x1b" in out
+    assert max(map(len, out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("arguments", [["none.txt"], ["empty.txt"], []])
+def test_a_mistake_is_one_line(file, capsys, arguments):
+    Path("empty.txt").touch()
+    assert main(["corpora", "stats", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
