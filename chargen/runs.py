@@ -239,14 +239,37 @@ class Lock:
         self.release()
 
     def _who(self) -> str:
-        try:
-            if self._holder.is_symlink() or not self._holder.is_file():
-                return ""
-            with self._holder.open("rb") as file:
-                said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", file.read(40))
-        except OSError:
-            return ""
-        return f" (process {said[1].decode()}, since {said[2].decode()})" if said else ""
+        said = _holder(self._holder)
+        return f" (process {said[0]}, since {said[1]})" if said else ""
+
+
+def _holder(file: Path) -> tuple[int, str] | None:
+    """The process that wrote `HOLDER`, and when; None where nobody did."""
+    try:
+        if file.is_symlink() or not file.is_file():
+            return None
+        with file.open("rb") as read:
+            said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read.read(40))
+    except OSError:
+        return None
+    return (int(said[1]), said[2].decode()) if said else None
+
+
+def is_held(path: Path) -> bool:
+    """Whether a process that still lives says that it trains in a run's folder.
+
+    The lock is not touched, since whoever tried it would keep others from it.
+    """
+    said = _holder(path / HOLDER)
+    if said is None or os.name != "posix":  # elsewhere asking after a process would end it
+        return said is not None
+    try:
+        os.kill(said[0], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # it lives, and is somebody else's
+    return True
 
 
 def lock(path: Path) -> Lock:

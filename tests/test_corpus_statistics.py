@@ -80,6 +80,7 @@ def test_the_longest_repeat_is_found(text):
 
 @given(FEW, st.data())
 @example("a\n\na\n \nb", None)
+@example("bba \nb", None)
 def test_lines_are_counted_wherever_blocks_are_cut(text, data):
     counter = LineCounter()
     cut = data.draw(st.integers(0, len(text))) if data else 3

@@ -21,6 +21,7 @@ from chargen.cli.process import spin_briefly
 from chargen.cli.sample import sample
 from chargen.cli.terminal import prepare
 from chargen.cli.train import train
+from chargen.cli.watch import watch
 from chargen.errors import ChargenError
 from chargen.processes import PeerFailedError
 from chargen.reports.visible import visible_line
@@ -92,6 +93,7 @@ def chargen() -> None:
 
 for command in (
     train,
+    watch,
     sample,
     evaluate,
     probe_longrange,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from typing import Any
 
@@ -29,9 +30,12 @@ def prepare() -> None:
 def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> None:
     """Print for somebody to read, wherever it goes: what would act is spelled out.
 
-    ``style`` is that of `click.style`.
+    ``style`` is that of `click.style`; where NO_COLOR is set there is none (no-color.org).
     """
-    click.secho(visible(str(text)), err=err, nl=nl, **style)
+    shown = visible(str(text))
+    if style and not os.environ.get("NO_COLOR"):
+        shown = click.style(shown, **style)
+    click.echo(shown, err=err, nl=nl)
 
 
 def say_json(value: Any) -> None:

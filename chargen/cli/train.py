@@ -118,6 +118,17 @@ from chargen.settings import TrainingSettings as T
     help="Folder where corpora are kept encoded, for all runs."
     + default(".corpora beside the run"),
 )
+@click.option("--quiet", is_flag=True, help="Say nothing but what goes wrong.")
+@click.option(
+    "--verbose",
+    is_flag=True,
+    help="Say more at each validation, also on a terminal; show longer samples.",
+)
+@click.option(
+    "--tensorboard",
+    is_flag=True,
+    help="Write TensorBoard's event files too, to the folder tensorboard in the run's.",
+)
 @click.option(
     "--resume",
     is_flag=True,
@@ -135,6 +146,9 @@ def train(
     processes: int,
     out: Path | None,
     cache: Path | None,
+    quiet: bool,
+    verbose: bool,
+    tensorboard: bool,
     resume: bool,
     overwrite: bool,
     **settings: Any,
@@ -143,7 +157,8 @@ def train(
     bundled corpus (see chargen corpora list). Text may be of any size, and packed: *.gz, *.zst.
 
     Progress goes to standard error. The run's folder keeps the best weights, which sample,
-    evaluate and probe-longrange use, and all that --resume needs. Ctrl-C stops and saves.
+    evaluate and probe-longrange use, and all that --resume needs. Ctrl-C stops and saves. In
+    another terminal, chargen watch writes a page with curves and samples as it trains.
 
     \b
     Examples:
@@ -154,23 +169,30 @@ def train(
     """
     if resume and overwrite:
         raise ChargenError("--resume and --overwrite: give one, go on or start over")
+    if quiet and verbose:
+        raise ChargenError("--quiet and --verbose: give one")
     if not corpus and not resume:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
+    if tensorboard:
+        from chargen.cli.events import check_installed
+
+        check_installed()
     if _is_to_be_launched(processes):
         from chargen.processes.launch import launch
 
         return launch(processes, context.obj, lambda line: say(f"chargen: {line}", err=True))
-    from chargen.cli.watching import Reading, Signals, watch
+    from chargen.cli.watching import Reading, Show, Signals, watch
     from chargen.processes.group import join
     from chargen.training import start
     from chargen.training.session import device_named
 
+    show: Show = "quiet" if quiet else "verbose" if verbose else "normal"
     set_up_torch(threads)
     given = {name: value for name, value in settings.items() if value is not None}
     signals = Signals(signal.SIGINT, signal.SIGTERM)
     with (
         join(device_named(device).type) as group,
-        Reading() as reading,
+        Reading(quiet) as reading,
         start(
             corpus,
             given,
@@ -185,7 +207,7 @@ def train(
     ):
         reading.close()
         with signals:
-            watch(session, lambda: signals.caught is not None)
+            watch(session, lambda: signals.caught is not None, show, tensorboard)
     return 128 + signals.caught if signals.caught else 0
 
 

@@ -6,21 +6,26 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
+from chargen.cli.events import Events
 from chargen.cli.terminal import say
 from chargen.evaluation import nats_to_bits
 from chargen.reports.visible import visible_line
 from chargen.sampling import first_prompt, generate
 from chargen.settings import SamplingSettings
 from chargen.training import Report, Session, Trainer
+from chargen.training.schedule import MINUTES
+
+Show = Literal["normal", "quiet", "verbose"]
 
 SAMPLE_CHARS = 120
+VERBOSE_CHARS = 600
 SECONDS_BETWEEN_SAMPLES = 30
 
 
@@ -62,7 +67,8 @@ class Signals:
 class Reading:
     """A bar for a corpus that takes more than a moment to be read, on a terminal alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
         self._bar: Any = None
 
     def show(self, done: int, of: int) -> None:
@@ -76,7 +82,7 @@ class Reading:
                 unit_scale=True,
                 delay=1,
                 leave=False,
-                disable=not sys.stderr.isatty(),
+                disable=self._quiet or not sys.stderr.isatty(),
             )
         self._bar.update(done - self._bar.n)
 
@@ -93,42 +99,68 @@ class Reading:
         self.close()
 
 
-def watch(session: Session, should_stop: Callable[[], bool]) -> None:
+def watch(
+    session: Session,
+    should_stop: Callable[[], bool],
+    show: Show = "normal",
+    tensorboard: bool = False,
+) -> None:
     """Train to the end, showing a bar on a terminal and a line a validation elsewhere.
 
-    Of a group's processes the first one shows it.
+    ``quiet`` shows what goes wrong alone; ``verbose`` a line a validation on a terminal too, with
+    more in it. With ``tensorboard``, event files are written. Of a group's processes the first one
+    shows and writes.
     """
     trainer = session.trainer
     if not trainer.group.leads:
         session.run(should_stop)
         return
+    tell = _tell_nothing if show == "quiet" else _say
     for note in session.notes:
-        _say(visible_line(note))
-    _say(_opening(trainer))
-    shows_bar = sys.stderr.isatty()
+        tell(visible_line(note))
+    tell(_opening(trainer))
+    shows_bar = sys.stderr.isatty() and show != "quiet"
     next_sample = SECONDS_BETWEEN_SAMPLES / 3
-    with tqdm(
-        total=100,
-        disable=not shows_bar,
-        bar_format="{percentage:3.0f}%|{bar}| {desc}",
-        dynamic_ncols=True,
-    ) as bar:
+    with contextlib.ExitStack() as stack:
+        events = None
+        if tensorboard:
+            events = stack.enter_context(Events(trainer.run.path, trainer.counters.step))
+        bar = stack.enter_context(
+            tqdm(
+                total=100,
+                disable=not shows_bar,
+                bar_format="{percentage:3.0f}%|{bar}| {desc}",
+                dynamic_ncols=True,
+            )
+        )
         for report in trainer.reports(should_stop):
             bar.n = 100 * report.budget_used
             bar.set_description_str(_line(report, trainer), refresh=False)
             bar.update(0)
             if report.validation_loss_nats is None:
                 continue
-            if not shows_bar:
-                _say(_line(report, trainer))
-            if report.unsaved:
-                with bar.external_write_mode(file=sys.stderr):
-                    _say(f"{visible_line(report.unsaved)}; the next validation tries again")
-            if report.seconds >= next_sample:
-                next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
-                with bar.external_write_mode(file=sys.stderr):
-                    _say(_sample(trainer), dim=True)
-    _say(_closing(trainer))
+            with bar.external_write_mode(file=sys.stderr):
+                if not shows_bar or show == "verbose":
+                    tell(_line(report, trainer, show == "verbose"))
+                for wrong in _wrong(report, events):
+                    _say(wrong)
+                if show != "quiet" and report.seconds >= next_sample:
+                    next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
+                    chars = VERBOSE_CHARS if show == "verbose" else SAMPLE_CHARS
+                    tell(_sample(trainer, chars), dim=True)
+    tell(_closing(trainer))
+
+
+def _wrong(report: Report, events: Events | None) -> Iterator[str]:
+    """What could not be written of a validation."""
+    if report.unsaved:
+        yield f"{visible_line(report.unsaved)}; the next validation tries again"
+    if events is not None and (lost := events.write(report)):
+        yield visible_line(lost)
+
+
+def _tell_nothing(text: str, **style: Any) -> None:
+    """Instead of `_say`, where nobody wants to hear it."""
 
 
 def _say(text: str, **style: Any) -> None:
@@ -153,21 +185,27 @@ def _opening(trainer: Trainer) -> str:
     )
 
 
-def _line(report: Report, trainer: Trainer) -> str:
+def _line(report: Report, trainer: Trainer, verbose: bool = False) -> str:
     best = trainer.counters.best_loss
     shown = f"{best:.3f}" if trainer.counters.progress_lines else "-"
     left = report.seconds / max(report.budget_used, 1e-9) - report.seconds
-    return (
+    line = (
         f"step {report.step}  loss {report.train_loss_nats:.3f}  best validation {shown}  "
         f"{report.chars / report.seconds:,.0f} chars/s  {left:.0f} s left"
     )
+    if not verbose:
+        return line
+    return (
+        f"{line}  validation {report.validation_loss_nats:.4f}  learning rate "
+        f"{report.learning_rate:.2e}  gradient norm {report.gradient_norm:.3g}"
+    )
 
 
-def _sample(trainer: Trainer) -> str:
+def _sample(trainer: Trainer, chars: int) -> str:
     vocabulary, rng = trainer.vocabulary, np.random.default_rng(trainer.counters.step)
     prompt = first_prompt(vocabulary)
     settings = SamplingSettings(temperature=0.8)
-    rows = list(generate(trainer.predictor, prompt, SAMPLE_CHARS, settings, rng))
+    rows = list(generate(trainer.predictor, prompt, chars, settings, rng))
     text = vocabulary.decode(np.concatenate(rows)).strip()
     return "    " + text.replace("\n", "\n    ")
 
@@ -184,5 +222,20 @@ def _closing(trainer: Trainer) -> str:
         f"ended after {counters.step:,} steps and {counters.seconds:.0f} s: {trainer.ending}. "
         f"{validated}\n"
         f"Next: chargen sample {path}\n"
-        f"      chargen probe-longrange {path}"
+        f"      chargen evaluate {path}\n"
+        f"      chargen probe-longrange {path}\n"
+        f"      chargen watch {path} --once\n"
+        f"      chargen train --resume --out {path}{_more(trainer)}"
     )
+
+
+def _more(trainer: Trainer) -> str:
+    """With what budget a run is gone on with: twice the old one, where that is used up."""
+    settings = trainer.settings
+    if trainer.ending == "stopped":
+        return ""
+    if settings.steps:
+        return f" --steps {2 * settings.steps}"
+    if settings.epochs:
+        return f" --epochs {2 * settings.epochs:g}"
+    return f" --minutes {2 * (settings.minutes or MINUTES):g}"

@@ -54,17 +54,19 @@ def escape(text: object) -> str:
     return html.escape(visible(str(text)), quote=True)
 
 
-def document(title: str, body: str, style: str = "", script: str = "") -> str:
+def document(title: str, body: str, style: str = "", script: str = "", refresh: int = 0) -> str:
     """A whole page round ``body``, which is HTML; ``title`` is plain text.
 
     ``style`` goes after the common one. ``script`` is run at the end of the page; data in it must
-    not hold ``</``: `chargen.reports.html.embed` writes such data.
+    not hold ``</``: `chargen.reports.html.embed` writes such data. A page with ``refresh`` is read
+    anew after so many seconds.
     """
+    anew = f'<meta http-equiv="refresh" content="{refresh}">\n' if refresh else ""
     scripts = f"<script>{script}</script>\n" if script else ""
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{escape(POLICY)}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">\n{anew}'
         f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
         f"{body}\n{scripts}</body>\n</html>\n"
     )

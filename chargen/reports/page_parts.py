@@ -105,7 +105,7 @@ def section(name: str, title: str, *parts: str) -> str:
 
 def figure(drawn: Figure, name: str, label: str, caption: str) -> str:
     """A matplotlib figure in the page, read out as ``label``; ``name`` as in `drawing.svg`."""
-    said = f"<figcaption>{html.escape(caption)}</figcaption>"
+    said = f"<figcaption>{html.escape(caption)}</figcaption>" if caption else ""
     return f"<figure>\n{svg(drawn, name, label)}\n{said}\n</figure>"
 
 

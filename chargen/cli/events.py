@@ -1,0 +1,64 @@
+"""A training's figures as TensorBoard's event files, beside the run's own."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from chargen.errors import ChargenError
+from chargen.files import cannot_write, linked
+from chargen.training import Report
+
+FOLDER = "tensorboard"  # in the run's folder
+TAGS = {  # what a figure of a report is called there
+    "train_loss_nats": "loss_nats/training",
+    "validation_loss_nats": "loss_nats/validation",
+    "learning_rate": "learning_rate",
+    "gradient_norm": "gradient_norm",
+}
+
+
+def check_installed() -> None:
+    """`ChargenError` where there is no TensorBoard to write for."""
+    if importlib.util.find_spec(FOLDER) is None:
+        raise ChargenError(
+            "--tensorboard: the package tensorboard is not installed; "
+            "pip install 'chargen[tensorboard]'"
+        )
+
+
+class Events:
+    """Event files of a run; of what an earlier training wrote, steps after ``step`` are void."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = run / FOLDER
+        if self._folder.is_symlink():
+            raise linked(self._folder)
+        self._writer: Any = None
+        try:
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
+        except OSError as error:
+            raise cannot_write(self._folder, error) from error
+
+    def write(self, report: Report) -> str:
+        """Add a validation; why that failed, which ends no training, or nothing."""
+        if self._writer is None:
+            return ""
+        try:
+            for name, tag in TAGS.items():
+                self._writer.add_scalar(tag, getattr(report, name), report.step)
+            self._writer.flush()
+        except OSError as error:
+            self._writer = None
+            return f"{cannot_write(self._folder, error)}; training goes on without"
+        return ""
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
