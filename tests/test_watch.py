@@ -133,6 +133,12 @@ def test_the_curves_are_those_of_the_lines():
     assert (list(clip.get_ydata()), list(norms.get_ydata())) == ([0.8, 0.8], [3, 0.5])
 
 
+@pytest.mark.parametrize("name", list(line(0, 0)))
+def test_numbers_of_a_strangers_run_are_drawn_or_cut(seen, name):
+    for value in (-1.7e308, 1.7e308):
+        watch_page(replace(seen, lines=[line(1, 2.0), line(2, 1.0) | {name: value}]))
+
+
 def test_who_holds_a_run_is_seen_without_touching_the_lock(tmp_path):
     assert not is_held(tmp_path)
     with Lock(tmp_path):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SIZE = replace(drawing.PAGE, height=3.6)
 SMALL = replace(SIZE, height=2.9)
 MOST = 400  # points of a curve
+LARGEST = 1e30  # that is drawn: a picture's arithmetic ends before that of the numbers
 Lines = Sequence[dict[str, Any]]  # of progress.jsonl
 
 
@@ -32,20 +33,24 @@ def best(lines: Lines) -> dict[str, Any]:
     return min(lines, key=lambda line: float(line["validation_loss_nats"]))
 
 
+def _column(lines: Lines, name: str) -> list[float]:
+    return [min(max(float(line[name]), -LARGEST), LARGEST) for line in lines]
+
+
 def loss_figure(lines: Lines, floor_nats: float | None, floor_name: str) -> Figure:
     """Training and validation loss against steps, the best marked, and the floor to be beaten."""
     figure = drawing.new_figure(SIZE)
     axes = figure.add_subplot()
     least, shown = best(lines), thinned(lines)
-    steps = [line["step"] for line in shown]
+    steps = _column(shown, "step")
     if floor_nats is not None:
         style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
         axes.axhline(floor_nats, label=f"{floor_name}, the floor", **style)
-    training = [line["train_loss_nats"] for line in shown]
+    training = _column(shown, "train_loss_nats")
     axes.plot(steps, training, color=GREY, linewidth=1.2, label="training")
-    losses = [line["validation_loss_nats"] for line in shown]
+    losses = _column(shown, "validation_loss_nats")
     axes.plot(steps, losses, color=MODEL, linewidth=2, label="validation")
-    place = (least["step"], least["validation_loss_nats"])
+    place = (_column([least], name) for name in ("step", "validation_loss_nats"))
     axes.plot(*place, "o", color=OTHER, markersize=6, label="best")
     drawing.dress(axes, SIZE, "step", "nats a character")
     drawing.finish(figure, SIZE, "")
@@ -57,7 +62,7 @@ def rate_figure(lines: Lines) -> Figure:
     figure = drawing.new_figure(SMALL)
     axes = figure.add_subplot()
     shown = thinned(lines)
-    steps, rates = zip(*((line["step"], line["learning_rate"]) for line in shown), strict=True)
+    steps, rates = (_column(shown, name) for name in ("step", "learning_rate"))
     axes.plot(steps, rates, color=MODEL, linewidth=1.6, label="learning rate")
     axes.set_ylim(bottom=0)
     drawing.dress(axes, SMALL, "step", "")
@@ -70,7 +75,7 @@ def norm_figure(lines: Lines, clip_norm: float) -> Figure:
     figure = drawing.new_figure(SMALL)
     axes = figure.add_subplot()
     shown = thinned(lines)
-    steps, norms = zip(*((line["step"], line["gradient_norm"]) for line in shown), strict=True)
+    steps, norms = (_column(shown, name) for name in ("step", "gradient_norm"))
     clipped: dict[str, Any] = {"color": INK, "linestyle": ":", "linewidth": 1.2}
     axes.axhline(clip_norm, label=f"cut down to --clip-norm {clip_norm:g}", **clipped)
     axes.plot(steps, norms, color=OTHER, linewidth=1.4, label="gradient's norm before that")
