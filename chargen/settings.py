@@ -21,6 +21,7 @@ BUDGETS = ("steps", "epochs", "minutes")
 MOST_LAYERS = 100
 HELD_OUT = 0.1  # of a text, where nothing else is said
 MOST_HELD_OUT = 5_000_000  # characters, where nothing else is said: more would say little more
+RECENT = 32  # characters before the next one, of which a repetition penalty makes each less likely
 COMPARED = (
     "longrange",
     "copy",
@@ -168,6 +169,9 @@ class SamplingSettings:
     temperature: float = 1.0  # log-probabilities are divided by it; 0 takes the likeliest
     top_k: int | None = None  # choose among this many likeliest characters
     top_p: float | None = None  # choose among the fewest likeliest whose shares reach this
+    min_p: float | None = None  # leave out what has less than this share of the likeliest's
+    repetition_penalty: float = 1.0  # how much less is held of the RECENT characters; 1: no less
+    beam: int | None = None  # search the likeliest text among this many, and draw nothing
 
     def __post_init__(self) -> None:
         heat = self.temperature
@@ -177,6 +181,23 @@ class SamplingSettings:
         if self.top_p is not None:
             within = _is_number(self.top_p) and 0 < self.top_p <= 1
             _require(within, "top_p", self.top_p, "above 0 and at most 1")
+        if self.min_p is not None:
+            within = _is_number(self.min_p) and 0 < self.min_p <= 1
+            _require(within, "min_p", self.min_p, "above 0 and at most 1")
+        penalty = self.repetition_penalty
+        fits = _is_number(penalty) and penalty >= 1
+        _require(fits, "repetition_penalty", penalty, "1 (none) or more")
+        if self.beam is not None:
+            _require_count(self.beam, "beam")
+            self._check_beam_alone()
+
+    def _check_beam_alone(self) -> None:
+        for field in fields(self):
+            if field.name != "beam" and getattr(self, field.name) != field.default:
+                flag = field.name.replace("_", "-")
+                raise ChargenError(
+                    f"--beam and --{flag}: a beam search draws nothing; leave one out"
+                )
 
 
 @dataclass(frozen=True)

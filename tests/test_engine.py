@@ -69,6 +69,12 @@ def test_the_compiled_form_writes_the_same(cell, activation, units):
         {"top_k": 100},
         {"top_p": 0.7},
         {"temperature": 1.3, "top_k": 5, "top_p": 0.8},
+        {"min_p": 0.05},
+        {"min_p": 1},
+        {"repetition_penalty": 1.3},
+        {"repetition_penalty": 1e300},
+        {"temperature": 0, "repetition_penalty": 1.5},
+        {"temperature": 2, "top_k": 9, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 4},
     ],
     ids=str,
 )

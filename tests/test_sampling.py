@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from chargen.errors import ChargenError
 from chargen.sampling import choose, generate
-from chargen.sampling.choice import distribution
+from chargen.sampling.choice import distribution, weights
 from chargen.sampling.writer import first_prompt
-from chargen.settings import SamplingSettings
+from chargen.settings import RECENT, SamplingSettings
 from chargen.text import Vocabulary
 
 PROBABILITIES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=8).map(
@@ -55,16 +55,54 @@ def test_top_p_keeps_the_fewest_that_reach_it():
     np.testing.assert_allclose(after([0.1, 0.5, 0.4], top_p=1e-9), [0, 1, 0])
 
 
+def test_min_p_keeps_what_is_likely_beside_the_likeliest():
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], min_p=0.21), [0, 5 / 9, 4 / 9])
+    np.testing.assert_allclose(after([0.25, 0.5, 0.25], min_p=0.5), [0.25, 0.5, 0.25])
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], min_p=1), [0, 1, 0])
+    # The shares are those that the temperature leaves: 0.4² is 0.64 of 0.5².
+    np.testing.assert_allclose(after([0.1, 0.5, 0.4], min_p=0.7, temperature=0.5), [0, 1, 0])
+    # And top_p is of what is left.
+    np.testing.assert_allclose(after([0.2, 0.45, 0.35], min_p=0.5, top_p=0.56), [0, 1, 0])
+
+
+def test_a_penalty_divides_what_lies_above_the_mean_and_multiplies_what_lies_below():
+    p, recent = np.array([0.7, 0.2, 0.05, 0.05]), np.array([[0, 2, 0]])
+    scores = np.log(p) - np.log(p).mean()
+    scores[0] /= 1.5  # above
+    scores[2] *= 1.5  # below
+    expected = np.exp(scores) / np.exp(scores).sum()
+    chosen = SamplingSettings(repetition_penalty=1.5)
+    for constant in (0, 40, -40):  # that a logit may hold
+        drawn = weights(np.log(p)[None] + constant, chosen, recent)
+        np.testing.assert_allclose(drawn[0] / drawn.sum(), expected)
+    with np.errstate(divide="ignore"):
+        drawn = weights(np.log([[0.5, 0.5, 0, 0]]), chosen, recent)
+    assert (drawn[0] > 0).tolist() == [True, True, False, False]
+
+
+def test_the_penalty_turns_greedy_writing_out_of_a_loop_and_forgets_what_is_long_ago():
+    predictor = TablePredictor("abcd", [[0.7, 0.2, 0.05, 0.05]] * 4)
+    assert write(predictor, "a", 3, temperature=0) == ["aaa"]
+    penalty = {"temperature": 0, "repetition_penalty": 8}
+    assert write(predictor, "a", 3, **penalty) == ["baa"]
+    # The b of the prompt is the first of RECENT, and then no more.
+    assert write(predictor, "b" + "a" * (RECENT - 1), 2, **penalty) == ["ab"]
+
+
 def test_impossible_characters_stay_impossible():
     with np.errstate(divide="ignore"):
         assert after([0, 1, 0], temperature=2).tolist() == [0, 1, 0]
 
 
 @given(
-    PROBABILITIES, st.floats(0, 5), st.none() | st.integers(1, 9), st.none() | st.floats(0.01, 1)
+    PROBABILITIES,
+    st.floats(0, 5),
+    st.none() | st.integers(1, 9),
+    st.none() | st.floats(0.01, 1),
+    st.none() | st.floats(0.01, 1),
 )
-def test_a_distribution_stays_one(probabilities, temperature, top_k, top_p):
-    settings = SamplingSettings(temperature, top_k, top_p)
+def test_a_distribution_stays_one(probabilities, temperature, top_k, top_p, min_p):
+    settings = SamplingSettings(temperature, top_k, top_p, min_p)
     kept = distribution(np.log(probabilities), settings)
     assert kept.sum() == pytest.approx(1)
     assert (kept >= 0).all()
@@ -150,6 +188,10 @@ def test_an_empty_prompt_is_the_callers_mistake():
         {"top_k": 0},
         {"top_p": 0},
         {"top_p": 2},
+        {"min_p": 0},
+        {"min_p": 1.1},
+        {"repetition_penalty": 0.9},
+        {"repetition_penalty": float("nan")},
     ],
 )
 def test_settings_are_checked_and_named(settings):

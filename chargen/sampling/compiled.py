@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from chargen.arithmetic.compiled import activate, add, compiled, long_exp, product, sigmoid
+from chargen.arithmetic.plain import LEAST
 from chargen.sampling.engine import Engine
-from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, SamplingSettings
+from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, RECENT, SamplingSettings
 
 SIMPLE, LSTM, GRU, GRU_BEFORE = range(len(CELL_NAMES))
 ONE = np.float32(1)
@@ -76,33 +77,86 @@ def step(
 
 
 @compiled
-def chosen(
-    logits: Any, temperature: float, most: int, top_p: float, point: float, weights: Any
-) -> int:
-    """The id that ``point`` stands for; ``most`` and ``top_p`` are 0 where they do not apply.
+def penalised(values: Any, recent: Any, penalty: float, seen: Any) -> None:
+    """In place; ``recent`` are `RECENT` ids, -1 for those that never were, ``seen`` is room."""
+    V = len(values)
+    best = values.max()
+    total = 0.0
+    for v in range(V):
+        total += max(values[v] - best, LEAST)
+    mean = total / V
+    seen[:] = False
+    for id_ in recent:
+        if id_ >= 0:
+            seen[id_] = True
+    for v in range(V):
+        score = (values[v] - best) - mean
+        if seen[v]:
+            score = score / penalty if score > 0 else score * penalty
+        values[v] = score
 
-    -1 where the logits are no numbers.
+
+@compiled
+def remembered(recent: Any, id_: int) -> None:
+    """In place: the oldest goes."""
+    for r in range(len(recent) - 1):
+        recent[r] = recent[r + 1]
+    recent[-1] = id_
+
+
+@compiled
+def truncate(values: Any, most: int, top_p: float, weights: Any) -> None:
+    """Leave the ``weights`` of the likeliest, as `chargen.sampling.choice.weights` does."""
+    V = len(values)
+    ranked = np.argsort(-values, kind="mergesort")
+    if most:
+        for rank in range(most, V):
+            weights[ranked[rank]] = 0.0
+    if top_p > 0:
+        total = 0.0
+        for rank in range(V):
+            total += weights[ranked[rank]]
+        reached = 0.0
+        for rank in range(V):
+            own = weights[ranked[rank]]
+            reached += own
+            before = reached - own
+            if before >= top_p * total and before > 0:
+                weights[ranked[rank]] = 0.0
+
+
+@compiled
+def chosen(
+    logits: Any,
+    penalty: float,
+    temperature: float,
+    min_p: float,
+    most: int,
+    top_p: float,
+    recent: Any,
+    point: float,
+    values: Any,
+    weights: Any,
+    seen: Any,
+) -> int:
+    """The id that ``point`` stands for, -1 where the logits are no numbers.
+
+    ``min_p``, ``most`` and ``top_p`` are 0 where they do not apply.
     """
     V = len(logits)
-    best = np.float64(logits.max())
     for v in range(V):
-        weights[v] = long_exp((np.float64(logits[v]) - best) / temperature)
+        values[v] = logits[v]
+    if penalty != 1:
+        penalised(values, recent, penalty, seen)
+    best = values.max()
+    for v in range(V):
+        weights[v] = long_exp((values[v] - best) / temperature)
+    if min_p > 0:
+        for v in range(V):
+            if weights[v] < min_p:
+                weights[v] = 0.0
     if most or top_p > 0:
-        ranked = np.argsort(-logits, kind="mergesort")
-        if most:
-            for rank in range(most, V):
-                weights[ranked[rank]] = 0.0
-        if top_p > 0:
-            total = 0.0
-            for rank in range(V):
-                total += weights[ranked[rank]]
-            reached = 0.0
-            for rank in range(V):
-                own = weights[ranked[rank]]
-                reached += own
-                before = reached - own
-                if before >= top_p * total and before > 0:
-                    weights[ranked[rank]] = 0.0
+        truncate(values, most, top_p, weights)
     total = 0.0
     for v in range(V):
         total += weights[v]
@@ -178,11 +232,16 @@ def write(
     W_hy: Any,
     b_y: Any,
     logits: Any,
+    penalty: float,
     temperature: float,
+    min_p: float,
     most: int,
     top_p: float,
+    recent: Any,
     points: Any,
+    values: Any,
     weights: Any,
+    seen: Any,
     out: Any,
 ) -> None:
     """Read ``first`` ``(N,)`` and write ``out`` ``(T, N)`` by ``points`` ``(T, N)``."""
@@ -192,7 +251,21 @@ def write(
         product(h[len(h) - 1], W_hy, logits)
         for n in range(len(first)):
             add(logits[n], b_y, logits[n])
-            out[t, n] = chosen(logits[n], temperature, most, top_p, points[t, n], weights)
+            out[t, n] = chosen(
+                logits[n],
+                penalty,
+                temperature,
+                min_p,
+                most,
+                top_p,
+                recent[n],
+                points[t, n],
+                values,
+                weights,
+                seen,
+            )
+            if penalty != 1:
+                remembered(recent[n], out[t, n])
 
 
 class Loop:
@@ -231,16 +304,25 @@ class Loop:
             engine.W_hy,
             engine.b_y,
             room(len(engine.b_y)),
+            float(settings.repetition_penalty),
             1.0 if greedy else float(settings.temperature),
+            float(settings.min_p or 0),
             1 if greedy else settings.top_k or 0,
-            settings.top_p or 0.0,
+            float(settings.top_p or 0),
+            np.full((count, RECENT), -1, dtype=np.int64),
         )
-        self._weights = np.empty(len(engine.b_y))
+        V = len(engine.b_y)
+        self._weights = np.empty(V), np.empty(V), np.empty(V, dtype=np.bool_)
 
     def read(self, prompt: np.ndarray) -> None:
         """All texts read ``prompt``, ``(T,)`` ids."""
         ids = np.repeat(prompt.astype(np.int64)[:, None], self.count, axis=1)
         read_all(*self._network, ids, *self._room)
+
+    def remember(self, prompt: np.ndarray) -> None:
+        """Have a repetition penalty know the end of ``prompt``, ``(T,)`` ids."""
+        last = prompt[-RECENT:]
+        self._head[-1][:, RECENT - len(last) :] = last
 
     def write(self, ids: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Read ``ids`` ``(N,)`` and write on: ``(T, N)`` ids for ``points`` of that shape.
@@ -248,5 +330,5 @@ class Loop:
         From a row on where one is -1 the logits were no numbers.
         """
         out = np.empty(points.shape, dtype=np.int64)
-        write(*self._network, ids, *self._room, *self._head, points, self._weights, out)
+        write(*self._network, ids, *self._room, *self._head, points, *self._weights, out)
         return out

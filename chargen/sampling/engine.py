@@ -16,7 +16,7 @@ import numpy as np
 
 from chargen.arithmetic.plain import product, sigmoid, tanh
 from chargen.errors import NoNumbersError
-from chargen.sampling.choice import chosen
+from chargen.sampling.choice import chosen, recent_of, remembered
 from chargen.settings import ModelSettings, SamplingSettings
 
 BLOCK = 64  # characters written before they are handed on
@@ -95,6 +95,39 @@ def has_compiler() -> bool:
     return importlib.util.find_spec("numba") is not None
 
 
+class Steps:
+    """``count`` texts that an engine reads and writes in NumPy, one character at a time."""
+
+    def __init__(self, engine: Engine, settings: SamplingSettings, count: int) -> None:
+        self._settings = settings
+        self._count = count
+        # `chosen` sees what came of it.
+        self._step = np.errstate(over="ignore", invalid="ignore")(engine.read)
+        self._state = engine.initial_state(count)
+        self._last: np.ndarray | None = None  # (count,) ids that the state does not know yet
+        self._recent = recent_of(np.empty(0), count, settings)
+
+    def read(self, ids: np.ndarray) -> None:
+        """All texts read ``ids``, ``(T,)``."""
+        for id_ in ids:
+            if self._last is not None:
+                _, self._state = self._step(self._last, self._state)
+            self._add(np.full(self._count, id_, dtype=np.int64))
+
+    def write(self, generator: np.random.Generator) -> np.ndarray:
+        """The next character of each text, ``(count,)`` ids; something must have been read."""
+        assert self._last is not None
+        logits, state = self._step(self._last, self._state)
+        ids = chosen(logits, self._settings, generator.random(self._count), self._recent)
+        self._state = state
+        self._add(ids)
+        return ids
+
+    def _add(self, ids: np.ndarray) -> None:
+        self._last = ids
+        self._recent = remembered(self._recent, ids)
+
+
 def _plain(
     engine: Engine,
     prompt: np.ndarray,
@@ -103,16 +136,10 @@ def _plain(
     generator: np.random.Generator,
     count: int,
 ) -> Iterator[np.ndarray]:
-    # `chosen` sees what came of it.
-    read = np.errstate(over="ignore", invalid="ignore")(engine.read)
-    state = engine.initial_state(count)
-    for id_ in prompt[:-1]:
-        _, state = read(np.full(count, id_), state)
-    ids = np.full(count, prompt[-1])
+    text = Steps(engine, settings, count)
+    text.read(prompt)
     for _ in range(length):
-        logits, state = read(ids, state)
-        ids = chosen(logits, settings, generator.random(count))
-        yield ids
+        yield text.write(generator)
 
 
 def _compiled(
@@ -127,6 +154,7 @@ def _compiled(
 
     loop = Loop(engine, settings, count)
     loop.read(prompt[:-1])
+    loop.remember(prompt)
     ids = np.full(count, prompt[-1], dtype=np.int64)
     for start in range(0, length, BLOCK):
         # The generator draws the same numbers in a block as one by one.

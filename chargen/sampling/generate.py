@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from chargen.predictors import NextCharPredictor
-from chargen.sampling.choice import choose
+from chargen.sampling.choice import choose, recent_of, remembered
 from chargen.settings import SamplingSettings
 
 
@@ -27,9 +27,10 @@ def generate(
     if len(prompt) == 0:
         raise ValueError("a prompt holds one character at least")
     inputs = np.tile(np.asarray(prompt, dtype=np.int64), (count, 1))
-    state = None
+    state, recent = None, recent_of(prompt, count, settings)
     for _ in range(length):
         log_probs, state = predictor.advance(inputs, state)
-        chosen = choose(log_probs[:, -1], settings, generator)
+        chosen = choose(log_probs[:, -1], settings, generator, recent)
+        recent = remembered(recent, chosen)
         yield chosen
         inputs = chosen[:, None]

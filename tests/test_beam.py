@@ -1,0 +1,163 @@
+"""Beam search, against all texts that there are, with networks and with tables."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from fakes import TablePredictor
+from hypothesis import given
+from hypothesis import strategies as st
+from test_engine import made
+
+from chargen.errors import ChargenError, NoNumbersError
+from chargen.sampling import Writer
+from chargen.sampling.beam import NOTHING, search
+from chargen.settings import SamplingSettings
+from chargen.text import Vocabulary
+
+
+def reading(predictor):
+    """A predictor as the search reads it, one character at a time."""
+
+    def read(ids, state):
+        log_probs, state = predictor.advance(ids[:, None], state)
+        return log_probs[:, 0], state
+
+    return read
+
+
+def found(read, state, length, width, count=1, stops=(), prompt=(0,)):
+    rows = search(read, state, np.array(prompt), length, width, count, list(map(np.array, stops)))
+    return [tuple(int(id_) for id_ in text if id_ != NOTHING) for text in zip(*rows, strict=True)]
+
+
+def until(text, stops):
+    """The text up to the first place where one of the stops has been written."""
+    for end in range(len(text) + 1):
+        if any(text[:end][-len(stop) :] == tuple(stop) for stop in stops):
+            return text[:end]
+    return text
+
+
+def all_texts(table, length, stops=()):
+    """Every text after character 0, and its log-probability, the likeliest first."""
+    V = len(table)
+    texts = {until(text, stops) for text in product(range(V), repeat=length)}
+    costs = {
+        text: sum(np.log(table[a][b]) for a, b in zip((0, *text), text, strict=False))
+        for text in texts
+    }
+    return sorted(costs.items(), key=lambda item: -item[1])
+
+
+@st.composite
+def tables(draw):
+    V = draw(st.integers(2, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    table = rng.random((V, V)) ** 3 + 0.01
+    return table / table.sum(axis=1, keepdims=True)
+
+
+@given(tables(), st.integers(1, 5), st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3)))
+def test_a_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, stops):
+    characters = "abc"[: len(table)]
+    expected = all_texts(table, length, stops)
+    count = min(3, len(expected))
+    texts = found(reading(TablePredictor(characters, table)), None, length, 3**5, count, stops)
+    costs = dict(expected)
+    assert len(set(texts)) == count
+    # Float32 tables: texts of one probability may come in either order.
+    np.testing.assert_allclose(
+        [costs[text] for text in texts], [cost for _, cost in expected[:count]], atol=1e-5
+    )
+
+
+def test_it_finds_what_greedy_choice_does_not():
+    table = [[0.0001, 0.55, 0.4499], [0.34, 0.33, 0.33], [0.01, 0.01, 0.98]]
+    read = reading(TablePredictor("abc", table))
+    assert found(read, None, 2, 1) == [(1, 0)]
+    assert found(read, None, 2, 2, 2) == [(2, 2), (1, 0)]
+
+
+def test_a_beam_of_one_is_greedy_and_a_network_s_state_goes_with_its_text():
+    _, engine = made("lstm", (7, 3))
+    greedy = engine.write(
+        np.array([1, 2]), 40, SamplingSettings(temperature=0), np.random.default_rng(0)
+    )
+    texts = found(engine.read, engine.initial_state(1), 40, 1, prompt=(1, 2))
+    assert texts == [tuple(int(row[0]) for row in greedy)]
+
+
+def test_each_text_costs_what_the_network_says_of_it():
+    """Were states not picked with their texts, the four would not be the likeliest of 5³."""
+    _, engine = made("gru", (6,), size=5)
+    state = engine.initial_state(1)
+    costs = {}
+    for text in product(range(5), repeat=3):
+        total, now, last = 0.0, state, 4
+        for id_ in text:
+            logits, now = engine.read(np.array([last]), now)
+            values = logits[0].astype(np.float64)
+            total += values[id_] - np.logaddexp.reduce(values)
+            last = id_
+        costs[text] = total
+    expected = sorted(costs, key=costs.get, reverse=True)[:4]
+    assert found(engine.read, state, 3, 5**2, 4, prompt=(4,)) == expected
+
+
+def test_a_text_that_has_ended_outlives_longer_ones_that_are_less_likely():
+    table = [[0.3, 0.7], [0.5, 0.5]]
+    read = reading(TablePredictor("ab", table))
+    assert found(read, None, 9, 4, stops=[(1,)]) == [(1,)]
+    assert found(read, None, 2, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0)]
+
+
+def test_more_texts_than_there_can_be_are_empty():
+    assert found(reading(TablePredictor("ab", [[0.6, 0.4]] * 2)), None, 1, 5, 3) == [(0,), (1,), ()]
+
+
+def test_no_numbers_are_told():
+    def read(ids, state):
+        return np.full((len(ids), 2), np.nan, dtype=np.float32), state
+
+    with pytest.raises(NoNumbersError):
+        search(read, None, np.array([0]), 3, 2)
+
+
+def writer(characters="\nabcdefghij"):
+    _, engine = made("lstm", (7, 3))
+    return Writer(engine, Vocabulary(characters), "runs/it")
+
+
+def test_a_writer_gives_the_likeliest_texts_whatever_the_seed():
+    one = writer()
+    rows = [list(one.stream("ab", 12, 3, seed, beam=5)) for seed in (0, 1)]
+    assert rows[0] == rows[1]
+    best, *others = ("".join(text) for text in zip(*rows[0], strict=True))
+    assert [best] == ["".join(row[0] for row in one.stream("ab", 12, beam=5))]
+    assert len(best) == 12
+    assert best not in others
+
+
+def test_a_writer_s_beam_stops_where_it_is_told():
+    one = writer()
+    (whole,) = ("".join(row[0] for row in one.stream("ab", 12, beam=4)),)
+    stop = whole[4:6]
+    text = "".join(row[0] for row in one.stream("ab", 12, beam=4, stop=stop))
+    assert stop not in text
+    assert len(text) < 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": 0}, "--beam 0: must be a whole number"),
+        ({"beam": 3, "temperature": 0.5}, "--beam and --temperature: a beam search draws nothing"),
+        ({"beam": 3, "min_p": 0.5}, "--beam and --min-p: "),
+        ({"beam": 3, "repetition_penalty": 2}, "--beam and --repetition-penalty: "),
+        ({"beam": 3, "count": 4}, "--count 4: more than a beam of 3; raise --beam"),
+    ],
+)
+def test_what_does_not_go_with_a_beam_is_told(options, message):
+    with pytest.raises(ChargenError, match=message):
+        writer().stream("ab", 5, **options)

@@ -1,0 +1,81 @@
+"""Samples that end where a text is told to end them."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_beam import writer
+
+from chargen.errors import ChargenError
+from chargen.sampling.stopping import Stopping, stopped
+
+LETTERS = st.text("ab", max_size=12)
+STOPS = st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3)
+
+
+def ordered(stops):
+    return sorted(stops, key=len, reverse=True)
+
+
+@given(LETTERS, STOPS)
+def test_a_text_ends_before_the_first_stop_that_is_written(text, stops):
+    rows = list(stopped([[character] for character in text], ordered(stops), 1))
+    written = "".join(row[0] for row in rows)
+    ends = [end for end in range(len(text) + 1) if text[:end].endswith(tuple(stops))]
+    if ends:
+        before = text[: ends[0]]
+        longest = max(len(stop) for stop in stops if before.endswith(stop))
+        assert written == before[:-longest]
+    else:
+        assert written == text
+
+
+@given(LETTERS, STOPS)
+def test_nothing_is_held_back_that_no_stop_can_begin_with(text, stops):
+    one, told = Stopping(ordered(stops)), ""
+    for place, character in enumerate(text, 1):
+        told += one.read(character)
+        if one.ended:
+            break
+        held = text[len(told) : place]
+        assert told + held == text[:place]
+        assert not held or any(stop.startswith(held) for stop in stops)
+
+
+def test_each_of_several_texts_ends_by_itself_and_no_more_is_asked_for_than_needed():
+    asked = []
+
+    def rows():
+        for row in ("ax", "bb", "xa", "cd", "ee"):
+            asked.append(row)
+            yield list(row)
+
+    texts = ["".join(text) for text in zip(*stopped(rows(), ["x"], 2), strict=True)]
+    assert texts == ["ab", ""]
+    assert asked == ["ax", "bb", "xa"]
+
+
+@pytest.mark.parametrize("length", [40, 40_000])
+def test_a_writer_stops_and_writes_what_it_would_have_written(length):
+    """Of 40,000 characters the compiled form writes the first."""
+    one = writer()
+    whole = "".join(row[0] for row in one.stream("ab", 40, seed=3))
+    stop = whole[20:23]
+    first = whole.index(stop)
+    rows = one.stream("ab", length, seed=3, stop=[stop, "\n" * 9])
+    assert "".join(row[0] for row in rows) == whole[:first]
+
+
+def test_the_prompt_is_no_part_of_a_stop():
+    one = writer()
+    first = next(one.stream("ab", 1, seed=3))[0]
+    text = "".join(row[0] for row in one.stream("ab", 1, seed=3, stop="b" + first))
+    assert text == first
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [("", "--stop '': empty"), (["a", "aé"], "--stop 'aé': character 'é' at position 1 is not in")],
+)
+def test_a_stop_that_could_never_come_is_a_mistake(stop, message):
+    with pytest.raises(ChargenError, match=message):
+        writer().stream("ab", 5, stop=stop)
