@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probes import Progress, memory
+from chargen.probes import Progress, memory, surprise
 from chargen.probes.memory_features import default_cues
 from chargen.probes.memory_recording import record
 from chargen.probes.memory_result import Memory, UnitsResult
+from chargen.probes.surprise import Scores
 from chargen.probing import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
 from chargen.processes.group import join
 from chargen.recurrent.model import CharModel, NetworkPredictor
@@ -33,6 +34,9 @@ from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
 from chargen.training import Session, start
 from chargen.training.session import device_named
+
+if TYPE_CHECKING:
+    from chargen.sampling.novelty import Novelty
 
 Sources = str | Path | Sequence[str | Path]
 """Files, folders, ``-`` or names of bundled corpora: one, or several in reading order."""
@@ -88,6 +92,19 @@ class TrainedModel:
         """
         return to_torch(self.network, self.run.description.model)
 
+    def novelty(self, texts: str | Sequence[str], seed: int = 0) -> Novelty:
+        """How much of ``texts``, which the model wrote, is in the run's own training text.
+
+        Beside as long stretches of its held-out text, drawn by ``seed``; see
+        `chargen.sampling.novelty`. `ChargenError` where that text is gone or changed.
+        """
+        from chargen.sampling.novelty import measure  # numba, which takes a while to be there
+
+        own, end = self.corpus().ids, self.run.description.corpus.training_chars
+        given = [texts] if isinstance(texts, str) else texts
+        ids = [self.vocabulary.encode_typed("text", text) for text in given]
+        return measure(ids, own[:end], own[end:], self.vocabulary, seed)
+
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Loss and accuracy on the run's held-out text, or on all of another corpus."""
         return self._evaluated(self.predictor, None if corpus is None else self._given(corpus))
@@ -119,6 +136,10 @@ class TrainedModel:
         """
         (held_out,) = _unseen([self], text)
         return probe(self, _banks(bank), held_out, only, spans, seed, watch)
+
+    def score(self, text: str, unknown: Unknown = "error") -> Scores:
+        """What each character of ``text`` costs: see `score`, which takes several models."""
+        return score([self], text, unknown)
 
     def held_out(self) -> np.ndarray:
         """Ids ``(M,)`` of the text that was kept from training."""
@@ -264,16 +285,34 @@ def probe_longrange(
     the held-out text if all runs were trained on one corpus and one part of it. One run twice is
     a `ChargenError`.
     """
-    known: set[Path] = set()
-    for model in models:
-        path = model.run.path.resolve()
-        if path in known:
-            raise ChargenError(f"{model.name}: named twice; name each run once")
-        known.add(path)
+    _check_distinct(models)
     corpora = [model.run.description.corpus for model in models]
     one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
     unseen = _unseen(models, text)
     return probe_runs(models, _banks(bank), unseen, one_text, only, spans, seed, watch)
+
+
+def score(
+    models: Sequence[TrainedModel], text: str, unknown: Unknown = "error", seed: int = 0
+) -> Scores:
+    """Which of ``models`` does ``text`` cost the least? All predict the same characters.
+
+    A character that one of the vocabularies lacks is a `ChargenError`, or left out for all of them
+    with ``unknown="skip"``. So is a text of which nothing but a first character is left. One run
+    twice is a `ChargenError`; ``seed`` is that of the intervals of what one costs more.
+    """
+    _check_distinct(models)
+    known = text
+    for model in models:
+        kept = model.vocabulary.encode_typed(f"text for {model.name}", known, unknown)
+        known = model.vocabulary.decode(kept)
+    if len(known) < 2:
+        raise ChargenError("text: too short, the first character is predicted from nothing")
+    scores = [
+        surprise.score(model.name, model.predictor, model.vocabulary.encode(known))
+        for model in models
+    ]
+    return surprise.compare(known, len(text) - len(known), scores, seed)
 
 
 def train(
@@ -316,6 +355,15 @@ def train(
         run(session)
         group.everywhere(lambda: None)  # the first has written all by then
         return TrainedModel(session.trainer.run, device)
+
+
+def _check_distinct(models: Sequence[TrainedModel]) -> None:
+    known: set[Path] = set()
+    for model in models:
+        path = model.run.path.resolve()
+        if path in known:
+            raise ChargenError(f"{model.name}: named twice; name each run once")
+        known.add(path)
 
 
 def _paths(corpus: Sources) -> Sequence[str | Path]:

@@ -155,6 +155,8 @@ def test_a_bundled_text_is_written_as_it_is(home):
         ["inspect", f"runs/{NAME}", "--memory", "a cat\x1b[", "--json"],
         ["probe-longrange", f"runs/{NAME}", "--only", "mined,gradient", "--plot", f"{NAME}.png"],
         ["probe-longrange", f"runs/{NAME}", "runs/other\x1b"],
+        ["score", f"runs/{NAME}", "runs/other\x1b", f"{NAME}.txt", "--top", "30"],
+        ["sample", f"runs/{NAME}", "--novelty", "--length", "99", "--json"],
     ],
     ids=lambda arguments: visible_line(" ".join(arguments)),
 )
@@ -193,6 +195,9 @@ def test_several_runs_are_told_by_names_that_are_spelled(here, capsys):
         ["train", f"{NAME}.txt", "--device", NAME],
         ["train", f"{NAME}.txt", "--cell", NAME],
         ["sample", NAME],
+        ["sample", f"runs/{NAME}", "--stop", f"{NAME}\0"],
+        ["score", NAME],
+        ["score", f"runs/{NAME}", f"runs/{NAME}"],
         ["sample", f"runs/{NAME}", "--prompt-file", NAME],
         ["evaluate", f"runs/{NAME}", NAME],
         ["probe-longrange", f"runs/{NAME}", "--bank", NAME],

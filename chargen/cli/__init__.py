@@ -19,6 +19,7 @@ from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
 from chargen.cli.process import spin_briefly
 from chargen.cli.sample import sample
+from chargen.cli.score import score
 from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
@@ -96,6 +97,7 @@ for command in (
     watch,
     sample,
     evaluate,
+    score,
     probe_longrange,
     compare,
     inspect,

@@ -78,18 +78,35 @@ def _bits(
     state: State,
     read: Read,
 ) -> np.ndarray:
-    N, T = len(starts), int((ends - 1 - starts).max())
-    out = np.zeros((N, int((ends - begins).max())))
-    for steps in chunks(predictor, N, T):
+    out = np.zeros((len(starts), int((ends - begins).max())))
+    for log_probs, targets in predicted(predictor, ids, starts, ends, state, read):
+        rows, columns = np.nonzero((targets >= begins[:, None]) & (targets < ends[:, None]))
+        places = targets[rows, columns]
+        out[rows, places - begins[rows]] = bits_of(log_probs[rows, columns, ids[places]])
+    return out
+
+
+def predicted(
+    predictor: NextCharPredictor,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    state: State = None,
+    read: Read = lambda chars: None,
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Read N parts of ``ids``, ``(L,)``, side by side: ``starts[n]`` to ``ends[n] - 1``.
+
+    Yields, piece by piece, log-probabilities ``(N, t, V)`` and which characters they are of,
+    ``(N, t)``: the first of a row is that of ``starts[n] + 1``. Rows that end earlier are read on
+    to the end of the longest, and beyond the text's.
+    """
+    for steps in chunks(predictor, len(starts), int((ends - 1 - starts).max())):
         targets = starts[:, None] + steps + 1
         # A row that is done may leave the text, where what it reads no longer matters.
         inputs = ids[(targets - 1).clip(max=len(ids) - 1)].astype(np.int64)
         log_probs, state = predictor.advance(inputs, state)
-        rows, columns = np.nonzero((targets >= begins[:, None]) & (targets < ends[:, None]))
-        places = targets[rows, columns]
-        out[rows, places - begins[rows]] = bits_of(log_probs[rows, columns, ids[places]])
+        yield log_probs, targets
         read(inputs.size)
-    return out
 
 
 def bits_of(log_probs: np.ndarray) -> np.ndarray:

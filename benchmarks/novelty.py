@@ -1,0 +1,69 @@
+"""What of a sample is in a large training text: seconds, beside looking each stretch up in it."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from benchmarks.limits import reading
+from chargen.sampling.matching import matches
+from chargen.sampling.novelty import STRETCHES
+from chargen.text import Vocabulary, bundled
+
+TRAINING_CHARS = 100_000_000
+SAMPLES = (500, 2_000, 20_000)  # characters of a sample; STRETCHES times as many are held out
+NOISE = 0.15  # share of a sample's characters that are another one's, so that it is not all copied
+
+
+def main() -> list[dict[str, object]]:
+    """Print the table and return its rows."""
+    text = bundled.read("python-docs")
+    vocabulary = Vocabulary.of(text)
+    ids = vocabulary.encode(text)
+    rng = np.random.default_rng(0)
+    training = np.concatenate(
+        [ids[start:] for start in rng.integers(len(ids) // 2, size=3 * TRAINING_CHARS // len(ids))]
+    )[:TRAINING_CHARS]
+    matches(ids[:100], ids, len(vocabulary))  # which compiles it
+    bare = training.nbytes / reading(training.nbytes)
+    print(f"{len(training):,} characters of training text, once read: {bare:.2f} s at the least")
+    rows: list[dict[str, object]] = []
+    for chars in SAMPLES:
+        starts = rng.integers(len(ids) - chars, size=1 + STRETCHES)
+        parts = np.concatenate([ids[start : start + chars] for start in starts])
+        noisy = rng.random(len(parts)) < NOISE
+        parts[noisy] = rng.choice(ids, noisy.sum())
+        seconds = _seconds(parts, training, len(vocabulary))
+        one = _looked_up(vocabulary.decode(parts), vocabulary.decode(training))
+        print(
+            f"sample of {chars:6,}: {seconds:6.1f} s, {len(training) / seconds / 1e6:4.0f} million "
+            f"characters a second; str.find for every stretch of 8: {one * len(parts):9,.0f} s"
+        )
+        rows.append(
+            {
+                "sample_chars": chars,
+                "training_chars": len(training),
+                "seconds": seconds,
+                "str_find_seconds": one * len(parts),
+            }
+        )
+    return rows
+
+
+def _seconds(parts: np.ndarray, training: np.ndarray, size: int) -> float:
+    begun = time.perf_counter()
+    matches(parts, training, size)
+    return time.perf_counter() - begun
+
+
+def _looked_up(sample: str, training: str, some: int = 20) -> float:
+    """Seconds a stretch of eight characters, of a few of them."""
+    begun = time.perf_counter()
+    for place in range(0, len(sample) - 8, len(sample) // some):
+        training.find(sample[place : place + 8])
+    return (time.perf_counter() - begun) / some
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""``chargen sample --interactive``: somebody writes a line, and the model goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+from collections.abc import Iterator
+from types import FrameType
+from typing import Literal
+
+from chargen.cli.terminal import put, say
+from chargen.errors import ChargenError
+from chargen.probes.wording import counted
+from chargen.reports.visible import visible_line
+from chargen.sampling.conversation import LINE_END, Conversation
+
+PROMPT = "> "
+HELP = "Write a line, and the model goes on. Ctrl-C stops what it writes, Ctrl-D ends."
+
+
+def converse(
+    conversation: Conversation, prompt: str, length: int, unknown: Literal["error", "skip"]
+) -> None:
+    """Hear ``prompt``, then lines from the terminal until it ends, and answer each.
+
+    Earlier lines are there to be called up again; no file keeps them.
+    """
+    with contextlib.suppress(ImportError):  # a system without it has lines that cannot be edited
+        import readline  # noqa: F401
+    say(HELP, err=True)
+    if prompt:
+        _turn(conversation, prompt, length, unknown)
+    while True:
+        try:
+            line = input(PROMPT)
+        except EOFError:
+            put(LINE_END)
+            return
+        except KeyboardInterrupt:
+            put(LINE_END)
+            continue
+        except UnicodeDecodeError as error:
+            say(f"chargen: no text at byte {error.start}; use {error.encoding}", err=True)
+            continue
+        _turn(conversation, line, length, unknown)
+
+
+def check_terminal() -> None:
+    """`ChargenError` where nobody sits there."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise ChargenError(
+            "--interactive: standard input and output are no terminal; give --prompt or "
+            "--prompt-file instead"
+        )
+
+
+def _turn(
+    conversation: Conversation, line: str, length: int, unknown: Literal["error", "skip"]
+) -> None:
+    last = LINE_END
+    with _interrupts() as interrupted:
+        try:
+            left_out = conversation.hear(line, unknown)
+        except ChargenError as error:
+            say(f"chargen: {visible_line(str(error))}", err=True)
+            return
+        if left_out:
+            say(f"left out {counted(left_out, 'character')} that the model does not know", err=True)
+        for piece in conversation.answer(length):
+            put(piece)
+            last = piece or last
+            if interrupted:
+                break
+    if not last.endswith(LINE_END):
+        put(LINE_END)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Collects Ctrl-C, so that it comes between two characters and none is half remembered."""
+    caught: list[int] = []
+
+    def catch(number: int, frame: FrameType | None) -> None:
+        caught.append(number)
+
+    before = signal.signal(signal.SIGINT, catch)
+    try:
+        yield caught
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,172 @@
+"""Writing in turn: what is remembered, and the command at a real terminal."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from test_beam import writer
+
+import chargen
+from chargen.cli import main
+from chargen.errors import ChargenError
+from chargen.sampling.conversation import Conversation
+
+GREEDY = {"temperature": 0}
+# Takes the terminal that it is given as its own, so that keys can interrupt it.
+OWNING = (
+    "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+WAITING = 30  # seconds for what comes at once
+
+
+def answer(conversation, length=200):
+    return "".join(conversation.answer(length))
+
+
+def streamed(prompt, length, seed=0, **options):
+    return "".join(row[0] for row in writer().stream(prompt, length, seed=seed, **options))
+
+
+def test_an_answer_is_what_a_sample_would_be():
+    for stop in ("ea", "\n"):
+        conversation = Conversation(writer(), 3, stop)
+        assert conversation.hear("ab") == 0
+        assert answer(conversation) == streamed("ab", 200, 3, stop=stop)
+
+
+def test_a_conversation_that_nobody_begins_starts_as_a_sample_does():
+    assert answer(Conversation(writer(), 3, "ea")) == streamed("", 200, 3, stop="ea")
+
+
+@pytest.mark.parametrize("settings", [GREEDY, GREEDY | {"repetition_penalty": 1.5}], ids=str)
+def test_all_that_was_heard_and_written_is_remembered(settings):
+    conversation = Conversation(writer(), 0, "\n" * 99, **settings)
+    text = ""
+    for line in ("ab", "", "cdj"):
+        conversation.hear(line)
+        said = answer(conversation, 20)
+        text += line
+        assert said == streamed(text, 20, stop="\n" * 99, **settings)
+        text += said
+
+
+def test_what_was_stopped_is_remembered_as_far_as_it_came():
+    conversation = Conversation(writer(), 0, "\n" * 99, **GREEDY)
+    conversation.hear("ab")
+    pieces = conversation.answer(200)
+    said = "".join(next(pieces) for _ in range(7))
+    assert answer(conversation, 9) == streamed("ab" + said, 9, **GREEDY)
+
+
+def test_an_answer_ends_with_its_line_but_not_before_it_has_begun():
+    ended = 0
+    for seed in range(30):
+        conversation = Conversation(writer(), seed)
+        conversation.hear("ab")
+        said, whole = answer(conversation), streamed("ab", 200, seed)
+        assert said == re.match(r"\n*[^\n]*\n?", whole)[0]
+        ended += said.startswith("\n")
+    assert ended
+
+
+def test_unknown_characters_are_refused_or_left_out():
+    conversation = Conversation(writer(), 0, "\n" * 99, **GREEDY)
+    with pytest.raises(ChargenError, match="your line: character 'é' at position 1 is not in"):
+        conversation.hear("aéb")
+    assert conversation.hear("éaébé", "skip") == 3
+    assert answer(conversation, 9) == streamed("ab", 9, **GREEDY)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    (home / "cat.txt").write_text("the cat sat on the mat.\n" * 60 + "\x1b" * 60)
+    sizes = {"units": (16,), "timesteps": 16, "batch_size": 4, "steps": 200}
+    chargen.train(home / "cat.txt", home / "runs" / "cat", **sizes)
+    return home
+
+
+class Terminal:
+    """A command at a terminal, written to and read from as somebody who sits there would."""
+
+    def __init__(self, home, *arguments):
+        self._own, its = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", OWNING, "-m", "chargen", "sample", "-i", *arguments],
+            cwd=home, stdin=its, stdout=its, stderr=its, start_new_session=True,
+            env=os.environ | {"TERM": "dumb"},
+        )  # fmt: skip
+        os.close(its)
+        self.seen = ""
+
+    def until(self, text, times=1):
+        """What was shown since the last time, once ``text`` has been."""
+        end = time.monotonic() + WAITING
+        while self.seen.count(text) < times and time.monotonic() < end:
+            self.seen += os.read(self._own, 65536).decode().replace("\r\n", "\n")
+        assert self.seen.count(text) >= times, self.seen
+        shown, self.seen = self.seen, ""
+        return shown
+
+    def type(self, keys):
+        os.write(self._own, keys.encode())
+
+    def close(self):
+        try:
+            return self.process.wait(WAITING)
+        finally:
+            self.process.kill()
+            os.close(self._own)
+
+
+def test_lines_at_a_terminal(home):
+    terminal = Terminal(home, "--temperature", "0")
+    assert "Ctrl-D ends" in terminal.until("> ")
+    terminal.type("the cat\n")
+    assert terminal.until("\n> ").endswith(" sat on the mat.\n> ")
+    terminal.type("the Cat\n")
+    assert "your line: character 'C' at position 4 is not in" in terminal.until("\n> ")
+    terminal.type("the mat\x03")  # a line that is given up
+    terminal.until("\n> ")
+    terminal.type("\x1b[A\x1b[A\n")  # the line before the last
+    assert "the cat" in terminal.until("\n> ")
+    terminal.type("\x04")
+    assert terminal.close() == 0
+
+
+def test_ctrl_c_stops_the_line_and_not_the_program(home):
+    forever = ["--length", "100000000", "--stop", "\x1b" * 9, "--unknown", "skip"]
+    terminal = Terminal(home, *forever, "--temperature", "3")
+    terminal.until("> ")
+    terminal.type("Quoth\n")
+    assert "left out 4 characters that the model does not know" in terminal.until("\\x1b", 3)
+    terminal.type("\x03")
+    assert terminal.until("\n> ")
+    terminal.type("the cat\n")
+    assert "\x1b" not in terminal.until("\\x1b", 3)
+    terminal.type("\x03")
+    terminal.until("\n> ")
+    terminal.type("\x04")
+    assert terminal.close() == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "standard input and output are no terminal; give --prompt or --prompt-file"),
+        (["--beam", "3"], "--interactive and --beam: give one"),
+        (["--count", "2"], "--interactive and --count: give one"),
+        (["--novelty"], "--interactive and --novelty: give one"),
+        (["--json"], "--interactive and --json: give one"),
+    ],
+)
+def test_what_does_not_go_with_it_is_told(capsys, flags, message):
+    assert main(["sample", "-i", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err

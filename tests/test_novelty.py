@@ -1,0 +1,167 @@
+"""What of a sample is copied: against looking at every place, on small alphabets."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import chargen
+from chargen.cli import main
+from chargen.errors import ChargenError
+from chargen.reports.novelty_tables import novelty_table
+from chargen.sampling import matching
+from chargen.sampling.matching import matches
+from chargen.sampling.novelty import STRETCHES, measure
+from chargen.text import Vocabulary
+
+IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dtype=np.uint8))
+
+
+def occurs(part, long):
+    """Whether the ids of ``part`` stand in ``long`` somewhere."""
+    return bytes(part) in bytes(long)
+
+
+@settings(deadline=None)  # the first call compiles
+@given(IDS, IDS, st.integers(1, 9))
+@example(np.array([0, 0, 1, 0, 0], dtype=np.uint8), np.array([0, 0], dtype=np.uint8), 1)
+def test_the_longest_match_that_ends_at_each_character(short, long, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matching, "BLOCK", block)
+        patch.setattr(matching, "BEYOND", 1)
+        patch.setattr("os.cpu_count", lambda: 3)
+        lengths, ends = matches(short, long, 3)
+    for i, (length, end) in enumerate(zip(lengths, ends, strict=True), 1):
+        part = short[i - length : i]
+        assert bytes(long[end - length : end]) == bytes(part)
+        assert not occurs(short[i - length - 1 : i], long) or length == i
+
+
+@settings(deadline=None)
+@given(IDS, IDS, IDS)
+def test_no_match_crosses_a_border(one, other, long):
+    both = np.concatenate([one, [3], other])
+    lengths, _ = matches(both, long, 3)
+    apart = [matches(part, long, 3)[0] for part in (one, other)]
+    np.testing.assert_array_equal(lengths, np.concatenate([apart[0], [0], apart[1]]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
+def test_large_alphabets_and_a_text_with_one_character_only(dtype):
+    top = np.iinfo(dtype).max if dtype != np.uint32 else 1_114_110
+    long = np.array([top, 5, top, top], dtype=dtype)
+    lengths, ends = matches(np.full(5, top, dtype=dtype), long, top + 1)
+    assert lengths.tolist() == [1, 2, 2, 2, 2]
+    assert ends[1:].tolist() == [4] * 4
+
+
+TRAINING = "the cat sat on the mat, the dog sat on the log. " * 3
+VOCABULARY = Vocabulary.of(TRAINING + "xyz")
+
+
+def measured(*texts, held_out="", training=TRAINING):
+    ids = [VOCABULARY.encode(text) for text in texts]
+    return measure(ids, VOCABULARY.encode(training), VOCABULARY.encode(held_out), VOCABULARY)
+
+
+def new_share(texts, chars, training=TRAINING):
+    parts = [text[i : i + chars] for text in texts for i in range(len(text) - chars + 1)]
+    return sum(part not in training for part in parts) / len(parts)
+
+
+@given(st.lists(st.text("tcaeh ", max_size=30), min_size=1, max_size=3).filter(any))
+@settings(deadline=None)
+def test_shares_and_the_longest_copy(texts):
+    found = measured(*texts)
+    longest = max(map(len, texts))
+    for row in found.new:
+        assert row.sample == pytest.approx(new_share(texts, row.chars))
+    assert len(found.new) == 0 or found.new[-1].sample == 1 or found.new[-1].chars * 2 > longest
+    copy = found.longest
+    n = len(copy.text)
+    assert copy.text == texts[copy.sample][copy.position : copy.position + n]
+    assert copy.text == TRAINING[copy.training_position : copy.training_position + n]
+    assert all(new_share([text], n + 1) == 1 for text in texts if len(text) > n)
+
+
+def test_held_out_stretches_are_as_long_as_the_sample_and_measured_alike():
+    held_out = "the cat sat on the cat, xx dogs sat on a log. xyz zyx; the mat".replace(";", "x")
+    found = measured("the dog sat on the mat, ", held_out=held_out)
+    assert found.stretch_chars == 24
+    stretches = [held_out[:24], held_out[24:48]]
+    for row in found.new:
+        expected = [new_share([part], row.chars) for part in stretches]
+        np.testing.assert_allclose(row.held_out, expected)
+    assert found.held_out_longest == tuple(map(longest_copy, stretches))
+
+
+def longest_copy(text):
+    starts = range(len(text))
+    return max(len(text[i:j]) for i in starts for j in starts if text[i:j] in TRAINING)
+
+
+def test_a_long_held_out_text_gives_some_stretches_that_the_seed_draws():
+    ids = VOCABULARY.encode("the cat sat xyz " * 500)
+    args = [ids[:40]], VOCABULARY.encode(TRAINING), ids, VOCABULARY
+    one, same, other = (measure(*args, seed) for seed in (1, 1, 2))
+    assert len(one.held_out_longest) == STRETCHES
+    assert one == same
+    assert len({one.held_out_longest, other.held_out_longest}) <= 2
+
+
+def test_what_is_copied_whole_is_not_new_and_nonsense_is():
+    copied = measured(TRAINING[5:105])
+    assert {row.sample for row in copied.new} == {0}
+    assert (copied.longest.text, copied.longest.training_position % 48) == (TRAINING[5:105], 5)
+    nonsense = measured("xyzzyx")
+    assert [(row.chars, row.sample) for row in nonsense.new] == [(2, 1)]
+    assert nonsense.longest.text == ""
+    assert "0 characters of 6" in novelty_table(nonsense)
+
+
+def test_nothing_to_compare_is_told():
+    with pytest.raises(ChargenError, match="raise --length"):
+        measured("", "")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    (home / "cat.txt").write_text(TRAINING * 20)
+    sizes = {"units": (8,), "timesteps": 8, "batch_size": 4, "steps": 20}
+    chargen.train(home / "cat.txt", home / "runs" / "cat", **sizes)
+    return home
+
+
+def test_the_command_writes_the_sample_and_then_the_table(home, capsys, monkeypatch):
+    monkeypatch.chdir(home)
+    assert main(["sample", "--length", "200", "--count", "2", "--json", "--novelty"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    model = chargen.load("runs/cat")
+    rows = model.stream("", 200, 2)
+    assert said["texts"] == ["".join(text) for text in zip(*rows, strict=True)]
+    training = (TRAINING * 20)[: said["novelty"]["training_chars"]]
+    assert said["novelty"]["training_chars"] == model.run.description.corpus.training_chars
+    for row in said["novelty"]["new"]:
+        share = new_share(said["texts"], row["chars"], training)
+        assert row["sample_share"] == pytest.approx(share)
+        assert len(row["held_out_shares"]) == 1
+    assert main(["sample", "--length", "200", "--novelty", "--prompt", "the "]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(model.sample("the ", 200) + "\n\nlongest copy: ")
+    assert err == ""
+
+
+def test_a_corpus_that_is_gone_is_told_before_anything_is_written(home, tmp_path, capsys):
+    run = tmp_path / "runs" / "cat"
+    shutil.copytree(home / "runs" / "cat", run)
+    said = json.loads((run / "run.json").read_text())
+    said["corpus"]["sources"] = [str(tmp_path / "gone.txt")]
+    (run / "run.json").write_text(json.dumps(said))
+    assert main(["sample", str(run), "--novelty"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "gone.txt: no such file" in err
