@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from fakes import TablePredictor
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_engine import made
 
@@ -58,6 +58,7 @@ def tables(draw):
     return table / table.sum(axis=1, keepdims=True)
 
 
+@settings(deadline=None)
 @given(tables(), st.integers(1, 5), st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3)))
 def test_a_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, stops):
     characters = "abc"[: len(table)]

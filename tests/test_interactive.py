@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import select
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from test_beam import writer
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible
 from chargen.sampling.conversation import Conversation
 
 GREEDY = {"temperature": 0}
@@ -65,10 +67,10 @@ def test_what_was_stopped_is_remembered_as_far_as_it_came():
 
 def test_an_answer_ends_with_its_line_but_not_before_it_has_begun():
     ended = 0
-    for seed in range(30):
+    for seed in range(20):
         conversation = Conversation(writer(), seed)
         conversation.hear("ab")
-        said, whole = answer(conversation), streamed("ab", 200, seed)
+        said, whole = answer(conversation, 40), streamed("ab", 40, seed)
         assert said == re.match(r"\n*[^\n]*\n?", whole)[0]
         ended += said.startswith("\n")
     assert ended
@@ -108,7 +110,8 @@ class Terminal:
         """What was shown since the last time, once ``text`` has been."""
         end = time.monotonic() + WAITING
         while self.seen.count(text) < times and time.monotonic() < end:
-            self.seen += os.read(self._own, 65536).decode().replace("\r\n", "\n")
+            if select.select([self._own], [], [], 0.1)[0]:
+                self.seen += os.read(self._own, 65536).decode().replace("\r\n", "\n")
         assert self.seen.count(text) >= times, self.seen
         shown, self.seen = self.seen, ""
         return shown
@@ -116,19 +119,36 @@ class Terminal:
     def type(self, keys):
         os.write(self._own, keys.encode())
 
+    def ends(self):
+        return self.process.wait(WAITING)
+
     def close(self):
-        try:
-            return self.process.wait(WAITING)
-        finally:
-            self.process.kill()
-            os.close(self._own)
+        self.process.kill()
+        self.process.wait()
+        os.close(self._own)
 
 
-def test_lines_at_a_terminal(home):
-    terminal = Terminal(home, "--temperature", "0")
+@pytest.fixture
+def started(home):
+    """Starts a command at a terminal, and sees to it that it ends."""
+    terminals = []
+
+    def start(*arguments):
+        terminals.append(Terminal(home, *arguments))
+        return terminals[-1]
+
+    yield start
+    for terminal in terminals:
+        terminal.close()
+
+
+def test_lines_at_a_terminal(home, started):
+    terminal = started("--length", "30", "--temperature", "0")
     assert "Ctrl-D ends" in terminal.until("> ")
     terminal.type("the cat\n")
-    assert terminal.until("\n> ").endswith(" sat on the mat.\n> ")
+    rows = chargen.load(home / "runs" / "cat").stream("the cat", 30, temperature=0)
+    written = re.match(r"\n*[^\n]*", "".join(row[0] for row in rows))[0]
+    assert terminal.until("\n> ") == f"the cat\n{visible(written)}\n> "
     terminal.type("the Cat\n")
     assert "your line: character 'C' at position 4 is not in" in terminal.until("\n> ")
     terminal.type("the mat\x03")  # a line that is given up
@@ -136,15 +156,15 @@ def test_lines_at_a_terminal(home):
     terminal.type("\x1b[A\x1b[A\n")  # the line before the last
     assert "the cat" in terminal.until("\n> ")
     terminal.type("\x04")
-    assert terminal.close() == 0
+    assert terminal.ends() == 0
 
 
-def test_ctrl_c_stops_the_line_and_not_the_program(home):
+def test_ctrl_c_stops_the_line_and_not_the_program(started):
     forever = ["--length", "100000000", "--stop", "\x1b" * 9, "--unknown", "skip"]
-    terminal = Terminal(home, *forever, "--temperature", "3")
+    terminal = started(*forever, "--temperature", "3")
     terminal.until("> ")
     terminal.type("Quoth\n")
-    assert "left out 4 characters that the model does not know" in terminal.until("\\x1b", 3)
+    assert "left out 2 characters that the model does not know" in terminal.until("\\x1b", 3)
     terminal.type("\x03")
     assert terminal.until("\n> ")
     terminal.type("the cat\n")
@@ -152,7 +172,7 @@ def test_ctrl_c_stops_the_line_and_not_the_program(home):
     terminal.type("\x03")
     terminal.until("\n> ")
     terminal.type("\x04")
-    assert terminal.close() == 0
+    assert terminal.ends() == 0
 
 
 @pytest.mark.parametrize(

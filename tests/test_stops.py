@@ -1,7 +1,7 @@
 """Samples that end where a text is told to end them."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_beam import writer
 
@@ -16,6 +16,7 @@ def ordered(stops):
     return sorted(stops, key=len, reverse=True)
 
 
+@settings(deadline=None)
 @given(LETTERS, STOPS)
 def test_a_text_ends_before_the_first_stop_that_is_written(text, stops):
     rows = list(stopped([[character] for character in text], ordered(stops), 1))
@@ -29,6 +30,7 @@ def test_a_text_ends_before_the_first_stop_that_is_written(text, stops):
         assert written == text
 
 
+@settings(deadline=None)
 @given(LETTERS, STOPS)
 def test_nothing_is_held_back_that_no_stop_can_begin_with(text, stops):
     one, told = Stopping(ordered(stops)), ""

@@ -72,7 +72,7 @@ def _read(
 
 
 @compiled
-def find(table: Any, key: int) -> int:
+def find(table: Any, key: int) -> Any:
     """The place of ``key`` in a table with free places: where it is, or would be put."""
     mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
     place = np.int64(mixed >> np.uint64(20)) & (len(table) - 1)

@@ -47,11 +47,14 @@ class Stopping:
             if self._held.endswith(stop):
                 self.ended = True
                 return self.rest()[: -len(stop)]
-        begins = 0  # the empty text is the beginning of any
-        while not any(stop.startswith(self._held[begins:]) for stop in self._stops):
+        begins = 0
+        while begins < len(self._held) and not self._may_stop(self._held[begins:]):
             begins += 1
         certain, self._held = self._held[:begins], self._held[begins:]
         return certain
+
+    def _may_stop(self, end: str) -> bool:
+        return any(stop.startswith(end) for stop in self._stops)
 
     def rest(self) -> str:
         """What is held back, where nothing comes any more."""
