@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import alphabet, memory, novelty, reading, sampling, training
+from benchmarks import alphabet, memory, novelty, page, reading, sampling, training
 
 MEASURED = Path(__file__).with_name("measured.json")
 
@@ -17,7 +17,7 @@ results = {
     "cores": os.cpu_count(),
     "threads": torch.get_num_threads(),
 }
-for benchmark in (training, memory, sampling, novelty, reading, alphabet):
+for benchmark in (training, memory, sampling, novelty, page, reading, alphabet):
     results[benchmark.__name__.split(".")[-1]] = benchmark.main()
     print()
 MEASURED.write_text(json.dumps(results, indent=1) + "\n")

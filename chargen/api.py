@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,13 +48,16 @@ FLOOR_CHARS = 10_000_000  # that an n-gram reads at most: it keeps a table of wh
 class TrainedModel:
     """A run's best weights, ready to write and to be measured."""
 
-    def __init__(self, run: Run, device: str = "auto") -> None:
+    def __init__(
+        self, run: Run, device: str = "auto", weights: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        """``weights`` take the place of the run's best ones."""
         description = run.description
         self.run = run
         self.name = str(run.path)
         self.timesteps = description.training.timesteps
         self.vocabulary: Vocabulary = description.vocabulary
-        weights = run.weights()
+        weights = run.weights() if weights is None else weights
         try:
             model = CharModel.of(description.model, len(self.vocabulary), weights)
         except ChargenError as error:

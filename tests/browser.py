@@ -65,6 +65,11 @@ class Browser:
         self._url = path.absolute().as_uri()
         self._driver.get(self._url)
 
+    def prefers(self, name: str, value: str) -> None:
+        """Set a preference of the user's, ``prefers-NAME``, for the page that is open."""
+        feature = {"name": f"prefers-{name}", "value": value}
+        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
     def errors(self) -> list[str]:
         """What the page complained of since the last call, or since it was opened."""
         entries = self._driver.get_log("browser")

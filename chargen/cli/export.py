@@ -3,37 +3,125 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
-from chargen.cli.options import check_writable, run_argument
+from chargen.cli.options import check_writable, run_argument, write_text
 from chargen.cli.terminal import say
+from chargen.errors import ChargenError
 from chargen.reports.visible import visible_line
 
+if TYPE_CHECKING:
+    from chargen.api import TrainedModel
+    from chargen.evaluation import Evaluation
+    from chargen.probing import Probed
+    from chargen.runs import Run
 
-def _onnx(run: Path | None, out: Path | None) -> Path:
-    """A step model; see `chargen.exporting.onnx`."""
+Form = Literal["float32", "int8"]
+LONGRANGE = "longrange.json"  # in a run's folder
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a run can be exported to."""
+
+    ending: str  # of the file
+    write: Callable[..., None]  # from the run to the file, with the options below
+    options: tuple[str, ...]  # that mean nothing to other kinds
+
+
+def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) -> None:
+    """Write the page, and say how large it is and what its weights lose."""
+    run.description.vocabulary.encode_typed("prompt", prompt, "error")
+    probed = _probed(run, longrange)
+    from chargen.api import TrainedModel
+    from chargen.arithmetic.eight_bits import through_eight_bits
+    from chargen.reports.writing_page import Written, losses_text, writing_page
+
+    weights = run.weights()
+    models: dict[Form, TrainedModel] = {"float32": TrainedModel(run)}
+    if form == "int8":
+        models[form] = TrainedModel(run, weights=through_eight_bits(weights))
+    losses = _losses(models)
+    name = run.path.resolve().name
+    shape, vocabulary = run.description.model, run.description.vocabulary
+    written = Written(name, shape, vocabulary, weights, form, losses, probed, prompt)
+    page = writing_page(written)
+    write_text(out, page)
+    say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")
+    if losses:
+        say(losses_text(losses))
+
+
+def _losses(models: dict[Form, TrainedModel]) -> dict[Form, Evaluation]:
+    """On the held-out text; nothing where that is gone, which is told."""
+    try:
+        return {form: model.evaluate() for form, model in models.items()}
+    except ChargenError as error:
+        say(f"without the loss in bits a character: {visible_line(str(error))}", err=True)
+        return {}
+
+
+def _probed(run: Run, file: Path | None) -> Probed | None:
+    """What is known of how far back it remembers; what is not is told, and how to get it."""
+    from chargen.probing.kept import read_probed
+
+    given, file = file, file or run.path / LONGRANGE
+    if given or file.exists():
+        return read_probed(file, run.path)
+    made = f"chargen probe-longrange {run.path} --json {file}"
+    say(f"without the long-range curve: {visible_line(made)} measures it", err=True)
+    return None
+
+
+def _onnx(run: Run, out: Path) -> None:
+    """A step model."""
     from chargen.exporting.onnx import export_onnx
-    from chargen.runs import Run, newest
 
-    found = newest() if run is None else Run.open(run)
-    file = out or found.path / "model.onnx"
-    export_onnx(found, file)
-    return file
+    export_onnx(run, out)
+    say(f"onnx: {visible_line(str(out))}, {out.stat().st_size / 1000:,.0f} kB")
 
 
-KINDS: dict[str, Callable[[Path | None, Path | None], Path]] = {"onnx": _onnx}
+KINDS = {
+    "page": Kind(".html", _page, ("form", "longrange", "prompt")),
+    "onnx": Kind(".onnx", _onnx, ()),
+}
 
 
 @click.command()
 @run_argument
-@click.option("--to", type=click.Choice(list(KINDS)), required=True, help="What to make of it.")
+@click.option("--to", type=click.Choice([*KINDS]), required=True, help="What to make of it.")
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The file.  [default: in the run's folder]"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where it goes.  [default: the run's name, here: fables.html]",
 )
-def export(run: Path | None, to: str, out: Path | None) -> None:
-    """Give the model of RUN to other programs; left out, the newest one under runs/.
+@click.option(
+    "--weights",
+    "form",
+    type=click.Choice(get_args(Form)),
+    default="float32",
+    show_default=True,
+    help="As they are, or rounded to 8 bits: a quarter of the size, and what that loses is told.",
+)
+@click.option(
+    "--longrange",
+    type=click.Path(path_type=Path),
+    help="What probe-longrange --json wrote of the run.  [default: RUN/longrange.json]",
+)
+@click.option("--prompt", default="", help="The beginning that the page opens with.")
+@click.pass_context
+def export(
+    context: click.Context, run: Path | None, to: str, out: Path | None, **given: Any
+) -> None:
+    """Make of RUN one file that works without chargen.
+
+    page: an HTML file that holds the weights and writes with them in any browser, letter by
+    letter, with no server and no network. It shows what else was likely at each letter, colours
+    the text by any memory unit, and draws how far back the run remembers, where that was measured.
 
     onnx: a model that makes one step. It reads a character's id and the state, and tells the
     log-probabilities of the next character and the state after it; its metadata holds the
@@ -41,8 +129,19 @@ def export(run: Path | None, to: str, out: Path | None) -> None:
 
     \b
     Examples:
+      chargen export --to page
       chargen export --to onnx
-      chargen export runs/fables --to onnx --out fables.onnx
+      chargen export runs/fables --to page --weights int8 --prompt "The miller" --out tales.html
     """
+    kind = KINDS[to]
+    for parameter in context.command.params:
+        odd = parameter.name not in (*kind.options, "run", "to", "out")
+        chosen = context.get_parameter_source(str(parameter.name))
+        if odd and chosen is not click.core.ParameterSource.DEFAULT:
+            raise ChargenError(f"{parameter.opts[0]} means nothing to --to {to}: leave it out")
     check_writable(out)
-    say(visible_line(str(KINDS[to](run, out))))
+    from chargen.runs import Run, newest
+
+    opened = newest() if run is None else Run.open(run)
+    file = out or Path(opened.path.resolve().name + kind.ending)
+    kind.write(opened, file, **{name: given[name] for name in kind.options})

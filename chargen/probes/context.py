@@ -8,7 +8,7 @@ stays natural; *reset* begins at those n from the state of no text. After Khande
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 
 from chargen.predictors import NextCharPredictor
 from chargen.probes import Progress
+from chargen.probes.plain import count, maybe_count, number
 from chargen.probes.reading import Meter, bits, bits_of, cost, states_after
 from chargen.probes.sites import BLOCK, FEWEST_POSITIONS, Sites, shortest_text, stretch
 from chargen.probes.statistics import Estimate, block_bootstrap
@@ -60,6 +61,18 @@ class ContextRow:
             "disagree": self.disagree,
         }
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ContextRow:
+        """What `to_json` wrote."""
+        return cls(
+            count(values["context_chars"]),
+            count(values["context_most_chars"]),
+            Estimate.from_json(values, "excess_bits"),
+            _estimate(values, "reset_excess_bits"),
+            _estimate(values, "reset_minus_swap_bits"),
+            values["beyond_timesteps"],
+        )
+
 
 @dataclass(frozen=True)
 class ContextResult:
@@ -96,6 +109,28 @@ class ContextResult:
             "finding": self.finding(),
             "contexts": [row.to_json() for row in self.rows],
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> ContextResult:
+        """What `to_json` wrote; `KeyError`, `TypeError` or `ValueError` for anything else."""
+        rows = tuple(map(ContextRow.from_json, values["contexts"]))
+        contexts = [row.context for row in rows]
+        if contexts != sorted(set(contexts)) or (rows and (contexts[0] != 0 or len(rows) < 2)):
+            raise ValueError(f"contexts {contexts} are not ascending from 0")
+        value, low, high = (
+            maybe_count(values[f"effective_context_{end}chars"]) for end in ("", "low_", "high_")
+        )
+        return cls(
+            count(values["seed"]),
+            maybe_count(values["trained_timesteps"]),
+            count(values["positions"]),
+            count(values["full_context_chars"]),
+            number(values["bits_per_char"] or 0.0),
+            rows,
+            (value, low, high),
+            str(values["refusal"] or ""),
+            count(values["chars"]),
+        )
 
     def finding(self) -> str:
         """One sentence: the effective context, and where swap and reset disagree."""
@@ -240,6 +275,10 @@ def _first_settled(under: np.ndarray) -> np.ndarray:
     trailing = np.logical_and.accumulate(under[:, ::-1], axis=1).sum(axis=1)
     settled: np.ndarray = under.shape[1] - trailing
     return settled
+
+
+def _estimate(values: Mapping[str, Any], name: str) -> Estimate | None:
+    return Estimate.from_json(values, name) if name in values else None
 
 
 def _finding(effective: tuple[int | None, int | None, int | None], longest: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -30,6 +30,12 @@ class Tally:
         greedy = {"": self.greedy.share, "_low": low, "_high": high}
         return self.choice.to_json() | {f"greedy_accuracy{end}": x for end, x in greedy.items()}
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Tally:
+        """What `to_json` wrote."""
+        read = Proportion.from_json
+        return cls(read(values), read(values, "greedy_accuracy"))
+
 
 @dataclass(frozen=True)
 class Decoyed:
@@ -41,6 +47,11 @@ class Decoyed:
     def to_json(self) -> dict[str, Any]:
         """As a `Tally`, and ``errors_to_decoy``, of 1."""
         return self.tally.to_json() | {"errors_to_decoy": self.to_decoy}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Decoyed:
+        """What `to_json` wrote."""
+        return cls(Tally.from_json(values), values["errors_to_decoy"])
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ Perception & Psychophysics 63, 2001, whose fit, bootstrap and test of the devian
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from chargen.probes.curves import Counted, Search
+from chargen.probes.plain import number
 
 DRAWS = 2000  # of the bootstrap
 FIT_DRAWS = 1000  # simulated to judge the deviance
@@ -74,6 +76,24 @@ class Span50:
         fit = {"lapse": self.lapse, "fit_p": self.fit_p, "misfit": self.misfit}
         judged = {f"span50_{name}": round(value, 4) for name, value in fit.items()}
         return {"span50": self.text(), **told, **judged}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], first: int, last: int, chance: float) -> Span50:
+        """What `to_json` wrote of spans ``first`` to ``last``: its text says what lies off them."""
+        here, _, rest = str(values["span50"]).partition(" (")
+        lower, _, upper = (rest.rstrip(")") or f"{here}–{here}").partition("–")
+        chars, low, high = (
+            math.inf if text[:1] in (">", "n") else 0.0 if told is None else number(told)
+            for text, told in (
+                (here, values["span50_chars"]),
+                (lower, values["span50_chars_low"]),
+                (upper, values["span50_chars_high"]),
+            )
+        )
+        lapse, fit_p, misfit = (
+            number(values[f"span50_{name}"]) for name in ("lapse", "fit_p", "misfit")
+        )
+        return cls(chars, low, high, first, last, chance, lapse, fit_p, misfit)
 
 
 def said(chars: float, low: float, high: float, first: int, last: int) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from chargen.probes.plain import count, number
 
 Z95 = 1.959963984540054  # the standard normal quantile that leaves 2.5 % on either side
 BOOTSTRAP_DRAWS = 2000
@@ -59,6 +63,14 @@ class Proportion:
             "frames": self.trials,
         }
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], name: str = "accuracy") -> Proportion:
+        """What `to_json` wrote, with the share under ``name``; `ValueError` for what is none."""
+        trials = count(values["frames"])
+        found = cls(number(values[name]) * trials, trials)
+        wilson(found.successes, found.trials)
+        return found
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -78,6 +90,14 @@ class Estimate:
     def to_json(self, name: str) -> dict[str, float]:
         """``name``, which says the unit, and its bounds ``name_low`` and ``name_high``."""
         return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any], name: str) -> Estimate:
+        """What `to_json` wrote under ``name``; `ValueError` where it lies outside its interval."""
+        found = cls(*(number(values[name + end]) for end in ("", "_low", "_high")))
+        if not found.low <= found.value <= found.high:
+            raise ValueError(f"{name} {found.value} lies outside its interval")
+        return found
 
 
 def block_bootstrap(

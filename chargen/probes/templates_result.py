@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chargen.probes.outcomes import PLACES, Decoyed, Tally
+from chargen.probes.plain import count, maybe_count, number
 from chargen.probes.span50 import Span50
 from chargen.probes.statistics import Estimate
 from chargen.probes.wording import counted
@@ -54,6 +55,27 @@ class SpanResult:
             "fact_sets": {name: tally.to_json() for name, tally in self.fact_sets.items()},
             "controls": {name: tally.to_json() for name, tally in self.controls.items()},
         }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> SpanResult:
+        """What `to_json` wrote, all but ``credits``."""
+        apart = Decoyed.from_json(values["with_decoy"])
+        places = {place: values["with_decoy"][place] for place in PLACES}
+        return cls(
+            span=count(values["span_chars"]),
+            label=values["label"],
+            beyond_timesteps=values["beyond_timesteps"],
+            chance=number(values["chance"]),
+            all=Tally.from_json(values),
+            plain=Tally.from_json(values["without_decoy"]),
+            decoy=apart.tally,
+            to_decoy=apart.to_decoy,
+            fact_sets=_tallies(values["fact_sets"]),
+            controls=_tallies(values["controls"]),
+            decoys={name: Decoyed.from_json(one) for name, one in places.items() if one},
+            d=Estimate.from_json(values, "d_bits") if "d_bits" in values else None,
+            frames_sha256=values["frames_sha256"],
+        )
 
     def _decoy_json(self, place: str) -> dict[str, Any] | None:
         """None where no frame has a decoy there: a short span has no room for one after its cue."""
@@ -103,6 +125,32 @@ class TemplatesResult:
             "spans": [row.to_json() for row in self.rows],
         }
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> TemplatesResult:
+        """What `to_json` wrote; `KeyError`, `TypeError` or `ValueError` for anything else.
+
+        Of span50 the numbers as they were told, of the frames only how many were right.
+        """
+        rows = tuple(map(SpanResult.from_json, values["spans"]))
+        spans = [row.span for row in rows]
+        if spans != sorted(set(spans)) or not all(span >= 1 for span in spans):
+            raise ValueError(f"spans {spans} are not ascending")
+        if not all(0 < row.chance < 1 for row in rows):
+            raise ValueError("chance is a share between 0 and 1")
+        if len({frozenset(row.controls) for row in rows}) > 1:
+            raise ValueError("not every span has the same controls")
+        half = None
+        if rows and values["span50"] is not None:
+            half = Span50.from_json(values, spans[0], spans[-1], rows[0].chance)
+        return cls(
+            str(values["bank"]),
+            count(values["seed"]),
+            maybe_count(values["trained_timesteps"]),
+            rows,
+            str(values["refusal"] or ""),
+            half,
+        )
+
     def finding(self) -> str:
         """One sentence: how far back the answer is known, or why nothing is claimed."""
         if self.refusal:
@@ -112,6 +160,10 @@ class TemplatesResult:
         )
         half = f", span50 {self.span50.text()}" if self.span50 else ""
         return f"{_finding(self.rows, self.sure_chars, self.above_chance_chars)}{half}{trained}"
+
+
+def _tallies(values: Mapping[str, Any]) -> dict[str, Tally]:
+    return {name: Tally.from_json(one) for name, one in values.items()}
 
 
 def label(span: int) -> Label:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from importlib import resources
 
 from chargen.reports.visible import visible
 
@@ -77,6 +78,12 @@ def embed(json_text: str) -> str:
     return (
         json_text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
     )
+
+
+def bundled(*names: str) -> str:
+    """Scripts or styles of these pages, one after the other."""
+    files = (resources.files("chargen.reports").joinpath(name) for name in names)
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:

@@ -1,18 +1,10 @@
 // What moves on the page of `chargen inspect --memory`. MEMORY is the data, written before this.
-"use strict";
 const LEVELS = 127; // of a signed byte, to either side of zero
-const NAMES = { " ": "space", "\n": "line end", "\r": "carriage return", "\t": "tab" };
 const SHOWN = { "\n": "⏎\n", "\r": "␍", "\t": "\t" };
-// What cannot be seen, or turns the direction of what comes after it, is spelled out.
-const ACTING = /[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]/;
-const spelled = (char) =>
-  ACTING.test(char) ? `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}` : char;
 
-const byId = (id) => document.getElementById(id);
 const box = byId("text");
 const text = Array.from(MEMORY.text);
 const view = { layer: 1, part: MEMORY.part, unit: 1, char: 1, ...MEMORY.first };
-const bytes = (coded) => Uint8Array.from(atob(coded), (char) => char.charCodeAt(0));
 const shares = new Uint16Array(bytes(MEMORY.next.shares).buffer);
 const likeliest = Array.from(MEMORY.next.characters);
 const K = likeliest.length / text.length;
@@ -35,13 +27,10 @@ function unitValues() {
 const units = () => MEMORY.layers[view.layer - 1].units;
 const range = () => MEMORY.layers[view.layer - 1].parts[view.part].ranges[view.unit - 1];
 const signed = () => MEMORY.parts[view.part].signed;
-const named = (char) => NAMES[char] || spelled(char);
-const number = (value) => value.toFixed(2).replace("-", "−");
 
 function paint() {
   unitValues().forEach((level, place) => {
-    const colour = level < 0 ? "--low" : "--high";
-    spans[place].style.backgroundColor = `rgb(var(${colour}) / ${Math.abs(level) / LEVELS})`;
+    spans[place].style.backgroundColor = colour(level, LEVELS);
   });
 }
 

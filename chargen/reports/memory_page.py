@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from chargen.probes.memory_result import Followed, Follower, LayerRecord, Memory, score_text
-from chargen.reports.html import document, embed, escape
+from chargen.reports.html import bundled, document, embed, escape
 from chargen.reports.memory_tables import legend, part_name
 
 LEVELS = 127  # of a signed byte, to either side of zero
@@ -36,7 +35,7 @@ before. Below, each character is coloured by what one unit held just after readi
 {notes}
 <noscript><p>The colours need JavaScript, which is switched off here.</p></noscript>
 <section id="look" aria-label="One unit">
-<fieldset id="controls" aria-label="Which unit">
+<fieldset class="controls" aria-label="Which unit">
 <div><label for="layer">Layer</label><select id="layer">{layers}</select></div>
 <div><label for="part">Part</label><select id="part">{parts}</select></div>
 <div><label for="unit">Unit <span id="of"></span></label><div class="units">
@@ -85,12 +84,9 @@ def memory_page(memory: Memory) -> str:
         followers=_followers(memory),
     )
     data = json.dumps(_data(memory), ensure_ascii=False, separators=(",", ":"))
-    script = f"const MEMORY = {embed(data)};\n{_file('memory.js')}"
-    return document(f"What the memory of {memory.run} holds", body, _file("memory.css"), script)
-
-
-def _file(name: str) -> str:
-    return resources.files("chargen.reports").joinpath(name).read_text(encoding="utf-8")
+    script = f"const MEMORY = {embed(data)};\n{bundled('letters.js', 'memory.js')}"
+    style = bundled("letters.css", "memory.css")
+    return document(f"What the memory of {memory.run} holds", body, style, script)
 
 
 def _data(memory: Memory) -> dict[str, Any]:

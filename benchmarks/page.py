@@ -1,0 +1,99 @@
+"""The page that `chargen export --to page` writes, in Chromium, beside the engine in Python.
+
+Characters a second of one text, as fast as each can. *Shown* is what a reader of the page sees:
+each letter coloured and put on the screen. Sizes are those of the file.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.sampling import V, engine_of, ours, rate
+from chargen.recurrent import CharModel
+from chargen.reports.writing_page import Written, writing_page
+from chargen.sampling import engine
+from chargen.settings import ModelSettings
+from chargen.text import Vocabulary
+from tests.browser import Browser, missing
+
+SHAPES = (("lstm", (256,)), ("gru", (256,)), ("simple", (256,)), ("lstm", (512, 512)))
+LETTERS = 20_000
+ROUNDS = 3
+ALONE = """
+    const random = randomOf(1);
+    let id = MODEL.begins;
+    const begun = performance.now();
+    for (let n = 0; n < arguments[0]; n++) {
+      network.read(id);
+      id = chosen(network.logits, network.V, 1, random());
+    }
+    return 1000 * arguments[0] / (performance.now() - begun);
+"""
+
+
+def written_page(cell: str, units: tuple[int, ...]) -> Written:
+    """With weights as training begins with, as those of `engine_of`."""
+    shape = ModelSettings(cell, units)
+    arrays = {n: a.numpy() for n, a in CharModel.seeded(shape, V, 0).state_dict().items()}
+    vocabulary = Vocabulary("".join(map(chr, range(32, 32 + V))))
+    return Written("benchmark", shape, vocabulary, arrays)
+
+
+def shown(browser: Browser) -> float:
+    """Characters a second that the page itself writes."""
+    browser.script("byId('speed').value = 'once'; byId('length').value = arguments[0]", LETTERS)
+    browser.find("#write").click()
+    begun = time.perf_counter()
+    while browser.script("return writing !== null"):
+        time.sleep(0.01)
+    return browser.script("return story.ids.length") / (time.perf_counter() - begun)
+
+
+def main() -> list[dict[str, object]]:
+    """Print the table and return its rows; none where there is no browser."""
+    if reason := missing():
+        print(f"the page was not measured: {reason}")
+        return []
+    print("a page that writes in Chromium, characters a second; the engine in Python beside it")
+    print(f"{'':14}{'alone':>9}{'shown':>9}{'NumPy':>9}{'compiled':>10}{'kB':>8}{'8 bits':>8}")
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        browser = Browser(Path(folder) / "profile")
+        try:
+            rows += [_row(browser, Path(folder) / "page.html", *shape) for shape in SHAPES]
+        finally:
+            browser.close()
+    return rows
+
+
+def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dict[str, object]:
+    written = written_page(cell, units)
+    file.write_text(writing_page(written), encoding="utf-8")
+    small = len(writing_page(Written(**{**vars(written), "form": "int8"})).encode())
+    browser.open(file)
+    letters = LETTERS if len(units) == 1 else LETTERS // 10
+    browser.script(ALONE, letters // 4)
+    alone = max(browser.script(ALONE, letters) for _ in range(ROUNDS))
+    seen = max(shown(browser) for _ in range(ROUNDS))
+    own = engine_of(cell, units)
+    plain = rate(ours(own, 1, engine._plain), 1, 500, ROUNDS)
+    compiled = rate(ours(own, 1, engine._compiled), 1, letters, ROUNDS)
+    name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
+    figures = f"{alone:9,.0f}{seen:9,.0f}{plain:9,.0f}{compiled:10,.0f}"
+    print(f"{name:14}{figures}{file.stat().st_size / 1000:8,.0f}{small / 1000:8,.0f}")
+    return {
+        "cell": cell,
+        "units": list(units),
+        "page_chars_per_second": round(alone),
+        "shown_chars_per_second": round(seen),
+        "numpy_chars_per_second": round(plain),
+        "compiled_chars_per_second": round(compiled),
+        "page_bytes": file.stat().st_size,
+        "page_8_bit_bytes": small,
+    }
+
+
+if __name__ == "__main__":
+    main()

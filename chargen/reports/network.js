@@ -1,0 +1,199 @@
+// A network that writes, as `chargen.sampling.engine` computes it: one step after the other.
+// Axes as there: J numbers go into a product and K come out; H units, V characters.
+const TILE = 8; // columns that are summed side by side: as many as a processor holds sums of
+
+function arrayOf({ shape, values, scales }) {
+  const raw = bytes(values).buffer;
+  if (!scales) return new Float32Array(raw);
+  const [levels, by] = [new Int8Array(raw), new Float32Array(bytes(scales).buffer)];
+  const columns = shape[1];
+  return Float32Array.from(levels, (level, place) => level * by[place % columns]);
+}
+
+// A matrix (J, K) for products, kept as tiles of eight columns, a tile's rows one after the other.
+class Matrix {
+  constructor(values, J, K) {
+    this.J = J;
+    this.K = Math.ceil(K / TILE) * TILE; // the columns added are zeros
+    this.values = new Float32Array(J * this.K);
+    for (let k = 0; k < K; k++) {
+      const start = Math.floor(k / TILE) * TILE * J + (k % TILE);
+      for (let j = 0; j < J; j++) this.values[start + j * TILE] = values[j * K + k];
+    }
+  }
+
+  // sums[k] += the sum over j of h[j] W[j, k], which is all that takes time here.
+  addProduct(h, sums) {
+    const { J, K, values: W } = this;
+    for (let k = 0, at = 0; k < K; k += TILE) {
+      let s0 = sums[k], s1 = sums[k + 1], s2 = sums[k + 2], s3 = sums[k + 3];
+      let s4 = sums[k + 4], s5 = sums[k + 5], s6 = sums[k + 6], s7 = sums[k + 7];
+      for (let j = 0; j < J; j++) {
+        const x = h[j];
+        s0 += x * W[at++]; s1 += x * W[at++]; s2 += x * W[at++]; s3 += x * W[at++];
+        s4 += x * W[at++]; s5 += x * W[at++]; s6 += x * W[at++]; s7 += x * W[at++];
+      }
+      sums[k] = s0; sums[k + 1] = s1; sums[k + 2] = s2; sums[k + 3] = s3;
+      sums[k + 4] = s4; sums[k + 5] = s5; sums[k + 6] = s6; sums[k + 7] = s7;
+    }
+  }
+
+  sums() {
+    return new Float64Array(this.K);
+  }
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+const ACTIVATIONS = {
+  tanh: (x) => 1 - 2 / (1 + Math.exp(2 * x)),
+  relu: (x) => Math.max(x, 0),
+  sigmoid,
+  linear: (x) => x,
+};
+
+// One layer. `x` holds what its input adds to each of its sums, `state` what it remembers.
+class Layer {
+  constructor(arrays, name, F, H, first, activation, state) {
+    const [W_xh, W_hh] = [arrays[`${name}W_xh`], arrays[`${name}W_hh`]].map(arrayOf);
+    this.H = H;
+    this.columns = W_hh.length / H;
+    this.W_hh = new Matrix(W_hh, H, this.columns);
+    // Of one-hot characters the product is a row: those are kept as rows.
+    if (first) this.rows = W_xh;
+    else this.W_xh = new Matrix(W_xh, F, this.columns);
+    this.b_h = arrayOf(arrays[`${name}b_h`]);
+    this.b_m = arrays[`${name}b_m`] && arrayOf(arrays[`${name}b_m`]);
+    this.activation = activation;
+    this.x = this.W_hh.sums();
+    this.m = this.W_hh.sums(); // of a GRU, what the state adds, which stands apart there
+    this.h = state.subarray(0, H);
+    this.c = state.subarray(H, 2 * H); // of an LSTM, else empty
+  }
+
+  readCharacter(id) {
+    const { x, b_h, rows, columns } = this;
+    for (let k = 0, at = id * columns; k < columns; k++, at++) x[k] = rows[at] + b_h[k];
+  }
+
+  readBelow(h) {
+    this.x.set(this.b_h);
+    this.W_xh.addProduct(h, this.x);
+  }
+}
+
+// What happens at one step; the equations stand in `chargen.recurrent.cells`.
+const STEPS = {
+  simple({ W_hh, activation, x, h, H }) {
+    W_hh.addProduct(h, x);
+    for (let n = 0; n < H; n++) h[n] = activation(x[n]);
+  },
+  lstm({ W_hh, activation, x, h, c, H }) {
+    W_hh.addProduct(h, x); // i, f, g, o
+    for (let n = 0; n < H; n++) {
+      c[n] = sigmoid(x[H + n]) * c[n] + sigmoid(x[n]) * activation(x[2 * H + n]);
+      h[n] = sigmoid(x[3 * H + n]) * activation(c[n]);
+    }
+  },
+  gru({ W_hh, activation, x, m, h, b_m, H }) {
+    W_hh.addProduct(h, m.fill(0)); // r, z, n
+    for (let n = 0; n < H; n++) {
+      const r = sigmoid(x[n] + m[n]);
+      const z = sigmoid(x[H + n] + m[H + n]);
+      const candidate = activation(x[2 * H + n] + r * (m[2 * H + n] + b_m[n]));
+      h[n] = (1 - z) * candidate + z * h[n];
+    }
+  },
+};
+
+class Network {
+  constructor({ cell, activation, units, characters, arrays }) {
+    this.V = Array.from(characters).length;
+    this.units = units;
+    this.parts = cell === "lstm" ? ["h", "c"] : ["h"];
+    // All that is remembered: the parts of the first layer, then of the next.
+    this.state = new Float64Array(units.reduce((sum, H) => sum + H * this.parts.length, 0));
+    this.layers = units.map((H, n) => {
+      const at = this.place(n, "h");
+      const own = this.state.subarray(at, at + H * this.parts.length);
+      const F = n ? units[n - 1] : this.V;
+      const name = `stack.layers.${n}.`;
+      return new Layer(arrays, name, F, H, n === 0, ACTIVATIONS[activation], own);
+    });
+    this.step = STEPS[cell];
+    this.W_hy = new Matrix(arrayOf(arrays.W_hy), units.at(-1), this.V);
+    this.b_y = arrayOf(arrays.b_y);
+    this.logits = this.W_hy.sums(); // V of them, then zeros
+  }
+
+  // Where a part of a layer begins in the state.
+  place(layer, part) {
+    const before = this.units.slice(0, layer).reduce((sum, H) => sum + H, 0);
+    return before * this.parts.length + this.parts.indexOf(part) * this.units[layer];
+  }
+
+  forget() {
+    this.state.fill(0);
+  }
+
+  // One character more; the logits are then those of the next.
+  read(id) {
+    this.layers.forEach((layer, n) => {
+      if (n) layer.readBelow(this.layers[n - 1].h);
+      else layer.readCharacter(id);
+      this.step(layer);
+    });
+    this.predict(this.layers.at(-1).h, this.logits);
+  }
+
+  predict(h, logits) {
+    logits.fill(0).set(this.b_y);
+    this.W_hy.addProduct(h, logits);
+  }
+
+  // The logits that followed from a state of long ago.
+  predictedFrom(state) {
+    const at = this.place(this.units.length - 1, "h");
+    const logits = this.W_hy.sums();
+    this.predict(Float64Array.from(state.subarray(at, at + this.units.at(-1))), logits);
+    return logits;
+  }
+}
+
+class NoNumbers extends Error {}
+
+// What the first V logits are drawn by, 1 for the likeliest, as `chargen.sampling.choice` has it.
+function weightsOf(logits, V, temperature) {
+  let best = 0;
+  for (let v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
+  const weights = new Float64Array(V);
+  for (let v = 0; v < V; v++) weights[v] = Math.exp((logits[v] - logits[best]) / (temperature || 1));
+  if (!weights.every(Number.isFinite)) throw new NoNumbers();
+  return temperature ? weights : weights.fill(0).fill(1, best, best + 1);
+}
+
+// As shares of 1.
+function sharesOf(logits, V, temperature) {
+  const weights = weightsOf(logits, V, temperature);
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+// The id that a point in 0 .. 1 stands for.
+function chosen(logits, V, temperature, point) {
+  const weights = weightsOf(logits, V, temperature);
+  const mark = point * weights.reduce((total, weight) => total + weight, 0);
+  let sum = 0;
+  for (let v = 0; v < V; v++) if ((sum += weights[v]) > mark) return v;
+  return weights.lastIndexOf(1); // where rounding left the mark above all sums
+}
+
+// Numbers in 0 .. 1, the same for the same seed: Tommy Ettinger's mulberry32.
+function randomOf(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
