@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_architectures import GOOD, result, trained_as
 from test_architectures import RESULT as COMPARED
+from test_export_page import made as written
 from test_memory_page import DISTANCE, FOLLOWED, made
 from test_memory_page import RESULT as UNITS
 from test_page import LESS, MINED, PROBED, RUNS, SHOWN, UNKNOWN, near
@@ -25,6 +26,8 @@ from chargen.reports.page import probed_page
 from chargen.reports.page_architectures import comparison_page
 from chargen.reports.page_runs import runs_page
 from chargen.reports.visible import visible, visible_line
+from chargen.reports.writing_page import writing_page
+from chargen.text.vocabulary import Vocabulary
 
 EVIL = (
     "</title></script></style></svg><script>document.title='owned'</script><img src=x onerror=x>"
@@ -64,6 +67,9 @@ def pages(evil):
     followed = replace(FOLLOWED, feature=evil)
     units = replace(UNITS, followed=(DISTANCE, followed), left_out=(evil,))
     yield memory_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
+    told = replace(one, templates=replace(one.templates, trained_timesteps=None))
+    page = written(vocabulary=Vocabulary.of(f"a{evil}"), prompt=f"a{evil}", probed=told)
+    yield writing_page(replace(page, name=evil))
 
 
 class Read(HTMLParser):
@@ -96,7 +102,7 @@ class Read(HTMLParser):
     handle_pi = unknown_decl = handle_comment
 
 
-def written(text):
+def all_pages(text):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that so long a name leaves a figure no room
         return [*pages(text)]
@@ -104,33 +110,33 @@ def written(text):
 
 @pytest.fixture(scope="module")
 def evil_pages():
-    return written(EVIL)
+    return all_pages(EVIL)
 
 
 @pytest.fixture(scope="module")
 def plain_pages():
     """The same with harmless words, as long, so that figures break their lines alike."""
-    return written("plain " * (len(visible(EVIL)) // 6))
+    return all_pages("plain " * (len(visible(EVIL)) // 6))
 
 
-KINDS = ("one run", "one that knows nothing", "several runs", "cells", "memory")
+KINDS = ("one run", "one that knows nothing", "several runs", "cells", "memory", "writing")
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pages, kind):
     evil, plain = Read(evil_pages[kind]), Read(plain_pages[kind])
     assert evil.tags == plain.tags
-    assert len(evil.scripts) == len(plain.scripts) == (kind == 4)
+    assert len(evil.scripts) == len(plain.scripts) == (kind >= 4)
     assert evil.odd == plain.odd == []
     assert visible(EVIL) in evil.said
     assert not acting(evil.said)
     for script in evil.scripts:
-        data = re.match("const MEMORY = (.*);\n", script)[1]
+        data = re.match("const [A-Z]+ = (.*);\n", script)[1]
         assert "<" not in data
-        assert json.loads(data)["text"] == f"a{EVIL}"
+        assert f"a{EVIL}" in json.loads(data).values()
 
 
-@pytest.mark.parametrize("kind", [0, 2, 4], ids=lambda kind: KINDS[kind])
+@pytest.mark.parametrize("kind", [0, 2, 4, 5], ids=lambda kind: KINDS[kind])
 def test_in_a_browser_such_a_page_shows_its_texts_and_runs_none(
     evil_pages, browser, tmp_path, kind
 ):
@@ -140,7 +146,7 @@ def test_in_a_browser_such_a_page_shows_its_texts_and_runs_none(
     assert browser.errors() == []
     assert browser.requests() == []
     assert browser.script("return document.title") != "owned"
-    assert browser.script("return document.scripts.length") == (kind == 4)
+    assert browser.script("return document.scripts.length") == (kind >= 4)
     assert browser.all("img, b b, svg svg, body script:not(:last-child)") == []
     assert " ".join(visible(EVIL).split()) in browser.script(
         "return document.body.textContent.replace(/\\s+/g, ' ')"

@@ -115,6 +115,8 @@ class ContextResult:
         """What `to_json` wrote; `KeyError`, `TypeError` or `ValueError` for anything else."""
         rows = tuple(map(ContextRow.from_json, values["contexts"]))
         contexts = [row.context for row in rows]
+        if not rows and not values["refusal"]:
+            raise ValueError("neither contexts nor why there are none")
         if contexts != sorted(set(contexts)) or (rows and (contexts[0] != 0 or len(rows) < 2)):
             raise ValueError(f"contexts {contexts} are not ascending from 0")
         value, low, high = (

@@ -133,6 +133,8 @@ class TemplatesResult:
         """
         rows = tuple(map(SpanResult.from_json, values["spans"]))
         spans = [row.span for row in rows]
+        if not rows and not values["refusal"]:
+            raise ValueError("neither spans nor why there are none")
         if spans != sorted(set(spans)) or not all(span >= 1 for span in spans):
             raise ValueError(f"spans {spans} are not ascending")
         if not all(0 < row.chance < 1 for row in rows):

@@ -1,0 +1,132 @@
+"""What probe-longrange --json wrote, read back for another page."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from test_page import LESS, PROBED, RUNS
+from test_reports import REFUSED, RESULT, with_span50
+
+from chargen.errors import ChargenError
+from chargen.probes.context import ContextResult
+from chargen.probes.span50 import Span50
+from chargen.probes.statistics import Estimate
+from chargen.probes.templates_result import TemplatesResult
+from chargen.probing import TRAINED
+from chargen.probing.kept import read_probed
+from chargen.reports.page_curve import curve_section
+
+INF = float("inf")
+ODD = (None, True, -1, 0, 0.5, 2**63, "x", "", [], {}, [1], {"a": 1})
+HALVES = [
+    (700.0, 620.0, 810.0),
+    (700.0, 620.0, INF),
+    (700.0, 0.0, 810.0),
+    (INF, 900.0, INF),
+    (INF, INF, INF),
+    (0.0, 0.0, 5.0),
+    (0.0, 0.0, 0.0),
+]
+
+
+def again(values):
+    return json.loads(json.dumps(values))
+
+
+def put(values, path, odd):
+    """A copy of JSON values with ``odd`` in one place."""
+    if not path:
+        return odd
+    copy = list(values) if isinstance(values, list) else dict(values)
+    copy[path[0]] = put(values[path[0]], path[1:], odd)
+    return copy
+
+
+def places(values, path=()):
+    """Every place in JSON values."""
+    yield path
+    if isinstance(values, list | dict):
+        for key in range(len(values)) if isinstance(values, list) else values:
+            yield from places(values[key], (*path, key))
+
+
+def written(tmp_path, values):
+    file = tmp_path / "longrange.json"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("result", [RESULT, REFUSED, *(with_span50(*half) for half in HALVES)])
+def test_templates_are_read_back_as_they_were_told(result):
+    told = again(result.to_json())
+    read = TemplatesResult.from_json(told)
+    assert again(read.to_json()) == told
+    assert read.finding() == result.finding()
+
+
+def test_a_curve_without_a_fit_stays_without_one():
+    half = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, fit_p=0.0, misfit=0.5)
+    told = again(replace(RESULT, span50=half).to_json())
+    read = TemplatesResult.from_json(told)
+    assert read.span50.text() == "no fit"
+    assert again(read.to_json()) == told
+
+
+def test_rows_with_decoys_by_place_and_with_d_are_read_back():
+    rows = [replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in RESULT.rows]
+    told = again(replace(RESULT, rows=tuple(rows)).to_json())
+    assert again(TemplatesResult.from_json(told).to_json()) == told
+
+
+@pytest.mark.parametrize("name", PROBED.context)
+def test_context_is_read_back_as_it_was_told(name):
+    told = again(PROBED.context[name].to_json())
+    read = ContextResult.from_json(told)
+    assert again(read.to_json()) == told
+
+
+def test_a_run_is_found_by_its_name_in_what_tells_of_one_or_several(tmp_path):
+    one = read_probed(written(tmp_path, PROBED.to_json()), tmp_path / "elsewhere" / "long")
+    assert one.templates.finding() == PROBED.templates.finding()
+    assert one.context[TRAINED].finding() == PROBED.context[TRAINED].finding()
+    several = written(tmp_path, RUNS.to_json())
+    assert read_probed(several, tmp_path / "less").run == LESS.run
+    with pytest.raises(ChargenError, match=r"tells of runs/long, runs/less, not of .*other"):
+        read_probed(several, tmp_path / "other")
+
+
+def test_a_file_that_is_something_else_is_refused_by_name(tmp_path):
+    file = tmp_path / "longrange.json"
+    with pytest.raises(
+        ChargenError, match=r"longrange\.json: no such file; chargen probe-longrange"
+    ):
+        read_probed(file, tmp_path / "long")
+    for data in (b"", b"[]", b"7", b"{}", b'{"runs": 3}', b'{"run": "long"}', b"\xff", b"{" * 999):
+        file.write_bytes(data)
+        with pytest.raises(ChargenError, match=r"longrange\.json: not what probe-longrange"):
+            read_probed(file, tmp_path / "long")
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (TemplatesResult, replace(PROBED.templates, rows=RESULT.rows[:2])),
+        (ContextResult, replace(PROBED.context[TRAINED], rows=PROBED.context[TRAINED].rows[:3])),
+    ],
+)
+def test_an_odd_value_anywhere_is_refused_or_harmless(kind, result):
+    told, refused = again(result.to_json()), 0
+    for path in places(told):
+        for odd in ODD:
+            try:
+                read = kind.from_json(put(told, path, odd))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                refused += 1
+                continue
+            assert read.finding()
+    assert refused > 100
+
+
+def test_what_was_read_back_is_drawn_as_what_was_measured(tmp_path):
+    read = read_probed(written(tmp_path, PROBED.to_json()), tmp_path / "long")
+    assert curve_section(read) == curve_section(PROBED)
