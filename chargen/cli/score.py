@@ -10,7 +10,6 @@ import click
 from chargen.cli.options import device_option, json_option, set_up_torch, threads_option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
-from chargen.probes.wording import counted
 
 
 @click.command()
@@ -58,6 +57,7 @@ def score(
     """
     from chargen.api import load
     from chargen.api import score as score_text
+    from chargen.probes.wording import counted
     from chargen.reports.score_tables import places, score_json, score_table
     from chargen.text.corpus import read_corpus
 
