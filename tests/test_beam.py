@@ -111,6 +111,7 @@ def test_a_text_that_has_ended_outlives_longer_ones_that_are_less_likely():
     read = reading(TablePredictor("ab", table))
     assert found(read, None, 9, 4, stops=[(1,)]) == [(1,)]
     assert found(read, None, 2, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0)]
+    assert found(read, None, 4, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0, 1)]
 
 
 def test_more_texts_than_there_can_be_are_empty():
