@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from chargen.settings import CELL_NAMES
+
 PROGRAM = """
 import sys
 from chargen.cli import main
@@ -63,7 +65,7 @@ def test_bundled_corpora_and_files_are_offered_for_a_corpus(home):
 
 
 def test_choices_and_flags_are_offered(home):
-    assert offered(home, "chargen train --cell ") == plain("simple", "lstm", "gru")
+    assert offered(home, "chargen train --cell ") == plain(*CELL_NAMES)
     assert offered(home, "chargen evaluate --device c") == plain("cpu", "cuda")
     assert offered(home, "chargen sample --prompt-") == plain("--prompt-file")
 

@@ -10,15 +10,19 @@ function arrayOf({ shape, values, scales }) {
   return Float32Array.from(levels, (level, place) => level * by[place % columns]);
 }
 
-// A matrix (J, K) for products, kept as tiles of eight columns, a tile's rows one after the other.
+const tiled = (K) => Math.ceil(K / TILE) * TILE;
+const sumsOf = (K) => new Float64Array(tiled(K));
+
+// Columns of a matrix (J, K), all unless told, for products: kept as tiles of eight, a tile's rows
+// one after the other.
 class Matrix {
-  constructor(values, J, K) {
+  constructor(values, J, K, from = 0, to = K) {
     this.J = J;
-    this.K = Math.ceil(K / TILE) * TILE; // the columns added are zeros
+    this.K = tiled(to - from); // the columns added are zeros
     this.values = new Float32Array(J * this.K);
-    for (let k = 0; k < K; k++) {
+    for (let k = 0; k < to - from; k++) {
       const start = Math.floor(k / TILE) * TILE * J + (k % TILE);
-      for (let j = 0; j < J; j++) this.values[start + j * TILE] = values[j * K + k];
+      for (let j = 0; j < J; j++) this.values[start + j * TILE] = values[j * K + from + k];
     }
   }
 
@@ -37,10 +41,6 @@ class Matrix {
       sums[k + 4] = s4; sums[k + 5] = s5; sums[k + 6] = s6; sums[k + 7] = s7;
     }
   }
-
-  sums() {
-    return new Float64Array(this.K);
-  }
 }
 
 const sigmoid = (x) => 1 / (1 + Math.exp(-x));
@@ -53,19 +53,21 @@ const ACTIVATIONS = {
 
 // One layer. `x` holds what its input adds to each of its sums, `state` what it remembers.
 class Layer {
-  constructor(arrays, name, F, H, first, activation, state) {
+  constructor({ cell, activation, arrays }, name, F, H, first, state) {
     const [W_xh, W_hh] = [arrays[`${name}W_xh`], arrays[`${name}W_hh`]].map(arrayOf);
     this.H = H;
     this.columns = W_hh.length / H;
-    this.W_hh = new Matrix(W_hh, H, this.columns);
+    const apart = this.columns - (cell === "gru-before" ? H : 0); // W_hn, which waits for r
+    this.W_hh = new Matrix(W_hh, H, this.columns, 0, apart);
+    this.W_hn = new Matrix(W_hh, H, this.columns, apart);
     // Of one-hot characters the product is a row: those are kept as rows.
     if (first) this.rows = W_xh;
     else this.W_xh = new Matrix(W_xh, F, this.columns);
     this.b_h = arrayOf(arrays[`${name}b_h`]);
     this.b_m = arrays[`${name}b_m`] && arrayOf(arrays[`${name}b_m`]);
-    this.activation = activation;
-    this.x = this.W_hh.sums();
-    this.m = this.W_hh.sums(); // of a GRU, what the state adds, which stands apart there
+    this.activation = ACTIVATIONS[activation];
+    this.x = sumsOf(this.columns);
+    this.m = sumsOf(this.columns); // of a GRU, what the state adds, which stands apart there
     this.h = state.subarray(0, H);
     this.c = state.subarray(H, 2 * H); // of an LSTM, else empty
   }
@@ -103,10 +105,20 @@ const STEPS = {
       h[n] = (1 - z) * candidate + z * h[n];
     }
   },
+  "gru-before"({ W_hh, W_hn, activation, x, m, h, H }) {
+    W_hh.addProduct(h, x); // r, z
+    for (let n = 0; n < H; n++) x[n] = sigmoid(x[n]) * h[n];
+    W_hn.addProduct(x, m.fill(0));
+    for (let n = 0; n < H; n++) {
+      const z = sigmoid(x[H + n]);
+      h[n] = (1 - z) * activation(x[2 * H + n] + m[n]) + z * h[n];
+    }
+  },
 };
 
 class Network {
-  constructor({ cell, activation, units, characters, arrays }) {
+  constructor(model) {
+    const { cell, units, characters, arrays } = model;
     this.V = Array.from(characters).length;
     this.units = units;
     this.parts = cell === "lstm" ? ["h", "c"] : ["h"];
@@ -116,13 +128,12 @@ class Network {
       const at = this.place(n, "h");
       const own = this.state.subarray(at, at + H * this.parts.length);
       const F = n ? units[n - 1] : this.V;
-      const name = `stack.layers.${n}.`;
-      return new Layer(arrays, name, F, H, n === 0, ACTIVATIONS[activation], own);
+      return new Layer(model, `stack.layers.${n}.`, F, H, n === 0, own);
     });
     this.step = STEPS[cell];
     this.W_hy = new Matrix(arrayOf(arrays.W_hy), units.at(-1), this.V);
     this.b_y = arrayOf(arrays.b_y);
-    this.logits = this.W_hy.sums(); // V of them, then zeros
+    this.logits = sumsOf(this.V); // V of them, then zeros
   }
 
   // Where a part of a layer begins in the state.
@@ -153,7 +164,7 @@ class Network {
   // The logits that followed from a state of long ago.
   predictedFrom(state) {
     const at = this.place(this.units.length - 1, "h");
-    const logits = this.W_hy.sums();
+    const logits = sumsOf(this.V);
     this.predict(Float64Array.from(state.subarray(at, at + this.units.at(-1))), logits);
     return logits;
   }
