@@ -21,7 +21,7 @@ from chargen.comparing import compare, workers
 from chargen.comparing.jobs import ANSWERS, Job, shape
 from chargen.errors import ChargenError
 from chargen.probes import tasks
-from chargen.runs import LAST, Run
+from chargen.runs import LAST, Run, is_run
 from chargen.settings import CELL_NAMES, ComparisonSettings, ModelSettings
 from chargen.text import bundled
 
@@ -199,7 +199,7 @@ def test_what_was_stopped_goes_on_and_ends_as_if_it_never_was(done, tmp_path, he
     monkeypatch.setattr("chargen.comparing.workers.POLL_SECONDS", 0.01)
     told = compare(settings(), out, jobs=1, should_stop=lambda: bool(InProcess.begun))
     assert told is None
-    (folder,) = (path for path in out.iterdir() if path.is_dir())
+    (folder,) = (path for path in out.iterdir() if is_run(path))
     assert folder.name == "simple-rate0.004-seed0"
     assert Run.open(folder).read_checkpoint(LAST).values["step"] == 2
     assert not (folder / ANSWERS).exists()
@@ -243,7 +243,7 @@ def test_each_cell_takes_the_rate_that_is_best_for_a_seed_that_is_not_reported(t
     rates = (1e-9, 0.02)  # with the first nothing is learned
     told = settings(seeds=1, learning_rates=rates, steps=30)
     result = compare(told, tmp_path / "tuned", jobs=1)
-    tried = {path.name for path in (tmp_path / "tuned").iterdir() if path.is_dir()}
+    tried = {path.name for path in (tmp_path / "tuned").iterdir() if is_run(path)}
     assert tried == {
         f"{cell}-rate{rate:g}-seed{seed}"
         for cell in ("simple", "gru")

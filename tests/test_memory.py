@@ -280,10 +280,10 @@ def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
 
 
 def test_a_page_without_held_out_text_says_so(run, capsys):
-    corpus = run.parent / "prose.txt"
-    kept = corpus.read_bytes()
+    gone = {run.parent / name: run.parent / f"{name}.away" for name in ("prose.txt", ".corpora")}
     try:
-        corpus.unlink()
+        for path, away in gone.items():
+            path.rename(away)
         assert main(["inspect", str(run), "--memory", "abc"]) == 0
         out, err = capsys.readouterr()
         assert out == f"page: {run / 'memory.html'}\n"
@@ -291,7 +291,8 @@ def test_a_page_without_held_out_text_says_so(run, capsys):
         assert "no held-out text" in (run / "memory.html").read_text(encoding="utf-8")
         assert chargen.load(run).memory("abc").units is None
     finally:
-        corpus.write_bytes(kept)
+        for path, away in gone.items():
+            away.rename(path)
 
 
 def test_a_text_that_is_too_long_is_cut_with_a_note(run, capsys, monkeypatch):

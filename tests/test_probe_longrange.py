@@ -37,11 +37,9 @@ def knowing(at_run, monkeypatch):
     """The run's model answers as a 10-gram does: right at span 4, at chance from 16 on."""
     ngram = {}
 
-    def init(self, run, device="auto"):
-        model(self, run, device)
-        ngram.setdefault(
-            "10", BackoffNgram(self.vocabulary, self.vocabulary.encode(self.corpus().text), 10)
-        )
+    def init(self, *given, **named):
+        model(self, *given, **named)
+        ngram.setdefault("10", BackoffNgram(self.vocabulary, self.corpus().ids, 10))
         self.predictor = ngram["10"]
 
     model = TrainedModel.__init__
@@ -174,10 +172,10 @@ def test_a_mistake_is_one_line(knowing, capsys, flags, message):
 def one_knows(at_run, monkeypatch):
     """The run ``long`` answers as a 10-gram does, ``twin`` as one that was not trained."""
 
-    def init(self, run, device="auto"):
-        model(self, run, device)
+    def init(self, run, *given, **named):
+        model(self, run, *given, **named)
         if run.path.name == "long":
-            text = self.vocabulary.encode(self.corpus().text)
+            text = self.corpus().ids
             self.predictor = BackoffNgram(self.vocabulary, text, 10)
 
     model = TrainedModel.__init__

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from chargen.errors import ChargenError, NoNumbersError
-from chargen.evaluation import Evaluation, evaluate
+from chargen.evaluation import evaluate
 from chargen.recurrent import CELLS
 from chargen.runs import BEST, LAST, PROGRESS, Run
 from chargen.settings import ModelSettings, TrainingSettings
@@ -69,11 +69,11 @@ def test_the_model_is_asked_for_the_counted_steps_alone(
 ):
     seen = []
 
-    def spy(logits, targets):
+    def spy(logits, targets, counted):
         seen.append((logits.shape[1], targets.shape[1]))
-        return next_char_loss(logits, targets)
+        return next_char_loss(logits, targets, counted)
 
-    monkeypatch.setattr("chargen.training.loop.next_char_loss", spy)
+    monkeypatch.setattr("chargen.training.learner.next_char_loss", spy)
     train(corpus, tmp_path / "run", loss_on=loss_on, steps=2)
     assert seen == [(counted, counted)] * 2
 
@@ -273,15 +273,15 @@ def test_patience_can_be_endless(corpus, tmp_path, monkeypatch):
 def test_divergence_stops_with_a_word_and_keeps_the_last_good_weights(
     corpus, tmp_path, monkeypatch, what
 ):
-    def poisoned(logits, targets):
-        loss = next_char_loss(logits, targets)
+    def poisoned(logits, targets, counted):
+        loss = next_char_loss(logits, targets, counted)
         poisoned.calls += 1
         if poisoned.calls <= 30:
             return loss
         return loss * math.inf if what == "loss" else loss * 0 + (logits[0, 0, 0] * 0).sqrt()
 
     poisoned.calls = 0
-    monkeypatch.setattr("chargen.training.loop.next_char_loss", poisoned)
+    monkeypatch.setattr("chargen.training.learner.next_char_loss", poisoned)
     with pytest.raises(ChargenError, match=r"diverged at step 31 .* try a lower --learning-rate"):
         train(corpus, tmp_path / "run", steps=100)
     run = Run.open(tmp_path / "run")
@@ -293,15 +293,15 @@ def test_divergence_stops_with_a_word_and_keeps_the_last_good_weights(
 
 @pytest.mark.parametrize("error", [None, NoNumbersError])
 def test_divergence_that_validation_sees_is_no_progress(corpus, tmp_path, monkeypatch, error):
-    results = iter([Evaluation(2.0, 0.5, 9), error or Evaluation(math.nan, 0.0, 9)])
+    results = iter([np.array([2.0, 1.0]), error or np.array([math.nan, 0.0])])
 
-    def evaluated(*arguments):
+    def evaluated(*arguments, **named):
         result = next(results)
         if result is error:
             raise result
         return result
 
-    monkeypatch.setattr("chargen.training.loop.evaluate", evaluated)
+    monkeypatch.setattr("chargen.training.loop.losses", evaluated)
     with pytest.raises(ChargenError, match=r"diverged at step 50 .*keeps the last good weights"):
         train(corpus, tmp_path / "run", steps=100)
     run = Run.open(tmp_path / "run")
@@ -311,7 +311,7 @@ def test_divergence_that_validation_sees_is_no_progress(corpus, tmp_path, monkey
 
 def test_divergence_before_anything_was_saved_says_so(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "chargen.training.loop.next_char_loss", lambda *a: next_char_loss(*a) * math.nan
+        "chargen.training.learner.next_char_loss", lambda *a: next_char_loss(*a) * math.nan
     )
     with pytest.raises(ChargenError, match=r"diverged at step 1 .*has no weights"):
         train(corpus, tmp_path / "run", steps=100)
