@@ -47,8 +47,10 @@ fuzz: .venv/installed-fuzz  ## look for files that are read wrongly, EACH=60 sec
 	        -artifact_prefix=build/fuzz/ build/fuzz/$$kind || exit 1; \
 	done
 
-soak: .venv/installed-test  ## kill trainings at 200 random moments and compare how they end
+soak: .venv/installed-test  ## kill trainings 200 times, train on 10 GB, and lose a host of three
 	$(BIN)/python tests/soak/kills.py --kills 200
+	$(BIN)/python -m tests.soak.large
+	PYTHONPATH=.:tests $(BIN)/python tests/soak/hosts.py
 
 bench: .venv/installed  ## measure speed beside named baselines
 	$(BIN)/python -m benchmarks

@@ -8,28 +8,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import torch
 
+from benchmarks.peak import peak
 from benchmarks.training import PEERS, Peer, T, V, step_of
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings
 
 SHAPES = ((256, 1, 32), (256, 2, 32), (512, 1, 64))  # units, layers, texts side by side
-STATUS = Path("/proc/self/status")
 TINY = (16, 1, 32)
 STEPS = 12
 PROCESSES = 3  # the least of so many: what else the allocator keeps differs from one to the next
-
-
-def peak() -> float:
-    """Megabytes that this process has held at most, as Linux tells.
-
-    (What ``getrusage`` says is never under what the process that started this one held.)
-    """
-    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1000
 
 
 def grown(whose: str, cell: str, units: int, layers: int, batch_size: int) -> float:

@@ -12,7 +12,9 @@ from chargen.text import UnknownCharacterError, Vocabulary, read_corpus, sources
 from chargen.text.encoding import encode, read_ids, survey
 
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")
-SAME_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+SAME_FOLDER = settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def quiet(done, of):

@@ -1,0 +1,138 @@
+"""Training steps in groups of processes of this machine, beside one process with all its threads.
+
+The group's batch is the same however many share it. What a step takes is measured whole, and taken
+apart: the work on a process's rows alone, and the sum of the gradients alone. `benchmarks.scaling`
+makes a model of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from chargen.processes.group import ALONE, Group, join
+from chargen.recurrent import CharModel
+from chargen.settings import ModelSettings, TrainingSettings
+from chargen.text.windows import Streams
+from chargen.training.learner import Learner
+
+T, V = 64, 65
+SHAPES = ((64, 1, 16), (256, 1, 16), (256, 1, 64), (512, 2, 64))  # units, layers, texts
+WAYS = ((1, 2), (1, 1), (2, 1), (4, 1))  # processes, and threads of each
+ROUNDS = 3
+SECONDS = 1.5  # of measurement, each
+LAUNCH = """
+import sys
+from chargen.processes.launch import launch
+sys.exit(launch(int(sys.argv[1]), [], print, ["-m", "benchmarks.processes"]))
+"""
+
+
+def learner_of(units: int, layers: int, texts: int, group: Group, rows: int) -> Callable[[], None]:
+    """A whole step of a model on ``rows`` of ``texts``, which the group's processes share."""
+    model = CharModel.seeded(ModelSettings("lstm", (units,) * layers), V, 0)
+    settings = TrainingSettings(timesteps=T, batch_size=texts)
+    learner = Learner(model, settings, group)
+    ids = np.random.default_rng(0).integers(0, V, texts * T + 1)
+    batch = Streams(ids, texts, T).batch(0, 0, slice(rows) if group is ALONE else learner.rows)
+    return lambda: learner.step(batch, 1e-4, carry=False, said=[0.0, 0.0]) and None
+
+
+def seconds_of(step: Callable[[], None], group: Group) -> tuple[float, float]:
+    """The median of one step's seconds, and how far five in six lie below it plus that.
+
+    The ranks make the same number of steps.
+    """
+    for _ in range(3):
+        step()
+    begun = time.perf_counter()
+    step()
+    each = max(time.perf_counter() - begun, 1e-4)
+    count = int(group.begin_sum([SECONDS / each])()[0] / group.size) + 5
+    times = []
+    for _ in range(count):
+        begun = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - begun)
+    middle, high = np.quantile(times, (0.5, 5 / 6))
+    return float(middle), float(high - middle)
+
+
+def summing(size: int, group: Group) -> Callable[[], None]:
+    """The sum of so many float32 numbers over the ranks."""
+    numbers = torch.zeros(size)
+    return lambda: dist.all_reduce(numbers) and None
+
+
+def measure(group: Group) -> list[dict[str, float]]:
+    """One row a shape, in seconds; the same at all ranks or nearly so."""
+    rows = []
+    for units, layers, texts in SHAPES:
+        own = len(range(texts)[group.rows(texts)])
+        size = ModelSettings("lstm", (units,) * layers).parameters(V)
+        whole, _ = seconds_of(learner_of(units, layers, texts, group, own), group)
+        work, spread = seconds_of(learner_of(units, layers, texts, ALONE, own), group)
+        total = seconds_of(summing(size, group), group)[0] if group.size > 1 else 0.0
+        named = {"step": whole, "work": work, "spread": spread, "sum": total}
+        rows.append({"parameters": size, **named})
+    return rows
+
+
+def launched(processes: int, threads: int) -> list[dict[str, float]]:
+    """`measure` in a group of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-c", LAUNCH, str(processes)]
+    ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return list(json.loads(ran.stdout))
+
+
+def medians(rounds: list[list[dict[str, float]]]) -> list[dict[str, float]]:
+    """Of each number over the rounds."""
+    return [
+        {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+        for rows in zip(*rounds, strict=True)
+    ]
+
+
+def main() -> list[dict[str, float]]:
+    """Print the table and return its rows."""
+    rounds: dict[tuple[int, int], list[list[dict[str, float]]]] = {way: [] for way in WAYS}
+    for _ in range(ROUNDS):
+        for way in WAYS:
+            rounds[way].append(launched(*way))
+    print(f"LSTM, {T} timesteps, {V} characters; whole batch the same; characters a second")
+    print(f"{'units':>9}{'batch':>7}" + "".join(f"{f'{p} x {t} thr.':>13}" for p, t in WAYS))
+    found: list[dict[str, float]] = []
+    middle = {way: medians(rounds[way]) for way in WAYS}
+    for number, (units, layers, texts) in enumerate(SHAPES):
+        line = f"{f'{layers} x {units}':>9}{texts:7}"
+        for processes, threads in WAYS:
+            row = middle[processes, threads][number]
+            rate = texts * T / row["step"]
+            line += f"{rate:13,.0f}"
+            named = {"units": units, "layers": layers, "batch_size": texts, "timesteps": T}
+            named |= {"processes": processes, "threads": threads, "parameters": row["parameters"]}
+            timed = {f"{name}_seconds": row[name] for name in ("step", "work", "spread", "sum")}
+            found.append({**named, **timed, "chars_per_second": round(rate)})
+        print(line)
+    return found
+
+
+if __name__ == "__main__":
+    if "RANK" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        with join("cpu") as group:
+            measured = measure(group)
+            if group.leads:
+                print(json.dumps(measured))
+    else:
+        main()
