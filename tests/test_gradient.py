@@ -251,12 +251,14 @@ def test_json_has_units_and_nothing_that_json_lacks():
     assert measure(linear(1.0)).to_json()["layers"][0]["half_life_chars"] is None
 
 
-@pytest.mark.parametrize(("cell", "block", "name"), [("lstm", 1, "forget"), ("gru", 1, "update")])
-def test_how_often_the_state_is_kept(cell, block, name):
+@pytest.mark.parametrize(
+    ("cell", "name"), [("lstm", "forget"), ("gru", "update"), ("gru-before", "update")]
+)
+def test_how_often_the_state_is_kept(cell, name):
     model = model_of(cell)
     bias = model.stack.layers[0].b_h.data
     bias.fill_(0)
-    own = slice(block * H, (block + 1) * H)
+    own = slice(H, 2 * H)  # the block of the gate, in each
     for values, share in (([50.0] * H, 1), ([-50.0] * H, 0), ([50, 50, -50, -50, -50], 2 / 5)):
         bias[own] = torch.tensor(values)
         (layer,) = measure(model).layers
@@ -264,8 +266,8 @@ def test_how_often_the_state_is_kept(cell, block, name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("cell", "block"), [("lstm", 1), ("gru", 1)])
-def test_the_gate_is_read_at_the_steps_of_the_span(cell, block):
+@pytest.mark.parametrize("cell", ["lstm", "gru", "gru-before"])
+def test_the_gate_is_read_at_the_steps_of_the_span(cell):
     """With weights so large that it opens and shuts, counted step by step."""
     model = model_of(cell).double()
     model.stack.layers[0].W_hh.data *= 10
@@ -275,7 +277,7 @@ def test_the_gate_is_read_at_the_steps_of_the_span(cell, block):
     gates = []
     for projected in layer.project(inputs[:, gradient.WARM_UP_CHARS :]):
         sums = projected + state[0] @ layer.W_hh
-        gates.append(sums.chunk(layer.blocks, dim=1)[block].sigmoid())
+        gates.append(sums.chunk(layer.blocks, dim=1)[1].sigmoid())
         state = layer.step(projected, state)
     share = float((torch.stack(gates) > 0.9).double().mean())
     assert 0.1 < share < 0.9

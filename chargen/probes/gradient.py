@@ -35,14 +35,15 @@ from chargen.probes.gradient_result import (
     LayerGradient,
 )
 from chargen.probes.layers import cell_of, layers_of
-from chargen.recurrent import GRU, LSTM, CharModel, RecurrentLayer
+from chargen.recurrent import GRU, LSTM, CharModel, GRUBefore, RecurrentLayer
 from chargen.recurrent.layer import LayerState
 
 POSITIONS = 256
 SPAN = 256
 TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**20  # of h, in one graph: about 250 MB with all that a step keeps beside it
-KEEPS = {LSTM: ("forget gate", "f"), GRU: ("update gate", "z")}  # what keeps the state
+UPDATE = ("update gate", "z")
+KEEPS = {LSTM: ("forget gate", "f"), GRU: UPDATE, GRUBefore: UPDATE}  # what keeps the state
 
 
 def measure(
