@@ -33,6 +33,7 @@ BLOCK = re.compile(
 CUT = "…"
 BRACKETS = re.compile(r" \([^)]*\)")  # an interval, which not every fit has
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+TO = re.compile(r"(?<=\d) to (?=-?\d)")  # between numbers of which one is negative, else a dash
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def agrees(block: Block, output: str) -> bool:
     output = _cut(output, block.output)
     if not block.within:
         return output == block.output
-    texts = [BRACKETS.sub("", text) for text in (output, block.output)]
+    texts = [TO.sub("–", BRACKETS.sub("", text)) for text in (output, block.output)]
     words, said = (NUMBER.sub("#", text).split() for text in texts)
     here, there = ([float(number) for number in NUMBER.findall(text)] for text in texts)
     near = (abs(a - b) <= block.within for a, b in zip(here, there, strict=False))

@@ -83,6 +83,9 @@ def test_numbers_may_differ_where_and_as_far_as_the_page_says():
     assert agrees(near, "a 0.6  (1–9) b\n")
     assert not agrees(near, "a 1.6 b\n")
     assert not agrees(near, "a 1.0 c\n")
+    interval = replace(near, output="0.1–0.2\n")
+    assert agrees(interval, "-0.1 to 0.2\n")
+    assert not agrees(interval, "-0.1 or 0.2\n")
 
 
 def test_a_block_that_fails_ends_the_lesson():
