@@ -61,7 +61,7 @@ bench: .venv/installed  ## measure speed beside named baselines
 
 docs: .venv/installed-docs  ## write docs/help.md from the commands, and the site in build/site
 	$(BIN)/python -m docs.help
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:  ## remove what was made, your runs apart
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
