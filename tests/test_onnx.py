@@ -116,14 +116,17 @@ def test_the_graph_holds_no_weight_twice():
     assert sum(sizes[name] for name in set(sizes) - set(weights)) < 20  # lengths of blocks, and 1
 
 
-def test_the_command_line(tmp_path, capsys):
+def test_the_command_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     run = model_run(tmp_path / "run")
     assert main(["export", str(run.path), "--to", "onnx"]) == 0
-    assert capsys.readouterr().out == f"{run.path / 'model.onnx'}\n"
-    onnx.checker.check_model(str(run.path / "model.onnx"))
+    here = tmp_path / "run.onnx"
+    kilobytes = f"{here.stat().st_size / 1000:,.0f}"
+    assert capsys.readouterr().out == f"onnx: run.onnx, {kilobytes} kB\n"
+    onnx.checker.check_model(str(here))
     out = tmp_path / "other.onnx"
     assert main(["export", str(run.path), "--to", "onnx", "--out", str(out)]) == 0
-    assert out.read_bytes() == (run.path / "model.onnx").read_bytes()
+    assert out.read_bytes() == here.read_bytes()
     assert main(["sample", str(run.path), "--length", "3"]) == 0
     capsys.readouterr()
     for arguments in (["--to", "onnx", "--out", str(tmp_path / "no" / "x")], ["--to", "tape"], []):
