@@ -36,7 +36,6 @@ class Kind:
 def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) -> None:
     """Write the page, and say how large it is and what its weights lose."""
     run.description.vocabulary.encode_typed("prompt", prompt, "error")
-    probed = _probed(run, longrange)
     from chargen.api import TrainedModel
     from chargen.arithmetic.eight_bits import through_eight_bits
     from chargen.reports.writing_page import Written, losses_text, writing_page
@@ -45,6 +44,7 @@ def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) 
     models: dict[Form, TrainedModel] = {"float32": TrainedModel(run)}
     if form == "int8":
         models[form] = TrainedModel(run, weights=through_eight_bits(weights))
+    probed = _probed(run, longrange)
     losses = _losses(models)
     name = run.path.resolve().name
     shape, vocabulary = run.description.model, run.description.vocabulary
