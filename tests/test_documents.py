@@ -13,7 +13,7 @@ from chargen import evaluation
 from chargen.evaluation import evaluate, losses
 from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.recurrent import CharModel, NetworkPredictor
-from chargen.settings import ModelSettings
+from chargen.settings import CELL_NAMES, ModelSettings
 from chargen.text import ShuffledWindows, Streams, Vocabulary, documents
 from chargen.text.documents import Documents
 from chargen.text.encoding import Encoded
@@ -88,7 +88,7 @@ def gradients(model, loss):
     return [parameter.grad.clone() for parameter in model.parameters()]
 
 
-@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("units", [(5,), (5, 6)])
 @pytest.mark.parametrize("size", [4, 40])  # with 40, an LSTM reads its input another way
 @pytest.mark.parametrize("last", [None, 4])
@@ -130,7 +130,7 @@ def test_documents_in_a_window_are_read_each_by_itself(cell, units, size, last, 
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_what_a_document_follows_does_not_reach_it(cell):
     """Not even numbers that are none: the state is replaced, not multiplied."""
     model = model_of(cell, (5,), 4)
@@ -143,7 +143,7 @@ def test_what_a_document_follows_does_not_reach_it(cell):
     assert logits[:, :2].isnan().all()
 
 
-@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_share_with_no_rows_has_no_loss_and_no_gradient(cell, begun):
     """A process that has nothing of a batch still takes part in the sum of gradients."""
@@ -282,7 +282,7 @@ def test_shares_of_one_text_make_the_whole(start, size):
     assert nats == pytest.approx((9000 - start) * np.log(3))
 
 
-@pytest.mark.parametrize("cell", ["simple", "gru", "lstm"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_a_network_reads_documents_as_if_each_were_all(cell):
     lengths = [5, 300, 1, 40, 2500, 1, 1, 77]
     ids = np.random.default_rng(0).integers(0, 4, sum(lengths)).astype(np.uint8)

@@ -15,7 +15,7 @@ from chargen.probes.statistics import Estimate
 from chargen.recurrent import CharModel
 from chargen.reports.memory_page import LEVELS, memory_page
 from chargen.reports.memory_tables import memory_table
-from chargen.settings import ModelSettings
+from chargen.settings import CELL_NAMES, ModelSettings
 from chargen.text import Vocabulary
 
 WILD = (
@@ -62,7 +62,7 @@ def page(tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_the_page_holds_every_value_to_half_a_level(cell):
     one = made("a (b) c\n" * 5, cell)
     told = data(memory_page(one))

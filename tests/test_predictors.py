@@ -10,7 +10,7 @@ from chargen import evaluation
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, UniformPredictor, select
 from chargen.recurrent import CharModel, NetworkPredictor
-from chargen.settings import ModelSettings
+from chargen.settings import CELL_NAMES, ModelSettings
 from chargen.text import Vocabulary
 
 TEXTS = st.text("abc", min_size=2, max_size=60)
@@ -137,7 +137,7 @@ def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
     assert measured.loss_nats == pytest.approx(-chosen.mean(), rel=1e-5)
 
 
-@pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_streams_of_a_network_are_within_a_thousandth_of_a_nat(cell):
     """Its memory has no end, so it is the warm-up that makes the numbers agree."""
     text = "".join(np.random.default_rng(0).choice(list("abcd"), 5000))
