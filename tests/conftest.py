@@ -2,6 +2,10 @@
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("patient", deadline=None)  # how busy a machine is fails no test
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
