@@ -28,12 +28,12 @@ from chargen.training.learner import Learner
 T, V = 64, 65
 SHAPES = ((64, 1, 16), (256, 1, 16), (256, 1, 64), (512, 2, 64))  # units, layers, texts
 WAYS = ((1, 2), (1, 1), (2, 1), (4, 1))  # processes, and threads of each
-ROUNDS = 3
-SECONDS = 1.5  # of measurement, each
+ROUNDS = 2
+SECONDS = 1.2  # of measurement, each
 LAUNCH = """
 import sys
 from chargen.processes.launch import launch
-sys.exit(launch(int(sys.argv[1]), [], print, ["-m", "benchmarks.processes"]))
+sys.exit(launch(int(sys.argv[1]), [], sys.stderr.write, ["-m", "benchmarks.processes"]))
 """
 
 
