@@ -93,14 +93,15 @@ class Run:
                 f"{file}: damaged ({type(error).__name__}: {reason(error)}); train the run again"
             ) from None
 
-    def begun_by(self, launchers: Sequence[str]) -> None:
-        """Say who begins it or goes on with it, before ``run.json`` is written.
+    def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
+        """Say who ``begins`` it, before ``run.json`` is written, or goes on with what is there.
 
         Launchers of processes, which begin all anew where one of theirs is killed, in the same
         words: `is_begun_by` then tells that there is something to go on with.
         """
         make_folder(self.path)
-        said = {"launchers": list(launchers), "before": _stamp(self.path)}
+        before = _stamp(self.path) if begins else ""
+        said = {"launchers": list(launchers), "before": before}
         write_file(self.path / JOB, json.dumps(said).encode())
 
     @property

@@ -121,19 +121,32 @@ def test_each_process_drops_outputs_of_its_own(unbroken):
     assert (arrays["generator"] != arrays["generator.1"]).any()
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_run_outlives_its_killed_processes(corpus, tmp_path, unbroken, rank):
+def test_a_run_outlives_its_killed_processes(corpus, tmp_path, unbroken):
     """The launcher begins the group again with the words that began it; none says --resume."""
     out = tmp_path / "run"
     way = json.dumps({**KEPT, "out": str(out), "overwrite": True, "slowly": 0.02})
     process = launched(2, "train", corpus, way)
-    wait_for((out / LAST).exists)
-    ranks_ = sorted(descendants(process.pid))
-    os.kill(ranks_[rank], signal.SIGKILL)
+    before = 0
+    for rank in (0, 1):
+        before = wait_for_save(out, before)
+        os.kill(sorted(descendants(process.pid))[rank], signal.SIGKILL)
     code, _, err = ended(process)
     assert code == 0
-    assert err.count("beginning again") == 1
+    assert err.count("beginning again") == 2
     assert state_of(out) == state_of(unbroken)
+
+
+def wait_for_save(out, before):
+    """Until a step after ``before`` is saved; returns it."""
+    step = [before]
+
+    def saved():
+        if (out / LAST).exists():
+            step[0] = Run.open(out).read_checkpoint(LAST).values["step"]
+        return step[0] > before
+
+    wait_for(saved)
+    return step[0]
 
 
 def wait_for(holds, seconds=60):

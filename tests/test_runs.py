@@ -240,17 +240,20 @@ def test_a_run_knows_the_launchers_that_began_it(tmp_path):
     """And no run that stood there before them, whatever it is that ends the process."""
     run = Run(tmp_path / "run", description_of())
     assert not is_begun_by(run.path, ["a"])
-    run.begun_by(["a", "b"])
+    run.begun_by(["a", "b"], begins=True)
     assert not is_begun_by(run.path, ["a", "b"])  # nothing is there to go on with
     Run.create(run.path, run.description)
     assert is_begun_by(run.path, ["a"])
     assert is_begun_by(run.path, ["c", "b"])
     assert not is_begun_by(run.path, ["c"])
     assert not is_begun_by(run.path, [])
-    run.begun_by(["c"])  # to overwrite it, which has not come to that yet
+    run.begun_by(["c"], begins=True)  # to overwrite it, which has not come to that yet
     assert not is_begun_by(run.path, ["c"])
     Run.create(run.path, run.description)
     assert is_begun_by(run.path, ["c"])
+    assert not is_begun_by(run.path, ["a"])
+    run.begun_by(["c", "d"], begins=False)  # it goes on, and run.json stays as it is
+    assert is_begun_by(run.path, ["d"])
     assert not is_begun_by(run.path, ["a"])
 
 

@@ -106,9 +106,12 @@ def _session(group: Group, plan: Plan, encoded: Encoded) -> Session:
         notes += trainer.restore(plan.checkpoint)
 
     def begin() -> bytes:
-        if group.launchers:
-            plan.run.begun_by(group.launchers)
+        begins = plan.held is None
+        if group.launchers and begins:
+            plan.run.begun_by(group.launchers, begins=True)
         plan.begin()
+        if group.launchers and not begins:  # what was asked for is written by then
+            plan.run.begun_by(group.launchers, begins=False)
         return b""
 
     group.led(begin)
