@@ -356,8 +356,7 @@ def train(
         ) as session,
     ):
         run(session)
-        group.everywhere(lambda: None)  # the first has written all by then
-        return TrainedModel(session.trainer.run, device)
+    return TrainedModel(session.trainer.run, device)
 
 
 def _check_distinct(models: Sequence[TrainedModel]) -> None:

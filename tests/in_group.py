@@ -1,5 +1,6 @@
 """One process of a group, which does what its first argument names; see `groups`."""
 
+import atexit
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import torch
 from groups import listening
 from tiny import TINY
 
+from chargen import processes
 from chargen.cli import main as chargen
 from chargen.errors import ChargenError
 from chargen.processes import group
@@ -114,7 +116,7 @@ def wait_for_signal(us):
     time.sleep(1)
     print(f"rank {us.rank} heard {len(caught)}", flush=True)
     us.everywhere(lambda: None)
-    sys.exit(128 + caught[0])
+    return 128 + caught[0]
 
 
 def listen(us):
@@ -150,7 +152,20 @@ def train(us):
 def command_line(us):
     """``chargen`` itself, which joins by itself."""
     schedule.FEWEST_STEPS_BETWEEN, schedule.VALIDATION_COST = 2, 100
-    sys.exit(chargen(sys.argv[2:]))
+    return chargen(sys.argv[2:])
+
+
+def leave_late(us):
+    """The first rank has something to do still when the others are done."""
+    if us.leads:
+        time.sleep(1)
+        print(time.monotonic(), flush=True)
+
+
+def abort_with_python(us):
+    """A rank is killed; what is at work in the other as Python ends does it harm."""
+    atexit.register(os.abort)
+    die_summing(us)
 
 
 def main():
@@ -158,12 +173,16 @@ def main():
     what = globals()[sys.argv[1]]
     try:
         with nullcontext() if what is command_line else group.join("cpu") as us:
-            what(us)
+            code = what(us)
+        if what is leave_late:
+            print(time.monotonic(), flush=True)
     except ChargenError as error:
+        if what is err and type(error) is ChargenError:
+            time.sleep(1)  # who is told has ended by then, and the launcher ends the others
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return error.exit_code
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(processes.run(main))

@@ -149,6 +149,19 @@ def test_a_bug_is_told_to_the_others_and_keeps_its_traceback():
     assert other[2].startswith("PeerFailedError: another process of the group failed")
 
 
+def test_who_is_done_waits_for_the_others():
+    """As they left, the first had said what it does last."""
+    said = [ended(process) for process in ranks(3, "leave_late")]
+    (last_work, _), *left = (map(float, out.split()) for _, out, _ in said)
+    assert [(code, err) for code, _, err in said] == [(0, "")] * 3
+    assert all(at > last_work for (at,) in left)
+
+
+def test_what_runs_as_python_ends_leaves_the_exit_code():
+    survivor, killed = [ended(process) for process in ranks(2, "abort_with_python")]
+    assert (survivor[0], killed[0]) == (BROKEN, -signal.SIGKILL)
+
+
 def test_where_nobody_answers_is_said(monkeypatch):
     monkeypatch.setattr(group, "PATIENCE_SECONDS", 0.1)
     for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "9"}.items():

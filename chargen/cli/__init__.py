@@ -24,7 +24,7 @@ from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
 from chargen.errors import ChargenError
-from chargen.processes import PeerFailedError
+from chargen.processes import PeerFailedError, run
 from chargen.reports.visible import visible_line
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
@@ -112,10 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done, 2 a mistake of the user's, 130 Ctrl-C.
 
     A mistake is one line on standard error. Any other exception is a bug and keeps its traceback.
+    One of several processes that train together ends here and returns nothing.
     """
     spin_briefly()
     prepare()
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    return run(lambda: _code(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def _code(given: list[str]) -> int:
     try:
         result = chargen.main(given, "chargen", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -25,6 +25,7 @@ from torch.distributed import HashStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from chargen import processes
 from chargen.errors import ChargenError
 from chargen.processes import GroupBrokenError, PeerFailedError
 
@@ -143,6 +144,7 @@ class Several(Group):
         with self.told():
             self._attempt = self._meet()
             if size > 1:
+                processes.ends_at_once = True
                 dist.init_process_group(
                     "nccl" if device_type == "cuda" else "gloo",
                     store=PrefixStore(self._attempt, store),
@@ -214,9 +216,12 @@ class Several(Group):
                 return PeerFailedError()
         return None
 
-    def _say_failed(self, error: BaseException) -> None:
-        if isinstance(error, GroupBrokenError | PeerFailedError):
-            return
+    def _say_failed(self) -> None:
+        # The others, once told, may end first, and their launcher then ends this one, which has
+        # not said why yet. Only the main thread may choose.
+        if LAUNCHED in os.environ:
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
         with contextlib.suppress(RuntimeError):
             self._store.set(f"{self._attempt}/failed", "")
 
@@ -287,12 +292,8 @@ class Several(Group):
         self._works += 1
         keys = [f"{self._attempt}/work/{self._works}/{rank}" for rank in range(self.size)]
         own = keys[self.rank]
-        try:
-            with self._alive(own):
-                result = work()
-        except BaseException as error:
-            self._say_failed(error)
-            raise
+        with self._alive(own):
+            result = work()
         with self.told():
             self._store.set(f"{own}/done", "")
             for key in keys:
@@ -328,18 +329,37 @@ class Several(Group):
             self._pause(ended)
 
     def leave(self) -> None:
-        # Left to the interpreter's end, torch's threads abort the process.
         if dist.is_initialized():
             dist.destroy_process_group()
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None:
-            self._say_failed(error)
-        self.leave()
+        try:
+            if error is None:  # who went before the others are done would be lost to them
+                self.everywhere(lambda: None)
+            elif not isinstance(error, GroupBrokenError | PeerFailedError):
+                self._say_failed()
+        finally:
+            self.leave()
+            self._part()
+
+    def _part(self) -> None:
+        """Rank 0, whose own the store is unless a launcher has it, goes last."""
+        if LAUNCHED in os.environ:
+            return
+        gone = [f"{self._attempt}/gone/{rank}" for rank in range(1, self.size)]
+        ended = _after(BEAT_SECONDS)
+        with contextlib.suppress(RuntimeError):
+            if not self.leads:
+                self._store.set(gone[self.rank - 1], "")
+            while self.leads and not self._has(*gone) and not ended():
+                time.sleep(POLL_SECONDS)
 
 
 def join(device_type: str) -> Group:
-    """The group that the environment names (``torchrun`` does), or `ALONE`; leave it after use.
+    """The group that the environment names (``torchrun`` does), or `ALONE`; a context manager.
+
+    A process that its launcher began ignores SIGTERM once an exception leaves the group, so that
+    it can say what it was; `chargen.processes.run` ends such a process.
 
     ``device_type`` is ``cpu``, for gloo, or ``cuda``, for NCCL and a GPU a process. `ChargenError`
     where the environment is none of a group's or a GPU is missing; `GroupBrokenError` where the
