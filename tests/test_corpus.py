@@ -88,6 +88,8 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, data, message):
 def test_missing_sources_are_refused_by_name(tmp_path):
     with pytest.raises(ChargenError, match=r"nothing\.txt: no such file .*fables"):
         read_corpus([tmp_path / "nothing.txt"])
+    with pytest.raises(ChargenError, match="get it with chargen corpora fetch text8"):
+        read_corpus(["text8"])
     with pytest.raises(ChargenError, match=r"no \*\.txt file"):
         read_corpus([tmp_path])
     with pytest.raises(ChargenError, match="no corpus given"):

@@ -173,7 +173,9 @@ def test_the_command_tells_which_run_a_text_is_more_like(here, capsys):
 
 
 def test_one_text_alone_is_scored_by_the_newest_run_as_evaluate_does(here, capsys):
-    out, _ = said(capsys, "dog.txt", "--json", "--top", "0")
+    out, err = said(capsys, "dog.txt", "--json", "--top", "0")
+    assert err.startswith("runs/dog was trained on this text and has an advantage; chargen eva")
+    assert err.count("\n") == 1
     result = json.loads(out)
     assert result["runs"][0]["run"] == "runs/dog"
     assert result["surprising"] == []

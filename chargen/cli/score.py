@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +11,7 @@ import click
 from chargen.cli.options import device_option, json_option, set_up_torch, threads_option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
+from chargen.reports.visible import visible_line
 
 
 @click.command()
@@ -66,7 +68,16 @@ def score(
         raise ChargenError(f"{file}: a run and no text; name the text last, as in RUN FILE")
     set_up_torch(threads)
     text = read_corpus([file]).text
-    found = score_text([load(run, device) for run in runs or (None,)], text, unknown, seed)
+    models = [load(run, device) for run in runs or (None,)]
+    found = score_text(models, text, unknown, seed)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for model in models:
+        if model.run.description.corpus.sha256 == digest:
+            say(
+                f"{visible_line(str(model.run.path))} was trained on this text and has an "
+                "advantage; chargen evaluate tells what it makes of the part that was held out",
+                err=True,
+            )
     if as_json:
         say_json({"text": file, **score_json(found, top)})
         return

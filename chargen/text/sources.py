@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, NoReturn
 
 from chargen.errors import ChargenError
 from chargen.text import bundled
+from chargen.text.catalogue import ENTRIES
 from chargen.text.decoding import decoded
 
 if sys.version_info >= (3, 14):
@@ -125,6 +126,8 @@ def pieces_of(source: str) -> list[Piece]:
     if source in bundled.names():
         read = cache(lambda: bundled.read(source).encode())
         return [Piece(source, lambda: io.BytesIO(read()))]
+    if source in ENTRIES:
+        raise ChargenError(f"{source}: not here yet; get it with chargen corpora fetch {source}")
     raise ChargenError(
         f"{source}: no such file or folder, nor a bundled corpus ({', '.join(bundled.names())})"
     )
