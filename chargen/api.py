@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chargen.dynamic import Adapting, evaluate_dynamic
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
@@ -112,6 +113,24 @@ class TrainedModel:
         """Loss and accuracy on the run's held-out text, or on all of another corpus."""
         return self._evaluated(self.predictor, None if corpus is None else self._given(corpus))
 
+    def evaluate_dynamic(
+        self,
+        corpus: Sources | Corpus | None = None,
+        adapting: Adapting | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Evaluation:
+        """The same measure of a model that goes on learning from what it reads there.
+
+        See `chargen.dynamic`; it is another question than `evaluate` asks. How large gradients
+        usually are it learns from the end of the run's own training text.
+        """
+        given = None if corpus is None else self._given(corpus)
+        text, start, starts = self._measured(given)
+        own, end = self._own(given).ids, self.run.description.corpus.training_chars
+        training = own[max(0, end - FLOOR_CHARS) : end]
+        adapting = adapting or Adapting()
+        return evaluate_dynamic(self.network, text, start, training, adapting, starts, progress)
+
     def floor(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """The same measure of a back-off n-gram that read the run's own training text.
 
@@ -211,10 +230,15 @@ class TrainedModel:
 
     def _evaluated(self, predictor: NextCharPredictor, given: Encoded | None) -> Evaluation:
         """Over the held-out part of the run's own text, or over all of another one."""
+        ids, start, starts = self._measured(given)
+        return evaluate(predictor, ids, start, starts=starts)
+
+    def _measured(self, given: Encoded | None) -> tuple[np.ndarray, int, np.ndarray | None]:
+        """Ids, where those begin that are to be predicted, and documents where they count."""
         text, known = given or self.corpus(), self.run.description.corpus
         start = known.training_chars if known.is_of(text) else 1
         one = self.run.description.training.documents == "none"
-        return evaluate(predictor, text.ids, start, starts=None if one else text.starts)
+        return text.ids, start, None if one else text.starts
 
     def _given(self, corpus: Sources | Corpus) -> Encoded:
         read = _read(corpus)

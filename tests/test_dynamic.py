@@ -1,0 +1,125 @@
+"""Dynamic evaluation: what it predicts, when it learns, and by which rule."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+import chargen
+from chargen.cli import main
+from chargen.dynamic import LEAST, Adapting, evaluate_dynamic
+from chargen.errors import NoNumbersError
+from chargen.evaluation import evaluate
+from chargen.recurrent import CharModel
+from chargen.recurrent.model import NetworkPredictor
+from chargen.settings import ModelSettings
+from chargen.text import Vocabulary
+
+STILL = Adapting(learning_rate=0.0, decay=0.0, timesteps=4)
+VOCABULARY = Vocabulary("abcdef")
+TRAINING = np.random.default_rng(0).integers(6, size=300)
+TEXT = np.tile(np.random.default_rng(1).integers(6, size=11), 30)
+
+
+@pytest.fixture
+def model():
+    return CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
+
+
+def still(model, ids, start=1, starts=None):
+    return evaluate(NetworkPredictor(model, VOCABULARY), ids, start, 1, starts)
+
+
+def dynamic(model, ids, start=1, adapting=STILL, starts=None):
+    return evaluate_dynamic(model, ids, start, TRAINING, adapting, starts)
+
+
+@pytest.mark.parametrize("start", [1, 2, 200, 329])
+def test_one_that_does_not_learn_is_a_sequential_reading(model, start):
+    found, wanted = dynamic(model, TEXT, start), still(model, TEXT, start)
+    assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
+    assert (found.accuracy, found.chars) == (wanted.accuracy, wanted.chars)
+
+
+def test_documents_begin_from_nothing(model):
+    starts = np.array([0, 3, 10, 50, 51, 200])
+    found, wanted = dynamic(model, TEXT, 40, STILL, starts), still(model, TEXT, 40, starts)
+    assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
+    assert found.loss_nats != pytest.approx(still(model, TEXT, 40).loss_nats, abs=1e-4)
+
+
+def test_what_is_read_is_learned(model):
+    quick = Adapting(learning_rate=0.02, decay=0.0, timesteps=11)
+    assert dynamic(model, TEXT, adapting=quick).loss_nats < still(model, TEXT).loss_nats - 0.3
+
+
+def test_a_stretch_is_predicted_before_it_is_learned(model):
+    wild = Adapting(learning_rate=10.0, decay=0.0, timesteps=20)
+    first = dynamic(model, TEXT[:21], adapting=wild)
+    assert first.loss_nats == pytest.approx(still(model, TEXT[:21]).loss_nats, abs=1e-6)
+    assert dynamic(model, TEXT[:41], adapting=wild).loss_nats > first.loss_nats + 1
+
+
+def test_the_model_stays_as_it_is(model):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    dynamic(model, TEXT, adapting=Adapting(learning_rate=0.1))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+def test_the_rule_is_that_of_the_paper(model, monkeypatch):
+    """Written once more: the weights after each of three stretches, from every training window."""
+    monkeypatch.setattr("chargen.dynamic.WINDOWS", 10**6)
+    adapting = Adapting(learning_rate=0.03, decay=0.2, timesteps=6)
+    own = CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
+    weights = list(own.parameters())
+
+    def gradients(ids, state=None):
+        row = torch.from_numpy(ids)[None]
+        logits, state = own(row[:, :-1], state)
+        loss = cross_entropy(logits[0], row[0, 1:])
+        own.zero_grad()
+        loss.backward()
+        after = tuple(tuple(part.detach() for part in layer) for layer in state)
+        return loss.item(), [weight.grad.clone() for weight in weights], after
+
+    all_of = [gradients(TRAINING[at : at + 7])[1] for at in range(len(TRAINING) - 6)]
+    usual = [torch.stack(of).square().mean(0).sqrt() for of in zip(*all_of, strict=True)]
+    mean = torch.cat([root.flatten() for root in usual]).mean()
+    trained = [weight.detach().clone() for weight in weights]
+    lost, state = [], None
+    for at in range(1, 19, 6):
+        nats, found, state = gradients(TEXT[at - 1 : at + 6], state)
+        lost.append(nats)
+        for weight, gradient, root, learned in zip(weights, found, usual, trained, strict=True):
+            weight.data -= 0.03 * gradient / (root + LEAST)
+            weight.data += (0.2 * root / mean).clamp(max=1) * (learned - weight.data)
+    result = dynamic(model, TEXT[:19], adapting=adapting)
+    assert result.loss_nats == pytest.approx(np.mean(lost), abs=1e-5)
+
+
+def test_weights_that_are_no_numbers_any_more_are_told(model):
+    with pytest.raises(NoNumbersError):
+        dynamic(model, TEXT, adapting=Adapting(learning_rate=1e38))
+
+
+def test_the_command_reports_it_apart(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat.txt").write_text("the cat sat on the mat. " * 60)
+    small = {"units": (8,), "timesteps": 8, "batch_size": 4, "steps": 40}
+    chargen.train("cat.txt", tmp_path / "runs" / "cat", **small)
+    assert main(["evaluate", "--json"]) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert main(["evaluate", "--json", "--dynamic"]) == 0
+    both = json.loads(capsys.readouterr().out)
+    found = both.pop("dynamic")
+    assert plain == {**both, "dynamic": None}
+    assert found["chars"] == both["chars"]
+    assert found == chargen.load("runs/cat").evaluate_dynamic().to_json()
+    assert found["loss_nats"] < both["loss_nats"]
+    assert main(["evaluate", "--dynamic", "runs/cat", "cat.txt"]) == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert [row[:20].strip() for row in rows[-3:]] == ["model", "6-gram", "the model, dynamic"]
+    assert f"{found['loss_nats']:.4f}" in rows[-1]
