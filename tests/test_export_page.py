@@ -1,6 +1,7 @@
 """The page that writes: what it computes beside Python, and what it does in a real browser."""
 
 import json
+import os
 import re
 import select
 import socket
@@ -26,6 +27,7 @@ from chargen.probes.memory_recording import record
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.reports.writing_page import Written, losses_text, writing_page
+from chargen.runs import BEST
 from chargen.sampling import Writer
 from chargen.sampling.choice import chosen, distribution
 from chargen.sampling.engine import Engine
@@ -491,6 +493,21 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, monkeypatch, capsys
     page = model_of((tmp_path / "tiny.html").read_text(encoding="utf-8"))
     assert page["characters"] == model.vocabulary.characters
     assert [page["cell"], page["units"]] == ["lstm", [3, 2]]
+
+
+def test_a_curve_that_is_older_than_the_weights_is_told(run, tmp_path, capsys):
+    measured = run / "longrange.json"
+    measured.write_text(json.dumps(replace(PROBED, run="runs/tiny").to_json()))
+    command = ["export", str(run), "--to", "page", "--out", str(tmp_path / "tiny.html")]
+    said = []
+    for seconds in (-10, 10):
+        at = (run / BEST).stat().st_mtime + seconds
+        os.utime(measured, (at, at))
+        assert main(command) == 0
+        said.append(capsys.readouterr().err)
+    measured.unlink()
+    made = f"chargen probe-longrange {run} --json {measured}"
+    assert said == [f"{measured}: older than the run's weights; {made} measures them\n", ""]
 
 
 def test_eight_bits_are_measured_with_the_weights_of_the_page(run, tmp_path, capsys):

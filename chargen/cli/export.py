@@ -68,11 +68,16 @@ def _losses(models: dict[Form, TrainedModel]) -> dict[Form, Evaluation]:
 def _probed(run: Run, file: Path | None) -> Probed | None:
     """What is known of how far back it remembers; what is not is told, and how to get it."""
     from chargen.probing.kept import read_probed
+    from chargen.runs import BEST
 
     given, file = file, file or run.path / LONGRANGE
-    if given or file.exists():
-        return read_probed(file, run.path)
     made = f"chargen probe-longrange {run.path} --json {file}"
+    if given or file.exists():
+        probed = read_probed(file, run.path)
+        if file.stat().st_mtime < (run.path / BEST).stat().st_mtime:
+            older = f"{file}: older than the run's weights; {made} measures them"
+            say(visible_line(older), err=True)
+        return probed
     say(f"without the long-range curve: {visible_line(made)} measures it", err=True)
     return None
 
