@@ -32,7 +32,7 @@ check: .venv/installed-test  ## lint and check types
 	$(BIN)/mypy
 
 test: check  ## check, then run every test
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	$(BIN)/python -m pytest
 
 .venv/installed-fuzz: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
