@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chargen.dynamic import Adapting, evaluate_dynamic
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
@@ -34,6 +33,7 @@ from chargen.text.encoding import Progress as Reading
 from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
 from chargen.training import Session, start
+from chargen.training.dynamic import Adapting, evaluate_dynamic
 from chargen.training.session import device_named
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ class TrainedModel:
     ) -> Evaluation:
         """The same measure of a model that goes on learning from what it reads there.
 
-        See `chargen.dynamic`; it is another question than `evaluate` asks. How large gradients
-        usually are it learns from the end of the run's own training text.
+        See `chargen.training.dynamic`; it is another question than `evaluate` asks. How large
+        gradients usually are it learns from the end of the run's own training text.
         """
         given = None if corpus is None else self._given(corpus)
         text, start, starts = self._measured(given)

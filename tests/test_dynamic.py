@@ -9,13 +9,13 @@ from torch.nn.functional import cross_entropy
 
 import chargen
 from chargen.cli import main
-from chargen.dynamic import LEAST, Adapting, evaluate_dynamic
 from chargen.errors import NoNumbersError
 from chargen.evaluation import evaluate
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
+from chargen.training.dynamic import LEAST, Adapting, evaluate_dynamic
 
 STILL = Adapting(learning_rate=0.0, decay=0.0, timesteps=4)
 VOCABULARY = Vocabulary("abcdef")
@@ -71,7 +71,7 @@ def test_the_model_stays_as_it_is(model):
 
 def test_the_rule_is_that_of_the_paper(model, monkeypatch):
     """Written once more: the weights after each of three stretches, from every training window."""
-    monkeypatch.setattr("chargen.dynamic.WINDOWS", 10**6)
+    monkeypatch.setattr("chargen.training.dynamic.WINDOWS", 10**6)
     adapting = Adapting(learning_rate=0.03, decay=0.2, timesteps=6)
     own = CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
     weights = list(own.parameters())
