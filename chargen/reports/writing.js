@@ -1,6 +1,8 @@
 // What moves on the page of `chargen export --to page`. MODEL is the data, written before this.
 const BLOCK = 256; // letters whose states are kept together
-const FRAME = 24; // milliseconds at most between two pictures
+const FRAME = 24; // milliseconds of writing between two pictures, while a picture takes little
+const SHARE = 6; // as many times what the picture before took, but for
+const LONGEST = 300; // milliseconds: the longer the text, the longer it takes to lay out
 const SPEEDS = { slow: 6, read: 30, once: Infinity }; // letters a second
 
 const network = new Network(MODEL);
@@ -87,7 +89,7 @@ function start() {
     return;
   }
   const now = performance.now();
-  writing = { left, written: 0, credit: 1, begun: now, last: now };
+  writing = { left, written: 0, credit: 1, begun: now, last: now, shown: now };
   say("Writing…");
   showButtons();
   requestAnimationFrame(step);
@@ -102,13 +104,15 @@ function step(now) {
   writing.last = now;
   const from = story.ids.length;
   const begun = performance.now();
+  const room = Math.min(Math.max(FRAME, SHARE * (begun - writing.shown)), LONGEST);
   let reason = "";
   try {
-    while (performance.now() - begun < FRAME && one());
+    while (performance.now() - begun < room && one());
   } catch (error) {
     if (!(error instanceof NoNumbers)) throw error;
     reason = "The network predicts no numbers any more, and can go on no further.";
   }
+  writing.shown = performance.now();
   show(from);
   if (reason || writing.left < 1) stop(reason);
   else requestAnimationFrame(step);
