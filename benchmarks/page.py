@@ -37,7 +37,7 @@ def written_page(cell: str, units: tuple[int, ...]) -> Written:
     """With weights as training begins with, as those of `engine_of`."""
     shape = ModelSettings(cell, units)
     arrays = {n: a.numpy() for n, a in CharModel.seeded(shape, V, 0).state_dict().items()}
-    vocabulary = Vocabulary("".join(map(chr, range(32, 32 + V))))
+    vocabulary = Vocabulary("\n" + "".join(map(chr, range(32, 31 + V))))
     return Written("benchmark", shape, vocabulary, arrays)
 
 

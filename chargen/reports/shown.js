@@ -3,9 +3,16 @@
 const LIKELIEST = 8; // rows of the table of what else could have come
 const SHOWN = { "\r": "␍", "\t": "\t", "\n": "\n" };
 
+// What stands in lines before the last need not be laid out again as letters come.
+function newLine() {
+  const line = document.createElement("span");
+  line.className = "line";
+  return box.appendChild(line);
+}
+
 function show(from) {
   const below = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  const added = document.createDocumentFragment();
+  let line = box.lastElementChild ?? newLine();
   for (let place = from; place < story.ids.length; place++) {
     const span = document.createElement("span");
     const char = characters[story.ids[place]];
@@ -13,9 +20,9 @@ function show(from) {
     if (char === "\n") span.className = "end";
     if (Number.isNaN(story.heats[place])) span.classList.add("typed");
     story.spans.push(span);
-    added.append(span);
+    line.append(span);
+    if (char === "\n") line = newLine();
   }
-  box.append(added);
   if (!paint(from)) paint(0);
   if (below) box.scrollTop = box.scrollHeight;
 }
