@@ -21,7 +21,8 @@ def environment(**more):
     """This process's, with nothing in it of a group."""
     kept = {name: value for name, value in os.environ.items() if name not in NAMED}
     path = str(Path(__file__).parent.parent)
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
+    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TORCH_CPP_LOG_LEVEL": "FATAL"}
+    return {**kept, **own, **more}
 
 
 def started(command, **options):

@@ -17,7 +17,7 @@ from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
 from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
-from chargen.cli.process import spin_briefly
+from chargen.cli.process import speak_alone, spin_briefly
 from chargen.cli.sample import sample
 from chargen.cli.score import score
 from chargen.cli.terminal import prepare
@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     One of several processes that train together ends here and returns nothing.
     """
     spin_briefly()
+    speak_alone()
     prepare()
     return run(lambda: _code(sys.argv[1:] if arguments is None else list(arguments)))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from chargen.cli.completing import bundled_texts
 from chargen.cli.options import check_writable, json_option
-from chargen.cli.terminal import put, say, say_json
+from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
 from chargen.reports.visible import visible_line
 
@@ -125,25 +124,17 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
       chargen corpora fetch enwik8 --out texts/enwik8.txt
       chargen corpora fetch text8 --from ~/Downloads/text8.zip
     """
-    from tqdm import tqdm
-
     from chargen.text import catalogue, fetching
 
     entry = catalogue.entry(name)
     file = out or Path(f"{name}.txt")
     check_writable(file)
-    with tqdm(
-        desc=name, total=entry.bytes, unit="B", unit_scale=True, leave=False,
-        disable=not sys.stderr.isatty(),
-    ) as bar:  # fmt: skip
-        try:
-            wrote = fetching.fetch(
-                entry, file, source, lambda done, of: bar.update(done - bar.n), timeout
-            )
-        except KeyboardInterrupt:
-            bar.close()
-            say("stopped; the same command goes on where it was", err=True)
-            raise
+    try:
+        with progress_bar(desc=name, total=entry.bytes, unit="B", unit_scale=True) as progress:
+            wrote = fetching.fetch(entry, file, source, progress, timeout)
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on where it was", err=True)
+        raise
     told = f"{entry.size:,} bytes, {entry.licence}" if wrote else "is here already"
     shown = visible_line(str(file))
     say(f"{shown}: {told}")
@@ -165,22 +156,13 @@ def stats(corpus: tuple[str, ...], as_json: bool) -> None:
       chargen corpora stats corpus.txt
       chargen corpora stats poems/ more.txt --json
     """
-    from tqdm import tqdm
-
     from chargen.reports.corpus_tables import corpus_table
     from chargen.text.corpus import read_corpus
     from chargen.text.statistics import measure
 
     text = read_corpus(corpus)
-    with tqdm(
-        unit="B", unit_scale=True, delay=1, leave=False, disable=not sys.stderr.isatty()
-    ) as bar:
-
-        def watch(done: int, of: int) -> None:
-            bar.total = of or None
-            bar.update(done - bar.n)
-
-        found = measure(text, watch)
+    with progress_bar(unit="B", unit_scale=True, delay=1) as progress:
+        found = measure(text, progress)
     if as_json:
         say_json(found.to_json())
     else:

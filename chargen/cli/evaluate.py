@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from chargen.cli.options import (
     set_up_torch,
     threads_option,
 )
-from chargen.cli.terminal import say, say_json
+from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.reports.visible import visible_line
 
@@ -91,13 +90,5 @@ def evaluate(
 
 
 def _dynamic(model: TrainedModel, text: Corpus | None) -> Evaluation:
-    from tqdm import tqdm
-
-    shown = sys.stderr.isatty()
-    with tqdm(desc="dynamic", unit=" chars", leave=False, disable=not shown) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
         return model.evaluate_dynamic(text, progress=progress)

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from chargen.cli.options import json_option, run_argument
-from chargen.cli.terminal import say, say_json
+from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.reports.visible import visible_line
 
@@ -98,8 +98,6 @@ def _memory(
         raise ChargenError(f"--{'cue' if '' in cues else 'memory'} '': empty, give some text")
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise ChargenError(f"{out}: no file can be written there; make its folder first")
-    from tqdm import tqdm
-
     from chargen.api import load
     from chargen.reports.memory_page import memory_page
     from chargen.reports.memory_tables import memory_table
@@ -107,13 +105,8 @@ def _memory(
 
     text = read_file(memory_file) if memory_file else memory or ""
     model = load(run)
-    with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
-
-        def watch(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        seen = model.memory(text, unknown, cues, seed, watch)
+    with progress_bar(total=1, unit="char", unit_scale=True) as progress:
+        seen = model.memory(text, unknown, cues, seed, progress)
     page = out or model.run.path / PAGE
     try:
         page.write_text(memory_page(seen), encoding="utf-8")

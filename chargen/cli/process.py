@@ -18,6 +18,11 @@ def spin_briefly() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
 
 
+def speak_alone() -> None:
+    """Tell torch's C++ to keep its words, with stack frames, to itself: a mistake is one line."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+
+
 def keep_memory() -> None:
     """Keep what is freed rather than giving it back, to ask for it again at the next step.
 

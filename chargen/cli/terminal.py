@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -36,6 +38,23 @@ def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> No
     if style and not os.environ.get("NO_COLOR"):
         shown = click.style(shown, **style)
     click.echo(shown, err=err, nl=nl)
+
+
+@contextlib.contextmanager
+def progress_bar(**style: Any) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal alone, of tqdm's ``style``; what it gives is told what is done, of what.
+
+    0 is an end that nobody knows.
+    """
+    from tqdm import tqdm
+
+    with tqdm(disable=None, leave=False, **style) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total or None
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def say_json(value: Any) -> None:

@@ -167,11 +167,9 @@ def _environment(processes: int) -> Iterator[None]:
         "NCCL_SOCKET_IFNAME": loopback,
         "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(SAVING_SECONDS),
     }
-    unless_set = {"OMP_NUM_THREADS": str(threads), "TORCH_CPP_LOG_LEVEL": "ERROR"}
     before = dict(os.environ)
     os.environ.update(wanted)
-    for name, value in unless_set.items():
-        os.environ.setdefault(name, value)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
     try:
         yield
     finally:
