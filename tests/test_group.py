@@ -85,6 +85,13 @@ def test_an_environment_that_names_no_group_is_a_mistake(monkeypatch):
         join("cpu")
 
 
+def test_a_rank_beyond_the_group_is_a_mistake(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "2")
+    with pytest.raises(ChargenError, match="RANK is 2 and WORLD_SIZE 2: ranks are counted from 0"):
+        join("cpu")
+
+
 def test_more_processes_than_gpus_is_a_mistake(monkeypatch):
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)

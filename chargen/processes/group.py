@@ -368,6 +368,7 @@ def join(device_type: str) -> Group:
     launched, alone = LAUNCHED in os.environ, os.environ.get("WORLD_SIZE", "1") == "1"
     if alone and not launched:
         return ALONE
+    _check_named(os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", ""))
     if launched:
         _die_with_the_launcher()
     if alone:  # of an elastic group one may be left
@@ -386,6 +387,15 @@ def join(device_type: str) -> Group:
             "and does the network let it through?"
         ) from None
     return Several(store, rank, size, device_type)
+
+
+def _check_named(rank: str, size: str) -> None:
+    """Who is none of the group would wait for it, and it for whoever is."""
+    if rank.isdecimal() and size.isdecimal() and int(rank) >= int(size):
+        raise ChargenError(
+            f"RANK is {rank} and WORLD_SIZE {size}: ranks are counted from 0; start with "
+            "torchrun, or unset WORLD_SIZE"
+        )
 
 
 def _after(seconds: float) -> Callable[[], bool]:
