@@ -56,22 +56,30 @@ def evaluate_dynamic(
     ``model`` stays as it is. `NoNumbersError` where a prediction is none.
     """
     learner = _Learner(copy.deepcopy(model), training, adapting)
-    begins = np.zeros(len(ids), dtype=bool)
-    if starts is not None:
-        begins[np.asarray(starts)] = True
-    warm_up = slice(max(0, start - 1 - WARM_UP), start - 1)
-    learner.read(ids[warm_up], begins[warm_up])
+
+    def begins(first: int, end: int) -> np.ndarray:
+        """Which of ``ids[first:end]`` are the first of a document."""
+        places = np.arange(first, end)
+        return np.zeros(len(places), bool) if starts is None else _holds(starts, places)
+
+    before = max(0, start - 1 - WARM_UP)
+    learner.read(ids[before : start - 1], begins(before, start - 1))
     nats, hits = 0.0, 0
     for at in range(start, len(ids), adapting.timesteps):
         end = min(at + adapting.timesteps, len(ids))
-        inputs = slice(at - 1, end - 1)
-        lost, guessed = learner.learn(ids[inputs], ids[at:end], begins[inputs])
+        lost, guessed = learner.learn(ids[at - 1 : end - 1], ids[at:end], begins(at - 1, end - 1))
         nats, hits = nats + lost, hits + guessed
         if not math.isfinite(nats):
             raise NoNumbersError
         progress(end - start, len(ids) - start)
     count = len(ids) - start
     return Evaluation(nats / count, hits / count, count)
+
+
+def _holds(rising: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which of ``values`` stand in ``rising``, of which only a little is looked at."""
+    at = np.searchsorted(rising, values).clip(max=len(rising) - 1)
+    return np.asarray(rising[at] == values)
 
 
 class _Learner:
