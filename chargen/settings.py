@@ -9,10 +9,13 @@ from typing import Any, TypeVar
 
 from chargen.errors import ChargenError
 
-# Cells, and how many columns a unit has in W_hh.
-BLOCKS = {"simple": 1, "lstm": 4, "gru": 3, "gru-before": 3}
+# Cells, and how many columns a unit has in W_xh.
+BLOCKS = {"simple": 1, "lstm": 4, "gru": 3, "gru-before": 3, "mingru": 2}
+UNMIXED = ("mingru",)  # cells of which each unit reads its own state alone: without W_hh
 CELL_NAMES = tuple(BLOCKS)
 COMPARED_CELLS = ("simple", "lstm", "gru")  # where no others are named
+STACK_NAMES = ("plain", "residual")
+CONVOLVED = 4  # characters that a residual block weighs before its layer reads
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 STATE_NAMES = ("carry", "reset")
 DOCUMENT_NAMES = ("none", "file", "blank-line")
@@ -29,6 +32,12 @@ COMPARED = (
     "flipflop",
     "brackets",
 )  # bundled texts whose answers are known
+
+
+def widened(units: int) -> int:
+    """E: the numbers inside the feed-forward of a residual block."""
+    return 2 * units
+
 
 Settings = TypeVar(
     "Settings", bound="ModelSettings | TrainingSettings | SamplingSettings | ComparisonSettings"
@@ -65,28 +74,41 @@ class ModelSettings:
     cell: str = "lstm"  # which recurrent cell, one of CELL_NAMES
     units: tuple[int, ...] = (256,)  # memory units of each layer, from the input to the output
     activation: str = "tanh"  # what bends the state, one of ACTIVATION_NAMES
+    stack: str = "plain"  # layers on one another, or each in a residual block of as many units
 
     def __post_init__(self) -> None:
         _require_choice(self.cell, "cell", CELL_NAMES)
         _require_choice(self.activation, "activation", ACTIVATION_NAMES)
+        _require_choice(self.stack, "stack", STACK_NAMES)
         object.__setattr__(self, "units", tuple(self.units))
         _require(len(self.units) > 0, "units", "''", "one whole number a layer, as in 256,128")
         few = len(self.units) <= MOST_LAYERS
         _require(few, "units", f"of {len(self.units)} layers", f"{MOST_LAYERS} layers or fewer")
         for units in self.units:
             _require_count(units, "units")
+        if self.stack == "residual":
+            shown = ",".join(map(str, self.units))
+            same = len(set(self.units)) == 1
+            _require(same, "units", shown, "the same for every layer in --stack residual")
 
     def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
         """The model's weights by name, for V = ``size``: those of `chargen.recurrent.CharModel`."""
         shapes: dict[str, tuple[int, ...]] = {}
-        features = size
+        residual = self.stack == "residual"
+        features = self.units[0] if residual else size
         for number, units in enumerate(self.units):
             columns, name = BLOCKS[self.cell] * units, f"stack.layers.{number}."
-            shapes |= {name + "W_xh": (features, columns), name + "W_hh": (units, columns)}
+            shapes[name + "W_xh"] = (features, columns)
+            if self.cell not in UNMIXED:
+                shapes[name + "W_hh"] = (units, columns)
             shapes[name + "b_h"] = (columns,)
             if self.cell == "gru":
                 shapes[name + "b_m"] = (units,)
+            if residual:
+                shapes |= _of_block(units, f"stack.blocks.{number}.")
             features = units
+        if residual:
+            shapes |= {"stack.W_in": (size, features), "stack.g_out": (features,)}
         return shapes | {"W_hy": (features, size), "b_y": (size,)}
 
     def parameters(self, size: int) -> int:
@@ -101,6 +123,21 @@ class ModelSettings:
             raise ChargenError(
                 f"weights {odd} have shape {shapes.get(odd)}, the settings say {wanted.get(odd)}"
             )
+
+
+def _of_block(D: int, name: str) -> dict[str, tuple[int, ...]]:
+    """What stands round a layer of D units; see `chargen.recurrent.residual.Block`."""
+    E = widened(D)
+    shapes = {
+        "g_in": (D,),
+        "W_conv": (CONVOLVED, D),
+        "W_gate": (D, D),
+        "W_out": (D, D),
+        "g_ff": (D,),
+        "W_up": (D, 2 * E),
+        "W_down": (E, D),
+    }
+    return {name + part: shape for part, shape in shapes.items()}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen.errors import ChargenError
-from chargen.recurrent import CELLS, GRU, LSTM, GRUBefore, RecurrentLayer, SimpleRNN, products
+from chargen.recurrent import (
+    CELLS,
+    GRU,
+    LSTM,
+    GRUBefore,
+    MinGRU,
+    RecurrentLayer,
+    SimpleRNN,
+    products,
+)
 from chargen.recurrent.activations import ACTIVATIONS
 from chargen.recurrent.cells import lstm
 from chargen.text import one_hot
@@ -44,6 +53,7 @@ def run(layer, scan, steps=T):
     return [outputs, *last, *torch.autograd.grad(loss, leaves)]
 
 
+MIXED = {name: cell for name, cell in CELLS.items() if cell.mixes}
 FAST = {name: cell for name, cell in CELLS.items() if name != "gru-before"}
 
 
@@ -76,7 +86,7 @@ def test_the_gates_are_those_of_the_step(cell, activation):
     if cell is LSTM:
         c = gates["f"] * states[1] + gates["i"] * gates["g"]
         expected = [gates["o"] * layer.activation.function(c), c]
-    elif cell in (GRU, GRUBefore):
+    elif cell in (GRU, GRUBefore, MinGRU):
         expected = [(1 - gates["z"]) * gates["n"] + gates["z"] * states[0]]
     else:
         assert gates == {}
@@ -162,7 +172,7 @@ def copy_to_torch(layer, theirs, order):
         (LSTM, torch.nn.LSTM, [0, 1, 2, 3]),
         (GRU, torch.nn.GRU, [0, 1, 2]),
     ],
-    ids=FAST,
+    ids=["simple", "lstm", "gru"],
 )
 def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
     layer = layer_of(cell)
@@ -201,6 +211,21 @@ def test_the_reset_comes_before_the_product():
     assert not torch.allclose(*(layer.step(projected, (h,))[0] for layer in (before, after)))
     open_reset = torch.cat([torch.full_like(x_r, 1e3), x_z, x_n], dim=1)
     torch.testing.assert_close(before.step(open_reset, (h,))[0], after.step(open_reset, (h,))[0])
+
+
+def test_a_minimal_unit_remembers_alone():
+    """As its equations say it; what one unit holds no other unit's next state depends on."""
+    layer = layer_of(MinGRU)
+    (of_z, of_n), h = random(N, 2 * H, seed=2).chunk(2, 1), random(N, H, seed=3)
+    z, n = torch.sigmoid(of_z), torch.tanh(of_n)
+    projected = torch.cat([of_z, of_n], dim=1)
+    torch.testing.assert_close(layer.step(projected, (h,))[0], (1 - z) * n + z * h)
+    assert "W_hh" not in dict(layer.named_parameters())
+    changed = h.detach().clone()
+    changed[:, 0] += 1
+    before, after = (layer.step(projected, (state,))[0] for state in (h, changed))
+    assert torch.equal(before[:, 1:], after[:, 1:])
+    assert (before[:, 0] != after[:, 0]).all()
 
 
 @every_cell
@@ -245,7 +270,7 @@ def test_shapes_of_the_lesson(cell):
     torch.testing.assert_close(last, state[0])
 
 
-@every_cell
+@pytest.mark.parametrize("cell", MIXED.values(), ids=MIXED)
 def test_recurrent_weights_start_orthogonal(cell):
     layer = cell(H, features=F, generator=seeded())
     for block in layer.W_hh.data.chunk(layer.blocks, dim=1):
@@ -256,7 +281,11 @@ def test_recurrent_weights_start_orthogonal(cell):
 def test_the_generator_decides_the_weights(cell):
     one, same, other = (cell(H, features=F, generator=seeded(seed)) for seed in (7, 7, 8))
     torch.testing.assert_close(dict(one.named_parameters()), dict(same.named_parameters()))
-    assert (one.W_hh != other.W_hh).any()
+    assert all(
+        (one.get_parameter(name) != other.get_parameter(name)).any()
+        for name in dict(one.named_parameters())
+        if name.startswith("W")
+    )
 
 
 def test_a_new_lstm_remembers():

@@ -14,6 +14,7 @@ from chargen.importing.keras_config import RECURRENT
 from chargen.importing.plan import SUPPORTED, Plan, Shapes
 from chargen.settings import BLOCKS
 
+KERAS_CELLS = ("simple", "lstm", "gru", "gru-before")  # that Keras has too
 CELL = "/cell"  # how the group of a recurrent layer's weights ends
 NUMBERED = re.compile(rf"layers/(?:{'|'.join(RECURRENT.values())})(?:_(\d{{1,6}}))?{CELL}")
 
@@ -42,7 +43,7 @@ def _cell(name: str, shapes: tuple[tuple[int, ...], ...], told: str | None) -> s
     if len(shapes) not in (2, 3) or any(len(shape) != 2 for shape in shapes[:2]):
         raise _unknown(name)
     (_, columns), (units, _) = shapes[:2]
-    fitting = [cell for cell, blocks in BLOCKS.items() if columns == blocks * units]
+    fitting = [cell for cell in KERAS_CELLS if columns == BLOCKS[cell] * units]
     if len(shapes) == 3 and len(fitting) > 1:  # Keras adds two biases where the reset comes after
         fitting = ["gru" if len(shapes[2]) == 2 else "gru-before"]
     if not fitting:

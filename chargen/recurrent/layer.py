@@ -21,13 +21,15 @@ class RecurrentLayer(nn.Module):
     """A layer of ``units`` memory units that share their weights across time.
 
     Parameters hold one block of H columns for each gate of the cell (``blocks`` of them):
-    ``W_xh`` ``(F, blocks * H)``, ``W_hh`` ``(H, blocks * H)``, ``b_h`` ``(blocks * H,)``.
+    ``W_xh`` ``(F, blocks * H)``, ``W_hh`` ``(H, blocks * H)``, ``b_h`` ``(blocks * H,)``; a cell
+    that does not mix the state has no ``W_hh``.
     ``features`` (F) is taken from the first input where it is not given. ``generator`` draws the
     initial weights; without one, torch's own does. W_hh starts orthogonal block by block
     (Saxe et al. 2014), W_xh uniform after Glorot & Bengio 2010, biases at zero.
     """
 
     blocks = 1
+    mixes = True  # whether units read each other's state: W_hh is there
     parts: tuple[str, ...] = ("h",)  # what the tensors of the state are called
 
     W_xh: nn.Parameter
@@ -60,12 +62,14 @@ class RecurrentLayer(nn.Module):
         """Make the weights for ``features`` inputs."""
         H, columns = self.units, self.blocks * self.units
         self.W_xh = nn.Parameter(torch.empty(features, columns))
-        self.W_hh = nn.Parameter(torch.empty(H, columns))
+        if self.mixes:
+            self.W_hh = nn.Parameter(torch.empty(H, columns))
         self.b_h = nn.Parameter(torch.zeros(columns))
         for block in range(self.blocks):
             own = slice(block * H, (block + 1) * H)
             nn.init.xavier_uniform_(self.W_xh.data[:, own], generator=generator)
-            nn.init.orthogonal_(self.W_hh.data[:, own], generator=generator)
+            if self.mixes:
+                nn.init.orthogonal_(self.W_hh.data[:, own], generator=generator)
 
     def initial_state(self, batch_size: int) -> LayerState:
         """The state before the first character: zeros, ``(N, H)`` each."""

@@ -13,6 +13,7 @@ from torch.nn.functional import log_softmax
 from chargen.errors import NoNumbersError
 from chargen.recurrent.cells import CELLS
 from chargen.recurrent.products import linear
+from chargen.recurrent.residual import ResidualStack
 from chargen.recurrent.stack import Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
@@ -21,7 +22,7 @@ TIMESTEPS_AT_ONCE = 64  # of a long text that is only read: what its gates take 
 
 
 class CharModel(nn.Module):
-    """A stack of recurrent layers and a softmax head over V characters.
+    """A stack of recurrent layers, plain or in residual blocks, and a softmax head over V ids.
 
         y_t = softmax(h_t W_hy + b_y)
 
@@ -33,11 +34,7 @@ class CharModel(nn.Module):
         self, settings: ModelSettings, size: int, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        features = (size, *settings.units)
-        self.stack = Stack(
-            CELLS[settings.cell](units, settings.activation, True, features[index], generator)
-            for index, units in enumerate(settings.units)
-        )
+        self.stack = _stack(settings, size, generator)
         self.W_hy = nn.Parameter(torch.empty(settings.units[-1], size))
         self.b_y = nn.Parameter(torch.zeros(size))
         nn.init.xavier_uniform_(self.W_hy, generator=generator)
@@ -106,6 +103,16 @@ class CharModel(nn.Module):
             parts.append(outputs.transpose(0, 1))
         assert state is not None
         return torch.cat(parts).transpose(0, 1), state
+
+
+def _stack(settings: ModelSettings, size: int, generator: torch.Generator | None) -> Stack:
+    residual = settings.stack == "residual"
+    features = (settings.units[0] if residual else size, *settings.units)
+    layers = [
+        CELLS[settings.cell](units, settings.activation, True, features[index], generator)
+        for index, units in enumerate(settings.units)
+    ]
+    return ResidualStack(layers, size, generator) if residual else Stack(layers)
 
 
 class NetworkPredictor:

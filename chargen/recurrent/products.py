@@ -21,12 +21,12 @@ WORTH_ASKING = 2**20  # multiplications: so many take as long as one call of one
 WORTH_PACKING = 16  # products: laying a matrix out takes as long as several with it
 
 
-def linear(x: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """``x W + b``, x ``(..., F)``, W ``(F, G)``, b ``(G,)``; differentiable."""
+def linear(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
+    """``x W + b``, x ``(..., F)``, W ``(F, G)``, b ``(G,)`` or none; differentiable."""
     if _suits_onednn(x.shape[:-1].numel(), W):
         flat: Tensor = _Linear.apply(x.flatten(0, -2), W, b)
         return flat.unflatten(0, x.shape[:-1])
-    return x @ W + b
+    return x @ W if b is None else x @ W + b
 
 
 def times(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
@@ -39,7 +39,7 @@ def times(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, W)
         return times(x, W, b)
 
@@ -48,7 +48,8 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor | None, ...]:
         x, W = ctx.saved_tensors
         d_x = times(d_sums, W.t()) if ctx.needs_input_grad[0] else None
-        return d_x, times(x.t(), d_sums), d_sums.sum(0)
+        d_b = d_sums.sum(0) if ctx.needs_input_grad[2] else None
+        return d_x, times(x.t(), d_sums), d_b
 
 
 def repeated(W: Tensor, rows: int, uses: int) -> Product:

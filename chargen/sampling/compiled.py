@@ -16,7 +16,7 @@ from chargen.arithmetic.plain import LEAST
 from chargen.sampling.engine import Engine
 from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, RECENT, SamplingSettings
 
-SIMPLE, LSTM, GRU, GRU_BEFORE = range(len(CELL_NAMES))
+SIMPLE, LSTM, GRU, GRU_BEFORE, MINGRU = range(len(CELL_NAMES))
 ONE = np.float32(1)
 
 
