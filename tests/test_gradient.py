@@ -153,6 +153,38 @@ def test_central_differences_agree(cell, units):
             assert seen == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
+@torch.no_grad()
+@every_cell
+def test_central_differences_agree_in_residual_blocks(cell, monkeypatch):
+    """h is felt through the gate, the feed-forward and the convolutions of the blocks above too."""
+    model = CharModel.seeded(ModelSettings(cell, (H, H), stack="residual"), V, 0).double()
+    result = measure(model, ALONE, positions=1)
+    ids, target = torch.from_numpy(ALONE[None, :-1].astype(np.int64)), torch.tensor([ALONE[-1]])
+
+    def loss(layer, place, nudge):
+        """With ``nudge`` added to a layer's h once it has read character number ``place``."""
+
+        def read(inputs, state):
+            outputs = []
+            for number, projected in enumerate(layer.project(inputs)):
+                h, *others = layer.step(projected, state)
+                state = (h + nudge if number == place else h, *others)
+                outputs.append(state[0])
+            return torch.stack(outputs), state
+
+        with monkeypatch.context() as patch:
+            patch.setattr(layer, "read", read)
+            return float(cross_entropy(model(ids)[0][:, -1], target.long()))
+
+    for layer, found in zip(model.stack.layers, result.layers, strict=True):
+        for k in (0, 1, 2, 7, SHORT):
+            nudges = 1e-5 * torch.eye(H, dtype=torch.float64)
+            place = ids.shape[1] - 1 - k
+            slopes = [(loss(layer, place, n) - loss(layer, place, -n)) / 2e-5 for n in nudges]
+            seen = 10 ** found.curves[0].median[k] * found.last_state
+            assert seen == pytest.approx(math.hypot(*slopes), rel=1e-5, abs=1e-9)
+
+
 def test_a_layer_has_a_line_of_its_own():
     result = measure(model_of("gru", (3, 4, H)))
     assert [(layer.layer, layer.units) for layer in result.layers] == [(1, 3), (2, 4), (3, H)]
@@ -252,13 +284,15 @@ def test_json_has_units_and_nothing_that_json_lacks():
 
 
 @pytest.mark.parametrize(
-    ("cell", "name"), [("lstm", "forget"), ("gru", "update"), ("gru-before", "update")]
+    ("cell", "name"),
+    [("lstm", "forget"), ("gru", "update"), ("gru-before", "update"), ("mingru", "update")],
 )
 def test_how_often_the_state_is_kept(cell, name):
     model = model_of(cell)
     bias = model.stack.layers[0].b_h.data
     bias.fill_(0)
-    own = slice(H, 2 * H)  # the block of the gate, in each
+    block = 0 if cell == "mingru" else 1  # of the gate
+    own = slice(block * H, (block + 1) * H)
     for values, share in (([50.0] * H, 1), ([-50.0] * H, 0), ([50, 50, -50, -50, -50], 2 / 5)):
         bias[own] = torch.tensor(values)
         (layer,) = measure(model).layers

@@ -35,7 +35,7 @@ from chargen.probes.gradient_result import (
     LayerGradient,
 )
 from chargen.probes.layers import cell_of, layers_of
-from chargen.recurrent import GRU, LSTM, CharModel, GRUBefore, RecurrentLayer
+from chargen.recurrent import GRU, LSTM, CharModel, GRUBefore, MinGRU, RecurrentLayer
 from chargen.recurrent.layer import LayerState
 
 POSITIONS = 256
@@ -43,7 +43,8 @@ SPAN = 256
 TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**20  # of h, in one graph: about 250 MB with all that a step keeps beside it
 UPDATE = ("update gate", "z")
-KEEPS = {LSTM: ("forget gate", "f"), GRU: UPDATE, GRUBefore: UPDATE}  # what keeps the state
+# What keeps the state.
+KEEPS = {LSTM: ("forget gate", "f"), GRU: UPDATE, GRUBefore: UPDATE, MinGRU: UPDATE}
 
 
 def measure(
@@ -62,7 +63,8 @@ def measure(
     are drawn from ``seed`` without replacement; before each, the text is read over
     `WARM_UP_CHARS` characters and the span. Clipping and dropout play no part. The gradient of h
     counts every way from it to the loss, through the layers above too; that of c is for h held
-    fixed, so that h and c together are the gradient of the state. Two models measured on the same
+    fixed, so that h and c together are the gradient of the state. What a residual block convolves,
+    the last few characters, is no part of it. Two models measured on the same
     ``ids`` with the same ``seed`` are measured at the same places. `ChargenError` where the text
     is too short, the gradient is beyond float64, or a layer's last state never counts.
     """
@@ -111,16 +113,19 @@ def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
     """What one batch shows at each layer, from one backward pass."""
     with torch.no_grad():
         _, starts = model.stack(inputs[:, :WARM_UP_CHARS])
-    walks, gates = [], []
-    below = inputs[:, WARM_UP_CHARS:]
-    for layer, start in zip(layers_of(model), starts, strict=True):
-        projected = layer.project(below)
+    stack, walks, gates = model.stack, [], []
+    below = stack.begin(inputs[:, WARM_UP_CHARS:])
+    for index, layer in enumerate(layers_of(model)):
+        start, window = stack.parted(index, starts[index])
+        read, _ = stack.enter(index, below, window)
+        projected = layer.project(read)
         states = _walk(layer, projected, start)
         gates.append(_gate_open(layer, projected, [start, *states[:-1]]))
-        below = torch.stack([state[0] for state in states], dim=1)  # (N, S, H)
+        outputs = torch.stack([state[0] for state in states], dim=1)  # (N, S, H)
+        below = stack.leave(index, below, read, outputs)
         walks.append(states)
     # A row's gradient of the sum is that of its own loss: no other row's loss knows its states.
-    logits = below[:, -1] @ model.W_hy + model.b_y
+    logits = stack.end(below)[:, -1] @ model.W_hy + model.b_y
     loss = cross_entropy(logits, targets, reduction="sum")
     return [_Flow(norms, gate) for norms, gate in zip(_norms(loss, walks), gates, strict=True)]
 

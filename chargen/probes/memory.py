@@ -154,17 +154,18 @@ def _why_not(feature: Feature) -> str:
 def _values(network: CharModel, inputs: np.ndarray, progress: Progress) -> np.ndarray:
     """What is scored, of all layers side by side, after each counted character: ``(2 M, U)``."""
     ids = torch.from_numpy(inputs).to(network.b_y.device)
-    states = [layer.initial_state(len(ids)) for layer in layers_of(network)]
+    state = network.stack.initial_state(len(ids))
     kept, read = [], 0
     for part in ids.split(TIMESTEPS_AT_ONCE, dim=1):
-        walked = [after for _, _, after in walk(network, part, states)]
-        states = [after[-1] for after in walked]
-        kept.append(torch.cat([stacked(after[1:])[-1] for after in walked], dim=-1).float().cpu())
+        walked = list(walk(network, part, state))
+        state = tuple(last for *_, last in walked)
+        values = [stacked(states[1:])[-1] for _, _, states, _ in walked]
+        kept.append(torch.cat(values, dim=-1).float().cpu())
         read += part.numel()
         progress(read, ids.numel())
     counted = torch.cat(kept)[WARM_UP_CHARS:]  # (T, 2 N, U)
-    values: np.ndarray = counted.transpose(0, 1).flatten(0, 1).numpy()
-    return values
+    told: np.ndarray = counted.transpose(0, 1).flatten(0, 1).numpy()
+    return told
 
 
 def _followers(

@@ -15,6 +15,7 @@ from chargen.probes.layers import cell_of, layers_of
 from chargen.probes.memory_result import LayerRecord, Recording
 from chargen.recurrent import CharModel, RecurrentLayer
 from chargen.recurrent.layer import LayerState
+from chargen.recurrent.stack import StackState
 from chargen.text.vocabulary import Vocabulary
 
 RECORDED_VALUES = 4_400_000  # at most: a byte each in a page, which keeps it under 6 MB
@@ -31,15 +32,14 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
     """
     ids = np.asarray(ids[: _recorded_chars(network)], dtype=np.int64)
     inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
-    starts = [layer.initial_state(1) for layer in layers_of(network)]
-    records, h = [], torch.empty(0)
-    for number, (layer, projected, states) in enumerate(walk(network, inputs, starts), 1):
+    start = network.stack.initial_state(1)
+    records = []
+    for number, (layer, projected, states, _) in enumerate(walk(network, inputs, start), 1):
         before, after = stacked(states[:-1]), stacked(states[1:])
         parts = dict(zip(layer.parts, after, strict=True)) | layer.gates(projected, before)
         told = {name: value[:, 0].float().cpu().numpy() for name, value in parts.items()}
         records.append(LayerRecord(number, layer.units, told))
-        h = after[0][:, 0]
-    shares = (h @ network.W_hy + network.b_y).softmax(dim=-1)
+    shares = network(inputs, start)[0][0].softmax(dim=-1)
     top = shares.topk(min(LIKELIEST, len(vocabulary)))
     return Recording(
         text=vocabulary.decode(ids),
@@ -51,17 +51,25 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
 
 
 def walk(
-    network: CharModel, inputs: Tensor, states: Sequence[LayerState]
-) -> Iterator[tuple[RecurrentLayer, Tensor, list[LayerState]]]:
-    """Each layer, its projected input, and its state before ids ``(N, T)`` and after each step."""
-    below = inputs
-    for layer, state in zip(layers_of(network), states, strict=True):
-        projected = layer.project(below)
-        walked = [state]
+    network: CharModel, inputs: Tensor, state: StackState
+) -> Iterator[tuple[RecurrentLayer, Tensor, list[LayerState], LayerState]]:
+    """Each layer as it reads ids ``(N, T)``, step by step from its part of ``state`` on.
+
+    Its projected input, its own state before the first and after each step, and the layer's part
+    of the stack's state at the end.
+    """
+    stack = network.stack
+    below = stack.begin(inputs)
+    for index, layer in enumerate(layers_of(network)):
+        own, window = stack.parted(index, state[index])
+        read, window = stack.enter(index, below, window)
+        projected = layer.project(read)
+        walked = [own]
         for projected_t in projected:
             walked.append(layer.step(projected_t, walked[-1]))
-        below = torch.stack([after[0] for after in walked[1:]], dim=1)
-        yield layer, projected, walked
+        outputs = torch.stack([after[0] for after in walked[1:]], dim=1)
+        below = stack.leave(index, below, read, outputs)
+        yield layer, projected, walked, (*walked[-1], *window)
 
 
 def stacked(states: Sequence[LayerState]) -> LayerState:

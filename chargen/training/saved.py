@@ -140,11 +140,9 @@ def _moved(
         shapes[f"{OPTIMIZER}{number}.step"] = ()
     if training.state == "carry":
         assert training.batch_size is not None
-        for number, (layer, units) in enumerate(
-            zip(model.stack.layers, settings.units, strict=True)
-        ):
-            for part in range(len(getattr(layer, "parts"))):  # noqa: B009  a Module's
-                shapes[f"{STATE}{number}.{part}"] = (training.batch_size, units)
+        for number, state in enumerate(model.stack.initial_state(training.batch_size)):
+            for part, tensor in enumerate(state):
+                shapes[f"{STATE}{number}.{part}"] = tuple(tensor.shape)
     return shapes
 
 
