@@ -17,6 +17,7 @@ COMPARED_CELLS = ("simple", "lstm", "gru")  # where no others are named
 STACK_NAMES = ("plain", "residual")
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
+USUAL = {"mingru": "linear"}  # activations of cells that have tanh nowhere in their paper
 STATE_NAMES = ("carry", "reset")
 DOCUMENT_NAMES = ("none", "file", "blank-line")
 INSTRUMENTS = ("templates", "context", "mined", "gradient")
@@ -73,11 +74,12 @@ class ModelSettings:
 
     cell: str = "lstm"  # which recurrent cell, one of CELL_NAMES
     units: tuple[int, ...] = (256,)  # memory units of each layer, from the input to the output
-    activation: str = "tanh"  # what bends the state, one of ACTIVATION_NAMES
+    activation: str = ""  # what bends the state, one of ACTIVATION_NAMES; "": the cell's usual one
     stack: str = "plain"  # layers on one another, or each in a residual block of as many units
 
     def __post_init__(self) -> None:
         _require_choice(self.cell, "cell", CELL_NAMES)
+        object.__setattr__(self, "activation", self.activation or USUAL.get(self.cell, "tanh"))
         _require_choice(self.activation, "activation", ACTIVATION_NAMES)
         _require_choice(self.stack, "stack", STACK_NAMES)
         object.__setattr__(self, "units", tuple(self.units))
@@ -90,6 +92,11 @@ class ModelSettings:
             shown = ",".join(map(str, self.units))
             same = len(set(self.units)) == 1
             _require(same, "units", shown, "the same for every layer in --stack residual")
+
+    def described(self) -> str:
+        """In words, as in "mingru of 96 + 96 units in residual blocks"."""
+        where = " in residual blocks" if self.stack == "residual" else ""
+        return f"{self.cell} of {' + '.join(map(str, self.units))} units{where}"
 
     def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
         """The model's weights by name, for V = ``size``: those of `chargen.recurrent.CharModel`."""
@@ -153,6 +160,7 @@ class TrainingSettings:
     minutes: float | None = None  # budget: time; 5 where no budget is given
     learning_rate: float = 0.004  # AdamW's highest rate, after the warm-up
     weight_decay: float = 0.01  # AdamW's, applied to matrices alone
+    beta2: float = 0.999  # how much of its mean square gradients AdamW keeps at a step
     clip_norm: float = 1.0  # the gradient's norm is cut down to this
     dropout: float = 0.0  # share of a layer's outputs that is dropped while training
     documents: str = "none"  # what a document is; the state is zero where one begins
@@ -178,6 +186,8 @@ class TrainingSettings:
         _require_choice(self.documents, "documents", DOCUMENT_NAMES)
         _require_positive(self.learning_rate, "learning_rate")
         _require_positive(self.clip_norm, "clip_norm")
+        beta2 = self.beta2
+        _require(_is_number(beta2) and 0 <= beta2 < 1, "beta2", beta2, "0 to below 1")
         decay, dropout, held_out = self.weight_decay, self.dropout, self.validation
         _require(_is_number(decay) and decay >= 0, "weight_decay", decay, "0 or more")
         _require(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "0 to below 1")

@@ -26,8 +26,8 @@ from chargen.settings import (
     DOCUMENT_NAMES,
     HELD_OUT,
     MOST_HELD_OUT,
+    STACK_NAMES,
     STATE_NAMES,
-    ModelSettings,
 )
 from chargen.settings import TrainingSettings as T
 
@@ -37,20 +37,35 @@ from chargen.settings import TrainingSettings as T
 @click.option(
     "--cell",
     type=click.Choice(CELL_NAMES),
-    help="Kind of recurrent cell." + default(ModelSettings.cell),
+    help="Kind of recurrent cell." + default("mingru; lstm where --units are given"),
 )
 @click.option(
     "--units",
     type=ListParam(int, "one whole number a layer, as in 256 or 256,128"),
-    help="Memory units, one number a layer, as in 256,128." + default(256),
+    help="Memory units, one number a layer, as in 256,128."
+    + default("by the budget; 256 where the stack is plain"),
+)
+@click.option(
+    "--stack",
+    type=click.Choice(STACK_NAMES),
+    help="Layers one on the other, or each in a residual block."
+    + default("residual for mingru, else plain"),
 )
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATION_NAMES),
-    help="What bends the state." + default("tanh"),
+    help="What bends the state." + default("linear for mingru, else tanh"),
 )
-@click.option("--timesteps", type=int, help="Characters that gradients travel back." + default(64))
-@click.option("--batch-size", type=int, help="Texts read side by side." + default(16))
+@click.option(
+    "--timesteps",
+    type=int,
+    help="Characters that gradients travel back." + default("128 in residual blocks, else 64"),
+)
+@click.option(
+    "--batch-size",
+    type=int,
+    help="Texts read side by side." + default("8 in residual blocks, else 16"),
+)
 @click.option(
     "--loss-on",
     type=LossOnParam(),
@@ -69,16 +84,29 @@ from chargen.settings import TrainingSettings as T
     help="Budget: minutes." + default("5, or less where validation stops improving"),
 )
 @click.option(
-    "--learning-rate", type=float, help="AdamW's highest rate." + default(T.learning_rate)
+    "--learning-rate",
+    type=float,
+    help="AdamW's highest rate." + default("0.007 in residual blocks, else 0.004"),
 )
-@click.option("--weight-decay", type=float, help="AdamW's weight decay." + default(T.weight_decay))
+@click.option(
+    "--weight-decay",
+    type=float,
+    help="AdamW's weight decay." + default("0.1 in residual blocks, else 0.01"),
+)
+@click.option(
+    "--beta2",
+    type=float,
+    help="How much of its mean square gradients AdamW keeps at a step."
+    + default("0.99 in residual blocks, else 0.999"),
+)
 @click.option(
     "--clip-norm", type=float, help="Cut the gradient's norm down to this." + default(T.clip_norm)
 )
 @click.option(
     "--dropout",
     type=float,
-    help="Share of each layer's outputs dropped in training." + default(T.dropout),
+    help="Share of each layer's outputs dropped in training."
+    + default("in residual blocks by how often the text is read, else 0"),
 )
 @click.option(
     "--documents",
@@ -164,6 +192,7 @@ def train(
     Examples:
       chargen train corpus.txt
       chargen train longrange --minutes 2
+      chargen train corpus.txt --minutes 10
       chargen train poems/ --cell gru --units 128,128 --dropout 0.2
       chargen train corpus.txt --resume --minutes 20
     """

@@ -179,7 +179,7 @@ def _opening(trainer: Trainer) -> str:
         f"{visible_line(corpus.name)}: {corpus.chars:,} characters, "
         f"{len(description.vocabulary)} different; "
         f"{corpus.chars - corpus.training_chars:,} held out\n"
-        f"{model.cell} of {' + '.join(map(str, model.units))} units, {weights:,} weights; "
+        f"{model.described()}, {weights:,} weights; "
         f"{settings.batch_size} texts side by side, {settings.timesteps} timesteps, "
         f"state {settings.state}, seed {settings.seed}{together}"
     )

@@ -92,6 +92,7 @@ class Job:
         flags = {
             "out": self.folder,
             "cell": self.cell,
+            "stack": model.stack,
             "units": ",".join(map(str, model.units)),
             "seed": self.seed,
             "learning-rate": self.learning_rate,

@@ -19,7 +19,6 @@ from chargen.importing.keras_shapes import plan_by_shapes
 from chargen.importing.keras_weights import Arrays, weights_of
 from chargen.importing.plan import Plan
 from chargen.runs import BEST, RUNS, Run, is_run, lock
-from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -72,7 +71,7 @@ def _plan(file: KerasFile, activation: str | None, cell: str | None) -> Plan:
         name: tuple(variable.shape for variable in variables)
         for name, variables in file.variables.items()
     }
-    return plan_by_shapes(shapes, activation or ModelSettings.activation, cell)
+    return plan_by_shapes(shapes, activation or "tanh", cell)
 
 
 def _with_characters(

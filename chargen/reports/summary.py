@@ -6,7 +6,7 @@ from typing import Any
 
 from chargen.reports.visible import visible_line
 from chargen.runs import Run
-from chargen.settings import to_json
+from chargen.settings import ModelSettings, from_json, to_json
 
 SHOWN_CHARACTERS = 60
 
@@ -37,7 +37,7 @@ def summary_text(values: dict[str, Any]) -> str:
     lines = [
         values["run"],
         "",
-        f"model       {model['cell']} of {' + '.join(map(str, model['units']))} units, "
+        f"model       {from_json(ModelSettings, model).described()}, "
         f"activation {model['activation']}, {values['parameters']:,} parameters",
         *(f"            {name:24}{_shape(shape)}" for name, shape in values["weights"].items()),
         f"vocabulary  {len(characters)} characters: {shown}",

@@ -51,8 +51,7 @@ def watch_page(seen: Watched) -> str:
     """The whole page, which needs nothing from outside itself and, while ``seconds`` says so, has
     the browser read it anew."""
     model, corpus = seen.description.model, seen.description.corpus
-    units = " + ".join(map(str, model.units))
-    about = f"{model.cell} of {units} units · {corpus.name}, {corpus.chars:,} characters · "
+    about = f"{model.described()} · {corpus.name}, {corpus.chars:,} characters · "
     body = "\n".join(
         [
             f"<h1>{html.escape(seen.run)}</h1>",

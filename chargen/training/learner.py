@@ -159,4 +159,5 @@ def _optimizer(model: CharModel, settings: TrainingSettings) -> torch.optim.Adam
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": biases, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
+    betas = (0.9, settings.beta2)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)

@@ -23,6 +23,7 @@ from chargen.text.encoding import Encoded, Progress, Survey
 from chargen.text.split import training_chars
 from chargen.text.store import look_up
 from chargen.training.loop import misfit
+from chargen.training.recipe import RECIPES, completed
 from chargen.training.saved import check, told_of_memory
 from chargen.training.schedule import fit
 
@@ -119,12 +120,15 @@ def _refuse_a_run(path: Path, overwrite: bool) -> None:
 
 
 def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
-    shape, training = split_settings(asked.settings)
+    _, training = split_settings(asked.settings)  # what is wrong is said before a text is read
     folder = encoded_in(path, asked.kept_in)
     store, found = look_up(folder, corpus, training.documents, asked.progress)
     to_train = training_chars(found.chars, training.validation, found.starts)
     notes = _held_out_note(found, training, to_train)
-    training, adapted = fit(training, to_train)
+    settings, chosen = completed(asked.settings, to_train, asked.device.type)
+    shape, training = split_settings(settings)
+    recipe = RECIPES[shape.stack]
+    training, adapted = fit(training, to_train, recipe.timesteps, recipe.batch_size)
     description = Description(
         shape,
         training,
@@ -136,7 +140,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     )
     model = _model(description, asked.device)
     encoded = store.encoded(corpus, found, training.documents, asked.progress)
-    plan = Plan(Run(path, description), model, encoded=encoded, notes=notes + adapted)
+    plan = Plan(Run(path, description), model, encoded=encoded, notes=[*notes, *chosen, *adapted])
 
     def begin() -> None:
         plan.held = lock(path)

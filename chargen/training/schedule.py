@@ -56,21 +56,26 @@ def steps_between_validations(settings: TrainingSettings, chars: int, training_c
     return max(FEWEST_STEPS_BETWEEN, round(steps))
 
 
-def fit(settings: TrainingSettings, training_chars: int) -> tuple[TrainingSettings, list[str]]:
+def fit(
+    settings: TrainingSettings,
+    training_chars: int,
+    usual_timesteps: int = TIMESTEPS,
+    usual_batch_size: int = BATCH_SIZE,
+) -> tuple[TrainingSettings, list[str]]:
     """Settings with timesteps and batch size that the training text can fill, and what was adapted.
 
-    Only defaults adapt: what was set by hand and does not fit is a `ChargenError`.
+    Only what is usual adapts: what was set by hand and does not fit is a `ChargenError`.
     """
     targets = training_chars - 1
     room = targets // (settings.batch_size or 1)
-    timesteps = settings.timesteps or max(1, min(TIMESTEPS, room))
+    timesteps = settings.timesteps or max(1, min(usual_timesteps, room))
     if timesteps > targets:
         raise ChargenError(
             f"--timesteps {timesteps}: the training text has {training_chars} characters, "
             f"enough for {targets} at most"
         )
     most = targets // timesteps
-    batch_size = settings.batch_size or min(BATCH_SIZE, most)
+    batch_size = settings.batch_size or min(usual_batch_size, most)
     if batch_size > most:
         raise ChargenError(
             f"--batch-size {batch_size}: the training text of {training_chars} characters fills "
@@ -83,8 +88,8 @@ def fit(settings: TrainingSettings, training_chars: int) -> tuple[TrainingSettin
         )
     fitted = replace(settings, timesteps=timesteps, batch_size=batch_size)
     notes = []
-    if settings.timesteps is None and timesteps < TIMESTEPS:
-        notes.append(f"short text: {timesteps} timesteps instead of {TIMESTEPS}")
-    if settings.batch_size is None and batch_size < BATCH_SIZE:
-        notes.append(f"short text: {batch_size} texts side by side instead of {BATCH_SIZE}")
+    if settings.timesteps is None and timesteps < usual_timesteps:
+        notes.append(f"short text: {timesteps} timesteps instead of {usual_timesteps}")
+    if settings.batch_size is None and batch_size < usual_batch_size:
+        notes.append(f"short text: {batch_size} texts side by side instead of {usual_batch_size}")
     return fitted, notes

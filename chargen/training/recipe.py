@@ -1,0 +1,99 @@
+"""What is chosen where the user chooses nothing: the cell, its size, and how it is trained.
+
+Chosen by the budget, the text and the kind of device, never by a clock, so that the same command
+makes the same model. How it was found stands in docs/recipe.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chargen.training.schedule import MINUTES
+
+CELL, PLAIN_CELL = "mingru", "lstm"
+UNITS = (256,)  # of a plain stack
+# From so many minutes on, layers and units in residual blocks: narrow and deep wins short budgets.
+# Beyond 10 minutes, and on a GPU, they are a guess.
+SIZES = {
+    "processor": ((0.0, 4, 96), (4.0, 6, 96), (8.0, 5, 128), (30.0, 6, 160)),
+    "GPU": ((0.0, 6, 256),),
+}
+CHARS_A_MINUTE = 1_500_000  # that two cores read with the smallest of these
+# Share dropped from so many readings of the text on: what is read often is learned by heart.
+DROPOUT = ((0.0, 0.0), (5.0, 0.1), (12.0, 0.2), (40.0, 0.3))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a kind of stack is trained, where nothing else is said."""
+
+    timesteps: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    beta2: float
+
+
+RECIPES = {
+    "plain": Recipe(64, 16, 0.004, 0.01, 0.999),
+    "residual": Recipe(128, 8, 0.007, 0.1, 0.99),
+}
+
+
+def completed(
+    given: Mapping[str, Any], training_chars: int, device: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Settings by name with what was not ``given`` chosen, and in words what was and why.
+
+    ``device`` is its kind, as torch names it. Timesteps and batch size are left to
+    `chargen.training.schedule.fit`, which knows what the text can fill.
+    """
+    given = {name: value for name, value in given.items() if value is not None}
+    chosen = {**_shape(given), **given}
+    notes = []
+    minutes = _minutes(given, RECIPES[chosen["stack"]], training_chars)
+    if chosen["stack"] == "residual":
+        if "units" not in given:
+            kind = "processor" if device == "cpu" else "GPU"
+            layers, units = _last(SIZES[kind], minutes)
+            chosen["units"] = (units,) * layers
+            notes.append(
+                f"{layers} layers of {units} units in residual blocks, for about {minutes:.2g} "
+                f"minutes on a {kind} (--units chooses others, --cell lstm a plain stack)"
+            )
+        if "dropout" not in given:
+            times = minutes * CHARS_A_MINUTE / training_chars
+            (share,) = _last(DROPOUT, times)
+            chosen["dropout"] = share
+            if share:
+                notes.append(f"--dropout {share}, since the text is read about {times:.0f} times")
+    for name in ("learning_rate", "weight_decay", "beta2"):
+        chosen.setdefault(name, getattr(RECIPES[chosen["stack"]], name))
+    return chosen, notes
+
+
+def _shape(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Whoever says how many units there are, and no more, means a plain stack of LSTM layers."""
+    says_units = "units" in given or "activation" in given
+    plain = given.get("stack") == "plain" or (says_units and "stack" not in given)
+    cell = given.get("cell", PLAIN_CELL if plain else CELL)
+    stack = "residual" if cell == CELL else "plain"
+    return {"cell": cell, "stack": stack, "units": UNITS}
+
+
+def _minutes(given: Mapping[str, Any], recipe: Recipe, training_chars: int) -> float:
+    """The budget in minutes, or about how many it takes."""
+    if "steps" in given:
+        timesteps = given.get("timesteps", recipe.timesteps)
+        batch_size = given.get("batch_size", recipe.batch_size)
+        return float(given["steps"] * timesteps * batch_size / CHARS_A_MINUTE)
+    if "epochs" in given:
+        return float(given["epochs"] * training_chars / CHARS_A_MINUTE)
+    return float(given.get("minutes", MINUTES))
+
+
+def _last(steps: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
+    """What stands beside the last bound that ``value`` reaches."""
+    return [step[1:] for step in steps if step[0] <= value][-1]

@@ -1,0 +1,88 @@
+"""What is chosen where nothing is said, and that what is said stays."""
+
+import pytest
+
+from chargen import api
+from chargen.settings import split_settings
+from chargen.training.recipe import RECIPES, completed
+
+CHARS = 1_000_000
+
+
+def chosen(device="cpu", chars=CHARS, **given):
+    settings, notes = completed(given, chars, device)
+    split_settings(settings)  # all of them are settings, and valid ones
+    return settings, notes
+
+
+def test_the_budget_chooses_the_size_and_says_so():
+    small, notes = chosen(minutes=2)
+    large, _ = chosen(minutes=60)
+    assert (small["cell"], small["stack"]) == ("mingru", "residual")
+    assert sum(small["units"]) < sum(large["units"])
+    (note,) = notes
+    assert note.startswith("4 layers of 96 units in residual blocks, for about 2 minutes on a proc")
+    assert "GPU" in chosen("cuda", minutes=2)[1][0]
+
+
+@pytest.mark.parametrize("budget", [{"steps": 3000}, {"epochs": 3}])
+def test_a_budget_of_steps_or_epochs_is_about_so_many_minutes(budget):
+    assert chosen(**budget)[0]["units"] == chosen(minutes=2)[0]["units"]
+
+
+def test_without_a_budget_it_is_that_of_five_minutes():
+    (settings, notes), (by_hand, same) = chosen(), chosen(minutes=5)
+    assert ({**settings, "minutes": 5}, notes) == (by_hand, same)
+
+
+def test_what_is_read_often_is_dropped_more_of():
+    assert chosen(minutes=2)[0]["dropout"] == 0
+    settings, notes = chosen(minutes=2, chars=100_000)
+    assert settings["dropout"] == 0.2
+    assert notes[-1] == "--dropout 0.2, since the text is read about 30 times"
+    assert chosen(minutes=2, chars=100_000, dropout=0.0)[0]["dropout"] == 0
+
+
+def test_what_is_said_stays():
+    given = {"cell": "mingru", "units": (8, 8), "learning_rate": 0.1, "weight_decay": 0.0,
+             "beta2": 0.5, "dropout": 0.3, "activation": "tanh", "stack": "residual"}  # fmt: skip
+    assert chosen(**given) == (given, [])
+    assert chosen(minutes=None, units=None)[0]["units"] == chosen()[0]["units"]
+
+
+@pytest.mark.parametrize(
+    ("given", "cell", "stack"),
+    [
+        ({"units": (8, 4)}, "lstm", "plain"),
+        ({"activation": "relu"}, "lstm", "plain"),
+        ({"cell": "gru"}, "gru", "plain"),
+        ({"stack": "plain"}, "lstm", "plain"),
+        ({"stack": "residual", "units": (8, 8)}, "mingru", "residual"),
+        ({"cell": "gru", "stack": "residual"}, "gru", "residual"),
+        ({"cell": "mingru", "stack": "plain"}, "mingru", "plain"),
+        ({"cell": "mingru", "units": (8, 8)}, "mingru", "residual"),
+    ],
+)
+def test_what_is_not_said_follows_from_what_is(given, cell, stack):
+    settings, _ = chosen(**given)
+    assert (settings["cell"], settings["stack"]) == (cell, stack)
+    assert settings["learning_rate"] == RECIPES[stack].learning_rate
+
+
+def test_a_run_is_made_of_it(tmp_path):
+    """With its windows, its model and what was said of the choice; a resumed one keeps them."""
+    corpus = tmp_path / "text.txt"
+    corpus.write_text("so it goes on and on. " * 200)
+    notes = []
+
+    def run(session):
+        notes.extend(session.notes)
+        session.run()
+
+    model = api.train(corpus, tmp_path / "run", steps=1, run=run)
+    description = model.run.description
+    assert (description.model.cell, description.model.stack) == ("mingru", "residual")
+    assert description.model.activation == "linear"
+    training = description.training
+    assert (training.timesteps, training.batch_size, training.beta2) == (128, 8, 0.99)
+    assert notes[0].startswith("4 layers of 96 units")
