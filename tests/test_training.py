@@ -200,10 +200,12 @@ def test_one_budget_at_a_time():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("units", [(12,), (12, 10, 8)])
+@pytest.mark.parametrize(
+    ("stack", "units"), [("plain", (12,)), ("plain", (12, 10, 8)), ("residual", (12, 12))]
+)
 @pytest.mark.parametrize("state", ["carry", "reset"])
-def test_every_cell_learns(corpus, tmp_path, cell, units, state):
-    settings = {"cell": cell, "units": units, "state": state}
+def test_every_cell_learns(corpus, tmp_path, cell, stack, units, state):
+    settings = {"cell": cell, "stack": stack, "units": units, "state": state}
     trainer, reports = train(corpus, tmp_path / "run", steps=300, **settings)
     assert trainer.ending == "the budget is used"
     assert reports[0].train_loss_nats == pytest.approx(math.log(len(trainer.vocabulary)), rel=0.2)

@@ -18,6 +18,7 @@ from chargen.recurrent.stack import Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
+NORMED_HEAD = 0.3  # of the usual size
 TIMESTEPS_AT_ONCE = 64  # of a long text that is only read: what its gates take stays small
 
 
@@ -38,6 +39,8 @@ class CharModel(nn.Module):
         self.W_hy = nn.Parameter(torch.empty(settings.units[-1], size))
         self.b_y = nn.Parameter(torch.zeros(size))
         nn.init.xavier_uniform_(self.W_hy, generator=generator)
+        if settings.stack == "residual":  # what it reads is normed: begin near a uniform guess
+            self.W_hy.data *= NORMED_HEAD
 
     @classmethod
     def seeded(cls, settings: ModelSettings, size: int, seed: int) -> CharModel:
