@@ -11,20 +11,38 @@ from hypothesis import strategies as st
 
 import chargen
 from chargen.arithmetic import plain as arithmetic
+from chargen.arithmetic.compiled import product
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.recurrent import CharModel
 from chargen.runs import BEST, Run
 from chargen.sampling import Writer, engine
+from chargen.sampling.compiled import Loop
+from chargen.sampling.compiled_layers import read_one
 from chargen.sampling.engine import Engine
-from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, ModelSettings, SamplingSettings
+from chargen.settings import (
+    ACTIVATION_NAMES,
+    CELL_NAMES,
+    CONVOLVED,
+    STACK_NAMES,
+    ModelSettings,
+    SamplingSettings,
+)
 
 V = 11
 PROMPT = np.array([1, 2, 3])
 
+# A single unit, and numbers of units that are no multiple of how many are added up at a time.
+SHAPES = [("plain", (5,)), ("plain", (20, 9, 1)), ("residual", (1,)), ("residual", (19, 19))]
 
-def made(cell="lstm", units=(7, 3), activation="tanh", size=V):
+
+def every_cell_and_stack(test):
+    of_cells = pytest.mark.parametrize("cell", CELL_NAMES)
+    return of_cells(pytest.mark.parametrize(("stack", "units"), SHAPES)(test))
+
+
+def made(cell="lstm", units=(7, 3), activation="tanh", size=V, stack="plain"):
     """A network with weights large enough to matter, and its engine."""
-    shape = ModelSettings(cell, units, activation)
+    shape = ModelSettings(cell, units, activation, stack)
     network = CharModel.seeded(shape, size, 3)
     for parameter in network.parameters():
         parameter.data.mul_(1.5).add_(0.1)
@@ -40,23 +58,74 @@ def written(one, form, length=60, count=3, prompt=PROMPT, **chosen):
 
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_it_computes_what_the_network_computes(cell, activation):
-    network, own = made(cell, activation=activation)
+@pytest.mark.parametrize(
+    ("stack", "units", "near"), [("plain", (7, 3), 1e-5), ("residual", (6, 6), 5e-5)]
+)
+def test_it_computes_what_the_network_computes(cell, activation, stack, units, near):
+    """The state too, which has the network's parts in the network's order."""
+    network, own = made(cell, units, activation, stack=stack)
     ids = torch.randint(V, (2, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected, _ = network(ids)
+        expected, states = network.double()(ids)
     state = own.initial_state(2)
     for t in range(9):
         logits, state = own.read(ids[:, t].numpy(), state)
-        np.testing.assert_allclose(logits, expected[:, t], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(logits, expected[:, t], rtol=near, atol=near)
+    for part, other in zip(state, (part for layer in states for part in layer), strict=True):
+        np.testing.assert_allclose(part, other, rtol=near, atol=near)
+
+
+def test_a_norm_of_small_numbers_is_the_networks():
+    """Where what it adds to their mean square tells."""
+    shape = ModelSettings("mingru", (6,), stack="residual")
+    network = CharModel.seeded(shape, V, 3)
+    network.stack.W_in.data *= 1e-3
+    own = Engine(shape, {name: w.numpy() for name, w in network.state_dict().items()}, V)
+    logits, _ = own.read(np.arange(V), own.initial_state(V))
+    with torch.no_grad():
+        expected, _ = network.double()(torch.arange(V)[:, None])
+    np.testing.assert_allclose(logits, expected[:, 0], rtol=1e-5, atol=1e-5)
+
+
+@every_cell_and_stack
+def test_the_state_begins_with_the_zeros_of_the_network(cell, stack, units):
+    network, own = made(cell, units, stack=stack)
+    with torch.no_grad():
+        _, states = network(torch.zeros(2, 1, dtype=torch.int64))
+    expected = [tuple(part.shape) for layer in states for part in layer]
+    state = own.initial_state(2)
+    assert [part.shape for part in state] == expected
+    assert all(part.dtype == np.float32 and not part.any() for part in state)
 
 
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
-@pytest.mark.parametrize("cell", CELL_NAMES)
-@pytest.mark.parametrize("units", [(5,), (20, 9, 1)])
-def test_the_compiled_form_writes_the_same(cell, activation, units):
-    _, own = made(cell, units, activation)
+@every_cell_and_stack
+def test_the_compiled_form_writes_the_same(cell, activation, stack, units):
+    _, own = made(cell, units, activation, stack=stack)
     np.testing.assert_array_equal(written(own, engine._plain), written(own, engine._compiled))
+
+
+@every_cell_and_stack
+def test_the_compiled_form_computes_the_same_bits(cell, stack, units):
+    """What the head reads, and the state, after each of several characters."""
+    _, own = made(cell, units, stack=stack)
+    loop, state = Loop(own, SamplingSettings(), 2), own.initial_state(2)
+    for ids in np.random.default_rng(0).integers(V, size=(9, 2)):
+        outputs = read_one(loop._network, loop._residual, ids, loop._room)
+        logits, state = own.read(ids, state)
+        assert bits(arithmetic.product(outputs, own.W_hy) + own.b_y) == bits(logits)
+        parts = len(state) // len(units)
+        assert list(map(bits, loop._network[6])) == list(map(bits, state[::parts]))
+        if cell == "lstm":
+            assert list(map(bits, loop._network[7])) == list(map(bits, state[1::parts]))
+        if stack == "residual":
+            windows = [window[:, k] for window in loop._residual[3] for k in range(CONVOLVED - 1)]
+            of_engine = np.array(state).reshape(len(units), parts, 2, -1)[:, 1 - CONVOLVED :]
+            assert bits(np.array(windows)) == bits(of_engine)
+
+
+def bits(array):
+    return np.ascontiguousarray(array).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -100,10 +169,16 @@ def test_ties_are_broken_alike():
     assert set(written(own, engine._plain, top_k=3).ravel()) == {0, 1, 2}
 
 
+@pytest.mark.parametrize(("cell", "stack"), [("gru", "plain"), ("mingru", "residual")])
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 70), st.integers(1, 4), st.integers(1, 70), st.integers(0, 9))
-def test_any_length_prompt_and_count(length, count, prompt, seed):
-    _, own = made("gru", (6,))
+@given(
+    length=st.integers(0, 70),
+    count=st.integers(1, 4),
+    prompt=st.integers(1, 70),
+    seed=st.integers(0, 9),
+)
+def test_any_length_prompt_and_count(cell, stack, length, count, prompt, seed):
+    _, own = made(cell, (6,), stack=stack)
     ids = np.random.default_rng(seed).integers(V, size=prompt)
     plain = written(own, engine._plain, length, count, ids)
     compiled = written(own, engine._compiled, length, count, ids)
@@ -111,9 +186,10 @@ def test_any_length_prompt_and_count(length, count, prompt, seed):
     np.testing.assert_array_equal(plain, compiled)
 
 
-def test_each_text_is_its_own():
+@pytest.mark.parametrize("stack", STACK_NAMES)
+def test_each_text_is_its_own(stack):
     """What one of several texts says does not hang on how many there are beside it."""
-    _, own = made()
+    _, own = made(units=(7, 7), stack=stack)
     one = engine._plain(own, PROMPT, 30, SamplingSettings(temperature=0), draws(), 1)
     many = engine._compiled(own, PROMPT, 30, SamplingSettings(temperature=0), draws(), 4)
     np.testing.assert_array_equal(np.repeat(np.array(list(one)), 4, axis=1), np.array(list(many)))
@@ -156,6 +232,27 @@ def test_elementary_functions_at_the_ends():
     assert (arithmetic.long_exp(below)[3:] == 0).all()
 
 
+def test_gates():
+    a, b = np.random.default_rng(0).standard_normal((2, 3, 20)).astype(np.float32) * 9
+    expected = a / (1 + np.exp(-a.astype(np.float64))) * b
+    np.testing.assert_allclose(arithmetic.gated(a, b), expected, rtol=1e-6)
+    assert arithmetic.gated(a, b).dtype == np.float32
+
+
+@pytest.mark.parametrize("D", [1, 4, 33])
+@pytest.mark.parametrize("size", [1e-4, 1, 100])
+def test_norms(D, size):
+    """Of small numbers too, where what is added to their mean square tells."""
+    rng = np.random.default_rng(D)
+    rows = (size * rng.standard_normal((4, D))).astype(np.float32)
+    g = rng.standard_normal(D).astype(np.float32)
+    mean = (rows.astype(np.float64) ** 2).mean(axis=1, keepdims=True)
+    normed = arithmetic.norm(rows, g)
+    np.testing.assert_allclose(normed, rows / np.sqrt(mean + 1e-6) * g, rtol=1e-6)
+    assert normed.dtype == np.float32
+    np.testing.assert_array_equal(arithmetic.norm(np.zeros_like(rows), g), np.zeros_like(rows))
+
+
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 3))
 def test_sums_are_taken_in_order(J, K, N):
     rng = np.random.default_rng(J + 100 * K)
@@ -165,12 +262,23 @@ def test_sums_are_taken_in_order(J, K, N):
     for j in range(1, J):
         expected = expected + rows[:, j : j + 1] * matrix[j]
     np.testing.assert_array_equal(arithmetic.product(rows, matrix), expected)
+    own = np.empty_like(expected)
+    product(rows, matrix, own)
+    np.testing.assert_array_equal(own, expected)
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
-@pytest.mark.parametrize("units", [(5,), (4, 6)])
-def test_shapes_are_those_of_the_network(cell, units):
-    shape = ModelSettings(cell, units)
+@pytest.mark.parametrize("J", [1, 6, 7])
+def test_a_sum_of_nothing_but_minus_zeros_stays_one(J):
+    rows, matrix = np.zeros((1, J), np.float32), np.full((J, 2), -1, np.float32)
+    own = np.empty((1, 2), np.float32)
+    product(rows, matrix, own)
+    assert np.signbit(own).all()
+    assert np.signbit(arithmetic.product(rows, matrix)).all()
+
+
+@every_cell_and_stack
+def test_shapes_are_those_of_the_network(cell, stack, units):
+    shape = ModelSettings(cell, units, stack=stack)
     network = CharModel.seeded(shape, V, 0)
     assert shape.shapes(V) == {name: tuple(w.shape) for name, w in network.state_dict().items()}
     assert shape.parameters(V) == sum(weight.numel() for weight in network.parameters())
@@ -181,6 +289,18 @@ def test_weights_of_another_shape_are_refused():
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
     with pytest.raises(ChargenError, match=r"weights W_hy have shape \(3, 11\)"):
         Engine(ModelSettings("lstm", (7, 4)), arrays, V)
+
+
+def test_weights_of_another_stack_or_cell_are_refused():
+    network, _ = made("mingru", (4, 4), stack="residual")
+    arrays = {name: value.numpy() for name, value in network.state_dict().items()}
+    with pytest.raises(ChargenError, match=r"weights stack.W_in have shape \(11, 4\)"):
+        Engine(ModelSettings("mingru", (4, 4)), arrays, V)
+    with pytest.raises(ChargenError, match=r"weights stack.layers.0.W_hh have shape None"):
+        Engine(ModelSettings("simple", (4, 4), stack="residual"), arrays, V)
+    narrow = arrays | {"stack.blocks.1.W_down": arrays["stack.blocks.1.W_down"][1:]}
+    with pytest.raises(ChargenError, match=r"weights stack.blocks.1.W_down have shape \(7, 4\)"):
+        Engine(ModelSettings("mingru", (4, 4), stack="residual"), narrow, V)
 
 
 def test_writing_imports_no_torch():

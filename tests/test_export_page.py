@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from selenium.webdriver.common.keys import Keys
@@ -31,7 +32,13 @@ from chargen.runs import BEST
 from chargen.sampling import Writer
 from chargen.sampling.choice import chosen, distribution
 from chargen.sampling.engine import Engine
-from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, ModelSettings, SamplingSettings
+from chargen.settings import (
+    ACTIVATION_NAMES,
+    CELL_NAMES,
+    STACK_NAMES,
+    ModelSettings,
+    SamplingSettings,
+)
 from chargen.text import Vocabulary
 
 CHARS, GREEDY_CHARS = 1000, 300
@@ -49,6 +56,24 @@ def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, **giv
         parameter.data.mul_(GAINS[activation]).add_(0.1 if parameter.ndim == 1 else 0.0)
         if name == "W_hy":
             parameter.data.mul_(HEAD_GAINS[activation])
+    return written_of(network, shape, vocabulary, **given)
+
+
+def made_of_blocks(cell="mingru", units=(5, 5), activation="tanh", **given):
+    """The same in residual blocks, gains and biases unlike those that training begins with."""
+    shape = ModelSettings(cell, units, activation, "residual")
+    network = CharModel.seeded(shape, len(LETTERS), 3)
+    generator = torch.Generator().manual_seed(4)
+    for parameter in network.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+        else:
+            parameter.data *= min(GAINS[activation], 1)
+    network.stack.W_in.data[0] *= 1e-3  # of a size that a norm's least mean square matters to
+    return written_of(network, shape, LETTERS, **given)
+
+
+def written_of(network, shape, vocabulary, **given):
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
     return Written("tales", shape, vocabulary, arrays, **given)
 
@@ -105,9 +130,12 @@ GREEDY = """
     ("activation", "form"),
     [*((name, "float32") for name in ACTIVATION_NAMES), (ACTIVATION_NAMES[0], "int8")],
 )
+@pytest.mark.parametrize("kind", [made, made_of_blocks], ids=STACK_NAMES)
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_a_thousand_characters_are_predicted_as_python_does(browser, page, cell, activation, form):
-    written = made(cell, (7, 3), activation, form=form)
+def test_a_thousand_characters_are_predicted_as_python_does(
+    browser, page, cell, kind, activation, form
+):
+    written = kind(cell, activation=activation, form=form)
     model = model_of(writing_page(written))
     ids = np.random.default_rng(0).integers(len(LETTERS), size=CHARS)
     if browser.script("return typeof Network") == "undefined":  # one page serves all of them
@@ -339,6 +367,35 @@ def test_the_table_holds_what_else_was_likely(browser, page):
     browser.script("moveTo(0)")
     assert "nothing stood before it" in browser.find("#place").text
     assert not browser.find("#likely").is_displayed()
+
+
+@pytest.mark.parametrize("cell", ["mingru", "lstm"])
+def test_in_residual_blocks_all_that_was_written_can_be_looked_at(browser, tmp_path, cell):
+    file, written = tmp_path / "blocks.html", made_of_blocks(cell)
+    file.write_text(writing_page(written), encoding="utf-8")
+    browser.open(file)
+    assert f"{cell} of 5 + 5 units in residual blocks · " in browser.find("p.faint").text
+    parts = [one.get_attribute("value") for one in browser.all("#part option")]
+    assert parts == (["h", "c", ""] if cell == "lstm" else ["h", ""])
+    for _ in range(2):  # what was convolved is forgotten, too
+        write(browser, "bad", temperature=0, length=40)
+        assert told(browser) == text_of(written, "bad", 40, temperature=0)
+    browser.find("#on").click()
+    finished(browser)
+    assert told(browser) == text_of(written, "bad", 80, temperature=0)
+    ids = LETTERS.encode(told(browser))
+    expected = np.exp(log_probs(written, ids))
+    shares = browser.script(
+        "return story.ids.slice(1).map((_, place) => Array.from(expectedAt(place + 1).shares))"
+    )
+    np.testing.assert_allclose(shares, expected[:-1], rtol=0, atol=1e-5)
+    layers = record(network_of(written), LETTERS, ids).layers
+    for layer, unit, part in ((0, 4, "h"), (1, 2, parts[-2])):
+        browser.script("change({ layer: arguments[0], unit: arguments[1] })", layer, unit)
+        browser.script("change({ part: arguments[0] })", part)
+        found = browser.script("return story.ids.map((_, place) => valueAt(place))")
+        np.testing.assert_allclose(found, layers[layer].parts[part][:, unit], rtol=0, atol=1e-5)
+    assert browser.errors() == []
 
 
 def levels(browser):

@@ -8,6 +8,9 @@ from torch import nn
 
 import chargen
 from chargen.errors import ChargenError
+from chargen.recurrent import CharModel
+from chargen.recurrent.torch_nn import to_torch
+from chargen.settings import ModelSettings
 
 V = len(LETTERS)
 SHAPES = [("simple", "tanh"), ("simple", "relu"), ("lstm", "tanh"), ("gru", "tanh")]
@@ -73,6 +76,7 @@ def test_its_weights_are_its_own(model):
     ("cell", "activation", "said"),
     [
         ("gru-before", "tanh", "torch.nn has no gru-before: its GRU resets after the product"),
+        ("mingru", "tanh", "torch.nn has no mingru: its units read each other's state; use charg"),
         ("lstm", "relu", "torch.nn has no lstm with activation relu, only with tanh"),
         ("simple", "linear", "no simple with activation linear, only with tanh or relu"),
     ],
@@ -81,3 +85,10 @@ def test_what_torch_nn_has_not_is_named(cell, activation, said, tmp_path):
     model = chargen.load(model_run(tmp_path / "run", cell, activation=activation).path, "cpu")
     with pytest.raises(ChargenError, match=said):
         model.to_torch()
+
+
+@pytest.mark.parametrize(("cell", "lacking"), [("lstm", "residual blocks"), ("mingru", "mingru")])
+def test_residual_blocks_are_named_too(cell, lacking):
+    settings = ModelSettings(cell, (4, 4), stack="residual")
+    with pytest.raises(ChargenError, match=f"^torch.nn has no {lacking}.*; use chargen.recurrent$"):
+        to_torch(CharModel.seeded(settings, V, 0), settings)

@@ -18,7 +18,9 @@ from chargen.arithmetic.plain import (
     LN2_LOW,
     LOG2_E,
     LONG_TERMS,
+    NOTHING,
     SMALL,
+    SMALLEST,
     TERMS,
 )
 from chargen.settings import ACTIVATION_NAMES
@@ -26,6 +28,7 @@ from chargen.settings import ACTIVATION_NAMES
 F = np.float32
 ONE, TWO = F(1), F(2)
 LOG2_E_32, HIGH, LOW, MOST = F(LOG2_E), F(LN2_HIGH), F(LN2_LOW), F(SMALL)
+SMALLEST_32 = F(SMALLEST)
 A7, A6, A5, A4, A3, A2, A1, A0 = (F(term) for term in TERMS)
 TANH, RELU, SIGMOID, LINEAR = range(len(ACTIVATION_NAMES))
 
@@ -85,30 +88,52 @@ def activate(x: Any, powers: Any, activation: int) -> None:
 
 
 @compiled
+def gated(a: Any, b: Any, powers: Any, out: Any) -> None:
+    """Each ``(K,)``; ``out`` is neither ``a`` nor ``b``."""
+    for i in range(len(a)):
+        out[i] = a[i]
+    sigmoid(out, powers)
+    for i in range(len(a)):
+        out[i] = out[i] * a[i] * b[i]
+
+
+@compiled
+def norm(x: Any, g: Any, out: Any) -> None:
+    """Each ``(D,)``."""
+    D = len(x)
+    total = F(0)
+    for i in range(D):
+        total += x[i] * x[i]
+    scale = ONE / np.sqrt(total / F(D) + SMALLEST_32)
+    for i in range(D):
+        out[i] = x[i] * scale * g[i]
+
+
+@compiled
 def product(rows: Any, matrix: Any, out: Any) -> None:
-    """``(N, J) @ (J, K)``; eight rows of the matrix at a time, since each sum is loaded for it."""
+    """``(N, J) @ (J, K)``; six rows of the matrix at a time, since each sum is loaded for it.
+
+    For more there are too few registers.
+    """
     N, J = rows.shape
     K = matrix.shape[1]
     for n in range(N):
-        a = rows[n, 0]
         for k in range(K):
-            out[n, k] = a * matrix[0, k]
-    j = 1
-    while j + 8 <= J:
+            out[n, k] = NOTHING
+    j = 0
+    while j + 6 <= J:
         for n in range(N):
             sums = out[n]
-            a0, a1, a2, a3 = rows[n, j], rows[n, j + 1], rows[n, j + 2], rows[n, j + 3]
-            a4, a5, a6, a7 = rows[n, j + 4], rows[n, j + 5], rows[n, j + 6], rows[n, j + 7]
+            a0, a1, a2 = rows[n, j], rows[n, j + 1], rows[n, j + 2]
+            a3, a4, a5 = rows[n, j + 3], rows[n, j + 4], rows[n, j + 5]
             for k in range(K):
                 total = sums[k] + a0 * matrix[j, k]
                 total = total + a1 * matrix[j + 1, k]
                 total = total + a2 * matrix[j + 2, k]
                 total = total + a3 * matrix[j + 3, k]
                 total = total + a4 * matrix[j + 4, k]
-                total = total + a5 * matrix[j + 5, k]
-                total = total + a6 * matrix[j + 6, k]
-                sums[k] = total + a7 * matrix[j + 7, k]
-        j += 8
+                sums[k] = total + a5 * matrix[j + 5, k]
+        j += 6
     while j < J:
         for n in range(N):
             a = rows[n, j]

@@ -18,6 +18,8 @@ SMALL = 87.0  # float32's exp is kept between e**-87 and e**87, neither of which
 TERMS = tuple(1 / math.factorial(n) for n in range(7, -1, -1))  # of exp's series, the last first
 LEAST = -700.0  # a float64 below it has an exp of exactly 0
 LONG_TERMS = tuple(1 / math.factorial(n) for n in range(14, -1, -1))
+NOTHING = np.float32(-0.0)  # leaves what is added to it as it is; 0 would make 0 of -0
+SMALLEST = 1e-6  # mean square: what `norm` divides by is not less
 
 
 def exp(x: np.ndarray) -> np.ndarray:
@@ -47,6 +49,21 @@ def tanh(x: np.ndarray) -> np.ndarray:
     return result
 
 
+def gated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """``silu(a) * b`` of float32, with ``silu(a) = a * sigmoid(a)``."""
+    result: np.ndarray = sigmoid(a) * a * b
+    return result
+
+
+def norm(rows: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """``x / sqrt(mean(x²) + SMALLEST) * g`` of each row x of ``(N, D)`` float32, g ``(D,)``."""
+    D = rows.shape[1]
+    squares = product(rows * rows, np.ones((D, 1), dtype=np.float32))
+    scale = np.float32(1) / np.sqrt(squares / np.float32(D) + np.float32(SMALLEST))
+    result: np.ndarray = rows * scale * g
+    return result
+
+
 def long_exp(x: np.ndarray) -> np.ndarray:
     """e**x of float64 at most 0, to about 1e-16 of it, and exactly 0 below `LEAST`."""
     small = np.maximum(x, LEAST)
@@ -70,5 +87,5 @@ def _summed(terms: np.ndarray) -> np.ndarray:
     if terms.shape[1] == 1:
         last: np.ndarray = np.add.accumulate(terms, axis=0)[-1]
         return last
-    sums: np.ndarray = np.add.reduce(terms, axis=0)
+    sums: np.ndarray = np.add.reduce(terms, axis=0, initial=NOTHING)
     return sums

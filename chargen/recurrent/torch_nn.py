@@ -15,6 +15,10 @@ from chargen.recurrent.model import CharModel
 from chargen.settings import ModelSettings
 
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+LACKING = {  # and what it has instead
+    "gru-before": "its GRU resets after the product",
+    "mingru": "its units read each other's state",
+}
 ACTIVATIONS = {"simple": ("tanh", "relu"), "lstm": ("tanh",), "gru": ("tanh",)}  # that it has
 
 TorchState = list[Any]
@@ -50,13 +54,13 @@ class TorchCharModel(nn.Module):
 def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
     """The same model, with weights of its own on the same device.
 
-    `ChargenError` where `torch.nn` has no such cell or activation.
+    `ChargenError` where `torch.nn` has no such cell, stack or activation.
     """
     cell, activation = settings.cell, settings.activation
-    if cell not in KINDS:
-        raise ChargenError(
-            f"torch.nn has no {cell}: its GRU resets after the product; use chargen.recurrent"
-        )
+    if cell in LACKING:
+        raise ChargenError(f"torch.nn has no {cell}: {LACKING[cell]}; use chargen.recurrent")
+    if settings.stack == "residual":
+        raise ChargenError("torch.nn has no residual blocks round layers; use chargen.recurrent")
     if activation not in ACTIVATIONS[cell]:
         raise ChargenError(
             f"torch.nn has no {cell} with activation {activation}, only with "

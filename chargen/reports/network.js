@@ -1,6 +1,8 @@
 // A network that writes, as `chargen.sampling.engine` computes it: one step after the other.
-// Axes as there: J numbers go into a product and K come out; H units, V characters.
+// Axes as there: J numbers go into a product and K come out; H units, V characters; D numbers flow
+// past residual blocks, E are inside their feed-forward.
 const TILE = 8; // columns that are summed side by side: as many as a processor holds sums of
+const SMALLEST = 1e-6; // that of `chargen.arithmetic.plain`
 
 function arrayOf({ shape, values, scales }) {
   const raw = bytes(values).buffer;
@@ -51,20 +53,22 @@ const ACTIVATIONS = {
   linear: (x) => x,
 };
 
-// One layer. `x` holds what its input adds to each of its sums, `state` what it remembers.
+// One layer, of F features, 0 where it reads characters. `x` holds what its input adds to each of
+// its sums, `state` what it remembers.
 class Layer {
-  constructor({ cell, activation, arrays }, name, F, H, first, state) {
-    const [W_xh, W_hh] = [arrays[`${name}W_xh`], arrays[`${name}W_hh`]].map(arrayOf);
+  constructor({ cell, activation, arrays }, name, F, H, state) {
+    const of = (part) => arrays[name + part] && arrayOf(arrays[name + part]);
+    const [W_xh, W_hh] = [of("W_xh"), of("W_hh")];
     this.H = H;
-    this.columns = W_hh.length / H;
+    this.b_h = of("b_h");
+    this.b_m = of("b_m");
+    this.columns = this.b_h.length;
     const apart = this.columns - (cell === "gru-before" ? H : 0); // W_hn, which waits for r
-    this.W_hh = new Matrix(W_hh, H, this.columns, 0, apart);
-    this.W_hn = new Matrix(W_hh, H, this.columns, apart);
+    if (W_hh) this.W_hh = new Matrix(W_hh, H, this.columns, 0, apart);
+    if (W_hh) this.W_hn = new Matrix(W_hh, H, this.columns, apart);
     // Of one-hot characters the product is a row: those are kept as rows.
-    if (first) this.rows = W_xh;
-    else this.W_xh = new Matrix(W_xh, F, this.columns);
-    this.b_h = arrayOf(arrays[`${name}b_h`]);
-    this.b_m = arrays[`${name}b_m`] && arrayOf(arrays[`${name}b_m`]);
+    if (F) this.W_xh = new Matrix(W_xh, F, this.columns);
+    else this.rows = W_xh;
     this.activation = ACTIVATIONS[activation];
     this.x = sumsOf(this.columns);
     this.m = sumsOf(this.columns); // of a GRU, what the state adds, which stands apart there
@@ -114,22 +118,93 @@ const STEPS = {
       h[n] = (1 - z) * activation(x[2 * H + n] + m[n]) + z * h[n];
     }
   },
+  mingru({ activation, x, h, H }) {
+    for (let n = 0; n < H; n++) {
+      const z = sigmoid(x[n]);
+      h[n] = (1 - z) * activation(x[H + n]) + z * h[n];
+    }
+  },
 };
+
+const silu = (x) => x * sigmoid(x);
+
+// out = norm(x) * gain
+function norm(x, gain, out) {
+  const D = gain.length;
+  let squares = 0;
+  for (let d = 0; d < D; d++) squares += x[d] * x[d];
+  const scale = 1 / Math.sqrt(squares / D + SMALLEST);
+  for (let d = 0; d < D; d++) out[d] = x[d] * scale * gain[d];
+  return out;
+}
+
+// What stands round a layer; the equations stand in `chargen.recurrent.residual`.
+class Block {
+  constructor({ arrays }, name, D) {
+    const of = (part) => arrayOf(arrays[name + part]);
+    [this.g_in, this.W_conv, this.g_ff] = ["g_in", "W_conv", "g_ff"].map(of);
+    [this.W_gate, this.W_out] = ["W_gate", "W_out"].map((part) => new Matrix(of(part), D, D));
+    const W_down = of("W_down");
+    this.E = W_down.length / D;
+    this.W_up = new Matrix(of("W_up"), D, 2 * this.E);
+    this.W_down = new Matrix(W_down, this.E, D);
+    // What is convolved: of this character, of the one before and so on.
+    this.seen = Array.from({ length: this.W_conv.length / D }, () => new Float64Array(D));
+    [this.c, this.inner, this.wide] = [D, D, 2 * this.E].map(sumsOf);
+  }
+
+  forget() {
+    for (const u of this.seen) u.fill(0);
+  }
+
+  // What the layer reads.
+  enter(x) {
+    const { g_in, W_conv, seen, c } = this;
+    seen.unshift(norm(x, g_in, seen.pop()));
+    c.fill(0);
+    seen.forEach((u, k) => {
+      for (let d = 0; d < u.length; d++) c[d] += W_conv[k * u.length + d] * u[d];
+    });
+    return c;
+  }
+
+  // x += what comes of the layer's h, then of the feed-forward.
+  leave(x, h) {
+    const { W_gate, W_out, g_ff, W_up, W_down, c, inner, wide, E } = this;
+    W_gate.addProduct(c, inner.fill(0));
+    for (let d = 0; d < h.length; d++) inner[d] = h[d] * silu(inner[d]);
+    W_out.addProduct(inner, x);
+    W_up.addProduct(norm(x, g_ff, inner), wide.fill(0));
+    for (let e = 0; e < E; e++) wide[e] = silu(wide[e]) * wide[E + e];
+    W_down.addProduct(wide, x);
+  }
+}
 
 class Network {
   constructor(model) {
     const { cell, units, characters, arrays } = model;
+    const residual = model.stack === "residual";
     this.V = Array.from(characters).length;
     this.units = units;
     this.parts = cell === "lstm" ? ["h", "c"] : ["h"];
-    // All that is remembered: the parts of the first layer, then of the next.
-    this.state = new Float64Array(units.reduce((sum, H) => sum + H * this.parts.length, 0));
+    const numbers = units.reduce((sum, H) => sum + H * this.parts.length, 0);
+    const top = residual ? numbers : this.place(units.length - 1, "h");
+    // What can be looked at of a step: the parts of the first layer, then of the next, and at last
+    // what flowed past all blocks. `top` is what the head reads of it.
+    this.state = new Float64Array(numbers + (residual ? units.at(-1) : 0));
+    this.topOf = (state) => state.subarray(top, top + units.at(-1));
+    this.top = this.topOf(this.state);
     this.layers = units.map((H, n) => {
       const at = this.place(n, "h");
       const own = this.state.subarray(at, at + H * this.parts.length);
-      const F = n ? units[n - 1] : this.V;
-      return new Layer(model, `stack.layers.${n}.`, F, H, n === 0, own);
+      const F = n ? units[n - 1] : residual ? H : 0;
+      return new Layer(model, `stack.layers.${n}.`, F, H, own);
     });
+    this.blocks = residual ? units.map((D, n) => new Block(model, `stack.blocks.${n}.`, D)) : [];
+    if (residual) {
+      [this.W_in, this.g_out] = [arrays["stack.W_in"], arrays["stack.g_out"]].map(arrayOf);
+      [this.x, this.normed] = [units[0], units[0]].map(sumsOf);
+    }
     this.step = STEPS[cell];
     this.W_hy = new Matrix(arrayOf(arrays.W_hy), units.at(-1), this.V);
     this.b_y = arrayOf(arrays.b_y);
@@ -144,28 +219,46 @@ class Network {
 
   forget() {
     this.state.fill(0);
+    for (const block of this.blocks) block.forget();
   }
 
   // One character more; the logits are then those of the next.
   read(id) {
+    if (this.blocks.length) this.readThroughBlocks(id);
+    else this.readThroughLayers(id);
+    this.predict(this.top, this.logits);
+  }
+
+  readThroughLayers(id) {
     this.layers.forEach((layer, n) => {
       if (n) layer.readBelow(this.layers[n - 1].h);
       else layer.readCharacter(id);
       this.step(layer);
     });
-    this.predict(this.layers.at(-1).h, this.logits);
   }
 
-  predict(h, logits) {
+  readThroughBlocks(id) {
+    const { x, W_in, top } = this;
+    const D = top.length;
+    x.set(W_in.subarray(id * D, (id + 1) * D));
+    this.blocks.forEach((block, n) => {
+      const layer = this.layers[n];
+      layer.readBelow(block.enter(x));
+      this.step(layer);
+      block.leave(x, layer.h);
+    });
+    top.set(x.subarray(0, D));
+  }
+
+  predict(top, logits) {
     logits.fill(0).set(this.b_y);
-    this.W_hy.addProduct(h, logits);
+    this.W_hy.addProduct(this.g_out ? norm(top, this.g_out, this.normed) : top, logits);
   }
 
   // The logits that followed from a state of long ago.
   predictedFrom(state) {
-    const at = this.place(this.units.length - 1, "h");
     const logits = sumsOf(this.V);
-    this.predict(Float64Array.from(state.subarray(at, at + this.units.at(-1))), logits);
+    this.predict(Float64Array.from(this.topOf(state)), logits);
     return logits;
   }
 }

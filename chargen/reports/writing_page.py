@@ -117,7 +117,7 @@ def writing_page(written: Written) -> str:
     names = ("h", "c") if settings.cell == "lstm" else ("h",)
     body = BODY.format(
         name=escape(written.name),
-        shape=f"{escape(settings.cell)} of {' + '.join(map(str, settings.units))} units",
+        shape=f"{escape(settings.cell)} of {_units(settings)}",
         chars=f"{len(written.vocabulary):,}",
         parameters=f"{settings.parameters(len(written.vocabulary)):,}",
         bits=BITS[written.form],
@@ -135,6 +135,11 @@ def writing_page(written: Written) -> str:
     return document(
         f"{written.name} writes", body, style, f"const MODEL = {embed(data)};\n{scripts}"
     )
+
+
+def _units(settings: ModelSettings) -> str:
+    units = f"{' + '.join(map(str, settings.units))} units"
+    return f"{units} in residual blocks" if settings.stack == "residual" else units
 
 
 def losses_text(losses: Mapping[Form, Evaluation]) -> str:

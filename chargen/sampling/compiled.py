@@ -11,69 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from chargen.arithmetic.compiled import activate, add, compiled, long_exp, product, sigmoid
+from chargen.arithmetic.compiled import add, compiled, long_exp, product
 from chargen.arithmetic.plain import LEAST
+from chargen.sampling.compiled_layers import read_one
 from chargen.sampling.engine import Engine
-from chargen.settings import ACTIVATION_NAMES, CELL_NAMES, RECENT, SamplingSettings
-
-SIMPLE, LSTM, GRU, GRU_BEFORE, MINGRU = range(len(CELL_NAMES))
-ONE = np.float32(1)
-
-
-@compiled
-def step_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: Any) -> None:
-    """`step` of the GRU whose reset comes before the product; the state, reset, takes r's place."""
-    N, H = h.shape
-    product(h, W_hh[:, : 2 * H], sums[:, : 2 * H])
-    for n in range(N):
-        x_n, s_n, h_n = x[n], sums[n], h[n]
-        add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
-        sigmoid(s_n[: 2 * H], powers)
-        for i in range(H):
-            s_n[i] *= h_n[i]
-    product(sums[:, :H], W_hh[:, 2 * H :], sums[:, 2 * H :])
-    for n in range(N):
-        x_n, s_n, h_n = x[n], sums[n], h[n]
-        add(x_n[2 * H :], s_n[2 * H :], s_n[2 * H :])
-        activate(s_n[2 * H :], powers, activation)
-        for i in range(H):
-            h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
-
-
-@compiled
-def step(
-    cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any, powers: Any
-) -> None:
-    """One step of one layer, in place: ``x`` ``(N, blocks * H)`` projected, ``h``, ``c``."""
-    if cell == GRU_BEFORE:
-        step_before(activation, x, W_hh, h, sums, powers)
-        return
-    N, H = h.shape
-    product(h, W_hh, sums)
-    for n in range(N):
-        x_n, s_n, h_n, c_n = x[n], sums[n], h[n], c[n]
-        if cell == SIMPLE:
-            add(x_n, s_n, h_n)
-            activate(h_n, powers, activation)
-        elif cell == LSTM:
-            add(x_n, s_n, s_n)
-            sigmoid(s_n[: 2 * H], powers)
-            activate(s_n[2 * H : 3 * H], powers, activation)
-            sigmoid(s_n[3 * H :], powers)
-            for i in range(H):
-                c_n[i] = s_n[H + i] * c_n[i] + s_n[i] * s_n[2 * H + i]
-                h_n[i] = c_n[i]
-            activate(h_n, powers, activation)
-            for i in range(H):
-                h_n[i] = s_n[3 * H + i] * h_n[i]
-        else:
-            add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
-            sigmoid(s_n[: 2 * H], powers)
-            for i in range(H):
-                s_n[2 * H + i] = x_n[2 * H + i] + s_n[i] * (s_n[2 * H + i] + b_m[i])
-            activate(s_n[2 * H :], powers, activation)
-            for i in range(H):
-                h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
+from chargen.sampling.layers import Residual
+from chargen.settings import (
+    ACTIVATION_NAMES,
+    CELL_NAMES,
+    CONVOLVED,
+    RECENT,
+    SamplingSettings,
+    widened,
+)
 
 
 @compiled
@@ -171,64 +121,18 @@ def chosen(
 
 
 @compiled
-def read_one(
-    cell: int,
-    activation: int,
-    tables: Any,
-    W_hh: Any,
-    b_h: Any,
-    b_m: Any,
-    h: Any,
-    c: Any,
-    ids: Any,
-    projected: Any,
-    sums: Any,
-    powers: Any,
-) -> None:
-    """Every layer reads one character of each text: ``ids`` ``(N,)``; ``tables`` are W_xh."""
-    for layer in range(len(h)):
-        x = projected[layer]
-        if layer:
-            product(h[layer - 1], tables[layer], x)
-        for n in range(len(ids)):
-            add(tables[0][ids[n]] if layer == 0 else x[n], b_h[layer], x[n])
-        step(cell, activation, x, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer], powers)
-
-
-@compiled
-def read_all(
-    cell: int,
-    activation: int,
-    tables: Any,
-    W_hh: Any,
-    b_h: Any,
-    b_m: Any,
-    h: Any,
-    c: Any,
-    prompt: Any,
-    projected: Any,
-    sums: Any,
-    powers: Any,
-) -> None:
-    """The same for ``prompt`` ``(T, N)``, one character after the other."""
+def read_all(network: Any, residual: Any, prompt: Any, room: Any) -> None:
+    """Read ``prompt`` ``(T, N)``, one character after the other."""
     for t in range(len(prompt)):
-        read_one(cell, activation, tables, W_hh, b_h, b_m, h, c, prompt[t], projected, sums, powers)
+        read_one(network, residual, prompt[t], room)
 
 
 @compiled
 def write(
-    cell: int,
-    activation: int,
-    tables: Any,
-    W_hh: Any,
-    b_h: Any,
-    b_m: Any,
-    h: Any,
-    c: Any,
+    network: Any,
+    residual: Any,
     first: Any,
-    projected: Any,
-    sums: Any,
-    powers: Any,
+    room: Any,
     W_hy: Any,
     b_y: Any,
     logits: Any,
@@ -247,8 +151,8 @@ def write(
     """Read ``first`` ``(N,)`` and write ``out`` ``(T, N)`` by ``points`` ``(T, N)``."""
     for t in range(len(points)):
         ids = out[t - 1] if t else first
-        read_one(cell, activation, tables, W_hh, b_h, b_m, h, c, ids, projected, sums, powers)
-        product(h[len(h) - 1], W_hy, logits)
+        outputs = read_one(network, residual, ids, room)
+        product(outputs, W_hy, logits)
         for n in range(len(first)):
             add(logits[n], b_y, logits[n])
             out[t, n] = chosen(
@@ -274,16 +178,15 @@ class Loop:
     def __init__(self, engine: Engine, settings: SamplingSettings, count: int) -> None:
         layers = engine.layers
         state = engine.initial_state(count)
+        parts = len(state) // len(layers)
         self.count = count
         has_c = engine.settings.cell == "lstm"
         none = np.empty((count, 0), dtype=np.float32)
-        h = state[::2] if has_c else state
-        c = state[1::2] if has_c else tuple(none for _ in layers)
 
         def room(width: int) -> np.ndarray:
             return np.empty((count, width), dtype=np.float32)
 
-        widths = [layer.W_hh.shape[1] for layer in layers]
+        widths = [len(layer.b_h) for layer in layers]
         self._network: tuple[Any, ...] = (
             CELL_NAMES.index(engine.settings.cell),
             ACTIVATION_NAMES.index(engine.settings.activation),
@@ -291,13 +194,15 @@ class Loop:
             tuple(layer.W_hh for layer in layers),
             tuple(layer.b_h for layer in layers),
             tuple(layer.b_m for layer in layers),
-            h,
-            c,
+            state[::parts],
+            state[1::parts] if has_c else tuple(none for _ in layers),
         )
+        self._residual = _residual(engine.residual, count) if engine.residual else None
+        widest = max(*widths, widened(max(engine.settings.units)))
         self._room: tuple[Any, ...] = (
             tuple(map(room, widths)),
             tuple(map(room, widths)),
-            np.empty(max(widths), dtype=np.int32),
+            np.empty(widest, dtype=np.int32),
         )
         greedy = settings.temperature == 0
         self._head: tuple[Any, ...] = (
@@ -317,7 +222,7 @@ class Loop:
     def read(self, prompt: np.ndarray) -> None:
         """All texts read ``prompt``, ``(T,)`` ids."""
         ids = np.repeat(prompt.astype(np.int64)[:, None], self.count, axis=1)
-        read_all(*self._network, ids, *self._room)
+        read_all(self._network, self._residual, ids, self._room)
 
     def remember(self, prompt: np.ndarray) -> None:
         """Have a repetition penalty know the end of ``prompt``, ``(T,)`` ids."""
@@ -330,5 +235,16 @@ class Loop:
         From a row on where one is -1 the logits were no numbers.
         """
         out = np.empty(points.shape, dtype=np.int64)
-        write(*self._network, ids, *self._room, *self._head, points, *self._weights, out)
+        own = self._network, self._residual, ids, self._room
+        write(*own, *self._head, points, *self._weights, out)
         return out
+
+
+def _residual(residual: Residual, count: int) -> tuple[Any, ...]:
+    """The weights, those of all blocks in one array each, windows of zeros, and room."""
+    D = len(residual.g_out)
+    E = widened(D)
+    blocks = tuple(map(np.stack, zip(*residual.blocks, strict=True)))
+    windows = np.zeros((len(residual.blocks), count, CONVOLVED, D), dtype=np.float32)
+    room = [np.empty((count, width), dtype=np.float32) for width in (D, D, D, 2 * E, E)]
+    return residual.W_in, blocks, residual.g_out, windows, *room

@@ -9,31 +9,18 @@ Axes: N texts, T timesteps, H units, V characters.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from chargen.arithmetic.plain import product, sigmoid, tanh
+from chargen.arithmetic.plain import norm, product
 from chargen.errors import NoNumbersError
 from chargen.sampling.choice import chosen, recent_of, remembered
-from chargen.settings import ModelSettings, SamplingSettings
+from chargen.sampling.layers import ACTIVATIONS, STEPS, Layer, Residual, State, laid_out
+from chargen.settings import CONVOLVED, ModelSettings, SamplingSettings
 
 BLOCK = 64  # characters written before they are handed on
 WORTH = 3e9  # products that are to be added up: about what NumPy does in the time of loading numba
-
-State = tuple[np.ndarray, ...]
-"""What each layer remembers, one after the other: ``(N, H)`` of h, and for an LSTM then of c."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """The weights of one layer, float32, as they are used."""
-
-    W_xh: np.ndarray  # (F, blocks * H)
-    W_hh: np.ndarray  # (H, blocks * H)
-    b_h: np.ndarray  # (blocks * H,)
-    b_m: np.ndarray  # (H,) of a GRU, else empty
 
 
 class Engine:
@@ -45,13 +32,21 @@ class Engine:
         """``arrays`` are those that `ModelSettings.shapes` names; `ChargenError` for others."""
         settings.check({name: array.shape for name, array in arrays.items()}, size)
         self.settings = settings
-        self.layers = [_layer(arrays, f"stack.layers.{n}.") for n in range(len(settings.units))]
-        self.W_hy, self.b_y = _laid_out(arrays["W_hy"]), _laid_out(arrays["b_y"])
+        numbers = range(len(settings.units))
+        self.layers = [Layer.of(arrays, f"stack.layers.{n}.") for n in numbers]
+        self.residual = Residual.of(arrays, len(numbers)) if settings.stack == "residual" else None
+        self.W_hy, self.b_y = laid_out(arrays["W_hy"]), laid_out(arrays["b_y"])
         self.products = settings.parameters(size)  # a character, about
 
     def initial_state(self, count: int) -> State:
-        """The state before the first character: zeros."""
+        """The state before the first character: zeros, ``(N, H)`` each.
+
+        Of each layer h, for an LSTM then c, in a residual block then what it convolves: the
+        `CONVOLVED` - 1 latest u, the latest first.
+        """
         parts = 2 if self.settings.cell == "lstm" else 1
+        if self.residual:
+            parts += CONVOLVED - 1
         return tuple(
             np.zeros((count, units), dtype=np.float32)
             for units in self.settings.units
@@ -60,17 +55,39 @@ class Engine:
 
     def read(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """One step: ``ids`` ``(N,)`` to the next character's logits ``(N, V)``, and the state."""
-        step = STEPS[self.settings.cell]
-        activation = ACTIVATIONS[self.settings.activation]
         parts = len(state) // len(self.layers)
-        after: list[np.ndarray] = []
-        projected = self.layers[0].W_xh[ids] + self.layers[0].b_h
-        for number, layer in enumerate(self.layers):
-            if number:
-                projected = product(after[-parts], layer.W_xh) + layer.b_h
-            own = state[number * parts : (number + 1) * parts]
-            after += step(layer, projected, own, activation)
-        return product(after[-parts], self.W_hy) + self.b_y, tuple(after)
+        own = [state[start : start + parts] for start in range(0, len(state), parts)]
+        if self.residual is None:
+            outputs, after = self._read_layers(ids, own)
+        else:
+            outputs, after = self._read_blocks(self.residual, ids, own)
+        logits = product(outputs, self.W_hy) + self.b_y
+        return logits, tuple(part for layer in after for part in layer)
+
+    def _read_layers(self, ids: np.ndarray, states: list[State]) -> tuple[np.ndarray, list[State]]:
+        """What the head reads, and each layer's state."""
+        after: list[State] = []
+        for layer, state in zip(self.layers, states, strict=True):
+            projected = product(after[-1][0], layer.W_xh) if after else layer.W_xh[ids]
+            after.append(self._step(layer, projected, state))
+        return after[-1][0], after
+
+    def _read_blocks(
+        self, residual: Residual, ids: np.ndarray, states: list[State]
+    ) -> tuple[np.ndarray, list[State]]:
+        """The same through blocks."""
+        x = residual.W_in[ids]
+        after: list[State] = []
+        for layer, block, state in zip(self.layers, residual.blocks, states, strict=True):
+            c, window = block.enter(x, state[1 - CONVOLVED :])
+            own = self._step(layer, product(c, layer.W_xh), state[: 1 - CONVOLVED])
+            x = block.leave(x, c, own[0])
+            after.append((*own, *window))
+        return norm(x, residual.g_out), after
+
+    def _step(self, layer: Layer, projected: np.ndarray, state: State) -> State:
+        step, activation = STEPS[self.settings.cell], ACTIVATIONS[self.settings.activation]
+        return step(layer, projected + layer.b_h, state, activation)
 
     def write(
         self,
@@ -165,65 +182,3 @@ def _compiled(
         if broken.any():
             raise NoNumbersError
         ids = rows[-1]
-
-
-def _layer(arrays: Mapping[str, np.ndarray], name: str) -> Layer:
-    none = np.empty(0, dtype=np.float32)
-    W_xh, W_hh, b_h = (_laid_out(arrays[name + part]) for part in ("W_xh", "W_hh", "b_h"))
-    return Layer(W_xh, W_hh, b_h, _laid_out(arrays.get(name + "b_m", none)))
-
-
-def _laid_out(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-Function = Callable[[np.ndarray], np.ndarray]
-
-
-def _simple(layer: Layer, projected: np.ndarray, state: State, activation: Function) -> State:
-    """See `chargen.recurrent.cells.simple`."""
-    (h,) = state
-    return (activation(projected + product(h, layer.W_hh)),)
-
-
-def _lstm(layer: Layer, projected: np.ndarray, state: State, activation: Function) -> State:
-    """See `chargen.recurrent.cells.lstm`."""
-    h, c = state
-    i, f, g, o = np.split(projected + product(h, layer.W_hh), 4, axis=1)
-    c = sigmoid(f) * c + sigmoid(i) * activation(g)
-    return sigmoid(o) * activation(c), c
-
-
-def _gru(layer: Layer, projected: np.ndarray, state: State, activation: Function) -> State:
-    """See `chargen.recurrent.cells.gru`."""
-    (h,) = state
-    x_r, x_z, x_n = np.split(projected, 3, axis=1)
-    h_r, h_z, h_n = np.split(product(h, layer.W_hh), 3, axis=1)
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    n = activation(x_n + r * (h_n + layer.b_m))
-    return ((np.float32(1) - z) * n + z * h,)
-
-
-def _gru_before(layer: Layer, projected: np.ndarray, state: State, activation: Function) -> State:
-    """See `chargen.recurrent.cells.gru_before`."""
-    (h,) = state
-    W_both, W_hn = np.split(layer.W_hh, [2 * h.shape[1]], axis=1)
-    x_r, x_z, x_n = np.split(projected, 3, axis=1)
-    h_r, h_z = np.split(product(h, W_both), 2, axis=1)
-    r, z = sigmoid(x_r + h_r), sigmoid(x_z + h_z)
-    n = activation(x_n + product(r * h, W_hn))
-    return ((np.float32(1) - z) * n + z * h,)
-
-
-STEPS: dict[str, Callable[[Layer, np.ndarray, State, Function], State]] = {
-    "simple": _simple,
-    "lstm": _lstm,
-    "gru": _gru,
-    "gru-before": _gru_before,
-}
-ACTIVATIONS: dict[str, Function] = {
-    "tanh": tanh,
-    "relu": lambda x: np.maximum(x, np.float32(0)),
-    "sigmoid": sigmoid,
-    "linear": lambda x: x,
-}

@@ -1,0 +1,174 @@
+"""`chargen.sampling.layers` compiled by numba: the same operations in the same order, in place.
+
+Axes: N texts, H units, D numbers that flow past the blocks, E those inside the feed-forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from chargen.arithmetic.compiled import activate, add, compiled, gated, norm, product, sigmoid
+from chargen.settings import CELL_NAMES
+
+SIMPLE, LSTM, GRU, GRU_BEFORE, MINGRU = range(len(CELL_NAMES))
+ONE = np.float32(1)
+
+
+@compiled
+def step_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: Any) -> None:
+    """`step` of the GRU whose reset comes before the product; the state, reset, takes r's place."""
+    N, H = h.shape
+    product(h, W_hh[:, : 2 * H], sums[:, : 2 * H])
+    for n in range(N):
+        x_n, s_n, h_n = x[n], sums[n], h[n]
+        add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
+        sigmoid(s_n[: 2 * H], powers)
+        for i in range(H):
+            s_n[i] *= h_n[i]
+    product(sums[:, :H], W_hh[:, 2 * H :], sums[:, 2 * H :])
+    for n in range(N):
+        x_n, s_n, h_n = x[n], sums[n], h[n]
+        add(x_n[2 * H :], s_n[2 * H :], s_n[2 * H :])
+        activate(s_n[2 * H :], powers, activation)
+        for i in range(H):
+            h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
+
+
+@compiled
+def step_mingru(activation: int, x: Any, h: Any, powers: Any) -> None:
+    """`step` of the minimal unit, which mixes nothing; ``x`` is lost."""
+    N, H = h.shape
+    for n in range(N):
+        x_n, h_n = x[n], h[n]
+        sigmoid(x_n[:H], powers)
+        activate(x_n[H:], powers, activation)
+        for i in range(H):
+            h_n[i] = (ONE - x_n[i]) * x_n[H + i] + x_n[i] * h_n[i]
+
+
+@compiled
+def step(
+    cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any, powers: Any
+) -> None:
+    """One step of one layer, in place: ``x`` ``(N, blocks * H)`` projected, ``h``, ``c``."""
+    if cell == GRU_BEFORE:
+        step_before(activation, x, W_hh, h, sums, powers)
+        return
+    if cell == MINGRU:
+        step_mingru(activation, x, h, powers)
+        return
+    N, H = h.shape
+    product(h, W_hh, sums)
+    for n in range(N):
+        x_n, s_n, h_n, c_n = x[n], sums[n], h[n], c[n]
+        if cell == SIMPLE:
+            add(x_n, s_n, h_n)
+            activate(h_n, powers, activation)
+        elif cell == LSTM:
+            add(x_n, s_n, s_n)
+            sigmoid(s_n[: 2 * H], powers)
+            activate(s_n[2 * H : 3 * H], powers, activation)
+            sigmoid(s_n[3 * H :], powers)
+            for i in range(H):
+                c_n[i] = s_n[H + i] * c_n[i] + s_n[i] * s_n[2 * H + i]
+                h_n[i] = c_n[i]
+            activate(h_n, powers, activation)
+            for i in range(H):
+                h_n[i] = s_n[3 * H + i] * h_n[i]
+        else:
+            add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
+            sigmoid(s_n[: 2 * H], powers)
+            for i in range(H):
+                s_n[2 * H + i] = x_n[2 * H + i] + s_n[i] * (s_n[2 * H + i] + b_m[i])
+            activate(s_n[2 * H :], powers, activation)
+            for i in range(H):
+                h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
+
+
+@compiled
+def enter(blocks: Any, layer: int, x: Any, window: Any, c: Any) -> None:
+    """`Block.enter`: ``x`` and ``c`` ``(N, D)``; ``window`` ``(N, CONVOLVED, D)``, from u_t on."""
+    g_in, W_conv = blocks[0][layer], blocks[1][layer]
+    K, D = W_conv.shape
+    for n in range(len(x)):
+        u, c_n = window[n], c[n]
+        for k in range(K - 1, 0, -1):
+            for i in range(D):
+                u[k, i] = u[k - 1, i]
+        norm(x[n], g_in, u[0])
+        for i in range(D):
+            c_n[i] = u[0, i] * W_conv[0, i]
+        for k in range(1, K):
+            for i in range(D):
+                c_n[i] += u[k, i] * W_conv[k, i]
+
+
+@compiled
+def leave(
+    blocks: Any, layer: int, x: Any, c: Any, h: Any, sums: Any, wide: Any, inner: Any, powers: Any
+) -> None:
+    """`Block.leave`: ``x`` in place; ``c`` is lost, and what follows ``h`` is room."""
+    _, _, W_gate, W_out, g_ff, W_up, W_down = blocks
+    N, E = inner.shape
+    product(c, W_gate[layer], sums)
+    for n in range(N):
+        gated(sums[n], h[n], powers, c[n])
+    product(c, W_out[layer], sums)
+    for n in range(N):
+        add(x[n], sums[n], x[n])
+        norm(x[n], g_ff[layer], c[n])
+    product(c, W_up[layer], wide)
+    for n in range(N):
+        gated(wide[n, :E], wide[n, E:], powers, inner[n])
+    product(inner, W_down[layer], sums)
+    for n in range(N):
+        add(x[n], sums[n], x[n])
+
+
+@compiled
+def read_layers(network: Any, ids: Any, room: Any) -> Any:
+    """Every layer reads one character of each text, ``ids`` ``(N,)``; returns what the head reads.
+
+    ``network`` and ``room`` are those of `chargen.sampling.compiled.Loop`.
+    """
+    cell, activation, tables, W_hh, b_h, b_m, h, c = network
+    projected, sums, powers = room
+    for layer in range(len(h)):
+        x = projected[layer]
+        if layer:
+            product(h[layer - 1], tables[layer], x)
+        for n in range(len(ids)):
+            add(tables[0][ids[n]] if layer == 0 else x[n], b_h[layer], x[n])
+        step(cell, activation, x, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer], powers)
+    return h[len(h) - 1]
+
+
+@compiled
+def read_blocks(network: Any, residual: Any, ids: Any, room: Any) -> Any:
+    """The same through blocks; ``residual`` is that of `chargen.sampling.compiled.Loop`."""
+    cell, activation, tables, W_hh, b_h, b_m, h, c = network
+    W_in, blocks, g_out, windows, x, read, added, wide, inner = residual
+    projected, sums, powers = room
+    for n in range(len(ids)):
+        x[n] = W_in[ids[n]]
+    for layer in range(len(h)):
+        own, h_own = projected[layer], h[layer]
+        enter(blocks, layer, x, windows[layer], read)
+        product(read, tables[layer], own)
+        for n in range(len(ids)):
+            add(own[n], b_h[layer], own[n])
+        step(cell, activation, own, W_hh[layer], b_m[layer], h_own, c[layer], sums[layer], powers)
+        leave(blocks, layer, x, read, h_own, added, wide, inner, powers)
+    for n in range(len(ids)):
+        norm(x[n], g_out, read[n])
+    return read
+
+
+@compiled
+def read_one(network: Any, residual: Any, ids: Any, room: Any) -> Any:
+    """The same, through blocks or, where ``residual`` is None, without."""
+    if residual is None:
+        return read_layers(network, ids, room)
+    return read_blocks(network, residual, ids, room)
