@@ -1,4 +1,7 @@
-"""``python -m benchmarks``: all of them, or those that are named; kept as JSON beside this file."""
+"""``python -m benchmarks``: all of them, or those that are named; kept as JSON beside this file.
+
+What follows the name ``floors`` is its own: texts and options.
+"""
 
 import json
 import os
@@ -11,6 +14,7 @@ from benchmarks import (
     MEASURED,
     alphabet,
     corpus,
+    floors,
     memory,
     novelty,
     page,
@@ -20,18 +24,33 @@ from benchmarks import (
     training,
 )
 
-BENCHMARKS = (training, memory, sampling, novelty, page, reading, alphabet, processes, corpus)
+BENCHMARKS = (
+    training,
+    memory,
+    sampling,
+    novelty,
+    page,
+    reading,
+    alphabet,
+    processes,
+    corpus,
+    floors,
+)
 
 known = {benchmark.__name__.split(".")[-1]: benchmark for benchmark in BENCHMARKS}
-results = json.loads(MEASURED.read_text()) if sys.argv[1:] else {}
+named, own = sys.argv[1:], []
+if "floors" in named:
+    end = named.index("floors") + 1
+    named, own = named[:end], named[end:]
+results = json.loads(MEASURED.read_text()) if named else {}
 results |= {
     "torch": torch.__version__,
     "python": platform.python_version(),
     "cores": os.cpu_count(),
     "threads": torch.get_num_threads(),
 }
-for name in sys.argv[1:] or known:
-    results[name] = known[name].main()
+for name in named or known:
+    results[name] = floors.main(own) if name == "floors" else known[name].main()
     print()
 MEASURED.write_text(json.dumps(results, indent=1) + "\n")
 print(f"kept in {MEASURED}")
