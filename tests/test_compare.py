@@ -81,6 +81,7 @@ class InProcess:
 
 SORTS = {
     "cell": str,
+    "stack": str,
     "units": lambda text: tuple(map(int, text.split(","))),
     "learning_rate": float,
     "minutes": float,

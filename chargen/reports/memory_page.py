@@ -16,7 +16,7 @@ LEVELS = 127  # of a signed byte, to either side of zero
 SHARE_LEVELS = 2**16 - 1
 GATES = "ifozr"  # what lies in 0 .. 1
 MEANS = {
-    "h": "what the unit tells the layer above, and all units of its own at the next character",
+    "h": "what the unit tells the layer above, and its own layer at the next character",
     "c": "what the unit carries on from character to character; it is added to, not overwritten",
     "i": "how much of the candidate is let into the cell state",
     "f": "how much of the cell state is kept; shut, the unit forgets",
