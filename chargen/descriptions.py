@@ -20,6 +20,7 @@ from chargen.text.vocabulary import Vocabulary
 
 FORMAT = 2  # 1 knew no documents and no cache
 READABLE = (1, 2)
+LONGEST_PATH = 4096  # characters: no system takes more
 LARGEST_CORPUS = 2**44  # characters
 MOST_ENTRIES = 100_000  # files and folders below a corpus's sources, or, of a large corpus,
 FEWEST_CHARS = 64  # one for so many characters
@@ -51,6 +52,8 @@ class CorpusRecord:
             raise TypeError("names of the corpus are no text")
         if any("\0" in name for name in (*record.sources, record.cache)):
             raise ValueError("a source of the corpus names no file")
+        if record.cache and not (os.path.isabs(record.cache) and len(record.cache) <= LONGEST_PATH):
+            raise ValueError("the corpus's cache is no folder's whole path")
         if re.search(r"[/\\\0]", record.name):
             raise ValueError("the corpus's name is none of a file")
         if not isinstance(values["sources"], list) or not record.sources:

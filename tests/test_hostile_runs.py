@@ -162,6 +162,10 @@ def test_what_is_left_out_or_added_is_refused_by_name(run):
         (("corpus", "sources"), [], "no list"),
         (("corpus", "sources"), ["a\0b"], "names no file"),
         (("corpus", "sources"), "abc", "no list"),
+        (("corpus", "cache"), "here", "no folder's whole path"),
+        (("corpus", "cache"), "/" + "9" * 10_000, "no folder's whole path"),
+        (("model", "stack"), "ring", "--stack ring: must be"),
+        (("training", "beta2"), 1.0, "--beta2 1.0: must be"),
     ],
 )
 def test_run_json_is_refused_with_what_is_wrong(run, path, value, message):
