@@ -91,7 +91,8 @@ class ModelSettings:
         if self.stack == "residual":
             shown = ",".join(map(str, self.units))
             same = len(set(self.units)) == 1
-            _require(same, "units", shown, "the same for every layer in --stack residual")
+            rule = "the same for every layer in residual blocks; --stack plain lets them differ"
+            _require(same, "units", shown, rule)
 
     def described(self) -> str:
         """In words, as in "mingru of 96 + 96 units in residual blocks"."""

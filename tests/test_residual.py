@@ -5,9 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chargen.arithmetic.plain import SMALLEST
 from chargen.errors import ChargenError
 from chargen.recurrent import CELLS, CharModel, ResidualStack
-from chargen.recurrent.residual import SMALLEST
 from chargen.settings import CONVOLVED, ModelSettings, from_json, to_json
 
 N, T, V, D = 2, 7, 5, 4

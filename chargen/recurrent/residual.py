@@ -19,12 +19,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding
 
+from chargen.arithmetic.plain import SMALLEST
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.products import linear
 from chargen.recurrent.stack import Stack, StackState, drop
 from chargen.settings import CONVOLVED, widened
-
-SMALLEST = 1e-6  # mean square: what a norm divides by is not less
 
 
 class Block(nn.Module):
