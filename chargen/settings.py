@@ -19,6 +19,7 @@ CONVOLVED = 4  # characters that a residual block weighs before its layer reads
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 USUAL = {"mingru": "linear"}  # activations of cells that have tanh nowhere in their paper
 STATE_NAMES = ("carry", "reset")
+PRECISIONS = ("float32", "bfloat16")  # of the factors of large products
 DOCUMENT_NAMES = ("none", "file", "blank-line")
 INSTRUMENTS = ("templates", "context", "mined", "gradient")
 BUDGETS = ("steps", "epochs", "minutes")
@@ -164,6 +165,7 @@ class TrainingSettings:
     beta2: float = 0.999  # how much of its mean square gradients AdamW keeps at a step
     clip_norm: float = 1.0  # the gradient's norm is cut down to this
     dropout: float = 0.0  # share of a layer's outputs that is dropped while training
+    precision: str = "float32"  # of the factors of large products in training, one of PRECISIONS
     documents: str = "none"  # what a document is; the state is zero where one begins
     validation: float | None = None  # share of the corpus, its end, that is held out
     patience: int = 10  # validations without improvement after which training ends; 0: never
@@ -184,6 +186,7 @@ class TrainingSettings:
             whole = type(self.loss_on) is int and self.loss_on >= 1
             _require(whole, "loss_on", self.loss_on, rule)
         _require_choice(self.state, "state", STATE_NAMES)
+        _require_choice(self.precision, "precision", PRECISIONS)
         _require_choice(self.documents, "documents", DOCUMENT_NAMES)
         _require_positive(self.learning_rate, "learning_rate")
         _require_positive(self.clip_norm, "clip_norm")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from chargen.recurrent import products
-from chargen.recurrent.products import linear, repeated, times
+from chargen.recurrent.products import factors_of, linear, multiplies_bfloat16, repeated, times
 
 
 def numbers(*shape, dtype=torch.float32):
@@ -85,3 +85,38 @@ def test_little_is_multiplied_without_asking_onednn(monkeypatch):
         linear(rows, W, b)
         times(rows, W)
         assert len(asked) == times_asked
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_rounded_factors(dtype, shape, biased):
+    """Of the product and of its gradients, even where those are asked for later; no others."""
+    leaves = [numbers(*sizes, dtype=dtype).requires_grad_() for sizes in (shape, (5, 4), (4,))]
+    x, W, b = leaves
+    asked = leaves if biased else leaves[:2]
+
+    def rounded(values):
+        return values.bfloat16().to(dtype)
+
+    with factors_of("bfloat16"):
+        ours = linear(x, W, b if biased else None)
+    products = rounded(rounded(x) @ rounded(W))
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours, products + b if biased else products, rtol=2**-7, atol=1e-6)
+    d = numbers(*ours.shape, dtype=dtype)
+    gradients = torch.autograd.grad(ours, asked, d)
+    flat_x, flat_d = rounded(x).flatten(0, -2), rounded(d).flatten(0, -2)
+    expected = [rounded(d) @ rounded(W).t(), flat_x.t() @ flat_d, d.flatten(0, -2).sum(0)]
+    for gradient, wanted in zip(gradients, expected, strict=False):
+        torch.testing.assert_close(gradient, wanted, rtol=2**-6, atol=0.02)
+        assert gradient.dtype == dtype
+    assert torch.equal(gradients[1], rounded(gradients[1]))  # they were rounded indeed
+    torch.testing.assert_close(linear(x, W, b), x @ W + b)
+
+
+def test_whether_the_processor_multiplies_bfloat16_is_asked_of_torch(monkeypatch):
+    for answer, known in (({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda answer=answer: answer)
+        assert multiplies_bfloat16() == known
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in an older torch
+    assert not multiplies_bfloat16()

@@ -9,8 +9,8 @@ from chargen.training.recipe import RECIPES, completed
 CHARS = 1_000_000
 
 
-def chosen(device="cpu", chars=CHARS, **given):
-    settings, notes = completed(given, chars, device)
+def chosen(device="cpu", chars=CHARS, multiplies_bfloat16=False, **given):
+    settings, notes = completed(given, chars, device, multiplies_bfloat16)
     split_settings(settings)  # all of them are settings, and valid ones
     return settings, notes
 
@@ -41,6 +41,16 @@ def test_what_is_read_often_is_dropped_more_of():
     assert settings["dropout"] == 0.2
     assert notes[-1] == "--dropout 0.2, since the text is read about 30 times"
     assert chosen(minutes=2, chars=100_000, dropout=0.0)[0]["dropout"] == 0
+
+
+def test_a_processor_that_multiplies_bfloat16_is_given_it_to_multiply():
+    settings, notes = chosen(minutes=2, multiplies_bfloat16=True)
+    assert settings["precision"] == "bfloat16"
+    assert notes[-1] == "--precision bfloat16, since this processor multiplies that faster"
+    for others in ({"precision": "float32"}, {"device": "cuda"}, {"cell": "lstm"}):
+        settings, notes = chosen(minutes=2, multiplies_bfloat16=True, **others)
+        assert settings.get("precision", "float32") == "float32"
+        assert not any("bfloat16" in note for note in notes)
 
 
 def test_what_is_said_stays():

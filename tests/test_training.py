@@ -168,6 +168,7 @@ def test_what_was_set_by_hand_stays():
         {"weight_decay": -1},
         {"clip_norm": 0},
         {"dropout": 1},
+        {"precision": "float16"},
         {"validation": 0},
         {"validation": 1},
         {"patience": -1},
@@ -382,6 +383,21 @@ def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
         train(corpus, tmp_path / name, seed=seed, dropout=0.2, steps=30)
     one, same, other = (bytes_of(tmp_path / name) for name in ("one", "same", "other"))
     assert one == same != other
+
+
+def test_rounded_factors_train_other_weights_which_are_kept_whole(corpus, tmp_path):
+    settings = {"units": (8, 8), "stack": "residual", "steps": 30}
+    for precision in ("float32", "bfloat16"):
+        trainer, reports = train(corpus, tmp_path / precision, precision=precision, **settings)
+        assert reports[-1].train_loss_nats < reports[0].train_loss_nats
+        arrays = trainer.run.read_checkpoint(LAST).arrays
+        assert {a.dtype.name for name, a in arrays.items() if "step" not in name} >= {"float32"}
+        assert "bfloat16" not in {array.dtype.name for array in arrays.values()}
+    whole, rounded = (bytes_of(tmp_path / name) for name in ("float32", "bfloat16"))
+    assert whole != rounded
+    train(corpus, tmp_path / "broken", lambda step: step == 17, precision="bfloat16", **settings)
+    train(corpus, tmp_path / "broken", resume=True)
+    assert bytes_of(tmp_path / "broken") == rounded
 
 
 def test_what_was_reported_after_the_checkpoint_is_forgotten(corpus, tmp_path):

@@ -26,6 +26,7 @@ from chargen.settings import (
     DOCUMENT_NAMES,
     HELD_OUT,
     MOST_HELD_OUT,
+    PRECISIONS,
     STACK_NAMES,
     STATE_NAMES,
 )
@@ -107,6 +108,12 @@ from chargen.settings import TrainingSettings as T
     type=float,
     help="Share of each layer's outputs dropped in training."
     + default("in residual blocks by how often the text is read, else 0"),
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="Of the factors of large products in training."
+    + default("bfloat16 in residual blocks on a processor that multiplies it, else float32"),
 )
 @click.option(
     "--documents",

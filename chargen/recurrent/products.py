@@ -3,11 +3,17 @@
 On a CPU oneDNN makes them, which torch ships but asks for few of them: what torch asks instead
 leaves half of some processors unused. torch reaches it through operators that its own compiler
 uses and that promise nothing; where they are missing, everything below does without.
+
+Training may have the factors of large products rounded to bfloat16, float32 with 16 of its 24 bits
+of precision left out: where a processor multiplies such numbers, it multiplies twice as many.
+Sums are kept in float32, and so is everything that is not a large product: weights, state, updates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -20,9 +26,35 @@ Product = Callable[[Tensor, Tensor], Tensor]
 WORTH_ASKING = 2**20  # multiplications: so many take as long as one call of oneDNN's
 WORTH_PACKING = 16  # products: laying a matrix out takes as long as several with it
 
+_factors: ContextVar[str] = ContextVar("factors", default="float32")
+
+
+@contextmanager
+def factors_of(precision: str) -> Iterator[None]:
+    """Within it `linear` rounds the factors, and those of its gradients later, to ``precision``.
+
+    One of `chargen.settings.PRECISIONS`.
+    """
+    token = _factors.set(precision)
+    try:
+        yield
+    finally:
+        _factors.reset(token)
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether this processor does, so that it is faster than float32; where torch knows."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
 
 def linear(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
     """``x W + b``, x ``(..., F)``, W ``(F, G)``, b ``(G,)`` or none; differentiable."""
+    if _factors.get() == "bfloat16":
+        rounded: Tensor = _RoundedLinear.apply(x.flatten(0, -2), W, b)
+        return rounded.unflatten(0, x.shape[:-1])
     if _suits_onednn(x.shape[:-1].numel(), W):
         flat: Tensor = _Linear.apply(x.flatten(0, -2), W, b)
         return flat.unflatten(0, x.shape[:-1])
@@ -50,6 +82,26 @@ class _Linear(torch.autograd.Function):
         d_x = times(d_sums, W.t()) if ctx.needs_input_grad[0] else None
         d_b = d_sums.sum(0) if ctx.needs_input_grad[2] else None
         return d_x, times(x.t(), d_sums), d_b
+
+
+class _RoundedLinear(torch.autograd.Function):
+    """`_Linear` of factors in bfloat16; what comes of them is rounded so as well."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+        rounded, weights = x.bfloat16(), W.bfloat16()
+        ctx.save_for_backward(rounded, weights)
+        sums = (rounded @ weights).to(x.dtype)
+        return sums if b is None else sums.add_(b)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor | None, ...]:
+        x, W = ctx.saved_tensors
+        d = d_sums.bfloat16()
+        d_x = (d @ W.t()).to(d_sums.dtype) if ctx.needs_input_grad[0] else None
+        d_b = d_sums.sum(0) if ctx.needs_input_grad[2] else None
+        return d_x, (x.t() @ d).to(d_sums.dtype), d_b
 
 
 def repeated(W: Tensor, rows: int, uses: int) -> Product:

@@ -17,7 +17,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, silu
 
 from chargen.arithmetic.plain import SMALLEST
 from chargen.recurrent.layer import LayerState, RecurrentLayer
@@ -166,10 +166,10 @@ class _Norm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
         normed, scale, g = ctx.saved_tensors
-        d_g = (d * normed).flatten(0, -2).sum(0)
-        d_normed = d * g
-        along = (d_normed * normed).mean(-1, keepdim=True)
-        return d_normed.sub_(normed * along).mul_(scale), d_g
+        products = d * normed
+        along = (products @ (g / len(g))).unsqueeze(-1)
+        d_x = (d * g).addcmul_(normed, along, value=-1).mul_(scale)
+        return d_x, products.flatten(0, -2).sum(0)
 
 
 class _Convolution(torch.autograd.Function):
@@ -202,14 +202,15 @@ class _Gated(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        return _gated(a, b)
+        opened = silu(a)
+        ctx.save_for_backward(a, b, opened)
+        return opened * b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        return _slopes(a, b, d, torch.empty_like(a), torch.empty_like(b))
+        a, b, opened = ctx.saved_tensors
+        return torch.ops.aten.silu_backward(d * b, a), opened * d
 
 
 class _GatedHalves(torch.autograd.Function):
@@ -217,29 +218,18 @@ class _GatedHalves(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, both: Tensor) -> Tensor:
-        ctx.save_for_backward(both)
         a, b = both.chunk(2, dim=-1)
-        return _gated(a, b)
+        opened = silu(a)
+        ctx.save_for_backward(both, opened)
+        return opened * b
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> Tensor:
-        (both,) = ctx.saved_tensors
-        d_both = torch.empty_like(both)
-        (a, b), (d_a, d_b) = both.chunk(2, dim=-1), d_both.chunk(2, dim=-1)
-        _slopes(a, b, d, d_a, d_b)
+        both, opened = ctx.saved_tensors
+        (a, b), d_both = both.chunk(2, dim=-1), torch.empty_like(both)
+        d_a, d_b = d_both.chunk(2, dim=-1)
+        torch.mul(d, b, out=d_a)
+        torch.ops.aten.silu_backward(d_a, a, grad_input=d_a)
+        torch.mul(d, opened, out=d_b)
         return d_both
-
-
-def _gated(a: Tensor, b: Tensor) -> Tensor:
-    return torch.sigmoid(a).mul_(a).mul_(b)
-
-
-def _slopes(a: Tensor, b: Tensor, d: Tensor, d_a: Tensor, d_b: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of `_gated` into ``d_a`` and ``d_b``: silu'(a) = s + a s (1 - s)."""
-    s = torch.sigmoid(a)
-    silu = a * s
-    torch.mul(silu, d, out=d_b)
-    slope = torch.addcmul(s, silu, 1 - s)
-    torch.mul(slope.mul_(b), d, out=d_a)
-    return d_a, d_b

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from chargen.checkpoints import WEIGHTS, below
 from chargen.processes.group import Group
 from chargen.recurrent.model import CharModel
+from chargen.recurrent.products import factors_of
 from chargen.recurrent.stack import StackState
 from chargen.settings import TrainingSettings
 from chargen.text.windows import Batch
@@ -62,14 +63,15 @@ class Learner:
         """
         settings = self._settings
         last = settings.counted_steps(batch.inputs.shape[1])
-        logits, state = self._parallel(
-            self._tensor(batch.inputs),
-            self._state if carry else None,
-            last,
-            settings.dropout,
-            self._generator,
-            None if batch.begins is None else self._tensor(batch.begins),
-        )
+        with factors_of(settings.precision):
+            logits, state = self._parallel(
+                self._tensor(batch.inputs),
+                self._state if carry else None,
+                last,
+                settings.dropout,
+                self._generator,
+                None if batch.begins is None else self._tensor(batch.begins),
+            )
         targets = self._tensor(batch.targets[:, -last:])
         loss = next_char_loss(logits, targets, batch.counted(last))
         sums = self._group.begin_sum([loss.item(), *said])

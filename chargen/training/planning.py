@@ -16,6 +16,7 @@ from chargen.checkpoints import Checkpoint, parse
 from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
 from chargen.recurrent.model import CharModel
+from chargen.recurrent.products import multiplies_bfloat16
 from chargen.runs import LAST, RUN, RUNS, Lock, Run, encoded_in, is_run, lock, newest
 from chargen.settings import BUDGETS, HELD_OUT, TrainingSettings, split_settings
 from chargen.text.corpus import Corpus, read_corpus
@@ -125,7 +126,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     store, found = look_up(folder, corpus, training.documents, asked.progress)
     to_train = training_chars(found.chars, training.validation, found.starts)
     notes = _held_out_note(found, training, to_train)
-    settings, chosen = completed(asked.settings, to_train, asked.device.type)
+    settings, chosen = completed(asked.settings, to_train, asked.device.type, multiplies_bfloat16())
     shape, training = split_settings(settings)
     recipe = RECIPES[shape.stack]
     training, adapted = fit(training, to_train, recipe.timesteps, recipe.batch_size)
