@@ -31,15 +31,20 @@ _factors: ContextVar[str] = ContextVar("factors", default="float32")
 
 @contextmanager
 def factors_of(precision: str) -> Iterator[None]:
-    """Within it `linear` rounds the factors, and those of its gradients later, to ``precision``.
+    """Within it factors are rounded to ``precision``, and later those of their gradients.
 
-    One of `chargen.settings.PRECISIONS`.
+    It is one of `chargen.settings.PRECISIONS`.
     """
     token = _factors.set(precision)
     try:
         yield
     finally:
         _factors.reset(token)
+
+
+def precision() -> str:
+    """What `factors_of` says here."""
+    return _factors.get()
 
 
 def multiplies_bfloat16() -> bool:
@@ -52,13 +57,15 @@ def multiplies_bfloat16() -> bool:
 
 def linear(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
     """``x W + b``, x ``(..., F)``, W ``(F, G)``, b ``(G,)`` or none; differentiable."""
-    if _factors.get() == "bfloat16":
-        rounded: Tensor = _RoundedLinear.apply(x.flatten(0, -2), W, b)
-        return rounded.unflatten(0, x.shape[:-1])
-    if _suits_onednn(x.shape[:-1].numel(), W):
+    if precision() != "float32" or _suits_onednn(x.shape[:-1].numel(), W):
         flat: Tensor = _Linear.apply(x.flatten(0, -2), W, b)
         return flat.unflatten(0, x.shape[:-1])
     return x @ W if b is None else x @ W + b
+
+
+def factor(x: Tensor) -> Tensor:
+    """``x``, rounded where `factors_of` says so."""
+    return x.bfloat16() if precision() == "bfloat16" else x
 
 
 def times(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
@@ -72,36 +79,21 @@ def times(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
+        dtype, x, W = x.dtype, factor(x), factor(W)
         ctx.save_for_backward(x, W)
-        return times(x, W, b)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor | None, ...]:
-        x, W = ctx.saved_tensors
-        d_x = times(d_sums, W.t()) if ctx.needs_input_grad[0] else None
-        d_b = d_sums.sum(0) if ctx.needs_input_grad[2] else None
-        return d_x, times(x.t(), d_sums), d_b
-
-
-class _RoundedLinear(torch.autograd.Function):
-    """`_Linear` of factors in bfloat16; what comes of them is rounded so as well."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor | None) -> Tensor:
-        rounded, weights = x.bfloat16(), W.bfloat16()
-        ctx.save_for_backward(rounded, weights)
-        sums = (rounded @ weights).to(x.dtype)
+        if x.dtype == dtype:
+            return times(x, W, b)
+        sums = times(x, W).to(dtype)
         return sums if b is None else sums.add_(b)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_sums: Tensor) -> tuple[Tensor | None, ...]:
         x, W = ctx.saved_tensors
-        d = d_sums.bfloat16()
-        d_x = (d @ W.t()).to(d_sums.dtype) if ctx.needs_input_grad[0] else None
+        d = d_sums.to(x.dtype)
+        d_x = times(d, W.t()).to(d_sums.dtype) if ctx.needs_input_grad[0] else None
         d_b = d_sums.sum(0) if ctx.needs_input_grad[2] else None
-        return d_x, (x.t() @ d).to(d_sums.dtype), d_b
+        return d_x, times(x.t(), d).to(d_sums.dtype), d_b
 
 
 def repeated(W: Tensor, rows: int, uses: int) -> Product:

@@ -21,7 +21,7 @@ from torch.nn.functional import embedding, silu
 
 from chargen.arithmetic.plain import SMALLEST
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import linear
+from chargen.recurrent.products import factor, linear, times
 from chargen.recurrent.stack import Stack, StackState, drop
 from chargen.settings import CONVOLVED, widened
 
@@ -57,20 +57,17 @@ class Block(nn.Module):
 
     def enter(self, x: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
         """c, and the window of u after it: u_t, u_{t-1} and so on, ``(N, D)`` each."""
-        u = _Norm.apply(x, self.g_in)
-        before = torch.stack(window[::-1])
-        c = _Convolution.apply(torch.cat([before, u]), self.W_conv)
-        last = torch.cat([before, u[-len(window) :]])[-len(window) :]
-        return c, tuple(last.unbind()[::-1])
+        c, u = _Enter.apply(x, torch.stack(window[::-1]), self.g_in, self.W_conv)
+        return c, u[-len(window) :].unbind()[::-1]
 
     def leave(
         self, x: Tensor, c: Tensor, h: Tensor, dropout: float, generator: torch.Generator | None
     ) -> Tensor:
         """x after the block; of what is added to it the share ``dropout`` is dropped."""
-        gated = _Gated.apply(linear(c, self.W_gate), h)
-        x = x + drop(linear(gated, self.W_out), dropout, generator)
-        wide = linear(_Norm.apply(x, self.g_ff), self.W_up)
-        return x + drop(linear(_GatedHalves.apply(wide), self.W_down), dropout, generator)
+        masks = [_mask(x, dropout, generator) for _ in range(2)]
+        weights = (self.W_gate, self.W_out, self.g_ff, self.W_up, self.W_down)
+        left: Tensor = _Leave.apply(x, c, h, *masks, *weights)
+        return left
 
 
 class ResidualStack(Stack):
@@ -156,80 +153,134 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, g: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = scale.square_().div_(x.shape[-1]).add_(SMALLEST).rsqrt_()
-        normed = x * scale
+        normed, scale = _normed(x)
         ctx.save_for_backward(normed, scale, g)
         return normed * g
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
-        normed, scale, g = ctx.saved_tensors
-        products = d * normed
-        along = (products @ (g / len(g))).unsqueeze(-1)
-        d_x = (d * g).addcmul_(normed, along, value=-1).mul_(scale)
-        return d_x, products.flatten(0, -2).sum(0)
+        return _norm_slopes(d, *ctx.saved_tensors)
 
 
-class _Convolution(torch.autograd.Function):
-    """``u`` ``(K - 1 + T, N, D)`` to ``(T, N, D)``: of K steps each, weighted by W ``(K, D)``."""
+class _Enter(torch.autograd.Function):
+    """``x`` ``(T, N, D)`` and the window before it to c and to all of u, window and own."""
 
     @staticmethod
-    def forward(ctx: Any, u: Tensor, W: Tensor) -> Tensor:
-        K, T = len(W), len(u) - len(W) + 1
-        sums = u[K - 1 :] * W[0]
+    def forward(ctx: Any, x: Tensor, before: Tensor, g: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
+        normed, scale = _normed(x)
+        K, T = len(W), len(x)
+        u = x.new_empty(K - 1 + T, *x.shape[1:])
+        u[: K - 1] = before
+        torch.mul(normed, g, out=u[K - 1 :])
+        c = u[K - 1 :] * W[0]
         for k in range(1, K):
-            sums.addcmul_(u[K - 1 - k : K - 1 - k + T], W[k])
-        ctx.save_for_backward(u, W)
-        return sums
+            c.addcmul_(u[K - 1 - k : K - 1 - k + T], W[k])
+        ctx.save_for_backward(normed, scale, g, u, W)
+        ctx.set_materialize_grads(False)  # u's is seldom any
+        return c, u
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
-        u, W = ctx.saved_tensors
-        K, T = len(W), len(d)
-        d_u, d_W = torch.zeros_like(u), torch.empty_like(W)
-        for k in range(K):
-            own = slice(K - 1 - k, K - 1 - k + T)
-            d_u[own].addcmul_(d, W[k])
-            torch.sum(u[own] * d, (0, 1), out=d_W[k])
-        return d_u, d_W
+    def backward(ctx: Any, d: Tensor | None, d_later: Tensor | None) -> tuple[Tensor | None, ...]:
+        normed, scale, g, u, W = ctx.saved_tensors
+        K, T = len(W), len(normed)
+        d_u = torch.zeros_like(u) if d_later is None else d_later.clone()
+        d_W = torch.zeros_like(W)
+        if d is not None:
+            for k in range(K):
+                own = slice(K - 1 - k, K - 1 - k + T)
+                d_u[own].addcmul_(d, W[k])
+                torch.sum(u[own] * d, (0, 1), out=d_W[k])
+        d_x, d_g = _norm_slopes(d_u[K - 1 :], normed, scale, g)
+        return d_x, d_u[: K - 1], d_g, d_W
 
 
-class _Gated(torch.autograd.Function):
-    """``silu(a) * b``."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        opened = silu(a)
-        ctx.save_for_backward(a, b, opened)
-        return opened * b
+class _Leave(torch.autograd.Function):
+    """What a block does after its layer: in one, since each part of its own costs calls."""
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> tuple[Tensor, Tensor]:
-        a, b, opened = ctx.saved_tensors
-        return torch.ops.aten.silu_backward(d * b, a), opened * d
-
-
-class _GatedHalves(torch.autograd.Function):
-    """``silu(a) * b`` of the halves ``a, b`` of ``(..., 2 * E)``; their gradients lie together."""
-
-    @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        c: Tensor,
+        h: Tensor,
+        mask: Tensor | None,
+        other_mask: Tensor | None,
+        W_gate: Tensor,
+        W_out: Tensor,
+        g: Tensor,
+        W_up: Tensor,
+        W_down: Tensor,
+    ) -> Tensor:
+        weights = [factor(W) for W in (W_gate, W_out, W_up, W_down)]
+        W_gate, W_out, W_up, W_down = weights
+        c, h = factor(c.flatten(0, -2)), factor(h.flatten(0, -2))
+        gate = times(c, W_gate)
+        opened = silu(gate)
+        gated = opened * h
+        middle = x + _masked(times(gated, W_out), mask).view_as(x)
+        normed, scale = _normed(middle)
+        v = factor(normed * g).flatten(0, -2)
+        both = times(v, W_up)
         a, b = both.chunk(2, dim=-1)
-        opened = silu(a)
-        ctx.save_for_backward(both, opened)
-        return opened * b
+        widened_opened = silu(a)
+        w = widened_opened * b
+        ctx.save_for_backward(
+            c, h, gate, opened, gated, normed, scale, g, v, both, widened_opened, w, *weights,
+            mask, other_mask,
+        )  # fmt: skip
+        return middle.add_(_masked(times(w, W_down), other_mask).view_as(x))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d: Tensor) -> Tensor:
-        both, opened = ctx.saved_tensors
+    def backward(ctx: Any, d_left: Tensor) -> tuple[Tensor | None, ...]:
+        (
+            c, h, gate, opened, gated, normed, scale, g, v, both, widened_opened, w,
+            W_gate, W_out, W_up, W_down, mask, other_mask,
+        ) = ctx.saved_tensors  # fmt: skip
+        dtype, shape = d_left.dtype, d_left.shape
+        d = _masked(d_left.flatten(0, -2), other_mask).to(c.dtype)
+        d_w, d_W_down = times(d, W_down.t()), times(w.t(), d)
         (a, b), d_both = both.chunk(2, dim=-1), torch.empty_like(both)
         d_a, d_b = d_both.chunk(2, dim=-1)
-        torch.mul(d, b, out=d_a)
+        torch.mul(d_w, b, out=d_a)
         torch.ops.aten.silu_backward(d_a, a, grad_input=d_a)
-        torch.mul(d, opened, out=d_b)
-        return d_both
+        torch.mul(d_w, widened_opened, out=d_b)
+        d_v, d_W_up = times(d_both, W_up.t()), times(v.t(), d_both)
+        d_x, d_g = _norm_slopes(d_v.to(dtype).view(shape), normed, scale, g)
+        d_x += d_left
+        d = _masked(d_x.flatten(0, -2), mask).to(c.dtype)
+        d_gated, d_W_out = times(d, W_out.t()), times(gated.t(), d)
+        d_gate = torch.ops.aten.silu_backward(d_gated * h, gate)
+        d_h, d_c = d_gated.mul_(opened), times(d_gate, W_gate.t())
+        d_W_gate = times(c.t(), d_gate)
+        of_weights = [d_W.to(dtype) for d_W in (d_W_gate, d_W_out, d_g, d_W_up, d_W_down)]
+        of_inputs = (d_x, d_c.to(dtype).view(shape), d_h.to(dtype).view(shape))
+        return *of_inputs, None, None, *of_weights
+
+
+def _normed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """``x * scale`` and ``scale``, 1 / sqrt(mean(x²) + SMALLEST)."""
+    scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    scale = scale.square_().div_(x.shape[-1]).add_(SMALLEST).rsqrt_()
+    return x * scale, scale
+
+
+def _norm_slopes(d: Tensor, normed: Tensor, scale: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of x and g where that of ``normed * g`` is ``d``."""
+    along = d * normed
+    d_g = along.flatten(0, -2).sum(0)
+    mean = (along @ (g / len(g))).unsqueeze(-1)
+    return (d * g).addcmul_(normed, mean, value=-1).mul_(scale), d_g
+
+
+def _mask(like: Tensor, share: float, generator: torch.Generator | None) -> Tensor | None:
+    """What `drop` would make of ones, ``(T * N, D)``; none where nothing is dropped."""
+    if not share or generator is None:
+        return None
+    return drop(torch.ones_like(like), share, generator).flatten(0, -2)
+
+
+def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
+    return values if mask is None else values * mask

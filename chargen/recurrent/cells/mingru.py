@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.autograd.function import once_differentiable
 
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
+
+TOGETHER = 8  # timesteps in a stretch
 
 
 class MinGRU(RecurrentLayer):
@@ -54,9 +57,7 @@ class _MinGRUScan(torch.autograd.Function):
         of_z, of_n = projected.chunk(2, dim=2)
         z, n = torch.sigmoid(of_z), activation.function(of_n)
         outputs = torch.sub(1, z).mul_(n)  # what is added
-        h = h_0
-        for z_t, h_t in zip(z.unbind(), outputs.unbind(), strict=True):
-            h = h_t.addcmul_(z_t, h)
+        _add_up(z, outputs, h_0)
         ctx.save_for_backward(z, n, outputs, h_0)
         ctx.activation = activation
         return outputs
@@ -66,10 +67,7 @@ class _MinGRUScan(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         z, n, outputs, h_0 = ctx.saved_tensors
         d_hs = d_outputs.clone(memory_format=torch.contiguous_format)
-        at = d_hs.unbind()
-        d_h = at[-1]
-        for t, z_t in reversed(list(enumerate(z.unbind()))[1:]):
-            d_h = at[t - 1].addcmul_(z_t, d_h)
+        _add_up(z[1:], d_hs[:-1], d_hs[-1], backward=True)
         d_projected = z.new_empty(*z.shape[:2], 2 * z.shape[2])
         d_z, d_n = d_projected.chunk(2, dim=2)
         torch.sub(1, z, out=d_z).mul_(d_hs)  # lent to d_h (1 - z) for a moment
@@ -78,3 +76,41 @@ class _MinGRUScan(torch.autograd.Function):
         d_z[1:].mul_(outputs[:-1] - n[1:])
         d_z[0].mul_(h_0 - n[0])
         return d_projected, d_hs[0] * z[0], None
+
+
+def _add_up(keep: Tensor, sums: Tensor, first: Tensor, backward: bool = False) -> None:
+    """``sums_t += keep_t * sums_{t-1}``, ``first`` before them all; or t + 1, from the last down.
+
+    In place, ``(T, N, H)``. Stretches of `TOGETHER` timesteps are added up side by side, as if
+    nothing came before them, and then what did, times all that is kept of it: few large operations
+    take less than one small one a timestep.
+    """
+    alone = len(sums) % TOGETHER
+    odd, even = slice(alone), slice(alone, None)
+    if backward:
+        odd, even = slice(len(sums) - alone, None), slice(len(sums) - alone)
+    before = first
+    singles = (_turns(part[odd], 0, backward) for part in (keep, sums))
+    for keep_t, sum_t in zip(*singles, strict=True):
+        before = sum_t.addcmul_(keep_t, before)
+    if alone == len(sums):
+        return
+    keep, sums = (part[even].unflatten(0, (-1, TOGETHER)) for part in (keep, sums))
+    kept = torch.empty_like(keep)  # of what came before the stretch
+    steps = [_turns(part, 1, backward) for part in (keep, sums, kept)]
+    steps[2][0].copy_(steps[0][0])
+    for (_, sum_before, kept_before), (keep_t, sum_t, kept_t) in pairwise(zip(*steps, strict=True)):
+        sum_t.addcmul_(keep_t, sum_before)
+        torch.mul(keep_t, kept_before, out=kept_t)
+    came = torch.empty_like(kept[:, 0])
+    lasts = (_turns(part[-1], 0, backward) for part in steps[1:])
+    for came_here, sum_last, kept_last in zip(_turns(came, 0, backward), *lasts, strict=True):
+        came_here.copy_(before)
+        before = torch.addcmul(sum_last, kept_last, came_here)
+    sums.addcmul_(kept, came.unsqueeze(1))
+
+
+def _turns(values: Tensor, dim: int, backward: bool) -> tuple[Tensor, ...]:
+    """The parts along a dimension, first to last or last to first."""
+    parts = values.unbind(dim)
+    return parts[::-1] if backward else parts
