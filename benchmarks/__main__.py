@@ -20,6 +20,7 @@ from benchmarks import (
     page,
     processes,
     reading,
+    residual,
     sampling,
     training,
 )
@@ -31,6 +32,7 @@ BENCHMARKS = (
     novelty,
     page,
     reading,
+    residual,
     alphabet,
     processes,
     corpus,

@@ -38,14 +38,15 @@ def test_without_a_budget_it_is_that_of_five_minutes():
 def test_what_is_read_often_is_dropped_more_of():
     assert chosen(minutes=2)[0]["dropout"] == 0
     settings, notes = chosen(minutes=2, chars=100_000)
-    assert settings["dropout"] == 0.2
-    assert notes[-1] == "--dropout 0.2, since the text is read about 30 times"
+    assert settings["dropout"] == 0.3
+    assert notes[-1] == "--dropout 0.3, since the text is read about 30 times"
     assert chosen(minutes=2, chars=100_000, dropout=0.0)[0]["dropout"] == 0
 
 
 def test_a_processor_that_multiplies_bfloat16_is_given_it_to_multiply():
     settings, notes = chosen(minutes=2, multiplies_bfloat16=True)
     assert settings["precision"] == "bfloat16"
+    assert sum(settings["units"]) > sum(chosen(minutes=2)[0]["units"])  # in as many minutes
     assert notes[-1] == "--precision bfloat16, since this processor multiplies that faster"
     for others in ({"precision": "float32"}, {"device": "cuda"}, {"cell": "lstm"}):
         settings, notes = chosen(minutes=2, multiplies_bfloat16=True, **others)

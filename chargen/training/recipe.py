@@ -14,15 +14,16 @@ from chargen.training.schedule import MINUTES
 
 CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS = (256,)  # of a plain stack
-# From so many minutes on, layers and units in residual blocks: narrow and deep wins short budgets.
-# Beyond 10 minutes, and on a GPU, they are a guess.
+# From so many characters read on, layers and units in residual blocks: narrow and deep wins short
+# budgets. On a GPU they are a guess.
 SIZES = {
-    "processor": ((0.0, 4, 96), (4.0, 6, 96), (8.0, 5, 128), (30.0, 6, 160)),
+    "processor": ((0.0, 4, 96), (3.5e6, 4, 128), (7.5e6, 5, 128), (30e6, 6, 160)),
     "GPU": ((0.0, 6, 256),),
 }
 CHARS_A_MINUTE = 1_500_000  # that two cores read with the smallest of these
+FASTER = 1.3  # times as many of bfloat16, where a processor multiplies it
 # Share dropped from so many readings of the text on: what is read often is learned by heart.
-DROPOUT = ((0.0, 0.0), (5.0, 0.1), (12.0, 0.2), (40.0, 0.3))
+DROPOUT = ((0.0, 0.0), (5.0, 0.1), (8.0, 0.2), (25.0, 0.3))
 
 
 @dataclass(frozen=True)
@@ -54,24 +55,29 @@ def completed(
     given = {name: value for name, value in given.items() if value is not None}
     chosen = {**_shape(given), **given}
     notes = []
-    minutes = _minutes(given, RECIPES[chosen["stack"]], training_chars)
     if chosen["stack"] == "residual":
+        lower = device == "cpu" and multiplies_bfloat16
+        if lower:
+            chosen.setdefault("precision", "bfloat16")
+        faster = lower and chosen["precision"] == "bfloat16"
+        chars_a_minute = CHARS_A_MINUTE * (FASTER if faster else 1)
+        chars = _chars(given, RECIPES["residual"], training_chars, chars_a_minute)
         if "units" not in given:
             kind = "processor" if device == "cpu" else "GPU"
-            layers, units = _last(SIZES[kind], minutes)
+            layers, units = _last(SIZES[kind], chars)
             chosen["units"] = (units,) * layers
             notes.append(
-                f"{layers} layers of {units} units in residual blocks, for about {minutes:.2g} "
-                f"minutes on a {kind} (--units chooses others, --cell lstm a plain stack)"
+                f"{layers} layers of {units} units in residual blocks, for about "
+                f"{chars / chars_a_minute:.2g} minutes on a {kind} (--units chooses others, --cell "
+                "lstm a plain stack)"
             )
         if "dropout" not in given:
-            times = minutes * CHARS_A_MINUTE / training_chars
+            times = chars / training_chars
             (share,) = _last(DROPOUT, times)
             chosen["dropout"] = share
             if share:
                 notes.append(f"--dropout {share}, since the text is read about {times:.0f} times")
-        if "precision" not in given and device == "cpu" and multiplies_bfloat16:
-            chosen["precision"] = "bfloat16"
+        if faster and "precision" not in given:
             notes.append("--precision bfloat16, since this processor multiplies that faster")
     for name in ("learning_rate", "weight_decay", "beta2"):
         chosen.setdefault(name, getattr(RECIPES[chosen["stack"]], name))
@@ -87,15 +93,17 @@ def _shape(given: Mapping[str, Any]) -> dict[str, Any]:
     return {"cell": cell, "stack": stack, "units": UNITS}
 
 
-def _minutes(given: Mapping[str, Any], recipe: Recipe, training_chars: int) -> float:
-    """The budget in minutes, or about how many it takes."""
+def _chars(
+    given: Mapping[str, Any], recipe: Recipe, training_chars: int, chars_a_minute: float
+) -> float:
+    """About how many characters will be read within the budget."""
     if "steps" in given:
         timesteps = given.get("timesteps", recipe.timesteps)
         batch_size = given.get("batch_size", recipe.batch_size)
-        return float(given["steps"] * timesteps * batch_size / CHARS_A_MINUTE)
+        return float(given["steps"] * timesteps * batch_size)
     if "epochs" in given:
-        return float(given["epochs"] * training_chars / CHARS_A_MINUTE)
-    return float(given.get("minutes", MINUTES))
+        return float(given["epochs"] * training_chars)
+    return float(given.get("minutes", MINUTES)) * chars_a_minute
 
 
 def _last(steps: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
