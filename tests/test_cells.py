@@ -59,7 +59,7 @@ FAST = {name: cell for name, cell in CELLS.items() if name != "gru-before"}
 
 @pytest.mark.parametrize("cell", FAST.values(), ids=FAST)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-@pytest.mark.parametrize("steps", [1, T])
+@pytest.mark.parametrize("steps", [1, T, 9, 24])
 def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
     layer = layer_of(cell, activation)
     assert type(layer).scan is not RecurrentLayer.scan

@@ -103,10 +103,11 @@ def _add_up(keep: Tensor, sums: Tensor, first: Tensor, backward: bool = False) -
         sum_t.addcmul_(keep_t, sum_before)
         torch.mul(keep_t, kept_before, out=kept_t)
     came = torch.empty_like(kept[:, 0])
+    cames = _turns(came, 0, backward)
+    cames[0].copy_(before)
     lasts = (_turns(part[-1], 0, backward) for part in steps[1:])
-    for came_here, sum_last, kept_last in zip(_turns(came, 0, backward), *lasts, strict=True):
-        came_here.copy_(before)
-        before = torch.addcmul(sum_last, kept_last, came_here)
+    for (here, then), sum_last, kept_last in zip(pairwise(cames), *lasts, strict=False):
+        torch.addcmul(sum_last, kept_last, here, out=then)
     sums.addcmul_(kept, came.unsqueeze(1))
 
 
