@@ -159,7 +159,7 @@ class TrainingSettings:
     state: str = "carry"  # carry the state from window to window, or reset it at each
     steps: int | None = None  # budget: parameter updates
     epochs: float | None = None  # budget: times that the training text is read
-    minutes: float | None = None  # budget: time; 5 where no budget is given
+    minutes: float | None = None  # budget: time, beside epochs at most; 5 where no budget is given
     learning_rate: float = 0.004  # AdamW's highest rate, after the warm-up
     weight_decay: float = 0.01  # AdamW's, applied to matrices alone
     beta2: float = 0.999  # how much of its mean square gradients AdamW keeps at a step
@@ -179,7 +179,7 @@ class TrainingSettings:
             if getattr(self, name) is not None:
                 _require_positive(getattr(self, name), name)
         given = [name for name in BUDGETS if getattr(self, name) is not None]
-        if len(given) > 1:
+        if len(given) > 1 and given != ["epochs", "minutes"]:  # the first of these to be used up
             raise ChargenError(f"{' and '.join('--' + name for name in given)}: give one budget")
         if self.loss_on not in ("all", "last"):
             rule = "all, last, or how many of the last steps count"

@@ -37,10 +37,23 @@ def test_without_a_budget_it_is_that_of_five_minutes():
 
 def test_what_is_read_often_is_dropped_more_of():
     assert chosen(minutes=2)[0]["dropout"] == 0
-    settings, notes = chosen(minutes=2, chars=100_000)
+    settings, notes = chosen(minutes=20)
     assert settings["dropout"] == 0.3
     assert notes[-1] == "--dropout 0.3, since the text is read about 30 times"
-    assert chosen(minutes=2, chars=100_000, dropout=0.0)[0]["dropout"] == 0
+    assert chosen(minutes=20, dropout=0.0)[0]["dropout"] == 0
+
+
+def test_a_short_text_is_read_a_few_times_at_most():
+    settings, notes = chosen(minutes=2, chars=60_000)
+    assert (settings["epochs"], settings["minutes"], settings["dropout"]) == (5, 2, 0)
+    assert notes[0].startswith("--epochs 5 beside the minutes: ")
+    assert chosen(chars=60_000)[0]["minutes"] == 5
+    for given in ({"epochs": 50.0, "minutes": 2.0}, {"steps": 9000}):
+        settings, notes = chosen(chars=60_000, **given)
+        assert {name: settings[name] for name in given} == given
+        assert set(settings) & {"steps", "epochs", "minutes"} == set(given)
+    assert "epochs" not in chosen(minutes=60)[0]
+    assert "epochs" not in chosen(minutes=60, chars=60_000, cell="lstm")[0]
 
 
 def test_a_processor_that_multiplies_bfloat16_is_given_it_to_multiply():

@@ -105,6 +105,11 @@ def test_budgets_in_epochs_and_minutes():
     assert Schedule.of(TrainingSettings(), 100).used(0, 300) == 1
 
 
+def test_of_epochs_and_minutes_the_first_to_be_used_up_counts():
+    both = Schedule.of(TrainingSettings(epochs=1, minutes=2), 100)
+    assert [both.used(*at) for at in ((50, 30), (50, 90), (100, 1), (1, 120))] == [0.5, 0.75, 1, 1]
+
+
 def test_validation_takes_a_small_share_of_the_time_whatever_the_size():
     settings = TrainingSettings(batch_size=16, timesteps=64)
     for chars in (10**6, 10**8, 10**10):
@@ -195,6 +200,8 @@ def test_model_settings_are_checked_and_named(settings):
 def test_one_budget_at_a_time():
     with pytest.raises(ChargenError, match="--steps and --minutes: give one"):
         TrainingSettings(steps=3, minutes=2)
+    with pytest.raises(ChargenError, match="--steps and --epochs and --minutes: give one"):
+        TrainingSettings(steps=3, epochs=1, minutes=2)
 
 
 # Learning

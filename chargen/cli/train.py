@@ -78,11 +78,16 @@ from chargen.settings import TrainingSettings as T
     help="Carry the state from window to window, or reset it at each." + default(T.state),
 )
 @click.option("--steps", type=int, help="Budget: parameter updates.")
-@click.option("--epochs", type=float, help="Budget: times that the training text is read.")
+@click.option(
+    "--epochs",
+    type=float,
+    help="Budget: times that the training text is read, beside --minutes at most.",
+)
 @click.option(
     "--minutes",
     type=float,
-    help="Budget: minutes." + default("5, or less where validation stops improving"),
+    help="Budget: minutes."
+    + default("5, or less where validation stops improving or the text is short"),
 )
 @click.option(
     "--learning-rate",

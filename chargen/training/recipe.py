@@ -6,6 +6,7 @@ makes the same model. How it was found stands in docs/recipe.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,9 @@ SIZES = {
 CHARS_A_MINUTE = 1_500_000  # that two cores read with the smallest of these
 FASTER = 1.3  # times as many of bfloat16, where a processor multiplies it
 # Share dropped from so many readings of the text on: what is read often is learned by heart.
-DROPOUT = ((0.0, 0.0), (5.0, 0.1), (8.0, 0.2), (25.0, 0.3))
+DROPOUT = ((0.0, 0.0), (6.0, 0.1), (8.0, 0.2), (25.0, 0.3))
+# Most readings of a text from so many characters on: a short one is learned by heart after few.
+READINGS = ((0.0, 5.0), (2e5, 10.0), (7e5, math.inf))
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,14 @@ def completed(
         faster = lower and chosen["precision"] == "bfloat16"
         chars_a_minute = CHARS_A_MINUTE * (FASTER if faster else 1)
         chars = _chars(given, RECIPES["residual"], training_chars, chars_a_minute)
+        (most,) = _last(READINGS, training_chars)
+        if chars > most * training_chars and not {"steps", "epochs"} & set(given):
+            chars = most * training_chars
+            chosen |= {"epochs": most, "minutes": given.get("minutes", MINUTES)}
+            notes.append(
+                f"--epochs {most:g} beside the minutes: read more often, so short a text is "
+                "learned by heart"
+            )
         if "units" not in given:
             kind = "processor" if device == "cpu" else "GPU"
             layers, units = _last(SIZES[kind], chars)

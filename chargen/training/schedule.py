@@ -17,9 +17,10 @@ FEWEST_STEPS_BETWEEN = 25  # validations
 
 @dataclass(frozen=True)
 class Schedule:
-    """A budget in steps or in seconds, the other one ``None``, and the learning rate over it.
+    """A budget in steps, in seconds or in both, and the learning rate over it.
 
-    The rate rises linearly over the warm-up and falls linearly to zero at the budget's end.
+    Of both the one counts of which more is used. The rate rises linearly over the warm-up and falls
+    linearly to zero at the budget's end.
     """
 
     peak: float
@@ -29,16 +30,17 @@ class Schedule:
     @classmethod
     def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
         """The schedule that fits the budget of ``settings``, 5 minutes where it has none."""
-        if settings.steps:
-            return cls(settings.learning_rate, settings.steps, None)
+        steps, minutes = settings.steps, settings.minutes
         if settings.epochs:
             steps = max(1, round(settings.epochs * steps_per_epoch))
-            return cls(settings.learning_rate, steps, None)
-        return cls(settings.learning_rate, None, 60 * (settings.minutes or MINUTES))
+        if not steps:
+            minutes = minutes or MINUTES
+        return cls(settings.learning_rate, steps, 60 * minutes if minutes else None)
 
     def used(self, step: int, seconds: float) -> float:
         """Share of the budget that ``step`` updates in ``seconds`` use: 1 or more ends it."""
-        return step / self.steps if self.steps else seconds / (self.seconds or 1)
+        of_steps = step / self.steps if self.steps else 0.0
+        return max(of_steps, seconds / self.seconds if self.seconds else 0.0)
 
     def rate(self, step: int, seconds: float) -> float:
         """The learning rate of update number ``step``, counted from 0."""
