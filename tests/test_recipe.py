@@ -37,10 +37,10 @@ def test_without_a_budget_it_is_that_of_five_minutes():
 
 def test_what_is_read_often_is_dropped_more_of():
     assert chosen(minutes=2)[0]["dropout"] == 0
-    settings, notes = chosen(minutes=20)
+    settings, notes = chosen(minutes=30)
     assert settings["dropout"] == 0.3
-    assert notes[-1] == "--dropout 0.3, since the text is read about 30 times"
-    assert chosen(minutes=20, dropout=0.0)[0]["dropout"] == 0
+    assert notes[-1] == "--dropout 0.3, since the text is read about 45 times"
+    assert chosen(minutes=30, dropout=0.0)[0]["dropout"] == 0
 
 
 def test_a_short_text_is_read_a_few_times_at_most():
