@@ -16,7 +16,7 @@ from chargen.recurrent.products import factors_of, multiplies_bfloat16
 from chargen.settings import ModelSettings
 
 N, T, V = 8, 128, 65
-SHAPES = ((4, 96), (4, 112), (5, 128), (6, 160))
+SHAPES = ((4, 96), (4, 128), (5, 128), (6, 160))
 """Layers and units."""
 CONTENDERS = {
     "float32": ("mingru", "float32"),

@@ -1,4 +1,6 @@
-"""Shared by all tests: one thread, since the models here are tiny, and a browser for pages."""
+"""Shared by all tests: one thread, since the models here are tiny, signals, a browser for pages."""
+
+import signal
 
 import pytest
 import torch
@@ -11,6 +13,14 @@ settings.load_profile("patient")
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _can_be_interrupted():
+    """A shell's background jobs ignore Ctrl-C, and so would all that the tests start from there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

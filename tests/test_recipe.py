@@ -25,7 +25,10 @@ def test_the_budget_chooses_the_size_and_says_so():
     assert "GPU" in chosen("cuda", minutes=2)[1][0]
 
 
-@pytest.mark.parametrize("budget", [{"steps": 3000}, {"epochs": 3}])
+@pytest.mark.parametrize(
+    "budget",
+    [{"steps": 3000}, {"epochs": 3}, {"epochs": 99, "minutes": 2}, {"epochs": 3, "minutes": 99}],
+)
 def test_a_budget_of_steps_or_epochs_is_about_so_many_minutes(budget):
     assert chosen(**budget)[0]["units"] == chosen(minutes=2)[0]["units"]
 

@@ -5,8 +5,9 @@ leaves half of some processors unused. torch reaches it through operators that i
 uses and that promise nothing; where they are missing, everything below does without.
 
 Training may have the factors of large products rounded to bfloat16, float32 with 16 of its 24 bits
-of precision left out: where a processor multiplies such numbers, it multiplies twice as many.
-Sums are kept in float32, and so is everything that is not a large product: weights, state, updates.
+of precision left out: where a processor multiplies such numbers, it multiplies twice as many. The
+products come out rounded too, and a residual block gates them so; weights, their gradients and
+updates, the state, and what flows past the blocks stay float32.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ FASTER = 1.3  # times as many of bfloat16, where a processor multiplies it
 # about two thirds: what is read often is learned by heart.
 DROPOUT = ((0.0, 0.0), (8.0, 0.1), (12.0, 0.2), (35.0, 0.3))
 # Most readings of a text from so many characters on: a short one is learned by heart after few.
-READINGS = ((0.0, 5.0), (2e5, 10.0), (7e5, math.inf))
+READINGS = ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf))
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ def _chars(
         timesteps = given.get("timesteps", recipe.timesteps)
         batch_size = given.get("batch_size", recipe.batch_size)
         return float(given["steps"] * timesteps * batch_size)
-    if "epochs" in given:
-        return float(given["epochs"] * training_chars)
-    return float(given.get("minutes", MINUTES)) * chars_a_minute
+    of_epochs = given.get("epochs", math.inf) * training_chars
+    minutes = given.get("minutes", math.inf if "epochs" in given else MINUTES)
+    return float(min(of_epochs, minutes * chars_a_minute))
 
 
 def _last(steps: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
