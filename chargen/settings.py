@@ -163,6 +163,7 @@ class TrainingSettings:
     learning_rate: float = 0.004  # AdamW's highest rate, after the warm-up
     weight_decay: float = 0.01  # AdamW's, applied to matrices alone
     beta2: float = 0.999  # how much of its mean square gradients AdamW keeps at a step
+    average: float = 0.0  # share of the updates so far that the weights kept are averaged over
     clip_norm: float = 1.0  # the gradient's norm is cut down to this
     dropout: float = 0.0  # share of a layer's outputs that is dropped while training
     precision: str = "float32"  # of the factors of large products in training, one of PRECISIONS
@@ -192,6 +193,8 @@ class TrainingSettings:
         _require_positive(self.clip_norm, "clip_norm")
         beta2 = self.beta2
         _require(_is_number(beta2) and 0 <= beta2 < 1, "beta2", beta2, "0 to below 1")
+        average = self.average
+        _require(_is_number(average) and 0 <= average < 1, "average", average, "0 to below 1")
         decay, dropout, held_out = self.weight_decay, self.dropout, self.validation
         _require(_is_number(decay) and decay >= 0, "weight_decay", decay, "0 or more")
         _require(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "0 to below 1")

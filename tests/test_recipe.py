@@ -4,7 +4,7 @@ import pytest
 
 from chargen import api
 from chargen.settings import split_settings
-from chargen.training.recipe import RECIPES, completed
+from chargen.training.recipe import completed, recipe_of
 
 CHARS = 1_000_000
 
@@ -38,12 +38,23 @@ def test_without_a_budget_it_is_that_of_five_minutes():
     assert ({**settings, "minutes": 5}, notes) == (by_hand, same)
 
 
-def test_what_is_read_often_is_dropped_more_of():
-    assert chosen(minutes=2)[0]["dropout"] == 0
-    settings, notes = chosen(minutes=30)
-    assert settings["dropout"] == 0.3
-    assert notes[-1] == "--dropout 0.3, since the text is read about 45 times"
-    assert chosen(minutes=30, dropout=0.0)[0]["dropout"] == 0
+def test_what_is_read_often_is_held_back_and_it_is_said():
+    few, notes = chosen(minutes=2)
+    assert (few["weight_decay"], few["dropout"], len(notes)) == (0.1, 0, 1)
+    often, notes = chosen(minutes=30)
+    assert (often["weight_decay"], often["dropout"]) == (0.5, 0.15)
+    assert notes[-1] == (
+        "--weight-decay 0.5 and --dropout 0.15, since the text is read up to 45 times"
+    )
+    by_hand, notes = chosen(minutes=30, dropout=0.0)
+    assert (by_hand["weight_decay"], by_hand["dropout"]) == (0.5, 0)
+    assert notes[-1].startswith("--weight-decay 0.5, since")
+    assert len(chosen(minutes=30, dropout=0.0, weight_decay=0.1)[1]) == 1
+
+
+def test_a_gpu_reads_much_at_a_step():
+    assert recipe_of("plain", "cuda") == recipe_of("plain", "cpu")
+    assert recipe_of("residual", "cuda").batch_size > recipe_of("residual", "cpu").batch_size
 
 
 def test_a_short_text_is_read_a_few_times_at_most():
@@ -72,7 +83,8 @@ def test_a_processor_that_multiplies_bfloat16_is_given_it_to_multiply():
 
 def test_what_is_said_stays():
     given = {"cell": "mingru", "units": (8, 8), "learning_rate": 0.1, "weight_decay": 0.0,
-             "beta2": 0.5, "dropout": 0.3, "activation": "tanh", "stack": "residual"}  # fmt: skip
+             "beta2": 0.5, "average": 0.0, "dropout": 0.3, "activation": "tanh",
+             "stack": "residual"}  # fmt: skip
     assert chosen(**given) == (given, [])
     assert chosen(minutes=None, units=None)[0]["units"] == chosen()[0]["units"]
 
@@ -93,7 +105,9 @@ def test_what_is_said_stays():
 def test_what_is_not_said_follows_from_what_is(given, cell, stack):
     settings, _ = chosen(**given)
     assert (settings["cell"], settings["stack"]) == (cell, stack)
-    assert settings["learning_rate"] == RECIPES[stack].learning_rate
+    recipe = recipe_of(stack, "cpu")
+    assert settings["learning_rate"] == recipe.learning_rate
+    assert settings["average"] == recipe.average
 
 
 def test_a_run_is_made_of_it(tmp_path):

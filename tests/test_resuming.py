@@ -90,6 +90,17 @@ def test_what_does_not_fit_the_settings_is_refused_before_a_model_is_made(
         train(corpus, out, steps=9)
 
 
+@pytest.mark.parametrize(
+    ("average", "array"), [(0.0, np.zeros(13, np.float32)), (0.1, None), (0.1, FLOATS)]
+)
+def test_weights_that_go_on_are_there_where_others_are_averages(corpus, tmp_path, average, array):
+    out = tmp_path / "run"
+    train(corpus, out, average=average)
+    changed(out, {"unaveraged.b_y": array})
+    with pytest.raises(ChargenError, match=r"does not fit the run \(unaveraged\.b_y has shape"):
+        train(corpus, out, steps=9)
+
+
 def test_a_description_that_lies_about_its_text_is_refused(corpus, tmp_path):
     out = tmp_path / "run"
     train(corpus, out)

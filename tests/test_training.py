@@ -172,6 +172,7 @@ def test_what_was_set_by_hand_stays():
         {"learning_rate": 0},
         {"weight_decay": -1},
         {"clip_norm": 0},
+        {"average": 1},
         {"dropout": 1},
         {"precision": "float16"},
         {"validation": 0},
@@ -372,10 +373,12 @@ def bytes_of(run_path):
     return found
 
 
-@pytest.mark.parametrize("state", ["carry", "reset"])
+@pytest.mark.parametrize(("state", "average"), [("carry", 0.0), ("reset", 0.0), ("carry", 0.2)])
 @pytest.mark.parametrize("stops", [(1,), (25,), (40, 41, 77)])
-def test_a_resumed_run_ends_like_an_unbroken_one_to_the_bit(corpus, tmp_path, state, stops):
-    settings = {"state": state, "dropout": 0.3, "units": (8, 6), "steps": 90}
+def test_a_resumed_run_ends_like_an_unbroken_one_to_the_bit(
+    corpus, tmp_path, state, average, stops
+):
+    settings = {"state": state, "average": average, "dropout": 0.3, "units": (8, 6), "steps": 90}
     train(corpus, tmp_path / "unbroken", **settings)
     first, *others = stops
     train(corpus, tmp_path / "broken", lambda step: step == first, **settings)
@@ -390,6 +393,27 @@ def test_the_same_seed_gives_the_same_bytes(corpus, tmp_path):
         train(corpus, tmp_path / name, seed=seed, dropout=0.2, steps=30)
     one, same, other = (bytes_of(tmp_path / name) for name in ("one", "same", "other"))
     assert one == same != other
+
+
+def test_the_weights_kept_are_averages_of_those_passed_through(corpus, tmp_path):
+    """Training goes on from its own; all that predicts has the averages."""
+    with start([corpus], {**TINY, "steps": 40, "average": 0.25}, tmp_path / "run") as session:
+        trainer, wanted = session.trainer, {}
+        for report in trainer.reports():
+            for name, weight in trainer.model.state_dict().items():
+                own = weight.numpy().astype(np.float64)
+                mean = wanted.get(name, own)
+                wanted[name] = mean + (own - mean) / max(1.0, 0.25 * report.step)
+        arrays = trainer.run.read_checkpoint(LAST).arrays
+        predicting = trainer.predictor.model.state_dict()
+    for name, weight in trainer.model.state_dict().items():
+        np.testing.assert_allclose(arrays[f"model.{name}"], wanted[name], rtol=1e-4, atol=1e-6)
+        assert np.array_equal(arrays[f"model.{name}"], predicting[name].numpy())
+        assert np.array_equal(arrays[f"unaveraged.{name}"], weight.numpy())
+    assert not np.allclose(arrays["model.W_hy"], arrays["unaveraged.W_hy"], rtol=1e-3)
+    ids = trainer.vocabulary.encode(TEXT)
+    measured = evaluate(trainer.predictor, ids, len(TEXT) * 9 // 10, streams=1)
+    assert report.validation_loss_nats == pytest.approx(measured.loss_nats, abs=1e-6)
 
 
 def test_rounded_factors_train_other_weights_which_are_kept_whole(corpus, tmp_path):

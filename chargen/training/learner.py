@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from chargen.recurrent.stack import StackState
 from chargen.settings import TrainingSettings
 from chargen.text.windows import Batch
 from chargen.training.loss import next_char_loss
-from chargen.training.saved import OPTIMIZER, STATE, by_decay, generator_of
+from chargen.training.saved import OPTIMIZER, STATE, UNAVERAGED, by_decay, generator_of
 
 APART = 0x9E3779B1  # odd, since torch's generator for processors takes 32 bits of a seed
 
@@ -36,11 +37,16 @@ class Learner:
     """A model that learns from its process's rows of every batch.
 
     The processes of ``group`` together make the step that one alone would make of the whole batch.
+    ``predicting`` is the model to predict with: the one that learns, or where the settings ask for
+    an ``average`` that of its weights after each update t = 1, 2, ...: ``w`` becomes
+    ``w + (model - w) / max(1, average * t)``, of which the last ``average * t`` make up most,
+    however long training will be (Polyak & Juditsky 1992; Shamir & Zhang 2013).
     """
 
     def __init__(self, model: CharModel, settings: TrainingSettings, group: Group) -> None:
         assert settings.batch_size is not None
         self.model = model
+        self.predicting = copy.deepcopy(model) if settings.average else model
         self.rows = group.rows(settings.batch_size)
         self.device = model.b_y.device
         self._group = group
@@ -50,6 +56,7 @@ class Learner:
         self._generator = torch.Generator(self.device)
         self._draw_from(settings.seed)
         self._state: StackState | None = None
+        self._updates = 0
 
     def _draw_from(self, seed: int) -> None:
         """Each process drops other outputs; the first those that one alone would drop."""
@@ -86,20 +93,31 @@ class Learner:
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = rate
         self._optimizer.step()
+        self._updates += 1
+        self._average()
         self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
         return Step(nats, norm, heard)
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        if self._settings.average:
+            share = 1 / max(1.0, self._settings.average * self._updates)
+            pairs = zip(self.predicting.parameters(), self.model.parameters(), strict=True)
+            for mean, weight in pairs:
+                mean.lerp_(weight, share)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The model's, by the names that a checkpoint has for them."""
-        weights = self.model.state_dict().items()
-        return {WEIGHTS + name: value.cpu().numpy() for name, value in weights}
+        """Those to predict with, by the names that a checkpoint has for them."""
+        return _named(self.predicting, WEIGHTS)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All that `restore` needs, of all processes; at rank 0 alone it is whole."""
         arrays = self.weights()
+        if self.predicting is not self.model:
+            arrays |= _named(self.model, UNAVERAGED)
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 arrays[f"{OPTIMIZER}{number}.{name}"] = value.cpu().numpy()
@@ -124,7 +142,10 @@ class Learner:
         """
         # Copied into memory of torch's own, as an unbroken run has it.
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
-        self.model.load_state_dict(below(tensors, WEIGHTS))
+        self.predicting.load_state_dict(below(tensors, WEIGHTS))
+        if self.predicting is not self.model:
+            self.model.load_state_dict(below(tensors, UNAVERAGED))
+        self._updates = step
         optimizer: dict[str, Any] = self._optimizer.state_dict()
         optimizer["state"] = {}
         for name, tensor in below(tensors, OPTIMIZER).items():
@@ -138,6 +159,10 @@ class Learner:
             self._generator.set_state(drawn)
         else:  # another kind of device draws other numbers, and a process more has drawn none
             self._draw_from(self._settings.seed + step)
+
+
+def _named(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
+    return {prefix + name: value.cpu().numpy() for name, value in model.state_dict().items()}
 
 
 def _kind(before: Mapping[str, str], device: torch.device) -> str:

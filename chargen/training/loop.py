@@ -96,8 +96,8 @@ class Trainer:
 
     @property
     def predictor(self) -> NetworkPredictor:
-        """The model as it is now."""
-        return NetworkPredictor(self.model, self.vocabulary)
+        """The model as it is now, of averaged weights where they are."""
+        return NetworkPredictor(self._learner.predicting, self.vocabulary)
 
     def reports(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
         """Train until the budget is used, validation stops improving or ``should_stop`` says so.

@@ -24,7 +24,7 @@ from chargen.text.encoding import Encoded, Progress, Survey
 from chargen.text.split import training_chars
 from chargen.text.store import look_up
 from chargen.training.loop import misfit
-from chargen.training.recipe import RECIPES, completed
+from chargen.training.recipe import completed, recipe_of
 from chargen.training.saved import check, told_of_memory
 from chargen.training.schedule import fit
 
@@ -128,7 +128,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     notes = _held_out_note(found, training, to_train)
     settings, chosen = completed(asked.settings, to_train, asked.device.type, multiplies_bfloat16())
     shape, training = split_settings(settings)
-    recipe = RECIPES[shape.stack]
+    recipe = recipe_of(shape.stack, asked.device.type)
     training, adapted = fit(training, to_train, recipe.timesteps, recipe.batch_size)
     description = Description(
         shape,

@@ -15,17 +15,7 @@ from chargen.training.schedule import MINUTES
 
 CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS = (256,)  # of a plain stack
-# From so many characters read on, layers and units in residual blocks: narrow and deep wins short
-# budgets. On a GPU they are a guess.
-SIZES = {
-    "processor": ((0.0, 4, 96), (3.5e6, 4, 128), (7.5e6, 5, 128), (30e6, 6, 160)),
-    "GPU": ((0.0, 6, 256),),
-}
-CHARS_A_MINUTE = 1_500_000  # that two cores read with the smallest of these
-FASTER = 1.3  # times as many of bfloat16, where a processor multiplies it
-# Share dropped from so many readings of the text on, by that rate, of which a larger model makes
-# about two thirds: what is read often is learned by heart.
-DROPOUT = ((0.0, 0.0), (8.0, 0.1), (12.0, 0.2), (35.0, 0.3))
+FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
 # Most readings of a text from so many characters on: a short one is learned by heart after few.
 READINGS = ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf))
 
@@ -37,14 +27,60 @@ class Recipe:
     timesteps: int
     batch_size: int
     learning_rate: float
-    weight_decay: float
     beta2: float
+    average: float
 
 
-RECIPES = {
-    "plain": Recipe(64, 16, 0.004, 0.01, 0.999),
-    "residual": Recipe(128, 8, 0.007, 0.1, 0.99),
+@dataclass(frozen=True)
+class Sizes:
+    """What residual blocks are made of and held back by on a kind of device, by the budget.
+
+    Layers and units stand beside the characters that the smallest of these would read from which
+    on they are chosen; weight decay and dropout beside how often it would read the text, of which
+    the largest make a quarter. What is read often is learned by heart.
+    """
+
+    chars_a_minute: float
+    shapes: tuple[tuple[float, int, int], ...]
+    restraints: tuple[tuple[float, float, float], ...]
+
+
+PLAIN = Recipe(64, 16, 0.004, 0.999, 0.0)
+RESIDUAL = {
+    "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
+    "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long there whatever its size
 }
+SIZES = {
+    "processor": Sizes(
+        1.5e6,  # of two cores
+        (
+            (0, 4, 96),
+            (3.5e6, 4, 128),
+            (7.5e6, 5, 128),
+            (14e6, 5, 192),
+            (35e6, 6, 192),
+            (8e7, 6, 256),
+        ),
+        (
+            (0, 0.1, 0.0),
+            (6, 0.2, 0.0),
+            (8, 0.3, 0.05),
+            (14, 0.4, 0.1),
+            (35, 0.5, 0.15),
+            (80, 0.6, 0.2),
+        ),
+    ),
+    "GPU": Sizes(12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))),
+}
+
+
+def recipe_of(stack: str, device: str) -> Recipe:
+    """How a ``stack`` is trained on a kind of ``device``, as torch names it."""
+    return PLAIN if stack == "plain" else RESIDUAL[_kind(device)]
+
+
+def _kind(device: str) -> str:
+    return "processor" if device == "cpu" else "GPU"
 
 
 def completed(
@@ -53,47 +89,70 @@ def completed(
     """Settings by name with what was not ``given`` chosen, and in words what was and why.
 
     ``device`` is its kind, as torch names it; whether the processor ``multiplies_bfloat16`` counts
-    where it is the device: on a GPU that was not tried. Timesteps and batch size are left to
+    where it is the device: on a GPU that is no faster. Timesteps and batch size are left to
     `chargen.training.schedule.fit`, which knows what the text can fill.
     """
     given = {name: value for name, value in given.items() if value is not None}
     chosen = {**_shape(given), **given}
-    notes = []
+    notes: list[str] = []
+    recipe = recipe_of(chosen["stack"], device)
     if chosen["stack"] == "residual":
-        lower = device == "cpu" and multiplies_bfloat16
-        if lower:
-            chosen.setdefault("precision", "bfloat16")
-        faster = lower and chosen["precision"] == "bfloat16"
-        chars_a_minute = CHARS_A_MINUTE * (FASTER if faster else 1)
-        chars = _chars(given, RECIPES["residual"], training_chars, chars_a_minute)
-        (most,) = _last(READINGS, training_chars)
-        if chars > most * training_chars and not {"steps", "epochs"} & set(given):
-            chars = most * training_chars
-            chosen |= {"epochs": most, "minutes": given.get("minutes", MINUTES)}
-            notes.append(
-                f"--epochs {most:g} beside the minutes: read more often, so short a text is "
-                "learned by heart"
-            )
-        if "units" not in given:
-            kind = "processor" if device == "cpu" else "GPU"
-            layers, units = _last(SIZES[kind], chars)
-            chosen["units"] = (units,) * layers
-            notes.append(
-                f"{layers} layers of {units} units in residual blocks, for about "
-                f"{chars / chars_a_minute:.2g} minutes on a {kind} (--units chooses others, --cell "
-                "lstm a plain stack)"
-            )
-        if "dropout" not in given:
-            times = chars / training_chars
-            (share,) = _last(DROPOUT, times)
-            chosen["dropout"] = share
-            if share:
-                notes.append(f"--dropout {share}, since the text is read about {times:.0f} times")
-        if faster and "precision" not in given:
-            notes.append("--precision bfloat16, since this processor multiplies that faster")
-    for name in ("learning_rate", "weight_decay", "beta2"):
-        chosen.setdefault(name, getattr(RECIPES[chosen["stack"]], name))
+        more, notes = _in_blocks(given, training_chars, device, multiplies_bfloat16)
+        chosen |= more
+    for name in ("learning_rate", "beta2", "average"):
+        chosen.setdefault(name, getattr(recipe, name))
     return chosen, notes
+
+
+def _in_blocks(
+    given: Mapping[str, Any], training_chars: int, device: str, multiplies_bfloat16: bool
+) -> tuple[dict[str, Any], list[str]]:
+    """What the budget chooses of a residual stack, as `completed` returns it."""
+    kind, sizes = _kind(device), SIZES[_kind(device)]
+    chosen: dict[str, Any] = {}
+    notes, told_last = [], []
+    chars_a_minute = sizes.chars_a_minute
+    if device == "cpu" and multiplies_bfloat16 and given.get("precision") != "float32":
+        chars_a_minute *= FASTER
+        if "precision" not in given:
+            chosen["precision"] = "bfloat16"
+            told_last = ["--precision bfloat16, since this processor multiplies that faster"]
+    chars = _chars(given, recipe_of("residual", device), training_chars, chars_a_minute)
+    (most,) = _last(READINGS, training_chars)
+    if chars > most * training_chars and not {"steps", "epochs"} & set(given):
+        chars = most * training_chars
+        chosen |= {"epochs": most, "minutes": given.get("minutes", MINUTES)}
+        notes.append(
+            f"--epochs {most:g} beside the minutes: read more often, so short a text is "
+            "learned by heart"
+        )
+    if "units" not in given:
+        layers, units = _last(sizes.shapes, chars)
+        chosen["units"] = (units,) * layers
+        notes.append(
+            f"{layers} layers of {units} units in residual blocks, for about "
+            f"{chars / chars_a_minute:.2g} minutes on a {kind} (--units chooses others, --cell "
+            "lstm a plain stack)"
+        )
+    restraint, why = _restraint(given, sizes, chars / training_chars)
+    return chosen | restraint, notes + why + told_last
+
+
+def _restraint(
+    given: Mapping[str, Any], sizes: Sizes, times: float
+) -> tuple[dict[str, float], list[str]]:
+    """What holds back a model that reads the text so many ``times``, where nothing is ``given``."""
+    names = ("weight_decay", "dropout")
+    usual = dict(zip(names, _last(sizes.restraints, 0), strict=True))
+    chosen = dict(zip(names, _last(sizes.restraints, times), strict=True))
+    chosen = {name: value for name, value in chosen.items() if name not in given}
+    told = [
+        f"--{name.replace('_', '-')} {value:g}"
+        for name, value in chosen.items()
+        if value != usual[name]
+    ]
+    why = f"{' and '.join(told)}, since the text is read up to {times:.0f} times"
+    return chosen, [why] if told else []
 
 
 def _shape(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from chargen.errors import ChargenError
 from chargen.recurrent.model import CharModel
 from chargen.settings import ModelSettings, TrainingSettings
 
-OPTIMIZER, STATE, GENERATOR = "optimizer.", "state.", "generator"  # what arrays' names begin with
+# What arrays' names begin with; `UNAVERAGED` are the weights of which `WEIGHTS` are an average.
+OPTIMIZER, STATE, GENERATOR, UNAVERAGED = "optimizer.", "state.", "generator", "unaveraged."
 ENVIRONMENT = "environment"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, each shaped like its parameter
 
@@ -112,6 +113,8 @@ def check(checkpoint: Checkpoint, description: Description) -> None:
     found = {name: array.shape for name, array in checkpoint.arrays.items()}
     model.check(below(found, WEIGHTS), size)
     wanted = {WEIGHTS + name: shape for name, shape in model.shapes(size).items()}
+    if description.training.average:
+        wanted |= {UNAVERAGED + name: shape for name, shape in model.shapes(size).items()}
     if counters.step:
         wanted |= _moved(model, description.training, size)
     drawn = [generator_of(rank) for rank in range(description.training.batch_size or 1)]
