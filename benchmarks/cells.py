@@ -1,0 +1,92 @@
+"""Each cell in as many minutes, with the settings that suited it best: what it predicts and keeps.
+
+    python -m benchmarks.cells tinyshakespeare.txt --only lstm,gru --minutes 2
+
+One thread. The settings were searched on the last tenth of the training part (docs/recipe.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.sampling import ours, rate
+from chargen import api
+from chargen.probes import context
+from chargen.sampling import engine
+
+PLAIN = {"stack": "plain", "average": 0.07, "weight_decay": 0.1}
+CELLS: dict[str, dict[str, Any]] = {
+    "simple": PLAIN | {"cell": "simple", "units": (256,), "learning_rate": 0.002},
+    "lstm": PLAIN | {"cell": "lstm", "units": (256,), "learning_rate": 0.01},
+    "gru": PLAIN | {"cell": "gru", "units": (256,), "learning_rate": 0.01},
+    "gru-before": PLAIN | {"cell": "gru-before", "units": (256,), "learning_rate": 0.01},
+    "mingru": PLAIN | {"cell": "mingru", "units": (192,) * 3, "learning_rate": 0.007},
+    "blocks": {},  # of mingru, as chargen train chooses them
+}
+LONGER: dict[str, dict[str, Any]] = {}  # from ten minutes on, beside these
+WRITTEN = 20_000  # characters
+
+
+def trained(
+    text: str, settings: dict[str, Any], minutes: float, seed: int, folder: Path
+) -> tuple[api.TrainedModel, dict[str, Any]]:
+    """A model, and the last line of its progress."""
+    kept = {"minutes": minutes, "patience": 0, "seed": seed, "device": "cpu"}
+    model = api.train([text], folder, cache=folder.parent / "cache", **kept, **settings)
+    return model, json.loads((folder / "progress.jsonl").read_text().splitlines()[-1])
+
+
+def measured(text: str, name: str, minutes: float, seed: int, recalls: bool) -> dict[str, Any]:
+    """One cell's row; with ``recalls`` its span50 too, of another training as long."""
+    settings = CELLS[name] | (LONGER.get(name, {}) if minutes >= 10 else {})
+    with tempfile.TemporaryDirectory() as kept:
+        model, last = trained(text, settings, minutes, seed, Path(kept, "run"))
+        predicted = context.measure(model.predictor, model.held_out())
+        shape = model.run.description.model
+        own = engine.Engine(shape, model.run.weights(), len(model.vocabulary))
+        state = model.network.stack.initial_state(1)
+        row = {
+            "cell": name,
+            "minutes": minutes,
+            "seed": seed,
+            "units": shape.units,
+            "parameters": sum(weight.numel() for weight in model.network.parameters()),
+            "nats": round(model.evaluate().loss_nats, 4),
+            "chars_read": last["chars"],
+            "chars_a_second": round(last["chars"] / last["seconds"]),
+            "written_a_second": round(rate(ours(own, 1, engine._compiled), 1, WRITTEN)),
+            "effective_context": predicted.effective,
+            "state_bytes": sum(part.numel() * part.element_size() for p in state for part in p),
+        }
+        if recalls:
+            model, _ = trained("longrange", settings, minutes, seed, Path(kept, "recalling"))
+            found = model.probe_longrange(only=("templates",)).to_json()["templates"]
+            row["span50"] = found["span50"] or found["finding"]
+            row["right"] = {span["span_chars"]: span["accuracy"] for span in found["spans"]}
+    return row
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Print a line of JSON a cell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("text")
+    parser.add_argument("--only", default=",".join(CELLS), help="names of cells")
+    parser.add_argument("--minutes", type=float, default=2.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recalls", action="store_true", help="also train on longrange, and ask")
+    options = parser.parse_args(given)
+    torch.set_num_threads(1)
+    for name in options.only.split(","):
+        row = measured(options.text, name, options.minutes, options.seed, options.recalls)
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()

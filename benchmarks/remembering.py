@@ -1,0 +1,179 @@
+"""What makes a network remember farther: trainings that differ in one thing, asked the same.
+
+    python -m benchmarks.remembering --only lstm,lstm-chrono --seeds 0,1
+
+Each reads as many characters of `longrange` in as many updates, and is asked for the templates'
+answers. What chargen has no option for is done here, to a training that has begun.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from chargen.evaluation import nats_to_bits
+from chargen.predictors import NextCharPredictor
+from chargen.probes import templates
+from chargen.recurrent import CharModel
+from chargen.text import bundled
+from chargen.training.loop import Report, Trainer, _batches
+from chargen.training.session import start
+
+SPANS = (16, 64, 128, 256, 512, 1024, 2048)
+STEPS = 6000
+CHARS = 1024  # that each update reads
+LONGEST = 256  # characters that chrono initialisation keeps for at most, and that spans end at
+STAGES = (16, 64, 256)  # timesteps of the curriculum
+
+LSTM = {"cell": "lstm", "units": (256,), "timesteps": 64, "batch_size": 16}
+MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0,
+          "units": (128,) * 4, "cell": "mingru", "stack": "residual"}  # fmt: skip
+
+Change = Callable[[Trainer, Report | None], None]
+
+
+def nothing(trainer: Trainer, report: Report | None) -> None:
+    """Leave the training as it is."""
+
+
+def chrono(trainer: Trainer, report: Report | None) -> None:
+    """Gates that begin by keeping for 1 to `LONGEST` characters (Tallec & Ollivier 2018)."""
+    if report is not None:
+        return
+    drawn = torch.Generator().manual_seed(trainer.settings.seed)
+    for index, layer in enumerate(trainer.model.stack.layers):
+        units = layer.units
+        bias = torch.empty(units).uniform_(1, LONGEST - 1, generator=drawn).log()
+        for model in {trainer.model, _predicting(trainer)}:
+            b_h = model.stack.layer(index).b_h.data
+            if trainer.run.description.model.cell == "lstm":
+                b_h[:units] = -bias
+                b_h[units : 2 * units] = bias
+            else:
+                b_h[:units] = bias
+
+
+def open_gates(trainer: Trainer, report: Report | None) -> None:
+    """Forget gates of an LSTM that begin at sigmoid(4) = 0.98 instead of sigmoid(1) = 0.73."""
+    if report is None:
+        for layer in trainer.model.stack.layers:
+            layer.b_h.data[layer.units : 2 * layer.units] = 4.0
+
+
+def curriculum(trainer: Trainer, report: Report | None) -> None:
+    """Fewer timesteps of more texts first: a third of the steps with each of `STAGES`."""
+    step = 0 if report is None else report.step
+    stage = step * len(STAGES) // STEPS
+    if stage == len(STAGES) or step != -(-stage * STEPS // len(STAGES)):
+        return
+    timesteps = STAGES[stage]
+    settings = replace(trainer.settings, timesteps=timesteps, batch_size=CHARS // timesteps)
+    trainer._batches = _batches(trainer._text, trainer._training_chars, settings)
+    trainer._learner.rows = trainer.group.rows(CHARS // timesteps)
+    trainer.counters.batch = 0
+
+
+def learned_state(trainer: Trainer, report: Report | None) -> None:
+    """The state before the first character is learned instead of zero."""
+    if report is not None:
+        return
+    model, forward = trainer.model, trainer.model.forward
+    first = [[torch.zeros_like(part, requires_grad=True) for part in layer]
+             for layer in model.stack.initial_state(1)]  # fmt: skip
+    trainer._learner._optimizer.add_param_group(
+        {"params": [part for layer in first for part in layer], "weight_decay": 0.0}
+    )
+
+    def with_state(ids: Tensor, state: Any = None, *rest: Any, **named: Any) -> Any:
+        if state is None:
+            state = tuple(tuple(part.expand(len(ids), -1) for part in layer) for layer in first)
+        return forward(ids, state, *rest, **named)
+
+    model.forward = with_state  # type: ignore[method-assign]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A training that differs from another in one thing."""
+
+    settings: dict[str, Any] = field(default_factory=dict)
+    change: Change = nothing
+
+
+VARIANTS = {
+    "lstm": Variant(LSTM),
+    "lstm-16": Variant(LSTM | {"timesteps": 16, "batch_size": 64}),
+    "lstm-256": Variant(LSTM | {"timesteps": 256, "batch_size": 4}),
+    "lstm-reset": Variant(LSTM | {"state": "reset"}),
+    "lstm-256-reset": Variant(LSTM | {"timesteps": 256, "batch_size": 4, "state": "reset"}),
+    "lstm-256-learned": Variant(
+        LSTM | {"timesteps": 256, "batch_size": 4, "state": "reset"}, learned_state
+    ),
+    "lstm-curriculum": Variant(LSTM, curriculum),
+    "lstm-chrono": Variant(LSTM, chrono),
+    "lstm-open": Variant(LSTM, open_gates),
+    "lstm-2x160": Variant(LSTM | {"units": (160, 160)}),
+    "mingru": Variant(MINGRU),
+    "mingru-32": Variant(MINGRU | {"timesteps": 32, "batch_size": 32}),
+    "mingru-512": Variant(MINGRU | {"timesteps": 512, "batch_size": 2}),
+    "mingru-reset": Variant(MINGRU | {"state": "reset"}),
+    "mingru-chrono": Variant(MINGRU, chrono),
+}
+
+
+def _predicting(trainer: Trainer) -> CharModel:
+    return trainer.predictor.model
+
+
+def trained(variant: Variant, seed: int, out: Path) -> tuple[NextCharPredictor, float, float]:
+    """The predictor at the end of training, its held-out nats, and seconds."""
+    settings = variant.settings | {"steps": STEPS, "patience": 0, "seed": seed}
+    with start(["longrange"], settings, out, device="cpu", cache=out.parent / "cache") as session:
+        trainer = session.trainer
+        variant.change(trainer, None)
+        begun, nats = time.perf_counter(), math.nan
+        for report in trainer.reports():
+            nats = report.validation_loss_nats or nats
+            variant.change(trainer, report)
+        return trainer.predictor, nats, time.perf_counter() - begun
+
+
+def measured(name: str, seed: int) -> dict[str, Any]:
+    """One training of variant ``name``, and what it remembers."""
+    with tempfile.TemporaryDirectory() as folder:
+        predictor, nats, seconds = trained(VARIANTS[name], seed, Path(folder) / "run")
+        found = templates.measure(predictor, bundled.bank("english.bank"), spans=SPANS, gate=0.0)
+    return {
+        "variant": name,
+        "seed": seed,
+        "seconds": round(seconds, 1),
+        "bits_per_char": round(nats_to_bits(nats), 4),
+        "span50": str(found.to_json()["span50"]),
+        "right": {row.span: round(row.all.choice.share, 3) for row in found.rows},
+    }
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    """Print a line of JSON a training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default=",".join(VARIANTS), help="names of variants")
+    parser.add_argument("--seeds", default="0,1")
+    options = parser.parse_args(given)
+    torch.set_num_threads(1)
+    for seed in map(int, options.seeds.split(",")):
+        for name in options.only.split(","):
+            print(json.dumps(measured(name, seed)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
