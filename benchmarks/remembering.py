@@ -112,6 +112,8 @@ class Variant:
 
 VARIANTS = {
     "lstm": Variant(LSTM),
+    "lstm-slow": Variant(LSTM | {"learning_rate": 0.004}),
+    "lstm-decay": Variant(LSTM | {"weight_decay": 0.01}),
     "lstm-16": Variant(LSTM | {"timesteps": 16, "batch_size": 64}),
     "lstm-256": Variant(LSTM | {"timesteps": 256, "batch_size": 4}),
     "lstm-reset": Variant(LSTM | {"state": "reset"}),

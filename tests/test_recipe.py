@@ -53,8 +53,29 @@ def test_what_is_read_often_is_held_back_and_it_is_said():
 
 
 def test_a_gpu_reads_much_at_a_step():
-    assert recipe_of("plain", "cuda") == recipe_of("plain", "cpu")
-    assert recipe_of("residual", "cuda").batch_size > recipe_of("residual", "cpu").batch_size
+    assert recipe_of("lstm", "plain", "cuda") == recipe_of("lstm", "plain", "cpu")
+    on_gpu, on_cpu = (recipe_of("mingru", "residual", device) for device in ("cuda", "cpu"))
+    assert on_gpu.batch_size > on_cpu.batch_size
+
+
+def test_gates_learn_faster_than_a_layer_without():
+    rates = {cell: chosen(cell=cell)[0]["learning_rate"] for cell in ("simple", "lstm", "gru")}
+    assert rates["simple"] < rates["lstm"] == rates["gru"]
+
+
+def test_a_wide_plain_stack_learns_slower():
+    rates = [chosen(units=units)[0]["learning_rate"] for units in ((8,), (256,), (64, 1024))]
+    assert rates == [0.02, 0.02, 0.005]
+    assert chosen(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02
+
+
+def test_a_plain_stack_decays_and_is_averaged_as_blocks_are():
+    plain, notes = chosen(cell="lstm", minutes=2)
+    blocks, _ = chosen(minutes=2)
+    for name in ("weight_decay", "average"):
+        assert plain[name] == blocks[name] > 0
+    assert notes == []
+    assert chosen(cell="lstm", weight_decay=0.0)[0]["weight_decay"] == 0
 
 
 def test_a_short_text_is_read_a_few_times_at_most():
@@ -105,7 +126,7 @@ def test_what_is_said_stays():
 def test_what_is_not_said_follows_from_what_is(given, cell, stack):
     settings, _ = chosen(**given)
     assert (settings["cell"], settings["stack"]) == (cell, stack)
-    recipe = recipe_of(stack, "cpu")
+    recipe = recipe_of(cell, stack, "cpu")
     assert settings["learning_rate"] == recipe.learning_rate
     assert settings["average"] == recipe.average
 

@@ -93,13 +93,14 @@ from chargen.settings import TrainingSettings as T
 @click.option(
     "--learning-rate",
     type=float,
-    help="AdamW's highest rate." + default("0.007 in residual blocks, else 0.004"),
+    help="AdamW's highest rate."
+    + default("0.02; 0.007 in residual blocks and of simple layers; less for over 256 units"),
 )
 @click.option(
     "--weight-decay",
     type=float,
     help="AdamW's weight decay."
-    + default("0.1 to 0.6 in residual blocks, by how often the text is read; else 0.01"),
+    + default("0.1; in residual blocks up to 0.6 by how often the text is read"),
 )
 @click.option(
     "--beta2",
@@ -111,7 +112,7 @@ from chargen.settings import TrainingSettings as T
     "--average",
     type=float,
     help="Average the weights over this share of the updates so far; 0: keep them as they are."
-    + default("0.07 in residual blocks, else 0"),
+    + default("0.07"),
 )
 @click.option(
     "--clip-norm", type=float, help="Cut the gradient's norm down to this." + default(T.clip_norm)

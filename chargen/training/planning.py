@@ -128,7 +128,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     notes = _held_out_note(found, training, to_train)
     settings, chosen = completed(asked.settings, to_train, asked.device.type, multiplies_bfloat16())
     shape, training = split_settings(settings)
-    recipe = recipe_of(shape.stack, asked.device.type)
+    recipe = recipe_of(shape.cell, shape.stack, asked.device.type)
     training, adapted = fit(training, to_train, recipe.timesteps, recipe.batch_size)
     description = Description(
         shape,

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from chargen.training.schedule import MINUTES
 
 CELL, PLAIN_CELL = "mingru", "lstm"
-UNITS = (256,)  # of a plain stack
+UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
+# Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
+WIDE = 256
 FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
 # Most readings of a text from so many characters on: a short one is learned by heart after few.
 READINGS = ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf))
@@ -45,10 +47,11 @@ class Sizes:
     restraints: tuple[tuple[float, float, float], ...]
 
 
-PLAIN = Recipe(64, 16, 0.004, 0.999, 0.0)
+GATED = Recipe(64, 16, 0.02, 0.999, 0.07)  # of a plain stack
+UNGATED = replace(GATED, learning_rate=0.007)  # a simple layer unlearns at the rate of the gated
 RESIDUAL = {
     "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
-    "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long there whatever its size
+    "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long whatever its size
 }
 SIZES = {
     "processor": Sizes(
@@ -74,9 +77,11 @@ SIZES = {
 }
 
 
-def recipe_of(stack: str, device: str) -> Recipe:
-    """How a ``stack`` is trained on a kind of ``device``, as torch names it."""
-    return PLAIN if stack == "plain" else RESIDUAL[_kind(device)]
+def recipe_of(cell: str, stack: str, device: str) -> Recipe:
+    """How a ``stack`` of ``cell`` is trained on a kind of ``device``, as torch names it."""
+    if stack == "residual":
+        return RESIDUAL[_kind(device)]
+    return UNGATED if cell == "simple" else GATED
 
 
 def _kind(device: str) -> str:
@@ -95,10 +100,14 @@ def completed(
     given = {name: value for name, value in given.items() if value is not None}
     chosen = {**_shape(given), **given}
     notes: list[str] = []
-    recipe = recipe_of(chosen["stack"], device)
+    recipe = recipe_of(chosen["cell"], chosen["stack"], device)
     if chosen["stack"] == "residual":
         more, notes = _in_blocks(given, training_chars, device, multiplies_bfloat16)
         chosen |= more
+    else:
+        narrower = min(1.0, WIDE / max(chosen["units"]))
+        recipe = replace(recipe, learning_rate=recipe.learning_rate * narrower)
+        chosen.setdefault("weight_decay", PLAIN_DECAY)
     for name in ("learning_rate", "beta2", "average"):
         chosen.setdefault(name, getattr(recipe, name))
     return chosen, notes
@@ -117,7 +126,7 @@ def _in_blocks(
         if "precision" not in given:
             chosen["precision"] = "bfloat16"
             told_last = ["--precision bfloat16, since this processor multiplies that faster"]
-    chars = _chars(given, recipe_of("residual", device), training_chars, chars_a_minute)
+    chars = _chars(given, RESIDUAL[kind], training_chars, chars_a_minute)
     (most,) = _last(READINGS, training_chars)
     if chars > most * training_chars and not {"steps", "epochs"} & set(given):
         chars = most * training_chars
