@@ -30,7 +30,7 @@ from chargen.training.loop import Report, Trainer, _batches
 from chargen.training.session import start
 
 SPANS = (16, 64, 128, 256, 512, 1024, 2048)
-STEPS = 6000
+STEPS = 4000
 CHARS = 1024  # that each update reads
 LONGEST = 256  # characters that chrono initialisation keeps for at most, and that spans end at
 STAGES = (16, 64, 256)  # timesteps of the curriculum

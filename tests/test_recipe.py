@@ -41,15 +41,15 @@ def test_without_a_budget_it_is_that_of_five_minutes():
 def test_what_is_read_often_is_held_back_and_it_is_said():
     few, notes = chosen(minutes=2)
     assert (few["weight_decay"], few["dropout"], len(notes)) == (0.1, 0, 1)
-    often, notes = chosen(minutes=30)
+    often, notes = chosen(minutes=25)
     assert (often["weight_decay"], often["dropout"]) == (0.5, 0.15)
     assert notes[-1] == (
-        "--weight-decay 0.5 and --dropout 0.15, since the text is read up to 45 times"
+        "--weight-decay 0.5 and --dropout 0.15, since the text is read up to 38 times"
     )
-    by_hand, notes = chosen(minutes=30, dropout=0.0)
+    by_hand, notes = chosen(minutes=25, dropout=0.0)
     assert (by_hand["weight_decay"], by_hand["dropout"]) == (0.5, 0)
     assert notes[-1].startswith("--weight-decay 0.5, since")
-    assert len(chosen(minutes=30, dropout=0.0, weight_decay=0.1)[1]) == 1
+    assert len(chosen(minutes=25, dropout=0.0, weight_decay=0.1)[1]) == 1
 
 
 def test_a_gpu_reads_much_at_a_step():
@@ -60,11 +60,12 @@ def test_a_gpu_reads_much_at_a_step():
 
 def test_gates_learn_faster_than_a_layer_without():
     rates = {cell: chosen(cell=cell)[0]["learning_rate"] for cell in ("simple", "lstm", "gru")}
-    assert rates["simple"] < rates["lstm"] == rates["gru"]
+    assert rates["simple"] < rates["gru"] < rates["lstm"]
 
 
 def test_a_wide_plain_stack_learns_slower():
-    rates = [chosen(units=units)[0]["learning_rate"] for units in ((8,), (256,), (64, 1024))]
+    shapes = ((8,), (256,), (64, 1024))
+    rates = [chosen(units=units, cell="gru")[0]["learning_rate"] for units in shapes]
     assert rates == [0.02, 0.02, 0.005]
     assert chosen(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02
 
@@ -74,8 +75,49 @@ def test_a_plain_stack_decays_and_is_averaged_as_blocks_are():
     blocks, _ = chosen(minutes=2)
     for name in ("weight_decay", "average"):
         assert plain[name] == blocks[name] > 0
-    assert notes == []
+    assert notes == [
+        "1 layer of 256 lstm units, for about 2 minutes on a processor (--units chooses others)"
+    ]
     assert chosen(cell="lstm", weight_decay=0.0)[0]["weight_decay"] == 0
+
+
+def test_the_budget_chooses_the_size_of_a_plain_stack_and_its_dropout_too():
+    short, _ = chosen(cell="gru", minutes=2)
+    longer, notes = chosen(cell="gru", minutes=10)
+    longest, _ = chosen(cell="gru", minutes=60)
+    assert (short["units"], short["dropout"]) == ((256,), 0)
+    assert (longer["units"], longer["dropout"]) == ((256, 256), 0.2)
+    assert notes == [
+        "2 layers of 256 gru units, for about 10 minutes on a processor (--units chooses others)",
+        "--dropout 0.2, since the text is read up to 24 times",
+    ]
+    assert sum(longest["units"]) > 512
+    assert longest["learning_rate"] < longer["learning_rate"]
+    assert longest["dropout"] > 0.2 > chosen(cell="gru", minutes=60, dropout=0.1)[0]["dropout"]
+
+
+def test_a_text_that_is_read_often_is_learned_by_an_lstm():
+    """By default, on a processor; one that is too short for that is not read so often."""
+    settings, notes = chosen(minutes=60)
+    assert (settings["cell"], settings["stack"]) == ("lstm", "plain")
+    assert notes[0].startswith("2 layers of 384 lstm units, for about 60 minutes")
+    assert settings["units"] == chosen(minutes=60, cell="lstm")[0]["units"]
+    assert chosen(epochs=90)[0]["cell"] == "lstm"
+    for others in ({"chars": 60_000}, {"chars": 10**8}, {"device": "cuda"}, {"stack": "residual"},
+                   {"cell": "mingru"}):  # fmt: skip
+        assert chosen(**{"minutes": 60, **others})[0]["cell"] == "mingru"
+
+
+def test_units_that_are_said_and_simple_layers_are_not_held_back():
+    for given in ({"units": (64,)}, {"cell": "simple"}):
+        settings, notes = chosen(minutes=60, **given)
+        assert "dropout" not in settings
+        assert notes == []
+    assert chosen(cell="simple", minutes=60)[0]["units"] == (256,)
+
+
+def test_a_short_text_makes_no_large_plain_stack():
+    assert chosen(cell="lstm", minutes=60, chars=60_000)[0]["units"] == (256,)
 
 
 def test_a_short_text_is_read_a_few_times_at_most():

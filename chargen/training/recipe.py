@@ -17,6 +17,7 @@ CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
 # Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
 WIDE = 256
+OFTEN = 40  # times that a text is read from which on LSTM layers learn more of it than blocks do
 FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
 # Most readings of a text from so many characters on: a short one is learned by heart after few.
 READINGS = ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf))
@@ -35,7 +36,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Sizes:
-    """What residual blocks are made of and held back by on a kind of device, by the budget.
+    """What a stack is made of and held back by, by the budget.
 
     Layers and units stand beside the characters that the smallest of these would read from which
     on they are chosen; weight decay and dropout beside how often it would read the text, of which
@@ -47,8 +48,8 @@ class Sizes:
     restraints: tuple[tuple[float, float, float], ...]
 
 
-GATED = Recipe(64, 16, 0.02, 0.999, 0.07)  # of a plain stack
-UNGATED = replace(GATED, learning_rate=0.007)  # a simple layer unlearns at the rate of the gated
+PLAIN = Recipe(64, 16, 0.02, 0.999, 0.07)
+PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}  # of cells that another rate suits
 RESIDUAL = {
     "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
     "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long whatever its size
@@ -75,13 +76,18 @@ SIZES = {
     ),
     "GPU": Sizes(12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))),
 }
+GATED_SIZES = Sizes(  # of a plain stack, wherever it is trained
+    2.4e6,
+    ((0, 1, 256), (1e7, 2, 256), (6e7, 2, 384)),
+    ((0, PLAIN_DECAY, 0.0), (10, PLAIN_DECAY, 0.2), (60, PLAIN_DECAY, 0.35)),
+)
 
 
 def recipe_of(cell: str, stack: str, device: str) -> Recipe:
     """How a ``stack`` of ``cell`` is trained on a kind of ``device``, as torch names it."""
     if stack == "residual":
         return RESIDUAL[_kind(device)]
-    return UNGATED if cell == "simple" else GATED
+    return replace(PLAIN, learning_rate=PLAIN_RATES.get(cell, PLAIN.learning_rate))
 
 
 def _kind(device: str) -> str:
@@ -98,16 +104,15 @@ def completed(
     `chargen.training.schedule.fit`, which knows what the text can fill.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    chosen = {**_shape(given), **given}
-    notes: list[str] = []
+    chosen = {**_shape(given, training_chars, device), **given}
     recipe = recipe_of(chosen["cell"], chosen["stack"], device)
     if chosen["stack"] == "residual":
         more, notes = _in_blocks(given, training_chars, device, multiplies_bfloat16)
-        chosen |= more
     else:
-        narrower = min(1.0, WIDE / max(chosen["units"]))
+        more, notes = _in_layers(given, chosen["cell"], training_chars)
+        narrower = min(1.0, WIDE / max((more | given)["units"]))
         recipe = replace(recipe, learning_rate=recipe.learning_rate * narrower)
-        chosen.setdefault("weight_decay", PLAIN_DECAY)
+    chosen = {**chosen, **more, **given}
     for name in ("learning_rate", "beta2", "average"):
         chosen.setdefault(name, getattr(recipe, name))
     return chosen, notes
@@ -147,6 +152,25 @@ def _in_blocks(
     return chosen | restraint, notes + why + told_last
 
 
+def _in_layers(
+    given: Mapping[str, Any], cell: str, training_chars: int
+) -> tuple[dict[str, Any], list[str]]:
+    """What the budget chooses of a plain stack, as `completed` returns it."""
+    chosen: dict[str, Any] = {"units": UNITS, "weight_decay": PLAIN_DECAY}
+    if "units" in given or cell == "simple":
+        return chosen, []
+    sizes = GATED_SIZES
+    chars = _chars(given, PLAIN, training_chars, sizes.chars_a_minute)
+    (most,) = _last(READINGS, training_chars)
+    layers, units = _last(sizes.shapes, min(chars, most * training_chars))
+    note = (
+        f"{layers} layer{'s' * (layers > 1)} of {units} {cell} units, for about "
+        f"{chars / sizes.chars_a_minute:.2g} minutes on a processor (--units chooses others)"
+    )
+    restraint, why = _restraint(given, sizes, chars / training_chars)
+    return {**chosen, "units": (units,) * layers, **restraint}, [note, *why]
+
+
 def _restraint(
     given: Mapping[str, Any], sizes: Sizes, times: float
 ) -> tuple[dict[str, float], list[str]]:
@@ -164,13 +188,21 @@ def _restraint(
     return chosen, [why] if told else []
 
 
-def _shape(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Whoever says how many units there are, and no more, means a plain stack of LSTM layers."""
+def _shape(given: Mapping[str, Any], training_chars: int, device: str) -> dict[str, Any]:
+    """Whoever says how many units there are, and no more, means a plain stack of LSTM layers.
+
+    So does a budget on a processor that reads a text often, where nothing is said of the shape.
+    """
     says_units = "units" in given or "activation" in given
     plain = given.get("stack") == "plain" or (says_units and "stack" not in given)
+    if device == "cpu" and not {"cell", "stack"} & set(given):
+        chars_a_minute = SIZES["processor"].chars_a_minute
+        chars = _chars(given, RESIDUAL["processor"], training_chars, chars_a_minute)
+        (most,) = _last(READINGS, training_chars)
+        plain |= OFTEN <= chars / training_chars <= most
     cell = given.get("cell", PLAIN_CELL if plain else CELL)
     stack = "residual" if cell == CELL else "plain"
-    return {"cell": cell, "stack": stack, "units": UNITS}
+    return {"cell": cell, "stack": stack}
 
 
 def _chars(
