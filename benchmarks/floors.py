@@ -39,7 +39,7 @@ NGRAM_ORDERS = (4, 5, 6, 7, 8, 16)
 PPM_ORDERS = (4, 5, 6, 8, 16)
 PPM_MEGABYTES = 256  # when these are full, it forgets all that it read
 UNITS, N, T = 256, 16, 64  # of the loop
-PEAK, WARM_UP, NORM = 0.02, 100, 1.0  # the rate that suits an LSTM of chargen best, too
+PEAK, WARM_UP, NORM = 0.02, 100, 1.0  # a rate that suits an LSTM of chargen
 SECONDS = 120.0
 
 Pack = Callable[[bytes], bytes]

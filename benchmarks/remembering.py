@@ -24,7 +24,6 @@ from torch import Tensor
 from chargen.evaluation import nats_to_bits
 from chargen.predictors import NextCharPredictor
 from chargen.probes import templates
-from chargen.recurrent import CharModel
 from chargen.text import bundled
 from chargen.training.loop import Report, Trainer, _batches
 from chargen.training.session import start
@@ -51,16 +50,15 @@ def chrono(trainer: Trainer, report: Report | None) -> None:
     if report is not None:
         return
     drawn = torch.Generator().manual_seed(trainer.settings.seed)
-    for index, layer in enumerate(trainer.model.stack.layers):
+    for layer in trainer.model.stack.layers:
         units = layer.units
         bias = torch.empty(units).uniform_(1, LONGEST - 1, generator=drawn).log()
-        for model in {trainer.model, _predicting(trainer)}:
-            b_h = model.stack.layer(index).b_h.data
-            if trainer.run.description.model.cell == "lstm":
-                b_h[:units] = -bias
-                b_h[units : 2 * units] = bias
-            else:
-                b_h[:units] = bias
+        b_h = layer.b_h.data
+        if trainer.run.description.model.cell == "lstm":
+            b_h[:units] = -bias
+            b_h[units : 2 * units] = bias
+        else:
+            b_h[:units] = bias
 
 
 def open_gates(trainer: Trainer, report: Report | None) -> None:
@@ -84,7 +82,10 @@ def curriculum(trainer: Trainer, report: Report | None) -> None:
 
 
 def learned_state(trainer: Trainer, report: Report | None) -> None:
-    """The state before the first character is learned instead of zero."""
+    """The state before the first character is learned instead of zero.
+
+    It is there in training alone: who asks the averaged model begins with zeros, in front of text.
+    """
     if report is not None:
         return
     model, forward = trainer.model, trainer.model.forward
@@ -131,10 +132,6 @@ VARIANTS = {
     "mingru-reset": Variant(MINGRU | {"state": "reset"}),
     "mingru-chrono": Variant(MINGRU, chrono),
 }
-
-
-def _predicting(trainer: Trainer) -> CharModel:
-    return trainer.predictor.model
 
 
 def trained(variant: Variant, seed: int, out: Path) -> tuple[NextCharPredictor, float, float]:

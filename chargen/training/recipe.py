@@ -77,7 +77,7 @@ SIZES = {
     "GPU": Sizes(12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))),
 }
 GATED_SIZES = Sizes(  # of a plain stack, wherever it is trained
-    2.4e6,
+    2.4e6,  # of two cores
     ((0, 1, 256), (1e7, 2, 256), (6e7, 2, 384)),
     ((0, PLAIN_DECAY, 0.0), (10, PLAIN_DECAY, 0.2), (60, PLAIN_DECAY, 0.35)),
 )
@@ -159,15 +159,15 @@ def _in_layers(
     chosen: dict[str, Any] = {"units": UNITS, "weight_decay": PLAIN_DECAY}
     if "units" in given or cell == "simple":
         return chosen, []
-    sizes = GATED_SIZES
-    chars = _chars(given, PLAIN, training_chars, sizes.chars_a_minute)
+    chars_a_minute = GATED_SIZES.chars_a_minute
+    chars = _chars(given, PLAIN, training_chars, chars_a_minute)
     (most,) = _last(READINGS, training_chars)
-    layers, units = _last(sizes.shapes, min(chars, most * training_chars))
+    layers, units = _last(GATED_SIZES.shapes, min(chars, most * training_chars))
     note = (
         f"{layers} layer{'s' * (layers > 1)} of {units} {cell} units, for about "
-        f"{chars / sizes.chars_a_minute:.2g} minutes on a processor (--units chooses others)"
+        f"{chars / chars_a_minute:.2g} minutes on a processor (--units chooses others)"
     )
-    restraint, why = _restraint(given, sizes, chars / training_chars)
+    restraint, why = _restraint(given, GATED_SIZES, chars / training_chars)
     return {**chosen, "units": (units,) * layers, **restraint}, [note, *why]
 
 
