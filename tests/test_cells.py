@@ -18,6 +18,7 @@ from chargen.recurrent import (
 )
 from chargen.recurrent.activations import ACTIVATIONS
 from chargen.recurrent.cells import lstm
+from chargen.recurrent.products import factors_of, multiplies_bfloat16
 from chargen.text import one_hot
 
 N, T, F, H = 2, 4, 3, 5
@@ -137,6 +138,37 @@ def test_an_lstm_of_many_characters_reads_rows():
     ids = torch.zeros(1, 1, dtype=torch.long)
     assert few._suits_onednn(ids) == lstm.HAS_ONEDNN
     assert not many._suits_onednn(ids)
+
+
+@pytest.mark.parametrize("multiplies", [True, False])
+def test_an_lstm_rounds_factors_where_the_processor_multiplies_them(monkeypatch, multiplies):
+    """Of x, h and the weights."""
+    monkeypatch.setattr(lstm, "multiplies_bfloat16", lambda: multiplies and multiplies_bfloat16())
+    layer = LSTM(32, return_sequences=True, features=16, generator=seeded())
+    inputs = random(N, 40, 16, seed=2).detach().float()
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        with factors_of(precision):
+            outputs, (h, last) = layer(inputs)
+        gradients = torch.autograd.grad(outputs.sin().sum(), list(layer.parameters()))
+        found[precision] = [outputs, h, last, *gradients]
+    rounds = multiplies and multiplies_bfloat16() and lstm.HAS_ONEDNN
+    for whole, rounded in zip(found["float32"], found["bfloat16"], strict=True):
+        assert rounded.dtype == whole.dtype
+        assert torch.equal(whole, rounded) != rounds
+        assert torch.cosine_similarity(whole.flatten(), rounded.flatten(), dim=0) > 0.999
+
+
+def test_what_an_lstm_keeps_is_never_rounded():
+    layer = LSTM(H, features=F, generator=seeded())
+    for block, bias in enumerate((-100.0, 100.0)):  # i is 0, f is 1
+        layer.b_h.data[block * H : (block + 1) * H] = bias
+    inputs, h, c = (
+        random(*shape, seed=2).detach().float() for shape in ((N, T, F), (N, H), (N, H))
+    )
+    with factors_of("bfloat16"):
+        _, (_, last) = layer(inputs, (h, c))
+    assert torch.equal(last, c)
 
 
 @every_cell

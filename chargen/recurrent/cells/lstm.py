@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from chargen.recurrent.activations import ACTIVATIONS, Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import repeated, times
+from chargen.recurrent.products import factor, multiplies_bfloat16, repeated, times
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
 LSTM_MODE = 2  # what torch calls an LSTM there
@@ -75,17 +75,22 @@ class LSTM(RecurrentLayer):
 
         It wants the weights transposed, adds two biases, and reads one-hot vectors as they are:
         with few characters that is cheaper than anything that is done step by step. What is not
-        contiguous it takes for something else.
+        contiguous it takes for something else. Where training has factors rounded, x, h and the
+        weights are; c and the biases are not.
         """
         x = inputs.transpose(0, 1)
         if not inputs.is_floating_point():
             x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
-        h_0, c_0 = (part.contiguous() for part in state)
-        W_x, W_h = (weights.t().contiguous() for weights in (self.W_xh, self.W_hh))
+        h, c = state
+        factors = [x, self.W_xh.t(), self.W_hh.t(), h]
+        if multiplies_bfloat16():
+            factors = [factor(tensor) for tensor in factors]
+        x, W_x, W_h, h = (tensor.contiguous() for tensor in factors)
         outputs, _, c, _ = torch.ops.aten.mkldnn_rnn_layer(
-            x.contiguous(), W_x, W_h, self.b_h, torch.zeros_like(self.b_h),
-            h_0, c_0, False, [], LSTM_MODE, self.units, 1, True, False, False, True,
+            x, W_x, W_h, self.b_h, torch.zeros_like(self.b_h),
+            h, c.contiguous(), False, [], LSTM_MODE, self.units, 1, True, False, False, True,
         )  # fmt: skip
+        outputs = outputs.to(self.W_hh.dtype)
         return outputs, (outputs[-1], c)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
