@@ -38,8 +38,7 @@ from chargen.settings import TrainingSettings as T
 @click.option(
     "--cell",
     type=click.Choice(CELL_NAMES),
-    help="Kind of recurrent cell."
-    + default("mingru; lstm where --units are given, or a text is read 40 times"),
+    help="Kind of recurrent cell." + default("lstm; on a GPU, or with --stack residual, mingru"),
 )
 @click.option(
     "--units",
@@ -122,13 +121,13 @@ from chargen.settings import TrainingSettings as T
     "--dropout",
     type=float,
     help="Share of each layer's outputs dropped in training."
-    + default("0 to 0.35 by how often the text is read; 0 where a plain stack's --units are given"),
+    + default("0 to 0.5 by how often the text is read; 0 where a plain stack's --units are given"),
 )
 @click.option(
     "--precision",
     type=click.Choice(PRECISIONS),
     help="Of the factors of large products in training."
-    + default("bfloat16 in residual blocks on a processor that multiplies it, else float32"),
+    + default("bfloat16 for lstm and mingru on a processor that multiplies it, else float32"),
 )
 @click.option(
     "--documents",

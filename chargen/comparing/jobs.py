@@ -98,6 +98,7 @@ class Job:
             "learning-rate": self.learning_rate,
             "timesteps": settings.timesteps,
             "batch-size": settings.batch_size,
+            "precision": "float32",  # of all: some cells would be rounded by themselves, some not
             "patience": 0,  # one budget for all: no cell ends early
             budget: amount,
             "threads": threads,

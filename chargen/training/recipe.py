@@ -17,10 +17,15 @@ CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
 # Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
 WIDE = 256
-OFTEN = 40  # times that a text is read from which on LSTM layers learn more of it than blocks do
-FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
+# Times as many characters a minute of bfloat16, where a processor multiplies it, by stack and cell.
+FASTER = {("residual", "mingru"): 1.3, ("plain", "lstm"): 1.6}
+WORTH_ROUNDING = 96  # units of the widest layer from which on that is seen
 # Most readings of a text from so many characters on: a short one is learned by heart after few.
-READINGS = ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf))
+READINGS = {
+    "residual": ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf)),
+    "plain": ((0.0, 50.0), (2e5, math.inf)),
+}
+SHORT, SHORT_DROPOUT = 2e5, 0.5  # characters below which a plain stack is held back at least so
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,14 @@ SIZES = {
 }
 GATED_SIZES = Sizes(  # of a plain stack, wherever it is trained
     2.4e6,  # of two cores
-    ((0, 1, 256), (1e7, 2, 256), (6e7, 2, 384)),
-    ((0, PLAIN_DECAY, 0.0), (10, PLAIN_DECAY, 0.2), (60, PLAIN_DECAY, 0.35)),
+    ((0, 1, 256), (4e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
+    (
+        (0, PLAIN_DECAY, 0.0),
+        (5, PLAIN_DECAY, 0.1),
+        (10, PLAIN_DECAY, 0.2),
+        (15, PLAIN_DECAY, 0.3),
+        (50, PLAIN_DECAY, 0.4),
+    ),
 )
 
 
@@ -104,42 +115,35 @@ def completed(
     `chargen.training.schedule.fit`, which knows what the text can fill.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    chosen = {**_shape(given, training_chars, device), **given}
-    recipe = recipe_of(chosen["cell"], chosen["stack"], device)
-    if chosen["stack"] == "residual":
-        more, notes = _in_blocks(given, training_chars, device, multiplies_bfloat16)
+    chosen = {**_shape(given, device), **given}
+    cell, stack = chosen["cell"], chosen["stack"]
+    recipe = recipe_of(cell, stack, device)
+    faster = 1.0
+    if device == "cpu" and multiplies_bfloat16 and given.get("precision") != "float32":
+        faster = FASTER.get((stack, cell), 1.0)
+    if stack == "residual":
+        more, notes = _in_blocks(given, training_chars, device, faster)
     else:
-        more, notes = _in_layers(given, chosen["cell"], training_chars)
+        more, notes = _in_layers(given, cell, training_chars, faster)
         narrower = min(1.0, WIDE / max((more | given)["units"]))
         recipe = replace(recipe, learning_rate=recipe.learning_rate * narrower)
     chosen = {**chosen, **more, **given}
+    if faster > 1 and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
+        chosen["precision"] = "bfloat16"
+        notes.append("--precision bfloat16, since this processor multiplies that faster")
     for name in ("learning_rate", "beta2", "average"):
         chosen.setdefault(name, getattr(recipe, name))
     return chosen, notes
 
 
 def _in_blocks(
-    given: Mapping[str, Any], training_chars: int, device: str, multiplies_bfloat16: bool
+    given: Mapping[str, Any], training_chars: int, device: str, faster: float
 ) -> tuple[dict[str, Any], list[str]]:
     """What the budget chooses of a residual stack, as `completed` returns it."""
     kind, sizes = _kind(device), SIZES[_kind(device)]
-    chosen: dict[str, Any] = {}
-    notes, told_last = [], []
-    chars_a_minute = sizes.chars_a_minute
-    if device == "cpu" and multiplies_bfloat16 and given.get("precision") != "float32":
-        chars_a_minute *= FASTER
-        if "precision" not in given:
-            chosen["precision"] = "bfloat16"
-            told_last = ["--precision bfloat16, since this processor multiplies that faster"]
+    chars_a_minute = sizes.chars_a_minute * faster
     chars = _chars(given, RESIDUAL[kind], training_chars, chars_a_minute)
-    (most,) = _last(READINGS, training_chars)
-    if chars > most * training_chars and not {"steps", "epochs"} & set(given):
-        chars = most * training_chars
-        chosen |= {"epochs": most, "minutes": given.get("minutes", MINUTES)}
-        notes.append(
-            f"--epochs {most:g} beside the minutes: read more often, so short a text is "
-            "learned by heart"
-        )
+    chars, chosen, notes = _at_most("residual", given, training_chars, chars)
     if "units" not in given:
         layers, units = _last(sizes.shapes, chars)
         chosen["units"] = (units,) * layers
@@ -149,35 +153,52 @@ def _in_blocks(
             "lstm a plain stack)"
         )
     restraint, why = _restraint(given, sizes, chars / training_chars)
-    return chosen | restraint, notes + why + told_last
+    return chosen | restraint, notes + why
 
 
 def _in_layers(
-    given: Mapping[str, Any], cell: str, training_chars: int
+    given: Mapping[str, Any], cell: str, training_chars: int, faster: float
 ) -> tuple[dict[str, Any], list[str]]:
     """What the budget chooses of a plain stack, as `completed` returns it."""
     chosen: dict[str, Any] = {"units": UNITS, "weight_decay": PLAIN_DECAY}
     if "units" in given or cell == "simple":
         return chosen, []
-    chars_a_minute = GATED_SIZES.chars_a_minute
+    chars_a_minute = GATED_SIZES.chars_a_minute * faster
     chars = _chars(given, PLAIN, training_chars, chars_a_minute)
-    (most,) = _last(READINGS, training_chars)
-    layers, units = _last(GATED_SIZES.shapes, min(chars, most * training_chars))
-    note = (
+    chars, ended, notes = _at_most("plain", given, training_chars, chars)
+    layers, units = _last(GATED_SIZES.shapes, chars)
+    notes.append(
         f"{layers} layer{'s' * (layers > 1)} of {units} {cell} units, for about "
         f"{chars / chars_a_minute:.2g} minutes on a processor (--units chooses others)"
     )
-    restraint, why = _restraint(given, GATED_SIZES, chars / training_chars)
-    return {**chosen, "units": (units,) * layers, **restraint}, [note, *why]
+    least = SHORT_DROPOUT if training_chars < SHORT else 0.0
+    restraint, why = _restraint(given, GATED_SIZES, chars / training_chars, least)
+    return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
+
+
+def _at_most(
+    stack: str, given: Mapping[str, Any], training_chars: int, chars: float
+) -> tuple[float, dict[str, Any], list[str]]:
+    """How many of so many ``chars`` a ``stack`` is to read of a short text, and what ends it."""
+    (most,) = _last(READINGS[stack], training_chars)
+    if chars <= most * training_chars or {"steps", "epochs"} & set(given):
+        return chars, {}, []
+    note = (
+        f"--epochs {most:g} beside the minutes: read more often, so short a text is "
+        "learned by heart"
+    )
+    ended = {"epochs": most, "minutes": given.get("minutes", MINUTES)}
+    return most * training_chars, ended, [note]
 
 
 def _restraint(
-    given: Mapping[str, Any], sizes: Sizes, times: float
+    given: Mapping[str, Any], sizes: Sizes, times: float, least_dropout: float = 0.0
 ) -> tuple[dict[str, float], list[str]]:
     """What holds back a model that reads the text so many ``times``, where nothing is ``given``."""
     names = ("weight_decay", "dropout")
     usual = dict(zip(names, _last(sizes.restraints, 0), strict=True))
     chosen = dict(zip(names, _last(sizes.restraints, times), strict=True))
+    chosen["dropout"] = max(chosen["dropout"], least_dropout)
     chosen = {name: value for name, value in chosen.items() if name not in given}
     told = [
         f"--{name.replace('_', '-')} {value:g}"
@@ -188,18 +209,14 @@ def _restraint(
     return chosen, [why] if told else []
 
 
-def _shape(given: Mapping[str, Any], training_chars: int, device: str) -> dict[str, Any]:
-    """Whoever says how many units there are, and no more, means a plain stack of LSTM layers.
+def _shape(given: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """LSTM layers on a processor, minGRU in residual blocks elsewhere, where nothing is said.
 
-    So does a budget on a processor that reads a text often, where nothing is said of the shape.
+    Whoever says how many units there are, and no more, means LSTM layers too.
     """
-    says_units = "units" in given or "activation" in given
-    plain = given.get("stack") == "plain" or (says_units and "stack" not in given)
-    if device == "cpu" and not {"cell", "stack"} & set(given):
-        chars_a_minute = SIZES["processor"].chars_a_minute
-        chars = _chars(given, RESIDUAL["processor"], training_chars, chars_a_minute)
-        (most,) = _last(READINGS, training_chars)
-        plain |= OFTEN <= chars / training_chars <= most
+    plain = given.get("stack") == "plain" or (
+        "stack" not in given and (device == "cpu" or bool({"units", "activation"} & set(given)))
+    )
     cell = given.get("cell", PLAIN_CELL if plain else CELL)
     stack = "residual" if cell == CELL else "plain"
     return {"cell": cell, "stack": stack}

@@ -1,0 +1,74 @@
+"""A whole training step: factors of products in float32, and in bfloat16. Characters a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.timing import medians
+from benchmarks.training import step_of
+from chargen.recurrent import CharModel
+from chargen.recurrent.products import factors_of, multiplies_bfloat16
+from chargen.settings import PRECISIONS, ModelSettings
+from chargen.training.recipe import recipe_of
+
+V = 65
+STACKS = (
+    ("lstm", "plain", (64,)),
+    ("lstm", "plain", (128,)),
+    ("lstm", "plain", (256,)),
+    ("lstm", "plain", (384,)),
+    ("lstm", "plain", (512,)),
+    ("lstm", "plain", (256, 256)),
+    ("lstm", "plain", (384, 384)),
+    ("lstm", "residual", (128,) * 4),
+    ("mingru", "residual", (96,) * 4),
+    ("mingru", "residual", (128,) * 4),
+    ("mingru", "residual", (128,) * 5),
+    ("mingru", "residual", (160,) * 6),
+)
+
+
+def contender(settings: ModelSettings, ids: torch.Tensor, precision: str) -> Callable[[], None]:
+    """A step of such a model on a batch of ids, ``(N, T)``."""
+    step = step_of(CharModel.seeded(settings, V, 0), ids)
+
+    def of_that_precision() -> None:
+        with factors_of(precision):
+            step()
+
+    return of_that_precision
+
+
+def main() -> list[dict[str, object]]:
+    """Print the table and return its rows."""
+    threads = torch.get_num_threads()
+    itself = "multiplies" if multiplies_bfloat16() else "does not multiply"
+    print(
+        f"training step with the batch that the cell is trained with, {threads} threads, "
+        f"characters a second; this processor {itself} bfloat16"
+    )
+    print(f"{'stack':>24}" + "".join(f"{name:>10}" for name in PRECISIONS) + f"{'ratio':>7}")
+    rows: list[dict[str, object]] = []
+    for cell, stack, units in STACKS:
+        recipe = recipe_of(cell, stack, "cpu")
+        N, T = recipe.batch_size, recipe.timesteps
+        ids = torch.randint(V, (N, T), generator=torch.Generator().manual_seed(0))
+        settings = ModelSettings(cell, units, stack=stack)
+        seconds = medians({name: contender(settings, ids, name) for name in PRECISIONS})
+        rates = {name: N * T / seconds[name] for name in PRECISIONS}
+        ratio = rates["bfloat16"] / rates["float32"]
+        shown = "".join(f"{rate:10,.0f}" for rate in rates.values())
+        print(f"{f'{stack} {cell} {len(units)} x {units[0]}':>24}{shown}{ratio:7.2f}")
+        rows.append(
+            {"cell": cell, "stack": stack, "layers": len(units), "units": units[0]}
+            | {"batch_size": N, "timesteps": T, "threads": threads}
+            | {f"{name}_chars_per_second": round(rate) for name, rate in rates.items()}
+            | {"ratio": ratio}
+        )
+    return rows
+
+
+if __name__ == "__main__":
+    main()
