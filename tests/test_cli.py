@@ -231,7 +231,7 @@ WRONG = {
     "train cat.txt --steps 3 --minutes 2": "--steps and --minutes: give one",
     "train cat.txt --minutes -1": "--minutes -1.0: must be",
     "train cat.txt --loss-on first": "--loss-on first: must be",
-    "train cat.txt --loss-on 200": "--loss-on 200: a window has 128 steps",
+    "train cat.txt --loss-on 200": "--loss-on 200: a window has 64 steps",
     "train cat.txt --units 99999999999999999999": "--units 99999999999999999999: must be",
     "train cat.txt --units 2000000": "--units 2000000: more than the memory here holds",
     "train cat.txt --device meta": "--device meta",

@@ -38,6 +38,12 @@ def is_training(command):
     return command[1:3] == ["-m", "chargen"]
 
 
+def flags(command):
+    """Of a training, and what they are given, but for the last, which has no value."""
+    _, _, *named, _ = command
+    return dict(zip(named[::2], named[1::2], strict=True))
+
+
 class InProcess:
     """Trains in this process what would be trained in one of its own, and counts how often."""
 
@@ -48,9 +54,8 @@ class InProcess:
     def __init__(self, command, stdout, stderr):
         assert is_training(command)
         InProcess.begun += (command[3:],)
-        _, corpus, *flags = command[3:]
-        how = flags.pop()
-        given = dict(zip(flags[::2], flags[1::2], strict=True))
+        corpus, how = command[4], command[-1]
+        given = flags(command[3:])
         self.corpus, self.log = corpus, stdout
         self.out = given.pop("--out")
         for name in ("--threads", "--device"):
@@ -82,6 +87,7 @@ class InProcess:
 SORTS = {
     "cell": str,
     "stack": str,
+    "precision": str,
     "units": lambda text: tuple(map(int, text.split(","))),
     "learning_rate": float,
     "minutes": float,
@@ -192,6 +198,8 @@ def test_a_second_call_trains_nothing_and_finds_the_same(done, monkeypatch):
 def test_the_same_seed_gives_the_same_bytes_elsewhere(done, tmp_path, here):
     again = compare(settings(), tmp_path / "again", jobs=1)
     assert json.dumps(without_times(again)) == json.dumps(without_times(done[1]))
+    # By itself a processor that multiplies bfloat16 would round the factors of some cells alone.
+    assert {flags(command)["--precision"] for command in InProcess.begun} == {"float32"}
 
 
 def test_what_was_stopped_goes_on_and_ends_as_if_it_never_was(done, tmp_path, here, monkeypatch):
