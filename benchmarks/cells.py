@@ -23,18 +23,14 @@ from chargen.sampling import engine
 
 BEST: dict[str, dict[int, dict[str, Any]]] = {  # by the fewest minutes
     "simple": {0: {"units": (256, 256), "learning_rate": 0.01}},
-    "lstm": {
-        0: {"units": (256,), "learning_rate": 0.04},
-        10: {"units": (256, 256), "learning_rate": 0.03, "dropout": 0.2},
-        60: {"units": (384, 384), "learning_rate": 0.02, "dropout": 0.35},
-    },
+    "lstm": {0: {}},  # what chargen train chooses
     "gru": {
         0: {"units": (192, 192), "learning_rate": 0.02},
         10: {"units": (256, 256), "learning_rate": 0.02, "dropout": 0.2},
     },
     "gru-before": {0: {"units": (192, 192), "learning_rate": 0.02}},
     "mingru": {0: {"units": (192,) * 3, "learning_rate": 0.02, "stack": "plain"}},
-    "blocks": {0: {}},  # of mingru: what chargen train chooses
+    "blocks": {0: {"cell": "mingru"}},  # in blocks, as chargen train chooses them
 }
 WRITTEN = 20_000  # characters
 
@@ -51,8 +47,7 @@ def trained(
 def measured(text: str, name: str, minutes: float, seed: int, recalls: bool) -> dict[str, Any]:
     """One cell's row; with ``recalls`` its span50 too, of another training as long."""
     settings = [own for fewest, own in BEST[name].items() if fewest <= minutes][-1]
-    if name != "blocks":
-        settings = {"cell": name} | settings
+    settings = {"cell": name} | settings
     with tempfile.TemporaryDirectory() as kept:
         model, last = trained(text, settings, minutes, seed, Path(kept, "run"))
         predicted = context.measure(model.predictor, model.held_out())

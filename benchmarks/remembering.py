@@ -34,7 +34,13 @@ CHARS = 1024  # that each update reads
 LONGEST = 256  # characters that chrono initialisation keeps for at most, and that spans end at
 STAGES = (16, 64, 256)  # timesteps of the curriculum
 
-LSTM = {"cell": "lstm", "units": (256,), "timesteps": 64, "batch_size": 16}
+LSTM = {
+    "cell": "lstm",
+    "units": (256,),
+    "timesteps": 64,
+    "batch_size": 16,
+    "precision": "float32",
+}
 MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0,
           "units": (128,) * 4, "cell": "mingru", "stack": "residual"}  # fmt: skip
 

@@ -83,7 +83,7 @@ SIZES = {
 }
 GATED_SIZES = Sizes(  # of a plain stack, wherever it is trained
     2.4e6,  # of two cores
-    ((0, 1, 256), (4e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
+    ((0, 1, 256), (6e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
     (
         (0, PLAIN_DECAY, 0.0),
         (5, PLAIN_DECAY, 0.1),
