@@ -38,7 +38,7 @@ def test_the_size_is_said():
     assert "GPU" in chosen("cuda", minutes=2)[1][0]
     notes = chosen(minutes=2)[1]
     assert notes == [
-        "1 layer of 384 lstm units, for about 2 minutes on a processor (--units chooses others)"
+        "1 layer of 256 lstm units, for about 2 minutes on a processor (--units chooses others)"
     ]
     assert chosen(minutes=10)[1][0].startswith("2 layers of 256 lstm units, for about 10 minutes")
 
@@ -102,7 +102,7 @@ def test_a_plain_stack_is_held_back_by_dropout_and_it_is_said(cell):
     dropout = [settings["dropout"] for settings, _ in found]
     assert sorted(set(dropout)) == dropout
     assert dropout[0] == 0
-    assert found[2][1][-1] == "--dropout 0.3, since the text is read up to 24 times"
+    assert found[2][1][-1] == "--dropout 0.2, since the text is read up to 24 times"
     assert chosen(cell=cell, minutes=60, dropout=0.1)[0]["dropout"] == 0.1
 
 
@@ -118,6 +118,8 @@ def test_a_short_text_makes_no_large_plain_stack_and_holds_it_back():
     settings, notes = chosen(minutes=60, chars=60_000)
     assert (settings["units"], settings["dropout"]) == ((256,), 0.5)
     assert notes[-1] == "--dropout 0.5, since the text is read up to 50 times"
+    dropout = [chosen(minutes=1, chars=chars)[0]["dropout"] for chars in (60_000, 400_000, CHARS)]
+    assert dropout == [0.5, 0.3, 0]
 
 
 @pytest.mark.parametrize(("stack", "times"), [("plain", 50), ("residual", 5)])

@@ -17,15 +17,16 @@ CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
 # Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
 WIDE = 256
-# Times as many characters a minute of bfloat16, where a processor multiplies it, by stack and cell.
-FASTER = {("residual", "mingru"): 1.3, ("plain", "lstm"): 1.6}
+FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
+ROUNDED = {("plain", "lstm"), ("residual", "mingru")}  # stacks and cells of which that is so
 WORTH_ROUNDING = 96  # units of the widest layer from which on that is seen
 # Most readings of a text from so many characters on: a short one is learned by heart after few.
 READINGS = {
     "residual": ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf)),
     "plain": ((0.0, 50.0), (2e5, math.inf)),
 }
-SHORT, SHORT_DROPOUT = 2e5, 0.5  # characters below which a plain stack is held back at least so
+# Least dropout of a plain stack that learns a text from so many characters on.
+LEAST_DROPOUT = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0))
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,7 @@ GATED_SIZES = Sizes(  # of a plain stack, wherever it is trained
         (0, PLAIN_DECAY, 0.0),
         (5, PLAIN_DECAY, 0.1),
         (10, PLAIN_DECAY, 0.2),
-        (15, PLAIN_DECAY, 0.3),
-        (50, PLAIN_DECAY, 0.4),
+        (50, PLAIN_DECAY, 0.35),
     ),
 )
 
@@ -118,9 +118,8 @@ def completed(
     chosen = {**_shape(given, device), **given}
     cell, stack = chosen["cell"], chosen["stack"]
     recipe = recipe_of(cell, stack, device)
-    faster = 1.0
-    if device == "cpu" and multiplies_bfloat16 and given.get("precision") != "float32":
-        faster = FASTER.get((stack, cell), 1.0)
+    rounds = device == "cpu" and multiplies_bfloat16 and given.get("precision") != "float32"
+    faster = FASTER if rounds and (stack, cell) in ROUNDED else 1.0
     if stack == "residual":
         more, notes = _in_blocks(given, training_chars, device, faster)
     else:
@@ -171,7 +170,7 @@ def _in_layers(
         f"{layers} layer{'s' * (layers > 1)} of {units} {cell} units, for about "
         f"{chars / chars_a_minute:.2g} minutes on a processor (--units chooses others)"
     )
-    least = SHORT_DROPOUT if training_chars < SHORT else 0.0
+    (least,) = _last(LEAST_DROPOUT, training_chars)
     restraint, why = _restraint(given, GATED_SIZES, chars / training_chars, least)
     return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
 
