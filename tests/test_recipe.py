@@ -118,8 +118,9 @@ def test_a_short_text_makes_no_large_plain_stack_and_holds_it_back():
     settings, notes = chosen(minutes=60, chars=60_000)
     assert (settings["units"], settings["dropout"]) == ((256,), 0.5)
     assert notes[-1] == "--dropout 0.5, since the text is read up to 50 times"
-    dropout = [chosen(minutes=1, chars=chars)[0]["dropout"] for chars in (60_000, 400_000, CHARS)]
-    assert dropout == [0.5, 0.3, 0]
+    sizes = (60_000, 400_000, CHARS)
+    for epochs, dropout in ((20, [0.5, 0.3, 0.2]), (4, [0, 0, 0])):
+        assert [chosen(epochs=epochs, chars=c)[0]["dropout"] for c in sizes] == dropout
 
 
 @pytest.mark.parametrize(("stack", "times"), [("plain", 50), ("residual", 5)])

@@ -25,8 +25,8 @@ READINGS = {
     "residual": ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf)),
     "plain": ((0.0, 50.0), (2e5, math.inf)),
 }
-# Least dropout of a plain stack that learns a text from so many characters on.
-LEAST_DROPOUT = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0))
+# Least dropout of a plain stack that reads a text from so many characters on, and so often.
+LEAST_DROPOUT, OFTEN = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
 
 
 @dataclass(frozen=True)
@@ -170,8 +170,9 @@ def _in_layers(
         f"{layers} layer{'s' * (layers > 1)} of {units} {cell} units, for about "
         f"{chars / chars_a_minute:.2g} minutes on a processor (--units chooses others)"
     )
-    (least,) = _last(LEAST_DROPOUT, training_chars)
-    restraint, why = _restraint(given, GATED_SIZES, chars / training_chars, least)
+    times = chars / training_chars
+    (least,) = _last(LEAST_DROPOUT, training_chars) if times >= OFTEN else (0.0,)
+    restraint, why = _restraint(given, GATED_SIZES, times, least)
     return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
 
 
