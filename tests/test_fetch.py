@@ -197,7 +197,7 @@ def test_what_came_before_a_stall_is_kept(server, out):
     def first(handler):
         handler.stalling() if len(server.asked) == 1 else handler.honest()
 
-    assert fetch(server, out, first, timeout=0.3)
+    assert fetch(server, out, first, timeout=2)
     assert server.asked == [("/text", None), ("/text", "bytes=70000-")]
 
 
