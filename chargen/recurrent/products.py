@@ -6,8 +6,9 @@ uses and that promise nothing; where they are missing, everything below does wit
 
 Training may have the factors of large products rounded to bfloat16, float32 with 16 of its 24 bits
 of precision left out: where a processor multiplies such numbers, it multiplies twice as many. The
-products come out rounded too, and a residual block gates them so; weights, their gradients and
-updates, what flows past the blocks, and the state but for the h of an LSTM stay float32.
+products come out rounded too, the gradients of factors among them, and a residual block gates them
+so; weights and their updates, what flows past the blocks, and the state but for the h of an LSTM
+stay float32.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class LSTM(RecurrentLayer):
         It wants the weights transposed, adds two biases, and reads one-hot vectors as they are:
         with few characters that is cheaper than anything that is done step by step. What is not
         contiguous it takes for something else. Where training has factors rounded, x, h and the
-        weights are; c and the biases are not.
+        weights are, and their gradients; c and the biases, and theirs, are not.
         """
         x = inputs.transpose(0, 1)
         if not inputs.is_floating_point():
