@@ -4,13 +4,14 @@ import pytest
 
 from chargen import api
 from chargen.settings import split_settings
-from chargen.training.recipe import completed, recipe_of
+from chargen.training.recipe import Machine, completed, recipe_of
 
 CHARS = 1_000_000
 
 
-def chosen(device="cpu", chars=CHARS, multiplies_bfloat16=False, **given):
-    settings, notes = completed(given, chars, device, multiplies_bfloat16)
+def chosen(device="cpu", chars=CHARS, multiplies_bfloat16=False, threads=2, **given):
+    machine = Machine(device, multiplies_bfloat16, threads)
+    settings, notes = completed(given, chars, machine)
     split_settings(settings)  # all of them are settings, and valid ones
     return settings, notes
 
@@ -30,6 +31,15 @@ def test_a_processor_trains_an_lstm_and_a_gpu_residual_blocks():
 def test_the_budget_chooses_the_size(stack):
     small, large = (chosen(minutes=minutes, stack=stack)[0] for minutes in (2, 60))
     assert sum(small["units"]) < sum(large["units"])
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_one_thread_is_given_less_to_do_and_a_gpu_is_not_asked(stack):
+    one, two, many = (chosen(minutes=10, stack=stack, threads=n) for n in (1, 2, 64))
+    assert sum(one[0]["units"]) < sum(two[0]["units"])
+    assert two == many
+    assert "for about 10 minutes" in one[1][0]
+    assert chosen("cuda", stack=stack, threads=1) == chosen("cuda", stack=stack, threads=2)
 
 
 def test_the_size_is_said():
@@ -72,8 +82,9 @@ def test_what_is_read_often_is_held_back_and_it_is_said():
 
 
 def test_a_gpu_reads_much_at_a_step():
-    assert recipe_of("lstm", "plain", "cuda") == recipe_of("lstm", "plain", "cpu")
-    on_gpu, on_cpu = (recipe_of("mingru", "residual", device) for device in ("cuda", "cpu"))
+    machines = Machine("cuda"), Machine("cpu")
+    assert len({recipe_of("lstm", "plain", machine) for machine in machines}) == 1
+    on_gpu, on_cpu = (recipe_of("mingru", "residual", machine) for machine in machines)
     assert on_gpu.batch_size > on_cpu.batch_size
 
 
@@ -176,7 +187,7 @@ def test_what_is_said_stays():
 def test_what_is_not_said_follows_from_what_is(given, cell, stack):
     settings, _ = chosen(**{"minutes": 0.5, **given})
     assert (settings["cell"], settings["stack"]) == (cell, stack)
-    recipe = recipe_of(cell, stack, "cpu")
+    recipe = recipe_of(cell, stack, Machine())
     assert settings["learning_rate"] == recipe.learning_rate
     assert settings["average"] == recipe.average
 

@@ -20,8 +20,9 @@ def drop(values: Tensor, share: float, generator: torch.Generator | None) -> Ten
     """
     if not share or generator is None:
         return values
-    kept = torch.rand(values.shape, generator=generator, device=values.device) >= share
-    return values * kept / (1 - share)
+    # Laid out as the values are, and of their type: a product of mixed ones takes twice as long.
+    kept = torch.empty_like(values, requires_grad=False).uniform_(generator=generator)
+    return values * kept.ge_(share).div_(1 - share)
 
 
 class Stack(nn.Module):

@@ -24,7 +24,7 @@ from chargen.text.encoding import Encoded, Progress, Survey
 from chargen.text.split import training_chars
 from chargen.text.store import look_up
 from chargen.training.loop import misfit
-from chargen.training.recipe import completed, recipe_of
+from chargen.training.recipe import Machine, completed, recipe_of
 from chargen.training.saved import check, told_of_memory
 from chargen.training.schedule import fit
 
@@ -126,9 +126,10 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     store, found = look_up(folder, corpus, training.documents, asked.progress)
     to_train = training_chars(found.chars, training.validation, found.starts)
     notes = _held_out_note(found, training, to_train)
-    settings, chosen = completed(asked.settings, to_train, asked.device.type, multiplies_bfloat16())
+    machine = Machine(asked.device.type, multiplies_bfloat16(), torch.get_num_threads())
+    settings, chosen = completed(asked.settings, to_train, machine)
     shape, training = split_settings(settings)
-    recipe = recipe_of(shape.cell, shape.stack, asked.device.type)
+    recipe = recipe_of(shape.cell, shape.stack, machine)
     training, adapted = fit(training, to_train, recipe.timesteps, recipe.batch_size)
     description = Description(
         shape,

@@ -1,7 +1,7 @@
 """What is chosen where the user chooses nothing: the cell, its size, and how it is trained.
 
-Chosen by the budget, the text and the kind of device, never by a clock, so that the same command
-makes the same model. How it was found stands in docs/recipe.md.
+Chosen by the budget, the text and the `Machine`, never by a clock, so that the same command makes
+the same model. How it was found stands in docs/recipe.md.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
 # Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
 WIDE = 256
+ALONE = 0.65  # of the characters a minute of two threads, where a processor has one
 FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
 ROUNDED = {("plain", "lstm"), ("residual", "mingru")}  # stacks and cells of which that is so
 WORTH_ROUNDING = 96  # units of the widest layer from which on that is seen
@@ -27,6 +28,33 @@ READINGS = {
 }
 # Least dropout of a plain stack that reads a text from so many characters on, and so often.
 LEAST_DROPOUT, OFTEN = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What trains: the kind of ``device``, as torch names it, and of a processor a little more.
+
+    Whether it ``multiplies_bfloat16``, and how many ``threads`` torch has of it, count where it is
+    the device: on a GPU neither makes training faster.
+    """
+
+    device: str = "cpu"
+    multiplies_bfloat16: bool = False
+    threads: int = 2
+
+    @property
+    def kind(self) -> str:
+        """The kind of device in the words of the notes."""
+        return "processor" if self.device == "cpu" else "GPU"
+
+    def speed(self, rounds: bool) -> float:
+        """How many times the characters of two threads it reads in a minute.
+
+        More threads than two count as two: how much faster they are was not measured.
+        """
+        if self.device != "cpu":
+            return 1.0
+        return (FASTER if rounds else 1.0) * (ALONE if self.threads == 1 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -94,40 +122,40 @@ GATED_SIZES = Sizes(  # of a plain stack, wherever it is trained
 )
 
 
-def recipe_of(cell: str, stack: str, device: str) -> Recipe:
-    """How a ``stack`` of ``cell`` is trained on a kind of ``device``, as torch names it."""
+def recipe_of(cell: str, stack: str, machine: Machine) -> Recipe:
+    """How a ``stack`` of ``cell`` is trained on a ``machine``."""
     if stack == "residual":
-        return RESIDUAL[_kind(device)]
+        return RESIDUAL[machine.kind]
     return replace(PLAIN, learning_rate=PLAIN_RATES.get(cell, PLAIN.learning_rate))
 
 
-def _kind(device: str) -> str:
-    return "processor" if device == "cpu" else "GPU"
-
-
 def completed(
-    given: Mapping[str, Any], training_chars: int, device: str, multiplies_bfloat16: bool
+    given: Mapping[str, Any], training_chars: int, machine: Machine
 ) -> tuple[dict[str, Any], list[str]]:
     """Settings by name with what was not ``given`` chosen, and in words what was and why.
 
-    ``device`` is its kind, as torch names it; whether the processor ``multiplies_bfloat16`` counts
-    where it is the device: on a GPU that is no faster. Timesteps and batch size are left to
-    `chargen.training.schedule.fit`, which knows what the text can fill.
+    Timesteps and batch size are left to `chargen.training.schedule.fit`, which knows what the text
+    can fill.
     """
     given = {name: value for name, value in given.items() if value is not None}
-    chosen = {**_shape(given, device), **given}
+    chosen = {**_shape(given, machine), **given}
     cell, stack = chosen["cell"], chosen["stack"]
-    recipe = recipe_of(cell, stack, device)
-    rounds = device == "cpu" and multiplies_bfloat16 and given.get("precision") != "float32"
-    faster = FASTER if rounds and (stack, cell) in ROUNDED else 1.0
+    recipe = recipe_of(cell, stack, machine)
+    rounds = (
+        machine.device == "cpu"
+        and machine.multiplies_bfloat16
+        and given.get("precision") != "float32"
+        and (stack, cell) in ROUNDED
+    )
+    speed = machine.speed(rounds)
     if stack == "residual":
-        more, notes = _in_blocks(given, training_chars, device, faster)
+        more, notes = _in_blocks(given, training_chars, machine.kind, speed)
     else:
-        more, notes = _in_layers(given, cell, training_chars, faster)
+        more, notes = _in_layers(given, cell, training_chars, speed)
         narrower = min(1.0, WIDE / max((more | given)["units"]))
         recipe = replace(recipe, learning_rate=recipe.learning_rate * narrower)
     chosen = {**chosen, **more, **given}
-    if faster > 1 and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
+    if rounds and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
         chosen["precision"] = "bfloat16"
         notes.append("--precision bfloat16, since this processor multiplies that faster")
     for name in ("learning_rate", "beta2", "average"):
@@ -136,11 +164,11 @@ def completed(
 
 
 def _in_blocks(
-    given: Mapping[str, Any], training_chars: int, device: str, faster: float
+    given: Mapping[str, Any], training_chars: int, kind: str, speed: float
 ) -> tuple[dict[str, Any], list[str]]:
     """What the budget chooses of a residual stack, as `completed` returns it."""
-    kind, sizes = _kind(device), SIZES[_kind(device)]
-    chars_a_minute = sizes.chars_a_minute * faster
+    sizes = SIZES[kind]
+    chars_a_minute = sizes.chars_a_minute * speed
     chars = _chars(given, RESIDUAL[kind], training_chars, chars_a_minute)
     chars, chosen, notes = _at_most("residual", given, training_chars, chars)
     if "units" not in given:
@@ -156,13 +184,13 @@ def _in_blocks(
 
 
 def _in_layers(
-    given: Mapping[str, Any], cell: str, training_chars: int, faster: float
+    given: Mapping[str, Any], cell: str, training_chars: int, speed: float
 ) -> tuple[dict[str, Any], list[str]]:
     """What the budget chooses of a plain stack, as `completed` returns it."""
     chosen: dict[str, Any] = {"units": UNITS, "weight_decay": PLAIN_DECAY}
     if "units" in given or cell == "simple":
         return chosen, []
-    chars_a_minute = GATED_SIZES.chars_a_minute * faster
+    chars_a_minute = GATED_SIZES.chars_a_minute * speed
     chars = _chars(given, PLAIN, training_chars, chars_a_minute)
     chars, ended, notes = _at_most("plain", given, training_chars, chars)
     layers, units = _last(GATED_SIZES.shapes, chars)
@@ -209,13 +237,14 @@ def _restraint(
     return chosen, [why] if told else []
 
 
-def _shape(given: Mapping[str, Any], device: str) -> dict[str, Any]:
+def _shape(given: Mapping[str, Any], machine: Machine) -> dict[str, Any]:
     """LSTM layers on a processor, minGRU in residual blocks elsewhere, where nothing is said.
 
     Whoever says how many units there are, and no more, means LSTM layers too.
     """
     plain = given.get("stack") == "plain" or (
-        "stack" not in given and (device == "cpu" or bool({"units", "activation"} & set(given)))
+        "stack" not in given
+        and (machine.device == "cpu" or bool({"units", "activation"} & set(given)))
     )
     cell = given.get("cell", PLAIN_CELL if plain else CELL)
     stack = "residual" if cell == CELL else "plain"
