@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from chargen.evaluation import nats_to_bits
-from chargen.predictors import NextCharPredictor
-from chargen.probes import templates
+from chargen.probes import context, templates
+from chargen.recurrent.model import CharModel
 from chargen.text import bundled
 from chargen.training.loop import Report, Trainer, _batches
 from chargen.training.session import start
@@ -76,9 +76,9 @@ def open_gates(trainer: Trainer, report: Report | None) -> None:
 
 def curriculum(trainer: Trainer, report: Report | None) -> None:
     """Fewer timesteps of more texts first: a third of the steps with each of `STAGES`."""
-    step = 0 if report is None else report.step
-    stage = step * len(STAGES) // STEPS
-    if stage == len(STAGES) or step != -(-stage * STEPS // len(STAGES)):
+    step, steps = 0 if report is None else report.step, trainer.settings.steps or STEPS
+    stage = step * len(STAGES) // steps
+    if stage == len(STAGES) or step != -(-stage * steps // len(STAGES)):
         return
     timesteps = STAGES[stage]
     settings = replace(trainer.settings, timesteps=timesteps, batch_size=CHARS // timesteps)
@@ -92,14 +92,31 @@ def learned_state(trainer: Trainer, report: Report | None) -> None:
 
     It is there in training alone: who asks the averaged model begins with zeros, in front of text.
     """
-    if report is not None:
-        return
-    model, forward = trainer.model, trainer.model.forward
+    if report is None:
+        _begin_with(_learned(trainer), trainer.model)
+
+
+def kept_state(trainer: Trainer, report: Report | None) -> None:
+    """The same, and the model that is asked begins with it too."""
+    if report is None:
+        first = _learned(trainer)
+        for model in (trainer.model, trainer._learner.predicting):
+            _begin_with(first, model)
+
+
+def _learned(trainer: Trainer) -> list[list[Tensor]]:
+    """A state of one row that the training's optimizer learns too, zeros at first."""
     first = [[torch.zeros_like(part, requires_grad=True) for part in layer]
-             for layer in model.stack.initial_state(1)]  # fmt: skip
+             for layer in trainer.model.stack.initial_state(1)]  # fmt: skip
     trainer._learner._optimizer.add_param_group(
         {"params": [part for layer in first for part in layer], "weight_decay": 0.0}
     )
+    return first
+
+
+def _begin_with(first: list[list[Tensor]], model: CharModel) -> None:
+    """Let ``model`` begin with the state ``first`` where it is given none."""
+    forward = model.forward
 
     def with_state(ids: Tensor, state: Any = None, *rest: Any, **named: Any) -> Any:
         if state is None:
@@ -128,6 +145,9 @@ VARIANTS = {
     "lstm-256-learned": Variant(
         LSTM | {"timesteps": 256, "batch_size": 4, "state": "reset"}, learned_state
     ),
+    "lstm-256-kept": Variant(
+        LSTM | {"timesteps": 256, "batch_size": 4, "state": "reset"}, kept_state
+    ),
     "lstm-curriculum": Variant(LSTM, curriculum),
     "lstm-chrono": Variant(LSTM, chrono),
     "lstm-open": Variant(LSTM, open_gates),
@@ -140,9 +160,10 @@ VARIANTS = {
 }
 
 
-def trained(variant: Variant, seed: int, out: Path) -> tuple[NextCharPredictor, float, float]:
-    """The predictor at the end of training, its held-out nats, and seconds."""
-    settings = variant.settings | {"steps": STEPS, "patience": 0, "seed": seed}
+def measured(name: str, seed: int, steps: int, out: Path) -> dict[str, Any]:
+    """One training of variant ``name`` in ``out``, and what it remembers."""
+    variant = VARIANTS[name]
+    settings = variant.settings | {"steps": steps, "patience": 0, "seed": seed}
     with start(["longrange"], settings, out, device="cpu", cache=out.parent / "cache") as session:
         trainer = session.trainer
         variant.change(trainer, None)
@@ -150,19 +171,16 @@ def trained(variant: Variant, seed: int, out: Path) -> tuple[NextCharPredictor, 
         for report in trainer.reports():
             nats = report.validation_loss_nats or nats
             variant.change(trainer, report)
-        return trainer.predictor, nats, time.perf_counter() - begun
-
-
-def measured(name: str, seed: int) -> dict[str, Any]:
-    """One training of variant ``name``, and what it remembers."""
-    with tempfile.TemporaryDirectory() as folder:
-        predictor, nats, seconds = trained(VARIANTS[name], seed, Path(folder) / "run")
+        seconds = time.perf_counter() - begun
+        predictor, held_out = trainer.predictor, trainer._text.ids[trainer._training_chars :]
         found = templates.measure(predictor, bundled.bank("english.bank"), spans=SPANS, gate=0.0)
+        seen = context.measure(predictor, held_out)
     return {
         "variant": name,
         "seed": seed,
         "seconds": round(seconds, 1),
         "bits_per_char": round(nats_to_bits(nats), 4),
+        "effective_context": seen.effective,
         "span50": str(found.to_json()["span50"]),
         "right": {row.span: round(row.all.choice.share, 3) for row in found.rows},
     }
@@ -173,11 +191,14 @@ def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(VARIANTS), help="names of variants")
     parser.add_argument("--seeds", default="0,1")
+    parser.add_argument("--steps", type=int, default=STEPS, help="updates")
     options = parser.parse_args(given)
     torch.set_num_threads(1)
     for seed in map(int, options.seeds.split(",")):
         for name in options.only.split(","):
-            print(json.dumps(measured(name, seed)), flush=True)
+            with tempfile.TemporaryDirectory() as folder:
+                row = measured(name, seed, options.steps, Path(folder, "run"))
+            print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
