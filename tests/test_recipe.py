@@ -100,6 +100,12 @@ def test_a_wide_plain_stack_learns_slower():
     assert chosen(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02
 
 
+def test_lstm_layers_over_layers_learn_slower():
+    one, several = (chosen(units=units)[0]["learning_rate"] for units in ((8,), (8, 8, 8)))
+    assert several < one
+    assert chosen(units=(8, 8), learning_rate=0.03)[0]["learning_rate"] == 0.03
+
+
 def test_a_plain_stack_decays_and_is_averaged_as_blocks_are():
     plain, _ = chosen(minutes=2)
     for name in ("weight_decay", "average"):
@@ -174,7 +180,7 @@ def test_what_is_said_stays():
 @pytest.mark.parametrize(
     ("given", "cell", "stack"),
     [
-        ({"units": (8, 4)}, "lstm", "plain"),
+        ({"units": (8,)}, "lstm", "plain"),
         ({"activation": "relu"}, "lstm", "plain"),
         ({"cell": "gru"}, "gru", "plain"),
         ({"stack": "plain"}, "lstm", "plain"),

@@ -94,7 +94,10 @@ from chargen.settings import TrainingSettings as T
     "--learning-rate",
     type=float,
     help="AdamW's highest rate."
-    + default("0.007 in blocks and simple layers, lstm 0.03, else 0.02; less over 256 units"),
+    + default(
+        "0.007 in blocks and simple layers, lstm 0.03 or, several layers of it, 0.015, else 0.02; "
+        "less over 256 units"
+    ),
 )
 @click.option(
     "--weight-decay",

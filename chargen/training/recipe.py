@@ -17,6 +17,7 @@ CELL, PLAIN_CELL = "mingru", "lstm"
 UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
 # Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
 WIDE = 256
+DEEP = {"lstm": 0.5}  # of the rate of one layer, for a plain stack of several
 ALONE = 0.65  # of the characters a minute of two threads, where a processor has one
 FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
 ROUNDED = {("plain", "lstm"), ("residual", "mingru")}  # stacks and cells of which that is so
@@ -152,8 +153,9 @@ def completed(
         more, notes = _in_blocks(given, training_chars, machine.kind, speed)
     else:
         more, notes = _in_layers(given, cell, training_chars, speed)
-        narrower = min(1.0, WIDE / max((more | given)["units"]))
-        recipe = replace(recipe, learning_rate=recipe.learning_rate * narrower)
+        units = (more | given)["units"]
+        slower = min(1.0, WIDE / max(units)) * (DEEP.get(cell, 1.0) if len(units) > 1 else 1.0)
+        recipe = replace(recipe, learning_rate=recipe.learning_rate * slower)
     chosen = {**chosen, **more, **given}
     if rounds and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
         chosen["precision"] = "bfloat16"
