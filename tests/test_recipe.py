@@ -1,9 +1,14 @@
 """What is chosen where nothing is said, and that what is said stays."""
 
 import pytest
+import torch
 
 from chargen import api
+from chargen.errors import ChargenError
+from chargen.processes.group import Group
 from chargen.settings import split_settings
+from chargen.training import session
+from chargen.training.planning import planned
 from chargen.training.recipe import Machine, completed, recipe_of
 
 CHARS = 1_000_000
@@ -214,3 +219,27 @@ def test_a_run_is_made_of_it(tmp_path):
     training = description.training
     assert (training.timesteps, training.batch_size, training.beta2) == (64, 16, 0.999)
     assert notes[0].startswith("1 layer of 256 lstm units")
+
+
+@pytest.mark.parametrize(("threads", "processes", "units"), [(1, 1, (384,)), (2, 1, (256, 256)),
+                                                             (1, 2, (256, 256))])  # fmt: skip
+def test_the_threads_of_all_processes_count(tmp_path, monkeypatch, threads, processes, units):
+    (tmp_path / "text.txt").write_text("so it goes on and on. " * 12_000)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    plans = []
+
+    class Several(Group):
+        size = processes
+
+        def led(self, lead):
+            return lead()
+
+    def planned_and_seen(*given):
+        plans.append(planned(*given))
+        raise ChargenError("enough is known")
+
+    monkeypatch.setattr(session, "planned", planned_and_seen)
+    settings = {"minutes": 10, "precision": "float32"}
+    with pytest.raises(ChargenError, match="enough is known"):
+        session.start([tmp_path / "text.txt"], settings, tmp_path / "run", group=Several())
+    assert plans[0].run.description.model.units == units

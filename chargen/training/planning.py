@@ -31,7 +31,7 @@ from chargen.training.schedule import fit
 
 @dataclass(frozen=True)
 class Asked:
-    """What `chargen.training.start` is asked for, with its device."""
+    """What `chargen.training.start` is asked for, with what it will be trained by."""
 
     sources: Sequence[str | Path]
     settings: Mapping[str, Any]
@@ -40,6 +40,7 @@ class Asked:
     overwrite: bool
     cache: Path | None
     device: torch.device
+    threads: int  # of all its processes
     progress: Progress
 
     @property
@@ -126,7 +127,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     store, found = look_up(folder, corpus, training.documents, asked.progress)
     to_train = training_chars(found.chars, training.validation, found.starts)
     notes = _held_out_note(found, training, to_train)
-    machine = Machine(asked.device.type, multiplies_bfloat16(), torch.get_num_threads())
+    machine = Machine(asked.device.type, multiplies_bfloat16(), asked.threads)
     settings, chosen = completed(asked.settings, to_train, machine)
     shape, training = split_settings(settings)
     recipe = recipe_of(shape.cell, shape.stack, machine)

@@ -82,7 +82,8 @@ def start(
     """
     place = device_named(device)
     place = group.device if group.device.type == place.type else place
-    asked = Asked(sources, settings, out, resume, overwrite, cache, place, progress)
+    threads = torch.get_num_threads() * group.size
+    asked = Asked(sources, settings, out, resume, overwrite, cache, place, threads, progress)
     plans: list[Plan] = []
 
     def lead() -> bytes:
