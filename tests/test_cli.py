@@ -243,6 +243,7 @@ WRONG = {
     "train cat.txt --device quantum": "--device quantum",
     "train cat.txt --colour red": "No such option",
     "train cat.txt --out cat.txt": "cat.txt: exists and is no folder",
+    "train cat.txt --out cat.txt/run": "cat.txt: exists and is no folder",
     "sample": "no run under runs/",
     "sample nowhere": "nowhere: no such run folder",
     "sample folder": "folder: not a run folder",

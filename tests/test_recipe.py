@@ -1,21 +1,16 @@
 """What is chosen where nothing is said, and that what is said stays."""
 
 import pytest
-import torch
 
 from chargen import api
-from chargen.errors import ChargenError
-from chargen.processes.group import Group
 from chargen.settings import split_settings
-from chargen.training import session
-from chargen.training.planning import planned
 from chargen.training.recipe import Machine, completed, recipe_of
 
 CHARS = 1_000_000
 
 
-def chosen(device="cpu", chars=CHARS, multiplies_bfloat16=False, threads=2, **given):
-    machine = Machine(device, multiplies_bfloat16, threads)
+def chosen(device="cpu", chars=CHARS, multiplies_bfloat16=False, **given):
+    machine = Machine(device, multiplies_bfloat16)
     settings, notes = completed(given, chars, machine)
     split_settings(settings)  # all of them are settings, and valid ones
     return settings, notes
@@ -36,15 +31,6 @@ def test_a_processor_trains_an_lstm_and_a_gpu_residual_blocks():
 def test_the_budget_chooses_the_size(stack):
     small, large = (chosen(minutes=minutes, stack=stack)[0] for minutes in (2, 60))
     assert sum(small["units"]) < sum(large["units"])
-
-
-@pytest.mark.parametrize("stack", ["plain", "residual"])
-def test_one_thread_is_given_less_to_do_and_a_gpu_is_not_asked(stack):
-    one, two, many = (chosen(minutes=10, stack=stack, threads=n) for n in (1, 2, 64))
-    assert sum(one[0]["units"]) < sum(two[0]["units"])
-    assert two == many
-    assert "for about 10 minutes" in one[1][0]
-    assert chosen("cuda", stack=stack, threads=1) == chosen("cuda", stack=stack, threads=2)
 
 
 def test_the_size_is_said():
@@ -219,27 +205,3 @@ def test_a_run_is_made_of_it(tmp_path):
     training = description.training
     assert (training.timesteps, training.batch_size, training.beta2) == (64, 16, 0.999)
     assert notes[0].startswith("1 layer of 256 lstm units")
-
-
-@pytest.mark.parametrize(("threads", "processes", "units"), [(1, 1, (384,)), (2, 1, (256, 256)),
-                                                             (1, 2, (256, 256))])  # fmt: skip
-def test_the_threads_of_all_processes_count(tmp_path, monkeypatch, threads, processes, units):
-    (tmp_path / "text.txt").write_text("so it goes on and on. " * 12_000)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    plans = []
-
-    class Several(Group):
-        size = processes
-
-        def led(self, lead):
-            return lead()
-
-    def planned_and_seen(*given):
-        plans.append(planned(*given))
-        raise ChargenError("enough is known")
-
-    monkeypatch.setattr(session, "planned", planned_and_seen)
-    settings = {"minutes": 10, "precision": "float32"}
-    with pytest.raises(ChargenError, match="enough is known"):
-        session.start([tmp_path / "text.txt"], settings, tmp_path / "run", group=Several())
-    assert plans[0].run.description.model.units == units

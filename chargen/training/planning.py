@@ -31,7 +31,7 @@ from chargen.training.schedule import fit
 
 @dataclass(frozen=True)
 class Asked:
-    """What `chargen.training.start` is asked for, with what it will be trained by."""
+    """What `chargen.training.start` is asked for, with its device."""
 
     sources: Sequence[str | Path]
     settings: Mapping[str, Any]
@@ -40,7 +40,6 @@ class Asked:
     overwrite: bool
     cache: Path | None
     device: torch.device
-    threads: int  # of all its processes
     progress: Progress
 
     @property
@@ -108,8 +107,9 @@ def planned(asked: Asked, is_begun: Callable[[Path], bool]) -> Plan:
     if is_begun(path):
         return _going_on(Run.open(path), corpus, asked, {})
     _refuse_a_run(path, asked.overwrite)
-    if path.exists() and not path.is_dir():
-        raise ChargenError(f"{path}: exists and is no folder; give another --out")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ChargenError(f"{place}: exists and is no folder; give another --out")
     return _beginning(path, corpus, asked)
 
 
@@ -127,7 +127,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     store, found = look_up(folder, corpus, training.documents, asked.progress)
     to_train = training_chars(found.chars, training.validation, found.starts)
     notes = _held_out_note(found, training, to_train)
-    machine = Machine(asked.device.type, multiplies_bfloat16(), asked.threads)
+    machine = Machine(asked.device.type, multiplies_bfloat16())
     settings, chosen = completed(asked.settings, to_train, machine)
     shape, training = split_settings(settings)
     recipe = recipe_of(shape.cell, shape.stack, machine)

@@ -18,7 +18,6 @@ UNITS, PLAIN_DECAY = (256,), 0.1  # of a plain stack
 # Units of a plain stack over which its rate falls as one over them (Yang et al. 2022).
 WIDE = 256
 DEEP = {"lstm": 0.5}  # of the rate of one layer, for a plain stack of several
-ALONE = 0.65  # of the characters a minute of two threads, where a processor has one
 FASTER = 1.3  # times as many characters a minute of bfloat16, where a processor multiplies it
 ROUNDED = {("plain", "lstm"), ("residual", "mingru")}  # stacks and cells of which that is so
 WORTH_ROUNDING = 96  # units of the widest layer from which on that is seen
@@ -33,29 +32,19 @@ LEAST_DROPOUT, OFTEN = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
 
 @dataclass(frozen=True)
 class Machine:
-    """What trains: the kind of ``device``, as torch names it, and of a processor a little more.
+    """What trains: the kind of ``device``, as torch names it.
 
-    Whether it ``multiplies_bfloat16``, and how many ``threads`` torch has of it, count where it is
-    the device: on a GPU neither makes training faster.
+    Whether the processor ``multiplies_bfloat16`` counts where it is the device: on a GPU that is no
+    faster. How many threads it has does not: a smaller model for one was no better.
     """
 
     device: str = "cpu"
     multiplies_bfloat16: bool = False
-    threads: int = 2
 
     @property
     def kind(self) -> str:
         """The kind of device in the words of the notes."""
         return "processor" if self.device == "cpu" else "GPU"
-
-    def speed(self, rounds: bool) -> float:
-        """How many times the characters of two threads it reads in a minute.
-
-        More threads than two count as two: how much faster they are was not measured.
-        """
-        if self.device != "cpu":
-            return 1.0
-        return (FASTER if rounds else 1.0) * (ALONE if self.threads == 1 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -148,7 +137,7 @@ def completed(
         and given.get("precision") != "float32"
         and (stack, cell) in ROUNDED
     )
-    speed = machine.speed(rounds)
+    speed = FASTER if rounds else 1.0
     if stack == "residual":
         more, notes = _in_blocks(given, training_chars, machine.kind, speed)
     else:

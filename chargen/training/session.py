@@ -82,8 +82,7 @@ def start(
     """
     place = device_named(device)
     place = group.device if group.device.type == place.type else place
-    threads = torch.get_num_threads() * group.size
-    asked = Asked(sources, settings, out, resume, overwrite, cache, place, threads, progress)
+    asked = Asked(sources, settings, out, resume, overwrite, cache, place, progress)
     plans: list[Plan] = []
 
     def lead() -> bytes:
