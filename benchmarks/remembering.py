@@ -14,7 +14,7 @@ import math
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +25,12 @@ from chargen.evaluation import nats_to_bits
 from chargen.probes import context, templates
 from chargen.recurrent.model import CharModel
 from chargen.text import bundled
-from chargen.training.loop import Report, Trainer, _batches
+from chargen.training.loop import Trainer
 from chargen.training.session import start
 
 SPANS = (16, 64, 128, 256, 512, 1024, 2048)
 STEPS = 4000
-CHARS = 1024  # that each update reads
 LONGEST = 256  # characters that chrono initialisation keeps for at most, and that spans end at
-STAGES = (16, 64, 256)  # timesteps of the curriculum
 
 LSTM = {
     "cell": "lstm",
@@ -44,17 +42,15 @@ LSTM = {
 MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0,
           "units": (128,) * 4, "cell": "mingru", "stack": "residual"}  # fmt: skip
 
-Change = Callable[[Trainer, Report | None], None]
+Change = Callable[[Trainer], None]
 
 
-def nothing(trainer: Trainer, report: Report | None) -> None:
+def nothing(trainer: Trainer) -> None:
     """Leave the training as it is."""
 
 
-def chrono(trainer: Trainer, report: Report | None) -> None:
+def chrono(trainer: Trainer) -> None:
     """Gates that begin by keeping for 1 to `LONGEST` characters (Tallec & Ollivier 2018)."""
-    if report is not None:
-        return
     drawn = torch.Generator().manual_seed(trainer.settings.seed)
     for layer in trainer.model.stack.layers:
         units = layer.units
@@ -67,41 +63,25 @@ def chrono(trainer: Trainer, report: Report | None) -> None:
             b_h[:units] = bias
 
 
-def open_gates(trainer: Trainer, report: Report | None) -> None:
+def open_gates(trainer: Trainer) -> None:
     """Forget gates of an LSTM that begin at sigmoid(4) = 0.98 instead of sigmoid(1) = 0.73."""
-    if report is None:
-        for layer in trainer.model.stack.layers:
-            layer.b_h.data[layer.units : 2 * layer.units] = 4.0
+    for layer in trainer.model.stack.layers:
+        layer.b_h.data[layer.units : 2 * layer.units] = 4.0
 
 
-def curriculum(trainer: Trainer, report: Report | None) -> None:
-    """Fewer timesteps of more texts first: a third of the steps with each of `STAGES`."""
-    step, steps = 0 if report is None else report.step, trainer.settings.steps or STEPS
-    stage = step * len(STAGES) // steps
-    if stage == len(STAGES) or step != -(-stage * steps // len(STAGES)):
-        return
-    timesteps = STAGES[stage]
-    settings = replace(trainer.settings, timesteps=timesteps, batch_size=CHARS // timesteps)
-    trainer._batches = _batches(trainer._text, trainer._training_chars, settings)
-    trainer._learner.rows = trainer.group.rows(CHARS // timesteps)
-    trainer.counters.batch = 0
-
-
-def learned_state(trainer: Trainer, report: Report | None) -> None:
+def learned_state(trainer: Trainer) -> None:
     """The state before the first character is learned instead of zero.
 
     It is there in training alone: who asks the averaged model begins with zeros, in front of text.
     """
-    if report is None:
-        _begin_with(_learned(trainer), trainer.model)
+    _begin_with(_learned(trainer), trainer.model)
 
 
-def kept_state(trainer: Trainer, report: Report | None) -> None:
+def kept_state(trainer: Trainer) -> None:
     """The same, and the model that is asked begins with it too."""
-    if report is None:
-        first = _learned(trainer)
-        for model in (trainer.model, trainer._learner.predicting):
-            _begin_with(first, model)
+    first = _learned(trainer)
+    for model in (trainer.model, trainer._learner.predicting):
+        _begin_with(first, model)
 
 
 def _learned(trainer: Trainer) -> list[list[Tensor]]:
@@ -148,7 +128,7 @@ VARIANTS = {
     "lstm-256-kept": Variant(
         LSTM | {"timesteps": 256, "batch_size": 4, "state": "reset"}, kept_state
     ),
-    "lstm-curriculum": Variant(LSTM, curriculum),
+    "lstm-curriculum": Variant(LSTM | {"timesteps": 256, "batch_size": 4, "curriculum": (16, 64)}),
     "lstm-chrono": Variant(LSTM, chrono),
     "lstm-open": Variant(LSTM, open_gates),
     "lstm-2x160": Variant(LSTM | {"units": (160, 160)}),
@@ -166,11 +146,10 @@ def measured(name: str, seed: int, steps: int, out: Path) -> dict[str, Any]:
     settings = variant.settings | {"steps": steps, "patience": 0, "seed": seed}
     with start(["longrange"], settings, out, device="cpu", cache=out.parent / "cache") as session:
         trainer = session.trainer
-        variant.change(trainer, None)
+        variant.change(trainer)
         begun, nats = time.perf_counter(), math.nan
         for report in trainer.reports():
             nats = report.validation_loss_nats or nats
-            variant.change(trainer, report)
         seconds = time.perf_counter() - begun
         predictor, held_out = trainer.predictor, trainer._text.ids[trainer._training_chars :]
         found = templates.measure(predictor, bundled.bank("english.bank"), spans=SPANS, gate=0.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, TypeVar
 
 from chargen.errors import ChargenError
@@ -155,6 +156,7 @@ class TrainingSettings:
 
     timesteps: int | None = None  # T, the characters that gradients travel back; 64 if there are
     batch_size: int | None = None  # N, the texts read side by side; 16 if there are
+    curriculum: tuple[int, ...] = ()  # fewer timesteps before these, for a share of the budget each
     loss_on: str | int = "all"  # steps of a window that count: all, last, or how many last ones
     state: str = "carry"  # carry the state from window to window, or reset it at each
     steps: int | None = None  # budget: parameter updates
@@ -176,6 +178,7 @@ class TrainingSettings:
         for name in ("timesteps", "batch_size", "steps"):
             if getattr(self, name) is not None:
                 _require_count(getattr(self, name), name)
+        self._check_curriculum()
         for name in ("epochs", "minutes"):
             if getattr(self, name) is not None:
                 _require_positive(getattr(self, name), name)
@@ -205,6 +208,31 @@ class TrainingSettings:
             value = getattr(self, name)
             fits = type(value) is int and 0 <= value < 2**63
             _require(fits, name, value, "a whole number of 0 or more")
+
+    def _check_curriculum(self) -> None:
+        object.__setattr__(self, "curriculum", tuple(self.curriculum))
+        for timesteps in self.curriculum:
+            _require_count(timesteps, "curriculum")
+        if self.curriculum and self.timesteps is not None:
+            rising = (*self.curriculum, self.timesteps)
+            shown, rule = ",".join(map(str, self.curriculum)), "rising numbers below --timesteps"
+            rises = all(before < after for before, after in pairwise(rising))
+            _require(rises, "curriculum", shown, f"{rule}, which is {self.timesteps}")
+
+    def stages(self) -> tuple[TrainingSettings, ...]:
+        """One training after another, each for as large a share of the budget.
+
+        Those of the `curriculum`, of fewer timesteps and of so many more texts side by side that a
+        batch has as many characters, then one as the settings say. Both sizes must be known.
+        """
+        assert self.timesteps is not None
+        assert self.batch_size is not None
+        chars = self.timesteps * self.batch_size
+        lengths = (*self.curriculum, self.timesteps)
+        return tuple(
+            replace(self, timesteps=length, batch_size=chars // length, curriculum=())
+            for length in lengths
+        )
 
     def counted_steps(self, timesteps: int) -> int:
         """How many of a window's ``timesteps`` the loss counts, from its end.

@@ -23,6 +23,7 @@ WAYS = (
     {"steps": 200},
     {"steps": 200, "state": "reset", "loss_on": 3},
     {"steps": 60, "documents": "blank-line", "cell": "gru"},
+    {"steps": 90, "curriculum": (2,)},
 )
 
 
@@ -103,6 +104,13 @@ def test_a_run_goes_on_with_other_processes(corpus, tmp_path, curves, monkeypatc
     last, wanted = (Run.open(path).read_checkpoint(LAST) for path in (tmp_path, curves / "1-0"))
     counted = ("step", "epoch", "batch", "chars")
     assert [last.values[name] for name in counted] == [wanted.values[name] for name in counted]
+
+
+def test_more_processes_than_texts_go_on(corpus, tmp_path):
+    way = {**CURVE, "batch_size": 1, "dropout": 0.1, "steps": 6, "out": str(tmp_path)}
+    in_group(2, corpus, {**way, "stop_at": 3})
+    in_group(2, corpus, {"out": str(tmp_path), "resume": True})
+    assert Run.open(tmp_path).read_checkpoint(LAST).values["step"] == 6
 
 
 # Nothing lost

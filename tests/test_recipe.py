@@ -189,6 +189,23 @@ def test_what_is_not_said_follows_from_what_is(given, cell, stack):
     assert settings["average"] == recipe.average
 
 
+def test_one_lstm_layer_reads_in_stages_where_nothing_is_said_of_it():
+    settings, _ = chosen(minutes=2)
+    found = settings["curriculum"], settings["timesteps"], settings["batch_size"]
+    assert found == ((16, 64), 256, 4)
+    for said in ({"timesteps": 64}, {"batch_size": 16}, {"loss_on": "last"}, {"chars": 1024}):
+        assert "curriculum" not in chosen(minutes=2, **said)[0]
+    said = chosen(minutes=2, curriculum=(8,), timesteps=32)[0]
+    assert (said["curriculum"], "batch_size" in said) == ((8,), False)
+
+
+@pytest.mark.parametrize(
+    "said", [{"cell": "gru"}, {"cell": "simple"}, {"units": (64, 64)}, {"stack": "residual"}]
+)
+def test_whatever_else_reads_in_one(said):
+    assert "curriculum" not in chosen(**said)[0]
+
+
 def test_a_run_is_made_of_it(tmp_path):
     """With its windows, its model and what was said of the choice; a resumed one keeps them."""
     corpus = tmp_path / "text.txt"
@@ -203,5 +220,6 @@ def test_a_run_is_made_of_it(tmp_path):
     description = model.run.description
     assert (description.model.cell, description.model.stack) == ("lstm", "plain")
     training = description.training
-    assert (training.timesteps, training.batch_size, training.beta2) == (64, 16, 0.999)
+    assert (training.curriculum, training.timesteps) == ((16, 64), 256)
+    assert (training.batch_size, training.beta2) == (4, 0.999)
     assert notes[0].startswith("1 layer of 256 lstm units")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from chargen.checkpoints import Checkpoint
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import evaluate
 from chargen.recurrent import CELLS
@@ -165,6 +166,9 @@ def test_what_was_set_by_hand_stays():
         {"minutes": float("nan")},
         {"timesteps": 0},
         {"batch_size": -3},
+        {"curriculum": (0,)},
+        {"curriculum": (4, 4), "timesteps": 8},
+        {"curriculum": (4, 8), "timesteps": 8},
         {"loss_on": "first"},
         {"loss_on": 0},
         {"state": "kept"},
@@ -357,6 +361,70 @@ def test_state_is_carried_or_reset(corpus, tmp_path, monkeypatch):
         assert given[:6] == expected
 
 
+# A curriculum
+
+
+STAGED = {"curriculum": (2, 4), "timesteps": 8, "batch_size": 4}
+
+
+def test_a_curriculum_ends_where_its_settings_say():
+    found = TrainingSettings(timesteps=256, batch_size=4, curriculum=(16, 64)).stages()
+    sizes = [(stage.timesteps, stage.batch_size, stage.curriculum) for stage in found]
+    assert sizes == [(16, 64, ()), (64, 16, ()), (256, 4, ())]
+    (alone,) = TrainingSettings(timesteps=8, batch_size=4).stages()
+    assert (alone.timesteps, alone.batch_size) == (8, 4)
+
+
+def batches_of(session, monkeypatch):
+    """A list that fills with the shape of each batch, and whether state was carried to it."""
+    seen, forward = [], session.trainer.model.forward
+
+    def spy(ids, state=None, *rest):
+        if torch.is_grad_enabled():  # validation reads without
+            seen.append((tuple(ids.shape), state is not None))
+        return forward(ids, state, *rest)
+
+    monkeypatch.setattr(session.trainer.model, "forward", spy)
+    return seen
+
+
+def test_each_stage_has_an_equal_share_of_the_budget_and_begins_anew(corpus, tmp_path, monkeypatch):
+    with start([corpus], {**TINY, **STAGED, "steps": 9}, tmp_path / "run") as session:
+        seen = batches_of(session, monkeypatch)
+        reports = list(session.trainer.reports())
+    assert [shape for shape, _ in seen] == [(16, 2)] * 3 + [(8, 4)] * 3 + [(4, 8)] * 3
+    assert [carried for _, carried in seen] == [False, True, True] * 3
+    assert [report.chars for report in reports] == [32 * step for step in range(1, 10)]
+
+
+def test_a_larger_budget_takes_no_stage_back(corpus, tmp_path, monkeypatch):
+    train(corpus, tmp_path / "run", lambda step: step == 5, **STAGED, steps=6)
+    with start([corpus], {"steps": 60}, tmp_path / "run", resume=True) as session:
+        seen = batches_of(session, monkeypatch)
+        list(session.trainer.reports())
+    assert session.trainer.counters.step == 60
+    # At its fifth step it was in the third stage, in which it stays.
+    assert {rows for (rows, _), _ in seen} == {4}
+
+
+def test_each_stage_has_all_of_the_patience(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(Trainer, "_validate", lambda self: 1.0)
+    ends = {}
+    for name, stages in (("one", {}), ("three", STAGED)):
+        trainer, _ = train(corpus, tmp_path / name, **stages, steps=174, patience=3)
+        ends[name] = trainer.counters.step  # validations are 25 steps apart
+    assert ends == {"one": 100, "three": 174}
+
+
+def test_a_stage_that_is_none_is_refused(corpus, tmp_path):
+    train(corpus, tmp_path / "run", **STAGED, steps=2)
+    run = Run.open(tmp_path / "run")
+    last = run.read_checkpoint(LAST)
+    run.write_checkpoint(LAST, Checkpoint(last.arrays, {**last.values, "stage": 3}))
+    with pytest.raises(ChargenError, match=r"last\.safetensors: does not fit the run \(stage 3"):
+        train(corpus, tmp_path / "run", resume=True, steps=4)
+
+
 # Resuming
 
 
@@ -372,12 +440,14 @@ def bytes_of(run_path):
     return found
 
 
-@pytest.mark.parametrize(("state", "average"), [("carry", 0.0), ("reset", 0.0), ("carry", 0.2)])
-@pytest.mark.parametrize("stops", [(1,), (25,), (40, 41, 77)])
-def test_a_resumed_run_ends_like_an_unbroken_one_to_the_bit(
-    corpus, tmp_path, state, average, stops
-):
-    settings = {"state": state, "average": average, "dropout": 0.3, "units": (8, 6), "steps": 90}
+@pytest.mark.parametrize(
+    "ways",
+    [{}, {"state": "reset"}, {"average": 0.2}, STAGED, {**STAGED, "state": "reset"}],
+    ids=str,
+)
+@pytest.mark.parametrize("stops", [(1,), (25,), (30,), (40, 41, 77)])
+def test_a_resumed_run_ends_like_an_unbroken_one_to_the_bit(corpus, tmp_path, ways, stops):
+    settings = {"dropout": 0.3, "units": (8, 6), "steps": 90, **ways}
     train(corpus, tmp_path / "unbroken", **settings)
     first, *others = stops
     train(corpus, tmp_path / "broken", lambda step: step == first, **settings)

@@ -61,12 +61,19 @@ from chargen.settings import TrainingSettings as T
     "--timesteps",
     type=int,
     help="Characters that gradients travel back."
-    + default("128 in residual blocks, 256 on a GPU; else 64"),
+    + default("128 in residual blocks, 256 on a GPU; 256 at the end of a curriculum; else 64"),
+)
+@click.option(
+    "--curriculum",
+    type=ListParam(int, "whole numbers, as in 16,64"),
+    help="Fewer timesteps of more texts before --timesteps, an equal share of the budget each."
+    + default("16,64 for one lstm layer, where no --timesteps, --batch-size or --loss-on is given"),
 )
 @click.option(
     "--batch-size",
     type=int,
-    help="Texts read side by side." + default("8 in residual blocks, 32 on a GPU; else 16"),
+    help="Texts read side by side."
+    + default("8 in residual blocks, 32 on a GPU; 4 at the end of a curriculum; else 16"),
 )
 @click.option(
     "--loss-on",

@@ -18,7 +18,7 @@ from chargen.cli.terminal import say
 from chargen.evaluation import nats_to_bits
 from chargen.reports.visible import visible_line
 from chargen.sampling import first_prompt, generate
-from chargen.settings import SamplingSettings
+from chargen.settings import SamplingSettings, TrainingSettings
 from chargen.training import Report, Session, Trainer
 from chargen.training.schedule import MINUTES
 
@@ -180,9 +180,16 @@ def _opening(trainer: Trainer) -> str:
         f"{len(description.vocabulary)} different; "
         f"{corpus.chars - corpus.training_chars:,} held out\n"
         f"{model.described()}, {weights:,} weights; "
-        f"{settings.batch_size} texts side by side, {settings.timesteps} timesteps, "
+        f"{_read(settings)}, "
         f"state {settings.state}, seed {settings.seed}{together}"
     )
+
+
+def _read(settings: TrainingSettings) -> str:
+    """How the text is read, in words: "64 texts side by side, 16 timesteps, then 4 and 256"."""
+    first, *others = settings.stages()
+    then = "".join(f", then {one.batch_size} and {one.timesteps}" for one in others)
+    return f"{first.batch_size} texts side by side, {first.timesteps} timesteps{then}"
 
 
 def _line(report: Report, trainer: Trainer, verbose: bool = False) -> str:

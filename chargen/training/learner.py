@@ -44,10 +44,9 @@ class Learner:
     """
 
     def __init__(self, model: CharModel, settings: TrainingSettings, group: Group) -> None:
-        assert settings.batch_size is not None
         self.model = model
         self.predicting = copy.deepcopy(model) if settings.average else model
-        self.rows = group.rows(settings.batch_size)
+        self.rows = slice(0)  # of a batch, until `share` says which
         self.device = model.b_y.device
         self._group = group
         self._settings = settings
@@ -57,6 +56,10 @@ class Learner:
         self._draw_from(settings.seed)
         self._state: StackState | None = None
         self._updates = 0
+
+    def share(self, batch_size: int) -> None:
+        """From now on learn from this process's `rows` of batches of so many texts."""
+        self.rows = self._group.rows(batch_size)
 
     def _draw_from(self, seed: int) -> None:
         """Each process drops other outputs; the first those that one alone would drop."""

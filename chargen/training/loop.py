@@ -79,12 +79,13 @@ class Trainer:
         self.ending = ""  # why training ended, once it has
         self._text = text
         self._training_chars = run.description.corpus.training_chars
-        self._batches = _batches(text, self._training_chars, settings)
+        self._stages = settings.stages()
+        self._learner = Learner(model, settings, group)
+        self._read_as(0)
         self._schedule = Schedule.of(settings, len(self._batches))
         self._validate_every = steps_between_validations(
             settings, len(text.ids), self._training_chars
         )
-        self._learner = Learner(model, settings, group)
         self._keeper = Keeper(run)
         self._clock = 0.0  # seconds of training, the first process's
         self._is_told_to_stop = False
@@ -165,6 +166,7 @@ class Trainer:
     def _train_step(self, rate: float, said: list[float]) -> float:
         """One update; returns the gradient's norm before clipping."""
         counters, learner = self.counters, self._learner
+        self._go_on_to_stage()
         batch = self._batches.batch(counters.epoch, counters.batch, learner.rows)
         carry = self.settings.state == "carry" and counters.batch > 0
         stop, seconds = said
@@ -178,6 +180,25 @@ class Trainer:
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
         return step.norm
+
+    def _go_on_to_stage(self) -> None:
+        """Begin the stage that is due, if it is another: at the text's beginning."""
+        counters, stages = self.counters, len(self._stages)
+        used = self._schedule.used(counters.step, self._clock)
+        due = min(int(used * stages), stages - 1)
+        # A larger budget, with which a run is resumed, takes no stage back.
+        if due > counters.stage:
+            counters.epoch, counters.batch = counters.epoch + 1, 0
+            counters.since_best = 0
+            self._read_as(due)
+
+    def _read_as(self, stage: int) -> None:
+        """Read the text in the batches of a stage."""
+        settings = self._stages[stage]
+        assert settings.batch_size is not None
+        self.counters.stage = stage
+        self._batches = _batches(self._text, self._training_chars, settings)
+        self._learner.share(settings.batch_size)
 
     def _heed(self, step: Step) -> None:
         if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
@@ -262,6 +283,7 @@ class Trainer:
         """
         try:
             self.counters, before = parts(checkpoint)
+            self._read_as(self.counters.stage)
             if self.counters.batch >= len(self._batches):
                 raise ValueError(f"batch {self.counters.batch} of {len(self._batches)}")
             self._learner.restore(checkpoint.arrays, self.counters.step, before)

@@ -73,6 +73,9 @@ class Sizes:
 
 
 PLAIN = Recipe(64, 16, 0.02, 0.999, 0.07)
+# Timesteps one after the other of one layer of these cells, of as many characters a batch.
+STAGES = {"lstm": (16, 64, 256)}
+READ_BY = ("timesteps", "batch_size", "curriculum", "loss_on")  # what says how a text is read
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}  # of cells that another rate suits
 RESIDUAL = {
     "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
@@ -124,8 +127,8 @@ def completed(
 ) -> tuple[dict[str, Any], list[str]]:
     """Settings by name with what was not ``given`` chosen, and in words what was and why.
 
-    Timesteps and batch size are left to `chargen.training.schedule.fit`, which knows what the text
-    can fill.
+    Timesteps and batch size without a curriculum are left to `chargen.training.schedule.fit`, which
+    knows what the text can fill.
     """
     given = {name: value for name, value in given.items() if value is not None}
     chosen = {**_shape(given, machine), **given}
@@ -145,6 +148,8 @@ def completed(
         units = (more | given)["units"]
         slower = min(1.0, WIDE / max(units)) * (DEEP.get(cell, 1.0) if len(units) > 1 else 1.0)
         recipe = replace(recipe, learning_rate=recipe.learning_rate * slower)
+        if len(units) == 1 and not set(READ_BY) & set(given):
+            more |= _in_stages(STAGES.get(cell, ()), recipe, training_chars)
     chosen = {**chosen, **more, **given}
     if rounds and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
         chosen["precision"] = "bfloat16"
@@ -193,6 +198,15 @@ def _in_layers(
     (least,) = _last(LEAST_DROPOUT, training_chars) if times >= OFTEN else (0.0,)
     restraint, why = _restraint(given, GATED_SIZES, times, least)
     return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
+
+
+def _in_stages(stages: tuple[int, ...], recipe: Recipe, training_chars: int) -> dict[str, Any]:
+    """How a text is read with the timesteps of these ``stages``, where it fills their batches."""
+    chars = recipe.timesteps * recipe.batch_size
+    if not stages or training_chars <= chars:
+        return {}
+    *earlier, last = stages
+    return {"curriculum": tuple(earlier), "timesteps": last, "batch_size": chars // last}
 
 
 def _at_most(

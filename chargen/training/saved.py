@@ -29,6 +29,7 @@ class Counters:
     """The numbers that move; with the tensors they are all that training goes on from."""
 
     step: int = 0
+    stage: int = 0  # of the curriculum
     epoch: int = 0
     batch: int = 0  # of the epoch
     chars: int = 0
@@ -115,12 +116,14 @@ def check(checkpoint: Checkpoint, description: Description) -> None:
     wanted = {WEIGHTS + name: shape for name, shape in model.shapes(size).items()}
     if description.training.average:
         wanted |= {UNAVERAGED + name: shape for name, shape in model.shapes(size).items()}
+    stages = description.training.stages()
+    if counters.stage >= len(stages):
+        raise ValueError(f"stage {counters.stage} of {len(stages)}")
     if counters.step:
-        wanted |= _moved(model, description.training, size)
-    drawn = [generator_of(rank) for rank in range(description.training.batch_size or 1)]
-    # Each as long as the device's own; one at least, and of no more processes than texts.
-    drawn = drawn[: max(1, sum(name.startswith(GENERATOR) for name in found))]
-    wanted |= {name: found.get(name, ())[:1] for name in drawn}
+        wanted |= _moved(model, stages[counters.stage], size)
+    # One of each process, which may be more than there are texts, as long as its device's own.
+    processes = max(1, sum(name.startswith(GENERATOR) for name in found))
+    wanted |= {name: found.get(name, ())[:1] for name in map(generator_of, range(processes))}
     if found != wanted:
         odd = min(name for name, _ in set(found.items()) ^ set(wanted.items()))
         raise ValueError(f"{odd} has shape {found.get(odd)}, the settings say {wanted.get(odd)}")
