@@ -20,7 +20,8 @@ def folder(tmp_path_factory):
     """A run on a small longrange corpus, trained for one step: it knows nothing."""
     folder = tmp_path_factory.mktemp("longrange")
     (folder / "long.txt").write_text(bundled.read("longrange", CHARS))
-    chargen.train(folder / "long.txt", folder / "runs" / "long", units=(4,), steps=1)
+    long = folder / "long.txt"
+    chargen.train(long, folder / "runs" / "long", units=(4,), timesteps=64, steps=1)
     (folder / "cat.txt").write_text("THE CAT SAT. " * 30)
     chargen.train(folder / "cat.txt", folder / "runs" / "cat", units=(4,), steps=1)
     chargen.train(folder / "long.txt", folder / "runs" / "twin", units=(4,), steps=1, seed=1)
