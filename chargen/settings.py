@@ -159,6 +159,7 @@ class TrainingSettings:
     curriculum: tuple[int, ...] = ()  # fewer timesteps before these, for a share of the budget each
     loss_on: str | int = "all"  # steps of a window that count: all, last, or how many last ones
     state: str = "carry"  # carry the state from window to window, or reset it at each
+    resets: float = 0.0  # share of windows that begin at a zero state though it is carried
     steps: int | None = None  # budget: parameter updates
     epochs: float | None = None  # budget: times that the training text is read
     minutes: float | None = None  # budget: time, beside epochs at most; 5 where no budget is given
@@ -190,6 +191,10 @@ class TrainingSettings:
             whole = type(self.loss_on) is int and self.loss_on >= 1
             _require(whole, "loss_on", self.loss_on, rule)
         _require_choice(self.state, "state", STATE_NAMES)
+        resets = self.resets
+        _require(_is_number(resets) and 0 <= resets < 1, "resets", resets, "0 to below 1")
+        if resets and self.state == "reset":
+            raise ChargenError(f"--resets {resets}: --state reset begins all at zeros; give one")
         _require_choice(self.precision, "precision", PRECISIONS)
         _require_choice(self.documents, "documents", DOCUMENT_NAMES)
         _require_positive(self.learning_rate, "learning_rate")

@@ -23,7 +23,7 @@ WAYS = (
     {"steps": 200},
     {"steps": 200, "state": "reset", "loss_on": 3},
     {"steps": 60, "documents": "blank-line", "cell": "gru"},
-    {"steps": 90, "curriculum": (2,)},
+    {"steps": 90, "curriculum": (2,), "resets": 0.3},
 )
 
 

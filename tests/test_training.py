@@ -10,7 +10,7 @@ import torch
 from chargen.checkpoints import Checkpoint
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import evaluate
-from chargen.recurrent import CELLS
+from chargen.recurrent import CELLS, CharModel
 from chargen.runs import BEST, LAST, PROGRESS, Run
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import IGNORED
@@ -172,6 +172,8 @@ def test_what_was_set_by_hand_stays():
         {"loss_on": "first"},
         {"loss_on": 0},
         {"state": "kept"},
+        {"resets": 1},
+        {"resets": 0.1, "state": "reset"},
         {"learning_rate": 0},
         {"weight_decay": -1},
         {"clip_norm": 0},
@@ -361,6 +363,24 @@ def test_state_is_carried_or_reset(corpus, tmp_path, monkeypatch):
         assert given[:6] == expected
 
 
+def test_a_share_of_the_windows_begins_at_a_state_of_zeros(corpus, tmp_path, monkeypatch):
+    told, forward = [], CharModel.forward
+
+    def spy(self, *given):
+        if torch.is_grad_enabled():
+            told.append(given[5])
+        return forward(self, *given)
+
+    monkeypatch.setattr(CharModel, "forward", spy)
+    settings = {**TINY, "batch_size": 4, "curriculum": (2, 4), "steps": 300}
+    for resets in (0.0, 0.3):
+        told.clear()
+        train(corpus, tmp_path / str(resets), resets=resets, **settings)
+        found = [0.0 if begins is None else begins[:, 0].float().mean().item() for begins in told]
+        assert len(found) == 300
+        assert np.mean(found) == pytest.approx(resets, abs=0.05)
+
+
 # A curriculum
 
 
@@ -442,7 +462,15 @@ def bytes_of(run_path):
 
 @pytest.mark.parametrize(
     "ways",
-    [{}, {"state": "reset"}, {"average": 0.2}, STAGED, {**STAGED, "state": "reset"}],
+    [
+        {},
+        {"state": "reset"},
+        {"resets": 0.3},
+        {"average": 0.2},
+        STAGED,
+        {**STAGED, "resets": 0.3},
+        {**STAGED, "state": "reset"},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("stops", [(1,), (25,), (30,), (40, 41, 77)])

@@ -60,6 +60,47 @@ def test_streams_continue_row_by_row(sizes):
     assert (np.diff(rows, axis=1) == 1).all()
 
 
+@given(SIZES, st.integers(0, 3), st.slices(5))
+def test_resets_are_of_first_inputs_and_the_same_whoever_reads(sizes, epoch, rows):
+    N, T, _ = sizes
+    ids = text_of(*sizes)
+    starts = np.arange(0, len(ids), 5)
+    streams = Streams(ids, N, T, starts, 0.5, 1)
+    plain = Streams(ids, N, T, starts)
+    for index in range(len(streams)):
+        batch, without = (of.batch(epoch, index) for of in (streams, plain))
+        np.testing.assert_array_equal(batch.inputs, without.inputs)
+        np.testing.assert_array_equal(batch.targets, without.targets)
+        begins, documents = (
+            np.zeros(of.inputs.shape, bool) if of.begins is None else of.begins
+            for of in (batch, without)
+        )
+        np.testing.assert_array_equal(begins[:, 1:], documents[:, 1:])
+        assert (begins[:, 0] >= documents[:, 0]).all()
+        own = streams.batch(epoch, index, rows).begins
+        if own is None:
+            assert not begins[rows].any()
+        else:
+            np.testing.assert_array_equal(own, begins[rows])
+
+
+@pytest.mark.parametrize("resets", [0.0, 0.05, 0.5])
+def test_so_many_windows_are_reset_others_each_epoch_and_seed(resets):
+    ids = np.arange(4 * 8 * 500 + 1)
+
+    def reset(epoch, seed):
+        streams = Streams(ids, 4, 8, None, resets, seed)
+        found = [streams.batch(epoch, index).begins for index in range(len(streams))]
+        rows = [np.zeros(4, bool) if begins is None else begins[:, 0] for begins in found]
+        return np.stack(rows)
+
+    one = reset(0, 0)
+    assert one.mean() == pytest.approx(resets, abs=0.04)
+    assert (one == reset(0, 0)).all()
+    for other in (reset(1, 0), reset(0, 1)):
+        assert (one != other).any() == (resets > 0)
+
+
 @given(SIZES, st.integers(0, 3))
 def test_shuffled_windows_read_every_target_once_an_epoch(sizes, epoch):
     N, T, _ = sizes

@@ -85,6 +85,12 @@ from chargen.settings import TrainingSettings as T
     type=click.Choice(STATE_NAMES),
     help="Carry the state from window to window, or reset it at each." + default(T.state),
 )
+@click.option(
+    "--resets",
+    type=float,
+    help="Share of windows that begin with a state of zeros though it is carried, as a text that "
+    "is to be written does." + default("0.05; 0 with --state reset"),
+)
 @click.option("--steps", type=int, help="Budget: parameter updates.")
 @click.option(
     "--epochs",

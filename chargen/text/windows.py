@@ -9,7 +9,7 @@ Axes: N texts in a batch, n of them read here, T timesteps, V characters in the 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -30,7 +30,7 @@ class Batch:
 
     inputs: np.ndarray  # (n, T) int64
     targets: np.ndarray  # (n, T) int64
-    begins: np.ndarray | None  # (n, T) whether an input is its document's first; None: none is
+    begins: np.ndarray | None  # (n, T) whether an input is read from a zero state; None: none is
     chars: int  # inputs of the whole batch, N * T
     counts: np.ndarray  # (T,) targets of the whole batch that are not `IGNORED`, by timestep
 
@@ -94,17 +94,25 @@ class Streams:
     Row n of batch b + 1 continues row n of batch b. The text is cut into N streams whose lengths
     differ by one character at most; the last batch of an epoch is as short as what is left.
     ``ids`` is ``(L,)`` with L > N * T, so that each stream fills one window at least; ``starts``
-    is `Documents`'s, where the batches are to tell which inputs begin a document.
+    is `Documents`'s, where the batches are to tell which inputs begin a document. ``resets`` is
+    the share of windows, drawn by ``seed``, that say of their first input that it begins one too.
     """
 
     def __init__(
-        self, ids: np.ndarray, batch_size: int, timesteps: int, starts: np.ndarray | None = None
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        timesteps: int,
+        starts: np.ndarray | None = None,
+        resets: float = 0.0,
+        seed: int = 0,
     ) -> None:
         targets = len(ids) - 1
         if targets < batch_size * timesteps:
             raise ValueError(f"{len(ids)} ids do not fill {batch_size} windows of {timesteps}")
         self._text = _Text(ids, starts)
         self._timesteps = timesteps
+        self._resets, self._seed = resets, seed
         bounds = np.arange(batch_size + 1) * targets // batch_size
         self._starts, self._ends = bounds[:-1], bounds[1:]
         self._longest = int((self._ends - self._starts).max())
@@ -113,14 +121,24 @@ class Streams:
         return math.ceil(self._longest / self._timesteps)
 
     def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
-        """See `Batches.batch`; batch ``index`` is the same in each epoch."""
+        """See `Batches.batch`; batch ``index`` is the same in each epoch, but for resets."""
         offset = range(0, self._longest, self._timesteps)[index]
         timesteps = min(self._timesteps, self._longest - offset)
         places = self._starts + offset
         ignored = np.zeros((len(places), timesteps), dtype=bool)
         # A shorter stream's last step would read its neighbour's first target a second time.
         ignored[:, -1] = places + timesteps > self._ends
-        return self._text.read(places, ignored, rows)
+        batch = self._text.read(places, ignored, rows)
+        return self._reset(batch, epoch, index, rows) if self._resets else batch
+
+    def _reset(self, batch: Batch, epoch: int, index: int, rows: slice) -> Batch:
+        drawn = np.random.default_rng((self._seed, epoch, index)).random(len(self._starts))
+        fresh = (drawn < self._resets)[rows]
+        if not fresh.any():
+            return batch
+        begins = np.zeros(batch.inputs.shape, dtype=bool) if batch.begins is None else batch.begins
+        begins[:, 0] |= fresh
+        return replace(batch, begins=begins)
 
 
 class ShuffledWindows:

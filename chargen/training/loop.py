@@ -306,5 +306,5 @@ def _batches(text: Encoded, training_chars: int, settings: TrainingSettings) -> 
     assert settings.timesteps is not None
     ids, sizes = text.ids[:training_chars], (settings.batch_size, settings.timesteps)
     if settings.state == "carry":
-        return Streams(ids, *sizes, text.starts)
+        return Streams(ids, *sizes, text.starts, settings.resets, settings.seed)
     return ShuffledWindows(ids, *sizes, settings.seed, text.starts)
