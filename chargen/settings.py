@@ -159,7 +159,8 @@ class TrainingSettings:
     curriculum: tuple[int, ...] = ()  # fewer timesteps before these, for a share of the budget each
     loss_on: str | int = "all"  # steps of a window that count: all, last, or how many last ones
     state: str = "carry"  # carry the state from window to window, or reset it at each
-    resets: float = 0.0  # share of windows that begin at a zero state though it is carried
+    resets: float = 0.0  # share of windows that begin at a zero state though it is carried: more
+    # of those that begin as what is written does, see chargen.text.windows.Resets
     steps: int | None = None  # budget: parameter updates
     epochs: float | None = None  # budget: times that the training text is read
     minutes: float | None = None  # budget: time, beside epochs at most; 5 where no budget is given

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from chargen.errors import ChargenError
 from chargen.sampling import choose, generate
 from chargen.sampling.choice import distribution, weights
-from chargen.sampling.writer import first_prompt
 from chargen.settings import RECENT, SamplingSettings
 from chargen.text import Vocabulary
 
@@ -171,7 +170,7 @@ def test_characters_come_as_they_are_made():
 @pytest.mark.parametrize(("characters", "first"), [("\n ab", "\n"), (" ab", " "), ("ab", "a")])
 def test_a_text_without_prompt_begins_after_a_line_feed(characters, first):
     vocabulary = Vocabulary(characters)
-    assert vocabulary.decode(first_prompt(vocabulary)) == first
+    assert vocabulary.decode(vocabulary.opening) == first
 
 
 def test_an_empty_prompt_is_the_callers_mistake():

@@ -372,6 +372,7 @@ def test_a_share_of_the_windows_begins_at_a_state_of_zeros(corpus, tmp_path, mon
         return forward(self, *given)
 
     monkeypatch.setattr(CharModel, "forward", spy)
+    corpus.write_text("abcdefghij" * 200 + "\n")  # no window but one begins with a line feed
     settings = {**TINY, "batch_size": 4, "curriculum": (2, 4), "steps": 300}
     for resets in (0.0, 0.3):
         told.clear()

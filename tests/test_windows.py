@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chargen.text import ShuffledWindows, Streams, one_hot, window
-from chargen.text.windows import IGNORED
+from chargen.text.windows import IGNORED, Resets
 
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 60))
 
@@ -65,7 +65,7 @@ def test_resets_are_of_first_inputs_and_the_same_whoever_reads(sizes, epoch, row
     N, T, _ = sizes
     ids = text_of(*sizes)
     starts = np.arange(0, len(ids), 5)
-    streams = Streams(ids, N, T, starts, 0.5, 1)
+    streams = Streams(ids, N, T, starts, Resets(0.3, 2, 1))
     plain = Streams(ids, N, T, starts)
     for index in range(len(streams)):
         batch, without = (of.batch(epoch, index) for of in (streams, plain))
@@ -86,10 +86,10 @@ def test_resets_are_of_first_inputs_and_the_same_whoever_reads(sizes, epoch, row
 
 @pytest.mark.parametrize("resets", [0.0, 0.05, 0.5])
 def test_so_many_windows_are_reset_others_each_epoch_and_seed(resets):
-    ids = np.arange(4 * 8 * 500 + 1)
+    ids = np.ones(4 * 8 * 500 + 1, dtype=np.int64)
 
     def reset(epoch, seed):
-        streams = Streams(ids, 4, 8, None, resets, seed)
+        streams = Streams(ids, 4, 8, None, Resets(resets, 0, seed))
         found = [streams.batch(epoch, index).begins for index in range(len(streams))]
         rows = [np.zeros(4, bool) if begins is None else begins[:, 0] for begins in found]
         return np.stack(rows)
@@ -99,6 +99,21 @@ def test_so_many_windows_are_reset_others_each_epoch_and_seed(resets):
     assert (one == reset(0, 0)).all()
     for other in (reset(1, 0), reset(0, 1)):
         assert (one != other).any() == (resets > 0)
+
+
+def test_windows_that_begin_as_what_is_written_does_are_reset_more_often():
+    """Ten times as often: what is written begins at zeros, after a line feed where it can."""
+    line_feed, rest = 3, 5
+    ids = np.where(np.random.default_rng(0).random(4 * 8 * 2000 + 1) < 0.2, line_feed, rest)
+    streams = Streams(ids, 4, 8, None, Resets(0.05, line_feed, 0))
+    first, reset = [], []
+    for index in range(len(streams)):
+        batch = streams.batch(0, index)
+        first.extend(batch.inputs[:, 0])
+        reset.extend(np.zeros(4, bool) if batch.begins is None else batch.begins[:, 0])
+    begins_a_line, reset = np.array(first) == line_feed, np.array(reset)
+    assert reset[begins_a_line].mean() == pytest.approx(0.5, abs=0.05)
+    assert reset[~begins_a_line].mean() == pytest.approx(0.05, abs=0.02)
 
 
 @given(SIZES, st.integers(0, 3))

@@ -72,7 +72,7 @@ def _turn(
             last = piece or last
             if interrupted:
                 break
-    if not last.endswith(LINE_END):
+    if interrupted or not last.endswith(LINE_END):  # a terminal shows Ctrl-C as ^C
         put(LINE_END)
 
 

@@ -17,7 +17,7 @@ from chargen.cli.events import Events
 from chargen.cli.terminal import say
 from chargen.evaluation import nats_to_bits
 from chargen.reports.visible import visible_line
-from chargen.sampling import first_prompt, generate
+from chargen.sampling import generate
 from chargen.settings import SamplingSettings, TrainingSettings
 from chargen.training import Report, Session, Trainer
 from chargen.training.schedule import MINUTES
@@ -210,7 +210,7 @@ def _line(report: Report, trainer: Trainer, verbose: bool = False) -> str:
 
 def _sample(trainer: Trainer, chars: int) -> str:
     vocabulary, rng = trainer.vocabulary, np.random.default_rng(trainer.counters.step)
-    prompt = first_prompt(vocabulary)
+    prompt = vocabulary.opening
     settings = SamplingSettings(temperature=0.8)
     rows = list(generate(trainer.predictor, prompt, chars, settings, rng))
     text = vocabulary.decode(np.concatenate(rows)).strip()

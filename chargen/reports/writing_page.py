@@ -18,7 +18,6 @@ from chargen.reports.html import bundled, document, embed, escape
 from chargen.reports.memory_page import MEANS
 from chargen.reports.memory_tables import part_name
 from chargen.reports.page_curve import curve_section
-from chargen.sampling.writer import first_prompt
 from chargen.settings import ModelSettings, to_json
 from chargen.text.vocabulary import Vocabulary
 
@@ -162,7 +161,7 @@ def _data(written: Written) -> dict[str, Any]:
         **to_json(written.settings),
         "characters": written.vocabulary.characters,
         "prompt": written.prompt,
-        "begins": int(first_prompt(written.vocabulary)[0]),
+        "begins": int(written.vocabulary.opening[0]),
         "means": {name: MEANS[name] for name in ("h", "c")},
         "arrays": {name: _coded(array, written.form) for name, array in written.arrays.items()},
     }

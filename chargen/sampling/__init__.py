@@ -2,6 +2,6 @@
 
 from chargen.sampling.choice import choose
 from chargen.sampling.generate import generate
-from chargen.sampling.writer import Writer, first_prompt
+from chargen.sampling.writer import Writer
 
-__all__ = ["Writer", "choose", "first_prompt", "generate"]
+__all__ = ["Writer", "choose", "generate"]

@@ -10,7 +10,7 @@ import numpy as np
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.sampling.engine import Steps
 from chargen.sampling.stopping import Stop, Stopping, stops_of
-from chargen.sampling.writer import Writer, first_prompt
+from chargen.sampling.writer import Writer
 from chargen.settings import SamplingSettings, from_json
 from chargen.text.vocabulary import Unknown
 
@@ -50,7 +50,7 @@ class Conversation:
         predicts no numbers.
         """
         if not self._begun:
-            self._read(first_prompt(self._writer.vocabulary))
+            self._read(self._writer.vocabulary.opening)
         stopping, line_begun = Stopping(self._stops), False
         for _ in range(length):
             character = self._next()

@@ -59,7 +59,7 @@ class Writer:
         chosen = from_json(SamplingSettings, settings)
         stops = stops_of(stop, self.vocabulary)
         ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
-        ids = ids if len(ids) else first_prompt(self.vocabulary)
+        ids = ids if len(ids) else self.vocabulary.opening
         if chosen.beam is None:
             rows = self.engine.write(ids, length, chosen, np.random.default_rng(seed), count)
             texts = self._decoded(rows, self.vocabulary.decode)
@@ -90,9 +90,3 @@ class Writer:
                 yield list(decode(row))
         except NoNumbersError as error:
             raise ChargenError(f"{self.path}: {error}") from None
-
-
-def first_prompt(vocabulary: Vocabulary) -> np.ndarray:
-    """What a text begins after where no prompt is given, ``(1,)``: a line feed, else a space,
-    else the vocabulary's first character."""
-    return vocabulary.encode(next((c for c in "\n " if c in vocabulary), vocabulary.characters[0]))

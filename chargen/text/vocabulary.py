@@ -90,6 +90,12 @@ class Vocabulary:
         """The narrowest unsigned integers that hold V, in which `encode` gives ids."""
         return self._ids.dtype
 
+    @property
+    def opening(self) -> np.ndarray:
+        """What a text begins after where nothing is said of it, ``(1,)`` ids: a line feed, else a
+        space, else the first character."""
+        return self.encode(next((c for c in "\n " if c in self), self.characters[0]))
+
     def __len__(self) -> int:
         return len(self.characters)
 

@@ -22,6 +22,7 @@ IGNORED = -100
 """Target of a step that counts for nothing, since another window has it already."""
 
 ALL = slice(None)
+LIKELIER = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,14 +89,32 @@ class _Text:
         return Batch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
 
 
+@dataclass(frozen=True)
+class Resets:
+    """Which windows begin at a state of zeros though the state before them is carried.
+
+    A ``share`` of them, and `LIKELIER` times that of those whose first input is the id ``opening``:
+    what a text begins after that a model writes.
+    """
+
+    share: float
+    opening: int
+    seed: int
+
+    def chosen(self, first: np.ndarray, points: np.ndarray) -> np.ndarray:
+        """Of windows with these ``first`` inputs ``(n,)``: ``(n,)`` bool, by points of 0 to 1."""
+        shares = np.where(first == self.opening, LIKELIER * self.share, self.share)
+        return np.asarray(points < shares)
+
+
 class Streams:
     """N streams read side by side, for state that is carried from batch to batch.
 
     Row n of batch b + 1 continues row n of batch b. The text is cut into N streams whose lengths
     differ by one character at most; the last batch of an epoch is as short as what is left.
     ``ids`` is ``(L,)`` with L > N * T, so that each stream fills one window at least; ``starts``
-    is `Documents`'s, where the batches are to tell which inputs begin a document. ``resets`` is
-    the share of windows, drawn by ``seed``, that say of their first input that it begins one too.
+    is `Documents`'s, where the batches are to tell which inputs begin a document. A window that is
+    among the ``resets`` says of its first input that it begins one too.
     """
 
     def __init__(
@@ -104,15 +123,14 @@ class Streams:
         batch_size: int,
         timesteps: int,
         starts: np.ndarray | None = None,
-        resets: float = 0.0,
-        seed: int = 0,
+        resets: Resets | None = None,
     ) -> None:
         targets = len(ids) - 1
         if targets < batch_size * timesteps:
             raise ValueError(f"{len(ids)} ids do not fill {batch_size} windows of {timesteps}")
         self._text = _Text(ids, starts)
         self._timesteps = timesteps
-        self._resets, self._seed = resets, seed
+        self._resets = resets
         bounds = np.arange(batch_size + 1) * targets // batch_size
         self._starts, self._ends = bounds[:-1], bounds[1:]
         self._longest = int((self._ends - self._starts).max())
@@ -129,11 +147,10 @@ class Streams:
         # A shorter stream's last step would read its neighbour's first target a second time.
         ignored[:, -1] = places + timesteps > self._ends
         batch = self._text.read(places, ignored, rows)
-        return self._reset(batch, epoch, index, rows) if self._resets else batch
-
-    def _reset(self, batch: Batch, epoch: int, index: int, rows: slice) -> Batch:
-        drawn = np.random.default_rng((self._seed, epoch, index)).random(len(self._starts))
-        fresh = (drawn < self._resets)[rows]
+        if self._resets is None:
+            return batch
+        points = np.random.default_rng((self._resets.seed, epoch, index)).random(len(places))
+        fresh = self._resets.chosen(batch.inputs[:, 0], points[rows])
         if not fresh.any():
             return batch
         begins = np.zeros(batch.inputs.shape, dtype=bool) if batch.begins is None else batch.begins

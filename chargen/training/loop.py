@@ -20,7 +20,7 @@ from chargen.runs import LAST, Run
 from chargen.settings import TrainingSettings
 from chargen.text.encoding import Encoded
 from chargen.text.vocabulary import Vocabulary
-from chargen.text.windows import Batches, ShuffledWindows, Streams
+from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
 from chargen.training.keeping import Keeper
 from chargen.training.learner import Learner, Step
 from chargen.training.saved import (
@@ -306,5 +306,11 @@ def _batches(text: Encoded, training_chars: int, settings: TrainingSettings) -> 
     assert settings.timesteps is not None
     ids, sizes = text.ids[:training_chars], (settings.batch_size, settings.timesteps)
     if settings.state == "carry":
-        return Streams(ids, *sizes, text.starts, settings.resets, settings.seed)
+        return Streams(ids, *sizes, text.starts, _resets(text.vocabulary, settings))
     return ShuffledWindows(ids, *sizes, settings.seed, text.starts)
+
+
+def _resets(vocabulary: Vocabulary, settings: TrainingSettings) -> Resets | None:
+    if not settings.resets:
+        return None
+    return Resets(settings.resets, int(vocabulary.opening[0]), settings.seed)
