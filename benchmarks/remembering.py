@@ -38,9 +38,12 @@ LSTM = {
     "timesteps": 64,
     "batch_size": 16,
     "precision": "float32",
+    "weight_decay": 0.1,
+    "resets": 0.0,
 }
-MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0,
+MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0, "resets": 0.0,
           "units": (128,) * 4, "cell": "mingru", "stack": "residual"}  # fmt: skip
+CURRICULUM = {"timesteps": 256, "batch_size": 4, "curriculum": (16, 64)}
 
 Change = Callable[[Trainer], None]
 
@@ -128,7 +131,8 @@ VARIANTS = {
     "lstm-256-kept": Variant(
         LSTM | {"timesteps": 256, "batch_size": 4, "state": "reset"}, kept_state
     ),
-    "lstm-curriculum": Variant(LSTM | {"timesteps": 256, "batch_size": 4, "curriculum": (16, 64)}),
+    "lstm-curriculum": Variant(LSTM | CURRICULUM),
+    "lstm-resets": Variant(LSTM | CURRICULUM | {"resets": 0.05}),
     "lstm-chrono": Variant(LSTM, chrono),
     "lstm-open": Variant(LSTM, open_gates),
     "lstm-2x160": Variant(LSTM | {"units": (160, 160)}),

@@ -98,9 +98,11 @@ def test_lstm_layers_over_layers_learn_slower():
 
 
 def test_a_plain_stack_decays_and_is_averaged_as_blocks_are():
-    plain, _ = chosen(minutes=2)
+    plain, _ = chosen(minutes=2, cell="gru")
     for name in ("weight_decay", "average"):
         assert plain[name] == blocks(minutes=2)[0][name] > 0
+    for less in ({"minutes": 2}, {"minutes": 60}, {"units": (8,)}, {"minutes": 2, "chars": 9000}):
+        assert chosen(**less)[0]["weight_decay"] == 0.03  # an LSTM
     assert chosen(weight_decay=0.0)[0]["weight_decay"] == 0
 
 

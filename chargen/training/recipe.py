@@ -78,6 +78,7 @@ STAGES = {"lstm": (16, 64, 256)}
 READ_BY = ("timesteps", "batch_size", "curriculum", "loss_on")  # what says how a text is read
 RESETS = 0.05  # of windows: a text is written from a state of zeros, which few would begin at
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}  # of cells that another rate suits
+PLAIN_DECAYS = {"lstm": 0.03}  # of cells that another weight decay suits
 RESIDUAL = {
     "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
     "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long whatever its size
@@ -186,9 +187,9 @@ def _in_layers(
     given: Mapping[str, Any], cell: str, training_chars: int, speed: float
 ) -> tuple[dict[str, Any], list[str]]:
     """What the budget chooses of a plain stack, as `completed` returns it."""
-    chosen: dict[str, Any] = {"units": UNITS, "weight_decay": PLAIN_DECAY}
+    decay = PLAIN_DECAYS.get(cell, PLAIN_DECAY)
     if "units" in given or cell == "simple":
-        return chosen, []
+        return {"units": UNITS, "weight_decay": decay}, []
     chars_a_minute = GATED_SIZES.chars_a_minute * speed
     chars = _chars(given, PLAIN, training_chars, chars_a_minute)
     chars, ended, notes = _at_most("plain", given, training_chars, chars)
@@ -200,7 +201,8 @@ def _in_layers(
     times = chars / training_chars
     (least,) = _last(LEAST_DROPOUT, training_chars) if times >= OFTEN else (0.0,)
     restraint, why = _restraint(given, GATED_SIZES, times, least)
-    return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
+    chosen = {**ended, "units": (units,) * layers, **restraint, "weight_decay": decay}
+    return chosen, notes + why
 
 
 def _in_stages(stages: tuple[int, ...], recipe: Recipe, training_chars: int) -> dict[str, Any]:
