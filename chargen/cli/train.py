@@ -116,7 +116,9 @@ from chargen.settings import TrainingSettings as T
     "--weight-decay",
     type=float,
     help="AdamW's weight decay."
-    + default("0.1; lstm 0.03; in residual blocks up to 0.6 by how often the text is read"),
+    + default(
+        "0.1; one lstm layer 0.03; in residual blocks up to 0.6 by how often the text is read"
+    ),
 )
 @click.option(
     "--beta2",

@@ -78,7 +78,7 @@ STAGES = {"lstm": (16, 64, 256)}
 READ_BY = ("timesteps", "batch_size", "curriculum", "loss_on")  # what says how a text is read
 RESETS = 0.05  # of windows: a text is written from a state of zeros, which few would begin at
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}  # of cells that another rate suits
-PLAIN_DECAYS = {"lstm": 0.03}  # of cells that another weight decay suits
+ONE_DECAYS = {"lstm": 0.03}  # of one layer of cells that another weight decay suits then
 RESIDUAL = {
     "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
     "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long whatever its size
@@ -150,8 +150,10 @@ def completed(
         units = (more | given)["units"]
         slower = min(1.0, WIDE / max(units)) * (DEEP.get(cell, 1.0) if len(units) > 1 else 1.0)
         recipe = replace(recipe, learning_rate=recipe.learning_rate * slower)
-        if len(units) == 1 and not set(READ_BY) & set(given):
-            more |= _in_stages(STAGES.get(cell, ()), recipe, training_chars)
+        if len(units) == 1:
+            more["weight_decay"] = ONE_DECAYS.get(cell, more["weight_decay"])
+            if not set(READ_BY) & set(given):
+                more |= _in_stages(STAGES.get(cell, ()), recipe, training_chars)
     chosen = {**chosen, **more, **given}
     if rounds and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
         chosen["precision"] = "bfloat16"
@@ -187,9 +189,9 @@ def _in_layers(
     given: Mapping[str, Any], cell: str, training_chars: int, speed: float
 ) -> tuple[dict[str, Any], list[str]]:
     """What the budget chooses of a plain stack, as `completed` returns it."""
-    decay = PLAIN_DECAYS.get(cell, PLAIN_DECAY)
+    chosen: dict[str, Any] = {"units": UNITS, "weight_decay": PLAIN_DECAY}
     if "units" in given or cell == "simple":
-        return {"units": UNITS, "weight_decay": decay}, []
+        return chosen, []
     chars_a_minute = GATED_SIZES.chars_a_minute * speed
     chars = _chars(given, PLAIN, training_chars, chars_a_minute)
     chars, ended, notes = _at_most("plain", given, training_chars, chars)
@@ -201,8 +203,7 @@ def _in_layers(
     times = chars / training_chars
     (least,) = _last(LEAST_DROPOUT, training_chars) if times >= OFTEN else (0.0,)
     restraint, why = _restraint(given, GATED_SIZES, times, least)
-    chosen = {**ended, "units": (units,) * layers, **restraint, "weight_decay": decay}
-    return chosen, notes + why
+    return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
 
 
 def _in_stages(stages: tuple[int, ...], recipe: Recipe, training_chars: int) -> dict[str, Any]:
