@@ -21,7 +21,7 @@ install: .venv/installed  ## make .venv and install chargen into it
 	touch $@
 
 demo: .venv/installed  ## train for two minutes, write, and measure how far back the model remembers
-	$(BIN)/chargen train longrange --cell lstm --minutes 2 --out runs/demo --overwrite
+	$(BIN)/chargen train longrange --cell lstm --minutes 2 --resets 0.05 --out runs/demo --overwrite
 	$(BIN)/chargen sample runs/demo --length 300
 	$(BIN)/chargen probe-longrange runs/demo --only templates --json runs/demo/longrange.json --plot runs/demo/longrange.png --report runs/demo/longrange.html
 	@echo "The report lies in runs/demo/longrange.html; the picture and the numbers beside it."

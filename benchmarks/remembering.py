@@ -39,9 +39,8 @@ LSTM = {
     "batch_size": 16,
     "precision": "float32",
     "weight_decay": 0.1,
-    "resets": 0.0,
 }
-MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0, "resets": 0.0,
+MINGRU = {"timesteps": 128, "batch_size": 8, "weight_decay": 0.1, "dropout": 0.0,
           "units": (128,) * 4, "cell": "mingru", "stack": "residual"}  # fmt: skip
 CURRICULUM = {"timesteps": 256, "batch_size": 4, "curriculum": (16, 64)}
 

@@ -107,13 +107,6 @@ def test_a_plain_stack_decays_and_is_averaged_as_blocks_are():
     assert chosen(weight_decay=0.0)[0]["weight_decay"] == 0
 
 
-def test_some_windows_begin_at_a_state_of_zeros_where_it_is_carried():
-    for found in (chosen(minutes=2), blocks(minutes=2), chosen(cell="simple"), chosen(units=(8,))):
-        assert found[0]["resets"] == 0.05
-    assert chosen(resets=0.0)[0]["resets"] == 0
-    assert "resets" not in chosen(state="reset")[0]
-
-
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_a_plain_stack_is_held_back_by_dropout_and_it_is_said(cell):
     found = [chosen(cell=cell, minutes=minutes) for minutes in (1, 3, 10, 60)]

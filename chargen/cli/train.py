@@ -89,7 +89,8 @@ from chargen.settings import TrainingSettings as T
     "--resets",
     type=float,
     help="Share of windows that begin with a state of zeros though it is carried, as a text that "
-    "is to be written does." + default("0.05; 0 with --state reset"),
+    "is to be written does; ten times that of those that begin with a line feed."
+    + default(T.resets),
 )
 @click.option("--steps", type=int, help="Budget: parameter updates.")
 @click.option(

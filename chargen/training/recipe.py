@@ -76,7 +76,6 @@ PLAIN = Recipe(64, 16, 0.02, 0.999, 0.07)
 # Timesteps one after the other of one layer of these cells, of as many characters a batch.
 STAGES = {"lstm": (16, 64, 256)}
 READ_BY = ("timesteps", "batch_size", "curriculum", "loss_on")  # what says how a text is read
-RESETS = 0.05  # of windows: a text is written from a state of zeros, which few would begin at
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}  # of cells that another rate suits
 ONE_DECAYS = {"lstm": 0.03}  # of one layer of cells that another weight decay suits then
 RESIDUAL = {
@@ -160,8 +159,6 @@ def completed(
         notes.append("--precision bfloat16, since this processor multiplies that faster")
     for name in ("learning_rate", "beta2", "average"):
         chosen.setdefault(name, getattr(recipe, name))
-    if chosen.get("state") != "reset":
-        chosen.setdefault("resets", RESETS)
     return chosen, notes
 
 
