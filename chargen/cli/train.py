@@ -117,9 +117,7 @@ from chargen.settings import TrainingSettings as T
     "--weight-decay",
     type=float,
     help="AdamW's weight decay."
-    + default(
-        "0.1; one lstm layer 0.03; in residual blocks up to 0.6 by how often the text is read"
-    ),
+    + default("by how often the text is read 0.03 or 0.1, in residual blocks 0.1 to 0.6"),
 )
 @click.option(
     "--beta2",

@@ -77,7 +77,7 @@ PLAIN = Recipe(64, 16, 0.02, 0.999, 0.07)
 STAGES = {"lstm": (16, 64, 256)}
 READ_BY = ("timesteps", "batch_size", "curriculum", "loss_on")  # what says how a text is read
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}  # of cells that another rate suits
-ONE_DECAYS = {"lstm": 0.03}  # of one layer of cells that another weight decay suits then
+SELDOM_DECAYS = {"lstm": 0.03}  # of one layer of these cells that reads a text less than OFTEN
 RESIDUAL = {
     "processor": Recipe(128, 8, 0.007, 0.99, 0.07),
     "GPU": Recipe(256, 32, 0.007, 0.99, 0.07),  # a step takes as long whatever its size
@@ -149,10 +149,8 @@ def completed(
         units = (more | given)["units"]
         slower = min(1.0, WIDE / max(units)) * (DEEP.get(cell, 1.0) if len(units) > 1 else 1.0)
         recipe = replace(recipe, learning_rate=recipe.learning_rate * slower)
-        if len(units) == 1:
-            more["weight_decay"] = ONE_DECAYS.get(cell, more["weight_decay"])
-            if not set(READ_BY) & set(given):
-                more |= _in_stages(STAGES.get(cell, ()), recipe, training_chars)
+        if len(units) == 1 and not set(READ_BY) & set(given):
+            more |= _in_stages(STAGES.get(cell, ()), recipe, training_chars)
     chosen = {**chosen, **more, **given}
     if rounds and "precision" not in given and max(chosen["units"]) >= WORTH_ROUNDING:
         chosen["precision"] = "bfloat16"
@@ -200,6 +198,8 @@ def _in_layers(
     times = chars / training_chars
     (least,) = _last(LEAST_DROPOUT, training_chars) if times >= OFTEN else (0.0,)
     restraint, why = _restraint(given, GATED_SIZES, times, least)
+    if layers == 1 and times < OFTEN:
+        restraint["weight_decay"] = SELDOM_DECAYS.get(cell, PLAIN_DECAY)
     return {**chosen, **ended, "units": (units,) * layers, **restraint}, notes + why
 
 
