@@ -22,7 +22,7 @@ IGNORED = -100
 """Target of a step that counts for nothing, since another window has it already."""
 
 ALL = slice(None)
-LIKELIER = 10
+LIKELIER = 10  # few windows begin so, and it is how what is written begins
 
 
 @dataclass(frozen=True, eq=False)
