@@ -68,7 +68,8 @@ class TrainedModel:
         self._corpus: Encoded | None = None
         self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
         engine = Engine(description.model, weights, len(self.vocabulary))
-        self._writer = Writer(engine, self.vocabulary, run.path)
+        leads_in = not description.begins_at_zeros
+        self._writer = Writer(engine, self.vocabulary, run.path, leads_in=leads_in)
 
     def stream(
         self,

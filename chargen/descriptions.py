@@ -140,6 +140,13 @@ class Description:
         """That of a model which was trained elsewhere."""
         return cls(model, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported)
 
+    @property
+    def begins_at_zeros(self) -> bool:
+        """Whether it was trained on texts that begin at a state of zeros, or not here."""
+        training = self.training
+        trained = training.state == "reset" or training.resets > 0 or training.documents != "none"
+        return trained or self.imported is not None
+
     def stored_as(self) -> str:
         """What its corpus is kept under (`chargen.text.store`)."""
         corpus = self.corpus

@@ -109,6 +109,16 @@ def test_the_compiled_form_writes_the_same(cell, activation, stack, units):
     np.testing.assert_array_equal(written(own, engine._plain), written(own, engine._compiled))
 
 
+@pytest.mark.parametrize("form", [engine._plain, engine._compiled])
+def test_each_text_may_have_a_prompt_of_its_own(form):
+    _, own = made()
+    chosen = {"temperature": 0, "repetition_penalty": 1.5}
+    each = [PROMPT, PROMPT[::-1], np.array([5, 5, 6])]
+    alone = [written(own, form, count=1, prompt=prompt, **chosen)[:, 0] for prompt in each]
+    assert len({text.tobytes() for text in alone}) == 3
+    np.testing.assert_array_equal(written(own, form, prompt=np.array(each), **chosen).T, alone)
+
+
 @every_cell_and_stack
 def test_the_compiled_form_computes_the_same_bits(cell, stack, units):
     """What the head reads, and the state, after each of several characters."""
@@ -138,7 +148,7 @@ for cell in CELL_NAMES:
     for stack, units in {SHAPES}:
         shape = ModelSettings(cell, units, stack=stack)
         arrays = {{name: np.ones(size, np.float32) for name, size in shape.shapes({V}).items()}}
-        Loop(Engine(shape, arrays, {V}), SamplingSettings(), 2).read(np.arange(2))
+        Loop(Engine(shape, arrays, {V}), SamplingSettings(), 2).read(np.ones((2, 2), int))
 """
 
 

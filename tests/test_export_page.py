@@ -305,6 +305,15 @@ def test_greedy_text_is_python_s_and_is_gone_on_with(browser, page):
     assert told(browser) == text_of(made(), "", 50, temperature=0)
 
 
+def test_a_text_without_a_beginning_goes_on_from_what_is_read_unseen(browser, tmp_path):
+    begins = tuple(LETTERS.encode("bad\nab").tolist())
+    file = tmp_path / "tales.html"
+    file.write_text(writing_page(made(begins=begins)), encoding="utf-8")
+    browser.open(file)
+    write(browser, "", temperature=0, length=50)
+    assert "bad\nab" + told(browser) == text_of(made(), "bad\nab", 50, temperature=0)
+
+
 def test_a_seed_writes_one_text_and_another_seed_another(browser, page):
     browser.open(page)
     texts = []

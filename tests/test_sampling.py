@@ -23,6 +23,13 @@ def after(probabilities, **settings):
     return distribution(log_probs, SamplingSettings(**settings))[0]
 
 
+def test_each_text_may_have_a_prompt_of_its_own():
+    after = TablePredictor("abc", [[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
+    settings, rng = SamplingSettings(temperature=0), np.random.default_rng(0)
+    rows = generate(after, np.array([[0, 1], [2, 0]]), 3, settings, rng, 2)
+    assert np.array(list(rows)).T.tolist() == [[2, 0, 1], [1, 2, 0]]
+
+
 def test_plain_settings_change_nothing():
     np.testing.assert_allclose(after([0.5, 0.2, 0.3]), [0.5, 0.2, 0.3])
 

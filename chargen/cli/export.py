@@ -13,6 +13,7 @@ from chargen.cli.options import check_writable, run_argument, write_text
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.reports.visible import visible_line
+from chargen.settings import SamplingSettings
 
 if TYPE_CHECKING:
     from chargen.api import TrainedModel
@@ -36,9 +37,12 @@ class Kind:
 def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) -> None:
     """Write the page, and say how large it is and what its weights lose."""
     run.description.vocabulary.encode_typed("prompt", prompt, "error")
+    import numpy as np
+
     from chargen.api import TrainedModel
     from chargen.arithmetic.eight_bits import through_eight_bits
     from chargen.reports.writing_page import Written, losses_text, writing_page
+    from chargen.sampling import Writer
 
     weights = run.weights()
     models: dict[Form, TrainedModel] = {"float32": TrainedModel(run)}
@@ -48,7 +52,9 @@ def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) 
     losses = _losses(models)
     name = run.path.resolve().name
     shape, vocabulary = run.description.model, run.description.vocabulary
-    written = Written(name, shape, vocabulary, weights, form, losses, probed, prompt)
+    begins = Writer.of(run).beginning(SamplingSettings(), np.random.default_rng(0))
+    read = tuple(begins.ravel().tolist())
+    written = Written(name, shape, vocabulary, weights, form, losses, probed, prompt, read)
     page = writing_page(written)
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")

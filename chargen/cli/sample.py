@@ -97,7 +97,8 @@ def sample(
 
     The prompt and what follows it go to standard output as they are made, nothing else does. A
     terminal is shown control characters spelled out, as in \\x1b; files and pipes get them as
-    they are.
+    they are. Without a prompt it begins after a text that is written first and not shown, where
+    the state was carried through training, which then hardly saw one of zeros.
 
     --novelty tells after it what is new: how many of its stretches of 2, 3, 4 … characters are
     not in the training text, beside the same for the held-out text, and the longest that is.

@@ -74,7 +74,7 @@ function begin() {
   story.typed = chars.map((char) => ids.get(char));
   story.random = randomOf(amount("seed", 0, 2 ** 32 - 1));
   box.replaceChildren();
-  if (!chars.length) network.read(MODEL.begins);
+  if (!chars.length) for (const id of MODEL.begins) network.read(id);
   keepState(0);
   view.at = -1;
   tellNothing();

@@ -108,6 +108,7 @@ class Written:
     )  # on one text, where it is there
     probed: Probed | None = None  # how far back it remembers
     prompt: str = ""  # the beginning that the page opens with
+    begins: tuple[int, ...] = ()  # read unseen where no beginning is given; if none, a line feed
 
 
 def writing_page(written: Written) -> str:
@@ -161,7 +162,7 @@ def _data(written: Written) -> dict[str, Any]:
         **to_json(written.settings),
         "characters": written.vocabulary.characters,
         "prompt": written.prompt,
-        "begins": int(written.vocabulary.opening[0]),
+        "begins": written.begins or written.vocabulary.opening.tolist(),
         "means": {name: MEANS[name] for name in ("h", "c")},
         "arrays": {name: _coded(array, written.form) for name, array in written.arrays.items()},
     }

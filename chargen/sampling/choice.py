@@ -66,11 +66,15 @@ def penalised(values: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndar
     return np.where(seen, less, scores)
 
 
-def recent_of(prompt: np.ndarray, count: int, settings: SamplingSettings) -> np.ndarray | None:
-    """The last `RECENT` ids of ``prompt`` ``(T,)`` for each text; None where none is penalised."""
-    if settings.repetition_penalty == 1:
-        return None
-    return np.tile(np.asarray(prompt, dtype=np.int64)[-RECENT:], (count, 1))
+def prompts(prompt: np.ndarray, count: int) -> np.ndarray:
+    """What each of ``count`` texts goes on from, ``(N, T)``: one of its own, or ``(T,)`` of all."""
+    ids = np.asarray(prompt, dtype=np.int64)
+    return np.broadcast_to(ids, (count, ids.shape[-1]))
+
+
+def recent_of(prompt: np.ndarray, settings: SamplingSettings) -> np.ndarray | None:
+    """The last `RECENT` ids of each ``prompt``, ``(N, T)``; None where none is penalised."""
+    return None if settings.repetition_penalty == 1 else prompt[:, -RECENT:]
 
 
 def remembered(recent: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:

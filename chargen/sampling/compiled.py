@@ -179,7 +179,6 @@ class Loop:
         layers = engine.layers
         state = engine.initial_state(count)
         parts = len(state) // len(layers)
-        self.count = count
         has_c = engine.settings.cell == "lstm"
         none = np.empty((count, 0), dtype=np.float32)
 
@@ -220,14 +219,14 @@ class Loop:
         self._weights = np.empty(V), np.empty(V), np.empty(V, dtype=np.bool_)
 
     def read(self, prompt: np.ndarray) -> None:
-        """All texts read ``prompt``, ``(T,)`` ids."""
-        ids = np.repeat(prompt.astype(np.int64)[:, None], self.count, axis=1)
+        """Each text reads its own ``prompt``, ``(N, T)`` ids."""
+        ids = np.ascontiguousarray(prompt.T)
         read_all(self._network, self._residual, ids, self._room)
 
     def remember(self, prompt: np.ndarray) -> None:
-        """Have a repetition penalty know the end of ``prompt``, ``(T,)`` ids."""
-        last = prompt[-RECENT:]
-        self._head[-1][:, RECENT - len(last) :] = last
+        """Have a repetition penalty know the end of each ``prompt``, ``(N, T)`` ids."""
+        last = prompt[:, -RECENT:]
+        self._head[-1][:, RECENT - last.shape[1] :] = last
 
     def write(self, ids: np.ndarray, points: np.ndarray) -> np.ndarray:
         """Read ``ids`` ``(N,)`` and write on: ``(T, N)`` ids for ``points`` of that shape.

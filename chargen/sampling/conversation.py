@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.errors import ChargenError, NoNumbersError
+from chargen.errors import ChargenError
 from chargen.sampling.engine import Steps
 from chargen.sampling.stopping import Stop, Stopping, stops_of
 from chargen.sampling.writer import Writer
@@ -30,6 +30,7 @@ class Conversation:
             raise ChargenError("--beam: it looks for whole texts and writes no answers")
         self._writer = writer
         self._stops = stops_of(stop, writer.vocabulary)
+        self._settings = chosen
         self._steps = Steps(writer.engine, chosen, 1)
         self._generator = np.random.default_rng(seed)
         self._begun = False
@@ -50,7 +51,7 @@ class Conversation:
         predicts no numbers.
         """
         if not self._begun:
-            self._read(self._writer.vocabulary.opening)
+            self._read(self._writer.beginning(self._settings, self._generator))
         stopping, line_begun = Stopping(self._stops), False
         for _ in range(length):
             character = self._next()
@@ -62,10 +63,8 @@ class Conversation:
 
     def _read(self, ids: np.ndarray) -> None:
         self._steps.read(ids)
-        self._begun = self._begun or len(ids) > 0
+        self._begun = self._begun or ids.size > 0
 
     def _next(self) -> str:
-        try:
+        with self._writer.told():
             return self._writer.vocabulary.decode(self._steps.write(self._generator))
-        except NoNumbersError as error:
-            raise ChargenError(f"{self._writer.path}: {error}") from None

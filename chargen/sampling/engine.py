@@ -15,7 +15,7 @@ import numpy as np
 
 from chargen.arithmetic.plain import norm, product
 from chargen.errors import NoNumbersError
-from chargen.sampling.choice import chosen, recent_of, remembered
+from chargen.sampling.choice import chosen, prompts, recent_of, remembered
 from chargen.sampling.layers import ACTIVATIONS, STEPS, Layer, Residual, State, laid_out
 from chargen.settings import CONVOLVED, ModelSettings, SamplingSettings
 
@@ -97,11 +97,12 @@ class Engine:
         generator: np.random.Generator,
         count: int = 1,
     ) -> Iterator[np.ndarray]:
-        """As `chargen.sampling.generate`: ``length`` characters after ``prompt``, ``(T,)`` ids.
+        """As `chargen.sampling.generate`: ``length`` characters after ``prompt``, ids.
 
-        Yields the next character of each of ``count`` texts, ``(count,)`` ids.
+        That is one for all, ``(T,)``, or one for each of ``count`` texts, ``(N, T)``. Yields the
+        next character of each, ``(count,)`` ids.
         """
-        worth = self.products * count * (len(prompt) + length) > WORTH
+        worth = self.products * count * (prompt.shape[-1] + length) > WORTH
         return (_compiled if worth and has_compiler() else _plain)(
             self, prompt, length, settings, generator, count
         )
@@ -122,14 +123,14 @@ class Steps:
         self._step = np.errstate(over="ignore", invalid="ignore")(engine.read)
         self._state = engine.initial_state(count)
         self._last: np.ndarray | None = None  # (count,) ids that the state does not know yet
-        self._recent = recent_of(np.empty(0), count, settings)
+        self._recent = recent_of(np.empty((count, 0), dtype=np.int64), settings)
 
     def read(self, ids: np.ndarray) -> None:
-        """All texts read ``ids``, ``(T,)``."""
-        for id_ in ids:
+        """All texts read ``ids``, ``(T,)``, or each its own, ``(N, T)``."""
+        for row in prompts(ids, self._count).T:
             if self._last is not None:
                 _, self._state = self._step(self._last, self._state)
-            self._add(np.full(self._count, id_, dtype=np.int64))
+            self._add(row)
 
     def write(self, generator: np.random.Generator) -> np.ndarray:
         """The next character of each text, ``(count,)`` ids; something must have been read."""
@@ -170,9 +171,10 @@ def _compiled(
     from chargen.sampling.compiled import Loop
 
     loop = Loop(engine, settings, count)
-    loop.read(prompt[:-1])
-    loop.remember(prompt)
-    ids = np.full(count, prompt[-1], dtype=np.int64)
+    read = prompts(prompt, count)
+    loop.read(read[:, :-1])
+    loop.remember(read)
+    ids = np.ascontiguousarray(read[:, -1])
     for start in range(0, length, BLOCK):
         # The generator draws the same numbers in a block as one by one.
         points = generator.random((min(BLOCK, length - start), count))

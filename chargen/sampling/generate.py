@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from chargen.predictors import NextCharPredictor
-from chargen.sampling.choice import choose, recent_of, remembered
+from chargen.sampling.choice import choose, prompts, recent_of, remembered
 from chargen.settings import SamplingSettings
 
 
@@ -21,13 +21,14 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Write ``length`` characters after ``prompt``, ``count`` texts side by side.
 
-    ``prompt`` is ``(T,)`` ids, T > 0; it warms the state and is not repeated in what comes out.
+    ``prompt`` is ids, ``(T,)`` for all or ``(N, T)`` for each, T > 0; it warms the state and is not
+    repeated in what comes out.
     Yields the next character of each text, ``(count,)`` ids, as soon as it is chosen.
     """
-    if len(prompt) == 0:
+    inputs = prompts(prompt, count)
+    if inputs.shape[1] == 0:
         raise ValueError("a prompt holds one character at least")
-    inputs = np.tile(np.asarray(prompt, dtype=np.int64), (count, 1))
-    state, recent = None, recent_of(prompt, count, settings)
+    state, recent = None, recent_of(inputs, settings)
     for _ in range(length):
         log_probs, state = predictor.advance(inputs, state)
         chosen = choose(log_probs[:, -1], settings, generator, recent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.runs import Run
 from chargen.sampling.beam import NOTHING, search
+from chargen.sampling.beginning import MOST, led_in
 from chargen.sampling.engine import Engine
 from chargen.sampling.stopping import Stop, stopped, stops_of
 from chargen.settings import SamplingSettings, from_json
@@ -18,22 +20,29 @@ from chargen.text.vocabulary import Unknown, Vocabulary
 
 
 class Writer:
-    """Weights and the characters that they know."""
+    """Weights and the characters that they know.
 
-    def __init__(self, engine: Engine, vocabulary: Vocabulary, path: Path) -> None:
+    With ``leads_in`` a text that is given no prompt begins after one that was written unseen.
+    """
+
+    def __init__(
+        self, engine: Engine, vocabulary: Vocabulary, path: Path, *, leads_in: bool = False
+    ) -> None:
         self.engine = engine
         self.vocabulary = vocabulary
         self.path = path  # of the run
+        self._leads_in = leads_in
 
     @classmethod
     def of(cls, run: Run) -> Writer:
         """The best weights of a run; `ChargenError` where they do not fit it."""
-        model, vocabulary = run.description.model, run.description.vocabulary
-        weights = run.weights()
+        description = run.description
+        vocabulary, weights = description.vocabulary, run.weights()
         try:
-            return cls(Engine(model, weights, len(vocabulary)), vocabulary, run.path)
+            engine = Engine(description.model, weights, len(vocabulary))
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
+        return cls(engine, vocabulary, run.path, leads_in=not description.begins_at_zeros)
 
     def stream(
         self,
@@ -59,16 +68,53 @@ class Writer:
         chosen = from_json(SamplingSettings, settings)
         stops = stops_of(stop, self.vocabulary)
         ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
-        ids = ids if len(ids) else self.vocabulary.opening
         if chosen.beam is None:
-            rows = self.engine.write(ids, length, chosen, np.random.default_rng(seed), count)
+            rows = self._drawn(ids, length, chosen, np.random.default_rng(seed), count)
             texts = self._decoded(rows, self.vocabulary.decode)
         elif count > chosen.beam:
             raise ChargenError(f"--count {count}: more than a beam of {chosen.beam}; raise --beam")
         else:
+            ids = ids if len(ids) else self.vocabulary.opening
             found = self._searched(ids, length, chosen.beam, count, stops)
             texts = self._decoded(found, self._decode_ended)
         return stopped(texts, stops, count) if stops else texts
+
+    def beginning(
+        self, settings: SamplingSettings, generator: np.random.Generator, count: int = 1
+    ) -> np.ndarray:
+        """What ``count`` texts without a prompt go on from, ``(N, T)`` ids or, alike, ``(T,)``.
+
+        Where nothing is drawn by chance it is a line feed at a state of zeros in any case.
+        `ChargenError` where the model predicts no numbers.
+        """
+        opening = self.vocabulary.opening
+        if not self._leads_in or settings.temperature == 0:
+            return opening
+        # Its own numbers: how many of them a form draws that is not asked on is its own affair.
+        own = np.random.default_rng(generator.integers(2**63))
+        rows = self.engine.write(opening, MOST, settings, own, count)
+        with self.told():
+            return led_in(rows, int(opening[0]))
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What raises `NoNumbersError` raises a `ChargenError` that names the run."""
+        try:
+            yield
+        except NoNumbersError as error:
+            raise ChargenError(f"{self.path}: {error}") from None
+
+    def _drawn(
+        self,
+        ids: np.ndarray,
+        length: int,
+        settings: SamplingSettings,
+        generator: np.random.Generator,
+        count: int,
+    ) -> Iterator[np.ndarray]:
+        if not len(ids):
+            ids = self.beginning(settings, generator, count)
+        yield from self.engine.write(ids, length, settings, generator, count)
 
     def _searched(
         self, ids: np.ndarray, length: int, beam: int, count: int, stops: tuple[str, ...]
@@ -85,8 +131,6 @@ class Writer:
     def _decoded(
         self, rows: Iterator[np.ndarray], decode: Callable[[np.ndarray], Iterable[str]]
     ) -> Iterator[list[str]]:
-        try:
+        with self.told():
             for row in rows:
                 yield list(decode(row))
-        except NoNumbersError as error:
-            raise ChargenError(f"{self.path}: {error}") from None
