@@ -30,6 +30,7 @@ from chargen.recurrent.model import NetworkPredictor
 from chargen.reports.writing_page import Written, losses_text, writing_page
 from chargen.runs import BEST
 from chargen.sampling import Writer
+from chargen.sampling.beginning import LEAST
 from chargen.sampling.choice import chosen, distribution
 from chargen.sampling.engine import Engine
 from chargen.settings import (
@@ -559,6 +560,9 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, monkeypatch, capsys
     page = model_of((tmp_path / "tiny.html").read_text(encoding="utf-8"))
     assert page["characters"] == model.vocabulary.characters
     assert [page["cell"], page["units"]] == ["lstm", [3, 2]]
+    # Its state was carried through training.
+    assert len(page["begins"]) >= LEAST
+    assert page["begins"][-1] == model.vocabulary.opening
 
 
 def test_a_curve_that_is_older_than_the_weights_is_told(run, tmp_path, capsys):
