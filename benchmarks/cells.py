@@ -22,14 +22,20 @@ from chargen.probes import context
 from chargen.sampling import engine
 
 BEST: dict[str, dict[int, dict[str, Any]]] = {  # by the fewest minutes
-    "simple": {0: {"units": (256, 256), "learning_rate": 0.01}},
+    "simple": {
+        0: {"units": (256, 256), "learning_rate": 0.01},
+        60: {"units": (256, 256), "learning_rate": 0.01, "dropout": 0.1},
+    },
     "lstm": {0: {}},  # what chargen train chooses
     "gru": {
         0: {"units": (192, 192), "learning_rate": 0.02},
         10: {"units": (256, 256), "learning_rate": 0.02, "dropout": 0.2},
     },
     "gru-before": {0: {"units": (192, 192), "learning_rate": 0.02}},
-    "mingru": {0: {"units": (192,) * 3, "learning_rate": 0.02, "stack": "plain"}},
+    "mingru": {
+        0: {"units": (192,) * 3, "learning_rate": 0.02, "stack": "plain"},
+        60: {"units": (384,) * 3, "learning_rate": 0.01, "dropout": 0.1, "stack": "plain"},
+    },
     "blocks": {0: {"cell": "mingru"}},  # in blocks, as chargen train chooses them
 }
 WRITTEN = 20_000  # characters

@@ -142,7 +142,7 @@ class Description:
 
     @property
     def begins_at_zeros(self) -> bool:
-        """Whether it was trained on texts that begin at a state of zeros, or not here."""
+        """Whether a text may begin at a state of zeros: training saw many, or was none of ours."""
         training = self.training
         trained = training.state == "reset" or training.resets > 0 or training.documents != "none"
         return trained or self.imported is not None

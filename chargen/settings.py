@@ -27,6 +27,7 @@ BUDGETS = ("steps", "epochs", "minutes")
 MOST_LAYERS = 100
 HELD_OUT = 0.1  # of a text, where nothing else is said
 MOST_HELD_OUT = 5_000_000  # characters, where nothing else is said: more would say little more
+LONGEST_ASKED = 8192  # span in characters: beyond it a case takes longer to read than anyone waits
 RECENT = 32  # characters before the next one, of which a repetition penalty makes each less likely
 COMPARED = (
     "longrange",

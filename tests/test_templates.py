@@ -34,8 +34,25 @@ def test_an_oracle_is_right_at_every_span():
     assert shares(result) == [1.0] * len(SPANS)
     assert [row.all.greedy.share for row in result.rows] == [1.0] * len(SPANS)
     assert [row.to_decoy for row in result.rows] == [None] * len(SPANS)
-    assert result.finding().startswith("remembers 256 characters and perhaps more")
+    assert result.finding().startswith(
+        "remembers 256 characters and perhaps more, the longest span that was asked (--spans "
+        "4,512,1024 asks farther)"
+    )
     assert result.finding().endswith(", span50 >256")
+
+
+@pytest.mark.parametrize(
+    ("longest", "said"),
+    [
+        (2048, " (--spans 4,4096,8192 asks farther)"),
+        (4096, " (--spans 4,8192 asks farther)"),
+        (8192, ""),
+    ],
+)
+def test_what_is_said_to_ask_farther_can_be_asked(longest, said):
+    result = measure(ORACLE, spans=(4, longest), frames=8)
+    expected = f"remembers {longest} characters and perhaps more, the longest span that was asked"
+    assert result.finding() == expected + said
 
 
 @pytest.mark.parametrize("predictor", [SaysTheSame(), UniformPredictor(VOCABULARY)])

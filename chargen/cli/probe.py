@@ -20,12 +20,10 @@ from chargen.cli.options import (
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.reports.visible import visible_line
-from chargen.settings import INSTRUMENTS
+from chargen.settings import INSTRUMENTS, LONGEST_ASKED
 
 if TYPE_CHECKING:
     from chargen.probing import Probed, ProbedRuns
-
-LONGEST_SPAN = 8192  # beyond it a case takes longer to read than anyone waits
 
 
 class SpansParam(click.ParamType):
@@ -39,9 +37,9 @@ class SpansParam(click.ParamType):
             spans = tuple(sorted({int(part) for part in str(value).split(",")}))
         except ValueError:
             spans = ()
-        if not spans or spans[0] < 1 or spans[-1] > LONGEST_SPAN:
+        if not spans or spans[0] < 1 or spans[-1] > LONGEST_ASKED:
             raise ChargenError(
-                f"--spans {value}: must be whole numbers from 1 to {LONGEST_SPAN}, as in 4,8,16"
+                f"--spans {value}: must be whole numbers from 1 to {LONGEST_ASKED}, as in 4,8,16"
             )
         return spans
 

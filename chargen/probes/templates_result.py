@@ -11,6 +11,7 @@ from chargen.probes.plain import count, maybe_count, number
 from chargen.probes.span50 import Span50
 from chargen.probes.statistics import Estimate
 from chargen.probes.wording import counted
+from chargen.settings import LONGEST_ASKED
 from chargen.text.longrange import LONGEST_SPAN, is_held_out
 
 KNOWLEDGE_GATE = 0.9  # the accuracy at the shortest span under which nothing is claimed
@@ -191,7 +192,10 @@ def _finding(rows: Sequence[SpanResult], sure: int | None, some: int | None) -> 
         return f"no better than chance at {counted(rows[0].span, 'character')}"
     if sure == longest:
         reach = counted(longest, "character")
-        return f"remembers {reach} and perhaps more: the longest span that was asked"
+        # With the shortest, at which it is seen whether the facts were learned.
+        spans = [rows[0].span, *(n * longest for n in (2, 4) if n * longest <= LONGEST_ASKED)]
+        more = f" (--spans {','.join(map(str, spans))} asks farther)" if len(spans) > 1 else ""
+        return f"remembers {reach} and perhaps more, the longest span that was asked{more}"
     if sure is None:
         return f"better than chance up to {counted(some, 'character')}"
     part = f"remembers {counted(sure, 'character')} ({KNOWLEDGE_GATE:.0%} right or more)"
