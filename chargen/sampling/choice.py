@@ -69,7 +69,7 @@ def penalised(values: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndar
 def prompts(prompt: np.ndarray, count: int) -> np.ndarray:
     """What each of ``count`` texts goes on from, ``(N, T)``: one of its own, or ``(T,)`` of all."""
     ids = np.asarray(prompt, dtype=np.int64)
-    return np.broadcast_to(ids, (count, ids.shape[-1]))
+    return np.broadcast_to(ids, (count, ids.shape[-1])).copy()  # torch wants to be able to write
 
 
 def recent_of(prompt: np.ndarray, settings: SamplingSettings) -> np.ndarray | None:
