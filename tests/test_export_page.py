@@ -623,7 +623,11 @@ def test_a_run_without_its_corpus_is_exported_without_the_loss(run, tmp_path, ca
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--prompt", "Zß"], "prompt: character 'Z'"),
+        (
+            ["--prompt", "Zß"],
+            "--prompt: character 'Z' at position 0 is not in the model's vocabulary; leave it "
+            "out\n",
+        ),
         (["--longrange", "nowhere.json"], "nowhere.json: no such file"),
         (["--out", "no/such/folder.html"], "make its folder first"),
         (["--to", "nothing"], "nothing"),

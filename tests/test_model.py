@@ -116,3 +116,14 @@ def test_settings_that_ask_for_the_impossible_allocate_nothing():
     weights = {"W_hy": np.zeros((2, 2), np.float32)}
     with pytest.raises(ChargenError, match="have shape"):
         CharModel.of(ModelSettings("lstm", (10**7,) * 3), 10**6, weights)
+
+
+def test_what_is_as_unlikely_as_a_number_can_say_is_predicted_without_a_warning():
+    """Two such log-probabilities add up to less than any float32; a test takes warnings ill."""
+    model = model_of()
+    with torch.no_grad():
+        model.W_hy.zero_()
+        model.b_y.copy_(torch.tensor([3e38, 0, 0, 0]))
+    log_probs, _ = NetworkPredictor(model, Vocabulary("abcd")).advance(ids_of())
+    assert log_probs.max() == 0
+    assert log_probs.min() < -2e38

@@ -36,7 +36,7 @@ class Kind:
 
 def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) -> None:
     """Write the page, and say how large it is and what its weights lose."""
-    run.description.vocabulary.encode_typed("prompt", prompt, "error")
+    run.description.vocabulary.encode_typed("--prompt", prompt)
     import numpy as np
 
     from chargen.api import TrainedModel

@@ -140,6 +140,6 @@ class NetworkPredictor:
             logits, state = self.model(part, state)
             parts.append(log_softmax(logits, dim=-1).cpu().numpy())
         log_probs = np.concatenate(parts, axis=1)
-        if np.isnan(log_probs.sum()):
+        if np.isnan(log_probs.min()):  # a sum of what is very unlikely overflows
             raise NoNumbersError
         return log_probs, state

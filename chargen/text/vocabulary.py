@@ -136,14 +136,18 @@ class Vocabulary:
             written += len(found)
         return ids[:written]
 
-    def encode_typed(self, name: str, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """`encode` for what a user typed, which a `ChargenError` calls by ``name``."""
+    def encode_typed(self, name: str, text: str, unknown: Unknown | None = None) -> np.ndarray:
+        """`encode` for what a user typed, which a `ChargenError` calls by ``name``.
+
+        ``unknown`` is None where the user has no say in it.
+        """
         try:
-            return self.encode(text, unknown)
+            return self.encode(text, unknown or "error")
         except UnknownCharacterError as error:
+            skipping = ", or give --unknown skip" if unknown else ""
             raise ChargenError(
                 f"{name}: character {error.character!r} at position {error.position} is not in "
-                "the model's vocabulary; leave it out, or give --unknown skip"
+                f"the model's vocabulary; leave it out{skipping}"
             ) from None
 
     def decode(self, ids: np.ndarray) -> str:
