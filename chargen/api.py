@@ -23,7 +23,6 @@ from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.runs import Run, newest
 from chargen.sampling import Writer
-from chargen.sampling.engine import Engine
 from chargen.settings import INSTRUMENTS
 from chargen.text import bundled, phrases
 from chargen.text.bank import Bank
@@ -67,9 +66,7 @@ class TrainedModel:
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._corpus: Encoded | None = None
         self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
-        engine = Engine(description.model, weights, len(self.vocabulary))
-        leads_in = not description.begins_at_zeros
-        self._writer = Writer(engine, self.vocabulary, run.path, leads_in=leads_in)
+        self._writer = Writer.of(run, weights)
 
     def stream(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ class Writer:
         self._leads_in = leads_in
 
     @classmethod
-    def of(cls, run: Run) -> Writer:
-        """The best weights of a run; `ChargenError` where they do not fit it."""
+    def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Writer:
+        """The best weights of a run, or others; `ChargenError` where they do not fit it."""
         description = run.description
-        vocabulary, weights = description.vocabulary, run.weights()
+        vocabulary = description.vocabulary
+        weights = run.weights() if weights is None else weights
         try:
             engine = Engine(description.model, weights, len(vocabulary))
         except ChargenError as error:
