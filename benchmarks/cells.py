@@ -24,6 +24,7 @@ from chargen.sampling import engine
 BEST: dict[str, dict[int, dict[str, Any]]] = {  # by the fewest minutes
     "simple": {
         0: {"units": (256, 256), "learning_rate": 0.01},
+        10: {"units": (256, 256), "learning_rate": 0.007, "dropout": 0.1},
         60: {"units": (256, 256), "learning_rate": 0.01, "dropout": 0.1},
     },
     "lstm": {0: {}},  # what chargen train chooses
