@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.sampling import ours, rate
 from chargen import api
-from chargen.probes import context
+from chargen.probes.context import measure as context
 from chargen.sampling import engine
 
 BEST: dict[str, dict[int, dict[str, Any]]] = {  # by the fewest minutes

@@ -7,9 +7,10 @@ import time
 import numpy as np
 
 from benchmarks.limits import reading
+from chargen.datasets import bundled
 from chargen.sampling.matching import matches
 from chargen.sampling.novelty import STRETCHES
-from chargen.text import Vocabulary, bundled
+from chargen.text import Vocabulary
 
 TRAINING_CHARS = 100_000_000
 SAMPLES = (500, 2_000, 20_000)  # characters of a sample; STRETCHES times as many are held out

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from benchmarks.sampling import V, engine_of, ours, rate
+from chargen.pages.writing_page import Written, writing_page
 from chargen.recurrent import CharModel
-from chargen.reports.writing_page import Written, writing_page
 from chargen.sampling import engine
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from chargen.processes.group import ALONE, Group, join
+from chargen.distributed.group import ALONE, Group, join
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import Streams
@@ -32,7 +32,7 @@ ROUNDS = 2
 SECONDS = 1.2  # of measurement, each
 LAUNCH = """
 import sys
-from chargen.processes.launch import launch
+from chargen.distributed.launch import launch
 sys.exit(launch(int(sys.argv[1]), [], sys.stderr.write, ["-m", "benchmarks.processes"]))
 """
 

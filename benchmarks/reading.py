@@ -11,11 +11,12 @@ import torch
 
 from benchmarks.limits import fastest
 from benchmarks.training import T, V, step_of
+from chargen.datasets import bundled
 from chargen.evaluation import evaluate
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
-from chargen.text import Vocabulary, bundled
+from chargen.text import Vocabulary
 
 MEGABYTE = 1e6
 

@@ -21,10 +21,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from chargen.datasets import bundled
 from chargen.evaluation import nats_to_bits
-from chargen.probes import context, templates
+from chargen.probes.context import measure as context
+from chargen.probes.templates import measure as templates
 from chargen.recurrent.model import CharModel
-from chargen.text import bundled
 from chargen.training.loop import Trainer
 from chargen.training.session import start
 

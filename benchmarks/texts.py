@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chargen.text import bundled
+from chargen.datasets import bundled
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chargen.datasets import bundled, phrases
+from chargen.datasets.bank import Bank
+from chargen.distributed.group import join
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probes import Progress, memory, surprise
-from chargen.probes.memory_features import default_cues
-from chargen.probes.memory_recording import record
-from chargen.probes.memory_result import Memory, UnitsResult
-from chargen.probes.surprise import Scores
-from chargen.probing import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
-from chargen.processes.group import join
+from chargen.probes import Progress
+from chargen.probes.runner import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
+from chargen.probes.surprisal import measure as surprise
+from chargen.probes.surprisal.measure import Scores
+from chargen.probes.units import measure as memory
+from chargen.probes.units.features import default_cues
+from chargen.probes.units.recording import record
+from chargen.probes.units.result import Memory, UnitsResult
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
-from chargen.runs import Run, newest
+from chargen.runs.directory import Run, newest
 from chargen.sampling import Writer
 from chargen.settings import INSTRUMENTS
-from chargen.text import bundled, phrases
-from chargen.text.bank import Bank
 from chargen.text.corpus import Corpus, LongerError, read_corpus
 from chargen.text.encoding import Encoded, read_ids
 from chargen.text.encoding import Progress as Reading
@@ -148,7 +150,7 @@ class TrainedModel:
         text: Sources | Corpus | None = None,
         watch: Watch = lambda instrument, done, total: None,
     ) -> Probed:
-        """How far back does it remember? The instruments of `chargen.probing`, or ``only`` some.
+        """Measure how far back the model remembers, with the instruments that ``only`` names.
 
         Sentences are asked from the phrase bank ``bank``, a file or a bundled one's name, or from
         the first of the bundled ones, English before Chinese, that the model knows. The other
@@ -186,7 +188,7 @@ class TrainedModel:
 
         The units are scored on the run's held-out text; where that is gone or too short a note
         says so. ``cues`` are words whose being told is looked for; without any, they are those
-        of `chargen.probes.memory_features.default_cues`. A character of ``text`` that the
+        of `chargen.probes.units.features.default_cues`. A character of ``text`` that the
         vocabulary lacks is a `ChargenError`, or left out with ``unknown="skip"``.
         """
         ids = self.vocabulary.encode_typed("memory text", text, unknown)

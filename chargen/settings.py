@@ -16,6 +16,7 @@ UNMIXED = ("mingru",)  # cells of which each unit reads its own state alone: wit
 CELL_NAMES = tuple(BLOCKS)
 COMPARED_CELLS = ("simple", "lstm", "gru")  # where no others are named
 STACK_NAMES = ("plain", "residual")
+SMALLEST = 1e-6  # added to the mean square that RMS normalization divides by
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
 ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 USUAL = {"mingru": "linear"}  # activations of cells that have tanh nowhere in their paper

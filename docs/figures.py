@@ -12,10 +12,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from chargen.probes.gradient import measure
+from chargen.datasets import bundled
+from chargen.probes.gradient.measure import measure
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings
-from chargen.text import bundled
 from chargen.text.vocabulary import Vocabulary
 
 DRAWN = Path(__file__).with_name("gradient.svg")

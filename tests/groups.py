@@ -9,7 +9,7 @@ from pathlib import Path
 PROGRAM = Path(__file__).with_name("in_group.py")
 LAUNCH = """
 import sys
-from chargen.processes.launch import launch
+from chargen.distributed.launch import launch
 sys.exit(launch(int(sys.argv[1]), sys.argv[3:], lambda line: print(line, file=sys.stderr),
                 [sys.argv[2]]))
 """
@@ -50,7 +50,7 @@ def ranks(size, what, *arguments):
 
 
 def launched(size, what, *arguments, **options):
-    """`chargen.processes.launch.launch` of that many."""
+    """`chargen.distributed.launch.launch` of that many."""
     return started(["-c", LAUNCH, size, PROGRAM, what, *arguments], **options)
 
 

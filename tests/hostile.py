@@ -8,14 +8,15 @@ import warnings
 
 import numpy as np
 
-from chargen import checkpoints
-from chargen.checkpoints import Checkpoint
-from chargen.descriptions import CorpusRecord, Description
+from chargen.datasets import phrases
 from chargen.errors import ChargenError
-from chargen.runs import BEST, LAST, PROGRESS, REPORTED, RUN, Run
+from chargen.runs import checkpoint as checkpoints
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.description import CorpusRecord, Description
+from chargen.runs.directory import BEST, LAST, PROGRESS, REPORTED, RUN, Run
 from chargen.sampling.writer import Writer
 from chargen.settings import ModelSettings, TrainingSettings
-from chargen.text import Vocabulary, phrases
+from chargen.text import Vocabulary
 from chargen.text.decoding import read_file
 
 TEXT = "the cat sat on the mat\n" * 4

@@ -14,10 +14,10 @@ import torch
 from groups import listening
 from tiny import TINY
 
-from chargen import processes
+from chargen import distributed as processes
 from chargen.cli import main as chargen
+from chargen.distributed import group
 from chargen.errors import ChargenError
-from chargen.processes import group
 from chargen.training import schedule, start
 
 

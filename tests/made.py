@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from chargen.checkpoints import WEIGHTS, Checkpoint
-from chargen.descriptions import Description, Imported
-from chargen.runs import BEST, Run
+from chargen.runs.checkpoint import WEIGHTS, Checkpoint
+from chargen.runs.description import Description, Imported
+from chargen.runs.directory import BEST, Run
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 

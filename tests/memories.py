@@ -145,7 +145,7 @@ READERS = {
 
 
 class Solver:
-    """Solves a task of `chargen.text.tasks` wherever the span is at most ``chars``.
+    """Solves a task of `chargen.datasets.tasks` wherever the span is at most ``chars``.
 
     Beyond, every character is as likely; in recall, every value that was told on the line. Its
     state is a reader for each text, and how many characters were read.

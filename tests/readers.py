@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from chargen.probes import templates
-from chargen.text import bundled, phrases
+from chargen.datasets import bundled, phrases
+from chargen.probes.templates import measure as templates
 from chargen.text.vocabulary import Vocabulary
 
 BANK = phrases.parse(bundled.resource(bundled.ENGLISH_BANK), "english.bank")

@@ -6,15 +6,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chargen.probes.architectures import answers_of, gather
-from chargen.probes.architectures_result import Answers, CompareResult, Training
-from chargen.probes.statistics import Proportion
-from chargen.probes.tasks import measure
-from chargen.reports import drawing, html
-from chargen.reports.architectures_plots import comparison_figure, save_comparison_plot
-from chargen.reports.architectures_tables import comparison_table
-from chargen.reports.page_architectures import comparison_page
-from chargen.text.tasks import TASKS
+from chargen.datasets.tasks import TASKS
+from chargen.probes.cells.measure import answers_of, gather
+from chargen.probes.cells.page import comparison_page
+from chargen.probes.cells.plot import comparison_figure, save_comparison_plot
+from chargen.probes.cells.result import Answers, CompareResult, Training
+from chargen.probes.cells.table import comparison_table
+from chargen.probes.cells.tasks import measure
+from chargen.probes.statistics.intervals import Proportion
+from chargen.render import drawing, html
 
 SPANS = (1, 17, 65, 257, 1025)
 TRIALS = 400

@@ -7,7 +7,8 @@ import pytest
 from readers import BANK, CHINESE, ORACLE, Remembers, measure
 
 from chargen.errors import ChargenError
-from chargen.probes import cases, templates
+from chargen.probes.templates import cases
+from chargen.probes.templates import measure as templates
 
 
 def test_a_bank_is_asked_the_spans_that_it_has():

@@ -12,9 +12,9 @@ import pytest
 
 import chargen
 from chargen.cli import main
-from chargen.runs import BEST, LAST, RUN
+from chargen.datasets import bundled
+from chargen.runs.directory import BEST, LAST, RUN
 from chargen.sampling.engine import Engine
-from chargen.text import bundled
 from chargen.text.store import FOLDER
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 25

@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 
 import chargen
 from chargen.cli import main
-from chargen.comparing import compare, workers
-from chargen.comparing.jobs import ANSWERS, Job, shape
+from chargen.datasets import bundled
 from chargen.errors import ChargenError
-from chargen.probes import tasks
-from chargen.runs import LAST, Run, is_run
+from chargen.probes.cells import tasks, workers
+from chargen.probes.cells.compare import compare
+from chargen.probes.cells.jobs import ANSWERS, Job, shape
+from chargen.runs.directory import LAST, Run, is_run
 from chargen.settings import CELL_NAMES, ComparisonSettings, ModelSettings
-from chargen.text import bundled
 
 TINY = {"parameters": 300, "timesteps": 8, "batch_size": 2, "steps": 5}
 CHARS = 6000
@@ -99,14 +99,14 @@ def small(monkeypatch):
     """A short text to learn, a few trials to answer."""
     monkeypatch.setattr(bundled, "GENERATED_CHARS", CHARS)
     few = partial(tasks.measure, spans=(4, 16, 64), trials=16)
-    monkeypatch.setattr("chargen.comparing.jobs.tasks.measure", few)
+    monkeypatch.setattr("chargen.probes.cells.jobs.tasks.measure", few)
     monkeypatch.setattr(InProcess, "begun", ())
 
 
 @pytest.fixture
 def here(monkeypatch):
     """Trainings go on in this process."""
-    monkeypatch.setattr("chargen.comparing.workers.subprocess.Popen", InProcess)
+    monkeypatch.setattr("chargen.probes.cells.workers.subprocess.Popen", InProcess)
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +116,8 @@ def done(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bundled, "GENERATED_CHARS", CHARS)
         few = partial(tasks.measure, spans=(4, 16, 64), trials=16)
-        patch.setattr("chargen.comparing.jobs.tasks.measure", few)
-        patch.setattr("chargen.comparing.workers.subprocess.Popen", InProcess)
+        patch.setattr("chargen.probes.cells.jobs.tasks.measure", few)
+        patch.setattr("chargen.probes.cells.workers.subprocess.Popen", InProcess)
         return out, compare(settings(), out, jobs=1)
 
 
@@ -188,7 +188,7 @@ def test_a_second_call_trains_nothing_and_finds_the_same(done, monkeypatch):
     def refuse(*arguments, **options):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("chargen.comparing.workers.subprocess.Popen", refuse)
+    monkeypatch.setattr("chargen.probes.cells.workers.subprocess.Popen", refuse)
     out, result = done
     before = files_below(out)
     assert compare(settings(), out, jobs=1).to_json() == result.to_json()
@@ -205,7 +205,7 @@ def test_the_same_seed_gives_the_same_bytes_elsewhere(done, tmp_path, here):
 def test_what_was_stopped_goes_on_and_ends_as_if_it_never_was(done, tmp_path, here, monkeypatch):
     out = tmp_path / "again"
     monkeypatch.setattr(InProcess, "stop_after", 2)
-    monkeypatch.setattr("chargen.comparing.workers.POLL_SECONDS", 0.01)
+    monkeypatch.setattr("chargen.probes.cells.workers.POLL_SECONDS", 0.01)
     told = compare(settings(), out, jobs=1, should_stop=lambda: bool(InProcess.begun))
     assert told is None
     (folder,) = (path for path in out.iterdir() if is_run(path))

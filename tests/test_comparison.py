@@ -7,8 +7,8 @@ import pytest
 from test_reports import row
 
 from chargen.errors import ChargenError
-from chargen.probes.comparison import compare, holm, mcnemar
-from chargen.probes.templates_result import TemplatesResult
+from chargen.probes.templates.comparison import compare, holm, mcnemar
+from chargen.probes.templates.result import TemplatesResult
 
 
 @pytest.mark.parametrize(

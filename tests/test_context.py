@@ -10,13 +10,13 @@ from memories import LETTERS, Cold, Echo, Recaller, word
 
 from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram, UniformPredictor
-from chargen.probes import context
+from chargen.probes.context import measure as context
+from chargen.probes.context.plot import context_figure, save_context_plot
+from chargen.probes.context.sites import BLOCK, Sites, shortest_text, shuffled_documents, stretch
+from chargen.probes.context.table import context_table
+from chargen.probes.context.warm import Warm
 from chargen.probes.reading import elsewhere
-from chargen.probes.sites import BLOCK, Sites, shortest_text, shuffled_documents, stretch
-from chargen.probes.statistics import Estimate, block_bootstrap
-from chargen.probes.warm import Warm
-from chargen.reports.context_plots import context_figure, save_context_plot
-from chargen.reports.context_tables import context_table
+from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.text import Vocabulary
 
 ABC = Vocabulary("abcde")

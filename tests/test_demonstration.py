@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chargen.predictors import UniformPredictor
-from chargen.probes.demonstration import CHINESE, ENGLISH, demonstrate
+from chargen.probes.templates.demonstration import CHINESE, ENGLISH, demonstrate
 from chargen.text.vocabulary import Vocabulary
 
 

@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chargen
-from chargen.arithmetic import plain as arithmetic
-from chargen.arithmetic.compiled import product
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.recurrent import CharModel
-from chargen.runs import BEST, Run
+from chargen.runs.directory import BEST, Run
 from chargen.sampling import Writer, engine
+from chargen.sampling import elementary as arithmetic
 from chargen.sampling.compiled import Loop
 from chargen.sampling.compiled_layers import read_one
+from chargen.sampling.elementary_compiled import product
 from chargen.sampling.engine import Engine
 from chargen.settings import (
     ACTIVATION_NAMES,

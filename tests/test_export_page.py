@@ -21,18 +21,18 @@ from test_reports import REFUSED
 from tiny import TEXT, train
 
 from chargen.api import load
-from chargen.arithmetic.eight_bits import LEVELS, restored, rounded, through_eight_bits
 from chargen.cli import main
 from chargen.evaluation import Evaluation
-from chargen.probes.memory_recording import record
+from chargen.pages.writing_page import Written, losses_text, writing_page
+from chargen.probes.units.recording import record
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
-from chargen.reports.writing_page import Written, losses_text, writing_page
-from chargen.runs import BEST
+from chargen.runs.directory import BEST
 from chargen.sampling import Writer
 from chargen.sampling.beginning import LEAST
 from chargen.sampling.choice import chosen, distribution
 from chargen.sampling.engine import Engine
+from chargen.sampling.quantization import LEVELS, restored, rounded, through_eight_bits
 from chargen.settings import (
     ACTIVATION_NAMES,
     CELL_NAMES,

@@ -21,9 +21,9 @@ import pytest
 from loopback import LOOPBACK, Handler, Server
 
 from chargen.cli import main
+from chargen.datasets import catalogue, download, fetching
+from chargen.datasets.catalogue import ENTRIES, Entry
 from chargen.errors import ChargenError
-from chargen.text import catalogue, download, fetching
-from chargen.text.catalogue import ENTRIES, Entry
 
 TEXT = "".join(f"line {n} of a text that is fetched\n" for n in range(9000)).encode()
 OTHER = TEXT.replace(b"fetched", b"forged!")

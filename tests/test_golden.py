@@ -16,7 +16,7 @@ import pytest
 
 import chargen
 from chargen.cli import main
-from chargen.runs import BEST, LAST, PROGRESS, Run
+from chargen.runs.directory import BEST, LAST, PROGRESS, Run
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDERS = sorted(path for path in GOLDEN.iterdir() if path.is_dir())

@@ -12,9 +12,10 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
-from chargen.probes import gradient
+from chargen.probes.gradient import measure as gradient
+from chargen.probes.gradient import plot as gradient_plots
+from chargen.probes.gradient import table as gradient_tables
 from chargen.recurrent import CELLS, CharModel
-from chargen.reports import gradient_plots, gradient_tables
 from chargen.settings import ModelSettings
 
 V, H = 7, 5
@@ -410,7 +411,7 @@ def test_plot_has_a_panel_a_layer_with_bands_and_marks(tmp_path):
 
 def test_tables_and_plots_import_neither_torch_nor_matplotlib():
     code = (
-        "import sys, chargen.reports.gradient_tables, chargen.reports.gradient_plots; "
+        "import sys, chargen.probes.gradient.table, chargen.probes.gradient.plot; "
         "print(*sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.distributed import HashStore
 
+from chargen.distributed import BROKEN, TOLD, GroupBrokenError, group
+from chargen.distributed.group import ALONE, Several, join, shares
 from chargen.errors import ChargenError
-from chargen.processes import BROKEN, TOLD, GroupBrokenError, group
-from chargen.processes.group import ALONE, Several, join, shares
 
 LOST = "another process of the group was lost; "
 

@@ -21,11 +21,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from chargen.checkpoints import Checkpoint, parse
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.files import parse_json
-from chargen.runs import BEST, LAST
+from chargen.runs.checkpoint import Checkpoint, parse
+from chargen.runs.directory import BEST, LAST
 from chargen.settings import MOST_LAYERS, ModelSettings
 
 F4 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}

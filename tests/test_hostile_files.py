@@ -12,10 +12,10 @@ from hostile import BANK, READERS, make_run, metadata, with_header
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chargen.datasets import phrases
 from chargen.errors import ChargenError
 from chargen.files import read_bytes
-from chargen.runs import BEST, PROGRESS, RUN, Run
-from chargen.text import phrases
+from chargen.runs.directory import BEST, PROGRESS, RUN, Run
 
 F4 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 

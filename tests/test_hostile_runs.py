@@ -8,11 +8,11 @@ from itertools import cycle
 import numpy as np
 import pytest
 
-from chargen.checkpoints import Checkpoint
 from chargen.cli import main
-from chargen.descriptions import CorpusRecord
 from chargen.errors import ChargenError
-from chargen.runs import BEST, LAST, PROGRESS, REPORTED, RUN, Run
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.description import CorpusRecord
+from chargen.runs.directory import BEST, LAST, PROGRESS, REPORTED, RUN, Run
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 12
 TINY = ["--units", "3", "--timesteps", "4", "--batch-size", "2", "--steps", "30"]
@@ -242,7 +242,7 @@ def test_sources_that_cannot_be_the_corpus_are_not_read(tmp_path, monkeypatch):
             (source / "a.txt").symlink_to("/dev/zero")
         with pytest.raises(ChargenError, match="not what was trained on"):
             of(source).check_sources()
-    monkeypatch.setattr("chargen.descriptions.MOST_ENTRIES", 1)
+    monkeypatch.setattr("chargen.runs.description.MOST_ENTRIES", 1)
     with pytest.raises(ChargenError, match="holds more than a corpus"):
         of(tmp_path / "texts").check_sources()
 

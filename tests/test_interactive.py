@@ -14,7 +14,7 @@ from test_beam import writer
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible
+from chargen.render.text import visible
 from chargen.sampling.conversation import Conversation
 
 GREEDY = {"temperature": 0}

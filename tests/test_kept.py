@@ -8,13 +8,13 @@ from test_page import LESS, PROBED, RUNS
 from test_reports import REFUSED, RESULT, with_span50
 
 from chargen.errors import ChargenError
-from chargen.probes.context import ContextResult
-from chargen.probes.span50 import Span50
-from chargen.probes.statistics import Estimate
-from chargen.probes.templates_result import TemplatesResult
-from chargen.probing import TRAINED
-from chargen.probing.kept import read_probed
-from chargen.reports.page_curve import curve_section
+from chargen.probes.context.measure import ContextResult
+from chargen.probes.runner import TRAINED
+from chargen.probes.runner.kept import read_probed
+from chargen.probes.runner.page_curve import curve_section
+from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates.result import TemplatesResult
 
 INF = float("inf")
 ODD = (None, True, -1, 0, 0.5, 2**63, "x", "", [], {}, [1], {"a": 1})

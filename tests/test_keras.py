@@ -26,9 +26,9 @@ from chargen import recurrent
 from chargen.cli import chargen as commands
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.importing import Alphabet, import_keras
-from chargen.importing.keras_config import plan_of
-from chargen.runs import RUN
+from chargen.formats import Alphabet, import_keras
+from chargen.formats.keras_config import plan_of
+from chargen.runs.directory import RUN
 
 # Keras's own, with NumPy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

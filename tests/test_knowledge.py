@@ -4,7 +4,7 @@ import numpy as np
 from readers import BANK, CHINESE, Remembers
 
 from chargen.predictors import UniformPredictor
-from chargen.probes.knowledge import choose
+from chargen.probes.templates.knowledge import choose
 from chargen.text.vocabulary import Vocabulary
 
 

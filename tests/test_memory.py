@@ -10,7 +10,8 @@ import torch
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.probes import memory, memory_recording
+from chargen.probes.units import measure as memory
+from chargen.probes.units import recording as memory_recording
 from chargen.recurrent import CELLS, CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary

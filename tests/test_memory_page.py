@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 
-from chargen.probes.memory_recording import record
-from chargen.probes.memory_result import Followed, Follower, LayerRecord, Memory, Recording
-from chargen.probes.memory_result import UnitsResult as Units
-from chargen.probes.statistics import Estimate
+from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.units.page import LEVELS, memory_page
+from chargen.probes.units.recording import record
+from chargen.probes.units.result import Followed, Follower, LayerRecord, Memory, Recording
+from chargen.probes.units.result import UnitsResult as Units
+from chargen.probes.units.table import memory_table
 from chargen.recurrent import CharModel
-from chargen.reports.memory_page import LEVELS, memory_page
-from chargen.reports.memory_tables import memory_table
 from chargen.settings import CELL_NAMES, ModelSettings
 from chargen.text import Vocabulary
 

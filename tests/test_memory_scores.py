@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chargen.probes import memory_scores
-from chargen.probes.memory_features import Feature, common_words, default_cues, features, lacks
-from chargen.text import bundled
+from chargen.datasets import bundled
+from chargen.probes.units import scores as memory_scores
+from chargen.probes.units.features import Feature, common_words, default_cues, features, lacks
 
 # what can be followed
 

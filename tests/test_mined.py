@@ -8,11 +8,11 @@ from memories import LETTERS, Recaller, word
 
 from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram, UniformPredictor
-from chargen.probes import mined
-from chargen.probes.dependencies import Case, by_distance, closers, returning_words
-from chargen.probes.mining import CASES, CLOSERS, WORDS, Plan
-from chargen.reports.context_plots import mined_figure, save_mined_plot
-from chargen.reports.context_tables import mined_table
+from chargen.probes.context.plot import mined_figure, save_mined_plot
+from chargen.probes.context.table import mined_table
+from chargen.probes.mined import measure as mined
+from chargen.probes.mined.dependencies import Case, by_distance, closers, returning_words
+from chargen.probes.mined.mining import CASES, CLOSERS, WORDS, Plan
 
 GAPS = (2, 4, 9, 18, 36)  # words from a use to the next: 8, 22, 57, 120, 246 characters between
 

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.reports.novelty_tables import novelty_table
 from chargen.sampling import matching
 from chargen.sampling.matching import matches
 from chargen.sampling.novelty import STRETCHES, measure
+from chargen.sampling.novelty_table import novelty_table
 from chargen.text import Vocabulary
 
 IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dtype=np.uint8))

@@ -13,10 +13,10 @@ from made import LETTERS, model_run
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.exporting.onnx import export_onnx, step_model
+from chargen.formats.onnx import export_onnx, step_model
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
-from chargen.runs import BEST, Run
+from chargen.runs.directory import BEST, Run
 from chargen.sampling.choice import choose
 from chargen.sampling.generate import generate
 from chargen.settings import (
@@ -200,7 +200,7 @@ def test_weights_of_another_run_are_refused(tmp_path):
 
 
 def test_more_than_a_file_of_onnx_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr("chargen.exporting.onnx.LARGEST", 1000)
+    monkeypatch.setattr("chargen.formats.onnx.LARGEST", 1000)
     with pytest.raises(ChargenError, match="more weights than"):
         export_onnx(model_run(tmp_path / "run"), tmp_path / "x.onnx")
 

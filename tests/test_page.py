@@ -10,18 +10,18 @@ from test_reports import ACCURACIES, REFUSED, RESULT, with_span50
 from test_reports import row as span_row
 
 from chargen.predictors import UniformPredictor
-from chargen.probes.comparison import PairComparison, SpanComparison
-from chargen.probes.context import ContextResult, ContextRow
-from chargen.probes.demonstration import demonstrate
-from chargen.probes.gradient_result import Curve, GradientResult, LayerGradient
-from chargen.probes.mined_result import MinedResult, MinedRow
-from chargen.probes.mining import CLOSERS, WORDS
-from chargen.probes.paired import BitsComparison
-from chargen.probes.statistics import Estimate
-from chargen.probing import TRAINED, UNTRAINED, Probed, ProbedRuns
-from chargen.reports import drawing, html, page_parts
-from chargen.reports.page import probed_page
-from chargen.reports.page_runs import runs_page
+from chargen.probes.context.measure import ContextResult, ContextRow
+from chargen.probes.context.paired import BitsComparison
+from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
+from chargen.probes.mined.mining import CLOSERS, WORDS
+from chargen.probes.mined.result import MinedResult, MinedRow
+from chargen.probes.runner import TRAINED, UNTRAINED, Probed, ProbedRuns
+from chargen.probes.runner.page import runs_page
+from chargen.probes.runner.page_one import probed_page
+from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.templates.comparison import PairComparison, SpanComparison
+from chargen.probes.templates.demonstration import demonstrate
+from chargen.render import drawing, html, page_parts
 from chargen.text.vocabulary import Vocabulary
 
 CONTEXTS = (0, 1, 8, 64, 128)

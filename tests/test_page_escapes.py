@@ -19,14 +19,14 @@ from test_page import LESS, MINED, PROBED, RUNS, SHOWN, UNKNOWN, near
 from test_reports import RESULT, tally
 from test_terminal import acting
 
-from chargen.reports import drawing, html
-from chargen.reports.architectures_plots import save_comparison_plot
-from chargen.reports.memory_page import memory_page
-from chargen.reports.page import probed_page
-from chargen.reports.page_architectures import comparison_page
-from chargen.reports.page_runs import runs_page
-from chargen.reports.visible import visible, visible_line
-from chargen.reports.writing_page import writing_page
+from chargen.pages.writing_page import writing_page
+from chargen.probes.cells.page import comparison_page
+from chargen.probes.cells.plot import save_comparison_plot
+from chargen.probes.runner.page import runs_page
+from chargen.probes.runner.page_one import probed_page
+from chargen.probes.units.page import memory_page
+from chargen.render import drawing, html
+from chargen.render.text import visible, visible_line
 from chargen.text.vocabulary import Vocabulary
 
 EVIL = (

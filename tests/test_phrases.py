@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chargen.datasets import bundled, longrange, phrases
+from chargen.datasets.fillers import Fillers
+from chargen.datasets.longrange import Composer, Decoy
 from chargen.errors import ChargenError
-from chargen.text import bundled, longrange, phrases
-from chargen.text.fillers import Fillers
-from chargen.text.longrange import Composer, Decoy
 
 HALVES = ("training", "test")
 TEXT = bundled.resource(bundled.ENGLISH_BANK)

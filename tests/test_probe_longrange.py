@@ -9,8 +9,8 @@ import chargen
 from chargen import api
 from chargen.api import TrainedModel
 from chargen.cli import main
+from chargen.datasets import bundled
 from chargen.predictors import BackoffNgram
-from chargen.text import bundled
 
 CHARS = 60_000
 
@@ -127,7 +127,8 @@ def test_another_text_is_read_as_a_whole(at_run, tmp_path, monkeypatch):
     (tmp_path / "other.txt").write_text(bundled.read("longrange", 30_000, seed=5))
     asked = []
     monkeypatch.setattr(
-        "chargen.probes.mined.measure", lambda predictor, ids, **rest: asked.append(len(ids))
+        "chargen.probes.mined.measure.measure",
+        lambda predictor, ids, **rest: asked.append(len(ids)),
     )
     for flags in ([], ["--text", str(tmp_path / "other.txt")], ["--text", "long.txt"]):
         main(["probe-longrange", "runs/long", "--only", "mined", *flags])
@@ -281,7 +282,8 @@ def test_a_text_that_one_run_was_trained_on_is_read_from_where_it_is_new_to_all(
 ):
     asked = []
     monkeypatch.setattr(
-        "chargen.probes.gradient.measure", lambda network, ids, **rest: asked.append(len(ids))
+        "chargen.probes.gradient.measure.measure",
+        lambda network, ids, **rest: asked.append(len(ids)),
     )
     chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
     models = [chargen.load("runs/long"), chargen.load("runs/more")]

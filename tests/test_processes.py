@@ -12,7 +12,7 @@ from groups import descendants, ended, free_port, launched, listens_on, started,
 from tiny import TINY, state_of
 
 from chargen.cli import main
-from chargen.runs import LAST, Run
+from chargen.runs.directory import LAST, Run
 from chargen.training import schedule, start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 60

@@ -8,12 +8,16 @@ import pytest
 
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
-from chargen.probes.demonstration import demonstrate
-from chargen.probes.outcomes import Tally
-from chargen.probes.span50 import Span50
-from chargen.probes.statistics import Proportion
-from chargen.probes.templates import SpanResult, TemplatesResult, label
-from chargen.reports import context_plots, drawing, plots, probed, tables
+from chargen.probes.context import plot as context_plots
+from chargen.probes.runner import probed
+from chargen.probes.statistics.intervals import Proportion
+from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates import plot as plots
+from chargen.probes.templates import table as tables
+from chargen.probes.templates.demonstration import demonstrate
+from chargen.probes.templates.measure import SpanResult, TemplatesResult, label
+from chargen.probes.templates.outcomes import Tally
+from chargen.render import drawing
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -183,6 +187,7 @@ def test_plot_refusals(tmp_path):
 
 
 def test_tables_and_plots_import_neither_torch_nor_matplotlib():
-    code = "import sys, chargen.reports.tables, chargen.reports.plots; print(*sys.modules)"
+    modules = "chargen.probes.templates.table, chargen.probes.templates.plot"
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "matplotlib"} & set(done.stdout.split())

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chargen.arithmetic.plain import SMALLEST
 from chargen.errors import ChargenError
 from chargen.recurrent import CELLS, CharModel, ResidualStack
 from chargen.recurrent.products import factors_of
+from chargen.sampling.elementary import SMALLEST
 from chargen.settings import CONVOLVED, ModelSettings, from_json, to_json
 
 N, T, V, D = 2, 7, 5, 4

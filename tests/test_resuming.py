@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny import TEXT, TINY, often, state_of, train
 
-from chargen.checkpoints import Checkpoint
 from chargen.errors import ChargenError
 from chargen.files import write_end, write_file
 from chargen.recurrent.model import CharModel
-from chargen.runs import LAST, PROGRESS, Run
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.directory import LAST, PROGRESS, Run
 from chargen.training import start
 
 

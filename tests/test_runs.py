@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from safetensors.numpy import save_file
 
-from chargen.checkpoints import Checkpoint
-from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
-from chargen.runs import (
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.description import CorpusRecord, Description
+from chargen.runs.directory import (
     BEST,
     LAST,
     PROGRESS,

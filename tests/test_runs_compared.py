@@ -12,14 +12,14 @@ from test_reports import REFUSED, RESULT
 
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
-from chargen.probes import context
-from chargen.probes.comparison import compare_all
-from chargen.probes.farther import farther
-from chargen.probes.paired import compare_bits
-from chargen.probes.span50 import Span50
-from chargen.reports.plots import templates_figure
-from chargen.reports.runs_plots import save_templates_runs_plot, templates_runs_figure
-from chargen.reports.runs_tables import limits, short_names, templates_runs_table
+from chargen.probes.context import measure as context
+from chargen.probes.context.paired import compare_bits
+from chargen.probes.runner.plot import save_templates_runs_plot, templates_runs_figure
+from chargen.probes.runner.table import limits, short_names, templates_runs_table
+from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates.comparison import compare_all
+from chargen.probes.templates.farther import farther
+from chargen.probes.templates.plot import templates_figure
 
 SPANS = (4, 16, 64)
 

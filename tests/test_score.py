@@ -17,9 +17,9 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.evaluation import WARM_UP
 from chargen.predictors import BackoffNgram
-from chargen.probes import surprise
-from chargen.probes.surprise import Score, compare, score
-from chargen.reports.score_tables import places, score_table
+from chargen.probes.surprisal import measure as surprise
+from chargen.probes.surprisal.measure import Score, compare, score
+from chargen.probes.surprisal.table import places, score_table
 from chargen.text import Vocabulary
 
 TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]

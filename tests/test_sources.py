@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from chargen.descriptions import CorpusRecord
 from chargen.errors import ChargenError
+from chargen.runs.description import CorpusRecord
 from chargen.text import read_corpus, sources
 from chargen.text.corpus import LongerError
 from chargen.text.sources import zstd

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from chargen.probes import span50
-from chargen.probes.span50 import Span50, fit
+from chargen.probes.statistics import span50
+from chargen.probes.statistics.span50 import Span50, fit
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 FRAMES = 416

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.probes.statistics import Proportion, chance, wilson
+from chargen.probes.statistics.intervals import Proportion, chance, wilson
 
 
 @pytest.mark.parametrize(

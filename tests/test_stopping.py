@@ -12,7 +12,7 @@ from tiny import FLAGS, TEXT, TINY, often, on, state_of, train
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.runs import BEST, HOLDER, LAST, Run, lock
+from chargen.runs.directory import BEST, HOLDER, LAST, Run, lock
 from chargen.training import start
 from chargen.training.loop import Trainer
 
@@ -119,7 +119,7 @@ sys.exit(main(sys.argv[1:]))
 
 # Locked
 
-HOLD = "import sys, time; from pathlib import Path; from chargen.runs import lock; "
+HOLD = "import sys, time; from pathlib import Path; from chargen.runs.directory import lock; "
 HOLD += "held = lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 

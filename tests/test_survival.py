@@ -20,7 +20,7 @@ from tiny import FLAGS, TEXT, TINY, often, on, state_of, train
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.runs import BEST, LAST, PROGRESS, RUN, Run, is_run
+from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, is_run
 from chargen.training import start
 from chargen.training.loop import Trainer
 

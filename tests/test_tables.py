@@ -9,12 +9,13 @@ from test_mined import PLANTED
 from test_reports import RESULT
 
 from chargen.predictors import UniformPredictor
-from chargen.probes import mined
-from chargen.probes.mining import WORDS
-from chargen.probes.wording import counted, listed
-from chargen.reports.context_tables import mined_table
-from chargen.reports.runs_tables import mined_runs_table
-from chargen.reports.tables import ruled, templates_table, timesteps_limit
+from chargen.probes.context.table import mined_table
+from chargen.probes.mined import measure as mined
+from chargen.probes.mined.mining import WORDS
+from chargen.probes.runner.table import mined_runs_table
+from chargen.probes.templates.table import templates_table
+from chargen.render.tables import ruled, timesteps_limit
+from chargen.render.text import counted, listed
 
 TABLE = ["head", "4", "8", "16"]
 

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import READERS, Dealt, Habit, Solver
 
+from chargen.datasets import bundled
+from chargen.datasets.tasks import LONGEST_SPAN, TASKS, task_named
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
-from chargen.probes.tasks import PREFIX_CHARS, by_round, measure
+from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import CELL_NAMES, ModelSettings
-from chargen.text import bundled
-from chargen.text.tasks import LONGEST_SPAN, TASKS, task_named
 from chargen.text.vocabulary import Vocabulary
 
 VARIANTS = [(name, variant) for name, task in TASKS.items() for variant in task.floors]
@@ -406,6 +406,8 @@ def test_a_model_of_another_text_is_told_what_to_learn():
 def test_rounds_are_what_is_independent(monkeypatch):
     assert by_round([1, 0, 1, 1], 2) == (0.5, 1)
     task, fitted = TASKS["brackets"], []
-    monkeypatch.setattr("chargen.probes.tasks.fit", lambda spans, won, *rest: fitted.append(won))
+    monkeypatch.setattr(
+        "chargen.probes.cells.tasks.fit", lambda spans, won, *rest: fitted.append(won)
+    )
     measure(Solver(task, 8), task, spans=(8, 16), trials=32)
     assert fitted == [[(1,) * 8, (1,) * 8, (0.25,) * 8]]

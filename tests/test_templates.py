@@ -21,11 +21,12 @@ from readers import (
 
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
-from chargen.probes import cases, templates
-from chargen.probes.comparison import compare
-from chargen.probes.outcomes import Outcome
-from chargen.probes.scoring import read_all, score
-from chargen.probes.statistics import wilson
+from chargen.probes.statistics.intervals import wilson
+from chargen.probes.templates import cases
+from chargen.probes.templates import measure as templates
+from chargen.probes.templates.comparison import compare
+from chargen.probes.templates.outcomes import Outcome
+from chargen.probes.templates.scoring import read_all, score
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -252,7 +253,9 @@ def test_reading_in_chunks_changes_nothing(monkeypatch):
     batch = cases.make(BANK, 16, 32, 0)[0]
     ids = np.stack([VOCABULARY.encode(context) for context in batch.contexts])
     whole, _ = read_all(ORACLE, ids)
-    monkeypatch.setattr("chargen.probes.scoring.CHUNK_FLOATS", 7 * len(ids) * len(VOCABULARY))
+    monkeypatch.setattr(
+        "chargen.probes.templates.scoring.CHUNK_FLOATS", 7 * len(ids) * len(VOCABULARY)
+    )
     chunked, state = read_all(ORACLE, ids)
     np.testing.assert_array_equal(whole, chunked)
     assert state.tolist() == list(batch.contexts)

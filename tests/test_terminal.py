@@ -16,8 +16,8 @@ from test_page import LESS, PAIR, PROBED, RUNS
 
 import chargen
 from chargen.cli import main
-from chargen.reports.probed import runs_text
-from chargen.reports.visible import visible, visible_line
+from chargen.probes.runner.probed import runs_text
+from chargen.render.text import visible, visible_line
 
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x1b[0m\x9b2J\x08\x7f\r\u202eevil\u2066\u2028"
 TEXT = f"a cat{ESCAPES}sat, ünd «日本» 😀\tso\n" * 180
@@ -136,7 +136,7 @@ def test_a_sample_is_shown_letter_by_letter(here, monkeypatch):
 
 
 def test_a_bundled_text_is_written_as_it_is(home):
-    from chargen.text import bundled
+    from chargen.datasets import bundled
 
     for name in ("flipflop", "english.bank"):
         text = bundled.resource(name) if "." in name else bundled.read(name, 300)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.runs import RUNS
+from chargen.runs.directory import RUNS
 from chargen.text import Vocabulary, read_corpus, vocabulary
 from chargen.text.corpus import LONGEST_NAME, folder_name
 from chargen.text.decoding import decode

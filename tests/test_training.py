@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from chargen.checkpoints import Checkpoint
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import evaluate
 from chargen.recurrent import CELLS, CharModel
-from chargen.runs import BEST, LAST, PROGRESS, Run
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.directory import BEST, LAST, PROGRESS, Run
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import IGNORED
 from chargen.training import start

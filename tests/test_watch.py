@@ -18,9 +18,9 @@ from chargen.cli.events import TAGS, Events
 from chargen.cli.looking import Onlooker
 from chargen.cli.watching import watch as show_training
 from chargen.errors import ChargenError
-from chargen.reports.watch_page import Sample, Watched, watch_page
-from chargen.reports.watch_plots import MOST, best, loss_figure, norm_figure, thinned
-from chargen.runs import BEST, HOLDER, Lock, Run, is_held
+from chargen.pages.watch_page import Sample, Watched, watch_page
+from chargen.pages.watch_plots import MOST, best, loss_figure, norm_figure, thinned
+from chargen.runs.directory import BEST, HOLDER, Lock, Run, is_held
 from chargen.training import Report, start
 
 FLAGS = [*tiny.FLAGS[1:], "--steps=5"]

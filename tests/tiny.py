@@ -2,7 +2,7 @@
 
 from disk import Disk
 
-from chargen.runs import BEST, LAST, Run, is_run
+from chargen.runs.directory import BEST, LAST, Run, is_run
 from chargen.training import start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 4

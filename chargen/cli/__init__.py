@@ -23,9 +23,9 @@ from chargen.cli.score import score
 from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
+from chargen.distributed import PeerFailedError, run
 from chargen.errors import ChargenError
-from chargen.processes import PeerFailedError, run
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 
 DONE, MISTAKE, INTERRUPTED = 0, 2, 130
 MORE = """

@@ -11,7 +11,7 @@ import click
 
 from chargen.cli.options import ListParam, check_writable, default, write_text
 from chargen.cli.terminal import say
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 from chargen.settings import COMPARED, COMPARED_CELLS
 from chargen.settings import ComparisonSettings as C
 
@@ -95,10 +95,10 @@ def compare(
     from tqdm import tqdm
 
     from chargen.cli.watching import Signals
-    from chargen.comparing import compare as compare_cells
-    from chargen.reports.architectures_plots import save_comparison_plot
-    from chargen.reports.architectures_tables import comparison_table
-    from chargen.reports.page_architectures import comparison_page
+    from chargen.probes.cells.compare import compare as compare_cells
+    from chargen.probes.cells.page import comparison_page
+    from chargen.probes.cells.plot import save_comparison_plot
+    from chargen.probes.cells.table import comparison_table
 
     signals = Signals(signal.SIGINT, signal.SIGTERM)
     with signals, tqdm(total=1, disable=None, leave=False, bar_format=BAR) as bar:

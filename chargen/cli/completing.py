@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 def runs(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
     """Folders of runs, under ``runs/`` or where ``typed`` leads; without any, folders."""
-    from chargen.runs import RUNS, is_run
+    from chargen.runs.directory import RUNS, is_run
 
     known = [path for path in map(str, sorted(RUNS.glob("*"))) if path.startswith(typed)]
     found = [path for path in dict.fromkeys(known + _paths(typed)) if is_run(Path(path))]
@@ -23,7 +23,7 @@ def runs(context: Context, parameter: Parameter, typed: str) -> list[CompletionI
 
 def texts(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
     """Bundled corpora, and files and folders; where no corpus is meant, files alone."""
-    from chargen.text import bundled
+    from chargen.datasets import bundled
 
     names = [name for name in bundled.names() if name.startswith(typed)]
     if not names:
@@ -33,7 +33,7 @@ def texts(context: Context, parameter: Parameter, typed: str) -> list[Completion
 
 def bundled_texts(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
     """Bundled corpora and phrase banks."""
-    from chargen.text import bundled
+    from chargen.datasets import bundled
 
     names = (*bundled.names(), *bundled.BANKS.values())
     return _items([name for name in names if name.startswith(typed)])

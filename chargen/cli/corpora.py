@@ -10,7 +10,7 @@ from chargen.cli.completing import bundled_texts
 from chargen.cli.options import check_writable, json_option
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 
 
 @click.group()
@@ -36,7 +36,7 @@ def list_corpora() -> None:
     Example:
       chargen corpora list
     """
-    from chargen.text import bundled, catalogue
+    from chargen.datasets import bundled, catalogue
 
     for name in bundled.names():
         say(f"{name:15}{bundled.size(name):>11,} characters  {bundled.describe(name)}")
@@ -73,7 +73,7 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
       chargen corpora write longrange --chars 200000 --seed 1 --out more.txt
       chargen corpora write english.bank --out my.bank
     """
-    from chargen.text import bundled
+    from chargen.datasets import bundled
 
     if name in bundled.BANKS.values():
         if chars is not None:
@@ -124,7 +124,7 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
       chargen corpora fetch enwik8 --out texts/enwik8.txt
       chargen corpora fetch text8 --from ~/Downloads/text8.zip
     """
-    from chargen.text import catalogue, fetching
+    from chargen.datasets import catalogue, fetching
 
     entry = catalogue.entry(name)
     file = out or Path(f"{name}.txt")
@@ -156,9 +156,9 @@ def stats(corpus: tuple[str, ...], as_json: bool) -> None:
       chargen corpora stats corpus.txt
       chargen corpora stats poems/ more.txt --json
     """
-    from chargen.reports.corpus_tables import corpus_table
     from chargen.text.corpus import read_corpus
     from chargen.text.statistics import measure
+    from chargen.text.statistics_table import corpus_table
 
     text = read_corpus(corpus)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:

@@ -17,7 +17,7 @@ from chargen.cli.options import (
 )
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 
 if TYPE_CHECKING:
     from chargen.api import TrainedModel

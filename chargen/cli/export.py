@@ -12,14 +12,14 @@ import click
 from chargen.cli.options import check_writable, run_argument, write_text
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 from chargen.settings import SamplingSettings
 
 if TYPE_CHECKING:
     from chargen.api import TrainedModel
     from chargen.evaluation import Evaluation
-    from chargen.probing import Probed
-    from chargen.runs import Run
+    from chargen.probes.runner import Probed
+    from chargen.runs.directory import Run
 
 Form = Literal["float32", "int8"]
 LONGRANGE = "longrange.json"  # in a run's folder
@@ -40,9 +40,9 @@ def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) 
     import numpy as np
 
     from chargen.api import TrainedModel
-    from chargen.arithmetic.eight_bits import through_eight_bits
-    from chargen.reports.writing_page import Written, losses_text, writing_page
+    from chargen.pages.writing_page import Written, losses_text, writing_page
     from chargen.sampling import Writer
+    from chargen.sampling.quantization import through_eight_bits
 
     weights = run.weights()
     models: dict[Form, TrainedModel] = {"float32": TrainedModel(run)}
@@ -73,8 +73,8 @@ def _losses(models: dict[Form, TrainedModel]) -> dict[Form, Evaluation]:
 
 def _probed(run: Run, file: Path | None) -> Probed | None:
     """What is known of how far back it remembers; what is not is told, and how to get it."""
-    from chargen.probing.kept import read_probed
-    from chargen.runs import BEST
+    from chargen.probes.runner.kept import read_probed
+    from chargen.runs.directory import BEST
 
     given, file = file, file or run.path / LONGRANGE
     made = f"chargen probe-longrange {run.path} --json {file}"
@@ -90,7 +90,7 @@ def _probed(run: Run, file: Path | None) -> Probed | None:
 
 def _onnx(run: Run, out: Path) -> None:
     """A step model."""
-    from chargen.exporting.onnx import export_onnx
+    from chargen.formats.onnx import export_onnx
 
     export_onnx(run, out)
     say(f"onnx: {visible_line(str(out))}, {out.stat().st_size / 1000:,.0f} kB")
@@ -151,7 +151,7 @@ def export(
         if odd and chosen is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"{parameter.opts[0]} means nothing to --to {to}: leave it out")
     check_writable(out)
-    from chargen.runs import Run, newest
+    from chargen.runs.directory import Run, newest
 
     opened = newest() if run is None else Run.open(run)
     file = out or Path(opened.path.resolve().name + kind.ending)

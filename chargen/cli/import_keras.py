@@ -8,7 +8,7 @@ import click
 
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 from chargen.settings import ACTIVATION_NAMES
 
 
@@ -72,8 +72,8 @@ def import_keras(
         raise ChargenError("--alphabet and --alphabet-text: give one")
     if reserved and alphabet is None and alphabet_text is None:
         raise ChargenError("--reserved goes with --alphabet or --alphabet-text: give one too")
-    from chargen.importing import Alphabet
-    from chargen.importing import import_keras as make_run
+    from chargen.formats import Alphabet
+    from chargen.formats import import_keras as make_run
 
     known = None
     if alphabet is not None:

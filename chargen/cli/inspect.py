@@ -10,7 +10,7 @@ import click
 from chargen.cli.options import json_option, run_argument
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 
 WITH_MEMORY = ("out", "cue", "unknown", "seed")  # what means nothing without a text to look at
 PAGE = "memory.html"
@@ -71,8 +71,8 @@ def inspect(
     for name in WITH_MEMORY:
         if given(name) is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"--{name} goes with a text to look at: give --memory TEXT too")
-    from chargen.reports.summary import summary, summary_text
-    from chargen.runs import Run, newest
+    from chargen.runs.directory import Run, newest
+    from chargen.runs.summary import summary, summary_text
 
     result = summary(newest() if run is None else Run.open(run))
     if as_json:
@@ -99,8 +99,8 @@ def _memory(
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise ChargenError(f"{out}: no file can be written there; make its folder first")
     from chargen.api import load
-    from chargen.reports.memory_page import memory_page
-    from chargen.reports.memory_tables import memory_table
+    from chargen.probes.units.page import memory_page
+    from chargen.probes.units.table import memory_table
     from chargen.text.decoding import read_file
 
     text = read_file(memory_file) if memory_file else memory or ""

@@ -11,8 +11,7 @@ from typing import Literal
 
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
-from chargen.probes.wording import counted
-from chargen.reports.visible import visible_line
+from chargen.render.text import counted, visible_line
 from chargen.sampling.conversation import LINE_END, Conversation
 
 PROMPT = "> "

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from chargen.errors import ChargenError
-from chargen.reports.watch_page import Sample, Watched
-from chargen.runs import BEST, LAST, Run, is_held
+from chargen.pages.watch_page import Sample, Watched
+from chargen.runs.directory import BEST, LAST, Run, is_held
 from chargen.sampling import Writer
 
 SAMPLE_CHARS = 200

@@ -19,11 +19,11 @@ from chargen.cli.options import (
 )
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 from chargen.settings import INSTRUMENTS, LONGEST_ASKED
 
 if TYPE_CHECKING:
-    from chargen.probing import Probed, ProbedRuns
+    from chargen.probes.runner import Probed, ProbedRuns
 
 
 class SpansParam(click.ParamType):
@@ -136,9 +136,14 @@ def probe_longrange(
 
     from chargen.api import load
     from chargen.api import probe_longrange as probe_several
-    from chargen.reports.page import probed_page
-    from chargen.reports.page_runs import runs_page
-    from chargen.reports.probed import probed_text, runs_text, save_probed_plots, save_runs_plots
+    from chargen.probes.runner.page import runs_page
+    from chargen.probes.runner.page_one import probed_page
+    from chargen.probes.runner.probed import (
+        probed_text,
+        runs_text,
+        save_probed_plots,
+        save_runs_plots,
+    )
 
     set_up_torch(threads)
     models = [load(run, device) for run in runs or (None,)]

@@ -123,7 +123,7 @@ def sample(
     settings = SamplingSettings(**chosen)  # before anything slow is done
     if interactive:
         _check_interactive(settings, count, novelty, as_json)
-    from chargen.runs import Run, newest
+    from chargen.runs.directory import Run, newest
     from chargen.sampling.writer import Writer  # no torch, so that it starts at once
     from chargen.text.decoding import read_file
 
@@ -144,7 +144,7 @@ def sample(
         said = {"run": str(writer.path), "prompt": beginning, "texts": texts}
         say_json(said | ({"novelty": found.to_json()} if found else {}))
     elif found:
-        from chargen.reports.novelty_tables import novelty_table
+        from chargen.sampling.novelty_table import novelty_table
 
         say("\n" + novelty_table(found), nl=False)
 

@@ -11,7 +11,7 @@ import click
 from chargen.cli.options import device_option, json_option, set_up_torch, threads_option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 
 
 @click.command()
@@ -59,8 +59,8 @@ def score(
     """
     from chargen.api import load
     from chargen.api import score as score_text
-    from chargen.probes.wording import counted
-    from chargen.reports.score_tables import places, score_json, score_table
+    from chargen.probes.surprisal.table import places, score_json, score_table
+    from chargen.render.text import counted
     from chargen.text.corpus import read_corpus
 
     *runs, file = names

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from chargen.reports.visible import visible
+from chargen.render.text import visible
 
 
 def prepare() -> None:

@@ -245,11 +245,11 @@ def train(
 
         check_installed()
     if _is_to_be_launched(processes):
-        from chargen.processes.launch import launch
+        from chargen.distributed.launch import launch
 
         return launch(processes, context.obj, lambda line: say(f"chargen: {line}", err=True))
     from chargen.cli.watching import Reading, Show, Signals, watch
-    from chargen.processes.group import join
+    from chargen.distributed.group import join
     from chargen.training import start
     from chargen.training.session import device_named
 

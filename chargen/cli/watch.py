@@ -9,7 +9,7 @@ import click
 
 from chargen.cli.options import check_writable, run_argument
 from chargen.cli.terminal import say
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 
 PAGE = "watch.html"
 
@@ -47,8 +47,8 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
     check_writable(out)
     from chargen.cli.looking import Onlooker
     from chargen.files import write_file
-    from chargen.reports.watch_page import watch_page
-    from chargen.runs import newest
+    from chargen.pages.watch_page import watch_page
+    from chargen.runs.directory import newest
 
     path = newest().path if run is None else run
     page, onlooker, told = out or path / PAGE, Onlooker(path), False

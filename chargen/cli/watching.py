@@ -16,7 +16,7 @@ from tqdm import tqdm
 from chargen.cli.events import Events
 from chargen.cli.terminal import say
 from chargen.evaluation import nats_to_bits
-from chargen.reports.visible import visible_line
+from chargen.render.text import visible_line
 from chargen.sampling import generate
 from chargen.settings import SamplingSettings, TrainingSettings
 from chargen.training import Report, Session, Trainer

@@ -11,3 +11,10 @@ from collections.abc import Callable
 
 Progress = Callable[[int, int], None]
 """Called with (characters read so far, characters in all)."""
+
+TITLES = {
+    "templates": "Sentences with a known span",
+    "context": "What only the last n characters are worth",
+    "mined": "What the text itself brings back",
+    "gradient": "How far the gradient travels",
+}

@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding, silu
 
-from chargen.arithmetic.plain import SMALLEST
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.products import factor, linear, times
 from chargen.recurrent.stack import Stack, StackState, drop
-from chargen.settings import CONVOLVED, widened
+from chargen.settings import CONVOLVED, SMALLEST, widened
 
 
 class Block(nn.Module):

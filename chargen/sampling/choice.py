@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from chargen.arithmetic.plain import LEAST, long_exp
 from chargen.errors import NoNumbersError
+from chargen.sampling.elementary import LEAST, long_exp
 from chargen.settings import RECENT, SamplingSettings
 
 

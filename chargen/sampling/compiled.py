@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from chargen.arithmetic.compiled import add, compiled, long_exp, product
-from chargen.arithmetic.plain import LEAST
 from chargen.sampling.compiled_layers import read_one
+from chargen.sampling.elementary import LEAST
+from chargen.sampling.elementary_compiled import add, compiled, long_exp, product
 from chargen.sampling.engine import Engine
 from chargen.sampling.layers import Residual
 from chargen.settings import (

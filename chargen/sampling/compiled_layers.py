@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from chargen.arithmetic.compiled import activate, add, compiled, gated, norm, product, sigmoid
+from chargen.sampling.elementary_compiled import (
+    activate,
+    add,
+    compiled,
+    gated,
+    norm,
+    product,
+    sigmoid,
+)
 from chargen.settings import CELL_NAMES
 
 SIMPLE, LSTM, GRU, GRU_BEFORE, MINGRU = range(len(CELL_NAMES))

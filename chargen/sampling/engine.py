@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from chargen.arithmetic.plain import norm, product
 from chargen.errors import NoNumbersError
 from chargen.sampling.choice import chosen, prompts, recent_of, remembered
+from chargen.sampling.elementary import norm, product
 from chargen.sampling.layers import ACTIVATIONS, STEPS, Layer, Residual, State, laid_out
 from chargen.settings import CONVOLVED, ModelSettings, SamplingSettings
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chargen.arithmetic.plain import gated, norm, product, sigmoid, tanh
+from chargen.sampling.elementary import gated, norm, product, sigmoid, tanh
 
 State = tuple[np.ndarray, ...]
 """What one layer remembers, or several one after the other: see `Engine.initial_state`."""

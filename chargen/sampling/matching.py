@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.arithmetic.compiled import compiled
+from chargen.sampling.elementary_compiled import compiled
 from chargen.text.mapped import Reader
 
 BLOCK = 2**22  # characters of the long text in memory at once

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError, NoNumbersError
-from chargen.runs import Run
+from chargen.runs.directory import Run
 from chargen.sampling.beam import NOTHING, search
 from chargen.sampling.beginning import MOST, led_in
 from chargen.sampling.engine import Engine

@@ -18,9 +18,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
+from chargen.datasets import bundled
+from chargen.datasets.catalogue import ENTRIES
 from chargen.errors import ChargenError
-from chargen.text import bundled
-from chargen.text.catalogue import ENTRIES
 from chargen.text.decoding import decoded
 
 if sys.version_info >= (3, 14):

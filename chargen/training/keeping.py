@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chargen.checkpoints import Checkpoint
-from chargen.runs import BEST, LAST, Run
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.directory import BEST, LAST, Run
 from chargen.training.saved import Counters
 
 

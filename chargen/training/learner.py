@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chargen.checkpoints import WEIGHTS, below
-from chargen.processes.group import Group
+from chargen.distributed.group import Group
 from chargen.recurrent.model import CharModel
 from chargen.recurrent.products import factors_of
 from chargen.recurrent.stack import StackState
+from chargen.runs.checkpoint import WEIGHTS, below
 from chargen.settings import TrainingSettings
 from chargen.text.windows import Batch
 from chargen.training.loss import next_char_loss

@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chargen.checkpoints import Checkpoint
+from chargen.distributed import PeerFailedError
+from chargen.distributed.group import ALONE, Group
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import losses
 from chargen.files import UnwritableError, reason
-from chargen.processes import PeerFailedError
-from chargen.processes.group import ALONE, Group
 from chargen.recurrent.model import CharModel, NetworkPredictor
-from chargen.runs import LAST, Run
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.directory import LAST, Run
 from chargen.settings import TrainingSettings
 from chargen.text.encoding import Encoded
 from chargen.text.vocabulary import Vocabulary

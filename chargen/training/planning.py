@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from chargen import __version__
-from chargen.checkpoints import Checkpoint, parse
-from chargen.descriptions import CorpusRecord, Description
 from chargen.errors import ChargenError
 from chargen.recurrent.model import CharModel
 from chargen.recurrent.products import multiplies_bfloat16
-from chargen.runs import LAST, RUN, RUNS, Lock, Run, encoded_in, is_run, lock, newest
+from chargen.runs.checkpoint import Checkpoint, parse
+from chargen.runs.description import CorpusRecord, Description
+from chargen.runs.directory import LAST, RUN, RUNS, Lock, Run, encoded_in, is_run, lock, newest
 from chargen.settings import BUDGETS, HELD_OUT, TrainingSettings, split_settings
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import Encoded, Progress, Survey

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from chargen import __version__
-from chargen.checkpoints import WEIGHTS, Checkpoint, below
-from chargen.descriptions import Description
 from chargen.errors import ChargenError
 from chargen.recurrent.model import CharModel
+from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below
+from chargen.runs.description import Description
 from chargen.settings import ModelSettings, TrainingSettings
 
 # What arrays' names begin with; `UNAVERAGED` are the weights of which `WEIGHTS` are an average.

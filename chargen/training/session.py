@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from chargen.distributed.group import ALONE, Group
 from chargen.errors import ChargenError
-from chargen.processes.group import ALONE, Group
-from chargen.runs import Lock, Run, encoded_in, is_begun_by
+from chargen.runs.directory import Lock, Run, encoded_in, is_begun_by
 from chargen.text.corpus import read_corpus
 from chargen.text.encoding import Encoded, Progress
 from chargen.text.store import look_up

@@ -25,7 +25,7 @@ from groups import PROGRAM, environment
 from tiny import TINY
 
 from chargen.errors import ChargenError
-from chargen.runs import LAST, Run
+from chargen.runs.directory import LAST, Run
 from chargen.training import schedule, start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 60

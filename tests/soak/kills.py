@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from chargen.runs import BEST, LAST, Run, is_run
+from chargen.runs.directory import BEST, LAST, Run, is_run
 from chargen.training import schedule, start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 20

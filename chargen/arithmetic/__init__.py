@@ -1,1 +1,0 @@
-"""Elementary functions whose every bit is known, for NumPy arrays and compiled. No torch."""

@@ -1,0 +1,1 @@
+"""Browser applications: the exported model page and the training page."""

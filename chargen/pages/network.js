@@ -1,0 +1,303 @@
+// A network that writes, as `chargen.sampling.engine` computes it: one step after the other.
+// Axes as there: J numbers go into a product and K come out; H units, V characters; D numbers flow
+// past residual blocks, E are inside their feed-forward.
+const TILE = 8; // columns that are summed side by side: as many as a processor holds sums of
+const SMALLEST = 1e-6; // as in chargen/settings.py
+
+function arrayOf({ shape, values, scales }) {
+  const raw = bytes(values).buffer;
+  if (!scales) return new Float32Array(raw);
+  const [levels, by] = [new Int8Array(raw), new Float32Array(bytes(scales).buffer)];
+  const columns = shape[1];
+  return Float32Array.from(levels, (level, place) => level * by[place % columns]);
+}
+
+const tiled = (K) => Math.ceil(K / TILE) * TILE;
+const sumsOf = (K) => new Float64Array(tiled(K));
+
+// Columns of a matrix (J, K), all unless told, for products: kept as tiles of eight, a tile's rows
+// one after the other.
+class Matrix {
+  constructor(values, J, K, from = 0, to = K) {
+    this.J = J;
+    this.K = tiled(to - from); // the columns added are zeros
+    this.values = new Float32Array(J * this.K);
+    for (let k = 0; k < to - from; k++) {
+      const start = Math.floor(k / TILE) * TILE * J + (k % TILE);
+      for (let j = 0; j < J; j++) this.values[start + j * TILE] = values[j * K + from + k];
+    }
+  }
+
+  // sums[k] += the sum over j of h[j] W[j, k], which is all that takes time here.
+  addProduct(h, sums) {
+    const { J, K, values: W } = this;
+    for (let k = 0, at = 0; k < K; k += TILE) {
+      let s0 = sums[k], s1 = sums[k + 1], s2 = sums[k + 2], s3 = sums[k + 3];
+      let s4 = sums[k + 4], s5 = sums[k + 5], s6 = sums[k + 6], s7 = sums[k + 7];
+      for (let j = 0; j < J; j++) {
+        const x = h[j];
+        s0 += x * W[at++]; s1 += x * W[at++]; s2 += x * W[at++]; s3 += x * W[at++];
+        s4 += x * W[at++]; s5 += x * W[at++]; s6 += x * W[at++]; s7 += x * W[at++];
+      }
+      sums[k] = s0; sums[k + 1] = s1; sums[k + 2] = s2; sums[k + 3] = s3;
+      sums[k + 4] = s4; sums[k + 5] = s5; sums[k + 6] = s6; sums[k + 7] = s7;
+    }
+  }
+}
+
+const sigmoid = (x) => 1 / (1 + Math.exp(-x));
+const ACTIVATIONS = {
+  tanh: (x) => 1 - 2 / (1 + Math.exp(2 * x)),
+  relu: (x) => Math.max(x, 0),
+  sigmoid,
+  linear: (x) => x,
+};
+
+// One layer, of F features, 0 where it reads characters. `x` holds what its input adds to each of
+// its sums, `state` what it remembers.
+class Layer {
+  constructor({ cell, activation, arrays }, name, F, H, state) {
+    const of = (part) => arrays[name + part] && arrayOf(arrays[name + part]);
+    const [W_xh, W_hh] = [of("W_xh"), of("W_hh")];
+    this.H = H;
+    this.b_h = of("b_h");
+    this.b_m = of("b_m");
+    this.columns = this.b_h.length;
+    const apart = this.columns - (cell === "gru-before" ? H : 0); // W_hn, which waits for r
+    if (W_hh) this.W_hh = new Matrix(W_hh, H, this.columns, 0, apart);
+    if (W_hh) this.W_hn = new Matrix(W_hh, H, this.columns, apart);
+    // Of one-hot characters the product is a row: those are kept as rows.
+    if (F) this.W_xh = new Matrix(W_xh, F, this.columns);
+    else this.rows = W_xh;
+    this.activation = ACTIVATIONS[activation];
+    this.x = sumsOf(this.columns);
+    this.m = sumsOf(this.columns); // of a GRU, what the state adds, which stands apart there
+    this.h = state.subarray(0, H);
+    this.c = state.subarray(H, 2 * H); // of an LSTM, else empty
+  }
+
+  readCharacter(id) {
+    const { x, b_h, rows, columns } = this;
+    for (let k = 0, at = id * columns; k < columns; k++, at++) x[k] = rows[at] + b_h[k];
+  }
+
+  readBelow(h) {
+    this.x.set(this.b_h);
+    this.W_xh.addProduct(h, this.x);
+  }
+}
+
+// What happens at one step; the equations stand in `chargen.recurrent.cells`.
+const STEPS = {
+  simple({ W_hh, activation, x, h, H }) {
+    W_hh.addProduct(h, x);
+    for (let n = 0; n < H; n++) h[n] = activation(x[n]);
+  },
+  lstm({ W_hh, activation, x, h, c, H }) {
+    W_hh.addProduct(h, x); // i, f, g, o
+    for (let n = 0; n < H; n++) {
+      c[n] = sigmoid(x[H + n]) * c[n] + sigmoid(x[n]) * activation(x[2 * H + n]);
+      h[n] = sigmoid(x[3 * H + n]) * activation(c[n]);
+    }
+  },
+  gru({ W_hh, activation, x, m, h, b_m, H }) {
+    W_hh.addProduct(h, m.fill(0)); // r, z, n
+    for (let n = 0; n < H; n++) {
+      const r = sigmoid(x[n] + m[n]);
+      const z = sigmoid(x[H + n] + m[H + n]);
+      const candidate = activation(x[2 * H + n] + r * (m[2 * H + n] + b_m[n]));
+      h[n] = (1 - z) * candidate + z * h[n];
+    }
+  },
+  "gru-before"({ W_hh, W_hn, activation, x, m, h, H }) {
+    W_hh.addProduct(h, x); // r, z
+    for (let n = 0; n < H; n++) x[n] = sigmoid(x[n]) * h[n];
+    W_hn.addProduct(x, m.fill(0));
+    for (let n = 0; n < H; n++) {
+      const z = sigmoid(x[H + n]);
+      h[n] = (1 - z) * activation(x[2 * H + n] + m[n]) + z * h[n];
+    }
+  },
+  mingru({ activation, x, h, H }) {
+    for (let n = 0; n < H; n++) {
+      const z = sigmoid(x[n]);
+      h[n] = (1 - z) * activation(x[H + n]) + z * h[n];
+    }
+  },
+};
+
+const silu = (x) => x * sigmoid(x);
+
+// out = norm(x) * gain
+function norm(x, gain, out) {
+  const D = gain.length;
+  let squares = 0;
+  for (let d = 0; d < D; d++) squares += x[d] * x[d];
+  const scale = 1 / Math.sqrt(squares / D + SMALLEST);
+  for (let d = 0; d < D; d++) out[d] = x[d] * scale * gain[d];
+  return out;
+}
+
+// What stands round a layer; the equations stand in `chargen.recurrent.residual`.
+class Block {
+  constructor({ arrays }, name, D) {
+    const of = (part) => arrayOf(arrays[name + part]);
+    [this.g_in, this.W_conv, this.g_ff] = ["g_in", "W_conv", "g_ff"].map(of);
+    [this.W_gate, this.W_out] = ["W_gate", "W_out"].map((part) => new Matrix(of(part), D, D));
+    const W_down = of("W_down");
+    this.E = W_down.length / D;
+    this.W_up = new Matrix(of("W_up"), D, 2 * this.E);
+    this.W_down = new Matrix(W_down, this.E, D);
+    // What is convolved: of this character, of the one before and so on.
+    this.seen = Array.from({ length: this.W_conv.length / D }, () => new Float64Array(D));
+    [this.c, this.inner, this.wide] = [D, D, 2 * this.E].map(sumsOf);
+  }
+
+  forget() {
+    for (const u of this.seen) u.fill(0);
+  }
+
+  // What the layer reads.
+  enter(x) {
+    const { g_in, W_conv, seen, c } = this;
+    seen.unshift(norm(x, g_in, seen.pop()));
+    c.fill(0);
+    seen.forEach((u, k) => {
+      for (let d = 0; d < u.length; d++) c[d] += W_conv[k * u.length + d] * u[d];
+    });
+    return c;
+  }
+
+  // x += what comes of the layer's h, then of the feed-forward.
+  leave(x, h) {
+    const { W_gate, W_out, g_ff, W_up, W_down, c, inner, wide, E } = this;
+    W_gate.addProduct(c, inner.fill(0));
+    for (let d = 0; d < h.length; d++) inner[d] = h[d] * silu(inner[d]);
+    W_out.addProduct(inner, x);
+    W_up.addProduct(norm(x, g_ff, inner), wide.fill(0));
+    for (let e = 0; e < E; e++) wide[e] = silu(wide[e]) * wide[E + e];
+    W_down.addProduct(wide, x);
+  }
+}
+
+class Network {
+  constructor(model) {
+    const { cell, units, characters, arrays } = model;
+    const residual = model.stack === "residual";
+    this.V = Array.from(characters).length;
+    this.units = units;
+    this.parts = cell === "lstm" ? ["h", "c"] : ["h"];
+    const numbers = units.reduce((sum, H) => sum + H * this.parts.length, 0);
+    const top = residual ? numbers : this.place(units.length - 1, "h");
+    // What can be looked at of a step: the parts of the first layer, then of the next, and at last
+    // what flowed past all blocks. `top` is what the head reads of it.
+    this.state = new Float64Array(numbers + (residual ? units.at(-1) : 0));
+    this.topOf = (state) => state.subarray(top, top + units.at(-1));
+    this.top = this.topOf(this.state);
+    this.layers = units.map((H, n) => {
+      const at = this.place(n, "h");
+      const own = this.state.subarray(at, at + H * this.parts.length);
+      const F = n ? units[n - 1] : residual ? H : 0;
+      return new Layer(model, `stack.layers.${n}.`, F, H, own);
+    });
+    this.blocks = residual ? units.map((D, n) => new Block(model, `stack.blocks.${n}.`, D)) : [];
+    if (residual) {
+      [this.W_in, this.g_out] = [arrays["stack.W_in"], arrays["stack.g_out"]].map(arrayOf);
+      [this.x, this.normed] = [units[0], units[0]].map(sumsOf);
+    }
+    this.step = STEPS[cell];
+    this.W_hy = new Matrix(arrayOf(arrays.W_hy), units.at(-1), this.V);
+    this.b_y = arrayOf(arrays.b_y);
+    this.logits = sumsOf(this.V); // V of them, then zeros
+  }
+
+  // Where a part of a layer begins in the state.
+  place(layer, part) {
+    const before = this.units.slice(0, layer).reduce((sum, H) => sum + H, 0);
+    return before * this.parts.length + this.parts.indexOf(part) * this.units[layer];
+  }
+
+  forget() {
+    this.state.fill(0);
+    for (const block of this.blocks) block.forget();
+  }
+
+  // One character more; the logits are then those of the next.
+  read(id) {
+    if (this.blocks.length) this.readThroughBlocks(id);
+    else this.readThroughLayers(id);
+    this.predict(this.top, this.logits);
+  }
+
+  readThroughLayers(id) {
+    this.layers.forEach((layer, n) => {
+      if (n) layer.readBelow(this.layers[n - 1].h);
+      else layer.readCharacter(id);
+      this.step(layer);
+    });
+  }
+
+  readThroughBlocks(id) {
+    const { x, W_in, top } = this;
+    const D = top.length;
+    x.set(W_in.subarray(id * D, (id + 1) * D));
+    this.blocks.forEach((block, n) => {
+      const layer = this.layers[n];
+      layer.readBelow(block.enter(x));
+      this.step(layer);
+      block.leave(x, layer.h);
+    });
+    top.set(x.subarray(0, D));
+  }
+
+  predict(top, logits) {
+    logits.fill(0).set(this.b_y);
+    this.W_hy.addProduct(this.g_out ? norm(top, this.g_out, this.normed) : top, logits);
+  }
+
+  // The logits that followed from a state of long ago.
+  predictedFrom(state) {
+    const logits = sumsOf(this.V);
+    this.predict(Float64Array.from(this.topOf(state)), logits);
+    return logits;
+  }
+}
+
+class NoNumbers extends Error {}
+
+// What the first V logits are drawn by, 1 for the likeliest, as `chargen.sampling.choice` has it.
+function weightsOf(logits, V, temperature) {
+  let best = 0;
+  for (let v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
+  const weights = new Float64Array(V);
+  for (let v = 0; v < V; v++) weights[v] = Math.exp((logits[v] - logits[best]) / (temperature || 1));
+  if (!weights.every(Number.isFinite)) throw new NoNumbers();
+  return temperature ? weights : weights.fill(0).fill(1, best, best + 1);
+}
+
+// As shares of 1.
+function sharesOf(logits, V, temperature) {
+  const weights = weightsOf(logits, V, temperature);
+  const sum = weights.reduce((total, weight) => total + weight, 0);
+  return weights.map((weight) => weight / sum);
+}
+
+// The id that a point in 0 .. 1 stands for.
+function chosen(logits, V, temperature, point) {
+  const weights = weightsOf(logits, V, temperature);
+  const mark = point * weights.reduce((total, weight) => total + weight, 0);
+  let sum = 0;
+  for (let v = 0; v < V; v++) if ((sum += weights[v]) > mark) return v;
+  return weights.lastIndexOf(1); // where rounding left the mark above all sums
+}
+
+// Numbers in 0 .. 1, the same for the same seed: Tommy Ettinger's mulberry32.
+function randomOf(seed) {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,1 @@
+"""Cells compared on one task with equal budgets."""

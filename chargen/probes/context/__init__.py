@@ -1,0 +1,1 @@
+"""Effective context length: excess bits when earlier text is replaced."""

@@ -1,0 +1,1 @@
+"""Gradient of a single loss with respect to earlier states."""

@@ -1,0 +1,1 @@
+"""Natural dependencies found in held-out text."""

@@ -1,0 +1,54 @@
+"""How far back a model remembers, as one figure beside something else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chargen.probes.context.page import context_glance
+from chargen.probes.context.plot import context_figure
+from chargen.probes.runner import TRAINED, UNTRAINED, Probed
+from chargen.probes.templates.page import templates_glance
+from chargen.probes.templates.plot import templates_figure
+from chargen.render import page_parts as parts
+from chargen.render.drawing import PAGE
+from chargen.render.page_parts import Glance
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME, TITLE = "longrange", "How far back it remembers"
+MISSING = (
+    "Not measured yet: chargen probe-longrange RUN --json RUN/longrange.json measures it, and the "
+    "next export of the run shows the curve here."
+)
+TEMPLATES = (
+    "A fact is told, and asked for so many characters later: how often the answer is right. Bars "
+    "are 95 % intervals, the level line is guessing. Grey: controls that cannot know."
+)
+CONTEXT = (
+    "Bits a character lost where only so many of the last characters are in view, on text that the "
+    "model was not trained on. Under the dotted line a loss counts as none."
+)
+
+
+def curve_section(probed: Probed | None) -> str:
+    """The curve of the templates; of a model that knows none of them, that of the context."""
+    templates = probed.templates if probed else None
+    context = probed.context.get(TRAINED) if probed else None
+    if templates and templates.rows and not templates.refusal:
+        drawn = templates_figure(templates, size=PAGE)
+        return _section(templates_glance(templates), drawn, "Right answers by span", TEMPLATES)
+    if probed and context and context.rows:
+        drawn = context_figure(context, "", probed.context.get(UNTRAINED), PAGE)
+        return _section(context_glance(context), drawn, "Bits lost by characters in view", CONTEXT)
+    return parts.section(NAME, TITLE, parts.faint(MISSING))
+
+
+def _section(glance: Glance, drawn: Figure, label: str, caption: str) -> str:
+    return parts.section(
+        NAME,
+        TITLE,
+        parts.figure(drawn, NAME, f"{label}: {glance.finding}", caption),
+        parts.paragraph(f"It {glance.finding}."),
+        parts.paragraph(glance.meaning),
+    )

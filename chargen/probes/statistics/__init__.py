@@ -1,0 +1,1 @@
+"""Intervals, bootstraps and span50, shared by all instruments."""

@@ -1,0 +1,120 @@
+"""Maximum-likelihood fits of the `chargen.probes.statistics.span50` curve to many samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+TIED = 0.005  # nats of log-likelihood: too little to prefer one span50 to another
+MARGIN = 2.0  # octaves beyond the spans asked in which span50 is sought
+COARSE, SLOPES = 1 / 8, (0.25, 128.0)  # the grid's step in octaves; slopes an octave
+TINY = 1e-12  # probabilities nearer to 0 than this count as this
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The curves to try: every combination."""
+
+    places: np.ndarray  # log2 of span50
+    slopes: np.ndarray  # an octave
+    lapses: np.ndarray
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What samples have in common."""
+
+    octaves: np.ndarray  # (M,) log2 of the spans
+    trials: np.ndarray  # (M,) frames at each
+    chance: float
+
+    def coarse(self) -> Grid:
+        """Every curve that is sought, coarsely."""
+        first, last = self.octaves[0] - MARGIN, self.octaves[-1] + MARGIN
+        places = np.arange(first, last + COARSE / 2, COARSE)
+        return Grid(places, np.geomspace(*SLOPES, 19), np.linspace(0, 0.1, 11))
+
+    def failure(self, place: Any, slope: Any, lapse: Any) -> np.ndarray:
+        """The chance of a wrong answer at each span, the arguments broadcast against ``(M,)``."""
+        lost = 1 / (1 + np.exp(np.minimum(slope * (place - self.octaves), 700)))
+        failure: np.ndarray = lapse + (1 - self.chance - lapse) * lost
+        return failure.clip(TINY)
+
+
+@dataclass(frozen=True)
+class Fits:
+    """The likeliest curves of D samples, arrays ``(D,)``; low .. high are equally likely places."""
+
+    low: np.ndarray
+    high: np.ndarray
+    place: np.ndarray
+    slope: np.ndarray
+    lapse: np.ndarray
+    deviance: np.ndarray  # twice the nats to the likelihood of the shares themselves
+
+    def curve(self, data: Counted) -> np.ndarray:
+        """The first sample's accuracy at each span: ``(M,)``."""
+        return 1 - data.failure(self.place[0], self.slope[0], self.lapse[0])
+
+
+class Search:
+    """Finds the likeliest curves on a grid, for many samples at once.
+
+    For each place, the log-likelihoods of all slopes and lapses under all samples are one matrix
+    product.
+    """
+
+    def __init__(self, data: Counted, grid: Grid) -> None:
+        self.data = data
+        self.grid = grid
+        slopes, lapses = (x.ravel() for x in np.meshgrid(grid.slopes, grid.lapses))
+        self.slopes, self.lapses = slopes, lapses  # (C,) the curves at each place
+
+    def narrowed(self, samples: np.ndarray) -> Search:
+        """A search with a finer grid where the curves of nearly all ``samples`` are."""
+        found = self.fit(samples)
+        low, high = np.quantile(found.low, 0.005), np.quantile(found.high, 0.995)
+        gentle, steep = np.quantile(found.slope, (0.005, 0.995))
+        places = np.linspace(low - COARSE, high + COARSE, 97)
+        slopes = np.geomspace(gentle / 1.5, steep * 1.5, 21)
+        return Search(self.data, Grid(places, slopes, np.linspace(0, 0.1, 21)))
+
+    def fit(self, samples: np.ndarray) -> Fits:
+        """The likeliest curves of ``samples``, ``(D, M)`` counts of right answers."""
+        # Samples repeat where accuracy is at its ceiling or its floor.
+        samples, where = np.unique(samples, axis=0, return_inverse=True)
+        where = where.reshape(-1)
+        values, curves = self._profile(samples)  # (places, D)
+        best = values.argmax(axis=0)
+        columns = np.arange(len(samples))
+        tied = values >= values[best, columns] - TIED
+        places, chosen = self.grid.places, curves[best, columns]
+        return Fits(
+            low=places[tied.argmax(axis=0)][where],
+            high=places[::-1][tied[::-1].argmax(axis=0)][where],
+            place=places[best][where],
+            slope=self.slopes[chosen][where],
+            lapse=self.lapses[chosen][where],
+            deviance=2 * (self._best_possible(samples) - values[best, columns])[where],
+        )
+
+    def _profile(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """At each place, the log-likelihood of the best curve there, and which it is."""
+        both = np.concatenate([samples, self.data.trials - samples], axis=1).T  # (2M, D)
+        values = np.empty((len(self.grid.places), len(samples)))
+        curves = np.empty(values.shape, dtype=int)
+        for row, place in enumerate(self.grid.places):
+            failure = self.data.failure(place, self.slopes[:, None], self.lapses[:, None])
+            logs = np.concatenate([np.log1p(-failure), np.log(failure)], axis=1)  # (C, 2M)
+            likelihoods = logs @ both
+            curves[row] = likelihoods.argmax(axis=0)
+            values[row] = likelihoods.max(axis=0)
+        return values, curves
+
+    def _best_possible(self, samples: np.ndarray) -> np.ndarray:
+        wrong = self.data.trials - samples
+        nats = [x * np.log(np.where(x > 0, x, 1) / self.data.trials) for x in (samples, wrong)]
+        total: np.ndarray = sum(nats).sum(axis=1)
+        return total

@@ -1,0 +1,1 @@
+"""Surprisal of a given text under one or several models."""

@@ -1,0 +1,1 @@
+"""Cloze sentences with a controlled span between cue and target."""

@@ -1,0 +1,1 @@
+"""Activity of hidden units on a text, and the features they follow."""

@@ -1,0 +1,138 @@
+"""Readable things that a memory unit may follow, told at every character of a text.
+
+A feature is what is known once a character has been read, as a unit is: the opening bracket is
+inside, the closing one no longer. Axis: L characters of text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from chargen.datasets import bundled
+
+CLOSING = {"(": ")", "[": "]", "{": "}", "《": "》", "「": "」", "（": "）"}
+OPEN_QUOTE, CLOSE_QUOTE, STRAIGHT_QUOTE = "“", "”", '"'
+SENTENCE_END = re.compile(r"[.!?。！？\r\n]")
+WORD = re.compile(r"[^\W\d_]{5,}")
+SHOWN_WORDS = 3
+FEWEST_LINES = 10
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What a text says at each character: yes or no (1 or 0), or how much where it is graded."""
+
+    name: str
+    values: np.ndarray  # (L,) float64
+    graded: bool = False
+
+
+def features(text: str, cues: Sequence[str]) -> tuple[Feature, ...]:
+    """All features of ``text``, one for each of ``cues`` among them."""
+    return (
+        Feature("inside a quotation", _flags(_inside_quotation(text))),
+        Feature("inside brackets", _flags(_inside_brackets(text))),
+        Feature("distance since the line began", _line_distance(text), graded=True),
+        *(Feature(f"after ‘{cue}’", _after(text, cue)) for cue in cues),
+    )
+
+
+def common_words(text: str) -> tuple[str, ...]:
+    """The commonest three words of five letters or more; of equally common ones, by alphabet."""
+    counted = Counter(WORD.findall(text))
+    return tuple(sorted(counted, key=lambda word: (-counted[word], word))[:SHOWN_WORDS])
+
+
+def default_cues(text: str) -> tuple[str, ...]:
+    """What tells each fact of a bundled bank where ``text`` is made from it, else `common_words`.
+
+    Of the bank's sets of facts it is the first.
+    """
+    for bank in map(bundled.bank, bundled.BANKS.values()):
+        facts = bank.fact_sets[0]
+        told = tuple(facts.opening + cue for cue in facts.cues)
+        if all(cue in text for cue in told):
+            return told
+    return common_words(text)
+
+
+def lacks(feature: Feature) -> str:
+    """Why a stretch of text cannot show who follows ``feature``; empty where it can.
+
+    A yes-or-no feature must hold at 1 % to 99 % of the characters, a distance needs ten lines.
+    """
+    if feature.graded:
+        lines = int((feature.values == 0).sum())
+        return f"the text has {lines} line ends" if lines < FEWEST_LINES else ""
+    share = float(feature.values.mean())
+    return "" if 0.01 <= share <= 0.99 else f"it holds at {share:.1%} of the characters"
+
+
+def _flags(told: Iterator[bool]) -> np.ndarray:
+    return np.fromiter(told, dtype=np.float64)
+
+
+def _inside_quotation(text: str) -> Iterator[bool]:
+    """Whether a quotation mark is open; a blank line ends what nobody closed."""
+    inside = False
+    for char, blank in zip(text, _blank_lines(text), strict=True):
+        if char == STRAIGHT_QUOTE:
+            inside = not inside
+        elif char in (OPEN_QUOTE, CLOSE_QUOTE):
+            inside = char == OPEN_QUOTE
+        inside = inside and not blank
+        yield inside
+
+
+def _inside_brackets(text: str) -> Iterator[bool]:
+    """Whether a bracket is open; a closing one that fits none counts for nothing."""
+    awaited: list[str] = []
+    for char, blank in zip(text, _blank_lines(text), strict=True):
+        if char in CLOSING:
+            awaited.append(CLOSING[char])
+        elif awaited and char == awaited[-1]:
+            awaited.pop()
+        if blank:
+            awaited.clear()
+        yield bool(awaited)
+
+
+def _blank_lines(text: str) -> Iterator[bool]:
+    """True at the end of each line on which nothing stands."""
+    empty = False  # what comes before the text is unknown
+    for char in text:
+        yield empty and char == "\n"
+        empty = char == "\n" or (empty and char.isspace())
+
+
+def _line_distance(text: str) -> np.ndarray:
+    """Characters since the last line end, which is 0 itself; from the start of the text before."""
+    places = np.arange(len(text))
+    ends = np.array([char == "\n" for char in text], dtype=bool)
+    began: np.ndarray = np.maximum.accumulate(np.where(ends, places, -1))
+    return (places - began).astype(np.float64)
+
+
+def _after(text: str, cue: str) -> np.ndarray:
+    """From the last character of ``cue``, a whole word, to the end of its sentence or line."""
+    values = np.zeros(len(text))
+    for match in re.finditer(_whole(cue), text):
+        end = SENTENCE_END.search(text, match.end())
+        values[match.end() - 1 : end.start() if end else len(text)] = 1
+    return values
+
+
+def _whole(cue: str) -> str:
+    """A pattern for ``cue`` with no letter beside it, in scripts that part words by blanks."""
+    before = r"(?<!\w)" if _cased(cue[0]) else ""
+    after = r"(?!\w)" if _cased(cue[-1]) else ""
+    return before + re.escape(cue) + after
+
+
+def _cased(char: str) -> bool:
+    return char.lower() != char.upper()

@@ -1,0 +1,191 @@
+"""Learning by looking: what single memory units do, and which of them follow something readable.
+
+After A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent networks", 2015
+(arXiv 1506.02078), who found by eye units of an LSTM that are on inside quotations or fade along
+a line. Here they are found by a score, on text that was not trained on, beside the two ways in
+which a unit seems to follow something without having learned it: an untrained network does it
+too, and among hundreds of units the best one does it by luck.
+
+Axes: N streams, T timesteps, M characters of one half, U units of all layers, C features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from chargen.errors import ChargenError
+from chargen.probes import Progress
+from chargen.probes.layers import cell_of, layers_of
+from chargen.probes.units.features import Feature, features, lacks
+from chargen.probes.units.recording import stacked, walk
+from chargen.probes.units.result import Followed, Follower, UnitsResult
+from chargen.probes.units.scores import BLOCK_CHARS, effects, estimate, held_out_best, score
+from chargen.recurrent import CharModel
+from chargen.recurrent.model import TIMESTEPS_AT_ONCE
+
+HALF_CHARS = 20_000  # of each half, at most
+HALF_VALUES = 2**23  # of all units in each half, at most: 32 MB
+FEWEST_CHARS = 2000  # of each half
+WARM_UP_CHARS = 128  # that a stream reads before its first one counts
+STREAMS, STREAM_CHARS = 32, 256  # of each half at most, of each stream at least
+FEWEST_BLOCKS = 10  # in which a yes-or-no feature holds, and in which it does not
+SHIFTS = 19  # the highest of 19 scores by luck is passed by luck one time in 20
+BEST = 3  # units told for each feature
+
+
+def measure(
+    network: CharModel,
+    untrained: CharModel,
+    text: str,
+    ids: np.ndarray,
+    cues: Sequence[str],
+    *,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> UnitsResult:
+    """Which units follow the features of a held-out ``text``, whose ids are ``ids``, ``(L,)``?
+
+    Scored is c where the cell has it, else h: by how well the unit's value tells a character
+    where a yes-or-no feature holds from one where it does not (AUC: the chance that it is higher
+    at the one than at the other, ties counting half), or by Spearman's rank correlation with a
+    graded one. A unit and its direction, up or down with the feature, are chosen on the first
+    half of the text and scored on the second. So is the best unit of ``untrained``, and for each
+    of `SHIFTS` drawn from ``seed`` the best unit against the features shifted circularly along
+    their half. The text is read as parallel streams, each warmed on the characters before it.
+    `ChargenError` where it is too short.
+    """
+    streams = _Streams.of(len(ids), sum(layer.units for layer in layers_of(network)))
+    firsts, seconds, left_out = _halves(features(text, cues), streams.half)
+    shifts = np.random.default_rng([seed, 0]).integers(
+        streams.half // 10, streams.half - streams.half // 10, SHIFTS
+    )
+    found = []
+    for place, (model, lags) in enumerate(((network, shifts), (untrained, shifts[:0]))):
+        values = _values(model, streams.inputs(ids), _half_of(progress, place))
+        pair = values[: streams.half], values[streams.half :]
+        found.append((effects(pair[0], firsts, lags), effects(pair[1], seconds, lags), pair[1]))
+    (first, second, later), (bare_first, bare_second, _) = found
+    rng = np.random.default_rng([seed, 1])
+    followed = [
+        Followed(
+            feature=feature.name,
+            graded=feature.graded,
+            share=None if feature.graded else float(feature.values.mean()),
+            units=_followers(network, first[place, 0], later, feature, rng),
+            untrained=score(feature, held_out_best(bare_first[place, 0], bare_second[place, 0])),
+            shifted=tuple(
+                score(feature, held_out_best(*pair))
+                for pair in zip(first[place, 1:], second[place, 1:], strict=True)
+            ),
+        )
+        for place, feature in enumerate(seconds)
+    ]
+    part = layers_of(network)[0].parts[-1]
+    return UnitsResult(cell_of(network), part, seed, streams.half, tuple(followed), left_out)
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Parts of a text, one after the other and read side by side; the first N are the half."""
+
+    N: int  # of each half
+    T: int  # characters that count in each
+
+    @classmethod
+    def of(cls, chars: int, units: int) -> _Streams:
+        most = max(FEWEST_CHARS, min(HALF_CHARS, HALF_VALUES // units))
+        half = min(most, (chars - WARM_UP_CHARS) // 2)
+        N = min(STREAMS, max(1, half // STREAM_CHARS))
+        if half < FEWEST_CHARS:
+            needed = 2 * FEWEST_CHARS + WARM_UP_CHARS
+            raise ChargenError(
+                f"the held-out text has {chars} characters, units are scored on {needed} or more"
+            )
+        return cls(N, half // N)
+
+    @property
+    def half(self) -> int:
+        """M."""
+        return self.N * self.T
+
+    def inputs(self, ids: np.ndarray) -> np.ndarray:
+        """``(2 N, WARM_UP_CHARS + T)``, each row after the one before, but for its warm-up."""
+        starts = np.arange(2 * self.N) * self.T
+        rows = np.asarray(ids, dtype=np.int64)
+        return rows[starts[:, None] + np.arange(WARM_UP_CHARS + self.T)]
+
+
+def _halves(
+    told: Sequence[Feature], half: int
+) -> tuple[list[Feature], list[Feature], tuple[str, ...]]:
+    """The features on the first and on the second half, and those left out, each with why."""
+    firsts, seconds, left_out = [], [], []
+    for feature in told:
+        pair = [
+            replace(feature, values=feature.values[start : start + half])
+            for start in (WARM_UP_CHARS, WARM_UP_CHARS + half)
+        ]
+        why = next(filter(None, map(_why_not, pair)), "")
+        if why:
+            left_out.append(f"{feature.name}: {why}")
+        else:
+            firsts.append(pair[0])
+            seconds.append(pair[1])
+    return firsts, seconds, tuple(left_out)
+
+
+def _why_not(feature: Feature) -> str:
+    """See `lacks`; what holds in a few places only would have no interval either."""
+    if feature.graded or lacks(feature):
+        return lacks(feature)
+    starts = np.arange(0, len(feature.values), BLOCK_CHARS)
+    holds = np.add.reduceat(feature.values == 1, starts, dtype=int)
+    fails = np.add.reduceat(feature.values == 0, starts, dtype=int)
+    blocks = min(int((holds > 0).sum()), int((fails > 0).sum()))
+    few = f"it comes or goes in only {blocks} stretches of {BLOCK_CHARS} characters"
+    return few if blocks < FEWEST_BLOCKS else ""
+
+
+@torch.no_grad()
+def _values(network: CharModel, inputs: np.ndarray, progress: Progress) -> np.ndarray:
+    """What is scored, of all layers side by side, after each counted character: ``(2 M, U)``."""
+    ids = torch.from_numpy(inputs).to(network.b_y.device)
+    state = network.stack.initial_state(len(ids))
+    kept, read = [], 0
+    for part in ids.split(TIMESTEPS_AT_ONCE, dim=1):
+        walked = list(walk(network, part, state))
+        state = tuple(last for *_, last in walked)
+        values = [stacked(states[1:])[-1] for _, _, states, _ in walked]
+        kept.append(torch.cat(values, dim=-1).float().cpu())
+        read += part.numel()
+        progress(read, ids.numel())
+    counted = torch.cat(kept)[WARM_UP_CHARS:]  # (T, 2 N, U)
+    told: np.ndarray = counted.transpose(0, 1).flatten(0, 1).numpy()
+    return told
+
+
+def _followers(
+    network: CharModel,
+    first: np.ndarray,
+    later: np.ndarray,
+    feature: Feature,
+    rng: np.random.Generator,
+) -> tuple[Follower, ...]:
+    """The `BEST` units by their effects on the first half, scored on the second, ``(M, U)``."""
+    names = [(n, unit) for n, of in enumerate(layers_of(network), 1) for unit in range(of.units)]
+    chosen = []
+    for place in np.argsort(-np.abs(first), kind="stable")[:BEST]:
+        rises = bool(first[place] > 0)
+        layer, unit = names[place]
+        values = later[:, place] if rises else -later[:, place]
+        chosen.append(Follower(layer, unit + 1, rises, estimate(values, feature, rng)))
+    return tuple(chosen)
+
+
+def _half_of(progress: Progress, place: int) -> Callable[[int, int], None]:
+    """Progress of the first or the second of two equal readings."""
+    return lambda done, total: progress(place * total + done, 2 * total)

@@ -1,0 +1,87 @@
+"""Reading a text step by step, so that everything that a layer holds or decides can be seen.
+
+Axes: N texts, T timesteps, H units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chargen.probes.layers import cell_of, layers_of
+from chargen.probes.units.result import LayerRecord, Recording
+from chargen.recurrent import CharModel, RecurrentLayer
+from chargen.recurrent.layer import LayerState
+from chargen.recurrent.stack import StackState
+from chargen.text.vocabulary import Vocabulary
+
+RECORDED_VALUES = 4_400_000  # at most: a byte each in a page, which keeps it under 6 MB
+RECORDED_CHARS = 10_000  # at most: each is an element of the page
+LIKELIEST = 5  # next characters told
+
+
+@torch.no_grad()
+def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recording:
+    """Every part of every layer after each character of ``ids``, ``(T,)``, T > 0, from no text on.
+
+    The steps are the reference ones. A text of which more than `RECORDED_VALUES` would have to be
+    told, or more than `RECORDED_CHARS` characters, is recorded as far as that goes.
+    """
+    ids = np.asarray(ids[: _recorded_chars(network)], dtype=np.int64)
+    inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
+    start = network.stack.initial_state(1)
+    records = []
+    for number, (layer, projected, states, _) in enumerate(walk(network, inputs, start), 1):
+        before, after = stacked(states[:-1]), stacked(states[1:])
+        parts = dict(zip(layer.parts, after, strict=True)) | layer.gates(projected, before)
+        told = {name: value[:, 0].float().cpu().numpy() for name, value in parts.items()}
+        records.append(LayerRecord(number, layer.units, told))
+    shares = network(inputs, start)[0][0].softmax(dim=-1)
+    top = shares.topk(min(LIKELIEST, len(vocabulary)))
+    return Recording(
+        text=vocabulary.decode(ids),
+        cell=cell_of(network),
+        layers=tuple(records),
+        next_characters=tuple(vocabulary.decode(row) for row in top.indices.cpu().numpy()),
+        next_shares=top.values.float().cpu().numpy(),
+    )
+
+
+def walk(
+    network: CharModel, inputs: Tensor, state: StackState
+) -> Iterator[tuple[RecurrentLayer, Tensor, list[LayerState], LayerState]]:
+    """Each layer as it reads ids ``(N, T)``, step by step from its part of ``state`` on.
+
+    Its projected input, its own state before the first and after each step, and the layer's part
+    of the stack's state at the end.
+    """
+    stack = network.stack
+    below = stack.begin(inputs)
+    for index, layer in enumerate(layers_of(network)):
+        own, window = stack.parted(index, state[index])
+        read, window = stack.enter(index, below, window)
+        projected = layer.project(read)
+        walked = [own]
+        for projected_t in projected:
+            walked.append(layer.step(projected_t, walked[-1]))
+        outputs = torch.stack([after[0] for after in walked[1:]], dim=1)
+        below = stack.leave(index, below, read, outputs)
+        yield layer, projected, walked, (*walked[-1], *window)
+
+
+def stacked(states: Sequence[LayerState]) -> LayerState:
+    """The states of T steps as one: its tensors are ``(T, N, H)``."""
+    return tuple(torch.stack(part) for part in zip(*states, strict=True))
+
+
+def _recorded_chars(network: CharModel) -> int:
+    told = sum(layer.units * (len(layer.parts) + _gates(layer)) for layer in layers_of(network))
+    return max(1, min(RECORDED_CHARS, RECORDED_VALUES // told))
+
+
+def _gates(layer: RecurrentLayer) -> int:
+    """How many gates a step has."""
+    return len(layer.gates(layer.b_h, layer.initial_state(1)))

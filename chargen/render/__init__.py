@@ -1,0 +1,1 @@
+"""Shared kit for tables, figures and HTML pages. It knows no instrument."""

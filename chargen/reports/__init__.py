@@ -1,1 +1,0 @@
-"""Results to terminal tables and pictures."""
