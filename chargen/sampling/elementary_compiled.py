@@ -22,8 +22,7 @@ from chargen.sampling.elementary import (
     SMALL,
     TERMS,
 )
-from chargen.settings import SMALLEST
-from chargen.settings import ACTIVATION_NAMES
+from chargen.settings import ACTIVATION_NAMES, SMALLEST
 
 F = np.float32
 ONE, TWO = F(1), F(2)
