@@ -11,13 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from chargen.errors import ChargenError
 
 MARKS = 2**16  # commas and opening brackets that JSON may hold: each takes up to 80 bytes, parsed
 PLAIN = 2**21  # bytes of JSON beside \u escapes: a character of a string may take four, parsed
 SHOWN = 200  # characters of a reason
+
+T = TypeVar("T")
 
 
 class UnwritableError(ChargenError):
@@ -190,11 +194,58 @@ def linked(path: Path) -> ChargenError:
     )
 
 
-def parse_json(data: bytes | bytearray, infinite: bool = False) -> Any:
-    """JSON as this package writes it, all ASCII; `ValueError` says what it is instead.
+def read_json(path: Path, kind: type[T], limit: int, *, follow: bool = False) -> T:
+    """Decode a JSON file of bounded size into a type.
 
-    Refused are keys that come twice, NaN, numbers beyond 64 bits, lone surrogates, infinity unless
-    ``infinite``, and, before anything is parsed, what would take far more memory than its bytes.
+    The type carries the schema: a frozen `msgspec.Struct` with ``forbid_unknown_fields=True``, a
+    dataclass or a plain container, whose fields have constraints such as
+    ``Annotated[int, msgspec.Meta(ge=1)]``. A check across fields goes into ``__post_init__``,
+    which raises ``ValueError``. ``json.dumps(msgspec.to_builtins(value))`` writes such a value::
+
+        class Row(Struct, frozen=True, forbid_unknown_fields=True):
+            span_chars: Annotated[int, Meta(ge=1)]
+            accuracy: Annotated[float, Meta(ge=0, le=1)]
+
+        rows = read_json(Path("rows.json"), tuple[Row, ...], 2**20)
+
+    Args:
+        path: The file; a regular file, see `read_bytes`.
+        kind: The type of the whole document.
+        limit: The largest size of the file, in bytes.
+        follow: Whether ``path`` may be a symbolic link.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ChargenError: The file cannot be read or does not fit ``kind``. The message is one line
+            that names the file and the field.
+    """
+    data = read_bytes(path, limit, follow)
+    try:
+        return decode_json(data, kind)
+    except (ValueError, ChargenError) as error:
+        raise ChargenError(f"{path}: {reason(error)}") from None
+
+
+def decode_json(data: bytes | bytearray, kind: type[T]) -> T:
+    """Decode JSON as `parse_json` accepts it into a type; see `read_json`.
+
+    Raises:
+        ValueError: The JSON is refused, or a field does not fit; the message names the field.
+    """
+    return msgspec.convert(parse_json(data), kind)  # its ValidationError is a ValueError
+
+
+def parse_json(data: bytes | bytearray, infinite: bool = False) -> Any:
+    """Parse ASCII JSON with bounds on its size and numbers.
+
+    Args:
+        data: At most `MARKS` commas and opening brackets, and `PLAIN` bytes beside escapes: both
+            are checked before any memory is allocated.
+        infinite: Whether infinite numbers are allowed.
+
+    Raises:
+        ValueError: The text is no JSON, exceeds a bound, repeats a key, or holds NaN, an integer
+            beyond 64 bits or a lone surrogate.
     """
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MARKS:
         raise ValueError(f"more than {MARKS:,} commas and brackets")
@@ -203,7 +254,7 @@ def parse_json(data: bytes | bytearray, infinite: bool = False) -> Any:
 
     def constant(name: str) -> float:
         if name == "NaN" or not infinite:
-            raise ValueError(f"{name} stands where a number must")
+            raise ValueError(f"{name} instead of a finite number")
         return float(name)
 
     def number(digits: str) -> float:
@@ -217,17 +268,20 @@ def parse_json(data: bytes | bytearray, infinite: bool = False) -> Any:
             parse_float=number,
             parse_constant=constant,
         )
+        if re.search(rb"\\u[dD][89a-fA-F]", data):
+            # File names may hold single bytes, which Python decodes as low surrogates.
+            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
     except RecursionError:
-        raise ValueError("too many brackets in brackets") from None
-    if re.search(rb"\\u[dD][89a-fA-F]", data):
-        _refuse_surrogates(value)
+        raise ValueError("brackets are nested too deeply") from None
+    except UnicodeEncodeError:
+        raise ValueError("half a character (a lone surrogate)") from None
     return value
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise ValueError("a key comes a second time")
+        raise ValueError("a key is repeated")
     return values
 
 
@@ -235,22 +289,6 @@ def _whole(digits: str) -> int:
     if len(digits) > 20 or not -(2**63) <= (value := int(digits)) < 2**64:
         raise ValueError(f"{digits[:20]} is beyond 64 bits")
     return value
-
-
-def _refuse_surrogates(value: Any) -> None:
-    """Halves of a pair that stand alone are no characters: nobody could write them."""
-    waiting = [value]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, str):
-            try:
-                part.encode("utf-8", "surrogateescape")  # names of files may hold other bytes
-            except UnicodeEncodeError:
-                raise ValueError("half a character (a lone surrogate)") from None
-        elif isinstance(part, list):
-            waiting += part
-        elif isinstance(part, dict):
-            waiting += [*part, *part.values()]
 
 
 def reason(error: object) -> str:

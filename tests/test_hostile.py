@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from typing import Annotated
 
 import numpy as np
 import pytest
@@ -19,11 +20,12 @@ from hostile import (
 )
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec import Meta, Struct
 from safetensors import safe_open
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.files import parse_json
+from chargen.files import parse_json, read_json
 from chargen.runs.checkpoint import Checkpoint, parse
 from chargen.runs.directory import BEST, LAST
 from chargen.settings import MOST_LAYERS, ModelSettings
@@ -275,3 +277,28 @@ def test_weights_that_are_no_numbers_are_refused_by_name(run, value):
     run.write_checkpoint(BEST, Checkpoint(arrays, {}))
     with pytest.raises(ChargenError, match=r"best\.safetensors: weights b_y are no numbers"):
         run.weights()
+
+
+class Row(Struct, frozen=True, forbid_unknown_fields=True):
+    span: Annotated[int, Meta(ge=1)]
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"span": 0}]', r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\.span`"),
+        ('[{"span": 4, "share": 1.5}]', r"<= 1\.0 - at `\$\[0\]\.share`"),
+        ('[{"span": 4, "more": 1}]', "unknown field `more`"),
+        ('[{"span": 4, "span": 4}]', "a key is repeated"),
+        ("[{}]", "missing required field `span`"),
+        ("[" * 300_000, "more than"),
+    ],
+)
+def test_read_json_names_the_file_and_the_field(tmp_path, text, message):
+    file = tmp_path / "rows.json"
+    file.write_text('[{"span": 4}]')
+    assert read_json(file, tuple[Row, ...], 2**20) == (Row(4),)
+    file.write_text(text)
+    with pytest.raises(ChargenError, match=message):
+        read_json(file, tuple[Row, ...], 2**20)
