@@ -14,7 +14,8 @@ from chargen.probes.cells.result import Answers, CompareResult, Training
 from chargen.probes.cells.table import comparison_table
 from chargen.probes.cells.tasks import measure
 from chargen.probes.statistics.intervals import Proportion
-from chargen.render import drawing, html
+from chargen.render import figures as drawing
+from chargen.render import html
 
 SPANS = (1, 17, 65, 257, 1025)
 TRIALS = 400

@@ -21,7 +21,8 @@ from chargen.probes.runner.page_one import probed_page
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.templates.comparison import PairComparison, SpanComparison
 from chargen.probes.templates.demonstration import demonstrate
-from chargen.render import drawing, html, page_parts
+from chargen.render import figures as drawing
+from chargen.render import html, page_parts
 from chargen.text.vocabulary import Vocabulary
 
 CONTEXTS = (0, 1, 8, 64, 128)
@@ -428,7 +429,7 @@ def test_a_figure_says_what_it_is_and_no_more_than_once_the_same():
         drawing.curve(figure.add_subplot(), [1, 2], [near(1), near(2)], "curve", **drawing.LEAD)
         figures.append(drawing.svg(figure, name, 'a "label"'))
     assert figures[0] == figures[2] != figures[1]
-    assert 'aria-label="a &quot;label&quot;"' in figures[0]
+    assert 'aria-label="a &#34;label&#34;"' in figures[0]
     names = [set(re.findall(r' id="([^"]+)"', figure)) for figure in figures]
     assert names[0]
     assert not names[0] & names[1]

@@ -25,7 +25,8 @@ from chargen.probes.cells.plot import save_comparison_plot
 from chargen.probes.runner.page import runs_page
 from chargen.probes.runner.page_one import probed_page
 from chargen.probes.units.page import memory_page
-from chargen.render import drawing, html
+from chargen.render import figures as drawing
+from chargen.render import html
 from chargen.render.text import visible, visible_line
 from chargen.text.vocabulary import Vocabulary
 

@@ -17,7 +17,7 @@ from chargen.probes.templates import table as tables
 from chargen.probes.templates.demonstration import demonstrate
 from chargen.probes.templates.measure import SpanResult, TemplatesResult, label
 from chargen.probes.templates.outcomes import Tally
-from chargen.render import drawing
+from chargen.render import figures as drawing
 from chargen.text.vocabulary import Vocabulary
 
 

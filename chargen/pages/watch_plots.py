@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from chargen.render import drawing
-from chargen.render.drawing import GREY, INK, MODEL, OTHER, THIRD
+from chargen.render import figures as drawing
+from chargen.render.figures import GREY, INK, MODEL, OTHER, THIRD
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from chargen import __version__
 from chargen.render import html
-from chargen.render.drawing import svg
-from chargen.render.tables import Interval
+from chargen.render.figures import Interval, svg
 from chargen.render.text import listed
 
 if TYPE_CHECKING:

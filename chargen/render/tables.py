@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
+from chargen.render.figures import Interval
 from chargen.render.text import visible_line
-
-
-class Interval(Protocol):
-    """A value with the bounds of its 95% interval."""
-
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-
 
 WIDTH = 100  # characters of a line, at most
 NO_NUMBER = "–"

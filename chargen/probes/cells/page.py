@@ -8,7 +8,7 @@ from chargen.probes.cells.table import cells_rows, legend, spans_rows
 from chargen.probes.cells.tasks import SOLVED
 from chargen.render import html
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.text import counted
 
 TITLE = "Which cell remembers farther?"

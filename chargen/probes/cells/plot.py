@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chargen.probes.cells.result import CompareResult
-from chargen.render import drawing
-from chargen.render.drawing import PICTURE, Size
+from chargen.render import figures as drawing
+from chargen.render.figures import PICTURE, Size
 from chargen.render.text import counted, visible_line
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from chargen.probes.context.plot import context_figure, mined_figure
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.render import html
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.page_parts import Glance
 
 CONTEXT, MINED = "context", "mined"

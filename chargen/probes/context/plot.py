@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from chargen.errors import ChargenError
 from chargen.probes.context.measure import BAR_BITS, ContextResult
 from chargen.probes.mined.result import MinedResult, MinedRow
-from chargen.render import drawing
-from chargen.render.drawing import GREY, INK, LEAD, MODEL, OTHER, PICTURE, Size
+from chargen.render import figures as drawing
+from chargen.render.figures import GREY, INK, LEAD, MODEL, OTHER, PICTURE, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
 from chargen.probes.gradient.table import shown_distances
 from chargen.render import html
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.page_parts import Glance
 
 NAME = "gradient"

@@ -9,8 +9,8 @@ import numpy as np
 
 from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
 from chargen.probes.gradient.table import check_pair
-from chargen.render import drawing
-from chargen.render.drawing import GREY, INK, MODEL, OTHER, PICTURE, THIRD, Size
+from chargen.render import figures as drawing
+from chargen.render.figures import GREY, INK, MODEL, OTHER, PICTURE, THIRD, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,7 +16,7 @@ from chargen.probes.templates.comparison import PairComparison
 from chargen.probes.templates.page import NAME
 from chargen.probes.templates.result import TemplatesResult
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.page_parts import Glance
 from chargen.render.text import counted, listed
 

@@ -10,7 +10,7 @@ from chargen.probes.runner import TRAINED, UNTRAINED, Probed
 from chargen.probes.templates.page import templates_glance
 from chargen.probes.templates.plot import templates_figure
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.page_parts import Glance
 
 if TYPE_CHECKING:

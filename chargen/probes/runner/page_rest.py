@@ -16,7 +16,7 @@ from chargen.probes.runner import table as runs_tables
 from chargen.probes.runner.plot import context_runs_figure
 from chargen.render import html
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.page_parts import Glance
 
 LOST = (

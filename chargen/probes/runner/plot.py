@@ -12,8 +12,8 @@ from chargen.probes.context.measure import BAR_BITS, ContextResult
 from chargen.probes.runner.table import limits, short_names
 from chargen.probes.templates import span_axes
 from chargen.probes.templates.result import TemplatesResult
-from chargen.render import drawing
-from chargen.render.drawing import FOURTH, GREY, INK, MODEL, OTHER, PAPER, PICTURE, THIRD, Size
+from chargen.render import figures as drawing
+from chargen.render.figures import FOURTH, GREY, INK, MODEL, OTHER, PAPER, PICTURE, THIRD, Size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from chargen.probes.templates.plot import templates_figure
 from chargen.probes.templates.result import KNOWLEDGE_GATE, SpanResult, TemplatesResult
 from chargen.render import html
 from chargen.render import page_parts as parts
-from chargen.render.drawing import PAGE
+from chargen.render.figures import PAGE
 from chargen.render.page_parts import Glance
 
 NAME = "templates"

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from chargen.errors import ChargenError
 from chargen.probes.templates import span_axes
 from chargen.probes.templates.result import TemplatesResult
-from chargen.render import drawing
-from chargen.render.drawing import GREY, INK, LEAD, OTHER, PICTURE, Size
+from chargen.render import figures as drawing
+from chargen.render.figures import GREY, INK, LEAD, OTHER, PICTURE, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.statistics.span50 import Span50
 from chargen.probes.templates.outcomes import Tally
 from chargen.probes.templates.result import SpanResult
-from chargen.render import drawing
-from chargen.render.drawing import INK, Size
+from chargen.render import figures as drawing
+from chargen.render.figures import INK, Size
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,4 +1,4 @@
-"""What all figures share: how they are made, dressed and written, as PNG or inside a page.
+"""Shared style of the figures: axes, marks, and output as PNG or inline SVG.
 
 matplotlib is imported when a figure is made.
 """
@@ -11,49 +11,59 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from chargen.errors import ChargenError
-from chargen.render.html import escape
-from chargen.render.tables import Interval
-from chargen.render.text import visible_line
+from chargen.render.text import visible, visible_line
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, PAPER, GRID, GREY = "#000000", "#ffffff", "#e4e4e4", "#6b6b6b"
 MODEL, OTHER, THIRD, FOURTH = "#1f5fa8", "#c2571a", "#2b8a57", "#8a4fa3"
-VARIABLES = {  # of a page's style, which has other values in the dark
+VARIABLES = {  # CSS variables of a page, which change in dark mode
     INK: "ink", PAPER: "paper", GRID: "rule", GREY: "grey",
     MODEL: "model", OTHER: "other", THIRD: "third", FOURTH: "fourth",
 }  # fmt: skip
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
 MARKED_AT = {"top": (0.97, "right"), "middle": (0.5, "center"), "bottom": (0.03, "left")}
-CHAR_WIDTH = 0.58  # of a character as a share of its height, on average
+CHAR_WIDTH = 0.58  # mean width of a character, as a fraction of its height
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much room a figure has. Letters are in points, the figure in inches."""
+    """Layout of a figure: its size in inches, its type sizes in points."""
 
     width: float
     height: float
     text: float
-    small: float  # of the legend and of words along lines
-    columns: int  # of the legend, at most
+    small: float  # type size of the legend and of labels along lines
+    columns: int  # columns of the legend, at most
     panels_across: int
-    wide: bool  # room for a title and for long words along the axes
+    wide: bool  # has room for a title and for long axis labels
+
+
+class Interval(Protocol):
+    """A value with the bounds of its 95% interval."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def low(self) -> float: ...
+    @property
+    def high(self) -> float: ...
 
 
 PICTURE = Size(9.6, 6.0, text=10, small=9, columns=3, panels_across=3, wide=True)
 PAGE = Size(4.8, 4.7, text=10.5, small=10, columns=2, panels_across=1, wide=False)
-"""Made for the width of a phone, where a point is a pixel. A page has headings of its own."""
+"""For the width of a phone, where a point is a pixel. The page supplies the title."""
 
 
 def new_figure(size: Size, rows: int = 1) -> Figure:
-    """An empty figure without any display; a narrow one is taller for each more row of panels."""
+    """Return an empty figure without a display; a narrow one grows with its rows of panels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -64,7 +74,11 @@ def new_figure(size: Size, rows: int = 1) -> Figure:
 
 
 def save(figure: Figure, path: str | Path) -> None:
-    """Write a PNG, 1440 × 900 pixels for a `PICTURE`; `ChargenError` where it cannot be."""
+    """Write a PNG, 1440 × 900 pixels for `PICTURE`.
+
+    Raises:
+        ChargenError: if the file cannot be written.
+    """
     try:
         figure.savefig(path, format="png")
     except OSError as error:
@@ -78,7 +92,7 @@ def curve(
     name: str,
     **style: Any,
 ) -> None:
-    """Points with their 95 % intervals over distances in characters; None is not drawn."""
+    """Draw values with their 95% intervals against distances in characters; None is skipped."""
     there = [(x, one) for x, one in zip(chars, found, strict=True) if one]
     below = [one.value - one.low for _, one in there]
     above = [one.high - one.value for _, one in there]
@@ -96,7 +110,7 @@ def mark(
     at: Literal["top", "middle", "bottom"] = "top",
     right: bool = False,
 ) -> None:
-    """An upright line at ``place`` characters with words along it, left or right of it."""
+    """Draw a vertical line at ``place`` characters with a label along it."""
     height, align = MARKED_AT[at]
     axes.axvline(place, **LIMIT)
     axes.annotate(
@@ -115,27 +129,38 @@ def limit(
     size: Size,
     at: Literal["top", "middle", "bottom"] = "top",
 ) -> None:
-    """`mark` where ``place`` lies on the axis from ``chars[0]`` on; else the legend names it."""
-    if chars[0] <= place <= chars[-1]:  # left of the first stand the axis's own words
+    """Mark ``place`` if it lies on the axis from ``chars[0]`` on, else name it in the legend."""
+    if chars[0] <= place <= chars[-1]:  # the axis labels are left of the first
         mark(axes, place, text, size, at, right=place == chars[0])
     else:
         named(axes, f"{text}, off the axis")
 
 
+def limits(
+    axes: Axes, chars: Sequence[float], marks: Sequence[tuple[float, str]], size: Size
+) -> None:
+    """Draw every limit of ``marks``, (place, label); limits at one place share a line."""
+    labels: dict[float, list[str]] = {}
+    for place, text in marks:
+        labels.setdefault(place, []).append(text)
+    for place, texts in sorted(labels.items()):
+        limit(axes, chars, place, " = ".join(texts), size, at="middle")
+
+
 def named(axes: Axes, text: str) -> None:
-    """``text`` in the legend, with nothing drawn."""
+    """Add ``text`` to the legend without drawing anything."""
     axes.plot([], [], linestyle="none", label=text)
 
 
 def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:
-    """A logarithmic axis of distances with a tick at each of ``chars``."""
+    """Make the x axis logarithmic with a tick at each of ``chars``."""
     axes.set_xscale("log", base=2)
     axes.set_xticks(chars, [str(n) for n in chars])
     axes.minorticks_off()
 
 
 def dress(axes: Axes, size: Size, x: str, y: str) -> None:
-    """Name the axes and leave of their frame what is needed."""
+    """Label the axes and remove the frame lines that carry no scale."""
     axes.set_xlabel(x, fontsize=size.text)
     axes.set_ylabel(y, fontsize=size.text)
     axes.tick_params(labelsize=size.text if size.wide else size.small)
@@ -145,16 +170,16 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
 
 
 def finish(figure: Figure, size: Size, title: str) -> None:
-    """Put the title above, where there is room for it, and the first panel's legend below.
+    """Add the title, if there is room for it, and the legend of the first panel below.
 
-    What is drawn last, over the rest, is named first. Names may hold any character: none of them
-    is taken for mathematics. One that is wider than the figure goes on in another line.
+    The curve that is drawn last comes first in the legend. Labels are plain text, never
+    mathematics, and wrap at the width of the figure.
     """
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     labels = [visible_line(label) for label in labels]
-    across = 72 * size.width / (CHAR_WIDTH * size.small)  # characters side by side
+    across = 72 * size.width / (CHAR_WIDTH * size.small)  # characters per line
     columns = min(size.columns, int(across / (max(map(len, labels)) + 6))) or 1
     labels = [textwrap.fill(label, int(across) - 6) for label in labels]
     legend = figure.legend(
@@ -165,14 +190,18 @@ def finish(figure: Figure, size: Size, title: str) -> None:
         text.set_parse_math(False)
 
 
-def svg(figure: Figure, name: str, label: str) -> str:
-    """The figure as an ``<svg>`` that may stand in a page, of the same bytes every time.
+def svg(figure: Figure, name: str, label: str) -> Markup:
+    """Return the figure as inline ``<svg>``, the same bytes every time.
 
-    It is as wide as what is round it, takes its font and its colours from there
-    (`chargen.render.html.STYLE`), and is read out as ``label``. ``name`` must be another for
-    each figure of a page: what is defined in one is called after it.
+    It fills the width of its parent and takes font and colors from the page's style.
+
+    Args:
+        figure: the figure to draw.
+        name: unique in its page; prefixes the SVG's definitions.
+        label: the text alternative.
     """
     import matplotlib
+    from markupsafe import Markup, escape
 
     written = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
@@ -180,14 +209,15 @@ def svg(figure: Figure, name: str, label: str) -> str:
     drawn = written.getvalue()
     (box,) = re.findall(r'<svg [^>]*viewBox="([^"]+)"', drawn)
     inside = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
-    return (
-        f'<svg viewBox="{box}" role="img" aria-label="{escape(label)}" style="fill: var(--ink); '
-        f'stroke-linejoin: round; stroke-linecap: butt">{_for_a_page(inside)}</svg>'
+    return Markup(
+        f'<svg viewBox="{box}" role="img" aria-label="{escape(visible(label))}" '
+        'style="fill: var(--ink); stroke-linejoin: round; stroke-linecap: butt">'
+        f"{_inline(inside)}</svg>"
     )
 
 
-def _for_a_page(drawn: str) -> str:
-    """Without what is for a file of its own: metadata, a style for all, comments."""
+def _inline(drawn: str) -> str:
+    """Remove what only a standalone file needs: metadata, global styles, comments."""
     drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.S)
     used = set(re.findall(r'(?:href="#|url\(#)([\w-]+)', drawn))
     drawn = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], used), drawn)
@@ -195,11 +225,11 @@ def _for_a_page(drawn: str) -> str:
 
 
 def _tag(tag: str, used: set[str]) -> str:
-    """One tag without a font of its own or a name that is not ``used``, and with variables."""
+    """Remove fonts and unused ids from a tag, and replace colors by CSS variables."""
     tag = re.sub(r" font-family: [^;\"]*;?", "", tag).replace("xlink:", "")
     tag = re.sub(r' id="([^"]*)"', lambda had: had[0] if had[1] in used else "", tag)
     return re.sub("#[0-9a-f]{6}", lambda had: _variable(had[0]), tag)
 
 
-def _variable(colour: str) -> str:
-    return f"var(--{VARIABLES[colour]})" if colour in VARIABLES else colour
+def _variable(color: str) -> str:
+    return f"var(--{VARIABLES[color]})" if color in VARIABLES else color

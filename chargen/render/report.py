@@ -1,0 +1,235 @@
+"""Reports: sections of tables, figures and sentences, built once for terminal, HTML and PNG.
+
+An instrument builds a `Section`; this module prints it. `to_text` gives the terminal form,
+`to_html` one self-contained page, `save_figures` the PNG files. No block knows an instrument.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from chargen.render import figures
+from chargen.render.figures import PAGE, PICTURE, Size
+from chargen.render.page import render
+from chargen.render.text import visible_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+WIDTH = 100  # columns of the terminal
+NO_NUMBER = "–"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a header; the last column is left-aligned, the others right-aligned.
+
+    Attributes:
+        header: one heading per column, with its unit.
+        rows: cells, one sequence per row, as many as ``header`` has.
+        caption: what the cells are and under which conditions; a note below the terminal table.
+        rules: ``(i, label)``: a labelled line before row ``i``; ``len(rows)`` is after the last.
+    """
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    caption: str = ""
+    rules: Sequence[tuple[int, str]] = ()
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph: running text, or a note in smaller letters."""
+
+    text: str
+    role: Literal["body", "note"] = "body"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """An example sentence in parts, of which cue and answer are highlighted."""
+
+    parts: Sequence[tuple[str, Literal["", "cue", "answer", "wrong"]]]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Horizontal bars, one per name, as long as a share of 1, each with a note."""
+
+    rows: Sequence[tuple[str, float, str]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart that is drawn on demand, for a page or for a PNG file.
+
+    Attributes:
+        name: unique in its report; names the PNG file and the SVG's definitions.
+        draw: returns the matplotlib figure for a `Size` and a title.
+        label: the text alternative.
+        caption: explains the marks, so that the chart can be read alone.
+    """
+
+    name: str
+    draw: Callable[[Size, str], Drawing]
+    label: str
+    caption: str
+
+    def svg(self) -> str:
+        """Return the inline SVG for a page."""
+        return figures.svg(self.draw(PAGE, ""), self.name, self.label)
+
+
+@dataclass(frozen=True)
+class Details:
+    """Blocks that a page folds under a summary and that the terminal shows with ``--verbose``."""
+
+    summary: str
+    blocks: Sequence[Block]
+
+
+Block = Table | Text | Bullets | Sentence | Bars | Figure | Details
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one instrument found, in one run or several.
+
+    Attributes:
+        name: anchor of the section, unique in its report.
+        title: heading.
+        finding: the result in one sentence, with its uncertainty.
+        meaning: the finding in plain words.
+        blocks: tables, figures and text in reading order.
+    """
+
+    name: str
+    title: str
+    finding: str
+    meaning: str
+    blocks: Sequence[Block]
+
+
+def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> list[tuple[int, str]]:
+    """Return the rules that mark ``limits`` between rows of ascending ``values``.
+
+    A rule stands before the first row whose value exceeds its limit.
+    """
+    return [
+        (next((i for i, value in enumerate(values) if value > limit), len(values)), text)
+        for limit, text in sorted(limits)
+    ]
+
+
+def to_text(sections: Sequence[Section], verbose: bool = False) -> str:
+    """Return the terminal form: per section a heading, the finding, tables and notes."""
+    return "\n".join(_section_text(section, verbose) for section in sections)
+
+
+def to_html(title: str, about: str, sections: Sequence[Section], warnings: Sequence[str]) -> str:
+    """Return one HTML page that needs no other file.
+
+    The page is a function of its arguments: the same report gives the same bytes. Its figures are
+    drawn by matplotlib.
+    """
+    return render("report.html", title=title, about=about, sections=sections, warnings=warnings)
+
+
+def save_figures(sections: Sequence[Section], path: Path, title: str, main: str) -> list[Path]:
+    """Write each figure as a PNG and return the paths.
+
+    Args:
+        sections: the report; figures inside `Details` are left out.
+        path: file of the figure called ``main``; the others add ``-<name>`` to its stem.
+        title: title of every figure.
+        main: name of the main figure.
+
+    Raises:
+        ChargenError: if a file cannot be written.
+    """
+    written = []
+    for section in sections:
+        for block in section.blocks:
+            if isinstance(block, Figure):
+                beside = path.with_stem(f"{path.stem}-{block.name}")
+                file = path if block.name == main else beside
+                figures.save(block.draw(PICTURE, title), file)
+                written.append(file)
+    return written
+
+
+def table_text(table: Table) -> str:
+    """Return an aligned table with its rules, and its caption below."""
+    lines = list(_ruled(table))
+    if table.caption:
+        lines += ["", *textwrap.wrap(visible_line(table.caption), WIDTH)]
+    return "\n".join(lines) + "\n"
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return one line per row with aligned columns: right, but for the last, which is left."""
+    shown = [[visible_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    return [
+        "  ".join(
+            [*(cell.rjust(width) for cell, width in zip(row, widths[:-1], strict=False)), row[-1]]
+        ).rstrip()
+        for row in shown
+    ]
+
+
+def _ruled(table: Table) -> Iterator[str]:
+    header, *rows = aligned([table.header, *table.rows])
+    width = max(map(len, (header, *rows)))
+    rules = list(table.rules)
+    yield header
+    for number, row in enumerate([*rows, None]):
+        while rules and rules[0][0] == number:
+            yield f"── {rules.pop(0)[1]} ".ljust(width, "─")
+        if row is not None:
+            yield row
+
+
+def _section_text(section: Section, verbose: bool) -> str:
+    heading = f"{section.title}\n{'=' * len(section.title)}"
+    finding = "\n".join(textwrap.wrap(visible_line(section.finding), WIDTH))
+    blocks = (text for block in section.blocks for text in _block_text(block, verbose))
+    return "\n\n".join([f"{heading}\n{finding}", *blocks]) + "\n"
+
+
+def _block_text(block: Block, verbose: bool) -> Iterator[str]:
+    if isinstance(block, Table):
+        yield table_text(block).rstrip("\n")
+    elif isinstance(block, Sentence):
+        yield "\n".join(f"  {visible_line(line)}" for line in _sentence_lines(block))
+    elif isinstance(block, Bars):
+        yield "\n".join(aligned([[name, f"{share:.1%}", note] for name, share, note in block.rows]))
+    elif isinstance(block, Text) and (verbose or block.role == "note"):
+        yield "\n".join(textwrap.wrap(visible_line(block.text), WIDTH))
+    elif isinstance(block, Bullets) and verbose:
+        yield "\n".join(line for item in block.items for line in _bullet(item))
+    elif isinstance(block, Details) and verbose:
+        yield block.summary
+        for inner in block.blocks:
+            yield from _block_text(inner, verbose)
+
+
+def _sentence_lines(sentence: Sentence) -> list[str]:
+    text = "".join(f"[{part}]" if role else part for part, role in sentence.parts)
+    return [text, *([f"({sentence.note})"] if sentence.note else [])]
+
+
+def _bullet(item: str) -> list[str]:
+    return textwrap.wrap(visible_line(item), WIDTH, initial_indent="- ", subsequent_indent="  ")

@@ -1,0 +1,101 @@
+"""Reports: one set of rows for the terminal, the page and the PNG files."""
+
+import pytest
+
+from chargen.errors import ChargenError
+from chargen.render import figures
+from chargen.render.report import (
+    Bars,
+    Bullets,
+    Details,
+    Figure,
+    Section,
+    Sentence,
+    Table,
+    Text,
+    rules_at,
+    save_figures,
+    to_html,
+    to_text,
+)
+
+TABLE = Table(
+    ["span, chars", "accuracy, %", ""],
+    [["4", "100", ""], ["16", "50", "<b>\x1b[2J"]],
+    caption="Chance is 12.5%.",
+    rules=rules_at([4, 16], [(8, "beyond training length (8)")]),
+)
+
+
+def draw(size, title):
+    figure = figures.new_figure(size)
+    axes = figure.add_subplot()
+    figures.powers_of_two(axes, [4, 8, 16])
+    figures.limits(axes, [4, 8, 16], [(8, "training length 8"), (8, "longest span 8")], size)
+    axes.plot([4, 16], [1, 0], label="model")
+    figures.finish(figure, size, title)
+    return figure
+
+
+SECTIONS = [
+    Section(
+        "templates",
+        "Cloze sentences",
+        "remembers 8 characters",
+        "Farther than it was trained.",
+        [
+            Figure("templates", draw, "Accuracy by span", "Bars are 95% intervals."),
+            TABLE,
+            Text("How it is measured."),
+            Text("10 sentences per span.", role="note"),
+            Sentence(
+                [("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]
+            ),
+            Bars([("French", 0.75, "0.4 bits")]),
+            Details("Method", [Bullets(["Candidates have equal length."]), Text("A limit.")]),
+        ],
+    )
+]
+
+
+def test_terminal_shows_rows_rules_and_notes():
+    text = to_text(SECTIONS)
+    assert text.splitlines()[:3] == ["Cloze sentences", "===============", "remembers 8 characters"]
+    assert "── beyond training length (8) " in text
+    assert text.index("  4  ") < text.index("── beyond") < text.index(" 16  ")
+    assert "Chance is 12.5%." in text
+    assert "10 sentences per span." in text
+    assert "I come from [France] and speak [French]" in text
+    assert "75.0%" in text
+    assert "\x1b" not in text
+    assert "equal length" not in text
+    assert "- Candidates have equal length." in to_text(SECTIONS, verbose=True)
+
+
+def test_page_has_the_same_rows_escaped_and_loads_nothing():
+    page = to_html("How far?", "Run demo", SECTIONS, ["without mined: <too short>"])
+    assert page == to_html("How far?", "Run demo", SECTIONS, ["without mined: <too short>"])
+    for row in TABLE.rows:
+        assert f"<td>{row[1]}</td>" in page
+    assert "&lt;b&gt;\\x1b[2J" in page
+    assert "&lt;too short&gt;" in page
+    assert '<mark class="cue">France</mark>' in page
+    assert '<tr class="rule"><td colspan="3">beyond training length (8)</td></tr>' in page
+    assert '<svg viewBox="' in page
+    assert "Content-Security-Policy" in page
+    assert not {"http://", "https://", "src=", "@import"} & set(page.split())
+    assert page.count("training length 8 = longest span 8") == 1
+
+
+def test_rules_stand_before_the_first_larger_value_or_at_the_end():
+    assert rules_at([4, 8, 16], [(64, "b"), (8, "a")]) == [(2, "a"), (3, "b")]
+
+
+def test_figures_are_saved_under_their_names(tmp_path):
+    other = Section("context", "Context", "", "", [Figure("context", draw, "", "")])
+    path = tmp_path / "plot.png"
+    written = save_figures([*SECTIONS, other], path, "demo", main="templates")
+    assert written == [path, tmp_path / "plot-context.png"]
+    assert all(file.read_bytes().startswith(b"\x89PNG") for file in written)
+    with pytest.raises(ChargenError, match="cannot be written"):
+        save_figures(SECTIONS, tmp_path / "missing" / "plot.png", "demo", main="templates")
