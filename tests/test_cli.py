@@ -220,7 +220,9 @@ WRONG = {
     "train latin1.txt": "latin1.txt: not UTF-8 text, byte 0xE9 at offset 3",
     "train nul.txt": "nul.txt: a NUL byte at offset 3",
     "train folder": "folder: no *.txt file",
-    "train two.txt": "two.txt: 2 characters are too few",
+    "train two.txt": "two.txt: 2 characters are too few: give at least 50 to train on",
+    "train three.txt": "three.txt: 3 characters are too few to hold out",
+    "train three.txt --epochs 1": "give at least 50",
     "train": "no CORPUS given",
     "train cat.txt --timesteps 2000": "--timesteps 2000: the training text has 1080",
     "train cat.txt --batch-size 2000": "--batch-size 2000: the training text of 1080",
@@ -268,6 +270,7 @@ WRONG = {
 def test_a_mistake_is_one_line_exit_2_and_nothing_written(home, capsys, line):
     Path("empty.txt").write_bytes(b"")
     Path("two.txt").write_text("ab")
+    Path("three.txt").write_text("abc")
     Path("binary.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
     Path("latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
     Path("nul.txt").write_bytes(b"abc\0def")
@@ -424,6 +427,10 @@ def test_the_python_interface(home):
     )
     assert model.evaluate().chars == len(TEXT) // 10
     assert model.floor().loss_nats < 1
+    Path("short.txt").write_text("a" * 49)
+    with pytest.raises(chargen.ChargenError, match=r"short\.txt: 49 characters .* at least 50"):
+        chargen.train("short.txt")
+    assert not Path("runs/short").exists()
     with pytest.raises(chargen.ChargenError, match="unknown settings: colour"):
         chargen.train("cat.txt", colour="red", overwrite=True)
     with pytest.raises(TypeError, match="count"):

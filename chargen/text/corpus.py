@@ -12,7 +12,8 @@ from pathlib import Path
 from chargen.errors import ChargenError
 from chargen.text.sources import READ, STANDARD_INPUT, UNPACKED, Piece, pieces_of
 
-SHORTEST = 3  # two characters to train on (an input and its target), one to validate on
+SHORTEST = 3  # characters of a text that can be evaluated
+SHORTEST_TO_TRAIN = 50  # characters, so that the held-out tenth has a few
 LINE_ENDS = ("\n", "\r")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
 Heard = Callable[[int, memoryview], object]
@@ -53,7 +54,8 @@ class Corpus:
         if chars < SHORTEST:
             names = " ".join(piece.name for piece in self.pieces)
             raise ChargenError(
-                f"{names}: {chars} characters are too few to learn from, give at least {SHORTEST}"
+                f"{names}: {chars} characters are too few: give at least {SHORTEST_TO_TRAIN} to "
+                f"train on, or {SHORTEST} to evaluate"
             )
 
     def _check_most(self, chars: int) -> None:

@@ -19,7 +19,7 @@ from chargen.runs.checkpoint import Checkpoint, parse
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import LAST, RUN, RUNS, Lock, Run, encoded_in, is_run, lock, newest
 from chargen.settings import BUDGETS, HELD_OUT, TrainingSettings, split_settings
-from chargen.text.corpus import Corpus, read_corpus
+from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
 from chargen.text.encoding import Encoded, Progress, Survey
 from chargen.text.split import training_chars
 from chargen.text.store import look_up
@@ -125,6 +125,11 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     _, training = split_settings(asked.settings)  # what is wrong is said before a text is read
     folder = encoded_in(path, asked.kept_in)
     store, found = look_up(folder, corpus, training.documents, asked.progress)
+    if found.chars < SHORTEST_TO_TRAIN:
+        raise ChargenError(
+            f"{' '.join(corpus.sources)}: {found.chars} characters are too few to hold out a "
+            f"validation text; give at least {SHORTEST_TO_TRAIN}"
+        )
     to_train = training_chars(found.chars, training.validation, found.starts)
     notes = _held_out_note(found, training, to_train)
     machine = Machine(asked.device.type, multiplies_bfloat16())
