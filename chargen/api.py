@@ -14,8 +14,8 @@ from chargen.datasets.bank import Bank
 from chargen.distributed.group import join
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
+from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probes import Progress
 from chargen.probes.runner import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
 from chargen.probes.surprisal import measure as surprise
 from chargen.probes.surprisal.measure import Scores
@@ -30,7 +30,6 @@ from chargen.sampling import Writer
 from chargen.settings import INSTRUMENTS
 from chargen.text.corpus import Corpus, LongerError, read_corpus
 from chargen.text.encoding import Encoded, read_ids
-from chargen.text.encoding import Progress as Reading
 from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
 from chargen.training import Session, start
@@ -350,7 +349,7 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     cache: str | Path | None = None,
-    progress: Reading = lambda done, of: None,
+    progress: Progress = lambda done, of: None,
     run: Callable[[Session], None] = lambda session: session.run(),
     **settings: Any,
 ) -> TrainedModel:

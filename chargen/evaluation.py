@@ -1,24 +1,34 @@
-"""How well a predictor predicts a text: every character once, each from the text before it."""
+"""Evaluation of predictors: loss and accuracy of a text, and the reader that all instruments share.
+
+Axes: N segments read in parallel, T timesteps, V characters of vocabulary, L characters of text.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
-from chargen.predictors import NextCharPredictor, State
+from chargen.files import Progress
+from chargen.predictors import NextCharPredictor, State, select
 from chargen.text.mapped import Reader
 
-WARM_UP = 512  # characters that a stream reads before its first one counts
-STREAMS = 64  # read side by side at most
-FLOATS_AT_ONCE = 2**20  # of log-probabilities held in memory
-DOCUMENTS = 2**16  # sorted by length at once
+WARM_UP = 512  # characters that a stream reads before its first counted one
+STREAMS = 64  # maximum number of streams read in parallel
+ROWS = 256  # maximum segments read in parallel: more takes memory and gains no speed
+CHUNK_FLOATS = 2**20  # log-probabilities held in memory at once: 4 MiB
+DOCUMENTS = 2**16  # documents sorted by length at once
+
+OnRead = Callable[[int], None]
+"""Called with the number of characters read since the last call."""
+Nats = TypeVar("Nats", float, np.ndarray)
 
 
-def nats_to_bits(nats: float) -> float:
-    """1 bit is ln 2 nats: what an ideal compressor would need a character."""
+def nats_to_bits(nats: Nats) -> Nats:
+    """Convert nats to bits: 1 bit is ln 2 nats."""
     return nats / math.log(2)
 
 
@@ -26,8 +36,8 @@ def nats_to_bits(nats: float) -> float:
 class Evaluation:
     """Loss and accuracy over ``chars`` characters, each predicted once."""
 
-    loss_nats: float  # mean negative log-probability of the next character
-    accuracy: float  # share of characters that were the likeliest
+    loss_nats: float  # mean negative log-likelihood of the next character
+    accuracy: float  # fraction of characters that had the highest probability
     chars: int
 
     @property
@@ -37,11 +47,11 @@ class Evaluation:
 
     @property
     def perplexity(self) -> float:
-        """e to the loss: as uncertain as a fair choice among this many characters."""
+        """The exponential of the loss in nats."""
         return math.exp(self.loss_nats)
 
     def to_json(self) -> dict[str, float | int]:
-        """Plain values under the names that other programs rely on."""
+        """Return a JSON object under stable keys."""
         return {
             "loss_nats": self.loss_nats,
             "bits_per_char": self.bits_per_char,
@@ -51,6 +61,213 @@ class Evaluation:
         }
 
 
+class Meter:
+    """Progress of an instrument over a known number of characters."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self.progress = progress
+        self.total = total
+        self.done = 0
+
+    def read(self, chars: int) -> None:
+        """Report that ``chars`` more characters were read."""
+        self.done += chars
+        self.progress(self.done, self.total)
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """N segments of one text, each with the part that is predicted; ``starts < begins < ends``."""
+
+    starts: np.ndarray  # (N,) index of the first character that is read
+    begins: np.ndarray  # (N,) index of the first character that is predicted
+    ends: np.ndarray  # (N,) index after the last character that is predicted
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Segments:
+        return Segments(self.starts[rows], self.begins[rows], self.ends[rows])
+
+    @property
+    def longest(self) -> int:
+        """The number of characters predicted in the longest segment."""
+        return int((self.ends - self.begins).max())
+
+    @property
+    def chars(self) -> int:
+        """The number of characters that `surprisals` reads, padding included."""
+        lengths = self.ends - 1 - self.starts
+        return sum(len(rows) * int(lengths[rows].max()) for rows in _row_batches(len(self)))
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Predictions of n characters of `Segments`."""
+
+    rows: np.ndarray  # (n,) segment of each character
+    places: np.ndarray  # (n,) index of each character in the text
+    targets: np.ndarray  # (n,) id of each character
+    log_probs: np.ndarray  # (n, V) in nats
+
+    @property
+    def nats(self) -> np.ndarray:
+        """The surprisal of each character in nats, ``(n,)`` float64."""
+        chosen = self.log_probs[np.arange(len(self.targets)), self.targets]
+        return -chosen.astype(np.float64)
+
+    @property
+    def likeliest(self) -> np.ndarray:
+        """The id with the highest probability at each place, ``(n,)``."""
+        return self.log_probs.argmax(axis=1)
+
+
+def predictions(
+    predictor: NextCharPredictor,
+    ids: np.ndarray | Reader,
+    segments: Segments,
+    state: State = None,
+    on_read: OnRead = lambda chars: None,
+) -> Iterator[Predictions]:
+    """Read segments of a text in parallel and yield the predictions in order.
+
+    All instruments read through this generator. It holds at most `CHUNK_FLOATS` log-probabilities
+    at once and does not keep a memory-mapped text in memory. Segments that end early are read on,
+    past the end of the text if need be, which cannot change an earlier prediction.
+
+    Args:
+        predictor: The model under test.
+        ids: The text, ``(L,)``.
+        segments: N segments; keep N small, since all of them are read at once.
+        state: The predictor's state at ``segments.starts``; None for the initial state.
+        on_read: Called after each chunk with the number of characters read.
+    """
+    text = ids if isinstance(ids, Reader) else Reader(ids)
+    starts, begins, ends = (x[:, None] for x in (segments.starts, segments.begins, segments.ends))
+    T = int((segments.ends - segments.starts).max()) - 1
+    for steps in _chunks(predictor, len(segments), T):
+        places = starts + np.arange(steps.start, steps.stop + 1)
+        both = text.rows(places.clip(max=len(text) - 1)).astype(np.int64)
+        log_probs, state = predictor.advance(both[:, :-1], state)
+        counted = (places[:, 1:] >= begins) & (places[:, 1:] < ends)
+        rows, _ = np.nonzero(counted)
+        yield Predictions(rows, places[:, 1:][counted], both[:, 1:][counted], log_probs[counted])
+        on_read(both[:, 1:].size)
+
+
+def surprisals(
+    predictor: NextCharPredictor,
+    ids: np.ndarray,
+    segments: Segments,
+    state: State = None,
+    on_read: OnRead = lambda chars: None,
+) -> np.ndarray:
+    """Return the surprisal of each predicted character in bits.
+
+    Any number of segments is allowed: `ROWS` of them are read in parallel. The arguments are those
+    of `predictions`.
+
+    Returns:
+        ``(N, segments.longest)`` float64; rows of shorter segments end in zeros.
+    """
+    bits = np.zeros((len(segments), segments.longest))
+    for rows in _row_batches(len(segments)):
+        part = segments[rows]
+        for found in predictions(predictor, ids, part, select(state, rows), on_read):
+            columns = found.places - part.begins[found.rows]
+            bits[rows[found.rows], columns] = nats_to_bits(found.nats)
+    return bits
+
+
+def advance_all(
+    predictor: NextCharPredictor,
+    ids: np.ndarray,
+    state: State = None,
+    on_read: OnRead = lambda chars: None,
+) -> tuple[np.ndarray, State]:
+    """Read ``ids`` ``(N, T)`` in chunks that take little memory.
+
+    Returns:
+        The log-probabilities after the last character, ``(N, V)`` in nats, and the state there.
+    """
+    last: np.ndarray = np.empty((len(ids), 0))
+    for steps in _chunks(predictor, *ids.shape):
+        log_probs, state = predictor.advance(ids[:, steps], state)
+        last = log_probs[:, -1]
+        on_read(ids[:, steps].size)
+    return last, state
+
+
+def states_after(
+    predictor: NextCharPredictor,
+    ids: np.ndarray,
+    starts: np.ndarray,
+    lengths: Sequence[int],
+    on_read: OnRead = lambda chars: None,
+) -> Iterator[tuple[int, np.ndarray, State]]:
+    """Read N parts of a text once and stop at several lengths.
+
+    Args:
+        predictor: The model under test.
+        ids: The text, ``(L,)``.
+        starts: Index of the first character of each part, ``(N,)``.
+        lengths: Lengths to stop at, in characters, ascending and above 0.
+        on_read: Called after each chunk with the number of characters read.
+
+    Yields:
+        The length, the log-probabilities of the next character ``(N, V)`` in nats, and the state.
+    """
+    state: State = None
+    before = 0
+    for length in lengths:
+        part = ids[starts[:, None] + np.arange(before, length)].astype(np.int64)
+        last, state = advance_all(predictor, part, state, on_read)
+        before = length
+        yield length, last, state
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """Probabilities of K candidate continuations after each of N contexts."""
+
+    log_probs: np.ndarray  # (N, K) of each whole candidate, in nats, float64
+    greedy: np.ndarray  # (N, K) whether greedy decoding generates the candidate
+
+    @property
+    def credit(self) -> np.ndarray:
+        """The credit of each candidate, ``(N, K)``: 1 for the likeliest, shared between ties."""
+        best = self.log_probs == self.log_probs.max(axis=1, keepdims=True)
+        shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
+        return shares
+
+
+def score_candidates(
+    predictor: NextCharPredictor,
+    contexts: Sequence[str],
+    candidates: Sequence[str],
+    on_read: OnRead = lambda chars: None,
+) -> CandidateScores:
+    """Score K candidates of equal length after each of N contexts of equal length.
+
+    Each context is read once, then every candidate from the state after it.
+    """
+    N, K = len(contexts), len(candidates)
+    here, state = advance_all(predictor, _encode(predictor, contexts), None, on_read)  # (N, V)
+    targets = np.tile(_encode(predictor, candidates), (N, 1))  # (N K, T)
+    rows = np.repeat(np.arange(N), K)
+    log_probs = np.zeros(N * K)
+    greedy = np.ones(N * K, dtype=bool)
+    here, state = here[rows], select(state, rows)  # (N K, V)
+    for place, ids in enumerate(targets.T):
+        log_probs += here[np.arange(N * K), ids]
+        greedy &= here.argmax(axis=1) == ids
+        if place + 1 < targets.shape[1]:
+            step, state = predictor.advance(ids[:, None], state)
+            here = step[:, 0]
+    on_read(targets.size)
+    return CandidateScores(log_probs.reshape(N, K), greedy.reshape(N, K))
+
+
 def evaluate(
     predictor: NextCharPredictor,
     ids: np.ndarray,
@@ -58,17 +275,19 @@ def evaluate(
     streams: int | None = None,
     starts: np.ndarray | None = None,
 ) -> Evaluation:
-    """Predict ``ids[start:]``, each character from all that stands before it.
+    """Predict each character of ``ids[start:]`` from all characters before it.
 
-    ``ids`` is ``(L,)`` and 1 <= ``start`` < L: the first character of all has no text before it.
-    The text is read in parallel ``streams``, each warmed on the `WARM_UP` characters before its
-    own, which leaves the loss within 0.001 nats of a sequential reading; ``streams=1`` is that
-    reading, from `WARM_UP` before ``start`` on.
+    The text is read in parallel streams, each warmed up on the `WARM_UP` characters before its
+    own, which leaves the loss within 0.001 nats of sequential reading. With ``starts``, documents
+    are independent: each character is predicted from the characters before it in its own document,
+    and the first character of a document from the document before, as in training.
 
-    Where ``starts`` ``(D,)`` int64, rising from 0, says where documents begin, nothing is
-    remembered from one to the next: a character is predicted from what stands before it in its own
-    document, a document's first one from the document before, as in training. Documents are then
-    read side by side, and cut into streams where they are longer than one would be.
+    Args:
+        predictor: The model under test.
+        ids: The text, ``(L,)``.
+        start: Index of the first predicted character, 1 to L - 1.
+        streams: Number of streams; 1 reads sequentially from `WARM_UP` before ``start``.
+        starts: Indices of the first characters of documents, ``(D,)`` int64, rising from 0.
     """
     loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)
@@ -83,102 +302,89 @@ def losses(
     rank: int = 0,
     size: int = 1,
 ) -> np.ndarray:
-    """What process ``rank`` of ``size`` has to do of `evaluate`: ``(2,)`` float64.
+    """Return the share of `evaluate` that process ``rank`` of ``size`` computes.
 
-    The nats lost and the characters guessed, summed over this process's share of the characters.
-    The shares of all processes make the whole, each character once: add them up, and divide by
-    ``len(ids) - start``. The memory it takes does not grow with the text.
+    The shares of all processes add up to the whole, each character once. Memory does not grow with
+    the text.
+
+    Returns:
+        The summed loss in nats and the number of correct predictions, ``(2,)`` float64.
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")
     text = Reader(ids)
     counts = np.zeros(2)
-    for readings in _readings(len(ids), start, streams, starts, rank, size):
-        counts = counts + _read(predictor, text, len(ids), readings)
+    for segments in _segments(len(ids), start, streams, starts, rank, size):
+        for found in predictions(predictor, text, segments):
+            counts += found.nats.sum(), (found.likeliest == found.targets).sum()
     return counts
 
 
-@dataclass(frozen=True, eq=False)
-class _Readings:
-    """Stretches of text that are read side by side, each from zero state: ``(n,)`` each."""
-
-    places: np.ndarray  # of the first character that is read
-    begins: np.ndarray  # of the first target that counts
-    ends: np.ndarray  # after the last
-
-    def __getitem__(self, chosen: np.ndarray | slice) -> _Readings:
-        return _Readings(self.places[chosen], self.begins[chosen], self.ends[chosen])
-
-
-def _readings(
+def _segments(
     chars: int, start: int, streams: int | None, starts: np.ndarray | None, rank: int, size: int
-) -> Iterator[_Readings]:
-    """What is read side by side, and then the next; ``chars`` is L."""
+) -> Iterator[Segments]:
+    """Yield the segments that are read in parallel, batch by batch."""
     if starts is not None and len(starts) > 1:
-        yield from _of_documents(chars, start, streams, starts, rank, size)
+        yield from _document_segments(chars, start, streams, starts, rank, size)
         return
     # Where the text before is shorter than the warm-up, one stream reads from the very beginning.
     alone = min(max(start, WARM_UP), chars)
     if alone > start and rank == 0:
-        yield _Readings(np.array([0]), np.array([start]), np.array([alone]))
+        yield Segments(np.array([0]), np.array([start]), np.array([alone]))
     if alone < chars:
-        wanted = _wanted(chars - alone, streams)
-        bounds = alone + np.arange(wanted + 1) * (chars - alone) // wanted
-        own = slice(rank * wanted // size, (rank + 1) * wanted // size)
+        count = _streams(chars - alone, streams)
+        bounds = alone + np.arange(count + 1) * (chars - alone) // count
+        own = slice(rank * count // size, (rank + 1) * count // size)
         if own.start < own.stop:
-            yield _Readings(bounds[:-1] - WARM_UP, bounds[:-1], bounds[1:])[own]
+            yield Segments(bounds[:-1] - WARM_UP, bounds[:-1], bounds[1:])[own]
 
 
-def _wanted(chars: int, streams: int | None) -> int:
+def _streams(chars: int, streams: int | None) -> int:
     return streams or min(STREAMS, max(1, chars // (2 * WARM_UP)))
 
 
-def _of_documents(
+def _document_segments(
     chars: int, start: int, streams: int | None, starts: np.ndarray, rank: int, size: int
-) -> Iterator[_Readings]:
-    """Documents, or parts of long ones, that are about as long as each other."""
-    longest = -(-(chars - start) // _wanted(chars - start, streams))
+) -> Iterator[Segments]:
+    """Yield documents, or parts of long ones, in batches of about equal length."""
+    longest = -(-(chars - start) // _streams(chars - start, streams))
     rows = streams or STREAMS
     reader = Reader(starts)
     first = int(np.searchsorted(starts, start - 1, side="right")) - 1
     for block in range(first, len(starts), DOCUMENTS):
         here = starts[block : block + DOCUMENTS + 1].astype(np.int64)
         reader.touched(1, len(here))
-        # What is read of a document is all of it; its targets stand one character later.
         begun, ended = here[:DOCUMENTS], here[1:]
         if len(ended) < len(begun):
             ended = np.append(ended, chars)
+        # All characters of a document are read; each predicts the one after it.
         begins = np.maximum(begun + 1, start)
         ends = np.minimum(ended + 1, chars)
-        pieces = -(-(ends - begins) // longest)  # none where the text ends with a first character
+        pieces = -(-(ends - begins) // longest)  # 0 where the text ends with a first character
         piece = np.arange(pieces.sum()) - np.repeat(pieces.cumsum() - pieces, pieces)
         begun, begins, ends = (np.repeat(values, pieces) for values in (begun, begins, ends))
         begins = begins + piece * longest
-        places = np.maximum(begun, begins - WARM_UP)
-        readings = _Readings(places, begins, np.minimum(ends, begins + longest))
-        by_length = np.argsort(readings.places - readings.ends, kind="stable")[rank::size]
+        segments = Segments(
+            np.maximum(begun, begins - WARM_UP), begins, np.minimum(ends, begins + longest)
+        )
+        by_length = np.argsort(segments.starts - segments.ends, kind="stable")[rank::size]
         for group in range(0, len(by_length), rows):
-            yield readings[by_length[group : group + rows]]
+            yield segments[by_length[group : group + rows]]
 
 
-def _read(
-    predictor: NextCharPredictor, text: Reader, chars: int, readings: _Readings
-) -> np.ndarray:
-    """``(2,)``: nats lost and characters guessed in these readings, summed."""
-    begins, ends = readings.begins[:, None], readings.ends[:, None]
-    longest = int((readings.ends - readings.places).max()) - 1
-    at_once = max(1, FLOATS_AT_ONCE // (len(begins) * len(predictor.vocabulary)))
-    counts = np.zeros(2)
-    state: State = None
-    for offset in range(0, longest, at_once):
-        steps = min(at_once, longest - offset)
-        # A reading that is shorter than the longest may end with the text itself.
-        positions = readings.places[:, None] + np.arange(offset, offset + steps + 1)
-        both = text.rows(positions.clip(max=chars - 1)).astype(np.int64)
-        log_probs, state = predictor.advance(both[:, :-1], state)
-        counted = (positions[:, 1:] >= begins) & (positions[:, 1:] < ends)
-        chosen = both[:, 1:][counted]
-        rows = log_probs[counted]
-        counts[0] -= rows[np.arange(len(chosen)), chosen].sum(dtype=np.float64)
-        counts[1] += (rows.argmax(axis=1) == chosen).sum()
-    return counts
+def _row_batches(N: int) -> Iterator[np.ndarray]:
+    for first in range(0, N, ROWS):
+        yield np.arange(first, min(first + ROWS, N))
+
+
+def _chunks(predictor: NextCharPredictor, N: int, T: int) -> Iterator[slice]:
+    """Yield the timesteps of ``(N, T)`` in chunks of at most `CHUNK_FLOATS` log-probabilities."""
+    chunk = max(1, CHUNK_FLOATS // (N * len(predictor.vocabulary)))
+    for first in range(0, T, chunk):
+        yield slice(first, min(first + chunk, T))
+
+
+def _encode(predictor: NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
+    """Return the ids of N texts of T characters each, ``(N, T)`` int64."""
+    ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
+    return ids.reshape(len(texts), -1)

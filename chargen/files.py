@@ -22,6 +22,8 @@ PLAIN = 2**21  # bytes of JSON beside \u escapes: a character of a string may ta
 SHOWN = 200  # characters of a reason
 
 T = TypeVar("T")
+Progress = Callable[[int, int], object]
+"""Called with the units read so far and their total, which is 0 where it is unknown."""
 
 
 class UnwritableError(ChargenError):

@@ -12,10 +12,16 @@ from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.probes.context import measure as context
 from chargen.probes.context.plot import context_figure, save_context_plot
-from chargen.probes.context.sites import BLOCK, Sites, shortest_text, shuffled_documents, stretch
+from chargen.probes.context.sites import (
+    BLOCK,
+    Sites,
+    elsewhere,
+    shortest_text,
+    shuffled_documents,
+    stretch,
+)
 from chargen.probes.context.table import context_table
 from chargen.probes.context.warm import Warm
-from chargen.probes.reading import elsewhere
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.text import Vocabulary
 
@@ -246,8 +252,8 @@ def test_to_disagree_takes_more_than_the_bar_and_an_interval_without_zero(differ
 def test_reading_in_batches_and_chunks_changes_nothing(monkeypatch):
     options = {"contexts": (4, 16, 64), "positions": 128}
     whole = measure(Echo(ABC, 30), echoing(30), **options)
-    monkeypatch.setattr("chargen.probes.reading.ROWS", 3)
-    monkeypatch.setattr("chargen.probes.reading.CHUNK_FLOATS", 50)
+    monkeypatch.setattr("chargen.evaluation.ROWS", 3)
+    monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 50)
     assert measure(Echo(ABC, 30), echoing(30), **options) == whole
 
 

@@ -256,7 +256,7 @@ def test_each_character_is_predicted_from_its_own_document_once(lengths, data):
         patch.setattr(evaluation, "WARM_UP", 3)
         patch.setattr(evaluation, "STREAMS", 4)
         patch.setattr(evaluation, "DOCUMENTS", data.draw(st.integers(1, 50)))
-        patch.setattr(evaluation, "FLOATS_AT_ONCE", 60)
+        patch.setattr(evaluation, "CHUNK_FLOATS", 60)
         whole = losses(predictor, ids, start, streams, starts)
         shared = [
             losses(predictor, ids, start, streams, starts, rank, size) for rank in range(size)

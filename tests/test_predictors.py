@@ -126,7 +126,7 @@ def test_units_of_the_loss():
 @pytest.mark.parametrize("streams", [None, 1, 7])
 def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
     """A predictor whose memory is shorter than the warm-up gives the same number either way."""
-    monkeypatch.setattr(evaluation, "FLOATS_AT_ONCE", 100)
+    monkeypatch.setattr(evaluation, "CHUNK_FLOATS", 100)
     text = "".join(np.random.default_rng(0).choice(list("abcd"), 3000))
     predictor = ngram_of(text[:500], 4)
     ids = predictor.vocabulary.encode(text)

@@ -394,7 +394,7 @@ def test_what_a_result_tells():
 def test_texts_read_in_pieces_say_the_same(monkeypatch):
     task = TASKS["copy"]
     whole = measure(Solver(task, 32), task, spans=SPANS, trials=8)
-    monkeypatch.setattr("chargen.probes.reading.CHUNK_FLOATS", 8 * 12 * 7)
+    monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 8 * 12 * 7)
     assert measure(Solver(task, 32), task, spans=SPANS, trials=8) == whole
 
 

@@ -20,13 +20,13 @@ from readers import (
 )
 
 from chargen.errors import ChargenError
+from chargen.evaluation import advance_all, score_candidates
 from chargen.predictors import UniformPredictor
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
 from chargen.probes.templates import measure as templates
 from chargen.probes.templates.comparison import compare
 from chargen.probes.templates.outcomes import Outcome
-from chargen.probes.templates.scoring import read_all, score
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -85,7 +85,7 @@ def test_one_that_remembers_so_far_is_perfect_within_and_at_chance_beyond(chars)
 def test_answers_dealt_anew_bring_anyone_to_chance(predictor):
     batches = cases.shuffled(cases.make(BANK, 16, 400, seed=0), seed=1)
     outcome = Outcome.join(
-        Outcome.of(batch, score(predictor, batch.contexts, batch.facts.targets))
+        Outcome.of(batch, score_candidates(predictor, batch.contexts, batch.facts.targets))
         for batch in batches
     )
     low, high = wilson(outcome.credit.sum(), len(outcome.credit))
@@ -252,15 +252,13 @@ def test_progress_ends_at_its_total():
 def test_reading_in_chunks_changes_nothing(monkeypatch):
     batch = cases.make(BANK, 16, 32, 0)[0]
     ids = np.stack([VOCABULARY.encode(context) for context in batch.contexts])
-    whole, _ = read_all(ORACLE, ids)
-    monkeypatch.setattr(
-        "chargen.probes.templates.scoring.CHUNK_FLOATS", 7 * len(ids) * len(VOCABULARY)
-    )
-    chunked, state = read_all(ORACLE, ids)
+    whole, _ = advance_all(ORACLE, ids)
+    monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 7 * len(ids) * len(VOCABULARY))
+    chunked, state = advance_all(ORACLE, ids)
     np.testing.assert_array_equal(whole, chunked)
     assert state.tolist() == list(batch.contexts)
 
 
 def test_ties_share_credit():
-    scores = score(UniformPredictor(VOCABULARY), ["past "], ["Russian", "Persian"])
+    scores = score_candidates(UniformPredictor(VOCABULARY), ["past "], ["Russian", "Persian"])
     np.testing.assert_array_equal(scores.credit, [[0.5, 0.5]])

@@ -10,7 +10,7 @@ import http.client
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 
 from chargen import __version__
 from chargen.errors import ChargenError
-from chargen.files import reason, remove_files, write_end
+from chargen.files import Progress, reason, remove_files, write_end
 
 TIMEOUT = 30.0  # seconds without a byte
 AT_ONCE = 2**16  # bytes that are asked of the network together
 BLOCK = 2**20  # bytes that are written together
 REDIRECTS = 5
 TRIES = 50  # of one download, each of which brought something
-Progress = Callable[[int, int], object]  # bytes that are here, and of how many
 
 
 class _UnfinishedError(Exception):

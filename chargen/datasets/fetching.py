@@ -11,9 +11,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from chargen.datasets.catalogue import Entry
-from chargen.datasets.download import TIMEOUT, Progress, download
+from chargen.datasets.download import TIMEOUT, download
 from chargen.errors import ChargenError
-from chargen.files import cannot_write, new_file, remove_files, rename_file
+from chargen.files import Progress, cannot_write, new_file, remove_files, rename_file
 
 BLOCK = 2**20  # bytes that are hashed and written together
 PART = ".part"  # what the file is called with before it is whole

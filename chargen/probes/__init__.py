@@ -7,11 +7,6 @@ its ``to_json()`` is a plain dictionary whose keys carry their units, and its ``
 one sentence what was found.
 """
 
-from collections.abc import Callable
-
-Progress = Callable[[int, int], None]
-"""Called with (characters read so far, characters in all)."""
-
 TITLES = {
     "templates": "Sentences with a known span",
     "context": "What only the last n characters are worth",

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from chargen.errors import ChargenError
+from chargen.files import Progress
 from chargen.text.boundaries import Boundaries
 from chargen.text.corpus import Corpus
 from chargen.text.mapped import mapped
 from chargen.text.sources import Piece
 from chargen.text.vocabulary import Seen, UnknownCharacterError, Vocabulary
 
-Progress = Callable[[int, int], object]  # bytes read so far, and of how many; 0 where unknown
 RECENT = 2 * 10**9  # ns: a file that changed so lately may change again and look the same
 
 

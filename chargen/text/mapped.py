@@ -61,7 +61,10 @@ class Reader:
         self._array = array
         self._mapped = map_under(array) is not None
         self._touched = 0  # bytes, where the system does not tell
-        self._least = _held()  # since this let go
+        self._least = _held() if self._mapped else 0  # since this let go
+
+    def __len__(self) -> int:
+        return len(self._array)
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
         """``array[positions]``; what stands in one row of ``(n, T)`` is close together."""

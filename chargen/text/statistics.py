@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from chargen.files import Progress
 from chargen.text.corpus import Corpus
 from chargen.text.lines import LineCounter, LineStatistics
 from chargen.text.ngrams import NgramEntropy, Repeat, entropies, longest_repeat
@@ -32,7 +33,6 @@ PACKERS: dict[str, Callable[[], Any]] = {
     "lzma": lambda: lzma.LZMACompressor(preset=9),
     "zstd": lambda: zstd.ZstdCompressor(level=19),
 }
-Progress = Callable[[int, int], object]  # bytes read so far, and of how many; 0 where unknown
 
 
 @dataclass(frozen=True)

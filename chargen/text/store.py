@@ -23,6 +23,7 @@ from filelock import FileLock
 
 from chargen.errors import ChargenError
 from chargen.files import (
+    Progress,
     UnwritableError,
     cannot_write,
     make_folder,
@@ -32,7 +33,7 @@ from chargen.files import (
     write_file,
 )
 from chargen.text.corpus import Corpus
-from chargen.text.encoding import Encoded, FileRecord, Progress, Survey, encode, survey
+from chargen.text.encoding import Encoded, FileRecord, Survey, encode, survey
 from chargen.text.mapped import let_go, mapped
 from chargen.text.sources import STANDARD_INPUT, Piece
 from chargen.text.vocabulary import Vocabulary

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from chargen.errors import NoNumbersError
 from chargen.evaluation import WARM_UP, Evaluation
+from chargen.files import Progress
 from chargen.recurrent.model import CharModel
 from chargen.recurrent.stack import StackState
-from chargen.text.encoding import Progress
 from chargen.training.loss import next_char_loss
 
 WINDOWS = 500  # of the training text, that squared gradients are the mean of

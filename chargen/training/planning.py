@@ -13,6 +13,7 @@ import torch
 
 from chargen import __version__
 from chargen.errors import ChargenError
+from chargen.files import Progress
 from chargen.recurrent.model import CharModel
 from chargen.recurrent.products import multiplies_bfloat16
 from chargen.runs.checkpoint import Checkpoint, parse
@@ -20,7 +21,7 @@ from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import LAST, RUN, RUNS, Lock, Run, encoded_in, is_run, lock, newest
 from chargen.settings import BUDGETS, HELD_OUT, TrainingSettings, split_settings
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
-from chargen.text.encoding import Encoded, Progress, Survey
+from chargen.text.encoding import Encoded, Survey
 from chargen.text.split import training_chars
 from chargen.text.store import look_up
 from chargen.training.loop import misfit

@@ -11,9 +11,10 @@ import torch
 
 from chargen.distributed.group import ALONE, Group
 from chargen.errors import ChargenError
+from chargen.files import Progress
 from chargen.runs.directory import Lock, Run, encoded_in, is_begun_by
 from chargen.text.corpus import read_corpus
-from chargen.text.encoding import Encoded, Progress
+from chargen.text.encoding import Encoded
 from chargen.text.store import look_up
 from chargen.training.loop import Trainer
 from chargen.training.planning import Asked, Plan, planned

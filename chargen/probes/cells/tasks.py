@@ -14,9 +14,9 @@ import numpy as np
 
 from chargen.datasets.tasks import LONGEST_SPAN, Task, Trial
 from chargen.errors import ChargenError
-from chargen.predictors import NextCharPredictor, State
-from chargen.probes import Progress
-from chargen.probes.reading import Meter, chunks
+from chargen.evaluation import Meter, Segments, predictions
+from chargen.files import Progress
+from chargen.predictors import NextCharPredictor
 from chargen.probes.statistics.intervals import Proportion
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
 from chargen.text.vocabulary import UnknownCharacterError
@@ -172,20 +172,20 @@ class _Batch:
             raise ChargenError(
                 f"{task.name}: not learned: {error}; train on the {task.name} corpus"
             ) from None
-        ids = ids.reshape(len(self.texts), -1)
         candidates = predictor.vocabulary.encode(task.candidates).astype(np.int64)
-        place = np.array(self.before)[:, None] + np.array([t.places for t in self.trials])  # (N, Q)
+        N, T = len(self.texts), len(self.texts[0])
+        starts = np.arange(N) * T
+        places = np.array([trial.places for trial in self.trials])  # (N, Q)
+        places += np.array(self.before)[:, None]
         answers = np.array([trial.answers for trial in self.trials])
-        credit = np.zeros(place.shape)
-        state: State = None
-        for steps in chunks(predictor, *ids[:, 1:].shape):
-            log_probs, state = predictor.advance(ids[:, steps], state)
-            rows, columns = np.nonzero((place - 1 >= steps[0]) & (place - 1 <= steps[-1]))
-            held = log_probs[rows, place[rows, columns] - 1 - steps[0]][:, candidates]  # (R, K)
+        credit = np.zeros(places.shape)
+        segments = Segments(starts, starts + places[:, 0], starts + T)
+        for found in predictions(predictor, ids, segments, on_read=meter.read):
+            columns = found.places - segments.begins[found.rows]
+            held = found.log_probs[:, candidates]  # (n, K)
             best = held == held.max(axis=1, keepdims=True)
-            own = best[np.arange(len(rows)), answers[rows, columns]]
-            credit[rows, columns] = own / best.sum(axis=1)
-            meter.read(ids[:, steps].size)
+            own = best[np.arange(len(best)), answers[found.rows, columns]]
+            credit[found.rows, columns] = own / best.sum(axis=1)
         won: np.ndarray = credit.mean(axis=1)
         return won
 

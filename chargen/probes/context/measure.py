@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from chargen.evaluation import Meter, Segments, nats_to_bits, states_after, surprisals
+from chargen.files import Progress
 from chargen.predictors import NextCharPredictor
-from chargen.probes import Progress
 from chargen.probes.context.sites import BLOCK, FEWEST_POSITIONS, Sites, shortest_text, stretch
 from chargen.probes.context.warm import Warm
 from chargen.probes.plain import count, maybe_count, number
-from chargen.probes.reading import Meter, bits, bits_of, cost, states_after
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.render.text import counted
 
@@ -211,22 +211,24 @@ def _read(
     """
     begins, ends = sites.begins, sites.begins + BLOCK
     stretches = {n: sites.stretches(n) for n in sites.contexts}
-    total = cost(begins - sites.full, ends) + len(begins) * sites.full
-    total += sum(2 * cost(some.starts, some.ends) for some in stretches.values())
+    whole = Segments(begins - sites.full, begins, ends)
+    total = whole.chars + len(begins) * sites.full
+    total += sum(2 * some.segments.chars for some in stretches.values())
     read = Meter(progress, total).read
     warm = Warm(predictor, ids[: sites.full])
-    full = bits(warm, ids, begins - sites.full, begins, ends, None, read)
+    full = surprisals(warm, ids, whole, None, read)
     costs = np.zeros((2, 1 + len(stretches), *full.shape))
     lengths = [sites.full - n for n in (*sites.contexts[::-1], 0)]
     swapped = states_after(warm, ids, sites.swaps, lengths, read)
     for place, (_, last, after) in zip(range(len(stretches), -1, -1), swapped, strict=True):
         if not place:
             targets = ids[begins[:, None] + np.arange(BLOCK)].astype(np.int64)
-            costs[:, 0] = bits_of(np.take_along_axis(last, targets, axis=1))
+            nats = -np.take_along_axis(last, targets, axis=1).astype(np.float64)
+            costs[:, 0] = nats_to_bits(nats)
             continue
         some = stretches[sites.contexts[place - 1]]
         for way, state in enumerate((some.states(after), None)):
-            there = bits(predictor, ids, some.starts, some.begins, some.ends, state, read)
+            there = surprisals(predictor, ids, some.segments, state, read)
             costs[way, place] = there.reshape(full.shape)
     return full, costs
 

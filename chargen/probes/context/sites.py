@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chargen.evaluation import Segments
 from chargen.predictors import State, select
-from chargen.probes.reading import elsewhere
 
 BLOCK = 32  # positions side by side; whole blocks are what the bootstrap draws
 FEWEST_POSITIONS = 2000  # fewer are not measured, unless fewer were asked for
@@ -16,12 +16,10 @@ FEWEST_POSITIONS = 2000  # fewer are not measured, unless fewer were asked for
 
 @dataclass(frozen=True)
 class Stretches:
-    """What is read with some context in view, each ``(N,)``, block after block."""
+    """The segments that are read with one context length, block after block."""
 
-    blocks: np.ndarray  # the block that a stretch lies in
-    starts: np.ndarray  # the first character that is read
-    begins: np.ndarray  # the first position that is predicted
-    ends: np.ndarray  # one past the last
+    blocks: np.ndarray  # (N,) the block of each segment
+    segments: Segments
 
     def states(self, state: State) -> State:
         """Of the blocks' states, each stretch's own."""
@@ -58,7 +56,26 @@ class Sites:
         long = stretch(context)
         blocks = np.repeat(np.arange(len(self.begins)), BLOCK // long)
         begins = (self.begins[:, None] + np.arange(0, BLOCK, long)).reshape(-1)
-        return Stretches(blocks, begins - context, begins, begins + long)
+        return Stretches(blocks, Segments(begins - context, begins, begins + long))
+
+
+def elsewhere(
+    length: int, chars: int, lows: np.ndarray, highs: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw where N parts of a text start that do not overlap ``lows .. highs - 1``.
+
+    Each part has ``chars`` characters and is drawn uniformly from all such parts of a text of
+    ``length`` characters; ``lows`` and ``highs`` are ``(N,)``.
+
+    Raises:
+        ValueError: A row has no such part.
+    """
+    left = (lows - chars + 1).clip(min=0)
+    right = (length - chars - highs + 1).clip(min=0)
+    if not (left + right).all():
+        raise ValueError(f"no {chars} characters of {length} lie outside every row's own")
+    drawn = rng.integers(0, left + right)
+    return np.where(drawn < left, drawn, highs + drawn - left)
 
 
 def stretch(context: int) -> int:

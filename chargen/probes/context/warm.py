@@ -10,7 +10,6 @@ from __future__ import annotations
 import numpy as np
 
 from chargen.predictors import NextCharPredictor, State, select
-from chargen.probes.reading import bits_of
 
 PARTS = 8  # of the text, of which one that went as usual is taken
 
@@ -28,8 +27,9 @@ class Warm:
         chars = max(1, len(ids) // PARTS)
         parts = ids[: len(ids) // chars * chars].reshape(-1, chars)[:PARTS].astype(np.int64)
         log_probs, state = predictor.advance(parts)
-        costs = bits_of(np.take_along_axis(log_probs[:, :-1], parts[:, 1:, None], axis=2))
-        order = np.argsort(costs.sum(axis=(1, 2)), kind="stable")
+        likelihoods = np.take_along_axis(log_probs[:, :-1], parts[:, 1:, None], axis=2)
+        costs = -likelihoods.sum(axis=(1, 2), dtype=np.float64)
+        order = np.argsort(costs, kind="stable")
         self._state = select(state, order[[(len(order) - 1) // 2]])
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:

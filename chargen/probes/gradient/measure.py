@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
-from chargen.probes import Progress
+from chargen.files import Progress
 from chargen.probes.gradient.result import OPEN, WARM_UP_CHARS, Curve, GradientResult, LayerGradient
 from chargen.probes.layers import cell_of, layers_of
 from chargen.recurrent import GRU, LSTM, CharModel, GRUBefore, MinGRU, RecurrentLayer

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chargen.evaluation import Meter, OnRead, Segments, states_after, surprisals
+from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, select
-from chargen.probes import Progress
 from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
-from chargen.probes.reading import Meter, Read, bits, cost, states_after
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 
 NGRAM_CHARS = 32  # that an n-gram reads before a target: more than it looks back
@@ -98,24 +98,27 @@ def _read(
     for group in groups:
         key = group.kind, group.distance
         full, gain = own[key]
-        over = None if ngram is None else _ngram_bits(ngram, plan.ids, group, read) - full
+        over = None
+        if ngram is not None:
+            costs = surprisals(ngram, plan.ids, _ngram_segments(group), None, read)
+            over = costs.sum(axis=1) - full
         found[key] = _Bits(full, gain, over, control[0][key][1] if control else None)
     return found
 
 
 def _gains(
-    predictor: NextCharPredictor, plan: Plan, groups: Sequence[Group], read: Read
+    predictor: NextCharPredictor, plan: Plan, groups: Sequence[Group], read: OnRead
 ) -> Mapping[Key, tuple[np.ndarray, np.ndarray]]:
     """What each group's targets cost with all in view and what they gained, ``(N,)`` bits each."""
-    known = plan.in_place(bits(predictor, plan.ids, *plan.streams, None, read))
+    known = plan.in_place(surprisals(predictor, plan.ids, plan.streams, None, read))
     found = {}
     lengths = _lengths(plan, groups)
     for length, _, state in states_after(predictor, plan.ids, plan.swaps, lengths, read):
         for group in (some for some in groups if plan.swap_chars(some) == length):
             gains = []
             for part in group.slices(SLICE):
-                places = part.cue_ends, part.starts, part.ends
-                swapped = bits(predictor, plan.ids, *places, select(state, part.swaps), read)
+                swapped_state = select(state, part.swaps)
+                swapped = surprisals(predictor, plan.ids, part.segments, swapped_state, read)
                 gains.append((swapped - part.rows_of(known)).sum(axis=1))
             full = group.rows_of(known).sum(axis=1)
             found[group.kind, group.distance] = full, np.concatenate(gains)
@@ -127,18 +130,17 @@ def _lengths(plan: Plan, groups: Sequence[Group]) -> list[int]:
     return sorted({plan.swap_chars(group) for group in groups})
 
 
-def _ngram_bits(ngram: NextCharPredictor, ids: np.ndarray, group: Group, read: Read) -> np.ndarray:
+def _ngram_segments(group: Group) -> Segments:
     starts = (group.starts - NGRAM_CHARS).clip(min=0)
-    told: np.ndarray = bits(ngram, ids, starts, group.starts, group.ends, None, read).sum(axis=1)
-    return told
+    return Segments(starts, group.starts, group.ends)
 
 
 def _chars(plan: Plan, groups: Sequence[Group], networks: int, ngram: bool) -> int:
     """The characters that are read."""
-    each = cost(plan.streams[0], plan.streams[2]) + len(plan.swaps) * _lengths(plan, groups)[-1]
+    each = plan.streams.chars + len(plan.swaps) * _lengths(plan, groups)[-1]
     for group in groups:
-        each += sum(cost(part.cue_ends, part.ends) for part in group.slices(SLICE))
-    ngrams = (cost((group.starts - NGRAM_CHARS).clip(min=0), group.ends) for group in groups)
+        each += sum(part.segments.chars for part in group.slices(SLICE))
+    ngrams = (_ngram_segments(group).chars for group in groups)
     return networks * each + (sum(ngrams) if ngram else 0)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from chargen.evaluation import Segments
 from chargen.probes.mined.dependencies import Case, by_distance, closers, holds, returning_words
 from chargen.text.vocabulary import Vocabulary
 
@@ -31,9 +32,9 @@ class Group:
         return len(self.cases)
 
     @property
-    def cue_ends(self) -> np.ndarray:
-        """One past the cue, ``(N,)``."""
-        return self.cases[:, 1]
+    def segments(self) -> Segments:
+        """The text from the end of each cue to the end of its target, which is predicted."""
+        return Segments(*self.cases[:, 1:].T)
 
     @property
     def starts(self) -> np.ndarray:
@@ -90,17 +91,17 @@ class Plan:
         return self.full - 2 * group.distance
 
     @property
-    def streams(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Where streams through the text from ``full`` on start, count from, and end."""
+    def streams(self) -> Segments:
+        """Parallel streams through the text from ``full`` on."""
         chars = len(self.ids) - self.full
         N = min(STREAMS, max(1, chars // 512))
         bounds = self.full + np.arange(N + 1) * chars // N
-        return bounds[:-1] - self.full, bounds[:-1], bounds[1:]
+        return Segments(bounds[:-1] - self.full, bounds[:-1], bounds[1:])
 
     def in_place(self, rows: np.ndarray) -> np.ndarray:
         """What the streams told, ``(N, longest)``, a value a character: ``(L,)``, first zeros."""
-        _, begins, ends = self.streams
-        told = [row[: end - begin] for row, begin, end in zip(rows, begins, ends, strict=True)]
+        lengths = self.streams.ends - self.streams.begins
+        told = [row[:length] for row, length in zip(rows, lengths, strict=True)]
         return np.concatenate([np.zeros(self.full), *told])
 
     def _words(self, text: str, longest: int, seed: int) -> Iterator[Group]:

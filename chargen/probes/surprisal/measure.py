@@ -11,10 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from chargen.evaluation import WARM_UP, nats_to_bits
+from chargen.evaluation import WARM_UP, Segments, nats_to_bits, predictions
 from chargen.predictors import NextCharPredictor
 from chargen.probes.context.sites import BLOCK
-from chargen.probes.reading import predicted
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.render.text import listed
 
@@ -66,12 +65,10 @@ def score(run: str, predictor: NextCharPredictor, ids: np.ndarray) -> Score:
     begins, ends = bounds[:-1], bounds[1:]
     starts = np.maximum(begins - WARM_UP, 0) if S > 1 else begins - 1
     nats, least, likeliest = np.empty(L), np.empty(L), np.empty(L, dtype=np.int64)
-    for log_probs, targets in predicted(predictor, ids, starts, ends):
-        rows, columns = np.nonzero((targets >= begins[:, None]) & (targets < ends[:, None]))
-        places = targets[rows, columns]
-        nats[places] = -log_probs[rows, columns, ids[places]].astype(np.float64)
-        likeliest[places] = best = log_probs.argmax(axis=2)[rows, columns]
-        least[places] = -log_probs[rows, columns, best].astype(np.float64)
+    for found in predictions(predictor, ids, Segments(starts, begins, ends)):
+        nats[found.places] = found.nats
+        likeliest[found.places] = found.likeliest
+        least[found.places] = -found.log_probs.max(axis=1).astype(np.float64)
     expected = predictor.vocabulary.decode(likeliest[1:])
     return Score(run, nats[1:], expected, least[1:])
 

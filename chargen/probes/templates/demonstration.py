@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from chargen.evaluation import score_candidates
 from chargen.predictors import NextCharPredictor
-from chargen.probes.templates.scoring import score
 from chargen.text.vocabulary import Vocabulary
 
 Sentences = Sequence[tuple[str, Sequence[str]]]
@@ -83,7 +83,7 @@ def _show(predictor: NextCharPredictor, context: str, ends: Sequence[str]) -> Sh
         notes.append(f"cannot be spelled: {', '.join(unspelled)}")
     if not context or len(spelled) < 2:
         return Shown(context, (), (), (), "; ".join([*notes, "so there is nothing to compare"]))
-    log_probs = score(predictor, [context], spelled).log_probs[0]
+    log_probs = score_candidates(predictor, [context], spelled).log_probs[0]
     shares = np.exp(log_probs - np.logaddexp.reduce(log_probs))
     bits = -log_probs / np.log(2) / len(spelled[0])
     return Shown(context, spelled, tuple(shares.tolist()), tuple(bits.tolist()), "; ".join(notes))

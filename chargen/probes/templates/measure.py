@@ -13,16 +13,15 @@ import numpy as np
 
 from chargen.datasets import bundled
 from chargen.datasets.bank import Bank
+from chargen.evaluation import CandidateScores, Meter, score_candidates
+from chargen.files import Progress
 from chargen.predictors import NextCharPredictor
-from chargen.probes import Progress
-from chargen.probes.reading import Meter
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
 from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
 from chargen.probes.templates.contrast import contrasts, median
 from chargen.probes.templates.outcomes import Outcome, Tally
 from chargen.probes.templates.result import KNOWLEDGE_GATE, SpanResult, TemplatesResult, label
-from chargen.probes.templates.scoring import Scores, score
 from chargen.render.text import counted
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a bank has
@@ -128,7 +127,9 @@ class _Asked:
         )
         return Outcome.join(answers).tally()
 
-    def _d(self, span: int, batches: Sequence[Batch], scores: Sequence[Scores]) -> Estimate:
+    def _d(
+        self, span: int, batches: Sequence[Batch], scores: Sequence[CandidateScores]
+    ) -> Estimate:
         """Over the frames without a decoy, so that the cue is all that names a fact."""
         found = []
         for batch, told in zip(batches, scores, strict=True):
@@ -139,8 +140,8 @@ class _Asked:
 
     def _scores(
         self, predictor: NextCharPredictor, batch: Batch, contexts: Sequence[str]
-    ) -> Scores:
-        return score(predictor, contexts, batch.facts.targets, self.meter.read)
+    ) -> CandidateScores:
+        return score_candidates(predictor, contexts, batch.facts.targets, self.meter.read)
 
 
 def _by_facts(batches: Sequence[Batch], outcomes: Sequence[Outcome]) -> dict[str, Tally]:

@@ -9,9 +9,9 @@ from typing import Any, get_args
 import numpy as np
 
 from chargen.datasets.longrange import Frame, Place
+from chargen.evaluation import CandidateScores
 from chargen.probes.statistics.intervals import Proportion, chance
 from chargen.probes.templates.cases import Batch
-from chargen.probes.templates.scoring import Scores
 
 PLACES: tuple[Place, ...] = get_args(Place)
 NO_DECOY = -1  # in the place of one of `PLACES`
@@ -65,7 +65,7 @@ class Outcome:
     chances: np.ndarray  # (N,) what guessing would win
 
     @classmethod
-    def of(cls, batch: Batch, scores: Scores) -> Outcome:
+    def of(cls, batch: Batch, scores: CandidateScores) -> Outcome:
         """The outcome of a batch whose candidates are its facts' targets, in their order."""
         rows, answers = np.arange(len(batch.frames)), batch.answers
         decoys = np.array([f.decoy.fact if f.decoy else -1 for f in batch.frames])

@@ -11,14 +11,14 @@ Axes: N streams, T timesteps, M characters of one half, U units of all layers, C
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from chargen.errors import ChargenError
-from chargen.probes import Progress
+from chargen.files import Progress
 from chargen.probes.layers import cell_of, layers_of
 from chargen.probes.units.features import Feature, features, lacks
 from chargen.probes.units.recording import stacked, walk
@@ -186,6 +186,6 @@ def _followers(
     return tuple(chosen)
 
 
-def _half_of(progress: Progress, place: int) -> Callable[[int, int], None]:
+def _half_of(progress: Progress, place: int) -> Progress:
     """Progress of the first or the second of two equal readings."""
     return lambda done, total: progress(place * total + done, 2 * total)
