@@ -1,4 +1,4 @@
-# Few targets, each one command that a newcomer would guess.
+# Targets that a newcomer would guess; `make help` lists them.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,10 +6,10 @@ SOURCES := chargen corpora tests benchmarks docs
 
 .PHONY: help install demo test soak check bench fuzz docs clean
 
-help:  ## say what there is to make
+help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-install: .venv/installed  ## make .venv and install chargen into it
+install: .venv/installed  ## create .venv and install chargen into it
 
 .venv/installed: setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -20,18 +20,18 @@ install: .venv/installed  ## make .venv and install chargen into it
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
 	touch $@
 
-demo: .venv/installed  ## train for two minutes, write, and measure how far back the model remembers
+demo: .venv/installed  ## train for two minutes, sample, and measure how far back the model remembers
 	$(BIN)/chargen train longrange --cell lstm --minutes 2 --resets 0.05 --out runs/demo --overwrite
 	$(BIN)/chargen sample runs/demo --length 300
 	$(BIN)/chargen probe-longrange runs/demo --only templates --json runs/demo/longrange.json --plot runs/demo/longrange.png --report runs/demo/longrange.html
-	@echo "The report lies in runs/demo/longrange.html; the picture and the numbers beside it."
+	@echo "Report: runs/demo/longrange.html (figure longrange.png, numbers longrange.json)"
 
-check: .venv/installed-test  ## lint and check types
+check: .venv/installed-test  ## run the linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: check  ## check, then run every test
+test: check  ## run make check, then every test
 	$(BIN)/python -m pytest
 
 .venv/installed-fuzz: .venv/installed
@@ -40,28 +40,28 @@ test: check  ## check, then run every test
 
 EACH ?= 60  # seconds
 
-fuzz: .venv/installed-fuzz  ## look for files that are read wrongly, EACH=60 seconds a kind
+fuzz: .venv/installed-fuzz  ## fuzz the file readers, EACH=60 seconds per format
 	@for kind in checkpoint weights description progress bank corpus; do \
 	    mkdir -p build/fuzz/$$kind; \
 	    $(BIN)/python tests/fuzz/fuzz.py $$kind -max_total_time=$(strip $(EACH)) \
 	        -artifact_prefix=build/fuzz/ build/fuzz/$$kind || exit 1; \
 	done
 
-soak: .venv/installed-test  ## kill trainings 200 times, train on 10 GB, and lose a host of three
+soak: .venv/installed-test  ## run the exhaustive sweeps: 200 kills, 10 GB of text, a lost host
 	$(BIN)/python tests/soak/kills.py --kills 200
 	$(BIN)/python -m tests.soak.large
 	PYTHONPATH=.:tests $(BIN)/python tests/soak/hosts.py
 
-bench: .venv/installed  ## measure speed beside named baselines
+bench: .venv/installed-test  ## measure speed against named baselines
 	$(BIN)/python -m benchmarks
 
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
 	touch $@
 
-docs: .venv/installed-docs  ## write docs/help.md from the commands, and the site in build/site
+docs: .venv/installed-docs  ## generate the reference pages and build the site in build/site
 	$(BIN)/python -m docs.help
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-clean:  ## remove what was made, your runs apart
+clean:  ## remove everything that make created, except runs/
 	rm -rf .venv build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
