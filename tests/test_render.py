@@ -1,8 +1,11 @@
 """Reports: one set of rows for the terminal, the page and the PNG files."""
 
+import itertools
+
 import pytest
 
 from chargen.errors import ChargenError
+from chargen.probes.statistics.intervals import Estimate, Proportion
 from chargen.render import figures
 from chargen.render.report import (
     Bars,
@@ -13,10 +16,14 @@ from chargen.render.report import (
     Sentence,
     Table,
     Text,
+    between,
+    estimate,
+    percent,
     rules_at,
     save_figures,
     to_html,
     to_text,
+    training_limits,
 )
 
 TABLE = Table(
@@ -99,3 +106,40 @@ def test_figures_are_saved_under_their_names(tmp_path):
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in written)
     with pytest.raises(ChargenError, match="cannot be written"):
         save_figures(SECTIONS, tmp_path / "missing" / "plot.png", "demo", main="templates")
+
+
+@pytest.mark.parametrize("size", [figures.PICTURE, figures.PAGE])
+def test_labels_of_equal_and_nearby_limits_do_not_overlap(size):
+    figure = figures.new_figure(size)
+    axes = figure.add_subplot()
+    chars = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
+    axes.plot(chars, [1] * 9, label="model")
+    marks = [(4, "a"), (64, "b"), (66, "c"), (67, "d"), (70, "e"), (256, "f"), (256, "g")]
+    figures.limits(axes, chars, [*marks, (2048, "h")], size)
+    figures.powers_of_two(axes, chars)
+    axes.set_xlim(chars[0] / 1.25, chars[-1] * 1.25)
+    figures.finish(figure, size, "title")
+    figure.canvas.draw()
+    drawn = {text.get_text(): text.get_window_extent() for text in axes.texts}
+    assert set(drawn) == {"a", "b", "c", "f = g"}
+    boxes = sorted((box.x0, box.x1) for box in drawn.values())
+    assert all(left[1] <= right[0] for left, right in itertools.pairwise(boxes))
+    assert {"dashed line at 67: d", "dashed line at 70: e", "h, off the axis"} < set(
+        axes.get_legend_handles_labels()[1]
+    )
+
+
+def test_values_are_printed_with_their_intervals():
+    assert estimate(None, 2) == "–"
+    assert estimate(Estimate(-0.0001, -0.2, 0.1), 2) == "0.00 (-0.20 to 0.10)"
+    assert between(Estimate(1.25, 1, 1.5), 1) == "1.0–1.5"
+    assert between(Estimate(0, -1, 1.5), 1) == "-1.0 to 1.5"
+    assert percent(Proportion(1, 8)) == "12.5 (2.2–47.1)"
+
+
+def test_training_limits_name_the_runs_that_differ():
+    assert training_limits({"a": 64, "b": 64}) == [(64, "training length (64)")]
+    assert training_limits({"a": 64, "b": None, "c": 16, "d": 64}) == [
+        (16, "training length (16) of c"),
+        (64, "training length (64) of a and d"),
+    ]

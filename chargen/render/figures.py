@@ -6,10 +6,12 @@ matplotlib is imported when a figure is made.
 from __future__ import annotations
 
 import io
+import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 INK, PAPER, GRID, GREY = "#000000", "#ffffff", "#e4e4e4", "#6b6b6b"
 MODEL, OTHER, THIRD, FOURTH = "#1f5fa8", "#c2571a", "#2b8a57", "#8a4fa3"
+COLORS, MARKERS = (MODEL, OTHER, THIRD, FOURTH, GREY, INK), "osv^DPX"
 VARIABLES = {  # CSS variables of a page, which change in dark mode
     INK: "ink", PAPER: "paper", GRID: "rule", GREY: "grey",
     MODEL: "model", OTHER: "other", THIRD: "third", FOURTH: "fourth",
@@ -30,6 +33,7 @@ VARIABLES = {  # CSS variables of a page, which change in dark mode
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
 MARKED_AT = {"top": (0.97, "right"), "middle": (0.5, "center"), "bottom": (0.03, "left")}
+AXES_WIDTH = 0.85  # of the figure's width
 CHAR_WIDTH = 0.58  # mean width of a character, as a fraction of its height
 
 
@@ -121,35 +125,48 @@ def mark(
     )  # fmt: skip
 
 
-def limit(
+def limits(
     axes: Axes,
     chars: Sequence[float],
-    place: float,
-    text: str,
+    marks: Sequence[tuple[float, str]],
     size: Size,
-    at: Literal["top", "middle", "bottom"] = "top",
+    at: Literal["top", "middle", "bottom"] = "middle",
 ) -> None:
-    """Mark ``place`` if it lies on the axis from ``chars[0]`` on, else name it in the legend."""
-    if chars[0] <= place <= chars[-1]:  # the axis labels are left of the first
-        mark(axes, place, text, size, at, right=place == chars[0])
-    else:
-        named(axes, f"{text}, off the axis")
+    """Mark each limit of ``marks``, (place, label), with a labelled line on a logarithmic axis.
 
-
-def limits(
-    axes: Axes, chars: Sequence[float], marks: Sequence[tuple[float, str]], size: Size
-) -> None:
-    """Draw every limit of ``marks``, (place, label); limits at one place share a line."""
+    Limits at one place share a line. A label stands left of its line, or right of it where it
+    would cover another label; where both sides are taken, and where the limit lies off the axis
+    from ``chars[0]`` to ``chars[-1]``, the legend names it.
+    """
     labels: dict[float, list[str]] = {}
-    for place, text in marks:
+    for place, text in sorted(marks, key=lambda mark: mark[0]):
         labels.setdefault(place, []).append(text)
-    for place, texts in sorted(labels.items()):
-        limit(axes, chars, place, " = ".join(texts), size, at="middle")
+    octaves = math.log2(chars[-1] / chars[0]) + 0.7  # with the margins of the axis
+    octave = 72 * AXES_WIDTH * size.width / octaves  # in points
+    taken = math.log2(chars[0])  # octaves: the right edge of the last label
+    width = (1.4 * size.small + 4) / octave
+    for place, texts in labels.items():
+        text, x = " = ".join(texts), math.log2(place)
+        if not chars[0] <= place <= chars[-1]:
+            named(axes, f"{text}, off the axis")
+        elif x - width >= taken or x >= taken:
+            right = x - width < taken
+            mark(axes, place, text, size, at, right)
+            taken = x + width if right else x
+        else:
+            axes.axvline(place, **LIMIT)
+            named(axes, f"dashed line at {place:g}: {text}")
 
 
 def named(axes: Axes, text: str) -> None:
     """Add ``text`` to the legend without drawing anything."""
     axes.plot([], [], linestyle="none", label=text)
+
+
+def curve_styles() -> Iterator[dict[str, Any]]:
+    """Yield a color and marker for each of several curves without end."""
+    for color, marker in zip(cycle(COLORS), cycle(MARKERS), strict=False):
+        yield {"color": color, "marker": marker, "linewidth": 2, "markersize": 5}
 
 
 def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:

@@ -7,15 +7,15 @@ An instrument builds a `Section`; this module prints it. `to_text` gives the ter
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from chargen.render import figures
-from chargen.render.figures import PAGE, PICTURE, Size
+from chargen.render.figures import PAGE, PICTURE, Interval, Size
 from chargen.render.page import render
-from chargen.render.text import visible_line
+from chargen.render.text import listed, visible_line
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -122,6 +122,15 @@ class Section:
     blocks: Sequence[Block]
 
 
+class Share(Protocol):
+    """A proportion with its 95% interval."""
+
+    @property
+    def share(self) -> float: ...
+    @property
+    def interval(self) -> tuple[float, float]: ...
+
+
 def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> list[tuple[int, str]]:
     """Return the rules that mark ``limits`` between rows of ascending ``values``.
 
@@ -131,6 +140,49 @@ def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> li
         (next((i for i, value in enumerate(values) if value > limit), len(values)), text)
         for limit, text in sorted(limits)
     ]
+
+
+def training_limits(timesteps: Mapping[str, int | None]) -> list[tuple[int, str]]:
+    """Return the truncated BPTT length of each run as limits for `rules_at` and a figure.
+
+    Args:
+        timesteps: the length in characters, by run; None where it is unknown.
+
+    Returns:
+        ``(length, "training length (64)")`` in ascending order; a length that not all runs share
+        names its runs.
+    """
+    runs: dict[int, list[str]] = {}
+    for run, steps in timesteps.items():
+        if steps:
+            runs.setdefault(steps, []).append(run)
+    return [
+        (steps, f"training length ({steps})" + f" of {listed(some)}" * (len(some) < len(timesteps)))
+        for steps, some in sorted(runs.items())
+    ]
+
+
+def percent(found: Share) -> str:
+    """Return a proportion with its 95% interval, such as ``89.7 (86.4–92.2)``, in percent."""
+    low, high = found.interval
+    return f"{100 * found.share:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+
+
+def estimate(found: Interval | None, digits: int) -> str:
+    """Return a value with its 95% interval, such as ``0.045 (0.023 to 0.065)``."""
+    if found is None:
+        return NO_NUMBER
+    # Adding 0.0 turns a rounded -0.0 into 0.0.
+    value, low, high = (
+        f"{round(x, digits) + 0.0:.{digits}f}" for x in (found.value, found.low, found.high)
+    )
+    return f"{value} ({low} to {high})"
+
+
+def between(found: Interval, digits: int) -> str:
+    """Return a 95% interval, ``1.2–1.4``, or ``-0.1 to 0.2`` where a dash would read as minus."""
+    low, high = (f"{bound:.{digits}f}" for bound in (found.low, found.high))
+    return f"{low} to {high}" if found.low < 0 else f"{low}–{high}"
 
 
 def to_text(sections: Sequence[Section], verbose: bool = False) -> str:

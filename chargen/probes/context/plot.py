@@ -118,4 +118,4 @@ def _middles(rows: Sequence[MinedRow]) -> list[float]:
 
 def _mark_timesteps(axes: Axes, chars: Sequence[int], timesteps: int | None, size: Size) -> None:
     if timesteps:
-        drawing.limit(axes, chars, timesteps, f"--timesteps {timesteps}", size)
+        drawing.limits(axes, chars, [(timesteps, f"--timesteps {timesteps}")], size, "top")

@@ -63,9 +63,8 @@ def templates_runs_figure(
     rows = next(iter(known.values())).rows
     spans = [row.span for row in rows]
     span_axes.draw_chance(axes, rows)
-    for limit, text in limits(known, names):
-        if spans[0] <= limit <= spans[-1]:
-            drawing.mark(axes, limit, text, size, at="middle")
+    on_axis = [limit for limit in limits(known, names) if spans[0] <= limit[0] <= spans[-1]]
+    drawing.limits(axes, spans, on_axis, size)
     for (run, result), style in zip(known.items(), _styles(), strict=False):
         shares = span_axes.shares(row.all for row in result.rows)
         drawing.curve(axes, spans, shares, _named(names[run], result), **style)

@@ -59,8 +59,7 @@ def _draw_curves(axes: Axes, result: TemplatesResult) -> None:
 def _draw_limits(axes: Axes, result: TemplatesResult, size: Size) -> None:
     span_axes.draw_chance(axes, result.rows)
     spans = [row.span for row in result.rows]
-    for limit, text in result.limits:
-        drawing.limit(axes, spans, limit, text, size, at="middle")
+    drawing.limits(axes, spans, result.limits, size)
 
 
 def _draw_span50(axes: Axes, result: TemplatesResult) -> None:
