@@ -1,12 +1,19 @@
-"""What a user may set, checked when it is set. Imports no torch."""
+"""Settings of models, training, sampling and comparisons, checked against their types.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from functools import cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from sys import float_info
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+
+from msgspec import Meta, Struct, convert
+from msgspec.structs import fields, force_setattr, replace
 
 from chargen.errors import ChargenError
 
@@ -44,59 +51,78 @@ def widened(units: int) -> int:
     return 2 * units
 
 
-Settings = TypeVar(
-    "Settings", bound="ModelSettings | TrainingSettings | SamplingSettings | ComparisonSettings"
-)
+def _one_of(names: tuple[str, ...]) -> Meta:
+    return Meta(pattern=rf"^({'|'.join(names)})\Z", description=f"one of {', '.join(names)}")
 
 
-def _require(holds: bool, name: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ChargenError(f"--{name.replace('_', '-')} {value}: must be {rule}")
+# Types of settings; the description completes the sentence "--flag VALUE: must be …".
+Count = Annotated[int, Meta(ge=1, lt=2**31, description="a whole number of 1 or more")]
+Natural = Annotated[int, Meta(ge=0, le=2**63 - 1, description="a whole number of 0 or more")]
+Positive = Annotated[float, Meta(gt=0, le=float_info.max, description="a number above 0")]
+NonNegative = Annotated[float, Meta(ge=0, le=float_info.max, description="0 or more")]
+Rate = Annotated[float, Meta(ge=0, lt=1, description="0 to below 1")]
+Share = Annotated[float, Meta(gt=0, le=1, description="above 0 and at most 1")]
+Penalty = Annotated[float, Meta(ge=1, le=float_info.max, description="1 (none) or more")]
+HeldOut = Annotated[float, Meta(gt=0, lt=1, description="between 0 and 1")]
+LossSteps = Annotated[int, Meta(ge=1, description="all, last, or how many of the last steps count")]
+CellName = Annotated[str, _one_of(CELL_NAMES)]
+Task = Annotated[str, _one_of(COMPARED)]
 
 
-def _require_choice(value: str, name: str, choices: tuple[str, ...]) -> None:
-    _require(value in choices, name, value, f"one of {', '.join(choices)}")
+def _refuse(name: str, value: object, rule: str) -> ChargenError:
+    shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
+    return ChargenError(f"--{name.replace('_', '-')} {shown}: must be {rule}")
 
 
-def _require_count(value: int, name: str) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    _require(whole and 1 <= value < 2**31, name, value, "a whole number of 1 or more")
+def _rule(kind: Any) -> str:
+    """Return the description of a type, or of the first described type inside it."""
+    described = [meta.description for meta in getattr(kind, "__metadata__", ())]
+    return next(filter(None, (*described, *map(_rule, get_args(kind)))), "")
 
 
-def _require_positive(value: float, name: str) -> None:
-    _require(_is_number(value) and value > 0, name, value, "a number above 0")
+@cache
+def _types(kind: type[Settings]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
 
 
-def _is_number(value: object) -> bool:
-    # Above 0 and below infinity alike; `math.isfinite` fails for whole numbers that no float holds.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all settings; each value fits its field's type.
 
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """The shape of a model, its vocabulary apart."""
-
-    cell: str = "lstm"  # which recurrent cell, one of CELL_NAMES
-    units: tuple[int, ...] = (256,)  # memory units of each layer, from the input to the output
-    activation: str = ""  # what bends the state, one of ACTIVATION_NAMES; "": the cell's usual one
-    stack: str = "plain"  # layers on one another, or each in a residual block of as many units
+    Raises:
+        ChargenError: A value does not fit; the message names the command-line option.
+    """
 
     def __post_init__(self) -> None:
-        _require_choice(self.cell, "cell", CELL_NAMES)
-        object.__setattr__(self, "activation", self.activation or USUAL.get(self.cell, "tanh"))
-        _require_choice(self.activation, "activation", ACTIVATION_NAMES)
-        _require_choice(self.stack, "stack", STACK_NAMES)
-        object.__setattr__(self, "units", tuple(self.units))
-        _require(len(self.units) > 0, "units", "''", "one whole number a layer, as in 256,128")
-        few = len(self.units) <= MOST_LAYERS
-        _require(few, "units", f"of {len(self.units)} layers", f"{MOST_LAYERS} layers or fewer")
-        for units in self.units:
-            _require_count(units, "units")
-        if self.stack == "residual":
-            shown = ",".join(map(str, self.units))
-            same = len(set(self.units)) == 1
+        for name, kind in _types(type(self)).items():
+            value = getattr(self, name)
+            try:
+                force_setattr(self, name, convert(value, kind))
+            except ValueError:
+                raise _refuse(name, value, _rule(kind)) from None
+
+
+AnySettings = TypeVar("AnySettings", bound=Settings)
+
+
+class ModelSettings(Settings, frozen=True):
+    """Architecture of a model, without its vocabulary."""
+
+    cell: CellName = "lstm"
+    units: tuple[Count, ...] = (256,)  # hidden units of each layer, from the input to the output
+    activation: Annotated[str, _one_of(("", *ACTIVATION_NAMES))] = ""  # "": the cell's default
+    stack: Annotated[str, _one_of(STACK_NAMES)] = "plain"  # stacked layers, or residual blocks
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        force_setattr(self, "activation", self.activation or USUAL.get(self.cell, "tanh"))
+        if not self.units:
+            raise _refuse("units", "''", "one whole number a layer, as in 256,128")
+        if len(self.units) > MOST_LAYERS:
+            shown = f"of {len(self.units)} layers"
+            raise _refuse("units", shown, f"{MOST_LAYERS} layers or fewer")
+        if self.stack == "residual" and len(set(self.units)) > 1:
             rule = "the same for every layer in residual blocks; --stack plain lets them differ"
-            _require(same, "units", shown, rule)
+            raise _refuse("units", self.units, rule)
 
     def described(self) -> str:
         """In words, as in "mingru of 96 + 96 units in residual blocks"."""
@@ -152,80 +178,47 @@ def _of_block(D: int, name: str) -> dict[str, tuple[int, ...]]:
     return {name + part: shape for part, shape in shapes.items()}
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How a model is trained. ``None`` stands for a default that depends on the corpus."""
+class TrainingSettings(Settings, frozen=True):
+    """Training hyperparameters; ``None`` stands for a default that depends on the corpus."""
 
-    timesteps: int | None = None  # T, the characters that gradients travel back; 64 if there are
-    batch_size: int | None = None  # N, the texts read side by side; 16 if there are
-    curriculum: tuple[int, ...] = ()  # fewer timesteps before these, for a share of the budget each
-    loss_on: str | int = "all"  # steps of a window that count: all, last, or how many last ones
-    state: str = "carry"  # carry the state from window to window, or reset it at each
-    resets: float = 0.0  # share of windows that begin at a zero state though it is carried: more
-    # of those that begin as what is written does, see chargen.text.windows.Resets
-    steps: int | None = None  # budget: parameter updates
-    epochs: float | None = None  # budget: times that the training text is read
-    minutes: float | None = None  # budget: time, beside epochs at most; 5 where no budget is given
-    learning_rate: float = 0.004  # AdamW's highest rate, after the warm-up
-    weight_decay: float = 0.01  # AdamW's, applied to matrices alone
-    beta2: float = 0.999  # how much of its mean square gradients AdamW keeps at a step
-    average: float = 0.0  # share of the updates so far that the weights kept are averaged over
-    clip_norm: float = 1.0  # the gradient's norm is cut down to this
-    dropout: float = 0.0  # share of a layer's outputs that is dropped while training
-    precision: str = "float32"  # of the factors of large products in training, one of PRECISIONS
-    documents: str = "none"  # what a document is; the state is zero where one begins
-    validation: float | None = None  # share of the corpus, its end, that is held out
-    patience: int = 10  # validations without improvement after which training ends; 0: never
-    seed: int = 0  # of the initial weights, the dropout and the order of windows
+    timesteps: Count | None = None  # T, truncated BPTT length in characters
+    batch_size: Count | None = None  # N, sequences per batch
+    curriculum: tuple[Count, ...] = ()  # rising timesteps before these, equal shares of the budget
+    loss_on: Literal["all", "last"] | LossSteps = "all"  # time steps of a window in the loss
+    state: Annotated[str, _one_of(STATE_NAMES)] = (
+        "carry"  # carry the state across windows, or reset it
+    )
+    resets: Rate = 0.0  # share of windows that begin at a zero state, see text.windows.Resets
+    steps: Count | None = None  # budget: parameter updates
+    epochs: Positive | None = None  # budget: passes over the training text
+    minutes: Positive | None = None  # budget: wall-clock time, alone or beside epochs
+    learning_rate: Positive = 0.004  # AdamW's peak rate, after the warm-up
+    weight_decay: NonNegative = 0.01  # AdamW's, of matrices only
+    beta2: Rate = 0.999  # AdamW's decay rate of the second-moment estimate
+    average: Rate = 0.0  # share of the updates so far that the running average of weights covers
+    clip_norm: Positive = 1.0  # maximum gradient norm
+    dropout: Rate = 0.0  # share of a layer's outputs that is dropped in training
+    precision: Annotated[str, _one_of(PRECISIONS)] = "float32"  # of large matmuls' operands
+    documents: Annotated[str, _one_of(DOCUMENT_NAMES)] = "none"  # where the state resets to zero
+    validation: HeldOut | None = None  # share of the corpus, its end, that is held out
+    patience: Natural = 10  # validations without improvement before training stops; 0: never
+    seed: Natural = 0  # of the initial weights, the dropout and the order of windows
 
     def __post_init__(self) -> None:
-        for name in ("timesteps", "batch_size", "steps"):
-            if getattr(self, name) is not None:
-                _require_count(getattr(self, name), name)
-        self._check_curriculum()
-        for name in ("epochs", "minutes"):
-            if getattr(self, name) is not None:
-                _require_positive(getattr(self, name), name)
+        super().__post_init__()
+        if self.curriculum and self.timesteps is not None:
+            rising = (*self.curriculum, self.timesteps)
+            if not all(before < after for before, after in pairwise(rising)):
+                rule = f"rising numbers below --timesteps, which is {self.timesteps}"
+                raise _refuse("curriculum", self.curriculum, rule)
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) > 1 and given != ["epochs", "minutes"]:  # the first of these to be used up
             raise ChargenError(f"{' and '.join('--' + name for name in given)}: give one budget")
-        if self.loss_on not in ("all", "last"):
-            rule = "all, last, or how many of the last steps count"
-            whole = type(self.loss_on) is int and self.loss_on >= 1
-            _require(whole, "loss_on", self.loss_on, rule)
-        _require_choice(self.state, "state", STATE_NAMES)
-        resets = self.resets
-        _require(_is_number(resets) and 0 <= resets < 1, "resets", resets, "0 to below 1")
-        if resets and self.state == "reset":
-            raise ChargenError(f"--resets {resets}: --state reset begins all at zeros; give one")
-        _require_choice(self.precision, "precision", PRECISIONS)
-        _require_choice(self.documents, "documents", DOCUMENT_NAMES)
-        _require_positive(self.learning_rate, "learning_rate")
-        _require_positive(self.clip_norm, "clip_norm")
-        beta2 = self.beta2
-        _require(_is_number(beta2) and 0 <= beta2 < 1, "beta2", beta2, "0 to below 1")
-        average = self.average
-        _require(_is_number(average) and 0 <= average < 1, "average", average, "0 to below 1")
-        decay, dropout, held_out = self.weight_decay, self.dropout, self.validation
-        _require(_is_number(decay) and decay >= 0, "weight_decay", decay, "0 or more")
-        _require(_is_number(dropout) and 0 <= dropout < 1, "dropout", dropout, "0 to below 1")
-        if held_out is not None:
-            within = _is_number(held_out) and 0 < held_out < 1
-            _require(within, "validation", held_out, "between 0 and 1")
-        for name in ("patience", "seed"):
-            value = getattr(self, name)
-            fits = type(value) is int and 0 <= value < 2**63
-            _require(fits, name, value, "a whole number of 0 or more")
-
-    def _check_curriculum(self) -> None:
-        object.__setattr__(self, "curriculum", tuple(self.curriculum))
-        for timesteps in self.curriculum:
-            _require_count(timesteps, "curriculum")
-        if self.curriculum and self.timesteps is not None:
-            rising = (*self.curriculum, self.timesteps)
-            shown, rule = ",".join(map(str, self.curriculum)), "rising numbers below --timesteps"
-            rises = all(before < after for before, after in pairwise(rising))
-            _require(rises, "curriculum", shown, f"{rule}, which is {self.timesteps}")
+        if self.resets and self.state == "reset":
+            raise ChargenError(
+                f"--resets {self.resets}: every window begins at zeros with --state reset; "
+                "give one of them"
+            )
 
     def stages(self) -> tuple[TrainingSettings, ...]:
         """One training after another, each for as large a share of the budget.
@@ -252,37 +245,19 @@ class TrainingSettings:
         return min(timesteps, 1 if self.loss_on == "last" else int(self.loss_on))
 
 
-@dataclass(frozen=True)
-class SamplingSettings:
+class SamplingSettings(Settings, frozen=True):
     """How the next character is chosen from its distribution."""
 
-    temperature: float = 1.0  # log-probabilities are divided by it; 0 takes the likeliest
-    top_k: int | None = None  # choose among this many likeliest characters
-    top_p: float | None = None  # choose among the fewest likeliest whose shares reach this
-    min_p: float | None = None  # leave out what has less than this share of the likeliest's
-    repetition_penalty: float = 1.0  # how much less is held of the RECENT characters; 1: no less
-    beam: int | None = None  # search the likeliest text among this many, and draw nothing
+    temperature: NonNegative = 1.0  # divisor of the log-probabilities; 0 is greedy
+    top_k: Count | None = None  # choose among this many of the most probable characters
+    top_p: Share | None = None  # choose among the fewest characters that reach this probability
+    min_p: Share | None = None  # smallest probability, as a share of the largest
+    repetition_penalty: Penalty = 1.0  # divisor of the odds of the RECENT characters
+    beam: Count | None = None  # beam width; a beam search draws nothing
 
     def __post_init__(self) -> None:
-        heat = self.temperature
-        _require(_is_number(heat) and heat >= 0, "temperature", heat, "0 (greedy) or more")
-        if self.top_k is not None:
-            _require_count(self.top_k, "top_k")
-        if self.top_p is not None:
-            within = _is_number(self.top_p) and 0 < self.top_p <= 1
-            _require(within, "top_p", self.top_p, "above 0 and at most 1")
-        if self.min_p is not None:
-            within = _is_number(self.min_p) and 0 < self.min_p <= 1
-            _require(within, "min_p", self.min_p, "above 0 and at most 1")
-        penalty = self.repetition_penalty
-        fits = _is_number(penalty) and penalty >= 1
-        _require(fits, "repetition_penalty", penalty, "1 (none) or more")
-        if self.beam is not None:
-            _require_count(self.beam, "beam")
-            self._check_beam_alone()
-
-    def _check_beam_alone(self) -> None:
-        for field in fields(self):
+        super().__post_init__()
+        for field in fields(self) if self.beam is not None else ():
             if field.name != "beam" and getattr(self, field.name) != field.default:
                 flag = field.name.replace("_", "-")
                 raise ChargenError(
@@ -290,69 +265,52 @@ class SamplingSettings:
                 )
 
 
-@dataclass(frozen=True)
-class ComparisonSettings:
-    """What cells are compared by, the same for each of them."""
+class ComparisonSettings(Settings, frozen=True):
+    """Settings of a comparison of cells, the same for each of them."""
 
-    task: str  # one of COMPARED
-    cells: tuple[str, ...] = COMPARED_CELLS
-    seeds: int = 5  # trainings of each cell
-    parameters: int = 60_000  # of each model, about
-    steps: int | None = None  # budget of each training: parameter updates
-    minutes: float | None = None  # budget: time; 2 where no budget is given
-    learning_rates: tuple[float, ...] = (0.004,)  # of several, each cell takes its best
-    timesteps: int = 64  # T, the characters that gradients travel back
-    batch_size: int = 16  # N, the texts read side by side
-    seed: int = 0  # of what is asked, and of the bootstrap
+    task: Task
+    cells: tuple[CellName, ...] = COMPARED_CELLS
+    seeds: Count = 5  # trainings of each cell
+    parameters: Count = 60_000  # approximate size of each model
+    steps: Count | None = None  # budget of each training: parameter updates
+    minutes: Positive | None = None  # budget: wall-clock time; 2 where no budget is given
+    learning_rates: tuple[Positive, ...] = (0.004,)  # each cell uses its best of several
+    timesteps: Count = 64  # T, truncated BPTT length in characters
+    batch_size: Count = 16  # N, sequences per batch
+    seed: Natural = 0  # of the test cases and the bootstrap
 
     def __post_init__(self) -> None:
-        _require_choice(self.task, "task", COMPARED)
+        super().__post_init__()
         for name in ("cells", "learning_rates"):
             given = tuple(dict.fromkeys(getattr(self, name)))
-            _require(len(given) > 0, name, "''", "one or more, with commas between")
-            object.__setattr__(self, name, given)
-        for cell in self.cells:
-            _require_choice(cell, "cells", CELL_NAMES)
-        for rate in self.learning_rates:
-            _require_positive(rate, "learning_rates")
-        for name in ("seeds", "parameters", "timesteps", "batch_size"):
-            _require_count(getattr(self, name), name)
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "a whole number of 0 or more")
+            if not given:
+                raise _refuse(name, "''", "one or more, with commas between")
+            force_setattr(self, name, given)
         if self.steps is not None and self.minutes is not None:
             raise ChargenError("--steps and --minutes: give one budget")
-        if self.steps is not None:
-            _require_count(self.steps, "steps")
-        else:
-            minutes = 2.0 if self.minutes is None else self.minutes
-            _require_positive(minutes, "minutes")
-            object.__setattr__(self, "minutes", minutes)
+        if self.steps is None and self.minutes is None:
+            force_setattr(self, "minutes", 2.0)
 
     @property
     def budget(self) -> tuple[str, float]:
-        """The budget of one training, as ``steps`` or ``minutes`` and how many."""
+        """The budget of one training: ``steps`` or ``minutes``, and how many."""
         return ("minutes", self.minutes) if self.minutes is not None else ("steps", self.steps or 0)
 
 
-def to_json(settings: ModelSettings | TrainingSettings | ComparisonSettings) -> dict[str, Any]:
-    """Settings as plain values; `from_json` reads them back."""
-    return asdict(settings)
+def from_options(kind: type[AnySettings], options: Mapping[str, Any]) -> AnySettings:
+    """Build settings from options of the command line or keyword arguments.
 
-
-def from_json(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Settings of one kind from plain values, checked; unknown names are a `ChargenError`."""
-    known = {field.name for field in fields(kind)}
-    unknown = sorted(set(values) - known)
-    if unknown:
+    Raises:
+        ChargenError: A name is unknown, or a value does not fit its type.
+    """
+    if unknown := sorted(set(options) - set(kind.__struct_fields__)):
         raise ChargenError(f"unknown settings: {', '.join(unknown)}")
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise ChargenError(f"settings of the wrong kind: {error}") from None
+    return kind(**options)
 
 
-def split_settings(values: Mapping[str, Any]) -> tuple[ModelSettings, TrainingSettings]:
-    """Settings of a model and of its training from one mapping; `ChargenError` for other names."""
-    names = {field.name for field in fields(ModelSettings)}
-    model = {name: value for name, value in values.items() if name in names}
-    others = {name: value for name, value in values.items() if name not in names}
-    return from_json(ModelSettings, model), from_json(TrainingSettings, others)
+def split_settings(options: Mapping[str, Any]) -> tuple[ModelSettings, TrainingSettings]:
+    """Split options into settings of a model and of its training; see `from_options`."""
+    names = ModelSettings.__struct_fields__
+    model = {name: value for name, value in options.items() if name in names}
+    others = {name: value for name, value in options.items() if name not in names}
+    return from_options(ModelSettings, model), from_options(TrainingSettings, others)

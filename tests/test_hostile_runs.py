@@ -7,6 +7,7 @@ from itertools import cycle
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from chargen.cli import main
 from chargen.errors import ChargenError
@@ -143,29 +144,29 @@ def test_what_is_left_out_or_added_is_refused_by_name(run):
     ("path", "value", "message"),
     [
         (("model", "units"), [1] * 101, "100 layers or fewer"),
-        (("model", "cell"), "a\nb", "--cell a b: must be"),
+        (("model", "cell"), "a\nb", r"\$\.model\.cell"),
         (("training", "timesteps"), None, "no timesteps"),
         (("training", "batch_size"), 2**30, "need more than its corpus"),
         (("training", "loss_on"), 5, "loss_on 5 of 4"),
-        (("training", "loss_on"), True, "--loss-on True"),
-        (("training", "patience"), True, "--patience True"),
+        (("training", "loss_on"), True, r"\$\.training\.loss_on"),
+        (("training", "patience"), True, r"\$\.training\.patience"),
         (("training", "epochs"), 2**63, "give one budget"),
-        (("vocabulary",), ["a", "b"], "no text"),
+        (("vocabulary",), ["a", "b"], r"\$\.vocabulary"),
         (("vocabulary",), "a\ud800", "surrogate"),
         (("vocabulary",), "a" + chr(0xDC80), "surrogate"),
-        (("versions",), {"chargen": 1}, "no text"),
-        (("format",), True, "format True"),
+        (("versions",), {"chargen": 1}, r"\$\.versions"),
+        (("format",), True, r"\$\.format"),
         (("format",), 3, "upgrade"),
-        (("corpus", "chars"), 600.0, "whole numbers"),
-        (("corpus", "chars"), 2**45, "characters to train on"),
+        (("corpus", "chars"), 600.0, r"\$\.corpus\.chars"),
+        (("corpus", "chars"), 2**45, r"\$\.corpus\.chars"),
         (("corpus", "sha256"), "x", "sha256"),
-        (("corpus", "sources"), [], "no list"),
-        (("corpus", "sources"), ["a\0b"], "names no file"),
-        (("corpus", "sources"), "abc", "no list"),
-        (("corpus", "cache"), "here", "no folder's whole path"),
-        (("corpus", "cache"), "/" + "9" * 10_000, "no folder's whole path"),
-        (("model", "stack"), "ring", "--stack ring: must be"),
-        (("training", "beta2"), 1.0, "--beta2 1.0: must be"),
+        (("corpus", "sources"), [], r"length >= 1 - at `\$\.corpus\.sources"),
+        (("corpus", "sources"), ["a\0b"], r"\$\.corpus\.sources\[0\]"),
+        (("corpus", "sources"), "abc", r"\$\.corpus\.sources"),
+        (("corpus", "cache"), "here", "no absolute path"),
+        (("corpus", "cache"), "/" + "9" * 10_000, r"\$\.corpus\.cache"),
+        (("model", "stack"), "ring", r"\$\.model\.stack"),
+        (("training", "beta2"), 1.0, r"\$\.training\.beta2"),
     ],
 )
 def test_run_json_is_refused_with_what_is_wrong(run, path, value, message):
@@ -188,7 +189,7 @@ def test_a_vocabulary_of_all_characters_and_thousands_of_sources_are_read(run):
 def test_no_description_is_written_that_could_not_be_read_again(run):
     opened = Run.open(run)
     before = (run / RUN).read_bytes()
-    corpus = replace(opened.description.corpus, sources=("x" * 99,) * 30_000)
+    corpus = structs.replace(opened.description.corpus, sources=("x" * 99,) * 30_000)
     with pytest.raises(ChargenError, match=r"run\.json: would be too large.* folder"):
         Run(run, replace(opened.description, corpus=corpus)).write_description()
     assert (run / RUN).read_bytes() == before

@@ -4,12 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from chargen.errors import ChargenError
 from chargen.recurrent import CELLS, CharModel, ResidualStack
 from chargen.recurrent.products import factors_of
 from chargen.sampling.elementary import SMALLEST
-from chargen.settings import CONVOLVED, ModelSettings, from_json, to_json
+from chargen.settings import CONVOLVED, ModelSettings, from_options
 
 N, T, V, D = 2, 7, 5, 4
 
@@ -125,7 +126,7 @@ def test_the_weights_are_those_that_the_settings_name(cell):
     assert {name: value.shape for name, value in weights.items()} == shape.shapes(V)
     again = CharModel.of(shape, V, weights)
     assert torch.equal(again(ids_of())[0], model(ids_of())[0])
-    assert from_json(ModelSettings, to_json(shape)) == shape
+    assert from_options(ModelSettings, asdict(shape)) == shape
 
 
 def test_dropout_is_by_its_generator_and_without_one_absent():

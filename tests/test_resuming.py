@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from msgspec import structs
 from tiny import TEXT, TINY, often, state_of, train
 
 from chargen.errors import ChargenError
@@ -107,9 +108,9 @@ def test_a_description_that_lies_about_its_text_is_refused(corpus, tmp_path):
     run = Run.open(out)
     settings, record = run.description.training, run.description.corpus
     for description in (
-        replace(run.description, training=replace(settings, batch_size=2**30)),
-        replace(run.description, training=replace(settings, validation=0.5)),
-        replace(run.description, corpus=replace(record, training_chars=5)),
+        replace(run.description, training=structs.replace(settings, batch_size=2**30)),
+        replace(run.description, training=structs.replace(settings, validation=0.5)),
+        replace(run.description, corpus=structs.replace(record, training_chars=5)),
     ):
         Run(out, description).write_description()
         with pytest.raises(ChargenError, match=r"run|--batch-size"):

@@ -54,7 +54,7 @@ def description_of(characters="abc"):
         ModelSettings("gru", (5, 6)),
         TrainingSettings(timesteps=3, batch_size=2, steps=7),
         Vocabulary(characters),
-        CorpusRecord.from_json(CORPUS),
+        CorpusRecord(**{**CORPUS, "sources": ("/x.txt",)}),
         {"chargen": "1"},
     )
 

@@ -3,9 +3,9 @@
 import gzip
 import io
 import sys
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from chargen.errors import ChargenError
 from chargen.runs.description import CorpusRecord
@@ -90,4 +90,4 @@ def test_an_archive_of_more_than_a_run_read_is_not_unpacked_to_its_end(tmp_path,
     with pytest.raises(LongerError, match="more than the 600,000 characters"):
         unpacked.extend(len(block) for _, block in record.read_again().blocks())
     assert len(unpacked) <= 3
-    assert len(replace(record, chars=5_000_000).read_again().text) == 5_000_000
+    assert len(structs.replace(record, chars=5_000_000).read_again().text) == 5_000_000

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from msgspec.structs import asdict
 
 from chargen.cli.options import json_option, run_argument
 from chargen.cli.terminal import put, say, say_json
@@ -133,11 +134,11 @@ def sample(
         from chargen.cli.interactive import converse
         from chargen.sampling.conversation import Conversation
 
-        conversation = Conversation(writer, seed, stop, **vars(settings))
+        conversation = Conversation(writer, seed, stop, **asdict(settings))
         converse(conversation, beginning, length, unknown)
         return
     compared = _with_its_text(writer.path) if novelty else None
-    rows = writer.stream(beginning, length, count, seed, unknown, stop, **vars(settings))
+    rows = writer.stream(beginning, length, count, seed, unknown, stop, **asdict(settings))
     texts = _collected(rows, count) if as_json else _shown(beginning, rows, count)
     found = compared.novelty(texts, seed) if compared else None
     if as_json:

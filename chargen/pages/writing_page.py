@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+from msgspec.structs import asdict
 
 from chargen import __version__
 from chargen.evaluation import Evaluation
@@ -18,7 +19,7 @@ from chargen.probes.units.page import MEANS
 from chargen.probes.units.table import part_name
 from chargen.render.html import bundled, document, embed, escape
 from chargen.sampling.quantization import rounded
-from chargen.settings import ModelSettings, to_json
+from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
 Form = Literal["float32", "int8"]
@@ -159,7 +160,7 @@ def losses_text(losses: Mapping[Form, Evaluation]) -> str:
 
 def _data(written: Written) -> dict[str, Any]:
     return {
-        **to_json(written.settings),
+        **asdict(written.settings),
         "characters": written.vocabulary.characters,
         "prompt": written.prompt,
         "begins": written.begins or written.vocabulary.opening.tolist(),

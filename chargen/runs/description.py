@@ -1,84 +1,74 @@
-"""What a run's ``run.json`` says of it, and how much of that is believed. Imports no torch."""
+"""The contents of a run's ``run.json``. Imports no torch."""
 
 from __future__ import annotations
 
 import math
 import os
-import re
 import stat
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct, convert, to_builtins
 
 from chargen.errors import ChargenError
-from chargen.settings import ModelSettings, TrainingSettings, from_json, to_json
+from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import Encoded
 from chargen.text.sources import READ, UNPACKED
 from chargen.text.store import key
 from chargen.text.vocabulary import Vocabulary
 
-FORMAT = 2  # 1 knew no documents and no cache
-READABLE = (1, 2)
-LONGEST_PATH = 4096  # characters: no system takes more
+FORMAT = 2  # format 1 had neither documents nor a cache
 LARGEST_CORPUS = 2**44  # characters
-MOST_ENTRIES = 100_000  # files and folders below a corpus's sources, or, of a large corpus,
-FEWEST_CHARS = 64  # one for so many characters
+MOST_ENTRIES = 100_000  # files and folders under a corpus's sources, or, of a large corpus,
+FEWEST_CHARS = 64  # one per this many characters
 MARK = 3  # bytes of a byte order mark
-ARCHIVED = 1024  # bytes of an archive beside its text, which may grow by a hundredth too
+ARCHIVED = 1024  # bytes of an archive beside its text, which may grow by 1% too
+
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+SourceName = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
 
 
-@dataclass(frozen=True)
-class CorpusRecord:
-    """What a run remembers of its corpus: enough to find it again and to know it."""
+class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """The corpus of a run: enough to find the text again and to recognize it."""
 
-    name: str
-    sources: tuple[str, ...]
-    sha256: str  # of the text in UTF-8
-    chars: int
-    training_chars: int  # what comes before the held-out part
-    cache: str = ""  # the folder that it lies encoded in; "": one beside the run
+    name: Annotated[str, Meta(pattern=r"^[^/\\\0]*\Z")]
+    sources: Annotated[tuple[SourceName, ...], Meta(min_length=1)]
+    sha256: Sha256  # of the text in UTF-8
+    chars: Annotated[int, Meta(ge=1, le=LARGEST_CORPUS)]
+    training_chars: Annotated[int, Meta(ge=1)]  # before the held-out part
+    cache: Annotated[str, Meta(pattern=r"^[^\0]*\Z", max_length=4096)] = ""  # folder of the encoded
+    # corpus; "": the folder beside the run
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> CorpusRecord:
-        """Checked on the way in; `KeyError`, `TypeError` or `ValueError`."""
-        record = cls(**{**values, "sources": tuple(values["sources"])})
-        if type(record.chars) is not int or type(record.training_chars) is not int:
-            raise TypeError("the corpus's characters are no whole numbers")
-        if not 1 <= record.training_chars < record.chars <= LARGEST_CORPUS:
-            raise ValueError(f"{record.training_chars} of {record.chars} characters to train on")
-        texts = (record.name, record.sha256, record.cache)
-        if not all(isinstance(text, str) for text in (*record.sources, *texts)):
-            raise TypeError("names of the corpus are no text")
-        if any("\0" in name for name in (*record.sources, record.cache)):
-            raise ValueError("a source of the corpus names no file")
-        if record.cache and not (os.path.isabs(record.cache) and len(record.cache) <= LONGEST_PATH):
-            raise ValueError("the corpus's cache is no folder's whole path")
-        if re.search(r"[/\\\0]", record.name):
-            raise ValueError("the corpus's name is none of a file")
-        if not isinstance(values["sources"], list) or not record.sources:
-            raise TypeError("the corpus's sources are no list")
-        if not re.fullmatch("[0-9a-f]{64}", record.sha256):
-            raise ValueError("the corpus's sha256 is none")
-        return record
+    def __post_init__(self) -> None:
+        if self.training_chars >= self.chars > 0:
+            raise ValueError(f"{self.training_chars} of {self.chars} characters to train on")
+        if self.cache and not os.path.isabs(self.cache):
+            raise ValueError(f"the cache {self.cache} is no absolute path")
 
     def is_of(self, text: Encoded) -> bool:
-        """Whether a text is the one that is remembered."""
+        """Return whether an encoded text is the one that the record describes."""
         return (self.sha256, self.chars) == (text.sha256, len(text.ids))
 
     def read_again(self) -> Corpus:
-        """The corpus, to be read from where it was; `ChargenError` as `check_sources` raises it.
+        """Return the corpus, read from its sources again.
 
-        Reading it is a `LongerError` where it holds more text than it did.
+        Raises:
+            ChargenError: See `check_sources`. Reading the corpus raises `LongerError` where its
+                text became longer.
         """
         self.check_sources()
         return replace(read_corpus(self.sources), most=self.chars)
 
     def check_sources(self) -> None:
-        """`ChargenError` where the sources cannot be the text that was trained on.
+        """Refuse sources that cannot hold the training text, before any of them is read.
 
-        A run from elsewhere may name what never ends, or far more than its corpus: nothing of it
-        is read before this. How much an archive unpacks to is found as it is read.
+        A run from elsewhere may name a device or far more text than its corpus. The size of an
+        unpacked archive is checked while it is read.
+
+        Raises:
+            ChargenError: The sources hold too many files or too many bytes.
         """
         left: float = 4 * self.chars  # bytes, in UTF-8
         entries = 0
@@ -97,30 +87,38 @@ class CorpusRecord:
             )
 
 
-NO_CORPUS = CorpusRecord("", (), "", 0, 0)  # of a model that was trained elsewhere
+NO_CORPUS = CorpusRecord("", (), "", 0, 0)  # of an imported model
 
 
-@dataclass(frozen=True)
-class Imported:
-    """Where a run comes from that chargen did not train: it has no corpus and no training."""
+class Imported(Struct, frozen=True, forbid_unknown_fields=True):
+    """The file that a run was imported from; such a run has no corpus and no training."""
 
     file: str  # its name
-    sha256: str  # of its bytes
+    sha256: Sha256  # of its bytes
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Imported:
-        """Checked on the way in; `TypeError` or `ValueError`."""
-        imported = cls(**values)
-        if not isinstance(imported.file, str) or not isinstance(imported.sha256, str):
-            raise TypeError("what it was imported from is no text")
-        if not re.fullmatch("[0-9a-f]{64}", imported.sha256):
-            raise ValueError("the imported file's sha256 is none")
-        return imported
+
+class RunFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The JSON document in ``run.json``; `Description` is its meaning."""
+
+    format: Annotated[int, Meta(ge=1, le=FORMAT)]
+    model: ModelSettings
+    training: TrainingSettings | None
+    vocabulary: str
+    corpus: CorpusRecord | None
+    versions: dict[str, str]
+    imported: Imported | None = None
+
+    def __post_init__(self) -> None:
+        if (self.training is None, self.corpus is None) != (self.imported is not None,) * 2:
+            raise ValueError("it needs either training and corpus, or imported")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What ``run.json`` holds; what was ``imported`` has `NO_CORPUS` and no chosen training."""
+    """Settings, vocabulary, corpus and origin of a run.
+
+    The corpus of an imported run is `NO_CORPUS`, and its training settings are the defaults.
+    """
 
     model: ModelSettings
     training: TrainingSettings
@@ -137,81 +135,70 @@ class Description:
         imported: Imported,
         versions: Mapping[str, str],
     ) -> Description:
-        """That of a model which was trained elsewhere."""
+        """Return the description of a model that was trained elsewhere."""
         return cls(model, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported)
 
     @property
     def begins_at_zeros(self) -> bool:
-        """Whether a text may begin at a state of zeros: training saw many, or was none of ours."""
+        """Whether the model can start a text at a zero state: training did so, or is unknown."""
         training = self.training
         trained = training.state == "reset" or training.resets > 0 or training.documents != "none"
         return trained or self.imported is not None
 
     def stored_as(self) -> str:
-        """What its corpus is kept under (`chargen.text.store`)."""
+        """Return the key of the encoded corpus in `chargen.text.store`."""
         corpus = self.corpus
         return key(corpus.name, corpus.sources, self.training.documents, corpus.sha256)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; `Description.from_json` reads them back."""
-        values = {
-            "format": FORMAT,
-            "model": to_json(self.model),
-            "training": to_json(self.training),
-            "vocabulary": self.vocabulary.characters,
-            "corpus": asdict(self.corpus),
-            "versions": dict(self.versions),
-        }
-        if self.imported is None:
-            return values
-        return {**values, "training": None, "corpus": None, "imported": asdict(self.imported)}
+        """Return the JSON values of ``run.json``; `from_json` reads them back."""
+        trained = self.imported is None
+        file = RunFile(
+            FORMAT,
+            self.model,
+            self.training if trained else None,
+            self.vocabulary.characters,
+            self.corpus if trained else None,
+            dict(self.versions),
+            self.imported,
+        )
+        values: dict[str, Any] = to_builtins(file)
+        return values
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Description:
-        """Checked on the way in; `ChargenError`, `KeyError`, `TypeError` or `ValueError`."""
-        if type(values["format"]) is not int or values["format"] not in READABLE:
-            raise ChargenError(
-                f"format {values['format']}, this chargen reads {FORMAT} and older: upgrade it"
-            )
-        if unknown := set(values) - {"format", "versions", *cls.__dataclass_fields__}:
-            raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
-        if not isinstance(values["vocabulary"], str):
-            raise TypeError("the vocabulary is no text")
-        versions = dict(values["versions"])
-        if not all(isinstance(text, str) for text in versions.values()):
-            raise TypeError("versions are no text")
-        model, vocabulary = from_json(ModelSettings, values["model"]), values["vocabulary"]
-        if "imported" in values:
-            if values["training"] is not None or values["corpus"] is not None:
-                raise ValueError("it was imported, and says how it was trained")
-            imported = Imported.from_json(values["imported"])
-            return cls.of_imported(model, Vocabulary(vocabulary), imported, versions)
-        description = cls(
-            model,
-            from_json(TrainingSettings, values["training"]),
-            Vocabulary(vocabulary),
-            CorpusRecord.from_json(values["corpus"]),
-            versions,
-        )
-        description._check_windows()
-        return description
+    def from_json(cls, values: Any) -> Description:
+        """Check JSON values of ``run.json`` and build the description.
 
-    def _check_windows(self) -> None:
-        training, targets = self.training, self.corpus.training_chars - 1
-        timesteps, batch_size = training.timesteps, training.batch_size
-        if timesteps is None or batch_size is None:
-            raise ValueError("it says no timesteps or no batch_size")
-        if timesteps * batch_size > targets:
-            raise ValueError(f"{batch_size} windows of {timesteps} need more than its corpus")
-        if isinstance(training.loss_on, int) and training.loss_on > timesteps:
-            raise ValueError(f"loss_on {training.loss_on} of {timesteps} timesteps")
+        Raises:
+            ValueError: A field is missing, unknown or wrong; the message names it.
+            ChargenError: The format is newer, or settings contradict each other.
+        """
+        said = values.get("format") if isinstance(values, dict) else None
+        if type(said) is int and said > FORMAT:
+            raise ChargenError(f"format {said}, this chargen reads {FORMAT} and older: upgrade it")
+        file = convert(values, RunFile)
+        vocabulary = Vocabulary(file.vocabulary)
+        if file.imported is not None:
+            return cls.of_imported(file.model, vocabulary, file.imported, file.versions)
+        assert file.training is not None
+        assert file.corpus is not None
+        _check_windows(file.training, file.corpus)
+        return cls(file.model, file.training, vocabulary, file.corpus, file.versions)
+
+
+def _check_windows(training: TrainingSettings, corpus: CorpusRecord) -> None:
+    """Refuse windows that the corpus could not fill."""
+    timesteps, batch_size = training.timesteps, training.batch_size
+    if timesteps is None or batch_size is None:
+        raise ValueError("no timesteps or no batch_size - at `$.training`")
+    if timesteps * batch_size > corpus.training_chars - 1:
+        raise ValueError(f"{batch_size} windows of {timesteps} need more than its corpus")
+    if isinstance(training.loss_on, int) and training.loss_on > timesteps:
+        raise ValueError(f"loss_on {training.loss_on} of {timesteps} timesteps")
 
 
 def _text_bytes(source: str) -> float:
-    """The bytes of a file that text must account for: all but what is around it.
-
-    Infinity where it is no file, and none where nothing is there.
-    """
+    """Return how many bytes of text a file holds at least: infinity for a device, 0 for none."""
     try:
         status = os.stat(source)
     except (OSError, ValueError):  # whoever reads it will say so

@@ -88,10 +88,8 @@ class Run:
             return cls(path, Description.from_json(parse_json(data)))
         except ChargenError as error:
             raise ChargenError(f"{file}: {reason(error)}") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise ChargenError(
-                f"{file}: damaged ({type(error).__name__}: {reason(error)}); train the run again"
-            ) from None
+        except ValueError as error:
+            raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
 
     def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
         """Say who ``begins`` it, before ``run.json`` is written, or goes on with what is there.

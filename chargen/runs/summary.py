@@ -6,7 +6,7 @@ from typing import Any
 
 from chargen.render.text import visible_line
 from chargen.runs.directory import Run
-from chargen.settings import ModelSettings, from_json, to_json
+from chargen.settings import ModelSettings
 
 SHOWN_CHARACTERS = 60
 
@@ -17,7 +17,7 @@ def summary(run: Run) -> dict[str, Any]:
     weights = run.weights()
     return {
         "run": str(run.path),
-        "model": to_json(description.model),
+        "model": told["model"],
         "parameters": sum(array.size for array in weights.values()),
         "weights": {name: list(array.shape) for name, array in weights.items()},
         "vocabulary": description.vocabulary.characters,
@@ -37,7 +37,7 @@ def summary_text(values: dict[str, Any]) -> str:
     lines = [
         values["run"],
         "",
-        f"model       {from_json(ModelSettings, model).described()}, "
+        f"model       {ModelSettings(**model).described()}, "
         f"activation {model['activation']}, {values['parameters']:,} parameters",
         *(f"            {name:24}{_shape(shape)}" for name, shape in values["weights"].items()),
         f"vocabulary  {len(characters)} characters: {shown}",

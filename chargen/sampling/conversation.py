@@ -11,7 +11,7 @@ from chargen.errors import ChargenError
 from chargen.sampling.engine import Steps
 from chargen.sampling.stopping import Stop, Stopping, stops_of
 from chargen.sampling.writer import Writer
-from chargen.settings import SamplingSettings, from_json
+from chargen.settings import SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown
 
 LINE_END = "\n"
@@ -25,7 +25,7 @@ class Conversation:
     """
 
     def __init__(self, writer: Writer, seed: int = 0, stop: Stop = (), **settings: Any) -> None:
-        chosen = from_json(SamplingSettings, settings)
+        chosen = from_options(SamplingSettings, settings)
         if chosen.beam is not None:
             raise ChargenError("--beam: it looks for whole texts and writes no answers")
         self._writer = writer

@@ -15,7 +15,7 @@ from chargen.sampling.beam import NOTHING, search
 from chargen.sampling.beginning import MOST, led_in
 from chargen.sampling.engine import Engine
 from chargen.sampling.stopping import Stop, stopped, stops_of
-from chargen.settings import SamplingSettings, from_json
+from chargen.settings import SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown, Vocabulary
 
 
@@ -66,7 +66,7 @@ class Writer:
         A text ends where ``stop`` would stand, or any of several, which is left out; what may be
         its beginning is held back, so that a piece may then be empty or hold several characters.
         """
-        chosen = from_json(SamplingSettings, settings)
+        chosen = from_options(SamplingSettings, settings)
         stops = stops_of(stop, self.vocabulary)
         ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
         if chosen.beam is None:

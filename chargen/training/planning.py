@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec import structs
 
 from chargen import __version__
 from chargen.errors import ChargenError
@@ -145,7 +146,11 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
         CorpusRecord(
             corpus.name, corpus.sources, found.sha256, found.chars, to_train, asked.kept_in
         ),
-        {"chargen": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        {
+            "chargen": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+        },
     )
     model = _model(description, asked.device)
     encoded = store.encoded(corpus, found, training.documents, asked.progress)
@@ -202,11 +207,12 @@ def _encoded_again(run: Run, corpus: Corpus | None, asked: Asked) -> tuple[Encod
 def _check_same(run: Run, changes: Mapping[str, Any]) -> None:
     """Refuse other settings than a budget."""
     description = run.description
-    before = {**vars(description.model), **vars(description.training)}
+    before = {**structs.asdict(description.model), **structs.asdict(description.training)}
     for name, value in changes.items():
         if name not in before:
             raise ChargenError(f"unknown settings: {name}")
-        if name not in BUDGETS and _shown(before[name]) != _shown(value):
+        given = tuple(value) if isinstance(value, list) else value
+        if name not in BUDGETS and before[name] != given:
             raise ChargenError(
                 f"--{name.replace('_', '-')} {_shown(value)}: the run in {run.path} was begun "
                 f"with {_shown(before[name])}; leave it out, or start over with --overwrite"
@@ -225,8 +231,8 @@ def _resumed(
     description = run.description
     budget = {name: value for name, value in changes.items() if name in BUDGETS}
     fresh: dict[str, Any] = {**dict.fromkeys(BUDGETS), **budget}
-    training = replace(description.training, **fresh) if budget else description.training
-    record = replace(description.corpus, cache=kept_in)
+    training = structs.replace(description.training, **fresh) if budget else description.training
+    record = structs.replace(description.corpus, cache=kept_in)
     anew = Run(run.path, replace(description, training=training, corpus=record))
     _check_text(anew, encoded)
     checkpoint = None if run.begins() else run.read_checkpoint(LAST)

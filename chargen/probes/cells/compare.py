@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
+
+from msgspec import to_builtins
 
 from chargen.datasets import bundled
 from chargen.datasets.longrange import LONGEST_SPAN as LONGRANGE_SPAN
 from chargen.datasets.tasks import LONGEST_SPAN as TASK_SPAN
 from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
-from chargen.files import write_file
+from chargen.files import read_json, write_file
 from chargen.probes.cells.jobs import ANSWERS, Job, shape, vocabulary_size
 from chargen.probes.cells.measure import gather
 from chargen.probes.cells.result import CompareResult, Training
@@ -22,6 +23,7 @@ from chargen.runs.directory import RUN, RUNS, lock
 from chargen.settings import CELL_NAMES, ComparisonSettings
 
 PLAN = "compare.json"
+LARGEST_PLAN = 2**16  # bytes
 
 
 def compare(
@@ -72,9 +74,11 @@ def _check(settings: ComparisonSettings) -> None:
 def _begin(out: Path, settings: ComparisonSettings, overwrite: bool) -> None:
     """Write down what is compared, or check that it is what was."""
     plan = out / PLAN
-    text = json.dumps(asdict(settings), indent=1) + "\n"
-    before = plan.read_text("utf-8") if plan.exists() else None
-    if before == text and not overwrite:
+    try:
+        before = None if overwrite else read_json(plan, ComparisonSettings, LARGEST_PLAN)
+    except FileNotFoundError:
+        before = None
+    if before == settings:
         return
     kept = [f"{cell}-rate*-seed*/{name}" for cell in CELL_NAMES for name in (ANSWERS, RUN)]
     old = [file for pattern in kept for file in out.glob(pattern)]
@@ -85,7 +89,7 @@ def _begin(out: Path, settings: ComparisonSettings, overwrite: bool) -> None:
     for file in old:  # of a comparison that is given up; nothing else there is touched
         file.unlink()
     write_file(out / f"{settings.task}.txt", bundled.read(settings.task).encode())
-    write_file(plan, text.encode())
+    write_file(plan, (json.dumps(to_builtins(settings), indent=1) + "\n").encode())
 
 
 Tuning = dict[str, dict[float, float | None]]
