@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from chargen.distributed.group import ALONE, Group, join
+from chargen.distributed.group import ProcessGroup, join
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import Streams
@@ -33,21 +33,23 @@ SECONDS = 1.2  # of measurement, each
 LAUNCH = """
 import sys
 from chargen.distributed.launch import launch
-sys.exit(launch(int(sys.argv[1]), [], sys.stderr.write, ["-m", "benchmarks.processes"]))
+sys.exit(launch(int(sys.argv[1]), ["-m", "benchmarks.processes"], sys.stderr.write))
 """
 
 
-def learner_of(units: int, layers: int, texts: int, group: Group, rows: int) -> Callable[[], None]:
+def learner_of(
+    units: int, layers: int, texts: int, group: ProcessGroup, rows: int
+) -> Callable[[], None]:
     """A whole step of a model on ``rows`` of ``texts``, which the group's processes share."""
     model = CharModel.seeded(ModelSettings("lstm", (units,) * layers), V, 0)
     settings = TrainingSettings(timesteps=T, batch_size=texts)
     learner = Learner(model, settings, group)
     ids = np.random.default_rng(0).integers(0, V, texts * T + 1)
-    batch = Streams(ids, texts, T).batch(0, 0, slice(rows) if group is ALONE else learner.rows)
+    batch = Streams(ids, texts, T).batch(0, 0, slice(rows) if group.size == 1 else learner.rows)
     return lambda: learner.step(batch, 1e-4, carry=False, said=[0.0, 0.0]) and None
 
 
-def seconds_of(step: Callable[[], None], group: Group) -> tuple[float, float]:
+def seconds_of(step: Callable[[], None], group: ProcessGroup) -> tuple[float, float]:
     """The median of one step's seconds, and how far five in six lie below it plus that.
 
     The ranks make the same number of steps.
@@ -57,7 +59,7 @@ def seconds_of(step: Callable[[], None], group: Group) -> tuple[float, float]:
     begun = time.perf_counter()
     step()
     each = max(time.perf_counter() - begun, 1e-4)
-    count = int(group.begin_sum([SECONDS / each])()[0] / group.size) + 5
+    count = int(group.sum(np.array([SECONDS / each]))[0] / group.size) + 5
     times = []
     for _ in range(count):
         begun = time.perf_counter()
@@ -67,20 +69,20 @@ def seconds_of(step: Callable[[], None], group: Group) -> tuple[float, float]:
     return float(middle), float(high - middle)
 
 
-def summing(size: int, group: Group) -> Callable[[], None]:
+def summing(size: int, group: ProcessGroup) -> Callable[[], None]:
     """The sum of so many float32 numbers over the ranks."""
     numbers = torch.zeros(size)
     return lambda: dist.all_reduce(numbers) and None
 
 
-def measure(group: Group) -> list[dict[str, float]]:
+def measure(group: ProcessGroup) -> list[dict[str, float]]:
     """One row a shape, in seconds; the same at all ranks or nearly so."""
     rows = []
     for units, layers, texts in SHAPES:
         own = len(range(texts)[group.rows(texts)])
         size = ModelSettings("lstm", (units,) * layers).parameters(V)
         whole, _ = seconds_of(learner_of(units, layers, texts, group, own), group)
-        work, spread = seconds_of(learner_of(units, layers, texts, ALONE, own), group)
+        work, spread = seconds_of(learner_of(units, layers, texts, ProcessGroup(), own), group)
         total = seconds_of(summing(size, group), group)[0] if group.size > 1 else 0.0
         named = {"step": whole, "work": work, "spread": spread, "sum": total}
         rows.append({"parameters": size, **named})

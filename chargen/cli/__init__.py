@@ -23,7 +23,7 @@ from chargen.cli.score import score
 from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
-from chargen.distributed import PeerFailedError, run
+from chargen.distributed import PeerError, run
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
@@ -132,11 +132,16 @@ def _code(given: list[str]) -> int:
     except click.ClickException as error:
         return _mistake(_joined(error.format_message()))
     except ChargenError as error:
-        is_told = isinstance(error, PeerFailedError)  # by that process
-        return error.exit_code if is_told else _mistake(str(error), error.exit_code)
+        is_quiet = isinstance(error, PeerError) and not _reports_peers()
+        return error.exit_code if is_quiet else _mistake(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return result if isinstance(result, int) else DONE
+
+
+def _reports_peers() -> bool:
+    """Return whether to report a lost process: one process a machine does, or --processes."""
+    return os.environ.get("ROLE_NAME") != "chargen" and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _mistake(message: str, code: int = MISTAKE) -> int:

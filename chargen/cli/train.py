@@ -247,7 +247,8 @@ def train(
     if _is_to_be_launched(processes):
         from chargen.distributed.launch import launch
 
-        return launch(processes, context.obj, lambda line: say(f"chargen: {line}", err=True))
+        command = ["-m", "chargen", *context.obj]
+        return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
     from chargen.cli.watching import Reading, Show, Signals, watch
     from chargen.distributed.group import join
     from chargen.training import start

@@ -1,4 +1,4 @@
-"""Processes that train together; what ends them, which the command line can know without torch."""
+"""Training in several processes: exit codes and errors, importable without torch."""
 
 import os
 import sys
@@ -7,42 +7,34 @@ from collections.abc import Callable
 
 from chargen.errors import ChargenError
 
-BROKEN = 75  # after `GroupBrokenError`: trying again may help
-TOLD = 76  # after `PeerFailedError`: another process ended with what counts
-
-ends_at_once = False  # whether this process is, or was, one of several
+PEER_LOST = 75  # EX_TEMPFAIL of sysexits.h: starting again may succeed
 
 
-class GroupBrokenError(ChargenError):
-    """Another process of the group was lost: killed, cut off, or silent for too long."""
+class PeerError(ChargenError):
+    """Another process of the group failed, was killed or stopped responding."""
 
-    exit_code = BROKEN
-
-
-class PeerFailedError(ChargenError):
-    """Another process of the group failed and says why itself; this one ends quietly."""
-
-    exit_code = TOLD
-
-    def __init__(self) -> None:
-        super().__init__("another process of the group failed; it says why")
+    exit_code = PEER_LOST
 
 
 def run(work: Callable[[], int]) -> int:
-    """What ``work`` returns, which is to be the exit code; a process that joined others ends here.
+    """Return the exit code that ``work`` returns; a process of a group exits with it instead.
 
-    torch's threads, which in a broken group may be at work for a minute, abort a process that
-    Python clears up around them: its exit code would not be its own.
+    In a broken group, torch's threads can abort Python's finalization and replace the exit code.
     """
     try:
         code = work()
     except BaseException:
-        if not ends_at_once:
+        if not _is_initialized():
             raise
         traceback.print_exc()
         code = 1
-    if ends_at_once:
+    if _is_initialized():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
+
+
+def _is_initialized() -> bool:
+    torch_distributed = sys.modules.get("torch.distributed")
+    return torch_distributed is not None and torch_distributed.is_initialized()

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chargen.distributed.group import Group
+from chargen.distributed.group import ProcessGroup
 from chargen.recurrent.model import CharModel
 from chargen.recurrent.products import factors_of
 from chargen.recurrent.stack import StackState
@@ -43,14 +43,14 @@ class Learner:
     however long training will be (Polyak & Juditsky 1992; Shamir & Zhang 2013).
     """
 
-    def __init__(self, model: CharModel, settings: TrainingSettings, group: Group) -> None:
+    def __init__(self, model: CharModel, settings: TrainingSettings, group: ProcessGroup) -> None:
+        group.synchronize(model)
         self.model = model
         self.predicting = copy.deepcopy(model) if settings.average else model
         self.rows = slice(0)  # of a batch, until `share` says which
         self.device = model.b_y.device
         self._group = group
         self._settings = settings
-        self._parallel = group.wrap(model)
         self._optimizer = _optimizer(model, settings)
         self._generator = torch.Generator(self.device)
         self._draw_from(settings.seed)
@@ -74,7 +74,7 @@ class Learner:
         settings = self._settings
         last = settings.counted_steps(batch.inputs.shape[1])
         with factors_of(settings.precision):
-            logits, state = self._parallel(
+            logits, state = self.model(
                 self._tensor(batch.inputs),
                 self._state if carry else None,
                 last,
@@ -84,12 +84,9 @@ class Learner:
             )
         targets = self._tensor(batch.targets[:, -last:])
         loss = next_char_loss(logits, targets, batch.counted(last))
-        sums = self._group.begin_sum([loss.item(), *said])
         self._optimizer.zero_grad()
-        with self._group.told():
-            # The mean over processes is taken of gradients whose sum is the whole batch's.
-            (loss * self._group.size if self._group.size > 1 else loss).backward()
-        nats, *heard = sums()
+        loss.backward()
+        nats, *heard = self._group.sum_gradients(self.model, [loss.item(), *said])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
         if not np.isfinite([nats, norm]).all():
             return Step(nats, norm, heard)
@@ -127,12 +124,12 @@ class Learner:
         carried = self._state if self._settings.state == "carry" else None
         for layer, tensors in enumerate(carried or ()):
             for part, tensor in enumerate(tensors):
-                whole = self._group.gathered(tensor)
-                if whole is not None:
-                    arrays[f"{STATE}{layer}.{part}"] = whole.cpu().numpy()
-        drawn = self._group.gathered_bytes(self._generator.get_state().numpy().tobytes())
+                rows = self._group.gather(tensor.cpu().numpy())
+                if rows is not None:
+                    arrays[f"{STATE}{layer}.{part}"] = np.concatenate(rows)
+        drawn = self._group.gather(self._generator.get_state().numpy())
         for rank, state in enumerate(drawn or ()):
-            arrays[generator_of(rank)] = np.frombuffer(state, np.uint8)
+            arrays[generator_of(rank)] = state
         return arrays
 
     def restore(

@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chargen.distributed import PeerFailedError
-from chargen.distributed.group import ALONE, Group
+from chargen.distributed.group import ProcessGroup
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import losses
 from chargen.files import UnwritableError, reason
@@ -69,18 +68,18 @@ class Trainer:
         model: CharModel,
         text: Encoded,
         settings: TrainingSettings,
-        group: Group = ALONE,
+        group: ProcessGroup | None = None,
     ) -> None:
         self.run = run
         self.model = model
         self.settings = settings
-        self.group = group
+        self.group = group or ProcessGroup()
         self.counters = Counters()
         self.ending = ""  # why training ended, once it has
         self._text = text
         self._training_chars = run.description.corpus.training_chars
         self._stages = settings.stages()
-        self._learner = Learner(model, settings, group)
+        self._learner = Learner(model, settings, self.group)
         self._read_as(0)
         self._schedule = Schedule.of(settings, len(self._batches))
         self._validate_every = steps_between_validations(
@@ -208,8 +207,8 @@ class Trainer:
         self._is_told_to_stop = stops > 0
 
     def _diverged(self, how: str, step: int) -> ChargenError:
-        if not self.group.leads:  # the first process says so
-            return PeerFailedError()
+        if not self.group.leads:
+            self.group.broadcast(None)  # wait until rank 0, which reports it, has ended
         return ChargenError(
             f"training diverged at step {step} ({how}): {self.run.path} "
             f"{self._keeper.left()}; try a lower --learning-rate or --clip-norm"
@@ -229,7 +228,7 @@ class Trainer:
             )
         except NoNumbersError:
             sums = np.full(2, math.nan)
-        return float(group.summed(sums)[0] / (len(text.ids) - start))
+        return float(group.sum(sums)[0] / (len(text.ids) - start))
 
     def _keep(self, report: Report, validation_loss: float) -> Report:
         """Write down a validation, and the weights where they are the best so far."""
@@ -255,7 +254,7 @@ class Trainer:
         Nothing is written where this step is saved already. `ChargenError` where the weights are
         no numbers any more, `UnwritableError` where the system refuses; the last save then stands.
         """
-        if self.group.sent(b"saved" if self._keeper.saved_step == self.counters.step else b""):
+        if self.group.broadcast(self._keeper.saved_step == self.counters.step):
             return
         arrays = self._learner.arrays()
         now = environment(self._learner.device, self.group.size)

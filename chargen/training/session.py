@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from chargen.distributed.group import ALONE, Group
+from chargen.distributed.group import ProcessGroup
 from chargen.errors import ChargenError
 from chargen.files import Progress
 from chargen.runs.directory import Lock, Run, encoded_in, is_begun_by
@@ -67,7 +67,7 @@ def start(
     device: str = "auto",
     cache: Path | None = None,
     progress: Progress = lambda done, of: None,
-    group: Group = ALONE,
+    group: ProcessGroup | None = None,
 ) -> Session:
     """Begin a run on the corpus that ``sources`` name, or ``resume`` one where it stopped.
 
@@ -81,6 +81,7 @@ def start(
     its launcher began again goes on with the run that it had begun. A process that does not see
     the first one's files reads and encodes ``sources`` itself.
     """
+    group = group or ProcessGroup()
     place = device_named(device)
     place = group.device if group.device.type == place.type else place
     asked = Asked(sources, settings, out, resume, overwrite, cache, place, progress)
@@ -91,7 +92,7 @@ def start(
         return plans[0].said() if group.size > 1 else b""
 
     try:
-        said = group.led(lead)
+        said = group.run_on_lead(lead)
         plan = plans[0] if plans else Plan.heard(said, place)
         return _session(group, plan, _text(group, plan, asked))
     except BaseException:
@@ -100,7 +101,7 @@ def start(
         raise
 
 
-def _session(group: Group, plan: Plan, encoded: Encoded) -> Session:
+def _session(group: ProcessGroup, plan: Plan, encoded: Encoded) -> Session:
     trainer = Trainer(plan.run, plan.model, encoded, plan.run.description.training, group)
     notes = list(plan.notes)
     if plan.checkpoint is not None:
@@ -115,13 +116,13 @@ def _session(group: Group, plan: Plan, encoded: Encoded) -> Session:
             plan.run.begun_by(group.launchers, begins=False)
         return b""
 
-    group.led(begin)
+    group.run_on_lead(begin)
     if plan.forgives:
         trainer.forgive()
     return Session(trainer, plan.held, notes)
 
 
-def _text(group: Group, plan: Plan, asked: Asked) -> Encoded:
+def _text(group: ProcessGroup, plan: Plan, asked: Asked) -> Encoded:
     """The run's text: mapped from where it lies, or made by the first process of a machine."""
     if group.size == 1:
         assert plan.encoded is not None
@@ -130,7 +131,7 @@ def _text(group: Group, plan: Plan, asked: Asked) -> Encoded:
     def own() -> Encoded:
         return plan.encoded or _own_text(plan.run, asked)
 
-    made = group.everywhere(lambda: own() if group.local_rank == 0 else None)
+    made = group.run_on_all(lambda: own() if group.local_rank == 0 else None)
     return made or own()
 
 
