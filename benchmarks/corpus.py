@@ -1,7 +1,7 @@
 """Text of any size: what it costs to encode a large one and to train on it, beside a small one.
 
 The text is generated (`benchmarks.texts`). Encoding is all that `chargen train` does before its
-first step, as in `chargen.text.store`: a reading that finds the characters, the documents and the
+first step, as in `chargen.text.cache`: a reading that finds the characters, the documents and the
 SHA-256, a second one that writes ids, and what puts them on the disk for good. Beside it stands the
 usual way: the whole text in memory, the set of its characters, and ids by a table of NumPy's.
 Each is measured in processes of its own; memory is the most that such a process held.
@@ -38,15 +38,15 @@ Row = dict[str, Any]
 def encode(corpus: str, documents: str, cache: str) -> Row:
     """Encode a corpus into the folder ``cache``, in this process."""
     from chargen.text import read_corpus
-    from chargen.text.store import look_up
+    from chargen.text.cache import CorpusCache
 
     def progress(done: int, of: int) -> None:
         pass
 
     begun = time.perf_counter()
     read = read_corpus([corpus])
-    store, found = look_up(Path(cache), read, documents, progress)
-    encoded = store.encoded(read, found, documents, progress)
+    cached = CorpusCache(Path(cache), read.name, read.sources, documents)
+    encoded = cached.encode(read, cached.scan(read, progress), progress)
     seconds = time.perf_counter() - begun
     chars, begins = len(encoded.ids), len(encoded.starts)
     return {"chars": chars, "documents": begins, "seconds": seconds, "peak_mb": peak()}

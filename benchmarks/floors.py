@@ -32,7 +32,7 @@ from chargen.evaluation import evaluate, nats_to_bits
 from chargen.predictors import BackoffNgram, State
 from chargen.settings import HELD_OUT
 from chargen.text import Vocabulary, read_corpus
-from chargen.text.split import training_chars
+from chargen.text.documents import training_chars
 
 BUNDLED = ("python-docs", "fables")  # measured where no text is named
 NGRAM_ORDERS = (4, 5, 6, 7, 8, 16)

@@ -29,7 +29,7 @@ from chargen.runs.directory import Run, newest
 from chargen.sampling import Writer
 from chargen.settings import INSTRUMENTS
 from chargen.text.corpus import Corpus, LongerError, read_corpus
-from chargen.text.encoding import Encoded, read_ids
+from chargen.text.encoding import EncodedCorpus, encode_with
 from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
 from chargen.training import Session, start
@@ -65,7 +65,7 @@ class TrainedModel:
             raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
-        self._corpus: Encoded | None = None
+        self._corpus: EncodedCorpus | None = None
         self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
         self._writer = Writer.of(run, weights)
 
@@ -219,7 +219,7 @@ class TrainedModel:
         """
         return self._counted(orders, self.corpus())
 
-    def _counted(self, orders: Sequence[int], own: Encoded) -> dict[str, NextCharPredictor]:
+    def _counted(self, orders: Sequence[int], own: EncodedCorpus) -> dict[str, NextCharPredictor]:
         end = self.run.description.corpus.training_chars
         training = own.ids[max(0, end - FLOOR_CHARS) : end]
         for order in orders:
@@ -227,31 +227,31 @@ class TrainedModel:
                 self._ngrams[order] = BackoffNgram(self.vocabulary, training, order)
         return {f"{order}-gram": self._ngrams[order] for order in orders}
 
-    def _evaluated(self, predictor: NextCharPredictor, given: Encoded | None) -> Evaluation:
+    def _evaluated(self, predictor: NextCharPredictor, given: EncodedCorpus | None) -> Evaluation:
         """Over the held-out part of the run's own text, or over all of another one."""
         ids, start, starts = self._measured(given)
         return evaluate(predictor, ids, start, starts=starts)
 
-    def _measured(self, given: Encoded | None) -> tuple[np.ndarray, int, np.ndarray | None]:
+    def _measured(self, given: EncodedCorpus | None) -> tuple[np.ndarray, int, np.ndarray | None]:
         """Ids, where those begin that are to be predicted, and documents where they count."""
         text, known = given or self.corpus(), self.run.description.corpus
         start = known.training_chars if known.is_of(text) else 1
         one = self.run.description.training.documents == "none"
         return text.ids, start, None if one else text.starts
 
-    def _given(self, corpus: Sources | Corpus) -> Encoded:
+    def _given(self, corpus: Sources | Corpus) -> EncodedCorpus:
         read = _read(corpus)
         try:
-            return read_ids(read, self.vocabulary, self.run.description.training.documents)
+            return encode_with(read, self.vocabulary, self.run.description.training.documents)
         except UnknownCharacterError as error:
             raise ChargenError(f"{' '.join(read.sources)}: {error}") from None
 
-    def _own(self, given: Encoded | None) -> Encoded:
+    def _own(self, given: EncodedCorpus | None) -> EncodedCorpus:
         """The run's own text, which may be the one that was given."""
         own = given and self.run.description.corpus.is_of(given)
         return given if given and own else self.corpus()
 
-    def corpus(self) -> Encoded:
+    def corpus(self) -> EncodedCorpus:
         """The run's own text: as it is kept encoded, or read again from where it was.
 
         `ChargenError` where it is gone or changed, or where the run was imported.
@@ -260,13 +260,13 @@ class TrainedModel:
             raise ChargenError(f"{self.run.path}: imported, without the text it learned: name one")
         if self._corpus is None:
             known = self.run.description.corpus
-            kept = self.run.store.kept(known.sha256)
+            kept = self.run.cached_corpus.load(known.sha256)
             fits = kept and known.is_of(kept) and kept.vocabulary == self.vocabulary
             self._corpus = kept if fits else self._read_again()
         assert self._corpus is not None
         return self._corpus
 
-    def _read_again(self) -> Encoded:
+    def _read_again(self) -> EncodedCorpus:
         path, known = self.run.path, self.run.description.corpus
         if STANDARD_INPUT in known.sources:
             raise ChargenError(
@@ -274,7 +274,7 @@ class TrainedModel:
             )
         try:
             documents = self.run.description.training.documents
-            encoded = read_ids(known.read_again(), self.vocabulary, documents)
+            encoded = encode_with(known.read_again(), self.vocabulary, documents)
         except (LongerError, UnknownCharacterError):
             encoded = None
         except ChargenError as error:

@@ -14,7 +14,7 @@ import numpy as np
 
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State, select
-from chargen.text.mapped import Reader
+from chargen.text.memory_map import ArrayReader
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
 STREAMS = 64  # maximum number of streams read in parallel
@@ -124,7 +124,7 @@ class Predictions:
 
 def predictions(
     predictor: NextCharPredictor,
-    ids: np.ndarray | Reader,
+    ids: np.ndarray | ArrayReader,
     segments: Segments,
     state: State = None,
     on_read: OnRead = lambda chars: None,
@@ -142,7 +142,7 @@ def predictions(
         state: The predictor's state at ``segments.starts``; None for the initial state.
         on_read: Called after each chunk with the number of characters read.
     """
-    text = ids if isinstance(ids, Reader) else Reader(ids)
+    text = ids if isinstance(ids, ArrayReader) else ArrayReader(ids)
     starts, begins, ends = (x[:, None] for x in (segments.starts, segments.begins, segments.ends))
     T = int((segments.ends - segments.starts).max()) - 1
     for steps in _chunks(predictor, len(segments), T):
@@ -312,7 +312,7 @@ def losses(
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")
-    text = Reader(ids)
+    text = ArrayReader(ids)
     counts = np.zeros(2)
     for segments in _segments(len(ids), start, streams, starts, rank, size):
         for found in predictions(predictor, text, segments):
@@ -349,7 +349,7 @@ def _document_segments(
     """Yield documents, or parts of long ones, in batches of about equal length."""
     longest = -(-(chars - start) // _streams(chars - start, streams))
     rows = streams or STREAMS
-    reader = Reader(starts)
+    reader = ArrayReader(starts)
     first = int(np.searchsorted(starts, start - 1, side="right")) - 1
     for block in range(first, len(starts), DOCUMENTS):
         here = starts[block : block + DOCUMENTS + 1].astype(np.int64)

@@ -17,7 +17,7 @@ from chargen.runs.directory import BEST, LAST, PROGRESS, REPORTED, RUN, Run
 from chargen.sampling.writer import Writer
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
-from chargen.text.decoding import read_file
+from chargen.text.sources import read_file
 
 TEXT = "the cat sat on the mat\n" * 4
 PROGRESS_LINE = json.dumps({**dict.fromkeys(REPORTED, 1.5), "step": 7}).encode() + b"\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chargen.text.boundaries import Boundaries
+from chargen.text.documents import DocumentSplitter
 
 TEXTS = st.text(st.sampled_from("ab\n\n\r\r é日"), max_size=40)
 FILES = st.lists(TEXTS.filter(bool), min_size=1, max_size=4)
@@ -16,11 +16,11 @@ FILES = st.lists(TEXTS.filter(bool), min_size=1, max_size=4)
 
 def starts(how, files, cuts=()):
     """What `Boundaries` finds in texts, each cut at all ``cuts`` that are inside it."""
-    boundaries, found = Boundaries(how), []
+    boundaries, found = DocumentSplitter(how), []
     for number, text in enumerate(files):
         at = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
         for begin, end in itertools.pairwise(at):
-            found.append(boundaries.read(number, text[begin:end]))
+            found.append(boundaries.split(number, text[begin:end]))
     return np.concatenate(found).tolist()
 
 

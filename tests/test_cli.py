@@ -15,7 +15,7 @@ from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.runs.directory import BEST, LAST, RUN
 from chargen.sampling.engine import Engine
-from chargen.text.store import FOLDER
+from chargen.text.cache import FOLDER
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 25
 TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
@@ -218,7 +218,7 @@ WRONG = {
     "train empty.txt": "empty.txt: empty",
     "train binary.png": "binary.png: not UTF-8 text, byte 0x89 at offset 0",
     "train latin1.txt": "latin1.txt: not UTF-8 text, byte 0xE9 at offset 3",
-    "train nul.txt": "nul.txt: a NUL byte at offset 3",
+    "train nul.txt": "nul.txt: NUL byte at offset 3",
     "train folder": "folder: no *.txt file",
     "train two.txt": "two.txt: 2 characters are too few: give at least 50 to train on",
     "train three.txt": "three.txt: 3 characters are too few to hold out",

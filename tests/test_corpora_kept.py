@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chargen.cli import main
-from chargen.text.store import FOLDER
+from chargen.text.cache import FOLDER
 
 TEXT = "the cat sat on the mat,\nthe rat sat on the cat.\n\n" * 25
 TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
@@ -68,14 +68,14 @@ def test_documents_are_learned_and_measured_each_from_its_beginning(home, capsys
 def test_killed_while_it_encodes_it_starts_over_cleanly(home, capsys):
     """The child stops for ever in the middle of the second reading, and is killed there."""
     code = (
-        "import sys, time; from chargen.text import sources, store; sources.BLOCK = 64\n"
+        "import sys, time; from chargen.text import cache, sources; sources.BLOCK = 64\n"
         "from chargen.cli import main\n"
-        "old = store.encode\n"
+        "old = cache.encode\n"
         "def slow(*given):\n"
         "    for number, block in enumerate(old(*given)):\n"
         "        yield block\n"
         "        if number == 3: print('here', flush=True); time.sleep(60)\n"
-        "store.encode = slow\n"
+        "cache.encode = slow\n"
         "main(sys.argv[1:])"
     )
     command = [sys.executable, "-c", code, "train", "cat.txt", "--steps", "5", *TINY]

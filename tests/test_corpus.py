@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from chargen.errors import ChargenError
 from chargen.text import read_corpus
-from chargen.text.decoding import decode
-from chargen.text.encoding import survey
+from chargen.text.encoding import scan
+from chargen.text.sources import decode
 
 BOM = b"\xef\xbb\xbf"
 
@@ -35,7 +35,7 @@ def test_crlf_stays_and_a_bom_goes(tmp_path):
 def test_sha256_is_that_of_the_file(tmp_path):
     file = tmp_path / "a.txt"
     file.write_bytes("日本語 text\r\n".encode())
-    found = survey(read_corpus([file]), "none", lambda done, of: None)
+    found = scan(read_corpus([file]), "none", lambda done, of: None)
     assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
@@ -86,9 +86,9 @@ def test_what_is_no_text_is_refused_by_name(tmp_path, data, message):
 
 
 def test_missing_sources_are_refused_by_name(tmp_path):
-    with pytest.raises(ChargenError, match=r"nothing\.txt: no such file .*fables"):
+    with pytest.raises(ChargenError, match=r"nothing\.txt: no such file.*fables"):
         read_corpus([tmp_path / "nothing.txt"])
-    with pytest.raises(ChargenError, match="get it with chargen corpora fetch text8"):
+    with pytest.raises(ChargenError, match="run chargen corpora fetch text8"):
         read_corpus(["text8"])
     with pytest.raises(ChargenError, match=r"no \*\.txt file"):
         read_corpus([tmp_path])

@@ -15,8 +15,8 @@ from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import CELL_NAMES, ModelSettings
 from chargen.text import ShuffledWindows, Streams, Vocabulary, documents
-from chargen.text.documents import Documents
-from chargen.text.encoding import Encoded
+from chargen.text.documents import DocumentIndex
+from chargen.text.encoding import EncodedCorpus
 from chargen.text.windows import IGNORED
 from chargen.training import start
 from chargen.training.loop import Trainer
@@ -39,7 +39,7 @@ def test_beginnings_are_found(lengths, places, timesteps):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "BLOCK", 4)
         patch.setattr(documents, "RESIDENT", 64)
-        found = Documents(starts)
+        found = DocumentIndex(starts)
         np.testing.assert_array_equal(found.before(places), np.searchsorted(starts, places))
         begins = found.begins(places, timesteps)
     wanted = np.isin(places[:, None] + np.arange(timesteps), starts)
@@ -53,7 +53,8 @@ def test_beginnings_are_found(lengths, places, timesteps):
 def test_beginnings_are_found_among_many():
     starts = np.arange(100_000) * 7
     places = np.random.default_rng(0).integers(0, 800_000, 5000)
-    np.testing.assert_array_equal(Documents(starts).before(places), np.searchsorted(starts, places))
+    found = DocumentIndex(starts).before(places)
+    np.testing.assert_array_equal(found, np.searchsorted(starts, places))
 
 
 @pytest.mark.parametrize("make", [Streams, lambda i, N, T, s: ShuffledWindows(i, N, T, 1, s)])
@@ -197,7 +198,7 @@ def test_training_forgets_where_a_document_begins(tmp_path, monkeypatch, state):
         ids = trainer.vocabulary.encode(text)
         starts = np.arange(0, len(ids), 24)
         monkeypatch.setattr(CharModel, "forward", spy)
-        encoded = Encoded(trainer.vocabulary, "", ids, starts)
+        encoded = EncodedCorpus(trainer.vocabulary, "", len(ids), starts, (), ids)
         documents = Trainer(trainer.run, trainer.model, encoded, trainer.settings)
         reports = list(documents.reports())
     assert len(told) == 10

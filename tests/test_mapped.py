@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chargen.text import mapped as module
-from chargen.text.mapped import Reader, let_go, map_under, mapped
+from chargen.text import memory_map as module
+from chargen.text.memory_map import ArrayReader, map_file, release, underlying_map
 
 STATUS = Path("/proc/self/status")
 
@@ -19,8 +19,8 @@ def test_a_mapped_file_is_what_was_written(tmp_path, dtype):
     values = np.arange(5000).astype(dtype)
     path.write_bytes(values.tobytes())
     with path.open("rb") as file:
-        from_file = mapped(file, dtype)
-    for array in (from_file, mapped(path, dtype)):
+        from_file = map_file(file, dtype)
+    for array in (from_file, map_file(path, dtype)):
         assert array.dtype == dtype
         np.testing.assert_array_equal(array, values)
         with pytest.raises(ValueError, match="read-only"):
@@ -30,7 +30,7 @@ def test_a_mapped_file_is_what_was_written(tmp_path, dtype):
 def test_an_empty_file_is_an_empty_array(tmp_path):
     path = tmp_path / "ids"
     path.touch()
-    array = mapped(path, np.uint16)
+    array = map_file(path, np.uint16)
     assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
 
 
@@ -38,28 +38,29 @@ def test_half_an_item_is_refused(tmp_path):
     path = tmp_path / "ids"
     path.write_bytes(b"abc")
     with pytest.raises(ValueError, match="multiple"):
-        mapped(path, np.uint16)
+        map_file(path, np.uint16)
 
 
 def test_what_was_let_go_is_read_anew(tmp_path):
     path = tmp_path / "ids"
     path.write_bytes(bytes(range(256)) * 100)
-    array = mapped(path, np.uint8)
+    array = map_file(path, np.uint8)
     before = array.sum()
-    let_go(array[1000:][5:])
+    release(array[1000:][5:])
     assert array.sum() == before
 
 
 def test_the_map_is_found_under_views_and_never_under_memory(tmp_path):
     path = tmp_path / "ids"
     path.write_bytes(bytes(4096))
-    array = mapped(path, np.uint16)
-    assert map_under(array) is map_under(array[3:][1:]) is map_under(np.asarray(array)[::2])
-    assert map_under(array) is not None
-    assert map_under(np.memmap(path, np.uint8, "r")) is not None
+    array = map_file(path, np.uint16)
+    whole = underlying_map(array)
+    assert whole is not None
+    assert all(underlying_map(part) is whole for part in (array[3:][1:], np.asarray(array)[::2]))
+    assert underlying_map(np.memmap(path, np.uint8, "r")) is not None
     for memory in (array.copy(), np.arange(5), np.frombuffer(b"abc", np.uint8)):
-        assert map_under(memory) is None
-        let_go(memory)
+        assert underlying_map(memory) is None
+        release(memory)
 
 
 # Each reads some 130 to 160 MB of a file of 1 GB, a page here and there or one after another.
@@ -77,7 +78,7 @@ for index in range(160):
     look()
 """,
     "documents": """
-documents = Documents(wide)
+documents = DocumentIndex(wide)
 look()
 for index in range(160):
     documents.before(np.random.default_rng(index).integers(2, size=256))
@@ -109,12 +110,12 @@ from pathlib import Path
 import numpy as np
 from chargen.evaluation import evaluate
 from chargen.text import ShuffledWindows, Streams
-from chargen.text import mapped as module
-from chargen.text.documents import Documents
-from chargen.text.mapped import mapped
+from chargen.text import memory_map as module
+from chargen.text.documents import DocumentIndex
+from chargen.text.memory_map import map_file
 path = Path(sys.argv[1])
 if sys.argv[2] == "kept":
-    module.let_go = lambda array: None
+    module.release = lambda array: None
 def held():
     line = next(l for l in open("/proc/self/status") if l.startswith("RssFile"))
     return int(line.split()[1]) / 1024
@@ -122,7 +123,7 @@ peak = before = held()
 def look():
     global peak
     peak = max(peak, held())
-ids, wide = mapped(path, np.uint8), mapped(path, np.int64)
+ids, wide = map_file(path, np.uint8), map_file(path, np.int64)
 {reader}
 print(peak - before)
 """
@@ -149,16 +150,16 @@ def test_reading_a_file_of_any_size_holds_little_of_it(tmp_path, reader):
 def test_where_nobody_tells_what_is_held_reads_are_counted(tmp_path, monkeypatch):
     path = tmp_path / "ids"
     path.write_bytes(bytes(range(200)) * 100)
-    monkeypatch.setattr(module, "HELD", tmp_path / "nowhere")
+    monkeypatch.setattr(module, "STATM", tmp_path / "nowhere")
     monkeypatch.setattr(module, "RESIDENT", 40 * module.FAULT)
     gone = []
-    monkeypatch.setattr(module, "let_go", gone.append)
-    array = mapped(path, np.uint8)
-    reader = Reader(array)
+    monkeypatch.setattr(module, "release", gone.append)
+    array = map_file(path, np.uint8)
+    reader = ArrayReader(array)
     positions = np.arange(64)[:, None] + np.arange(5)
     for calls in (1, 2, 4):  # 64 places of 64 KiB and a little: let go after 48, looked at by 16
         np.testing.assert_array_equal(reader.rows(positions), array[positions])
         assert len(gone) == calls
-    memory = Reader(array.copy())
+    memory = ArrayReader(array.copy())
     np.testing.assert_array_equal(memory.rows(positions), array[positions])
     assert len(gone) == 4

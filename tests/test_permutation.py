@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.text.permutation import Permutation
+from chargen.text.windows import Permutation
 
 
 def drawn(size, seed):

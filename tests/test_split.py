@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chargen.text.split import MOST_HELD_OUT, training_chars
+from chargen.text.documents import MOST_HELD_OUT, training_chars
 
 ONE = np.zeros(1, np.int64)
 SHARES = st.none() | st.floats(0.001, 0.999)

@@ -12,7 +12,7 @@ from tiny import on
 from chargen.errors import ChargenError
 from chargen.text import encoding as encoding_module
 from chargen.text import read_corpus, sources
-from chargen.text.store import look_up
+from chargen.text.cache import CorpusCache
 
 TEXT = "one two\n\nthree four é\n" * 20
 
@@ -37,17 +37,24 @@ def old(monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """Names of the texts that are read, as often as they are."""
-    names, raw = [], sources.Piece._raw
-    monkeypatch.setattr(
-        sources.Piece, "_raw", lambda piece, heard: names.append(piece.name) or raw(piece, heard)
-    )
+    names, raw = [], sources.TextFile._raw
+
+    def recorded(file, on_bytes):
+        names.append(file.name)
+        return raw(file, on_bytes)
+
+    monkeypatch.setattr(sources.TextFile, "_raw", recorded)
     return names
+
+
+def cache_of(folder, corpus, documents="none"):
+    return CorpusCache(folder, corpus.name, corpus.sources, documents)
 
 
 def text_of(source, folder, documents="none"):
     corpus = read_corpus([source])
-    store, found = look_up(folder, corpus, documents, quiet)
-    encoded = store.encoded(corpus, found, documents, quiet)
+    cached = cache_of(folder, corpus, documents)
+    encoded = cached.encode(corpus, cached.scan(corpus, quiet), quiet)
     return encoded.vocabulary.decode(encoded.ids)
 
 
@@ -147,11 +154,12 @@ def test_a_crash_at_any_moment_leaves_what_the_next_one_can_go_on_from(
 
 def test_two_at_once_make_it_once(file, tmp_path, old, reads):
     corpus, made = read_corpus([file]), []
-    store, found = look_up(tmp_path / "kept", corpus, "none", quiet)
+    cached = cache_of(tmp_path / "kept", corpus)
+    found = cached.scan(corpus, quiet)
     reads.clear()
 
     def make():
-        encoded = store.encoded(corpus, found, "none", quiet)
+        encoded = cached.encode(corpus, found, quiet)
         made.append(encoded.vocabulary.decode(encoded.ids))
 
     threads = [threading.Thread(target=make) for _ in range(4)]
@@ -166,8 +174,8 @@ def test_two_at_once_make_it_once(file, tmp_path, old, reads):
 def test_documents_cut_otherwise_are_kept_beside(file, tmp_path):
     for documents, count in {"none": 1, "blank-line": 21}.items():
         corpus = read_corpus([file])
-        store, found = look_up(tmp_path / "kept", corpus, documents, quiet)
-        assert len(store.encoded(corpus, found, documents, quiet).starts) == count
+        cached = cache_of(tmp_path / "kept", corpus, documents)
+        assert len(cached.encode(corpus, cached.scan(corpus, quiet), quiet).starts) == count
     assert len(list((tmp_path / "kept").glob("*.ids"))) == 2
 
 
@@ -202,6 +210,6 @@ def test_a_lock_that_cannot_be_had_is_told_with_the_way_out(file, tmp_path, monk
     def denied(lock):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("chargen.text.store.FileLock.acquire", denied)
+    monkeypatch.setattr("chargen.text.cache.FileLock.acquire", denied)
     with pytest.raises(ChargenError, match=r"kept: cannot be written \(Permission.*--cache"):
         text_of(file, tmp_path / "kept")

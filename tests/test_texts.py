@@ -17,10 +17,10 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.runs.directory import RUNS
 from chargen.text import Vocabulary, read_corpus, vocabulary
+from chargen.text.cache import FOLDER
 from chargen.text.corpus import LONGEST_NAME, folder_name
-from chargen.text.decoding import decode
-from chargen.text.encoding import read_ids, survey
-from chargen.text.store import FOLDER
+from chargen.text.encoding import encode_with, scan
+from chargen.text.sources import decode
 
 BOM = "\ufeff"
 WILD = (
@@ -131,7 +131,7 @@ def test_a_text_cut_anywhere_is_read_as_far_as_it_goes_or_refused():
 @pytest.mark.parametrize("offset", range(6))
 def test_nul_is_refused_with_its_place_and_the_way_out(offset):
     data = b"\xef\xbb\xbf" + b"abcde"[:offset] + b"\0" + b"abcde"[offset:]
-    with pytest.raises(ChargenError, match=f"x: a NUL byte at offset {offset + 3},.*leave it out"):
+    with pytest.raises(ChargenError, match=f"x: NUL byte at offset {offset + 3},.*leave it out"):
         decode(data, "x")
 
 
@@ -146,7 +146,7 @@ def test_whatever_a_folder_calls_txt_is_read_or_refused_by_name(tmp_path):
     good, odd = tmp_path / "a.txt", tmp_path / "odd.txt"
     good.write_text("good")
     odd.write_bytes(b"")
-    refused(tmp_path, "odd.txt: empty", "leave it out")
+    refused(tmp_path, "odd.txt: the file is empty", "leave it out")
     odd.unlink()
     odd.symlink_to("/dev/null")
     refused(tmp_path, "odd.txt: a pipe or a device")
@@ -200,7 +200,7 @@ def test_a_file_or_a_folder_that_may_not_be_read_is_refused_by_name(tmp_path, mo
 def test_no_name_is_not_the_present_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("a.txt").write_text("abc")
-    refused("", "an empty name")
+    refused("", "an empty corpus name")
     assert read_corpus(["."]).text == "abc"
 
 
@@ -237,8 +237,8 @@ def test_one_long_line_takes_memory_that_does_not_grow_with_it(tmp_path, monkeyp
     file = tmp_path / "x.txt"
     file.write_text(text)
     tracemalloc.start()
-    found = survey(read_corpus([file]), "blank-line", lambda done, of: None)
-    encoded = read_ids(read_corpus([file]), found.vocabulary, "blank-line")
+    found = scan(read_corpus([file]), "blank-line", lambda done, of: None)
+    encoded = encode_with(read_corpus([file]), found.vocabulary, "blank-line")
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 3_500_000  # of blocks, and of tables of a fixed size

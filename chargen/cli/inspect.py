@@ -101,7 +101,7 @@ def _memory(
     from chargen.api import load
     from chargen.probes.units.page import memory_page
     from chargen.probes.units.table import memory_table
-    from chargen.text.decoding import read_file
+    from chargen.text.sources import read_file
 
     text = read_file(memory_file) if memory_file else memory or ""
     model = load(run)

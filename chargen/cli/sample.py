@@ -126,7 +126,7 @@ def sample(
         _check_interactive(settings, count, novelty, as_json)
     from chargen.runs.directory import Run, newest
     from chargen.sampling.writer import Writer  # no torch, so that it starts at once
-    from chargen.text.decoding import read_file
+    from chargen.text.sources import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
     writer = Writer.of(newest() if run is None else Run.open(run))

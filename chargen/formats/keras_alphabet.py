@@ -13,7 +13,7 @@ import numpy as np
 
 from chargen.errors import ChargenError
 from chargen.files import parse_json, reason
-from chargen.text.decoding import read_file
+from chargen.text.sources import read_file
 from chargen.text.vocabulary import FIRST_SURROGATE, LAST_SURROGATE, Vocabulary
 
 SHOWN = 5  # ids that stand for no character and are named

@@ -14,9 +14,8 @@ from msgspec import Meta, Struct, convert, to_builtins
 from chargen.errors import ChargenError
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.corpus import Corpus, read_corpus
-from chargen.text.encoding import Encoded
-from chargen.text.sources import READ, UNPACKED
-from chargen.text.store import key
+from chargen.text.encoding import ScannedCorpus, Sha256
+from chargen.text.sources import DECOMPRESSORS, TEXT_SUFFIXES
 from chargen.text.vocabulary import Vocabulary
 
 FORMAT = 2  # format 1 had neither documents nor a cache
@@ -26,7 +25,6 @@ FEWEST_CHARS = 64  # one per this many characters
 MARK = 3  # bytes of a byte order mark
 ARCHIVED = 1024  # bytes of an archive beside its text, which may grow by 1% too
 
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 SourceName = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
 
 
@@ -47,9 +45,9 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
         if self.cache and not os.path.isabs(self.cache):
             raise ValueError(f"the cache {self.cache} is no absolute path")
 
-    def is_of(self, text: Encoded) -> bool:
-        """Return whether an encoded text is the one that the record describes."""
-        return (self.sha256, self.chars) == (text.sha256, len(text.ids))
+    def is_of(self, text: ScannedCorpus) -> bool:
+        """Return whether a text is the one that the record describes."""
+        return (self.sha256, self.chars) == (text.sha256, text.chars)
 
     def read_again(self) -> Corpus:
         """Return the corpus, read from its sources again.
@@ -77,7 +75,7 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
                 entries += len(inner) + len(names)
                 if entries > max(MOST_ENTRIES, self.chars // FEWEST_CHARS):
                     raise ChargenError(f"{source}: holds more than a corpus; name its text again")
-                files = [os.path.join(folder, name) for name in names if name.endswith(READ)]
+                files = [os.path.join(folder, name) for name in names if name.endswith(TEXT_SUFFIXES)]
                 left -= sum(map(_text_bytes, files))
             left -= _text_bytes(source)
         if left < 0:
@@ -145,11 +143,6 @@ class Description:
         trained = training.state == "reset" or training.resets > 0 or training.documents != "none"
         return trained or self.imported is not None
 
-    def stored_as(self) -> str:
-        """Return the key of the encoded corpus in `chargen.text.store`."""
-        corpus = self.corpus
-        return key(corpus.name, corpus.sources, self.training.documents, corpus.sha256)
-
     def to_json(self) -> dict[str, Any]:
         """Return the JSON values of ``run.json``; `from_json` reads them back."""
         trained = self.imported is None
@@ -208,5 +201,5 @@ def _text_bytes(source: str) -> float:
     if not stat.S_ISREG(status.st_mode):
         return math.inf
     size = status.st_size
-    beside = ARCHIVED + size // 100 if source.endswith(tuple(UNPACKED)) else MARK
+    beside = ARCHIVED + size // 100 if source.endswith(tuple(DECOMPRESSORS)) else MARK
     return max(0, size - beside)

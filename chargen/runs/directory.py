@@ -34,7 +34,7 @@ from chargen.files import (
     write_end,
     write_file,
 )
-from chargen.text import store
+from chargen.text.cache import FOLDER, CorpusCache
 
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
 LARGEST_PROGRESS = 2**30  # bytes
@@ -103,11 +103,11 @@ class Run:
         write_file(self.path / JOB, json.dumps(said).encode())
 
     @property
-    def store(self) -> store.Store:
-        """Where its corpus lies encoded, if it still does."""
-        return store.Store(
-            encoded_in(self.path, self.description.corpus.cache), self.description.stored_as()
-        )
+    def cached_corpus(self) -> CorpusCache:
+        """The cache entry of the run's corpus."""
+        corpus, documents = self.description.corpus, self.description.training.documents
+        folder = encoded_in(self.path, corpus.cache)
+        return CorpusCache(folder, corpus.name, corpus.sources, documents)
 
     def write_description(self) -> None:
         """Write ``run.json``; `ChargenError`, and nothing written, where it could not be read."""
@@ -283,7 +283,7 @@ def lock(path: Path) -> Lock:
 
 def encoded_in(run: Path, cache: str) -> Path:
     """The folder for encoded corpora that ``cache`` says, or the one beside the folder ``run``."""
-    return Path(cache) if cache else run.resolve().parent / store.FOLDER
+    return Path(cache) if cache else run.resolve().parent / FOLDER
 
 
 def newest(folder: Path = RUNS) -> Run:

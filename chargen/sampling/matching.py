@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chargen.sampling.elementary_compiled import compiled
-from chargen.text.mapped import Reader
+from chargen.text.memory_map import ArrayReader
 
 BLOCK = 2**22  # characters of the long text in memory at once
 BEYOND = 2**10  # characters read at once where a part of it has ended, and a match has not
@@ -60,7 +60,7 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     """What `scan` finds of each state in the matches that begin in ``first`` to ``last - 1``."""
     best, ends = np.zeros((2, states), dtype=np.int64)
-    state, matched, reader, place = 0, 0, Reader(long), int(first)
+    state, matched, reader, place = 0, 0, ArrayReader(long), int(first)
     while place < last or (place < len(long) and place - matched < last):
         # A match that has begun goes on beyond the part; the next part's reader knows none of it.
         end = min(place + BLOCK, last) if place < last else place + BEYOND

@@ -1,4 +1,4 @@
-"""A corpus: what it is called, and its text, read in blocks."""
+"""A corpus: its name and its text, read in blocks."""
 
 from __future__ import annotations
 
@@ -10,49 +10,61 @@ from functools import partial
 from pathlib import Path
 
 from chargen.errors import ChargenError
-from chargen.text.sources import READ, STANDARD_INPUT, UNPACKED, Piece, pieces_of
+from chargen.text.sources import (
+    DECOMPRESSORS,
+    STANDARD_INPUT,
+    TEXT_SUFFIXES,
+    TextFile,
+    find_texts,
+)
 
 SHORTEST = 3  # characters of a text that can be evaluated
 SHORTEST_TO_TRAIN = 50  # characters, so that the held-out tenth has a few
 LINE_ENDS = ("\n", "\r")
-RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # by Windows
-Heard = Callable[[int, memoryview], object]
-LONGEST_NAME = 100  # bytes of a corpus's name in UTF-8; file systems take 255
+RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
+LONGEST_NAME = 100  # UTF-8 bytes of a corpus name; file systems allow 255
+
+OnFileBytes = Callable[[int, memoryview], object]
+"""Called with the index of a file and each block of its bytes, before decompression."""
 
 
 class LongerError(ChargenError):
-    """A corpus that holds more text than it did."""
+    """A corpus holds more text than before."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Texts in their order, where they came from, and what to call them together."""
+    """One or more text files that are read as one text."""
 
-    name: str  # what a run trained on it is called
+    name: str  # the default name of a run that is trained on it
     sources: tuple[str, ...]  # absolute paths, "-", or names of bundled corpora, in reading order
-    pieces: tuple[Piece, ...]
-    most: float = math.inf  # characters that it may hold
+    files: tuple[TextFile, ...]
+    most: float = math.inf  # maximum number of characters
 
-    def blocks(self, heard: Heard = lambda number, data: None) -> Iterator[tuple[int, str]]:
-        """All of the text in blocks, each with the number of the piece that it is of.
+    def blocks(
+        self, on_bytes: OnFileBytes = lambda number, data: None
+    ) -> Iterator[tuple[int, str]]:
+        """Yield the text in blocks, each with the index of its file.
 
-        A piece that does not end its last line is followed by a line feed where another one comes
-        after it; nothing else is changed. ``heard`` is given the bytes of each piece, by number,
-        as they lie there. `ChargenError` for what is no text, and where all of it is too short;
-        `LongerError` where it is longer than it may be, as soon as that is read.
+        A line feed is added after a file whose last line has none if another file follows; nothing
+        else is changed.
+
+        Raises:
+            LongerError: The text is longer than `most`; raised as soon as that many are read.
+            ChargenError: A file is not text, or the whole text is too short.
         """
         chars = 0
-        for number, piece in enumerate(self.pieces):
+        for number, file in enumerate(self.files):
             block = ""
-            for block in piece.texts(partial(heard, number)):
+            for block in file.blocks(partial(on_bytes, number)):
                 chars += len(block)
                 self._check_most(chars)
                 yield number, block
-            if number < len(self.pieces) - 1 and not block.endswith(LINE_ENDS):
+            if number < len(self.files) - 1 and not block.endswith(LINE_ENDS):
                 chars += 1
                 yield number, "\n"
         if chars < SHORTEST:
-            names = " ".join(piece.name for piece in self.pieces)
+            names = " ".join(file.name for file in self.files)
             raise ChargenError(
                 f"{names}: {chars} characters are too few: give at least {SHORTEST_TO_TRAIN} to "
                 f"train on, or {SHORTEST} to evaluate"
@@ -62,31 +74,35 @@ class Corpus:
         if chars > self.most:
             names = " ".join(self.sources)
             raise LongerError(
-                f"{names}: more than the {self.most:,} characters that were trained on; name that "
-                "text again"
+                f"{names}: more than the {self.most:,} characters of the training corpus; name "
+                "that corpus again"
             )
 
     @property
     def text(self) -> str:
-        """All of it, in memory; `ChargenError` as `blocks` raises it."""
+        """The whole text, in memory."""
         return "".join(block for _, block in self.blocks())
 
 
 def read_corpus(sources: Sequence[str | Path]) -> Corpus:
-    """Find files, folders, ``-`` or bundled corpora, to be read as one text.
+    """Find the files of a corpus; their text is read later, in blocks.
 
-    Of a folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` below it is read, sorted; links to
-    files are followed, links to folders below it are not. Each file is UTF-8; a byte order mark at
-    its beginning is dropped, line ends stay as they are. Raises `ChargenError` for a source that
-    is missing, a pipe or a device; what is no text is found as it is read. Nothing is left out.
+    Args:
+        sources: Files, folders, ``-`` for standard input, or names of bundled corpora, in reading
+            order. In a folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` at any depth is
+            read, in sorted order; links to files are followed, links to folders are not. Files
+            are UTF-8; a leading byte order mark is dropped and line ends are kept.
+
+    Raises:
+        ChargenError: A source is missing, or is a pipe or a device.
     """
     if not sources:
         raise ChargenError("no corpus given: name a text file, a folder, - or a bundled corpus")
     named = [str(source) for source in sources]
     if named.count(STANDARD_INPUT) > 1:
-        raise ChargenError("-: given twice, and standard input can be read once; name it once")
-    pieces = tuple(piece for source in named for piece in pieces_of(source))
-    return Corpus(_name(named), tuple(_absolute(source) for source in named), pieces)
+        raise ChargenError("-: standard input can be read only once; name it once")
+    files = tuple(file for source in named for file in find_texts(source))
+    return Corpus(_name(named), tuple(_absolute(source) for source in named), files)
 
 
 def _absolute(source: str) -> str:
@@ -95,8 +111,8 @@ def _absolute(source: str) -> str:
         absolute.encode()
     except UnicodeEncodeError:
         raise ChargenError(
-            f"{absolute}: a name that is not UTF-8, which no run could remember; rename it, or "
-            "give its text as standard input, which is called -"
+            f"{absolute}: the name is not UTF-8, so a run cannot record it; rename it, or pass "
+            "its text as standard input, which is called -"
         ) from None
     return absolute
 
@@ -107,20 +123,23 @@ def _name(sources: Sequence[str]) -> str:
         name = "stdin"
     else:
         path = Path(first).resolve()
-        name = folder_name(path.name if path.is_dir() else _stem(path.name))
+        name = folder_name(path.name if path.is_dir() else _stem(path))
     return name if len(sources) == 1 else f"{name}-and-{len(sources) - 1}-more"
 
 
-def _stem(name: str) -> str:
-    """A file's name without what it ends with."""
-    path = Path(name)
-    return Path(path.stem).stem if path.suffix in UNPACKED and name.endswith(READ) else path.stem
+def _stem(path: Path) -> str:
+    """Return a file's name without its suffixes."""
+    packed = path.suffix in DECOMPRESSORS and path.name.endswith(TEXT_SUFFIXES)
+    return Path(path.stem).stem if packed else path.stem
 
 
 def folder_name(name: str) -> str:
-    """``name`` as a folder can be called that is inside another one and easily named on a command
-    line: no separators, no control characters, no dot or dash at its beginning, not too long."""
-    kept = "".join(char if char.isprintable() else "_" for char in name)
-    kept = re.sub(r'[/\\:*?"<>|]', "_", kept).lstrip(".- ").rstrip(". ")
-    kept = f"_{kept}" if RESERVED.fullmatch(kept) else kept
-    return kept.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(". ") or "corpus"
+    """Turn a name into a safe folder name that is easy to type.
+
+    The result has no separators and no control characters, does not begin with a dot or a dash, is
+    not reserved on Windows, and has at most `LONGEST_NAME` bytes.
+    """
+    safe = "".join(char if char.isprintable() else "_" for char in name)
+    safe = re.sub(r'[/\\:*?"<>|]', "_", safe).lstrip(".- ").rstrip(". ")
+    safe = f"_{safe}" if RESERVED.fullmatch(safe) else safe
+    return safe.encode()[:LONGEST_NAME].decode(errors="ignore").rstrip(". ") or "corpus"

@@ -1,33 +1,88 @@
-"""Where the documents of a text begin."""
+"""Documents of a corpus: where they begin, and where the held-out part is cut off."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from chargen.text.mapped import RESIDENT, Reader
+from chargen.settings import HELD_OUT, MOST_HELD_OUT
+from chargen.text.memory_map import RESIDENT, ArrayReader
 
-BLOCK = 256  # starts, of which one is kept in memory
+LINE_ENDS = "\r\n"
+PENDING = 4  # line ends carried to the next block: they settle whether there is an empty line
+BLOCK = 256  # document starts per entry of the in-memory index
+FEWEST_TRAINED = 2  # characters: an input and its target
 
 
-class Documents:
-    """Finds beginnings of documents among ``starts``, ``(D,)`` int64, which rise from 0.
+class DocumentSplitter:
+    """Finds the first characters of documents while a text is read in blocks.
 
-    ``starts`` may be a mapped file of any size: one in `BLOCK` is kept in memory, so that a search
-    reads one place of the file, not one for each halving of it.
+    ``how`` is ``none``: the whole text is one document; ``file``: each file is one; or
+    ``blank-line``: a file is also split after each run of empty lines. All line-end conventions
+    are recognized.
+    """
+
+    def __init__(self, how: str) -> None:
+        self._how = how
+        self._chars = 0
+        self._file: int | None = None
+        self._pending = ""  # line ends at the end of the previous block
+        self._has_text = False  # the file holds more than line ends so far
+
+    def split(self, file: int, text: str) -> np.ndarray:
+        """Return the document starts in the next block, as indices of the whole text, ``(D,)``.
+
+        Args:
+            file: The index of the file that the block belongs to.
+            text: The block.
+        """
+        begins = self._file is None or (file != self._file and self._how != "none")
+        starts = np.array([self._chars] if begins else [], dtype=np.int64)
+        if begins:
+            self._pending, self._has_text = "", False
+        self._file = file
+        if self._how == "blank-line":
+            starts = np.concatenate([starts, self._after_blank_lines(text)])
+        self._chars += len(text)
+        return starts
+
+    def _after_blank_lines(self, text: str) -> np.ndarray:
+        base = self._chars - len(self._pending)
+        text = self._pending + text
+        points = np.frombuffer(text.encode("latin-1", "replace"), np.uint8)
+        feeds, returns = (points == ord(char) for char in "\n\r")
+        ends = np.flatnonzero(feeds | returns)
+        last = np.flatnonzero(np.diff(ends, append=-1) != 1)  # of each run of line ends
+        first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
+        feed_counts = np.add.reduceat(feeds[ends], first, dtype=np.int64) if len(ends) else first
+        lines = np.maximum(feed_counts, last - first + 1 - feed_counts)
+        if len(first) and ends[first[0]] == 0 and not self._has_text:
+            lines[0] = 0  # empty lines at the beginning of a file start no document
+        found = ends[last[lines > 1]] + 1
+        self._pending = text[len(text.rstrip(LINE_ENDS)) :][-PENDING:]
+        self._has_text |= len(ends) < len(text)
+        return base + found[found < len(text)]
+
+
+class DocumentIndex:
+    """Looks up which positions of a text begin a document.
+
+    ``starts`` ``(D,)`` int64 holds the document starts, rising from 0. It may be a memory-mapped
+    file of any size: one start in `BLOCK` is kept in memory, so that a search reads the file once
+    rather than at each bisection step.
     """
 
     def __init__(self, starts: np.ndarray) -> None:
-        self._reader = Reader(starts)
+        self._reader = ArrayReader(starts)
         self._last = len(starts) - 1
         coarse = []
-        at_once = RESIDENT // starts.itemsize
-        for first in range(0, len(starts), at_once):
-            coarse.append(starts[first : first + at_once : BLOCK].copy())
-            self._reader.touched(1, at_once)
+        part = RESIDENT // starts.itemsize
+        for first in range(0, len(starts), part):
+            coarse.append(starts[first : first + part : BLOCK].copy())
+            self._reader.touched(1, part)
         self._coarse = np.concatenate(coarse)
 
     def before(self, places: np.ndarray) -> np.ndarray:
-        """How many documents begin before each of ``places``, ``(n,)`` int64 each."""
+        """Return how many documents begin before each of ``places``, ``(n,)`` int64 each."""
         block = (np.searchsorted(self._coarse, places) - 1).clip(0) * BLOCK
         numbers = block[:, None] + np.arange(BLOCK)
         smaller = self._reader.rows(numbers.clip(max=self._last)) < places[:, None]
@@ -35,9 +90,14 @@ class Documents:
         return found
 
     def begins(self, places: np.ndarray, timesteps: int) -> np.ndarray | None:
-        """Which characters of the windows at ``places`` ``(n,)`` begin a document.
+        """Mark the characters of windows that begin a document.
 
-        ``(n, T)`` bool, T = ``timesteps``; None where none does.
+        Args:
+            places: Where the windows start, ``(n,)``.
+            timesteps: The length T of the windows.
+
+        Returns:
+            ``(n, T)`` bool, or None if no document begins in any window.
         """
         first, end = self.before(np.concatenate([places, places + timesteps])).reshape(2, -1)
         most = int((end - first).max(initial=0))
@@ -49,3 +109,25 @@ class Documents:
         begins = np.zeros((len(places), timesteps), dtype=bool)
         begins[np.nonzero(known)[0], offsets[known]] = True
         return begins
+
+
+def training_chars(chars: int, validation: float | None, starts: np.ndarray) -> int:
+    """Return how many characters precede the held-out last part of a text.
+
+    The cut moves to the nearest document start if that changes the held-out part by at most half.
+
+    Args:
+        chars: The length of the text.
+        validation: The held-out fraction; None for a tenth, at most `MOST_HELD_OUT` characters.
+        starts: The document starts, ``(D,)``.
+    """
+    share = HELD_OUT if validation is None else validation
+    wanted = int(chars * (1 - share))
+    if validation is None:
+        wanted = max(wanted, chars - MOST_HELD_OUT)
+    wanted = min(max(wanted, FEWEST_TRAINED), chars - 1)
+    after = int(np.searchsorted(starts, wanted))
+    near = (int(starts[place]) for place in (after - 1, after) if 0 <= place < len(starts))
+    room = (chars - wanted) / 2
+    fitting = [at for at in near if abs(at - wanted) <= room and FEWEST_TRAINED <= at < chars]
+    return min(fitting, key=lambda at: abs(at - wanted), default=wanted)

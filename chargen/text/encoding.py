@@ -1,4 +1,4 @@
-"""A corpus to ids, in a stream: what is in memory at once does not depend on its size."""
+"""Encode a corpus to ids in a stream, with memory that does not grow with its size."""
 
 from __future__ import annotations
 
@@ -6,187 +6,193 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta, Struct
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
-from chargen.text.boundaries import Boundaries
 from chargen.text.corpus import Corpus
-from chargen.text.mapped import mapped
-from chargen.text.sources import Piece
-from chargen.text.vocabulary import Seen, UnknownCharacterError, Vocabulary
+from chargen.text.documents import DocumentSplitter
+from chargen.text.memory_map import map_file
+from chargen.text.sources import TextFile
+from chargen.text.vocabulary import CharacterSet, UnknownCharacterError, Vocabulary
 
-RECENT = 2 * 10**9  # ns: a file that changed so lately may change again and look the same
+RECENT = 2 * 10**9  # ns: a file changed so recently may change again without a new time stamp
 
-
-@dataclass(frozen=True)
-class Encoded:
-    """A text as ids that lie in a file, mapped into memory as they are read."""
-
-    vocabulary: Vocabulary
-    sha256: str  # of the text in UTF-8
-    ids: np.ndarray  # (L,), read-only, the narrowest unsigned integers that hold V
-    starts: np.ndarray  # (D,) int64: where documents begin, the first at 0
+Count = Annotated[int, Meta(ge=0)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
-@dataclass(frozen=True)
-class FileRecord:
-    """What is remembered of one file of a corpus: enough to see that it changed."""
+class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of a corpus as it was when it was read; shows whether the file has changed."""
 
     name: str
-    bytes: int
-    mtime_ns: int
-    ctime_ns: int
-    sha256: str  # of its bytes as they lie there
-    read_ns: int  # when they were read
+    bytes: Count
+    mtime_ns: Count
+    ctime_ns: Count
+    sha256: Sha256  # of the bytes before decompression
+    read_ns: Count  # time of reading
 
     @classmethod
-    def of(cls, piece: Piece, sha256: str, read_ns: int) -> FileRecord:
-        """As the file is now; zeros of what is no file."""
-        return cls(piece.name, *_stamps(piece), sha256, read_ns)
+    def of(cls, file: TextFile, sha256: str, read_ns: int) -> FileRecord:
+        """Record the present state of a file."""
+        return cls(file.name, *_stamps(file), sha256, read_ns)
 
-    def still(self, piece: Piece) -> bool | None:
-        """Whether ``piece`` is what was read; None where only its bytes can tell."""
-        if piece.name != self.name:
+    def is_current(self, file: TextFile) -> bool | None:
+        """Return whether ``file`` is unchanged; None if only its bytes can tell."""
+        if file.name != self.name:
             return False
-        if piece.file is None or _stamps(piece) != (self.bytes, self.mtime_ns, self.ctime_ns):
+        if file.path is None or _stamps(file) != (self.bytes, self.mtime_ns, self.ctime_ns):
             return None
         return None if max(self.mtime_ns, self.ctime_ns) > self.read_ns - RECENT else True
 
 
-def _stamps(piece: Piece) -> tuple[int, int, int]:
-    """Size, and when its bytes and its state changed last: no program can set the last of these."""
-    if piece.file is None:
+def _stamps(file: TextFile) -> tuple[int, int, int]:
+    """Return size, modification time and status change time; zeros for what is not a file."""
+    if file.path is None:
         return 0, 0, 0
     try:
-        status = piece.file.stat()
+        status = file.path.stat()
     except OSError as error:
-        raise ChargenError(f"{piece.name}: cannot be read ({error.strerror})") from error
+        raise ChargenError(f"{file.name}: cannot be read ({error.strerror})") from error
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-@dataclass(frozen=True)
-class Survey:
-    """What one reading of a corpus finds, all that is asked of it before it is encoded."""
+@dataclass(frozen=True, eq=False)
+class ScannedCorpus:
+    """A corpus of known content that is not necessarily encoded yet."""
 
     vocabulary: Vocabulary
-    sha256: str
+    sha256: str  # of the text in UTF-8
     chars: int
-    starts: np.ndarray  # as in `Encoded`
+    starts: np.ndarray  # (D,) int64: the first characters of documents, rising from 0
     files: tuple[FileRecord, ...]
 
     @property
     def bytes(self) -> int:
-        """What it takes encoded."""
+        """The size of the encoded corpus."""
         return self.chars * self.vocabulary.dtype.itemsize + self.starts.nbytes
 
 
-@dataclass
-class _Reading:
-    """One reading of a corpus: its text, and what is counted on the way."""
+@dataclass(frozen=True, eq=False)
+class EncodedCorpus(ScannedCorpus):
+    """A corpus as ids in a memory-mapped file."""
 
-    corpus: Corpus
-    progress: Progress = lambda done, of: None
-    chars: int = 0
-    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
-    _bytes: int = 0
+    ids: np.ndarray  # (L,) read-only, of the vocabulary's dtype
+
+
+class _Pass:
+    """One pass over the text of a corpus, with running totals."""
+
+    def __init__(
+        self, corpus: Corpus, progress: Progress = lambda done, total: None, files: bool = False
+    ) -> None:
+        self._corpus = corpus
+        self._progress = progress
+        self._bytes = 0
+        self._text_digest = hashlib.sha256()
+        self._file_digests = [hashlib.sha256() for _ in corpus.files] if files else None
+        self.chars = 0
 
     @property
     def sha256(self) -> str:
-        return self._digest.hexdigest()
+        return self._text_digest.hexdigest()
 
-    def texts(self) -> Iterator[tuple[int, str]]:
-        """Blocks of it, each with the number of its file."""
-        size = sum(_stamps(piece)[0] for piece in self.corpus.pieces)
-        for number, text in self.corpus.blocks(self.heard):
-            self._digest.update(text.encode())
+    def blocks(self) -> Iterator[tuple[int, str]]:
+        """Yield the blocks of the text, each with the index of its file."""
+        total = sum(_stamps(file)[0] for file in self._corpus.files)
+        for number, text in self._corpus.blocks(self._on_bytes):
+            self._text_digest.update(text.encode())
             self.chars += len(text)
             yield number, text
-            self.progress(self._bytes, size)
+            self._progress(self._bytes, total)
 
-    def heard(self, number: int, data: memoryview) -> None:
+    def _on_bytes(self, number: int, data: memoryview) -> None:
         self._bytes += len(data)
-
-
-@dataclass
-class _Surveying(_Reading):
-    """A reading that remembers each file too."""
-
-    def __post_init__(self) -> None:
-        self._digests = [hashlib.sha256() for _ in self.corpus.pieces]
-
-    def heard(self, number: int, data: memoryview) -> None:
-        super().heard(number, data)
-        self._digests[number].update(data)
+        if self._file_digests:
+            self._file_digests[number].update(data)
 
     def files(self, read_ns: int) -> tuple[FileRecord, ...]:
+        """Return records of the files; the pass must have been told to hash ``files``."""
+        digests = self._file_digests or []
         return tuple(
-            FileRecord.of(piece, digest.hexdigest(), read_ns)
-            for piece, digest in zip(self.corpus.pieces, self._digests, strict=True)
+            FileRecord.of(file, digest.hexdigest(), read_ns)
+            for file, digest in zip(self._corpus.files, digests, strict=True)
         )
 
 
-def survey(corpus: Corpus, documents: str, progress: Progress) -> Survey:
-    """Read a corpus once; ``documents`` is that of `chargen.text.boundaries.Boundaries`.
+def scan(corpus: Corpus, documents: str, progress: Progress) -> ScannedCorpus:
+    """Read a corpus once to find its vocabulary, its documents and its SHA-256.
 
-    `ChargenError` for what cannot be read, and for what changes meanwhile.
+    Args:
+        corpus: The corpus.
+        documents: How it is split, see `DocumentSplitter`.
+        progress: Called with the bytes read and their total.
+
+    Raises:
+        ChargenError: A file cannot be read, or changes while it is read.
     """
-    seen, boundaries, begun = Seen(), Boundaries(documents), time.time_ns()
-    before = [_stamps(piece) for piece in corpus.pieces]
-    reading = _Surveying(corpus, progress)
-    with tempfile.TemporaryFile() as kept:
-        for number, text in reading.texts():
+    seen, splitter, begun = CharacterSet(), DocumentSplitter(documents), time.time_ns()
+    before = [_stamps(file) for file in corpus.files]
+    reading = _Pass(corpus, progress, files=True)
+    with tempfile.TemporaryFile() as file:
+        for number, text in reading.blocks():
             seen.add(text)
-            kept.write(boundaries.read(number, text).data)
-        kept.flush()
-        starts = mapped(kept, np.int64)
-    _check_unchanged(corpus, before)
-    return Survey(seen.vocabulary(), reading.sha256, reading.chars, starts, reading.files(begun))
+            file.write(splitter.split(number, text).data)
+        file.flush()
+        starts = map_file(file, np.int64)
+    for text_file, stamps in zip(corpus.files, before, strict=True):
+        if _stamps(text_file) != stamps:
+            raise _changed(text_file.name)
+    files = reading.files(begun)
+    return ScannedCorpus(seen.vocabulary(), reading.sha256, reading.chars, starts, files)
 
 
-def encode(corpus: Corpus, found: Survey, progress: Progress) -> Iterator[np.ndarray]:
-    """The ids, block by block, of the text that ``found`` is of.
+def encode(corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> Iterator[np.ndarray]:
+    """Yield the ids of a scanned corpus, block by block.
 
-    `ChargenError` where it is another one now.
+    Raises:
+        ChargenError: The corpus has changed since it was scanned.
     """
-    reading = _Reading(corpus, progress)
+    reading = _Pass(corpus, progress)
     try:
-        for _, text in reading.texts():
-            yield found.vocabulary.encode(text)
+        for _, text in reading.blocks():
+            yield scanned.vocabulary.encode(text)
     except UnknownCharacterError:
-        raise _changed(corpus) from None
-    if reading.sha256 != found.sha256:
-        raise _changed(corpus)
+        raise _changed(*corpus.sources) from None
+    if reading.sha256 != scanned.sha256:
+        raise _changed(*corpus.sources)
 
 
-def read_ids(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> Encoded:
-    """A corpus as ids of a vocabulary that is there already, in a file without a name.
+def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> EncodedCorpus:
+    """Encode a corpus with an existing vocabulary, into an unnamed temporary file.
 
-    `UnknownCharacterError` where it lacks a character, `ChargenError` for what cannot be read.
+    Args:
+        corpus: The corpus.
+        vocabulary: The vocabulary.
+        documents: How the corpus is split, see `DocumentSplitter`.
+
+    Raises:
+        UnknownCharacterError: The vocabulary lacks a character.
+        ChargenError: A file cannot be read.
     """
-    reading, boundaries = _Reading(corpus), Boundaries(documents)
-    with tempfile.TemporaryFile() as kept, tempfile.TemporaryFile() as begun:
-        for number, text in reading.texts():
+    reading, splitter = _Pass(corpus), DocumentSplitter(documents)
+    with tempfile.TemporaryFile() as ids_file, tempfile.TemporaryFile() as starts_file:
+        for number, text in reading.blocks():
             try:
-                kept.write(vocabulary.encode(text).data)
+                ids_file.write(vocabulary.encode(text).data)
             except UnknownCharacterError as error:
                 position = reading.chars - len(text) + error.position
                 raise UnknownCharacterError(error.character, position) from None
-            begun.write(boundaries.read(number, text).data)
-        kept.flush()
-        begun.flush()
-        ids, starts = mapped(kept, vocabulary.dtype), mapped(begun, np.int64)
-    return Encoded(vocabulary, reading.sha256, ids, starts)
+            starts_file.write(splitter.split(number, text).data)
+        ids_file.flush()
+        starts_file.flush()
+        ids, starts = map_file(ids_file, vocabulary.dtype), map_file(starts_file, np.int64)
+    return EncodedCorpus(vocabulary, reading.sha256, reading.chars, starts, (), ids)
 
 
-def _check_unchanged(corpus: Corpus, before: list[tuple[int, int, int]]) -> None:
-    for piece, stamps in zip(corpus.pieces, before, strict=True):
-        if _stamps(piece) != stamps:
-            raise ChargenError(f"{piece.name}: changed while it was read; try again")
-
-
-def _changed(corpus: Corpus) -> ChargenError:
-    names = " ".join(corpus.sources)
-    return ChargenError(f"{names}: changed while it was read; try again")
+def _changed(*names: str) -> ChargenError:
+    return ChargenError(f"{' '.join(names)}: changed while it was read; try again")

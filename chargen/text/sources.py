@@ -1,7 +1,8 @@
-"""Where text comes from: files, plain or compressed, folders, standard input, bundled corpora."""
+"""Sources of text: plain and compressed files, folders, standard input and bundled corpora."""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import hashlib
 import io
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, partial
@@ -21,7 +22,6 @@ from typing import Any, BinaryIO, NoReturn
 from chargen.datasets import bundled
 from chargen.datasets.catalogue import ENTRIES
 from chargen.errors import ChargenError
-from chargen.text.decoding import decoded
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -29,153 +29,212 @@ else:
     from backports import zstd
 
 STANDARD_INPUT = "-"
-BLOCK = 2**18  # bytes that are read together: what is made of them stays in the caches
-TEXT = ".txt"
-UNPACKED: dict[str, Callable[[Any], Any]] = {
+BOM = "\ufeff"
+BLOCK = 2**18  # bytes per block, few enough for the processor's caches
+DECOMPRESSORS: dict[str, Callable[[Any], Any]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file),
     ".zst": zstd.ZstdFile,
 }
-READ = (TEXT, *(TEXT + packed for packed in UNPACKED))  # how files end that a folder is read for
+TEXT_SUFFIXES = (".txt", *(".txt" + suffix for suffix in DECOMPRESSORS))  # read in folders
 
-Heard = Callable[[memoryview], object]
+OnBytes = Callable[[memoryview], object]
+"""Called with each block of bytes of a file, before decompression."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """One text of a corpus, which can be read more than once."""
+class TextFile:
+    """One file of a corpus, or what stands for one; it can be read repeatedly."""
 
-    name: str  # what an error calls it
+    name: str  # shown in messages
     open: Callable[[], AbstractContextManager[BinaryIO]]
-    file: Path | None = None  # where it is one that lies on the disk
-    packed: str = ""  # how it is compressed, a key of `UNPACKED`
+    path: Path | None = None  # None for standard input and bundled corpora
+    compression: str = ""  # a key of `DECOMPRESSORS`
 
-    def texts(self, heard: Heard = lambda data: None) -> Iterator[str]:
-        """Its text in blocks. ``heard`` is given the bytes as they lie there, packed or not.
+    def blocks(self, on_bytes: OnBytes = lambda data: None) -> Iterator[str]:
+        """Yield the text in blocks.
 
-        `ChargenError` for what cannot be read, unpacked or decoded.
+        Raises:
+            ChargenError: The file cannot be read, decompressed or decoded.
         """
-        return decoded(self._blocks(heard), self.name)
+        return decode_blocks(self._decompressed(on_bytes), self.name)
 
     def sha256(self) -> str:
-        """SHA-256 of its bytes as they lie there; `ChargenError` where they cannot be read."""
+        """Return the SHA-256 of the bytes before decompression."""
         digest = hashlib.sha256()
         for _ in self._raw(digest.update):
             pass
         return digest.hexdigest()
 
-    def _blocks(self, heard: Heard) -> Iterator[bytes]:
-        if not self.packed:
-            yield from self._raw(heard)
+    def _decompressed(self, on_bytes: OnBytes) -> Iterator[bytes]:
+        if not self.compression:
+            yield from self._raw(on_bytes)
             return
+        decompressor = DECOMPRESSORS[self.compression]
         try:
-            with self.open() as file, UNPACKED[self.packed](_Heard(file, heard)) as unpacked:
-                yield from iter(partial(unpacked.read, BLOCK), b"")
+            with self.open() as file, decompressor(_ObservedFile(file, on_bytes)) as text:
+                yield from iter(partial(text.read, BLOCK), b"")
         except (EOFError, zlib.error, zstd.ZstdError, gzip.BadGzipFile) as error:
             raise ChargenError(
-                f"{self.name}: damaged or not {self.packed} ({error}); put a whole file there"
+                f"{self.name}: damaged or not {self.compression} ({error}); replace the file"
             ) from None
         except OSError as error:
-            raise self._unreadable(error) from error
+            raise _unreadable(self.name, error) from error
 
-    def _raw(self, heard: Heard) -> Iterator[bytes]:
+    def _raw(self, on_bytes: OnBytes) -> Iterator[bytes]:
         try:
             with self.open() as file:
                 while data := file.read(BLOCK):
-                    heard(memoryview(data))
+                    on_bytes(memoryview(data))
                     yield data
         except OSError as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: OSError) -> ChargenError:
-        return ChargenError(f"{self.name}: cannot be read ({error.strerror or error})")
+            raise _unreadable(self.name, error) from error
 
 
-class _Heard(io.RawIOBase):
-    """A file whose bytes are told as they are read."""
+class _ObservedFile(io.RawIOBase):
+    """A file that passes the bytes that are read from it to ``on_bytes``."""
 
-    def __init__(self, file: BinaryIO, heard: Heard) -> None:
-        self._file, self._heard = file, heard
+    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
+        self._file, self._on_bytes = file, on_bytes
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, room: memoryview) -> int:  # type: ignore[override]
-        data = self._file.read(len(room))
-        room[: len(data)] = data
-        self._heard(memoryview(data))
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._on_bytes(memoryview(data))
         return len(data)
 
 
-def pieces_of(source: str) -> list[Piece]:
-    """The texts that one name stands for; `ChargenError` where it stands for none.
+def decode_blocks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
+    """Decode UTF-8 that is cut into blocks anywhere, without a leading byte order mark.
 
-    Nothing is read yet, a pipe at standard input apart, which is kept in a file without a name.
+    Args:
+        blocks: The encoded text.
+        name: The file's name for messages.
+
+    Raises:
+        ChargenError: The bytes are not UTF-8, contain NUL or hold no character.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, bom, empty = 0, BOM, True
+    for data in blocks:
+        text = _decode(decoder, data, offset, name, final=False)
+        nul = data.find(0)
+        if nul >= 0:
+            raise ChargenError(
+                f"{name}: NUL byte at offset {offset + nul}, so this is not plain UTF-8 text; "
+                "convert it or leave it out"
+            )
+        offset += len(data)
+        if text:
+            text, bom = text.removeprefix(bom), ""
+        if text:
+            empty = False
+            yield text
+    _decode(decoder, b"", offset, name, final=True)
+    if empty:
+        raise ChargenError(f"{name}: the file is empty; leave it out")
+
+
+def _decode(
+    decoder: codecs.IncrementalDecoder, data: bytes, offset: int, name: str, *, final: bool
+) -> str:
+    pending = len(decoder.getstate()[0])
+    try:
+        return decoder.decode(data, final)
+    except UnicodeDecodeError as error:
+        offset += error.start - pending
+        raise ChargenError(
+            f"{name}: not UTF-8 text, byte 0x{error.object[error.start]:02X} at offset {offset}; "
+            "convert it first, for example with iconv -f LATIN1 -t UTF-8"
+        ) from None
+
+
+def decode(data: bytes, name: str) -> str:
+    """Decode a text that is in memory, as `decode_blocks` does."""
+    return "".join(decode_blocks([data], name))
+
+
+def read_file(path: Path) -> str:
+    """Return the text of one UTF-8 file."""
+    try:
+        return decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise _unreadable(str(path), error) from error
+
+
+def find_texts(source: str) -> list[TextFile]:
+    """Return the text files that one source names.
+
+    Nothing is read yet, except a pipe at standard input, which is copied to an unnamed file.
+
+    Raises:
+        ChargenError: The source names no text.
     """
     path = Path(source)
     if not source:
-        raise ChargenError("an empty name was given for a corpus; . is the folder that you are in")
+        raise ChargenError("an empty corpus name was given; use . for the current folder")
     if source == STANDARD_INPUT:
         return [_standard_input()]
-    if _holds(path.is_dir, source):
+    if _query(path.is_dir, source):
         files = _texts_below(path)
         if not files:
             raise ChargenError(f"{source}: no *.txt file in this folder or below it")
-        return [_file(file) for file in files]
-    if _holds(path.exists, source):
-        return [_file(path)]
+        return [_text_file(file) for file in files]
+    if _query(path.exists, source):
+        return [_text_file(path)]
     if source in bundled.names():
         read = cache(lambda: bundled.read(source).encode())
-        return [Piece(source, lambda: io.BytesIO(read()))]
+        return [TextFile(source, lambda: io.BytesIO(read()))]
     if source in ENTRIES:
-        raise ChargenError(f"{source}: not here yet; get it with chargen corpora fetch {source}")
+        raise ChargenError(f"{source}: not downloaded yet; run chargen corpora fetch {source}")
     raise ChargenError(
-        f"{source}: no such file or folder, nor a bundled corpus ({', '.join(bundled.names())})"
+        f"{source}: no such file, folder or bundled corpus ({', '.join(bundled.names())})"
     )
 
 
-def _standard_input() -> Piece:
+def _standard_input() -> TextFile:
     stream = sys.stdin.buffer
-    kept = None if stream.seekable() else _kept(stream)
-    begin = 0 if kept else stream.tell()
+    copy = None if stream.seekable() else _copy(stream)
+    start = 0 if copy else stream.tell()
 
-    def again() -> AbstractContextManager[BinaryIO]:
-        file = kept or stream
-        file.seek(begin)
+    def reopen() -> AbstractContextManager[BinaryIO]:
+        file = copy or stream
+        file.seek(start)
         return nullcontext(file)
 
-    if kept:
-        weakref.finalize(again, kept.close)  # nobody else knows when it was read last
-    return Piece("standard input", again)
+    if copy:
+        weakref.finalize(reopen, copy.close)
+    return TextFile("standard input", reopen)
 
 
-def _kept(stream: BinaryIO) -> BinaryIO:
-    """All of ``stream`` in a file without a name."""
-    kept = tempfile.TemporaryFile()  # noqa: SIM115
+def _copy(stream: BinaryIO) -> BinaryIO:
+    copy = tempfile.TemporaryFile()  # noqa: SIM115
     try:
-        shutil.copyfileobj(stream, kept, BLOCK)
+        shutil.copyfileobj(stream, copy, BLOCK)
     except OSError as error:
-        kept.close()
+        copy.close()
         raise ChargenError(
-            f"standard input: cannot be kept in {tempfile.gettempdir()} ({error.strerror}); "
-            "name a roomier folder in TMPDIR"
+            f"standard input: cannot be copied to {tempfile.gettempdir()} ({error.strerror}); "
+            "set TMPDIR to a folder with more space"
         ) from None
-    return kept
+    return copy
 
 
-def _file(path: Path) -> Piece:
-    """A file proper. A pipe or a device may have no end, and nobody could read it again to measure
-    what was learned from it."""
-    if _holds(path.exists, str(path)) and not path.is_file():
+def _text_file(path: Path) -> TextFile:
+    # A pipe or a device may be endless and could not be read again to evaluate a model.
+    if _query(path.exists, str(path)) and not path.is_file():
         raise ChargenError(
-            f"{path}: a pipe or a device, no file; leave it out, or give its text as standard "
+            f"{path}: a pipe or a device, not a file; leave it out, or pass its text as standard "
             "input, which is called -"
         )
-    packed = path.suffix if path.suffix in UNPACKED else ""
-    return Piece(str(path), lambda: path.open("rb", buffering=0), path, packed)
+    compression = path.suffix if path.suffix in DECOMPRESSORS else ""
+    return TextFile(str(path), lambda: path.open("rb", buffering=0), path, compression)
 
 
-def _holds(question: Callable[[], bool], source: str) -> bool:
-    """Ask the file system; a name that it cannot even look up is a mistake like any other."""
+def _query(question: Callable[[], bool], source: str) -> bool:
+    """Query the file system; a name that it cannot even look up is a user error."""
     try:
         return question()
     except (OSError, ValueError) as error:
@@ -185,12 +244,14 @@ def _holds(question: Callable[[], bool], source: str) -> bool:
 
 
 def _texts_below(folder: Path) -> list[Path]:
-    """All that is called as in `READ` and is no folder, sorted; a folder that cannot be listed is
-    a `ChargenError`."""
     walked = os.walk(folder, onerror=_cannot_list)
     below = (Path(inside, name) for inside, _, names in walked for name in names)
-    return sorted(file for file in below if file.name.endswith(READ))
+    return sorted(file for file in below if file.name.endswith(TEXT_SUFFIXES))
 
 
 def _cannot_list(error: OSError) -> NoReturn:
     raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
+
+
+def _unreadable(name: str, error: OSError) -> ChargenError:
+    return ChargenError(f"{name}: cannot be read ({error.strerror or error})")

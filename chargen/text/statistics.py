@@ -101,7 +101,7 @@ class TextStatistics:
 def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextStatistics:
     """Read all of ``corpus``; `ChargenError` for what is no text."""
     reading = _Reading()
-    done, size = 0, sum(p.file.stat().st_size for p in corpus.pieces if p.file)
+    done, size = 0, sum(file.path.stat().st_size for file in corpus.files if file.path)
 
     def heard(number: int, data: memoryview) -> None:
         nonlocal done

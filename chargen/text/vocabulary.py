@@ -38,7 +38,7 @@ def code_points(text: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
-class Seen:
+class CharacterSet:
     """The distinct characters of a text that is read piece by piece."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Vocabulary:
     @classmethod
     def of(cls, text: str) -> Vocabulary:
         """The vocabulary of ``text``, which must not be empty."""
-        seen = Seen()
+        seen = CharacterSet()
         seen.add(text)
         return seen.vocabulary()
 

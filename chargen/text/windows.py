@@ -1,9 +1,9 @@
-"""Ids to batches of inputs and targets, each ``(N, T)``: targets are inputs one character later.
+"""Batches of inputs and targets, each ``(N, T)``; targets are the inputs one character later.
 
-Both ways of cutting a text are random access: batch ``b`` of epoch ``e`` is a function of the
-text, the sizes and the seed, so a resumed run needs no more than the two numbers to go on, and
-processes that share a batch need not talk about who reads what.
-Axes: N texts in a batch, n of them read here, T timesteps, V characters in the vocabulary.
+Both `Streams` and `ShuffledWindows` are random access: batch ``b`` of epoch ``e`` is a function of
+the text, the sizes and the seed. A resumed run needs only these two numbers, and processes that
+share a batch need no communication about it.
+Axes: N sequences in a batch, n of them read here, T timesteps, V characters in the vocabulary.
 """
 
 from __future__ import annotations
@@ -14,87 +14,87 @@ from typing import Protocol
 
 import numpy as np
 
-from chargen.text.documents import Documents
-from chargen.text.mapped import Reader
-from chargen.text.permutation import Permutation
+from chargen.text.documents import DocumentIndex
+from chargen.text.memory_map import ArrayReader
 
 IGNORED = -100
-"""Target of a step that counts for nothing, since another window has it already."""
+"""Target that the loss ignores because another window covers it."""
 
 ALL = slice(None)
-LIKELIER = 10  # few windows begin so, and it is how what is written begins
+OPENING_WEIGHT = 10  # few windows start with the character that precedes generated text
+ROUNDS = 8  # of the Feistel network
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """Some rows of a batch, or all of them, and what is known of the whole of it."""
+class WindowBatch:
+    """All or some rows of a batch, with totals of the whole batch."""
 
     inputs: np.ndarray  # (n, T) int64
     targets: np.ndarray  # (n, T) int64
-    begins: np.ndarray | None  # (n, T) whether an input is read from a zero state; None: none is
+    begins: np.ndarray | None  # (n, T) whether the state is reset before an input; None: nowhere
     chars: int  # inputs of the whole batch, N * T
     counts: np.ndarray  # (T,) targets of the whole batch that are not `IGNORED`, by timestep
 
     def counted(self, last: int) -> int:
-        """Targets of the whole batch, all N rows, that count in the ``last`` steps, 1 to T."""
+        """Return the number of counted targets in the ``last`` timesteps of all N rows."""
         return int(self.counts[-last:].sum())
 
 
 class Batches(Protocol):
-    """One epoch after another, cut into batches; every character is a target once an epoch."""
+    """A text cut into batches; every character is a target once per epoch."""
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Return the number of batches per epoch."""
         ...
 
-    def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
-        """These ``rows`` of batch ``index`` of ``epoch``; the ids of no others are read."""
+    def batch(self, epoch: int, index: int, rows: slice = ALL) -> WindowBatch:
+        """Return ``rows`` of batch ``index`` of ``epoch``; no other rows are read."""
         ...
 
 
 def window(ids: np.ndarray, start: int, timesteps: int) -> tuple[np.ndarray, np.ndarray]:
-    """The window of ``timesteps`` inputs at ``start`` and the targets one later, each ``(T,)``."""
+    """Return ``timesteps`` inputs from ``start`` on and their targets, each ``(T,)``."""
     if start < 0 or start + timesteps >= len(ids):
-        raise IndexError(f"window {start}:{start + timesteps} and its targets leave the text")
+        raise IndexError(f"window {start}:{start + timesteps} and its targets exceed the text")
     return ids[start : start + timesteps], ids[start + 1 : start + timesteps + 1]
 
 
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
-    """``(N, T)`` ids to ``(N, T, V)`` float32 one-hot vectors, V = ``size``.
+    """Return ``(N, T)`` ids as ``(N, T, V)`` float32 one-hot vectors, V = ``size``.
 
-    This is what a recurrent layer means by its input. Training reads row ``ids[n, t]`` of the
-    input matrix instead, which is the same product without the array.
+    A recurrent layer is defined on these vectors. Training selects rows of the input matrix
+    instead, which gives the same product without the array.
     """
     ids = np.asarray(ids, dtype=np.int64)
     if ids.size and not 0 <= ids.min() <= ids.max() < size:
-        raise IndexError(f"an id lies outside 0..{size - 1}")
+        raise IndexError(f"an id is outside 0..{size - 1}")
     return np.eye(size, dtype=np.float32)[ids]
 
 
 class _Text:
-    """Ids ``(L,)`` and where documents begin in them; reads windows of both."""
+    """Reads windows of ids ``(L,)`` and of the document starts in them."""
 
     def __init__(self, ids: np.ndarray, starts: np.ndarray | None) -> None:
-        self._ids = Reader(ids)
-        self._documents = None if starts is None or len(starts) < 2 else Documents(starts)
+        self._ids = ArrayReader(ids)
+        self._documents = None if starts is None or len(starts) < 2 else DocumentIndex(starts)
 
-    def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> Batch:
-        """The ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
+    def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> WindowBatch:
+        """Read ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
         N, T = ignored.shape
         own = places[rows]
         both = self._ids.rows(own[:, None] + np.arange(T + 1))
         inputs, targets = both[:, :-1].astype(np.int64), both[:, 1:].astype(np.int64)
         targets[ignored[rows]] = IGNORED
         begins = self._documents.begins(own, T) if self._documents else None
-        return Batch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
+        return WindowBatch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
 
 
 @dataclass(frozen=True)
 class Resets:
-    """Which windows begin at a state of zeros though the state before them is carried.
+    """A random choice of windows that start from a zero state although the state is carried.
 
-    A ``share`` of them, and `LIKELIER` times that of those whose first input is the id ``opening``:
-    what a text begins after that a model writes.
+    A fraction ``share`` of the windows is chosen, and `OPENING_WEIGHT` times that of those whose
+    first input is the id ``opening``, the character that precedes generated text.
     """
 
     share: float
@@ -102,19 +102,23 @@ class Resets:
     seed: int
 
     def chosen(self, first: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Of windows with these ``first`` inputs ``(n,)``: ``(n,)`` bool, by points of 0 to 1."""
-        shares = np.where(first == self.opening, LIKELIER * self.share, self.share)
+        """Choose windows by their ``first`` inputs and uniform ``points``; ``(n,)`` bool."""
+        shares = np.where(first == self.opening, OPENING_WEIGHT * self.share, self.share)
         return np.asarray(points < shares)
 
 
 class Streams:
-    """N streams read side by side, for state that is carried from batch to batch.
+    """N parallel streams, for state that is carried from batch to batch.
 
-    Row n of batch b + 1 continues row n of batch b. The text is cut into N streams whose lengths
-    differ by one character at most; the last batch of an epoch is as short as what is left.
-    ``ids`` is ``(L,)`` with L > N * T, so that each stream fills one window at least; ``starts``
-    is `Documents`'s, where the batches are to tell which inputs begin a document. A window that is
-    among the ``resets`` says of its first input that it begins one too.
+    Row n of batch b + 1 continues row n of batch b. The lengths of the streams differ by at most
+    one character; the last batch of an epoch may be shorter.
+
+    Args:
+        ids: The text, ``(L,)`` with L > N * T, so that each stream fills at least one window.
+        batch_size: The number of streams N.
+        timesteps: The window length T.
+        starts: Document starts, see `DocumentIndex`; None for one document.
+        resets: Which windows start from a zero state.
     """
 
     def __init__(
@@ -138,8 +142,8 @@ class Streams:
     def __len__(self) -> int:
         return math.ceil(self._longest / self._timesteps)
 
-    def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
-        """See `Batches.batch`; batch ``index`` is the same in each epoch, but for resets."""
+    def batch(self, epoch: int, index: int, rows: slice = ALL) -> WindowBatch:
+        """See `Batches.batch`; epochs differ only in their resets."""
         offset = range(0, self._longest, self._timesteps)[index]
         timesteps = min(self._timesteps, self._longest - offset)
         places = self._starts + offset
@@ -159,12 +163,17 @@ class Streams:
 
 
 class ShuffledWindows:
-    """Windows in random order, for state that is reset at each: drawn anew every epoch.
+    """Windows in random order, for state that is reset at each window.
 
-    Where the windows begin shifts by a random phase from epoch to epoch, so that no character is
-    forever the first of its window. ``ids`` is ``(L,)`` with L > T; the order is a function of
-    ``seed`` and the epoch, and takes no memory however long the text is. ``starts`` is as in
-    `Streams`.
+    The order and the phase of the windows change every epoch, so that no character is always the
+    first of its window. The order takes no memory.
+
+    Args:
+        ids: The text, ``(L,)`` with L > T.
+        batch_size: Windows per batch.
+        timesteps: The window length T.
+        seed: Random seed of the order.
+        starts: As in `Streams`.
     """
 
     def __init__(
@@ -178,25 +187,73 @@ class ShuffledWindows:
         if len(ids) - 1 < timesteps:
             raise ValueError(f"{len(ids)} ids do not fill a window of {timesteps}")
         self._text = _Text(ids, starts)
-        self._last = len(ids) - 1 - timesteps  # where a window can begin
+        self._last = len(ids) - 1 - timesteps  # last possible window start
         self._batch_size = batch_size
         self._timesteps = timesteps
         self._seed = seed
-        self._windows = math.ceil((len(ids) - 1) / timesteps) + 1  # one more, for the phase
+        self._windows = math.ceil((len(ids) - 1) / timesteps) + 1  # one more because of the phase
 
     def __len__(self) -> int:
         return math.ceil(self._windows / self._batch_size)
 
-    def batch(self, epoch: int, index: int, rows: slice = ALL) -> Batch:
-        """See `Batches.batch`; the last batch holds the windows that are left."""
+    def batch(self, epoch: int, index: int, rows: slice = ALL) -> WindowBatch:
+        """See `Batches.batch`; the last batch may have fewer windows."""
         phase = int(np.random.default_rng((self._seed, epoch)).integers(self._timesteps))
         order = Permutation(self._windows, (self._seed, epoch, 1))
         first = range(0, self._windows, self._batch_size)[index]
         chosen = order.at(np.arange(first, min(first + self._batch_size, self._windows)))
-        # Window k answers for targets begin .. begin + T - 1, as far as the text has them; at both
-        # ends of the text it is moved inward, and what it covers beside its own is ignored.
+        # Window k owns the targets begin .. begin + T - 1 within the text; at both ends of the text
+        # it is moved inward, and targets that it does not own are ignored.
         begins = phase + (chosen - 1) * self._timesteps
         places = begins.clip(0, self._last)
         offsets = places[:, None] + np.arange(self._timesteps) - begins[:, None]
         ignored = (offsets < 0) | (offsets >= self._timesteps)
         return self._text.read(places, ignored, rows)
+
+
+class Permutation:
+    """A pseudorandom permutation of ``0 .. size - 1`` that takes no memory.
+
+    The generalized Feistel network of Black & Rogaway (Ciphers with Arbitrary Finite Domains,
+    2002) over ``a * b`` numbers, at most ``a`` more than ``size``; a result beyond ``size`` is
+    permuted again until it is below (cycle walking, also there). The round function is the
+    finalizer of SplitMix64 (Steele, Lea & Flood 2014). Not cryptographically secure.
+
+    Args:
+        size: The number of elements, at least 1.
+        seed: Numbers from 0 up; equal seeds give equal permutations.
+    """
+
+    def __init__(self, size: int, seed: tuple[int, ...]) -> None:
+        if size < 1:
+            raise ValueError(f"size is {size}, it must be 1 or more")
+        self._size = size
+        self._a = math.isqrt(size - 1) + 1
+        self._b = -(-size // self._a)
+        generator = np.random.default_rng(seed)
+        self._keys = generator.integers(2**64, size=(ROUNDS, 1), dtype=np.uint64)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def at(self, places: np.ndarray) -> np.ndarray:
+        """Return the elements at ``places``, ``(n,)`` int64 each."""
+        found = self._permute(places.astype(np.uint64))
+        while (beyond := found >= self._size).any():
+            found[beyond] = self._permute(found[beyond])
+        return found.astype(np.int64)
+
+    def _permute(self, numbers: np.ndarray) -> np.ndarray:
+        a, b = np.uint64(self._a), np.uint64(self._b)
+        left, right = np.divmod(numbers, b)
+        for even, odd in zip(self._keys[::2], self._keys[1::2], strict=True):
+            left = (left + _hash(right + even) % a) % a
+            right = (right + _hash(left + odd) % b) % b
+        return left * b + right
+
+
+def _hash(numbers: np.ndarray) -> np.ndarray:
+    """Hash uint64 numbers; overflow is intended."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))

@@ -17,7 +17,7 @@ from chargen.recurrent.products import factors_of
 from chargen.recurrent.stack import StackState
 from chargen.runs.checkpoint import WEIGHTS, below
 from chargen.settings import TrainingSettings
-from chargen.text.windows import Batch
+from chargen.text.windows import WindowBatch
 from chargen.training.loss import next_char_loss
 from chargen.training.saved import OPTIMIZER, STATE, UNAVERAGED, by_decay, generator_of
 
@@ -65,7 +65,7 @@ class Learner:
         """Each process drops other outputs; the first those that one alone would drop."""
         self._generator.manual_seed((seed + self._group.rank * APART) % 2**63)
 
-    def step(self, batch: Batch, rate: float, *, carry: bool, said: list[float]) -> Step:
+    def step(self, batch: WindowBatch, rate: float, *, carry: bool, said: list[float]) -> Step:
         """One update by a batch of which `rows` are given; what the ranks ``said`` is added up.
 
         Without ``carry`` the state begins at zeros. Nothing is updated where loss or gradient are

@@ -17,7 +17,7 @@ from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import LAST, Run
 from chargen.settings import TrainingSettings
-from chargen.text.encoding import Encoded
+from chargen.text.encoding import EncodedCorpus
 from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
 from chargen.training.keeping import Keeper
@@ -66,7 +66,7 @@ class Trainer:
         self,
         run: Run,
         model: CharModel,
-        text: Encoded,
+        text: EncodedCorpus,
         settings: TrainingSettings,
         group: ProcessGroup | None = None,
     ) -> None:
@@ -300,7 +300,7 @@ def misfit(run: Run, error: Exception) -> ChargenError:
     return ChargenError(f"{run.path / LAST}: does not fit the run ({reason(error)})")
 
 
-def _batches(text: Encoded, training_chars: int, settings: TrainingSettings) -> Batches:
+def _batches(text: EncodedCorpus, training_chars: int, settings: TrainingSettings) -> Batches:
     assert settings.batch_size is not None
     assert settings.timesteps is not None
     ids, sizes = text.ids[:training_chars], (settings.batch_size, settings.timesteps)

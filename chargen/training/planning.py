@@ -21,10 +21,10 @@ from chargen.runs.checkpoint import Checkpoint, parse
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import LAST, RUN, RUNS, Lock, Run, encoded_in, is_run, lock, newest
 from chargen.settings import BUDGETS, HELD_OUT, TrainingSettings, split_settings
+from chargen.text.cache import CorpusCache
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
-from chargen.text.encoding import Encoded, Survey
-from chargen.text.split import training_chars
-from chargen.text.store import look_up
+from chargen.text.documents import training_chars
+from chargen.text.encoding import EncodedCorpus, ScannedCorpus
 from chargen.training.loop import misfit
 from chargen.training.recipe import Machine, completed, recipe_of
 from chargen.training.saved import check, told_of_memory
@@ -59,7 +59,7 @@ class Plan:
     checkpoint: Checkpoint | None = None  # to go on from
     forgives: bool = False  # more is asked for than patience had ended
     # What follows is known to the process that leads.
-    encoded: Encoded | None = None
+    encoded: EncodedCorpus | None = None
     notes: list[str] = field(default_factory=list)
     held: Lock | None = None
     begin: Callable[[], None] = lambda: None  # writes into the run's folder
@@ -126,7 +126,8 @@ def _refuse_a_run(path: Path, overwrite: bool) -> None:
 def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     _, training = split_settings(asked.settings)  # what is wrong is said before a text is read
     folder = encoded_in(path, asked.kept_in)
-    store, found = look_up(folder, corpus, training.documents, asked.progress)
+    cached = CorpusCache(folder, corpus.name, corpus.sources, training.documents)
+    found = cached.scan(corpus, asked.progress)
     if found.chars < SHORTEST_TO_TRAIN:
         raise ChargenError(
             f"{' '.join(corpus.sources)}: {found.chars} characters are too few to hold out a "
@@ -153,7 +154,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
         },
     )
     model = _model(description, asked.device)
-    encoded = store.encoded(corpus, found, training.documents, asked.progress)
+    encoded = cached.encode(corpus, found, asked.progress)
     plan = Plan(Run(path, description), model, encoded=encoded, notes=[*notes, *chosen, *adapted])
 
     def begin() -> None:
@@ -165,7 +166,7 @@ def _beginning(path: Path, corpus: Corpus, asked: Asked) -> Plan:
     return plan
 
 
-def _held_out_note(found: Survey, training: TrainingSettings, to_train: int) -> list[str]:
+def _held_out_note(found: ScannedCorpus, training: TrainingSettings, to_train: int) -> list[str]:
     held_out = found.chars - to_train
     if training.validation is not None or held_out > found.chars * HELD_OUT / 2:
         return []
@@ -187,21 +188,23 @@ def _going_on(run: Run, corpus: Corpus | None, asked: Asked, changes: Mapping[st
     return plan
 
 
-def _encoded_again(run: Run, corpus: Corpus | None, asked: Asked) -> tuple[Encoded, str]:
+def _encoded_again(run: Run, corpus: Corpus | None, asked: Asked) -> tuple[EncodedCorpus, str]:
     """The run's corpus, and the folder that was named for it; `ChargenError` for another one."""
     record, documents = run.description.corpus, run.description.training.documents
     kept_in = asked.kept_in or record.cache
-    kept = run.store.kept(record.sha256) if kept_in == record.cache else None
+    kept = run.cached_corpus.load(record.sha256) if kept_in == record.cache else None
     if kept is not None and corpus is None:
         return kept, kept_in
     corpus = corpus or record.read_again()
-    store, found = look_up(encoded_in(run.path, kept_in), corpus, documents, asked.progress)
+    folder = encoded_in(run.path, kept_in)
+    cached = CorpusCache(folder, corpus.name, corpus.sources, documents)
+    found = cached.scan(corpus, asked.progress)
     if found.sha256 != record.sha256:
         raise ChargenError(
             f"{run.path}: was trained on another corpus ({record.name}, SHA-256 "
             f"{record.sha256[:12]}); give that one, or start over with --overwrite"
         )
-    return kept or store.encoded(corpus, found, documents, asked.progress), kept_in
+    return kept or cached.encode(corpus, found, asked.progress), kept_in
 
 
 def _check_same(run: Run, changes: Mapping[str, Any]) -> None:
@@ -225,7 +228,7 @@ def _shown(value: Any) -> str:
 
 
 def _resumed(
-    run: Run, encoded: Encoded, changes: Mapping[str, Any], device: torch.device, kept_in: str
+    run: Run, encoded: EncodedCorpus, changes: Mapping[str, Any], device: torch.device, kept_in: str
 ) -> Plan:
     _check_same(run, changes)
     description = run.description
@@ -256,7 +259,7 @@ def _resumed(
     return plan
 
 
-def _check_text(run: Run, encoded: Encoded) -> None:
+def _check_text(run: Run, encoded: EncodedCorpus) -> None:
     """Refuse a description that says of the run's text what is not so."""
     record, training = run.description.corpus, run.description.training
     to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)

@@ -13,9 +13,9 @@ from chargen.distributed.group import ProcessGroup
 from chargen.errors import ChargenError
 from chargen.files import Progress
 from chargen.runs.directory import Lock, Run, encoded_in, is_begun_by
+from chargen.text.cache import CorpusCache
 from chargen.text.corpus import read_corpus
-from chargen.text.encoding import Encoded
-from chargen.text.store import look_up
+from chargen.text.encoding import EncodedCorpus
 from chargen.training.loop import Trainer
 from chargen.training.planning import Asked, Plan, planned
 
@@ -101,7 +101,7 @@ def start(
         raise
 
 
-def _session(group: ProcessGroup, plan: Plan, encoded: Encoded) -> Session:
+def _session(group: ProcessGroup, plan: Plan, encoded: EncodedCorpus) -> Session:
     trainer = Trainer(plan.run, plan.model, encoded, plan.run.description.training, group)
     notes = list(plan.notes)
     if plan.checkpoint is not None:
@@ -122,29 +122,31 @@ def _session(group: ProcessGroup, plan: Plan, encoded: Encoded) -> Session:
     return Session(trainer, plan.held, notes)
 
 
-def _text(group: ProcessGroup, plan: Plan, asked: Asked) -> Encoded:
+def _text(group: ProcessGroup, plan: Plan, asked: Asked) -> EncodedCorpus:
     """The run's text: mapped from where it lies, or made by the first process of a machine."""
     if group.size == 1:
         assert plan.encoded is not None
         return plan.encoded
 
-    def own() -> Encoded:
+    def own() -> EncodedCorpus:
         return plan.encoded or _own_text(plan.run, asked)
 
     made = group.run_on_all(lambda: own() if group.local_rank == 0 else None)
     return made or own()
 
 
-def _own_text(run: Run, asked: Asked) -> Encoded:
+def _own_text(run: Run, asked: Asked) -> EncodedCorpus:
     record, documents = run.description.corpus, run.description.training.documents
-    kept = run.store.kept(record.sha256)
+    kept = run.cached_corpus.load(record.sha256)
     if kept is not None:
         return kept
     corpus = read_corpus(asked.sources) if asked.sources else record.read_again()
-    store, found = look_up(encoded_in(run.path, record.cache), corpus, documents, asked.progress)
+    folder = encoded_in(run.path, record.cache)
+    cached = CorpusCache(folder, corpus.name, corpus.sources, documents)
+    found = cached.scan(corpus, asked.progress)
     if found.sha256 != record.sha256:
         raise ChargenError(
             f"{' '.join(corpus.sources)}: another text than the first process has (SHA-256 "
             f"{found.sha256[:12]}, not {record.sha256[:12]}); copy that one here"
         )
-    return store.encoded(corpus, found, documents, asked.progress)
+    return cached.encode(corpus, found, asked.progress)

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks import corpus, texts
-from chargen.text.sources import pieces_of
+from chargen.text.sources import find_texts
 
 GIGABYTE = 10**9
 ROOM = 2.5  # bytes on the disk a byte of text: itself, its ids, and a little beside
@@ -33,7 +33,7 @@ def kept(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".lock", ".jsonl"):
-            found[path.name] = pieces_of(str(path))[0].sha256()
+            found[path.name] = find_texts(str(path))[0].sha256()
     return found
 
 

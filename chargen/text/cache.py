@@ -1,0 +1,234 @@
+"""A cache of encoded corpora on disk, shared by all runs on the same text.
+
+NAME-KEY.jsonl           manifest: the files and what was found in them; written last
+NAME-KEY.SHA256.ids      ids of the text
+NAME-KEY.SHA256.starts   first characters of the documents
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+from filelock import FileLock
+
+from chargen.errors import ChargenError
+from chargen.files import (
+    Progress,
+    UnwritableError,
+    cannot_write,
+    decode_json,
+    make_folder,
+    new_file,
+    read_bytes,
+    write_file,
+)
+from chargen.text.corpus import Corpus
+from chargen.text.encoding import (
+    Count,
+    EncodedCorpus,
+    FileRecord,
+    ScannedCorpus,
+    Sha256,
+    encode,
+    scan,
+)
+from chargen.text.memory_map import map_file, release
+from chargen.text.sources import STANDARD_INPUT, TextFile
+from chargen.text.vocabulary import Vocabulary
+
+FOLDER = ".corpora"  # default cache folder, beside the runs
+LARGEST_MANIFEST = 2**30  # bytes
+KEY_CHARS = 12
+STARTS = 2**20  # document starts written together
+
+
+class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The first line of a manifest; a line for each file follows."""
+
+    format: Literal[1]
+    documents: str  # how the corpus is split
+    sha256: Sha256
+    chars: Count
+    starts: Count = msgspec.field(name="begun")  # number of documents
+    vocabulary: str
+    files: Count  # number of files
+
+
+class CorpusCache:
+    """The cache entry of one corpus.
+
+    An entry belongs to the sources of a corpus rather than to its text, so that a changed text
+    replaces the old one. Standard input cannot be read again: each of its texts has an entry.
+
+    Args:
+        folder: The cache folder; it need not exist.
+        name: The name of the corpus.
+        sources: The sources of the corpus.
+        documents: How it is split, see `chargen.text.documents.DocumentSplitter`.
+    """
+
+    def __init__(self, folder: Path, name: str, sources: Sequence[str], documents: str) -> None:
+        self._folder = folder
+        self._name = name
+        self._sources = list(sources)
+        self._documents = documents
+
+    def load(self, sha256: str) -> EncodedCorpus | None:
+        """Return the cached text of this SHA-256, if any, without a look at its sources."""
+        found = self._read(sha256)
+        return found if found and found.sha256 == sha256 else None
+
+    def scan(self, corpus: Corpus, progress: Progress) -> ScannedCorpus:
+        """Return what is known of a corpus; it is read only if it is new or may have changed.
+
+        A file is unchanged if its size and times are, or else if its SHA-256 is. Nothing is
+        encoded.
+
+        Raises:
+            ChargenError: A file cannot be read.
+        """
+        return self._unchanged(corpus) or scan(corpus, self._documents, progress)
+
+    def encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
+        """Return the encoded corpus, from the cache or encoded now.
+
+        A process waits for another one that encodes the same corpus.
+
+        Raises:
+            UnwritableError: The cache cannot be written.
+            ChargenError: The corpus has changed since it was scanned.
+        """
+        found = self.load(scanned.sha256)
+        if found is None:
+            with self._locked(scanned.sha256):
+                return self.load(scanned.sha256) or self._encode(corpus, scanned, progress)
+        with suppress(UnwritableError):  # then the files are read again next time
+            self._update_files(scanned)
+        return found
+
+    def _unchanged(self, corpus: Corpus) -> ScannedCorpus | None:
+        found = None if STANDARD_INPUT in self._sources else self._read("")
+        if found is None or len(found.files) != len(corpus.files):
+            return None
+        files = []
+        for known, file in zip(found.files, corpus.files, strict=True):
+            current = _current(known, file)
+            if current is None:
+                return None
+            files.append(current)
+        return ScannedCorpus(
+            found.vocabulary, found.sha256, found.chars, found.starts, tuple(files)
+        )
+
+    def _update_files(self, scanned: ScannedCorpus) -> None:
+        """Record files whose bytes were compared, so that they need not be read again."""
+        found = self.load(scanned.sha256)
+        if found is None or found.files == scanned.files:
+            return
+        with self._locked(scanned.sha256):
+            if self.load(scanned.sha256) is not None:
+                self._write_manifest(scanned)
+
+    def _encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
+        ids, starts = (self._path(scanned.sha256, ending) for ending in ("ids", "starts"))
+        try:
+            with new_file(ids) as write:
+                for block in encode(corpus, scanned, progress):
+                    write(block.data)
+            with new_file(starts) as write:
+                for first in range(0, len(scanned.starts), STARTS):
+                    write(scanned.starts[first : first + STARTS].data)
+                    release(scanned.starts)
+            self._write_manifest(scanned)  # makes the new files count
+        except UnwritableError as error:
+            raise UnwritableError(
+                f"{error}; the encoded corpus takes {scanned.bytes:,} bytes: choose a folder with "
+                "more space with --cache"
+            ) from None
+        for old in self._folder.glob(f"{glob.escape(self._key(scanned.sha256))}.*.*"):
+            if old not in (ids, starts):
+                with suppress(OSError):
+                    old.unlink()
+        encoded = self.load(scanned.sha256)
+        if encoded is None:
+            raise ChargenError(f"{ids}: damaged after writing; choose another folder with --cache")
+        return encoded
+
+    @contextmanager
+    def _locked(self, sha256: str) -> Iterator[None]:
+        lock = FileLock(self._folder / f"{self._key(sha256)}.lock")
+        try:
+            make_folder(self._folder)
+            lock.acquire()
+        except (OSError, UnwritableError) as error:
+            message = cannot_write(self._folder, error) if isinstance(error, OSError) else error
+            raise UnwritableError(f"{message}; choose another folder with --cache") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _key(self, sha256: str) -> str:
+        text = sha256 if STANDARD_INPUT in self._sources else ""
+        identity = json.dumps([self._sources, self._documents, text]).encode()
+        digest = hashlib.sha256(identity).hexdigest()
+        return f"{self._name}-{digest[:KEY_CHARS]}"
+
+    def _path(self, sha256: str, ending: str) -> Path:
+        return self._folder / f"{self._key(sha256)}.{sha256[:KEY_CHARS]}.{ending}"
+
+    def _manifest_path(self, sha256: str) -> Path:
+        return self._folder / f"{self._key(sha256)}.jsonl"
+
+    def _read(self, sha256: str) -> EncodedCorpus | None:
+        """Return the cached text; None if there is none or it is damaged.
+
+        ``sha256`` selects the entry of a standard input; other corpora have one entry.
+        """
+        try:
+            head, *lines = bytes(
+                read_bytes(self._manifest_path(sha256), LARGEST_MANIFEST)
+            ).splitlines()
+            manifest = decode_json(head, _Manifest)
+            files = tuple(decode_json(line, FileRecord) for line in lines)
+            vocabulary = Vocabulary(manifest.vocabulary)
+            ids = map_file(self._path(manifest.sha256, "ids"), vocabulary.dtype)
+            starts = map_file(self._path(manifest.sha256, "starts"), np.int64)
+        except (ChargenError, OSError, ValueError):
+            return None
+        sizes = (len(files), len(ids), len(starts))
+        if sizes != (manifest.files, manifest.chars, manifest.starts):
+            return None
+        return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, files, ids)
+
+    def _write_manifest(self, found: ScannedCorpus) -> None:
+        head = _Manifest(
+            format=1,
+            documents=self._documents,
+            sha256=found.sha256,
+            chars=found.chars,
+            starts=len(found.starts),
+            vocabulary=found.vocabulary.characters,
+            files=len(found.files),
+        )
+        lines = map(msgspec.to_builtins, (head, *found.files))
+        data = "".join(json.dumps(line) + "\n" for line in lines)
+        write_file(self._manifest_path(found.sha256), data.encode())
+
+
+def _current(known: FileRecord, file: TextFile) -> FileRecord | None:
+    """Return the record of an unchanged file, None for a changed one; in doubt, hash it."""
+    now = time.time_ns()
+    current = known.is_current(file)
+    if current is None and file.sha256() == known.sha256:
+        return FileRecord.of(file, known.sha256, now)
+    return known if current else None
