@@ -11,7 +11,7 @@ from benchmarks.training import step_of
 from chargen.recurrent import CharModel
 from chargen.recurrent.products import factors_of, multiplies_bfloat16
 from chargen.settings import PRECISIONS, ModelSettings
-from chargen.training.recipe import Machine, recipe_of
+from chargen.training.defaults import Hardware, preset_of
 
 V = 65
 STACKS = (
@@ -52,8 +52,8 @@ def main() -> list[dict[str, object]]:
     print(f"{'stack':>24}" + "".join(f"{name:>10}" for name in PRECISIONS) + f"{'ratio':>7}")
     rows: list[dict[str, object]] = []
     for cell, stack, units in STACKS:
-        recipe = recipe_of(cell, stack, Machine())
-        N, T = recipe.batch_size, recipe.timesteps
+        preset = preset_of(cell, stack, Hardware())
+        N, T = preset.batch_size, preset.timesteps
         ids = torch.randint(V, (N, T), generator=torch.Generator().manual_seed(0))
         settings = ModelSettings(cell, units, stack=stack)
         seconds = medians({name: contender(settings, ids, name) for name in PRECISIONS})

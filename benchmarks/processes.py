@@ -23,7 +23,7 @@ from chargen.distributed.group import ProcessGroup, join
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import Streams
-from chargen.training.learner import Learner
+from chargen.training.step import TrainingState
 
 T, V = 64, 65
 SHAPES = ((64, 1, 16), (256, 1, 16), (256, 1, 64), (512, 2, 64))  # units, layers, texts
@@ -37,16 +37,16 @@ sys.exit(launch(int(sys.argv[1]), ["-m", "benchmarks.processes"], sys.stderr.wri
 """
 
 
-def learner_of(
+def training_step(
     units: int, layers: int, texts: int, group: ProcessGroup, rows: int
 ) -> Callable[[], None]:
     """A whole step of a model on ``rows`` of ``texts``, which the group's processes share."""
     model = CharModel.seeded(ModelSettings("lstm", (units,) * layers), V, 0)
     settings = TrainingSettings(timesteps=T, batch_size=texts)
-    learner = Learner(model, settings, group)
+    state = TrainingState(model, settings, group)
     ids = np.random.default_rng(0).integers(0, V, texts * T + 1)
-    batch = Streams(ids, texts, T).batch(0, 0, slice(rows) if group.size == 1 else learner.rows)
-    return lambda: learner.step(batch, 1e-4, carry=False, said=[0.0, 0.0]) and None
+    batch = Streams(ids, texts, T).batch(0, 0, slice(rows) if group.size == 1 else state.rows)
+    return lambda: state.step(batch, 1e-4, carry=False, message=[0.0, 0.0]) and None
 
 
 def seconds_of(step: Callable[[], None], group: ProcessGroup) -> tuple[float, float]:
@@ -81,8 +81,8 @@ def measure(group: ProcessGroup) -> list[dict[str, float]]:
     for units, layers, texts in SHAPES:
         own = len(range(texts)[group.rows(texts)])
         size = ModelSettings("lstm", (units,) * layers).parameters(V)
-        whole, _ = seconds_of(learner_of(units, layers, texts, group, own), group)
-        work, spread = seconds_of(learner_of(units, layers, texts, ProcessGroup(), own), group)
+        whole, _ = seconds_of(training_step(units, layers, texts, group, own), group)
+        work, spread = seconds_of(training_step(units, layers, texts, ProcessGroup(), own), group)
         total = seconds_of(summing(size, group), group)[0] if group.size > 1 else 0.0
         named = {"step": whole, "work": work, "spread": spread, "sum": total}
         rows.append({"parameters": size, **named})

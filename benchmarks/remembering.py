@@ -83,7 +83,7 @@ def learned_state(trainer: Trainer) -> None:
 def kept_state(trainer: Trainer) -> None:
     """The same, and the model that is asked begins with it too."""
     first = _learned(trainer)
-    for model in (trainer.model, trainer._learner.predicting):
+    for model in (trainer.model, trainer._state.averaged):
         _begin_with(first, model)
 
 
@@ -91,7 +91,7 @@ def _learned(trainer: Trainer) -> list[list[Tensor]]:
     """A state of one row that the training's optimizer learns too, zeros at first."""
     first = [[torch.zeros_like(part, requires_grad=True) for part in layer]
              for layer in trainer.model.stack.initial_state(1)]  # fmt: skip
-    trainer._learner._optimizer.add_param_group(
+    trainer._state._optimizer.add_param_group(
         {"params": [part for layer in first for part in layer], "weight_decay": 0.0}
     )
     return first

@@ -18,7 +18,7 @@ from benchmarks import limits
 from benchmarks.timing import medians
 from chargen.recurrent import CharModel
 from chargen.settings import BLOCKS, ModelSettings
-from chargen.training.loss import next_char_loss
+from chargen.training.step import next_char_loss
 
 PEERS = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
 T, V = 64, 65

@@ -32,8 +32,8 @@ from chargen.text.corpus import Corpus, LongerError, read_corpus
 from chargen.text.encoding import EncodedCorpus, encode_with
 from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
-from chargen.training import Session, start
-from chargen.training.dynamic import Adapting, evaluate_dynamic
+from chargen.training import TrainingSession, start
+from chargen.training.dynamic import DynamicSettings, evaluate_dynamic
 from chargen.training.session import device_named
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class TrainedModel:
     def evaluate_dynamic(
         self,
         corpus: Sources | Corpus | None = None,
-        adapting: Adapting | None = None,
+        adapting: DynamicSettings | None = None,
         progress: Progress = lambda done, total: None,
     ) -> Evaluation:
         """The same measure of a model that goes on learning from what it reads there.
@@ -127,7 +127,7 @@ class TrainedModel:
         text, start, starts = self._measured(given)
         own, end = self._own(given).ids, self.run.description.corpus.training_chars
         training = own[max(0, end - FLOOR_CHARS) : end]
-        adapting = adapting or Adapting()
+        adapting = adapting or DynamicSettings()
         return evaluate_dynamic(self.network, text, start, training, adapting, starts, progress)
 
     def floor(self, corpus: Sources | Corpus | None = None) -> Evaluation:
@@ -350,7 +350,7 @@ def train(
     device: str = "auto",
     cache: str | Path | None = None,
     progress: Progress = lambda done, of: None,
-    run: Callable[[Session], None] = lambda session: session.run(),
+    run: Callable[[TrainingSession], None] = lambda session: session.run(),
     **settings: Any,
 ) -> TrainedModel:
     """Train on a corpus (files, folders or bundled names) and return the model, its best weights.

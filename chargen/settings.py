@@ -13,7 +13,7 @@ from sys import float_info
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 from msgspec import Meta, Struct, convert
-from msgspec.structs import fields, force_setattr, replace
+from msgspec.structs import asdict, fields, force_setattr, replace
 
 from chargen.errors import ChargenError
 
@@ -308,9 +308,23 @@ def from_options(kind: type[AnySettings], options: Mapping[str, Any]) -> AnySett
     return kind(**options)
 
 
-def split_settings(options: Mapping[str, Any]) -> tuple[ModelSettings, TrainingSettings]:
-    """Split options into settings of a model and of its training; see `from_options`."""
-    names = ModelSettings.__struct_fields__
-    model = {name: value for name, value in options.items() if name in names}
-    others = {name: value for name, value in options.items() if name not in names}
-    return from_options(ModelSettings, model), from_options(TrainingSettings, others)
+class GivenSettings(Struct, frozen=True):
+    """The settings that a user gave, checked; fields outside ``names`` were left open."""
+
+    model: ModelSettings
+    training: TrainingSettings
+    names: frozenset[str]
+
+    @classmethod
+    def parse(cls, options: Mapping[str, Any]) -> GivenSettings:
+        """Check settings by name, see `from_options`; ``None`` leaves one open."""
+        given = {name: value for name, value in options.items() if value is not None}
+        of_model = given.keys() & set(ModelSettings.__struct_fields__)
+        model = from_options(ModelSettings, {name: given[name] for name in of_model})
+        others = {name: given[name] for name in given.keys() - of_model}
+        return cls(model, from_options(TrainingSettings, others), frozenset(given))
+
+    def values(self) -> dict[str, Any]:
+        """Return the given settings by name."""
+        known = asdict(self.model) | asdict(self.training)
+        return {name: known[name] for name in sorted(self.names)}

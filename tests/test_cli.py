@@ -183,7 +183,7 @@ def test_a_short_text_trains_with_no_flags_and_says_what_it_adapted(home, capsys
     Path("short.txt").write_text(TEXT[:300])
     assert main(["train", "short.txt", "--units", "16"]) == 0
     err = capsys.readouterr().err
-    assert "short text: 4 texts side by side instead of 16" in err
+    assert "short text: batch size 4 instead of 16" in err
     assert "no improvement in 10 validations" in err
 
 
@@ -233,9 +233,9 @@ WRONG = {
     "train cat.txt --steps 3 --minutes 2": "--steps and --minutes: give one",
     "train cat.txt --minutes -1": "--minutes -1.0: must be",
     "train cat.txt --loss-on first": "--loss-on first: must be",
-    "train cat.txt --loss-on 200": "--loss-on 200: a window has 64 steps",
+    "train cat.txt --loss-on 200": "--loss-on 200: a window has 64 timesteps",
     "train cat.txt --units 99999999999999999999": "--units 99999999999999999999: must be",
-    "train cat.txt --units 2000000": "--units 2000000: more than the memory here holds",
+    "train cat.txt --units 2000000": "--units 2000000: out of memory",
     "train cat.txt --device meta": "--device meta",
     f"train {'x' * 300}": "no such file can be read",
     "train cat.txt --dropout 1": "--dropout 1.0: must be",
@@ -244,8 +244,8 @@ WRONG = {
     "train --resume": "no run under runs/",
     "train cat.txt --device quantum": "--device quantum",
     "train cat.txt --colour red": "No such option",
-    "train cat.txt --out cat.txt": "cat.txt: exists and is no folder",
-    "train cat.txt --out cat.txt/run": "cat.txt: exists and is no folder",
+    "train cat.txt --out cat.txt": "cat.txt: exists and is not a directory",
+    "train cat.txt --out cat.txt/run": "cat.txt: exists and is not a directory",
     "sample": "no run under runs/",
     "sample nowhere": "nowhere: no such run folder",
     "sample folder": "folder: not a run folder",
@@ -288,9 +288,9 @@ def test_a_mistake_is_one_line_exit_2_and_nothing_written(home, capsys, line):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train cat.txt", "runs/cat: a run is there already; go on with it by --resume"),
+        ("train cat.txt", "runs/cat: a run exists already; resume it with --resume"),
         ("train other.txt --out runs/cat --resume", "runs/cat: was trained on another corpus"),
-        ("train cat.txt --resume --units 9", "--units 9: the run in runs/cat was begun with 8;"),
+        ("train cat.txt --resume --units 9", "--units 9: the run in runs/cat uses 8;"),
         ("sample --prompt the€", "prompt: character '€' at position 3 is not in the model's"),
         ("evaluate runs/cat other.txt", "other.txt: character 'q' (U+0071) at position 0"),
         ("evaluate runs/cat nothing.txt", "nothing.txt: no such file"),

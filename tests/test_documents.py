@@ -20,7 +20,7 @@ from chargen.text.encoding import EncodedCorpus
 from chargen.text.windows import IGNORED
 from chargen.training import start
 from chargen.training.loop import Trainer
-from chargen.training.loss import next_char_loss
+from chargen.training.step import next_char_loss
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 

@@ -15,9 +15,9 @@ from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
-from chargen.training.dynamic import LEAST, Adapting, evaluate_dynamic
+from chargen.training.dynamic import EPSILON, DynamicSettings, evaluate_dynamic
 
-STILL = Adapting(learning_rate=0.0, decay=0.0, timesteps=4)
+STILL = DynamicSettings(learning_rate=0.0, decay=0.0, timesteps=4)
 VOCABULARY = Vocabulary("abcdef")
 TRAINING = np.random.default_rng(0).integers(6, size=300)
 TEXT = np.tile(np.random.default_rng(1).integers(6, size=11), 30)
@@ -51,12 +51,12 @@ def test_documents_begin_from_nothing(model):
 
 
 def test_what_is_read_is_learned(model):
-    quick = Adapting(learning_rate=0.02, decay=0.0, timesteps=11)
+    quick = DynamicSettings(learning_rate=0.02, decay=0.0, timesteps=11)
     assert dynamic(model, TEXT, adapting=quick).loss_nats < still(model, TEXT).loss_nats - 0.3
 
 
 def test_a_stretch_is_predicted_before_it_is_learned(model):
-    wild = Adapting(learning_rate=10.0, decay=0.0, timesteps=20)
+    wild = DynamicSettings(learning_rate=10.0, decay=0.0, timesteps=20)
     first = dynamic(model, TEXT[:21], adapting=wild)
     assert first.loss_nats == pytest.approx(still(model, TEXT[:21]).loss_nats, abs=1e-6)
     assert dynamic(model, TEXT[:41], adapting=wild).loss_nats > first.loss_nats + 1
@@ -64,7 +64,7 @@ def test_a_stretch_is_predicted_before_it_is_learned(model):
 
 def test_the_model_stays_as_it_is(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    dynamic(model, TEXT, adapting=Adapting(learning_rate=0.1))
+    dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=0.1))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
 
@@ -72,7 +72,7 @@ def test_the_model_stays_as_it_is(model):
 def test_the_rule_is_that_of_the_paper(model, monkeypatch):
     """Written once more: the weights after each of three stretches, from every training window."""
     monkeypatch.setattr("chargen.training.dynamic.WINDOWS", 10**6)
-    adapting = Adapting(learning_rate=0.03, decay=0.2, timesteps=6)
+    adapting = DynamicSettings(learning_rate=0.03, decay=0.2, timesteps=6)
     own = CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
     weights = list(own.parameters())
 
@@ -94,7 +94,7 @@ def test_the_rule_is_that_of_the_paper(model, monkeypatch):
         nats, found, state = gradients(TEXT[at - 1 : at + 6], state)
         lost.append(nats)
         for weight, gradient, root, learned in zip(weights, found, usual, trained, strict=True):
-            weight.data -= 0.03 * gradient / (root + LEAST)
+            weight.data -= 0.03 * gradient / (root + EPSILON)
             weight.data += (0.2 * root / mean).clamp(max=1) * (learned - weight.data)
     result = dynamic(model, TEXT[:19], adapting=adapting)
     assert result.loss_nats == pytest.approx(np.mean(lost), abs=1e-5)
@@ -102,7 +102,7 @@ def test_the_rule_is_that_of_the_paper(model, monkeypatch):
 
 def test_weights_that_are_no_numbers_any_more_are_told(model):
     with pytest.raises(NoNumbersError):
-        dynamic(model, TEXT, adapting=Adapting(learning_rate=1e38))
+        dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=1e38))
 
 
 def test_the_command_reports_it_apart(tmp_path, monkeypatch, capsys):

@@ -125,13 +125,13 @@ def test_another_environment_is_told(corpus, tmp_path):
     train(corpus, out)
     before = Run.open(out).read_checkpoint(LAST).values["environment"]
     with start([corpus], {}, out, resume=True, device="cpu") as session:
-        assert session.notes == []
+        assert session.notes == ()
     changed(out, environment={**before, "torch": "1.0", "threads": "64"})
     with start([corpus], {}, out, resume=True, device="cpu") as session:
-        assert session.notes == [
+        assert session.notes == (
             f"torch {torch.__version__} (was 1.0), threads {torch.get_num_threads()} (was 64): "
-            "results may differ in the last digits"
-        ]
+            "results may differ in the last digits",
+        )
 
 
 def test_a_run_of_another_kind_of_device_goes_on_here(corpus, tmp_path):
@@ -146,10 +146,12 @@ def test_a_run_of_another_kind_of_device_goes_on_here(corpus, tmp_path):
 
 def test_a_run_without_a_save_begins_from_the_beginning_and_says_so(corpus, tmp_path, unbroken):
     out = tmp_path / "run"
-    start([corpus], TINY, out, device="cpu").held.release()
+    start([corpus], TINY, out, device="cpu").close()
     (out / PROGRESS).write_bytes(b'{"step": 2, "valid')
     with start([corpus], {}, out, resume=True, device="cpu") as session:
-        assert session.notes == [f"{out}: stopped before its first save; begins from the beginning"]
+        assert session.notes == (
+            f"{out}: stopped before its first checkpoint; starts from the beginning",
+        )
         session.run()
     assert state_of(out) == unbroken
 
@@ -191,7 +193,7 @@ def test_what_the_checkpoint_does_not_count_is_gone_at_once(corpus, tmp_path):
     train(corpus, out)
     kept = (out / PROGRESS).read_bytes()
     (out / PROGRESS).write_bytes(kept + b'{"step": 9, "valid\0\0')
-    start([corpus], {}, out, resume=True, device="cpu").held.release()
+    start([corpus], {}, out, resume=True, device="cpu").close()
     assert (out / PROGRESS).read_bytes() == kept
 
 
@@ -201,5 +203,5 @@ def test_a_run_that_patience_ended_goes_on_after_a_crash_too(corpus, tmp_path, m
     with monkeypatch.context() as patch:
         patch.setattr("chargen.training.loop.Trainer._validate", lambda self: 1.0)
         train(corpus, out, steps=100, patience=2)
-    start([corpus], {"steps": 200}, out, resume=True, device="cpu").held.release()
+    start([corpus], {"steps": 200}, out, resume=True, device="cpu").close()
     assert train(corpus, out)

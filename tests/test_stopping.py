@@ -52,10 +52,10 @@ def unbroken(corpus, tmp_path):
 def test_signals_at_any_write(corpus, tmp_path, monkeypatch, unbroken, numbers, code):
     """The third ends it at once, within the save; the others let it save."""
     begun = Disk()
-    start([corpus], TINY, tmp_path / "encoded", device="cpu").held.release()
+    start([corpus], TINY, tmp_path / "encoded", device="cpu").close()
     with monkeypatch.context() as patch:
         on(patch, begun)
-        start([corpus], TINY, tmp_path / "counted", device="cpu").held.release()
+        start([corpus], TINY, tmp_path / "counted", device="cpu").close()
     for at in range(begun.calls, begun.calls + 17):
 
         def before(number, name, at=at):
@@ -168,11 +168,11 @@ def test_what_is_resumed_is_read_after_the_lock_is_held(corpus, tmp_path, monkey
         list(session.trainer.reports(lambda: session.trainer.counters.step == 3))
 
     def late(path):
-        monkeypatch.setattr("chargen.training.planning.lock", lock)
+        monkeypatch.setattr("chargen.training.plan.lock", lock)
         train(corpus, path, steps=7)
         return lock(path)
 
-    monkeypatch.setattr("chargen.training.planning.lock", late)
+    monkeypatch.setattr("chargen.training.plan.lock", late)
     with start([corpus], {}, out, resume=True, device="cpu") as session:
         assert session.trainer.settings.steps == 7
         assert session.trainer.counters.step == 7
@@ -182,12 +182,12 @@ def test_a_run_that_another_process_just_made_is_not_overwritten(corpus, tmp_pat
     out = tmp_path / "run"
 
     def late(path):
-        monkeypatch.setattr("chargen.training.planning.lock", lock)
+        monkeypatch.setattr("chargen.training.plan.lock", lock)
         train(corpus, path, seed=3)
         return lock(path)
 
-    monkeypatch.setattr("chargen.training.planning.lock", late)
-    with pytest.raises(ChargenError, match="a run is there already"):
+    monkeypatch.setattr("chargen.training.plan.lock", late)
+    with pytest.raises(ChargenError, match="a run exists already"):
         train(corpus, out)
     assert Run.open(out).description.training.seed == 3
 
@@ -207,7 +207,7 @@ def test_weights_that_are_no_numbers_are_never_saved(corpus, tmp_path, value):
 
     with start([corpus], TINY, out, device="cpu") as session:
         trainer = session.trainer
-        with pytest.raises(ChargenError, match=r"step 3 .*no numbers.* keeps the last good"):
+        with pytest.raises(ChargenError, match=r"step 3 .*not finite.* keeps the last good"):
             list(trainer.reports(stop))
     assert Run.open(out).read_checkpoint(LAST).values["step"] == 2
 
@@ -217,13 +217,13 @@ def test_nor_do_they_become_the_best(corpus, tmp_path, monkeypatch):
 
     def validate(self):
         if self.counters.step == 4:
-            next(iter(self._learner._optimizer.state.values()))["exp_avg"][0] = float("nan")
+            next(iter(self._state._optimizer.state.values()))["exp_avg"][0] = float("nan")
             with torch.no_grad():
                 self.model.b_y[0] = float("nan")
         return next(losses)
 
     monkeypatch.setattr(Trainer, "_validate", validate)
-    with pytest.raises(ChargenError, match=r"step 4 .*no numbers"):
+    with pytest.raises(ChargenError, match=r"step 4 .*not finite"):
         train(corpus, out)
     for name in (BEST, LAST):
         assert Run.open(out).read_checkpoint(name).values["step"] == 2
@@ -238,7 +238,7 @@ SHORT = [
 ]
 
 
-@pytest.mark.parametrize("where", ["learner.next_char_loss", "loop.losses"])
+@pytest.mark.parametrize("where", ["step.next_char_loss", "loop.losses"])
 @pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
 def test_too_little_memory_is_one_line_that_names_the_flags(
     corpus, tmp_path, monkeypatch, capsys, where, error
@@ -251,9 +251,7 @@ def test_too_little_memory_is_one_line_that_names_the_flags(
     assert (
         capsys.readouterr()
         .err.splitlines()[-1]
-        .startswith(
-            "chargen: --batch-size 3, --timesteps 4, --units 3,2: more than the memory here holds"
-        )
+        .startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
     )
 
 
@@ -261,6 +259,6 @@ def test_another_error_of_torch_is_a_bug(corpus, tmp_path, monkeypatch):
     def fail(*given):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr("chargen.training.learner.next_char_loss", fail)
+    monkeypatch.setattr("chargen.training.step.next_char_loss", fail)
     with pytest.raises(RuntimeError, match="shapes differ"):
         train(corpus, tmp_path / "run")

@@ -246,8 +246,10 @@ def test_a_disk_that_stays_full_keeps_the_last_save(corpus, tmp_path, monkeypatc
         assert state_of(out) == unbroken, at
         at += 1
     for step in (2, 4):
-        assert f"RUN can be resumed from its last good save, step {step}, with --resume" in ends
-    assert "RUN has no save yet: --resume begins from the beginning" in ends
+        assert (
+            f"RUN can be resumed from its last good checkpoint, step {step}, with --resume" in ends
+        )
+    assert "RUN has no checkpoint yet: --resume starts from the beginning" in ends
 
 
 def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(corpus, tmp_path, monkeypatch):
@@ -257,7 +259,7 @@ def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(corpus, tmp_pa
     begun = Disk()
     with monkeypatch.context() as patch:
         on(patch, begun)
-        start([corpus], TINY, out, device="cpu").held.release()
+        start([corpus], TINY, out, device="cpu").close()
     on(monkeypatch, refuse_at(begun.calls + 2, CODES[0]))
     command = ["train", str(corpus), "--out", str(out), *FLAGS]
     assert main([*command, "--overwrite"]) == 0
@@ -277,7 +279,7 @@ def test_best_weights_that_could_not_be_written_are_written_later(corpus, tmp_pa
     begun = Disk()
     with monkeypatch.context() as patch:
         on(patch, begun)
-        start([corpus], TINY, tmp_path / "begun", device="cpu").held.release()
+        start([corpus], TINY, tmp_path / "begun", device="cpu").close()
     said, told = refused(
         monkeypatch, refuse_at(begun.calls + 2, CODES[0]), corpus, tmp_path / "run"
     )

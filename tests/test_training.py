@@ -16,8 +16,8 @@ from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import IGNORED
 from chargen.training import start
 from chargen.training.loop import Trainer
-from chargen.training.loss import next_char_loss
 from chargen.training.schedule import Schedule, fit, steps_between_validations
+from chargen.training.step import next_char_loss
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 25
 TINY = {"units": (8,), "timesteps": 8, "batch_size": 4, "learning_rate": 0.02}
@@ -73,7 +73,7 @@ def test_the_model_is_asked_for_the_counted_steps_alone(
         seen.append((logits.shape[1], targets.shape[1]))
         return next_char_loss(logits, targets, counted)
 
-    monkeypatch.setattr("chargen.training.learner.next_char_loss", spy)
+    monkeypatch.setattr("chargen.training.step.next_char_loss", spy)
     train(corpus, tmp_path / "run", loss_on=loss_on, steps=2)
     assert seen == [(counted, counted)] * 2
 
@@ -154,7 +154,7 @@ def test_what_was_set_by_hand_stays():
     assert fit(TrainingSettings(batch_size=2), 270)[0].batch_size == 2
     fitted, notes = fit(TrainingSettings(batch_size=20), 270)
     assert (fitted.batch_size, fitted.timesteps) == (20, 13)
-    assert notes == ["short text: 13 timesteps instead of 64"]
+    assert notes == ["short text: timesteps 13 instead of 64"]
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_one_budget_at_a_time():
 def test_every_cell_learns(corpus, tmp_path, cell, stack, units, state):
     settings = {"cell": cell, "stack": stack, "units": units, "state": state}
     trainer, reports = train(corpus, tmp_path / "run", steps=300, **settings)
-    assert trainer.ending == "the budget is used"
+    assert trainer.ending == "step budget reached"
     assert reports[0].train_loss_nats == pytest.approx(math.log(len(trainer.vocabulary)), rel=0.2)
     assert trainer.counters.best_loss < 0.8 * reports[0].train_loss_nats
     assert reports[-1].step == 300
@@ -297,7 +297,7 @@ def test_divergence_stops_with_a_word_and_keeps_the_last_good_weights(
         return loss * math.inf if what == "loss" else loss * 0 + (logits[0, 0, 0] * 0).sqrt()
 
     poisoned.calls = 0
-    monkeypatch.setattr("chargen.training.learner.next_char_loss", poisoned)
+    monkeypatch.setattr("chargen.training.step.next_char_loss", poisoned)
     with pytest.raises(ChargenError, match=r"diverged at step 31 .* try a lower --learning-rate"):
         train(corpus, tmp_path / "run", steps=100)
     run = Run.open(tmp_path / "run")
@@ -327,7 +327,7 @@ def test_divergence_that_validation_sees_is_no_progress(corpus, tmp_path, monkey
 
 def test_divergence_before_anything_was_saved_says_so(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "chargen.training.learner.next_char_loss", lambda *a: next_char_loss(*a) * math.nan
+        "chargen.training.step.next_char_loss", lambda *a: next_char_loss(*a) * math.nan
     )
     with pytest.raises(ChargenError, match=r"diverged at step 1 .*has no weights"):
         train(corpus, tmp_path / "run", steps=100)
@@ -541,7 +541,7 @@ def test_a_finished_run_goes_on_with_a_larger_budget(corpus, tmp_path):
     assert train(corpus, tmp_path / "run", resume=True)[1] == []
     trainer, reports = train(corpus, tmp_path / "run", resume=True, epochs=2)
     assert reports[0].step == 31
-    assert trainer.ending == "the budget is used"
+    assert trainer.ending == "epoch budget reached"
     settings = Run.open(tmp_path / "run").description.training
     assert (settings.steps, settings.epochs) == (None, 2)
 
@@ -558,7 +558,7 @@ def test_a_run_that_patience_ended_goes_on_with_a_larger_budget(corpus, tmp_path
 def test_what_a_begun_run_cannot_change_is_refused(corpus, tmp_path):
     train(corpus, tmp_path / "run", steps=10)
     before = {file.name: file.read_bytes() for file in (tmp_path / "run").iterdir()}
-    with pytest.raises(ChargenError, match=r"--units 9: .* was begun with 8;"):
+    with pytest.raises(ChargenError, match=r"--units 9: .* uses 8;"):
         train(corpus, tmp_path / "run", resume=True, units=(9,))
     corpus.write_text(TEXT + "!")
     with pytest.raises(ChargenError, match="trained on another corpus"):
@@ -600,7 +600,7 @@ def test_a_run_that_is_training_is_left_alone(corpus, tmp_path):
 
 
 def test_out_that_is_a_file_is_refused(corpus, tmp_path):
-    with pytest.raises(ChargenError, match="exists and is no folder"):
+    with pytest.raises(ChargenError, match="exists and is not a directory"):
         start([corpus], TINY, corpus)
 
 
@@ -613,6 +613,6 @@ def test_a_device_that_is_not_there_is_refused(corpus, tmp_path):
 def test_fitted_settings_are_written_down(corpus, tmp_path):
     corpus.write_text("short text " * 20)
     with start([corpus], {"units": (4,), "steps": 1}, tmp_path / "run") as session:
-        assert "short text: 3 texts side by side instead of 16" in session.notes
+        assert "short text: batch size 3 instead of 16" in session.notes
     settings = Run.open(tmp_path / "run").description.training
     assert (settings.timesteps, settings.batch_size) == (64, 3)

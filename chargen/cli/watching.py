@@ -19,7 +19,7 @@ from chargen.evaluation import nats_to_bits
 from chargen.render.text import visible_line
 from chargen.sampling import generate
 from chargen.settings import SamplingSettings, TrainingSettings
-from chargen.training import Report, Session, Trainer
+from chargen.training import Report, Trainer, TrainingSession
 from chargen.training.schedule import MINUTES
 
 Show = Literal["normal", "quiet", "verbose"]
@@ -100,7 +100,7 @@ class Reading:
 
 
 def watch(
-    session: Session,
+    session: TrainingSession,
     should_stop: Callable[[], bool],
     show: Show = "normal",
     tensorboard: bool = False,

@@ -1,6 +1,6 @@
 """Training: a corpus and settings in, reports and checkpoints out."""
 
 from chargen.training.loop import Report, Trainer
-from chargen.training.session import Session, start
+from chargen.training.session import TrainingSession, start
 
-__all__ = ["Report", "Session", "Trainer", "start"]
+__all__ = ["Report", "Trainer", "TrainingSession", "start"]

@@ -1,8 +1,8 @@
-"""Dynamic evaluation: a model that goes on learning from the text that it is measured on.
+"""Dynamic evaluation: the model keeps learning from the text that it is evaluated on.
 
-Krause, Kahembwe, Murray & Renals 2018, "Dynamic Evaluation of Neural Sequence Models". What it
-predicts it has not read before, as in `chargen.evaluation`; but its weights by then are others,
-so that the two figures answer different questions and must not be mixed.
+Krause, Kahembwe, Murray & Renals 2018, "Dynamic Evaluation of Neural Sequence Models". Each
+character is predicted before it is learned, but from changing weights: a dynamic loss and the
+static one of `chargen.evaluation` answer different questions.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from chargen.evaluation import WARM_UP, Evaluation
 from chargen.files import Progress
 from chargen.recurrent.model import CharModel
 from chargen.recurrent.stack import StackState
-from chargen.training.loss import next_char_loss
+from chargen.training.step import next_char_loss
 
-WINDOWS = 500  # of the training text, that squared gradients are the mean of
-LEAST = 1e-5  # is added to their root
+WINDOWS = 500  # windows of the training text that squared gradients are averaged over
+EPSILON = 1e-5  # added to the root mean square of the gradients
 
 
 @dataclass(frozen=True)
-class Adapting:
-    """How a model learns from what it just read; chosen by the search in docs/recipe.md."""
+class DynamicSettings:
+    """Hyperparameters of dynamic evaluation; docs/recipe.md reports their search."""
 
-    learning_rate: float = 0.0007  # of a gradient that is as large as usual in training
-    decay: float = 0.0003  # share of what was learned that is unlearned at each update, about
-    timesteps: int = 50  # characters between updates, and that gradients travel back
+    learning_rate: float = 0.0007  # for a gradient of the usual size in training
+    decay: float = 0.0003  # pull towards the trained weights at each update
+    timesteps: int = 50  # characters per update, and truncated BPTT length
 
 
 def evaluate_dynamic(
@@ -41,34 +41,43 @@ def evaluate_dynamic(
     ids: np.ndarray,
     start: int,
     training: np.ndarray,
-    adapting: Adapting,
+    settings: DynamicSettings,
     starts: np.ndarray | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Evaluation:
-    """Predict ``ids[start:]`` from the left, learning from each stretch once it is predicted.
+    """Predict ``ids[start:]`` from left to right and learn from each stretch after predicting it.
 
-    For a weight w that was w_g after training, with gradient g and G the root of the mean square
-    of its gradients over ``training``, the ids of the training text:
+    With g the gradient, G the root mean square of the gradients over the training text, and w_0 the
+    trained weights, every stretch updates each weight w by
 
-        w <- w - learning_rate g / (G + LEAST) + min(1, decay G / mean(G)) (w_g - w)
+        w <- w - learning_rate g / (G + EPSILON) + min(1, decay G / mean(G)) (w_0 - w)
 
-    ``ids`` is ``(L,)``, 1 <= ``start`` < L; ``starts`` ``(D,)`` are those of `evaluate`.
-    ``model`` stays as it is. `NoNumbersError` where a prediction is none.
+    Args:
+        model: the trained model; it is not changed.
+        ids: ``(L,)``.
+        start: index of the first predicted character, 1 <= start < L.
+        training: ids of the training text.
+        settings: hyperparameters.
+        starts: ``(D,)`` document starts, as for `chargen.evaluation.evaluate`.
+        progress: called with the characters predicted so far and in total.
+
+    Raises:
+        NoNumbersError: a prediction is not finite.
     """
-    learner = _Learner(copy.deepcopy(model), training, adapting)
+    learner = _DynamicModel(copy.deepcopy(model), training, settings)
 
     def begins(first: int, end: int) -> np.ndarray:
-        """Which of ``ids[first:end]`` are the first of a document."""
+        """Return which of ``ids[first:end]`` begin a document."""
         places = np.arange(first, end)
-        return np.zeros(len(places), bool) if starts is None else _holds(starts, places)
+        return np.zeros(len(places), bool) if starts is None else _contains(starts, places)
 
     before = max(0, start - 1 - WARM_UP)
     learner.read(ids[before : start - 1], begins(before, start - 1))
     nats, hits = 0.0, 0
-    for at in range(start, len(ids), adapting.timesteps):
-        end = min(at + adapting.timesteps, len(ids))
-        lost, guessed = learner.learn(ids[at - 1 : end - 1], ids[at:end], begins(at - 1, end - 1))
-        nats, hits = nats + lost, hits + guessed
+    for at in range(start, len(ids), settings.timesteps):
+        end = min(at + settings.timesteps, len(ids))
+        more = learner.learn(ids[at - 1 : end - 1], ids[at:end], begins(at - 1, end - 1))
+        nats, hits = nats + more[0], hits + more[1]
         if not math.isfinite(nats):
             raise NoNumbersError
         progress(end - start, len(ids) - start)
@@ -76,40 +85,40 @@ def evaluate_dynamic(
     return Evaluation(nats / count, hits / count, count)
 
 
-def _holds(rising: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Which of ``values`` stand in ``rising``, of which only a little is looked at."""
+def _contains(rising: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return which ``values`` are in a sorted, memory-mapped array, reading little of it."""
     at = np.searchsorted(rising, values).clip(max=len(rising) - 1)
     return np.asarray(rising[at] == values)
 
 
-class _Learner:
-    """A model and its state, which read a text once, and change with it."""
+class _DynamicModel:
+    """A model that learns as it reads a text, and its hidden state."""
 
-    def __init__(self, model: CharModel, training: np.ndarray, adapting: Adapting) -> None:
+    def __init__(self, model: CharModel, training: np.ndarray, settings: DynamicSettings) -> None:
         self._model = model
-        self._adapting = adapting
+        self._settings = settings
         self._state: StackState | None = None
         self._weights = list(model.parameters())
-        self._learned = [weight.detach().clone() for weight in self._weights]
-        roots = self._usual_gradients(training)
+        self._trained = [weight.detach().clone() for weight in self._weights]
+        roots = self._gradient_sizes(training)
         mean = torch.cat([root.flatten() for root in roots]).mean()
-        self._scales = [adapting.learning_rate / (root + LEAST) for root in roots]
-        self._pulls = [(adapting.decay * root / mean).clamp(max=1.0) for root in roots]
+        self._rates = [settings.learning_rate / (root + EPSILON) for root in roots]
+        self._decays = [(settings.decay * root / mean).clamp(max=1.0) for root in roots]
 
-    def _usual_gradients(self, training: np.ndarray) -> list[Tensor]:
-        """The root of their mean square over windows of ``training``, spread out evenly."""
+    def _gradient_sizes(self, training: np.ndarray) -> list[Tensor]:
+        """Return the root mean square of each weight's gradient over windows of a text."""
         squares = [torch.zeros_like(weight) for weight in self._weights]
-        windows = list(_windows(training, self._adapting.timesteps))
+        windows = list(_windows(training, self._settings.timesteps))
         for window in windows:
             self._state = None
-            self._gradients(window[:-1], window[1:], np.zeros(len(window) - 1, dtype=bool))
+            self._backward(window[:-1], window[1:], np.zeros(len(window) - 1, dtype=bool))
             for square, weight in zip(squares, self._weights, strict=True):
                 assert weight.grad is not None
                 square.addcmul_(weight.grad, weight.grad)
         return [(square / len(windows)).sqrt() for square in squares]
 
     def read(self, ids: np.ndarray, begins: np.ndarray) -> None:
-        """Begin with ``ids``, ``(T,)``, and learn nothing from them."""
+        """Read ``ids`` ``(T,)`` from a zero state and learn nothing."""
         self._state = None
         if len(ids):
             with torch.no_grad():
@@ -118,21 +127,21 @@ class _Learner:
     def learn(
         self, inputs: np.ndarray, targets: np.ndarray, begins: np.ndarray
     ) -> tuple[float, int]:
-        """Predict, then learn; nats lost and characters guessed, of the weights before."""
-        nats, hits = self._gradients(inputs, targets, begins)
+        """Predict, then learn; return the summed nats and the hits of the prediction."""
+        result = self._backward(inputs, targets, begins)
         with torch.no_grad():
-            for weight, learned, scale, pull in zip(
-                self._weights, self._learned, self._scales, self._pulls, strict=True
+            for weight, trained, rate, decay in zip(
+                self._weights, self._trained, self._rates, self._decays, strict=True
             ):
                 assert weight.grad is not None
-                weight.addcmul_(weight.grad, scale, value=-1)
-                weight.lerp_(learned, pull)
-        return nats, hits
+                weight.addcmul_(weight.grad, rate, value=-1)
+                weight.lerp_(trained, decay)
+        return result
 
-    def _gradients(
+    def _backward(
         self, inputs: np.ndarray, targets: np.ndarray, begins: np.ndarray
     ) -> tuple[float, int]:
-        """Leave the gradients of the mean loss at the weights, and go on with the state."""
+        """Compute the gradients of the mean loss, and move the hidden state on."""
         logits, state = self._model(self._row(inputs), self._state, begins=self._row(begins))
         wanted = self._row(targets)
         loss = next_char_loss(logits, wanted)
@@ -143,11 +152,11 @@ class _Learner:
 
     def _row(self, values: np.ndarray) -> Tensor:
         row = values if values.dtype == bool else values.astype(np.int64)
-        return torch.from_numpy(row[None]).to(self._learned[0].device)
+        return torch.from_numpy(row[None]).to(self._trained[0].device)
 
 
 def _windows(ids: np.ndarray, timesteps: int) -> Iterator[np.ndarray]:
-    """Up to `WINDOWS` stretches of one character more than ``timesteps``, as far as there are."""
+    """Yield up to `WINDOWS` evenly spaced windows of ``timesteps + 1`` ids."""
     width = min(timesteps + 1, len(ids))
     room = len(ids) - width
     for place in np.unique(np.linspace(0, room, WINDOWS).astype(np.int64)):

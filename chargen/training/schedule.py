@@ -1,4 +1,4 @@
-"""What depends on how much of the budget is used: when to stop, and how fast to learn."""
+"""The training budget, the learning rate over it, and the window sizes that a corpus can fill."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from msgspec.structs import replace
 from chargen.errors import ChargenError
 from chargen.settings import TrainingSettings
 
-TIMESTEPS, BATCH_SIZE, MINUTES = 64, 16, 5.0  # where nothing else is said
+TIMESTEPS, BATCH_SIZE, MINUTES = 64, 16, 5.0  # defaults
 WARM_UP_STEPS = 100
-WARM_UP_SHARE = 0.1  # of a budget in steps, at most
-VALIDATION_COST = 0.05  # share of the time spent on validation, about
+WARM_UP_SHARE = 0.1  # maximum share of a budget in steps
+VALIDATION_COST = 0.05  # approximate share of the time spent on validation
 FORWARD_SHARE = 1 / 3  # of a training step's time
 FEWEST_STEPS_BETWEEN = 25  # validations
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A budget in steps, in seconds or in both, and the learning rate over it.
+    """A budget in steps, seconds or both, and the learning rate over it.
 
-    Of both the one counts of which more is used. The rate rises linearly over the warm-up and falls
-    linearly to zero at the budget's end.
+    Of two budgets, the one used more counts. The rate rises linearly during the warm-up and falls
+    linearly to zero at the end of the budget.
     """
 
     peak: float
@@ -31,7 +31,7 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
-        """The schedule that fits the budget of ``settings``, 5 minutes where it has none."""
+        """Return the schedule for the budget of ``settings``, by default 5 minutes."""
         steps, minutes = settings.steps, settings.minutes
         if settings.epochs:
             steps = max(1, round(settings.epochs * steps_per_epoch))
@@ -40,19 +40,19 @@ class Schedule:
         return cls(settings.learning_rate, steps, 60 * minutes if minutes else None)
 
     def used(self, step: int, seconds: float) -> float:
-        """Share of the budget that ``step`` updates in ``seconds`` use: 1 or more ends it."""
-        of_steps = step / self.steps if self.steps else 0.0
-        return max(of_steps, seconds / self.seconds if self.seconds else 0.0)
+        """Return the fraction of the budget used after ``step`` updates; 1 or more ends it."""
+        by_steps = step / self.steps if self.steps else 0.0
+        return max(by_steps, seconds / self.seconds if self.seconds else 0.0)
 
     def rate(self, step: int, seconds: float) -> float:
-        """The learning rate of update number ``step``, counted from 0."""
+        """Return the learning rate of update ``step``, counted from 0."""
         most = WARM_UP_SHARE * self.steps if self.steps else WARM_UP_STEPS
         warm = min(1.0, (step + 1) / max(1.0, min(WARM_UP_STEPS, most)))
         return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
 
 
 def steps_between_validations(settings: TrainingSettings, chars: int, training_chars: int) -> int:
-    """How often to validate, so that it takes a small share of the time on any corpus."""
+    """Return a validation interval that costs a small share of the time on any corpus."""
     assert settings.batch_size is not None
     assert settings.timesteps is not None
     forward = (chars - training_chars) * FORWARD_SHARE
@@ -66,9 +66,13 @@ def fit(
     usual_timesteps: int = TIMESTEPS,
     usual_batch_size: int = BATCH_SIZE,
 ) -> tuple[TrainingSettings, list[str]]:
-    """Settings with timesteps and batch size that the training text can fill, and what was adapted.
+    """Choose timesteps and batch size that the training text can fill.
 
-    Only what is usual adapts: what was set by hand and does not fit is a `ChargenError`.
+    Returns:
+        The settings with both sizes, and a note for each default that a short text lowers.
+
+    Raises:
+        ChargenError: a size that the user gave does not fit.
     """
     targets = training_chars - 1
     room = targets // (settings.batch_size or 1)
@@ -87,13 +91,12 @@ def fit(
         )
     if isinstance(settings.loss_on, int) and settings.loss_on > timesteps:
         raise ChargenError(
-            f"--loss-on {settings.loss_on}: a window has {timesteps} steps; lower it, or raise "
+            f"--loss-on {settings.loss_on}: a window has {timesteps} timesteps; lower it, or raise "
             "--timesteps"
         )
-    fitted = replace(settings, timesteps=timesteps, batch_size=batch_size)
     notes = []
     if settings.timesteps is None and timesteps < usual_timesteps:
-        notes.append(f"short text: {timesteps} timesteps instead of {usual_timesteps}")
+        notes.append(f"short text: timesteps {timesteps} instead of {usual_timesteps}")
     if settings.batch_size is None and batch_size < usual_batch_size:
-        notes.append(f"short text: {batch_size} texts side by side instead of {usual_batch_size}")
-    return fitted, notes
+        notes.append(f"short text: batch size {batch_size} instead of {usual_batch_size}")
+    return replace(settings, timesteps=timesteps, batch_size=batch_size), notes

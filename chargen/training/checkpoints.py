@@ -1,0 +1,225 @@
+"""Training checkpoints: their contents, their validation against a run, and their writer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from chargen import __version__
+from chargen.errors import ChargenError
+from chargen.files import reason
+from chargen.recurrent.model import CharModel
+from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below
+from chargen.runs.description import Description
+from chargen.runs.directory import BEST, LAST, Run
+from chargen.settings import ModelSettings, TrainingSettings
+
+# Prefixes of array names. `UNAVERAGED` weights exist if `WEIGHTS` are their running average.
+OPTIMIZER, STATE, GENERATOR, UNAVERAGED = "optimizer.", "state.", "generator", "unaveraged."
+ENVIRONMENT = "environment"
+MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, each shaped like its parameter
+
+
+@dataclass
+class Counters:
+    """The position of a training; with the tensors, all that a resumed training needs."""
+
+    step: int = 0
+    stage: int = 0  # of the curriculum
+    epoch: int = 0
+    batch: int = 0  # within the epoch
+    chars: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0  # over the batches since the last validation
+    loss_batches: int = 0
+    best_loss: float = math.inf
+    since_best: int = 0  # validations
+    progress_lines: int = 0
+
+    def to_json(self) -> dict[str, int | float | None]:
+        """Return plain values that `from_json` reads."""
+        best = self.best_loss if math.isfinite(self.best_loss) else None
+        return {**vars(self), "best_loss": best}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Counters:
+        """Check and convert plain values; raises `KeyError`, `TypeError` or `ValueError`."""
+        best = values["best_loss"]
+        counters = cls(**{**values, "best_loss": math.inf if best is None else best})
+        for name, value in vars(counters).items():
+            kinds = (int,) if isinstance(getattr(cls, name), int) else (int, float)
+            unset = name == "best_loss" and value == math.inf
+            if type(value) not in kinds or not (0 <= value < 2**63 or unset):
+                raise ValueError(f"{name} is {value!r:.40}")
+        return counters
+
+
+class CheckpointWriter:
+    """Writes the best weights, the progress lines and the last checkpoint, in this order.
+
+    Files that could not be written wait for the next save: the last checkpoint is never ahead of
+    the files that it counts.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.best: Checkpoint | None = None  # not written yet
+        self.saved_step: int | None = None  # step of the last checkpoint
+        self._run = run
+        self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
+        self._lines: list[Mapping[str, Any]] = []  # progress lines not written yet
+
+    def add_progress(self, line: Mapping[str, Any]) -> None:
+        """Queue a line of ``progress.jsonl`` for the next save."""
+        self._lines.append(line)
+
+    def copy_best(self) -> None:
+        """Copy the best weights that could not be written: training changes the originals."""
+        if self.best is not None:
+            copies = {name: array.copy() for name, array in self.best.arrays.items()}
+            self.best = Checkpoint(copies, self.best.values)
+
+    def save(self, checkpoint: Checkpoint, step: int) -> None:
+        """Write everything queued, then the checkpoint of ``step``.
+
+        Raises:
+            UnwritableError: the system refused; the previous save stays valid.
+        """
+        if self.best is not None:
+            self._run.write_checkpoint(BEST, self.best)
+            self.best = None
+        written = self._progress_bytes
+        if self._lines:
+            written = self._run.append_progress(*self._lines, start=written)
+        self._run.write_checkpoint(LAST, checkpoint)
+        self._lines, self._progress_bytes = [], written
+        self.saved_step = step
+
+    def resume(self, counters: Counters) -> None:
+        """Continue after the checkpoint with these counters, and drop later progress lines."""
+        self._progress_bytes = self._run.keep_progress(counters.progress_lines)
+        self.saved_step = counters.step
+
+    def after_divergence(self) -> str:
+        """Describe the weights of a run that diverged."""
+        return "has no weights" if self.saved_step is None else "keeps the last good weights"
+
+    def after_failed_save(self) -> str:
+        """Describe how a run whose last save failed can be resumed."""
+        if self.saved_step is None:
+            return "has no checkpoint yet: --resume starts from the beginning"
+        return (
+            f"can be resumed from its last good checkpoint, step {self.saved_step}, with --resume"
+        )
+
+
+def generator_name(rank: int) -> str:
+    """Return the array name of the random generator state of process ``rank``."""
+    return f"{GENERATOR}.{rank}" if rank else GENERATOR
+
+
+def environment(device: torch.device, processes: int) -> dict[str, str]:
+    """Return what the last digits of a result depend on besides settings and text."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = torch.backends.cpu.get_cpu_capability()
+    return {
+        "chargen": __version__,
+        "torch": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "processes": str(processes),
+        "device": f"{device.type} {name}",
+    }
+
+
+def environment_note(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+    """Return a note for the user if two environments differ."""
+    changed = ", ".join(
+        f"{name} {value} (was {before[name]})"
+        for name, value in now.items()
+        if name in before and before[name] != value
+    )
+    return [f"{changed}: results may differ in the last digits"] if changed else []
+
+
+def by_decay(model: CharModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Return matrices, which decay, and biases, which do not; the optimizer numbers them so."""
+    parameters = list(model.parameters())
+    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
+    return matrices, [parameter for parameter in parameters if parameter.ndim == 1]
+
+
+def counters_and_environment(checkpoint: Checkpoint) -> tuple[Counters, dict[str, str]]:
+    """Return a checkpoint's checked values; raises `KeyError`, `TypeError` or `ValueError`."""
+    values = dict(checkpoint.values)
+    before = values.pop(ENVIRONMENT, {})
+    texts = [*before.keys(), *before.values()] if isinstance(before, dict) else [before]
+    if not all(isinstance(text, str) and text.isprintable() and len(text) <= 100 for text in texts):
+        raise ValueError(f"{ENVIRONMENT} is not a mapping of names to texts")
+    return Counters.from_json(values), before
+
+
+def check_checkpoint(checkpoint: Checkpoint, description: Description) -> None:
+    """Compare a checkpoint with its run's settings before anything of its size is allocated.
+
+    Raises:
+        ChargenError, KeyError, TypeError, ValueError: they do not belong together.
+    """
+    counters, _ = counters_and_environment(checkpoint)
+    model, size = description.model, len(description.vocabulary)
+    found = {name: array.shape for name, array in checkpoint.arrays.items()}
+    model.check(below(found, WEIGHTS), size)
+    expected = {WEIGHTS + name: shape for name, shape in model.shapes(size).items()}
+    if description.training.average:
+        expected |= {UNAVERAGED + name: shape for name, shape in model.shapes(size).items()}
+    stages = description.training.stages()
+    if counters.stage >= len(stages):
+        raise ValueError(f"stage {counters.stage} of {len(stages)}")
+    if counters.step:
+        expected |= _state_shapes(model, stages[counters.stage], size)
+    # One generator per process; its length depends on the device.
+    processes = max(1, sum(name.startswith(GENERATOR) for name in found))
+    expected |= {name: found.get(name, ())[:1] for name in map(generator_name, range(processes))}
+    if found != expected:
+        odd = min(name for name, _ in set(found.items()) ^ set(expected.items()))
+        raise ValueError(f"{odd} has shape {found.get(odd)}, the settings say {expected.get(odd)}")
+    for name, array in checkpoint.arrays.items():
+        kind = np.uint8 if name.startswith(GENERATOR) else np.float32
+        if array.dtype != kind:
+            raise ValueError(f"{name} holds {array.dtype}, not {np.dtype(kind)}")
+
+
+def _state_shapes(
+    settings: ModelSettings, training: TrainingSettings, size: int
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the optimizer state and the carried state after the first step."""
+    with torch.device("meta"):
+        model = CharModel(settings, size)
+    shapes: dict[str, tuple[int, ...]] = {}
+    matrices, biases = by_decay(model)
+    for number, parameter in enumerate([*matrices, *biases]):
+        shapes |= {f"{OPTIMIZER}{number}.{name}": tuple(parameter.shape) for name in MOMENTS}
+        shapes[f"{OPTIMIZER}{number}.step"] = ()
+    if training.state == "carry":
+        assert training.batch_size is not None
+        for number, state in enumerate(model.stack.initial_state(training.batch_size)):
+            for part, tensor in enumerate(state):
+                shapes[f"{STATE}{number}.{part}"] = tuple(tensor.shape)
+    return shapes
+
+
+def is_finite(checkpoint: Checkpoint) -> bool:
+    """Return whether no array holds NaN or infinity."""
+    arrays = checkpoint.arrays.values()
+    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
+
+
+def mismatch(run: Run, error: Exception) -> ChargenError:
+    """Return the error for a ``last.safetensors`` that does not belong to its run."""
+    return ChargenError(f"{run.path / LAST}: does not fit the run ({reason(error)})")

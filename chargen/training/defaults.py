@@ -1,0 +1,267 @@
+"""Default hyperparameters, chosen from the budget, the corpus size and the hardware.
+
+They never depend on a clock, so the same command trains the same model. docs/recipe.md reports the
+experiments behind each number.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from msgspec import structs
+
+from chargen.render.text import counted
+from chargen.settings import GivenSettings, ModelSettings, TrainingSettings
+from chargen.training.schedule import MINUTES
+
+RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
+PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
+# Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
+FULL_RATE_UNITS = 256
+DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
+BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions
+BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
+BFLOAT16_UNITS = 96  # units of the widest layer from which bfloat16 is measurably faster
+# Maximum epochs, indexed by the number of training characters: short texts overfit.
+MOST_EPOCHS = {
+    "residual": ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf)),
+    "plain": ((0.0, 50.0), (2e5, math.inf)),
+}
+# Minimum dropout of a plain stack, indexed by training characters, from MANY_EPOCHS epochs on.
+LEAST_DROPOUT, MANY_EPOCHS = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
+CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack of one layer
+WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
+PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
+FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The device that trains: its torch type, and whether the CPU has bfloat16 instructions."""
+
+    device: str = "cpu"
+    fast_bfloat16: bool = False
+
+    @property
+    def kind(self) -> str:
+        """``CPU`` or ``GPU``."""
+        return "CPU" if self.device == "cpu" else "GPU"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Window sizes and optimizer settings for one kind of stack."""
+
+    timesteps: int
+    batch_size: int
+    learning_rate: float
+    beta2: float
+    average: float
+
+
+@dataclass(frozen=True)
+class SizeTable:
+    """Model size and regularization thresholds, indexed by training budget.
+
+    Each row of ``shapes`` is (characters, layers, units): it applies when the smallest model would
+    read at least that many characters within the budget. Each row of ``regularization`` is (epochs,
+    weight decay, dropout).
+    """
+
+    chars_per_minute: float  # of the smallest model
+    shapes: tuple[tuple[float, int, int], ...]
+    regularization: tuple[tuple[float, float, float], ...]
+
+
+PLAIN = Preset(64, 16, 0.02, 0.999, 0.07)
+RESIDUAL = {
+    "CPU": Preset(128, 8, 0.007, 0.99, 0.07),
+    "GPU": Preset(256, 32, 0.007, 0.99, 0.07),  # small steps take as long as large ones
+}
+RESIDUAL_SIZES = {
+    "CPU": SizeTable(
+        1.5e6,  # on two cores
+        (
+            (0, 4, 96),
+            (3.5e6, 4, 128),
+            (7.5e6, 5, 128),
+            (14e6, 5, 192),
+            (35e6, 6, 192),
+            (8e7, 6, 256),
+        ),
+        (
+            (0, 0.1, 0.0),
+            (6, 0.2, 0.0),
+            (8, 0.3, 0.05),
+            (14, 0.4, 0.1),
+            (35, 0.5, 0.15),
+            (80, 0.6, 0.2),
+        ),
+    ),
+    "GPU": SizeTable(12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))),
+}
+PLAIN_SIZES = SizeTable(
+    2.4e6,  # on two cores; used for GPUs too
+    ((0, 1, 256), (6e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
+    (
+        (0, PLAIN_WEIGHT_DECAY, 0.0),
+        (5, PLAIN_WEIGHT_DECAY, 0.1),
+        (10, PLAIN_WEIGHT_DECAY, 0.2),
+        (50, PLAIN_WEIGHT_DECAY, 0.35),
+    ),
+)
+
+
+def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
+    """Return the preset for a cell in a kind of stack."""
+    if stack == "residual":
+        return RESIDUAL[hardware.kind]
+    return replace(PLAIN, learning_rate=PLAIN_RATES.get(cell, PLAIN.learning_rate))
+
+
+def choose_defaults(
+    given: GivenSettings, training_chars: int, hardware: Hardware
+) -> tuple[ModelSettings, TrainingSettings, list[str]]:
+    """Complete the given settings with defaults.
+
+    Without a curriculum, timesteps and batch size stay open: `chargen.training.schedule.fit`, which
+    knows what the corpus can fill, chooses them.
+
+    Args:
+        given: the user's settings; they are never changed.
+        training_chars: length of the training text.
+        hardware: the device that trains.
+
+    Returns:
+        The completed settings, and notes for the user on what was chosen and why.
+    """
+    cell, stack = _architecture(given, hardware)
+    preset = preset_of(cell, stack, hardware)
+    float32 = "precision" in given.names and given.training.precision == "float32"
+    rounds = (
+        hardware.device == "cpu"
+        and hardware.fast_bfloat16
+        and not float32
+        and (stack, cell) in BFLOAT16_STACKS
+    )
+    chosen: dict[str, Any] = {"weight_decay": PLAIN_WEIGHT_DECAY}
+    units: tuple[int, ...] = PLAIN_UNITS
+    notes: list[str] = []
+    if stack == "residual" or ("units" not in given.names and cell != "simple"):
+        plain = stack == "plain"
+        table = PLAIN_SIZES if plain else RESIDUAL_SIZES[hardware.kind]
+        table = replace(
+            table, chars_per_minute=table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
+        )
+        chars = _planned_chars(given, PLAIN if plain else preset, training_chars, table)
+        chars, more, notes = _cap_epochs(given, stack, training_chars, chars)
+        chosen |= more
+        if "units" not in given.names:
+            layers, width = _row(table.shapes, chars)
+            units = (width,) * layers
+            kind = "CPU" if plain else hardware.kind
+            notes.append(_size_note(cell, stack, units, chars / table.chars_per_minute, kind))
+        epochs = chars / training_chars
+        least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
+        more, why = _regularization(given, table, epochs, least)
+        chosen |= more
+        notes += why
+        if plain and len(units) == 1 and epochs < MANY_EPOCHS:
+            chosen["weight_decay"] = FEW_EPOCHS_DECAYS.get(cell, PLAIN_WEIGHT_DECAY)
+    units = given.model.units if "units" in given.names else units
+    if stack == "plain":
+        factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
+        factor *= min(1.0, FULL_RATE_UNITS / max(units))
+        preset = replace(preset, learning_rate=preset.learning_rate * factor)
+        if len(units) == 1 and given.names.isdisjoint(WINDOW_SETTINGS):
+            chosen |= _curriculum(CURRICULA.get(cell, ()), preset, training_chars)
+    if rounds and "precision" not in given.names and max(units) >= BFLOAT16_UNITS:
+        chosen["precision"] = "bfloat16"
+        notes.append("using precision bfloat16: this CPU multiplies it faster")
+    chosen |= {name: getattr(preset, name) for name in ("learning_rate", "beta2", "average")}
+    chosen = {name: value for name, value in chosen.items() if name not in given.names}
+    activation = given.model.activation if "activation" in given.names else ""
+    model = ModelSettings(cell, units, activation, stack)
+    return model, structs.replace(given.training, **chosen), notes
+
+
+def _architecture(given: GivenSettings, hardware: Hardware) -> tuple[str, str]:
+    """Return the cell and the stack: a plain LSTM on a CPU, residual minGRU blocks on a GPU.
+
+    Units or an activation given without a cell imply plain LSTM layers too.
+    """
+    model, names = given.model, given.names
+    if "stack" in names:
+        plain = model.stack == "plain"
+    else:
+        plain = hardware.device == "cpu" or not names.isdisjoint({"units", "activation"})
+    cell = model.cell if "cell" in names else PLAIN_CELL if plain else RESIDUAL_CELL
+    stack = "residual" if cell == RESIDUAL_CELL else "plain"
+    return cell, model.stack if "stack" in names else stack
+
+
+def _planned_chars(
+    given: GivenSettings, preset: Preset, training_chars: int, table: SizeTable
+) -> float:
+    """Estimate how many characters the smallest model reads within the budget."""
+    training = given.training
+    if training.steps:
+        batch_size = training.batch_size or preset.batch_size
+        return float(training.steps * (training.timesteps or preset.timesteps) * batch_size)
+    by_epochs = (training.epochs or math.inf) * training_chars
+    minutes = training.minutes or (math.inf if training.epochs else MINUTES)
+    return float(min(by_epochs, minutes * table.chars_per_minute))
+
+
+def _cap_epochs(
+    given: GivenSettings, stack: str, training_chars: int, chars: float
+) -> tuple[float, dict[str, Any], list[str]]:
+    """Limit the epochs on a short text, unless the budget is in steps or epochs."""
+    (most,) = _row(MOST_EPOCHS[stack], training_chars)
+    if chars <= most * training_chars or given.training.steps or given.training.epochs:
+        return chars, {}, []
+    budget = {"epochs": most, "minutes": given.training.minutes or MINUTES}
+    note = f"capped at {most:g} epochs to avoid overfitting a short text (override with --epochs)"
+    return most * training_chars, budget, [note]
+
+
+def _size_note(cell: str, stack: str, units: tuple[int, ...], minutes: float, kind: str) -> str:
+    layers = counted(len(units), "residual block" if stack == "residual" else "layer")
+    return (
+        f"using {layers} of {units[0]} {cell} units: sized for about {minutes:.2g} minutes on a "
+        f"{kind} (override with --units)"
+    )
+
+
+def _regularization(
+    given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float
+) -> tuple[dict[str, float], list[str]]:
+    """Choose weight decay and dropout for the planned number of epochs."""
+    names = ("weight_decay", "dropout")
+    usual = dict(zip(names, _row(table.regularization, 0), strict=True))
+    chosen = dict(zip(names, _row(table.regularization, epochs), strict=True))
+    chosen["dropout"] = max(chosen["dropout"], least_dropout)
+    chosen = {name: value for name, value in chosen.items() if name not in given.names}
+    stronger = [
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in chosen.items()
+        if value != usual[name]
+    ]
+    why = f"using {' and '.join(stronger)}: about {counted(round(epochs), 'epoch')} are planned"
+    return chosen, [why] if stronger else []
+
+
+def _curriculum(stages: tuple[int, ...], preset: Preset, training_chars: int) -> dict[str, Any]:
+    """Return the window settings of a curriculum, if the text fills its batches."""
+    chars = preset.timesteps * preset.batch_size
+    if not stages or training_chars <= chars:
+        return {}
+    *earlier, last = stages
+    return {"curriculum": tuple(earlier), "timesteps": last, "batch_size": chars // last}
+
+
+def _row(table: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
+    """Return the rest of the last row whose threshold ``value`` reaches."""
+    return [row[1:] for row in table if row[0] <= value][-1]

@@ -1,0 +1,223 @@
+"""One training step: the model, its optimizer, the carried state and the random generator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from chargen.distributed.group import ProcessGroup
+from chargen.recurrent.model import CharModel
+from chargen.recurrent.products import factors_of
+from chargen.recurrent.stack import StackState
+from chargen.runs.checkpoint import WEIGHTS, below
+from chargen.settings import TrainingSettings
+from chargen.text.windows import IGNORED, WindowBatch
+from chargen.training.checkpoints import OPTIMIZER, STATE, UNAVERAGED, by_decay, generator_name
+
+SEED_STRIDE = 0x9E3779B1  # odd: torch's CPU generator takes 32 bits of a seed
+
+
+def next_char_loss(logits: Tensor, targets: Tensor, counted: int | None = None) -> Tensor:
+    """Return the mean cross-entropy of the next character.
+
+    Args:
+        logits: ``(N, T, V)``.
+        targets: ``(N, T)`` ids; targets equal to `IGNORED` do not count.
+        counted: number of counted targets in the whole batch, if the rows given are a share of it:
+            the losses of all shares, and their gradients, then add up to those of the batch.
+
+    Returns:
+        The loss in nats per character, a scalar.
+    """
+    steps = (targets != IGNORED).sum().clamp(min=1) if counted is None else max(1, counted)
+    # Time first, as the model computes it, so that flattening copies nothing.
+    flat = logits.transpose(0, 1).flatten(0, 1)
+    total = cross_entropy(flat, targets.t().flatten(), ignore_index=IGNORED, reduction="sum")
+    return total / steps
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The outcome of a step, equal on every rank."""
+
+    nats: float  # loss of the whole batch
+    norm: float  # of the gradient, before clipping
+    sums: list[float]  # of the ranks' messages
+
+
+class TrainingState:
+    """A model, its optimizer, the carried hidden state and the random generator.
+
+    The processes of ``group`` together make the step that one process would make of the whole
+    batch. ``averaged`` is the model that predicts: the trained one, or, if the settings ask for an
+    ``average``, the running average of its weights. Update t = 1, 2, ... moves each averaged weight
+    ``w`` to ``w + (model - w) / max(1, average * t)``: the last ``average * t`` updates make up
+    most of it (Polyak & Juditsky 1992; Shamir & Zhang 2013).
+    """
+
+    def __init__(self, model: CharModel, settings: TrainingSettings, group: ProcessGroup) -> None:
+        group.synchronize(model)
+        self.model = model
+        self.averaged = copy.deepcopy(model) if settings.average else model
+        self.rows = slice(0)  # of a batch, set by `set_batch_size`
+        self.device = model.b_y.device
+        self._group = group
+        self._settings = settings
+        self._optimizer = _adamw(model, settings)
+        self._generator = torch.Generator(self.device)
+        self._seed_generator(settings.seed)
+        self._carried: StackState | None = None
+        self._updates = 0
+
+    def set_batch_size(self, batch_size: int) -> None:
+        """Set `rows` to this process's share of batches of this size."""
+        self.rows = self._group.rows(batch_size)
+
+    def _seed_generator(self, seed: int) -> None:
+        """Seed dropout; rank 0 drops what a single process would."""
+        self._generator.manual_seed((seed + self._group.rank * SEED_STRIDE) % 2**63)
+
+    def step(
+        self, batch: WindowBatch, rate: float, *, carry: bool, message: list[float]
+    ) -> StepResult:
+        """Update the weights once; nothing is updated if loss or gradient are not finite.
+
+        Args:
+            batch: the batch, of which `rows` are present.
+            rate: learning rate of this update.
+            carry: start from the final state of the previous step, not from zeros.
+            message: numbers that are summed over the ranks along with the loss.
+        """
+        settings = self._settings
+        last = settings.counted_steps(batch.inputs.shape[1])
+        with factors_of(settings.precision):
+            logits, state = self.model(
+                self._tensor(batch.inputs),
+                self._carried if carry else None,
+                last,
+                settings.dropout,
+                self._generator,
+                None if batch.begins is None else self._tensor(batch.begins),
+            )
+        targets = self._tensor(batch.targets[:, -last:])
+        loss = next_char_loss(logits, targets, batch.counted(last))
+        self._optimizer.zero_grad()
+        loss.backward()
+        nats, *sums = self._group.sum_gradients(self.model, [loss.item(), *message])
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
+        if not (np.isfinite(nats) and np.isfinite(norm)):
+            return StepResult(nats, norm, sums)
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = rate
+        self._optimizer.step()
+        self._updates += 1
+        self._update_average()
+        self._carried = tuple(tuple(part.detach() for part in layer) for layer in state)
+        return StepResult(nats, norm, sums)
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        if self._settings.average:
+            share = 1 / max(1.0, self._settings.average * self._updates)
+            pairs = zip(self.averaged.parameters(), self.model.parameters(), strict=True)
+            for mean, weight in pairs:
+                mean.lerp_(weight, share)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Return the weights that predict, under their names in a checkpoint."""
+        return _prefixed(self.averaged, WEIGHTS)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return everything that `restore` needs; complete on rank 0 only."""
+        arrays = self.weights()
+        if self.averaged is not self.model:
+            arrays |= _prefixed(self.model, UNAVERAGED)
+        for number, state in self._optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                arrays[f"{OPTIMIZER}{number}.{name}"] = value.cpu().numpy()
+        carried = self._carried if self._settings.state == "carry" else None
+        for layer, tensors in enumerate(carried or ()):
+            for part, tensor in enumerate(tensors):
+                rows = self._group.gather(tensor.cpu().numpy())
+                if rows is not None:
+                    arrays[f"{STATE}{layer}.{part}"] = np.concatenate(rows)
+        generators = self._group.gather(self._generator.get_state().numpy())
+        for rank, state in enumerate(generators or ()):
+            arrays[generator_name(rank)] = state
+        return arrays
+
+    def restore(
+        self, arrays: Mapping[str, np.ndarray], step: int, before: Mapping[str, str]
+    ) -> None:
+        """Restore the state of `arrays` on any number of processes.
+
+        Args:
+            arrays: the arrays of a checkpoint.
+            step: number of updates made by then.
+            before: the environment that the checkpoint was made in.
+
+        Raises:
+            KeyError, TypeError, ValueError, RuntimeError: the arrays do not fit.
+        """
+        # Copied into torch's own memory, which an uninterrupted run uses too.
+        tensors = {name: torch.tensor(array) for name, array in arrays.items()}
+        self.averaged.load_state_dict(below(tensors, WEIGHTS))
+        if self.averaged is not self.model:
+            self.model.load_state_dict(below(tensors, UNAVERAGED))
+        self._updates = step
+        optimizer: dict[str, Any] = self._optimizer.state_dict()
+        optimizer["state"] = {}
+        for name, tensor in below(tensors, OPTIMIZER).items():
+            number, key = name.split(".")
+            optimizer["state"].setdefault(int(number), {})[key] = tensor
+        self._optimizer.load_state_dict(optimizer)
+        carried = {name: part[self.rows] for name, part in below(tensors, STATE).items()}
+        self._carried = _nested(carried, self.device)
+        generator = tensors.get(generator_name(self._group.rank))
+        same_device = before.get("device", self.device.type).split()[0] == self.device.type
+        if generator is not None and same_device:
+            self._generator.set_state(generator)
+        else:  # another device draws other numbers, and an added process has no state yet
+            self._seed_generator(self._settings.seed + step)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether Python or torch ran out of memory."""
+    text = str(error).lower()
+    scarce = "alloc" in text or "out of memory" in text or "not enough memory" in text
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and scarce)
+
+
+def _prefixed(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
+    return {prefix + name: value.cpu().numpy() for name, value in model.state_dict().items()}
+
+
+def _nested(parts: dict[str, Tensor], device: torch.device) -> StackState | None:
+    """Return the carried state from tensors named ``layer.part``."""
+    layers: dict[int, dict[int, Tensor]] = {}
+    for name, tensor in parts.items():
+        layer, part = map(int, name.split("."))
+        layers.setdefault(layer, {})[part] = tensor.to(device)
+    state = (tuple(of[part] for part in sorted(of)) for _, of in sorted(layers.items()))
+    return tuple(state) or None
+
+
+def _adamw(model: CharModel, settings: TrainingSettings) -> torch.optim.AdamW:
+    """Return AdamW (Loshchilov & Hutter 2019) without weight decay on biases."""
+    matrices, biases = by_decay(model)
+    groups = [
+        {"params": matrices, "weight_decay": settings.weight_decay},
+        {"params": biases, "weight_decay": 0.0},
+    ]
+    betas = (0.9, settings.beta2)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)

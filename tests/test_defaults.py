@@ -1,0 +1,177 @@
+"""Default hyperparameters: chosen from budget, corpus size and hardware; given settings stay."""
+
+import pytest
+from msgspec.structs import asdict
+
+from chargen.settings import GivenSettings
+from chargen.training.defaults import Hardware, choose_defaults, preset_of
+
+CHARS = 1_000_000
+
+
+def choose(device="cpu", chars=CHARS, fast_bfloat16=False, **given):
+    """Return all settings by name, and the notes."""
+    parsed = GivenSettings.parse(given)
+    model, training, notes = choose_defaults(parsed, chars, Hardware(device, fast_bfloat16))
+    return asdict(model) | asdict(training), notes
+
+
+def residual(device="cpu", **given):
+    return choose(device, stack="residual", **given)
+
+
+@pytest.mark.parametrize(
+    "budget", [{}, {"minutes": 2}, {"minutes": 60}, {"epochs": 90}, {"chars": 3_000}], ids=str
+)
+def test_cpu_trains_plain_lstm_and_gpu_residual_mingru(budget):
+    on_cpu, on_gpu = (choose(device, **budget)[0] for device in ("cpu", "cuda"))
+    assert (on_cpu["cell"], on_cpu["stack"]) == ("lstm", "plain")
+    assert (on_gpu["cell"], on_gpu["stack"]) == ("mingru", "residual")
+
+
+@pytest.mark.parametrize(
+    ("given", "cell", "stack"),
+    [
+        ({"units": (8,)}, "lstm", "plain"),
+        ({"activation": "relu"}, "lstm", "plain"),
+        ({"cell": "gru"}, "gru", "plain"),
+        ({"stack": "plain"}, "lstm", "plain"),
+        ({"stack": "residual", "units": (8, 8)}, "mingru", "residual"),
+        ({"cell": "gru", "stack": "residual"}, "gru", "residual"),
+        ({"cell": "mingru", "stack": "plain"}, "mingru", "plain"),
+        ({"cell": "mingru", "units": (8, 8)}, "mingru", "residual"),
+    ],
+    ids=str,
+)
+def test_cell_and_stack_follow_from_given_settings(given, cell, stack):
+    settings, _ = choose(minutes=0.5, **given)
+    assert (settings["cell"], settings["stack"]) == (cell, stack)
+    preset = preset_of(cell, stack, Hardware())
+    assert (settings["learning_rate"], settings["average"]) == (
+        preset.learning_rate,
+        preset.average,
+    )
+
+
+def test_given_settings_are_never_changed():
+    given = {"cell": "mingru", "units": (8, 8), "learning_rate": 0.1, "weight_decay": 0.0,
+             "beta2": 0.5, "average": 0.0, "dropout": 0.3, "activation": "tanh",
+             "stack": "residual", "resets": 0.2}  # fmt: skip
+    settings, notes = choose(**given)
+    assert {name: settings[name] for name in given} == given
+    assert notes == []
+    assert choose(minutes=None, units=None) == choose()
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_larger_budget_chooses_larger_model(stack):
+    small, large = (choose(minutes=minutes, stack=stack)[0] for minutes in (2, 60))
+    assert sum(small["units"]) < sum(large["units"])
+    default, five = choose(stack=stack), choose(stack=stack, minutes=5)
+    assert default == ({**five[0], "minutes": None}, five[1])
+
+
+@pytest.mark.parametrize(("stack", "epochs"), [("plain", 4.8), ("residual", 3)])
+def test_budgets_in_steps_epochs_and_minutes_are_comparable(stack, epochs):
+    wanted = choose(stack=stack, minutes=2)[0]["units"]
+    steps = round(epochs * CHARS / 1024)
+    for budget in ({"steps": steps}, {"epochs": epochs}, {"epochs": 99, "minutes": 2},
+                   {"epochs": epochs, "minutes": 99}):  # fmt: skip
+        assert choose(stack=stack, **budget)[0]["units"] == wanted
+
+
+def test_notes_state_size_and_regularization():
+    assert choose(minutes=2)[1] == [
+        "using 1 layer of 256 lstm units: sized for about 2 minutes on a CPU (override with "
+        "--units)"
+    ]
+    assert choose(minutes=10)[1][0].startswith("using 2 layers of 256 lstm units: sized for about")
+    assert choose("cuda", minutes=2)[1][0].startswith("using 6 residual blocks of 256 mingru units")
+    settings, notes = residual(minutes=25)
+    assert (settings["weight_decay"], settings["dropout"]) == (0.5, 0.15)
+    assert notes[-1] == "using weight decay 0.5 and dropout 0.15: about 38 epochs are planned"
+    settings, notes = residual(minutes=25, dropout=0.0)
+    assert (settings["weight_decay"], settings["dropout"]) == (0.5, 0)
+    assert notes[-1].startswith("using weight decay 0.5: ")
+    assert len(residual(minutes=25, dropout=0.0, weight_decay=0.1)[1]) == 1
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_dropout_grows_with_the_epochs(cell):
+    dropout = [choose(cell=cell, minutes=minutes)[0]["dropout"] for minutes in (1, 3, 10, 60)]
+    assert dropout == [0, 0.1, 0.2, 0.35]
+    assert choose(cell=cell, minutes=60, dropout=0.1)[0]["dropout"] == 0.1
+
+
+@pytest.mark.parametrize("given", [{"units": (64,)}, {"cell": "simple"}], ids=str)
+def test_given_units_and_simple_layers_use_no_dropout(given):
+    settings, notes = choose(minutes=60, **given)
+    assert (settings["dropout"], notes) == (0, [])
+    assert settings["units"] == given.get("units", (256,))
+
+
+@pytest.mark.parametrize(("epochs", "dropout"), [(20, [0.5, 0.3, 0.2]), (4, [0, 0, 0])])
+def test_dropout_is_stronger_on_short_texts(epochs, dropout):
+    sizes = (60_000, 400_000, CHARS)
+    assert [choose(epochs=epochs, chars=chars)[0]["dropout"] for chars in sizes] == dropout
+
+
+@pytest.mark.parametrize(("stack", "epochs"), [("plain", 50), ("residual", 5)])
+def test_epochs_are_capped_on_short_texts(stack, epochs):
+    settings, notes = choose(minutes=2, chars=60_000, stack=stack)
+    assert (settings["epochs"], settings["minutes"]) == (epochs, 2)
+    assert notes[0].startswith(f"capped at {epochs} epochs to avoid overfitting a short text")
+    assert choose(chars=60_000, stack=stack)[0]["minutes"] == 5
+    for given in ({"epochs": 90.0, "minutes": 2.0}, {"steps": 9000}):
+        settings, _ = choose(chars=60_000, stack=stack, **given)
+        budget = {name: settings[name] for name in ("steps", "epochs", "minutes")}
+        assert {name: value for name, value in budget.items() if value} == given
+    assert choose(minutes=60, stack=stack)[0]["epochs"] is None
+
+
+def test_learning_rate_depends_on_cell_width_and_depth():
+    rates = {cell: choose(cell=cell)[0]["learning_rate"] for cell in ("simple", "lstm", "gru")}
+    assert rates["simple"] < rates["gru"] < rates["lstm"]
+    by_width = [
+        choose(units=units, cell="gru")[0]["learning_rate"] for units in ((8,), (256,), (64, 1024))
+    ]
+    assert by_width == [0.02, 0.02, 0.005]
+    one, several = (choose(units=units)[0]["learning_rate"] for units in ((8,), (8, 8, 8)))
+    assert several < one
+    assert choose(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02
+
+
+def test_weight_decay_is_weaker_for_an_lstm_trained_for_few_epochs():
+    assert choose(minutes=2)[0]["weight_decay"] == 0.03
+    for given in ({"minutes": 60}, {"minutes": 2, "chars": 9000}, {"minutes": 2, "cell": "gru"}):
+        assert choose(**given)[0]["weight_decay"] == 0.1
+
+
+@pytest.mark.parametrize("stack", ["plain", "residual"])
+def test_bfloat16_is_used_where_the_cpu_multiplies_it(stack):
+    settings, notes = choose(minutes=8, stack=stack, fast_bfloat16=True)
+    assert settings["precision"] == "bfloat16"
+    assert sum(settings["units"]) > sum(choose(minutes=8, stack=stack)[0]["units"])
+    assert notes[-1] == "using precision bfloat16: this CPU multiplies it faster"
+    for others in (
+        {"precision": "float32"},
+        {"device": "cuda"},
+        {"units": (32, 32)},
+        {"cell": "gru"},
+    ):
+        settings, notes = choose(**{"minutes": 8, "stack": stack, "fast_bfloat16": True, **others})
+        assert settings["precision"] == "float32"
+        assert not any("bfloat16" in note for note in notes)
+
+
+def test_one_lstm_layer_trains_with_a_curriculum():
+    def windows(**given):
+        settings, _ = choose(**{"minutes": 2, **given})
+        return settings["curriculum"], settings["timesteps"], settings["batch_size"]
+
+    assert windows() == ((16, 64), 256, 4)
+    assert windows(curriculum=(8,), timesteps=32) == ((8,), 32, None)
+    for given in ({"timesteps": 64}, {"batch_size": 16}, {"loss_on": "last"}, {"chars": 1024},
+                  {"cell": "gru"}, {"cell": "simple"}, {"units": (64, 64)},
+                  {"stack": "residual"}):  # fmt: skip
+        assert windows(**given)[0] == ()
