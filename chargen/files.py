@@ -90,15 +90,6 @@ def write_end(path: Path, start: int, data: bytes) -> None:
         raise cannot_write(path, error) from error
 
 
-def rename_file(path: Path, new: Path) -> None:
-    """Give a whole file its name, for good; `UnwritableError` where it cannot be."""
-    try:
-        os.replace(path, new)
-        _sync_folder(new.parent)
-    except OSError as error:
-        raise cannot_write(new, error) from error
-
-
 def remove_files(folder: Path, *names: str) -> None:
     """Remove files that may be there, for good; `UnwritableError` where they cannot be."""
     try:

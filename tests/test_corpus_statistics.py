@@ -18,7 +18,7 @@ from chargen.text import read_corpus, statistics
 from chargen.text.lines import LineCounter
 from chargen.text.ngrams import entropies, longest_repeat
 from chargen.text.statistics import measure
-from chargen.text.statistics_table import corpus_table
+from chargen.text.statistics_report import corpus_table
 
 FEW = st.text("ab\n", min_size=1, max_size=40)
 

@@ -16,12 +16,13 @@ import time
 import zipfile
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 
 import pytest
 from loopback import LOOPBACK, Handler, Server
 
 from chargen.cli import main
-from chargen.datasets import catalogue, download, fetching
+from chargen.datasets import catalogue, download
 from chargen.datasets.catalogue import ENTRIES, Entry
 from chargen.errors import ChargenError
 
@@ -65,7 +66,7 @@ def part_of(out):
 def fetch(server, out, way=Handler.honest, **more):
     server.way = way
     options = {"timeout": 5.0, "plain": LOOPBACK} | more
-    return fetching.fetch(entry_at(server.url), out, **options)
+    return download.fetch(entry_at(server.url), out, **options)
 
 
 def refused(server, out, way, **more):
@@ -91,7 +92,7 @@ def test_a_text_is_fetched_whole_and_only_once(server, out):
 @pytest.mark.parametrize("mine", [b"mine", OTHER])
 def test_what_another_file_holds_stays(server, out, mine):
     out.write_bytes(mine)
-    with pytest.raises(ChargenError, match="exists already, and is not tiny"):
+    with pytest.raises(ChargenError, match="exists and is not tiny"):
         fetch(server, out)
     assert (out.read_bytes(), server.asked) == (mine, [])
 
@@ -106,11 +107,11 @@ def test_a_connection_that_breaks_is_made_again_from_there(server, out):
 def test_what_brings_nothing_more_ends_and_the_next_try_goes_on(server, out):
     fetch_first = partial(refused, server, out)
     said = fetch_first(Handler.cutting_deaf)
-    assert f"broke off at 100,000 of {len(TEXT):,} bytes" in said
-    assert "the same command goes on there" in said
+    assert f"stopped at 100,000 of {len(TEXT):,} bytes" in said
+    assert "the same command resumes" in said
     assert part_of(out).read_bytes() == TEXT[:100_000]
     server.asked.clear()
-    assert "broke off at 100,000" in fetch_first(Handler.silent)
+    assert "stopped at 100,000" in fetch_first(Handler.silent)
     assert len(server.asked) == 1
     server.asked.clear()
     assert fetch(server, out)
@@ -120,7 +121,7 @@ def test_what_brings_nothing_more_ends_and_the_next_try_goes_on(server, out):
 
 def test_a_server_that_ignores_range_costs_nothing_that_is_there(server, out):
     part_of(out).write_bytes(TEXT[:150_000])
-    assert "broke off at 150,000" in refused(server, out, Handler.cutting_deaf)
+    assert "stopped at 150,000" in refused(server, out, Handler.cutting_deaf)
     assert part_of(out).read_bytes() == TEXT[:150_000]
     assert fetch(server, out, Handler.deaf)
     assert out.read_bytes() == TEXT
@@ -129,7 +130,7 @@ def test_a_server_that_ignores_range_costs_nothing_that_is_there(server, out):
 def test_one_that_cuts_at_every_byte_is_not_asked_for_ever(server, out, monkeypatch):
     monkeypatch.setattr(download, "TRIES", 3)
     said = refused(server, out, lambda handler: handler.part(handler.begin, 1))
-    assert (len(server.asked), "broke off at 3 of" in said) == (3, True)
+    assert (len(server.asked), "stopped at 3 of" in said) == (3, True)
 
 
 @pytest.mark.parametrize("before", [0, 5000])
@@ -137,8 +138,8 @@ def test_other_bytes_are_removed_and_the_next_try_begins_anew(server, out, befor
     part_of(out).write_bytes(TEXT[:before])
     server.data = OTHER
     said = refused(server, out, Handler.honest)
-    assert f"other bytes came than tiny has (SHA-256 {sha256(OTHER)[:12]}…" in said or before
-    assert "begins anew" in said
+    assert f"SHA-256 {sha256(OTHER)[:12]}… instead of" in said or before
+    assert "starts over" in said
     assert list(out.parent.iterdir()) == []
     server.data = TEXT
     assert fetch(server, out)
@@ -147,7 +148,7 @@ def test_other_bytes_are_removed_and_the_next_try_begins_anew(server, out, befor
 
 def test_a_damaged_part_is_found(server, out):
     part_of(out).write_bytes(b"x" + TEXT[1:5000])
-    assert "other bytes came" in refused(server, out, Handler.honest)
+    assert "so it is not tiny" in refused(server, out, Handler.honest)
     assert fetch(server, out)
 
 
@@ -164,15 +165,15 @@ def test_an_endless_answer_is_left_at_the_known_size(server, out):
 
 
 def test_too_little_is_told(server, out):
-    assert f"broke off at 1,000 of {len(TEXT):,}" in refused(server, out, Handler.short)
+    assert f"stopped at 1,000 of {len(TEXT):,}" in refused(server, out, Handler.short)
 
 
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        (Handler.elsewhere, "another part came than was asked for"),
-        (Handler.beyond, "there is less of it than was fetched"),
-        (Handler.packed, "it comes packed"),
+        (Handler.elsewhere, "the server sent another range"),
+        (Handler.beyond, "the file is shorter than the part received"),
+        (Handler.packed, "the answer is compressed"),
     ],
 )
 def test_an_answer_that_fits_nothing_begins_anew(server, out, way, said):
@@ -185,8 +186,8 @@ def test_an_answer_that_fits_nothing_begins_anew(server, out, way, said):
 @pytest.mark.parametrize(
     ("way", "said"),
     [
-        (Handler.stalling, "broke off at 70,000 of"),
-        (Handler.never_answering, "nothing came (no byte in 0.2 s)"),
+        (Handler.stalling, "stopped at 70,000 of"),
+        (Handler.never_answering, "nothing received (no byte in 0.2 s)"),
     ],
 )
 def test_one_that_stalls_is_given_up(server, out, way, said):
@@ -205,7 +206,7 @@ def test_a_refusal_and_what_is_no_web_server_are_told(server, out):
     said = refused(server, out, Handler.gone)
     assert "the server answers 404 Not Found" in said
     assert "--from" in said
-    assert "nothing came" in refused(server, out, Handler.babbling)
+    assert "nothing received" in refused(server, out, Handler.babbling)
 
 
 def test_a_redirection_is_followed_unless_it_gives_up_https(server, out):
@@ -230,7 +231,7 @@ def test_plain_http_is_refused_before_anybody_is_asked(server, out):
 def test_a_proxy_of_the_environment_is_asked(server, out, monkeypatch):
     monkeypatch.setenv("http_proxy", server.url.removesuffix("/text"))
     entry = entry_at("http://corpora.invalid/text")
-    assert fetching.fetch(entry, out, plain=("corpora.invalid",))
+    assert download.fetch(entry, out, plain=("corpora.invalid",))
     assert server.asked == [("http://corpora.invalid/text", None)]
     assert out.read_bytes() == TEXT
 
@@ -240,18 +241,20 @@ def test_without_a_network_one_line_names_the_way_out(server, out):
         unused.bind((*LOOPBACK, 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}/text"
     with pytest.raises(ChargenError) as caught:
-        fetching.fetch(entry_at(url), out, plain=LOOPBACK)
+        download.fetch(entry_at(url), out, plain=LOOPBACK)
     said = str(caught.value)
-    assert said.startswith(f"{url}: nothing came (no network, or no such server: ")
-    assert "get it by hand and name the file with --from" in said
+    assert said.startswith(f"{url}: nothing received (no network or no such server: ")
+    assert "download it by hand and pass it with --from" in said
     assert list(out.parent.iterdir()) == []
 
 
 def test_a_full_disk_is_told(server, out, monkeypatch):
-    def full(path, start, data):
-        raise fetching.cannot_write(path, OSError(28, "No space left on device"))
+    def full(path, mode):
+        if mode == "ab":
+            raise OSError(28, "No space left on device")
+        return open(path, mode)
 
-    monkeypatch.setattr(download, "write_end", full)
+    monkeypatch.setattr(Path, "open", full)
     assert "No space left on device" in refused(server, out, Handler.honest)
 
 
@@ -262,7 +265,7 @@ def test_two_at_a_time_are_kept_apart(server, out):
 
     said = []
     assert fetch(server, out, second)
-    assert said == [f"{out}: another process is fetching it; wait for it"]
+    assert said == [f"{out}: another process downloads it; wait for it"]
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
 
@@ -278,14 +281,14 @@ def test_an_archive_is_unpacked_and_what_is_in_it_checked(server, out):
     inner = {"member": "inner", "text_bytes": len(TEXT), "text_sha256": sha256(TEXT)}
     entry = entry_at(server.url, server.data, **inner)
     server.way = Handler.cutting
-    assert fetching.fetch(entry, out, plain=LOOPBACK)
+    assert download.fetch(entry, out, plain=LOOPBACK)
     assert out.read_bytes() == TEXT
     assert [path.name for path in out.parent.iterdir()] == [out.name]
-    assert not fetching.fetch(entry, out)
+    assert not download.fetch(entry, out)
     out.unlink()
     wrong = entry_at(server.url, server.data, **inner | {"text_sha256": sha256(OTHER)})
-    with pytest.raises(ChargenError, match="unpacks to another text"):
-        fetching.fetch(wrong, out, plain=LOOPBACK)
+    with pytest.raises(ChargenError, match="decompresses to another text"):
+        download.fetch(wrong, out, plain=LOOPBACK)
     assert not out.exists()
 
 
@@ -306,7 +309,7 @@ def test_a_file_got_by_hand_is_checked_and_stays(server, out, tmp_path):
 def as_tiny(monkeypatch, server):
     """The command line's catalogue has the server's text, and plain HTTP will do."""
     monkeypatch.setitem(catalogue.ENTRIES, "tiny", entry_at(server.url))
-    monkeypatch.setattr(fetching, "fetch", partial(fetching.fetch, plain=LOOPBACK))
+    monkeypatch.setattr(download, "fetch", partial(download.fetch, plain=LOOPBACK))
     yield
 
 
@@ -318,7 +321,7 @@ def test_the_command_writes_and_says_what_comes_next(server, out, monkeypatch, c
         assert err == "Next: chargen train tiny.txt\n"
         assert out.read_bytes() == TEXT
         assert main(["corpora", "fetch", "tiny", "--out", "tiny.txt"]) == 0
-        assert "is here already" in capsys.readouterr().out
+        assert "exists already" in capsys.readouterr().out
         server.way = Handler.never_answering
         assert main(["corpora", "fetch", "tiny", "--out", "b.txt", "--timeout", "0.1"]) == 2
         told, err = capsys.readouterr()
@@ -335,18 +338,22 @@ def test_the_catalogue_is_listed_and_an_unknown_name_refused(out, capsys):
         assert entry.url in told
         assert f"{entry.bytes:,}" in told
     assert main(["corpora", "fetch", "no\x1b"]) == 2
-    assert r"no corpus 'no\x1b' to fetch: there are tinyshakespeare, en" in capsys.readouterr().err
+    assert (
+        r"no corpus 'no\x1b' to download; choose from tinyshakespeare, en"
+        in capsys.readouterr().err
+    )
 
 
 PROGRAM = """
 import signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # which the background ignores
 from functools import partial
+from pathlib import Path
 from chargen.cli import main
-from chargen.text import catalogue, fetching
+from chargen.datasets import catalogue, download
 url, size, digest = sys.argv[1:]
 catalogue.ENTRIES["tiny"] = catalogue.Entry("tiny", "", "none", url, int(size), digest)
-fetching.fetch = partial(fetching.fetch, plain=("127.0.0.1",))
+download.fetch = partial(download.fetch, plain=("127.0.0.1",))
 sys.exit(main(["corpora", "fetch", "tiny"]))
 """
 
@@ -365,7 +372,7 @@ def test_ctrl_c_keeps_what_came(server, out):
     running.send_signal(signal.SIGINT)
     _, err = running.communicate(timeout=20)
     assert running.returncode == 130
-    assert err.splitlines()[0] == b"stopped; the same command goes on where it was"
+    assert err.splitlines()[0] == b"interrupted; the same command resumes the download"
     assert part_of(out).read_bytes() == TEXT[:70_000]
     server.asked.clear()
     assert fetch(server, out)

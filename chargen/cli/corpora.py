@@ -1,4 +1,4 @@
-"""``chargen corpora``."""
+"""The command ``chargen corpora``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chargen.render.text import visible_line
 
 @click.group()
 def corpora() -> None:
-    """The texts that chargen brings along, well-known ones that it fetches, and what is in yours.
+    """List, write, download and analyze corpora.
 
     \b
     Examples:
@@ -30,7 +30,7 @@ def corpora() -> None:
 
 @corpora.command("list")
 def list_corpora() -> None:
-    """Names, sizes, and what each is good for.
+    """List the corpora with their sizes and purposes.
 
     \b
     Example:
@@ -42,30 +42,36 @@ def list_corpora() -> None:
         say(f"{name:15}{bundled.size(name):>11,} characters  {bundled.describe(name)}")
     for corpus, name in bundled.BANKS.items():
         size = f"{len(bundled.resource(name)):>11,} characters"
-        say(f"{name:15}{size}  the phrase bank of {corpus}: to read, to extend, for --bank")
-    say("\nto be fetched first, by chargen corpora fetch NAME:")
+        say(f"{name:15}{size}  phrase bank of {corpus}, for probe-longrange --bank")
+    say("\ndownload these first with chargen corpora fetch NAME:")
     for entry in catalogue.ENTRIES.values():
         say(f"{entry.name:15}{entry.size:>11,} bytes       {entry.purpose}")
-        say(f"{'':15}{entry.bytes:>11,} to fetch    {entry.licence}; {entry.url}")
+        say(f"{'':15}{entry.bytes:>11,} to download {entry.licence}; {entry.url}")
 
 
 @corpora.command()
 @click.argument("name", shell_complete=bundled_texts)
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="A new file.  [default: standard output]"
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Output file; must not exist.  [default: standard output]",
 )
 @click.option(
     "--chars",
     type=click.IntRange(3),
-    help="Characters of a generated corpus, about.  [default: 1000000]",
+    help="Approximate number of characters of a generated corpus.  [default: 1000000]",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of a generated corpus."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed of a generated corpus.",
 )
 def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
-    """Write the text of NAME to a file, so that it can be read, changed or trained on elsewhere.
+    """Write the bundled or generated text NAME to a file.
 
-    A phrase bank, extended, is what `chargen probe-longrange --bank` asks from.
+    An edited phrase bank can be passed to `chargen probe-longrange --bank`.
 
     \b
     Examples:
@@ -77,14 +83,14 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
     if name in bundled.BANKS.values():
         if chars is not None:
-            raise ChargenError(f"{name}: a phrase bank is written whole; leave --chars out")
+            raise ChargenError(f"{name}: --chars does not apply to a phrase bank; leave it out")
         text = bundled.resource(name)
     else:
         text = bundled.read(name, chars, seed)
     if out is None:
         put(text)
     elif out.exists():
-        raise ChargenError(f"{out}: exists already; give another --out")
+        raise ChargenError(f"{out}: the file exists; give another --out")
     else:
         try:
             out.write_text(text, encoding="utf-8", newline="")
@@ -94,29 +100,26 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
 @corpora.command()
 @click.argument("name")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="A file to write.  [default: NAME.txt]"
-)
+@click.option("--out", type=click.Path(path_type=Path), help="Output file.  [default: NAME.txt]")
 @click.option(
     "--from",
     "source",
     type=click.Path(path_type=Path),
-    help="The file that the address gives, got by hand: it is checked and unpacked.",
+    help="File downloaded by other means; it is verified and extracted.",
 )
 @click.option(
     "--timeout",
     type=click.FloatRange(0, min_open=True),
     default=30.0,
     show_default=True,
-    help="Seconds without a byte after which the connection is given up.",
+    help="Seconds without a byte after which the connection is closed.",
 )
 def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> None:
-    """Fetch the well-known text NAME and write it to a file, so that it can be trained on.
+    """Download the well-known text NAME and verify its SHA-256.
 
-    Its SHA-256 is known: what is written is that text, or nothing is. A download that breaks off
-    is gone on with by the same command; until it is whole it lies beside the file, as
-    NAME.txt.part. A proxy is taken from the environment (https_proxy). chargen corpora list
-    tells sizes, licences and addresses.
+    Rerun the command to resume an interrupted download, which is kept as NAME.txt.part. The
+    environment variable https_proxy selects a proxy. See chargen corpora list for sizes, licences
+    and addresses.
 
     \b
     Examples:
@@ -124,20 +127,20 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
       chargen corpora fetch enwik8 --out texts/enwik8.txt
       chargen corpora fetch text8 --from ~/Downloads/text8.zip
     """
-    from chargen.datasets import catalogue, fetching
+    from chargen.datasets import catalogue, download
 
     entry = catalogue.entry(name)
     file = out or Path(f"{name}.txt")
     check_writable(file)
     try:
         with progress_bar(desc=name, total=entry.bytes, unit="B", unit_scale=True) as progress:
-            wrote = fetching.fetch(entry, file, source, progress, timeout)
+            wrote = download.fetch(entry, file, source, progress, timeout)
     except KeyboardInterrupt:
-        say("stopped; the same command goes on where it was", err=True)
+        say("interrupted; the same command resumes the download", err=True)
         raise
-    told = f"{entry.size:,} bytes, {entry.licence}" if wrote else "is here already"
+    message = f"{entry.size:,} bytes, {entry.licence}" if wrote else "exists already"
     shown = visible_line(str(file))
-    say(f"{shown}: {told}")
+    say(f"{shown}: {message}")
     say(f"Next: chargen train {shown}", err=True)
 
 
@@ -145,11 +148,11 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
 @click.argument("corpus", nargs=-1, required=True)
 @json_option
 def stats(corpus: tuple[str, ...], as_json: bool) -> None:
-    """What is in CORPUS? Characters, alphabet, scripts, lines, repeats, n-grams, compressibility.
+    """Show statistics of CORPUS: alphabet, scripts, lines, repeats, n-grams, compressibility.
 
-    CORPUS is what chargen train learns from: files, folders, - or bundled names, read as one text.
-    It is read once and may be of any size; n-grams, the longest repeat and compressors see its
-    beginning, and how much of it is told. Bits a character can be set beside a model's.
+    CORPUS is one or more files, folders, bundled names or - for standard input, read as one text.
+    On large texts, n-grams, repeats and compressors use only the beginning; the output says how
+    much. Bits per character are comparable with a model's.
 
     \b
     Examples:
@@ -158,7 +161,7 @@ def stats(corpus: tuple[str, ...], as_json: bool) -> None:
     """
     from chargen.text.corpus import read_corpus
     from chargen.text.statistics import measure
-    from chargen.text.statistics_table import corpus_table
+    from chargen.text.statistics_report import corpus_table
 
     text = read_corpus(corpus)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:

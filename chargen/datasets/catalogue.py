@@ -1,4 +1,4 @@
-"""Well-known texts that are not bundled: where they lie, and what their bytes must be."""
+"""Catalogue of well-known texts that are downloaded: addresses, licences and hashes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIKIPEDIA = "GFDL and CC BY-SA 3.0 (the authors of Wikipedia)"
 
 @dataclass(frozen=True)
 class Entry:
-    """A text, and the file that it is fetched as: the text itself, or a ZIP archive with it."""
+    """A text and its download: the text itself, or a ZIP archive that contains it."""
 
     name: str
     purpose: str
@@ -19,18 +19,18 @@ class Entry:
     url: str
     bytes: int  # of the file
     sha256: str  # of the file
-    member: str = ""  # what the text is called in the archive; "": the file is the text
-    text_bytes: int = 0  # of what is in the archive
+    member: str = ""  # name of the text in the archive; "": the file is the text
+    text_bytes: int = 0  # of the text in the archive
     text_sha256: str = ""
 
     @property
     def size(self) -> int:
-        """Bytes of the text."""
+        """The size of the text in bytes."""
         return self.text_bytes or self.bytes
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the text."""
+        """The SHA-256 of the text."""
         return self.text_sha256 or self.sha256
 
 
@@ -39,7 +39,7 @@ ENTRIES = {
     for entry in (
         Entry(
             "tinyshakespeare",
-            "parts of Shakespeare's plays: what published losses are compared on",
+            "parts of Shakespeare's plays, the benchmark of many published losses",
             "public domain",
             "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
             1_115_394,
@@ -58,7 +58,7 @@ ENTRIES = {
         ),
         Entry(
             "text8",
-            "its words alone, in a to z and spaces: 100 million characters",
+            "English Wikipedia reduced to the letters a to z and spaces, 100 million characters",
             WIKIPEDIA,
             "https://mattmahoney.net/dc/text8.zip",
             31_344_016,
@@ -72,7 +72,7 @@ ENTRIES = {
 
 
 def entry(name: str) -> Entry:
-    """What is known of the text ``name``; `ChargenError` where nothing is."""
+    """Return the entry of this name; `ChargenError` if there is none."""
     if name not in ENTRIES:
-        raise ChargenError(f"no corpus {name!r} to fetch: there are {', '.join(ENTRIES)}")
+        raise ChargenError(f"no corpus {name!r} to download; choose from {', '.join(ENTRIES)}")
     return ENTRIES[name]
