@@ -11,8 +11,9 @@ from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.probes.context.plot import mined_figure, save_mined_plot
 from chargen.probes.context.table import mined_table
 from chargen.probes.mined import measure as mined
-from chargen.probes.mined.dependencies import Case, by_distance, closers, returning_words
+from chargen.probes.mined.dependencies import Case, by_distance, returning_words
 from chargen.probes.mined.mining import CASES, CLOSERS, WORDS, Plan
+from chargen.text.brackets import parse_brackets
 
 GAPS = (2, 4, 9, 18, 36)  # words from a use to the next: 8, 22, 57, 120, 246 characters between
 
@@ -207,7 +208,7 @@ def test_the_other_text_is_apart_and_does_not_give_the_answer(ids, kind):
 
 def test_brackets_and_quotes_are_parsed_with_a_stack():
     def pairs(text):
-        return [text[case.cue_start : case.end] for case in closers(text).cases]
+        return [text[opened : end + 1] for opened, end in parse_brackets(text).pairs]
 
     assert pairs("a (b [c] d) e") == ["[c]", "(b [c] d)"]
     assert pairs('say "a (b) c" and "d"') == ["(b)", '"a (b) c"', '"d"']
@@ -216,7 +217,7 @@ def test_brackets_and_quotes_are_parsed_with_a_stack():
     assert pairs('"a\n\n"b" c') == ['"b"']  # a paragraph ends a quotation that was left open
     assert pairs("{a\n\nb}") == ["{a\n\nb}"]
     assert pairs("「あ『い』」 “x” «y»") == ["『い』", "「あ『い』」", "“x”", "«y»"]
-    assert closers("a(b)c(").open_before[")"].tolist() == [0, 0, 1, 1, 0, 0, 1]
+    assert parse_brackets("a(b)c(").open_before[")"].tolist() == [0, 0, 1, 1, 0, 0, 1]
 
 
 def test_a_word_returns_after_exactly_one_earlier_use():

@@ -13,12 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-PAIRS = {
-    "(": ")", "[": "]", "{": "}", "“": "”", "«": "»", "‹": "›", "「": "」", "『": "』",
-    "《": "》", "（": "）", "【": "】", '"': '"',
-}  # fmt: skip
-# Single quotes are left out: most of them are apostrophes.
-_MARKS = re.compile("[" + re.escape("".join({*PAIRS, *PAIRS.values()})) + r"]|\n[^\S\n]*\n")
 _WORD = re.compile(r"[^\W\d_]{3,}")  # letters of any script
 
 
@@ -34,45 +28,6 @@ class Case(NamedTuple):
     def distance(self) -> int:
         """Characters from the end of the cue to the start of the target."""
         return self.start - self.cue_end
-
-
-@dataclass(frozen=True)
-class Closers:
-    """The brackets and quotes of a text, parsed."""
-
-    cases: tuple[Case, ...]  # by target
-    open_before: dict[str, np.ndarray]  # by closing character: (L + 1,) how many await it
-
-
-def closers(text: str) -> Closers:
-    """Parse brackets and quotes with a stack.
-
-    A closing character whose opening one is on top of the stack is a case. One that closes over
-    others, left open inside, takes them off the stack and is no case; one that closes nothing is
-    passed over. An upright quote opens unless one is open; at an empty line, where a quotation
-    of several paragraphs need not have been closed, open upright quotes are dropped.
-    """
-    change = {close: np.zeros(len(text) + 1, dtype=np.int64) for close in PAIRS.values()}
-    stack: list[tuple[str, int]] = []  # the closing character awaited, and where it was opened
-    cases = []
-    for mark in _MARKS.finditer(text):
-        char, place = mark[0], mark.start()
-        awaited = [close for close, _ in stack]
-        gone: list[tuple[str, int]] = []
-        if char not in PAIRS and len(char) > 1:
-            gone = [entry for entry in stack if entry[0] == '"']
-            stack = [entry for entry in stack if entry[0] != '"']
-        elif char in awaited:
-            depth = len(awaited) - 1 - awaited[::-1].index(char)
-            stack, gone = stack[:depth], stack[depth:]
-            if len(gone) == 1:
-                cases.append(Case(gone[0][1], gone[0][1] + 1, place, place + 1))
-        elif char in PAIRS:
-            stack.append((PAIRS[char], place))
-            change[PAIRS[char]][place + 1] += 1
-        for close, _ in gone:
-            change[close][min(place + 1, len(text))] -= 1
-    return Closers(tuple(cases), {close: steps.cumsum() for close, steps in change.items()})
 
 
 @dataclass(frozen=True)

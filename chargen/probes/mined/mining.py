@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chargen.evaluation import Segments
-from chargen.probes.mined.dependencies import Case, by_distance, closers, holds, returning_words
+from chargen.probes.mined.dependencies import Case, by_distance, holds, returning_words
+from chargen.text.brackets import parse_brackets
 from chargen.text.vocabulary import Vocabulary
 
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
@@ -114,14 +115,15 @@ class Plan:
         return self._groups(WORDS, found.cases, longest, seed, without)
 
     def _closers(self, text: str, longest: int, seed: int) -> Iterator[Group]:
-        found = closers(text)
+        found = parse_brackets(text)
+        cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]
 
         def without(case: Case, ends: np.ndarray, chars: int) -> np.ndarray:
             """At the end of which other parts nothing awaits the closing character."""
             nothing: np.ndarray = found.open_before[text[case.start]][ends] == 0
             return nothing
 
-        return self._groups(CLOSERS, found.cases, longest, seed, without)
+        return self._groups(CLOSERS, cases, longest, seed, without)
 
     def _groups(
         self,

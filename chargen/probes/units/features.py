@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from chargen.datasets import bundled
+from chargen.text.brackets import parse_brackets
 
-CLOSING = {"(": ")", "[": "]", "{": "}", "《": "》", "「": "」", "（": "）"}
-OPEN_QUOTE, CLOSE_QUOTE, STRAIGHT_QUOTE = "“", "”", '"'
+BRACKETS = {"(": ")", "[": "]", "{": "}", "《": "》", "「": "」", "（": "）"}
+QUOTES = {"“": "”", '"': '"'}
 SENTENCE_END = re.compile(r"[.!?。！？\r\n]")
 WORD = re.compile(r"[^\W\d_]{5,}")
 SHOWN_WORDS = 3
@@ -35,8 +36,8 @@ class Feature:
 def features(text: str, cues: Sequence[str]) -> tuple[Feature, ...]:
     """All features of ``text``, one for each of ``cues`` among them."""
     return (
-        Feature("inside a quotation", _flags(_inside_quotation(text))),
-        Feature("inside brackets", _flags(_inside_brackets(text))),
+        Feature("inside a quotation", _inside(text, QUOTES)),
+        Feature("inside brackets", _inside(text, BRACKETS)),
         Feature("distance since the line began", _line_distance(text), graded=True),
         *(Feature(f"after ‘{cue}’", _after(text, cue)) for cue in cues),
     )
@@ -73,41 +74,9 @@ def lacks(feature: Feature) -> str:
     return "" if 0.01 <= share <= 0.99 else f"it holds at {share:.1%} of the characters"
 
 
-def _flags(told: Iterator[bool]) -> np.ndarray:
-    return np.fromiter(told, dtype=np.float64)
-
-
-def _inside_quotation(text: str) -> Iterator[bool]:
-    """Whether a quotation mark is open; a blank line ends what nobody closed."""
-    inside = False
-    for char, blank in zip(text, _blank_lines(text), strict=True):
-        if char == STRAIGHT_QUOTE:
-            inside = not inside
-        elif char in (OPEN_QUOTE, CLOSE_QUOTE):
-            inside = char == OPEN_QUOTE
-        inside = inside and not blank
-        yield inside
-
-
-def _inside_brackets(text: str) -> Iterator[bool]:
-    """Whether a bracket is open; a closing one that fits none counts for nothing."""
-    awaited: list[str] = []
-    for char, blank in zip(text, _blank_lines(text), strict=True):
-        if char in CLOSING:
-            awaited.append(CLOSING[char])
-        elif awaited and char == awaited[-1]:
-            awaited.pop()
-        if blank:
-            awaited.clear()
-        yield bool(awaited)
-
-
-def _blank_lines(text: str) -> Iterator[bool]:
-    """True at the end of each line on which nothing stands."""
-    empty = False  # what comes before the text is unknown
-    for char in text:
-        yield empty and char == "\n"
-        empty = char == "\n" or (empty and char.isspace())
+def _inside(text: str, kinds: Mapping[str, str]) -> np.ndarray:
+    """Mark the characters inside brackets of these kinds; an empty line closes them all."""
+    return parse_brackets(text, kinds, kinds.values()).inside().astype(np.float64)
 
 
 def _line_distance(text: str) -> np.ndarray:
