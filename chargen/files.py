@@ -1,4 +1,4 @@
-"""Files on the disk: replaced whole or not at all, read only where they are what they seem."""
+"""Atomic file replacement, and bounded reading of files and JSON."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import msgspec
 
 from chargen.errors import ChargenError
 
-MARKS = 2**16  # commas and opening brackets that JSON may hold: each takes up to 80 bytes, parsed
-PLAIN = 2**21  # bytes of JSON beside \u escapes: a character of a string may take four, parsed
+MARKS = 2**16  # commas and opening brackets of JSON; each takes up to 80 bytes when parsed
+PLAIN = 2**21  # bytes of JSON beside \u escapes; a character takes up to 4 bytes when parsed
 SHOWN = 200  # characters of a reason
 
 T = TypeVar("T")
@@ -27,17 +27,21 @@ Progress = Callable[[int, int], object]
 
 
 class UnwritableError(ChargenError):
-    """A file that the system would not write; what stood there before is whole."""
+    """A file cannot be written; its previous content is intact."""
 
 
-# A link in a run's folder could lead to any file of the user's: it is replaced, never followed.
+# A symbolic link in a run directory could name any file of the user: it is never followed.
 CREATE = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file so that a crash at any moment leaves the old one or the new one, whole.
+    """Replace a file atomically and durably.
 
-    Once it returns, the new one outlasts a power cut. `UnwritableError` where it cannot be.
+    A crash leaves the old file or the new one, complete. After the return, the new file survives
+    a power cut.
+
+    Raises:
+        UnwritableError: The system refused the write.
     """
     with new_file(path) as write:
         write(data)
@@ -45,9 +49,9 @@ def write_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
-    """`write_file` in pieces: gives what writes them, and replaces the file at the end.
+    """Yield a function that appends to a new file, which replaces the old one at the end.
 
-    Where the body raises, the old file stays.
+    See `write_file`. The old file stays if the body raises.
     """
     temporary = path.with_name(path.name + ".new")
     try:
@@ -70,16 +74,17 @@ def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
 
 
 def write_end(path: Path, start: int, data: bytes) -> None:
-    """Make ``data`` what a file holds from byte ``start`` on, and its end; all before it stays.
+    """Replace everything in a file from byte ``start`` on, durably.
 
-    Once it returns, that outlasts a power cut. `UnwritableError` where it cannot be.
+    Raises:
+        UnwritableError: The system refused the write.
     """
     try:
         file = os.open(path, os.O_RDWR | CREATE, 0o666)
         try:
             os.lseek(file, start, os.SEEK_SET)
             _write(file, data)
-            # Cut after it was written, not before: what an earlier try left may count already.
+            # Truncate after writing: an earlier attempt may have written a valid longer file.
             os.ftruncate(file, start + len(data))
             os.fsync(file)
         finally:
@@ -91,7 +96,7 @@ def write_end(path: Path, start: int, data: bytes) -> None:
 
 
 def remove_files(folder: Path, *names: str) -> None:
-    """Remove files that may be there, for good; `UnwritableError` where they cannot be."""
+    """Remove files, if they exist, durably; `UnwritableError` if the system refuses."""
     try:
         for name in names:
             _remove(folder / name)
@@ -101,7 +106,7 @@ def remove_files(folder: Path, *names: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder that may be there, for good; `UnwritableError` where it cannot be."""
+    """Create a directory and its parents durably; `UnwritableError` if the system refuses."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -123,7 +128,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # elsewhere a folder cannot be opened to be synced
+    if os.name != "posix":  # Windows cannot open a directory to sync it
         return
     folder = os.open(path, os.O_RDONLY)
     try:
@@ -133,22 +138,27 @@ def _sync_folder(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> UnwritableError:
-    """What the user is told of a file that the system would not write."""
+    """Return the error for a file that the system refused to write."""
     return UnwritableError(f"{path}: cannot be written ({error.strerror or error})")
 
 
-def read_bytes(path: Path, limit: int, follow: bool = False) -> bytearray:
-    """A regular file of at most ``limit`` bytes, read once; other memory is not taken.
+def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
+    """Read a regular file of at most ``limit`` bytes.
 
-    `FileNotFoundError` where there is none, `ChargenError` for all else that cannot be read. A
-    symbolic link is refused, unless ``follow`` says that the user named the file. Links on the way
-    to the file's folder are followed. What is written to the file meanwhile is not read.
+    Args:
+        path: The file. Symbolic links in its parent directories are followed.
+        limit: The largest size in bytes, checked before memory is allocated.
+        follow: Whether ``path`` itself may be a symbolic link: true where the user named it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ChargenError: The file is a link, a device or a pipe, too large, or unreadable.
     """
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody writes to would be waited for
+    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer would block
     if not follow:
         flags |= getattr(os, "O_NOFOLLOW", 0)
-        if path.is_symlink():  # said by name, and found where there is no O_NOFOLLOW
+        if path.is_symlink():  # a clear message, and platforms without O_NOFOLLOW
             raise linked(path)
     try:
         descriptor = os.open(path, flags)
@@ -159,31 +169,30 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytearray:
     except FileNotFoundError:
         raise
     except MemoryError:
-        raise ChargenError(f"{path}: more than the memory here holds") from None
+        raise ChargenError(f"{path}: larger than the available memory") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ChargenError(f"{path}: cannot be read ({reason})") from None
 
 
-def _read(descriptor: int, path: Path, limit: int) -> bytearray:
+def _read(descriptor: int, path: Path, limit: int) -> bytes:
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         raise ChargenError(f"{path}: no regular file; put a file there")
     if status.st_size > limit:
         raise ChargenError(f"{path}: {status.st_size:,} bytes, {limit:,} are the most")
-    data, filled = bytearray(status.st_size), 0
-    with open(descriptor, "rb", buffering=0, closefd=False) as file, memoryview(data) as view:
-        while filled < len(data) and (count := file.readinto(view[filled:])):
-            filled += count
-    del data[filled:]
-    return data
+    parts, left = [], status.st_size
+    with open(descriptor, "rb", buffering=0, closefd=False) as file:
+        while left and (part := file.read(left)):
+            parts.append(part)
+            left -= len(part)
+    return b"".join(parts)
 
 
 def linked(path: Path) -> ChargenError:
-    """What the user is told of a symbolic link in a run's folder."""
+    """Return the error for a symbolic link in a run directory."""
     return ChargenError(
-        f"{path}: a symbolic link, and nothing in a run's folder may lead out of it; put the file "
-        "itself there"
+        f"{path}: a symbolic link, which a run directory must not contain; replace it with the file"
     )
 
 
@@ -219,7 +228,7 @@ def read_json(path: Path, kind: type[T], limit: int, *, follow: bool = False) ->
         raise ChargenError(f"{path}: {reason(error)}") from None
 
 
-def decode_json(data: bytes | bytearray, kind: type[T]) -> T:
+def decode_json(data: bytes, kind: type[T]) -> T:
     """Decode JSON as `parse_json` accepts it into a type; see `read_json`.
 
     Raises:
@@ -228,7 +237,7 @@ def decode_json(data: bytes | bytearray, kind: type[T]) -> T:
     return msgspec.convert(parse_json(data), kind)  # its ValidationError is a ValueError
 
 
-def parse_json(data: bytes | bytearray, infinite: bool = False) -> Any:
+def parse_json(data: bytes, infinite: bool = False) -> Any:
     """Parse ASCII JSON with bounds on its size and numbers.
 
     Args:
@@ -285,6 +294,6 @@ def _whole(digits: str) -> int:
 
 
 def reason(error: object) -> str:
-    """An error's text on one line, and not longer than anyone reads."""
+    """Return an error's text as one line of at most `SHOWN` characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -176,7 +176,7 @@ def test_a_run_on_standard_input_is_measured_on_a_text_that_is_named(home, capsy
     assert main(["evaluate", "runs/stdin", "other.txt", "--json"]) == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["ngram"] is None
-    assert err.startswith("without the n-gram floor: ")
+    assert err.startswith("without the n-gram baseline: ")
 
 
 def test_a_short_text_trains_with_no_flags_and_says_what_it_adapted(home, capsys):

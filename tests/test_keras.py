@@ -553,7 +553,7 @@ def test_the_command_line(file, tmp_path, capsys):
     (tmp_path / "text.txt").write_text("bear bar", "utf-8")
     assert main(["sample", run, "--prompt", "bar", "--length", "5"]) == 0
     assert main(["inspect", run]) == 0
-    assert "imported    model.keras\n" in capsys.readouterr().out
+    assert "imported          model.keras\n" in capsys.readouterr().out
     assert main(["inspect", run, "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["corpus"], told["training"], told["imported"]["file"]) == (None, None, file.name)

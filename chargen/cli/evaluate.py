@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dynamic",
     is_flag=True,
-    help="Measure a second time, the model learning from the text as it reads: takes longer.",
+    help="Add dynamic evaluation: the model also trains on the text that it reads. Slower.",
 )
 @device_option
 @threads_option
@@ -44,15 +44,14 @@ def evaluate(
     device: str,
     threads: int | None,
 ) -> None:
-    """How well does the model of RUN predict? Loss and accuracy of the next character.
+    """Measure the loss and accuracy of a model's next-character predictions.
 
-    Measured on the run's held-out text, or on all of CORPUS where another one is given: every
-    character once, each predicted from the text before it. Beside it stands a back-off n-gram
-    that read the same training text: the floor that a network has to beat.
+    The text is the run's held-out text, or all of CORPUS. Each character is predicted once, from
+    the text before it. A back-off n-gram that was counted on the same training text is the
+    baseline.
 
-    With --dynamic there is a figure of dynamic evaluation (Krause et al. 2018) too: each stretch of
-    the text, once it is predicted, changes the weights a little. It says what the model makes of
-    what it just read, and is not to be set beside figures of models that stay as they are.
+    --dynamic adds dynamic evaluation (Krause et al. 2018): after each segment is predicted, the
+    weights are updated on it. Compare that figure only with other dynamic evaluations.
 
     \b
     Examples:
@@ -69,24 +68,35 @@ def evaluate(
     text = None if corpus is None else read_corpus([corpus])
     measured = model.evaluate(text)
     try:
-        floor = model.floor(text)
+        baseline = model.floor(text)
     except ChargenError as error:
-        floor = None
-        say(f"without the n-gram floor: {visible_line(str(error))}", err=True)
+        baseline = None
+        say(f"without the n-gram baseline: {visible_line(str(error))}", err=True)
     learning = _dynamic(model, text) if dynamic else None
     if as_json:
         result = {"run": str(model.run.path), **measured.to_json()}
-        ngram = {"order": FLOOR_ORDER, **floor.to_json()} if floor else None
+        ngram = {"order": FLOOR_ORDER, **baseline.to_json()} if baseline else None
         say_json({**result, "ngram": ngram, "dynamic": learning and learning.to_json()})
         return
     say(f"{visible_line(str(model.run.path))}, {measured.chars:,} characters")
     say(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
-    rows = {"model": measured, f"{FLOOR_ORDER}-gram": floor, "the model, dynamic": learning}
-    for name, row in rows.items():
+    name = f"{FLOOR_ORDER}-gram baseline"
+    for label, row in {"model": measured, name: baseline, "model, dynamic": learning}.items():
         if row:
-            # Rounded before, so that what is next to nothing has no minus.
+            # Rounded before they are formatted, so that a tiny negative number has no minus sign.
             loss, bits = (round(x, 4) + 0.0 for x in (row.loss_nats, row.bits_per_char))
-            say(f"{name:20}{loss:10.4f}{bits:11.4f}{row.accuracy:10.1%}")
+            say(f"{label:20}{loss:10.4f}{bits:11.4f}{row.accuracy:10.1%}")
+    if baseline:
+        say(_verdict(measured.loss_nats, baseline.loss_nats, name))
+
+
+def _verdict(loss: float, baseline: float, name: str) -> str:
+    if loss < baseline:
+        return f"The model beats the {name} by {baseline - loss:.4f} nats/char."
+    return (
+        f"The model does not beat the {name} ({loss - baseline:.4f} nats/char worse): continue "
+        "training with train --resume --minutes N, or train more --units."
+    )
 
 
 def _dynamic(model: TrainedModel, text: Corpus | None) -> Evaluation:

@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from chargen.cli.options import json_option, run_argument
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
+from chargen.render.tables import aligned
 from chargen.render.text import visible_line
 
-WITH_MEMORY = ("out", "cue", "unknown", "seed")  # what means nothing without a text to look at
+if TYPE_CHECKING:
+    from chargen.runs.directory import ProgressRecord, Run
+
+WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
 PAGE = "memory.html"
+SHOWN_CHARACTERS = 60  # of the vocabulary
+LABEL = 17  # columns
 
 
 @click.command()
 @run_argument
 @json_option
-@click.option("--memory", help="Write a page that shows each memory unit while it reads this text.")
-@click.option("--memory-file", type=click.Path(path_type=Path), help="The same text, from a file.")
+@click.option("--memory", help="Text to read while the hidden units are recorded.")
+@click.option(
+    "--memory-file", type=click.Path(path_type=Path), help="File with the text of --memory."
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Where the page goes.  [default: RUN/memory.html]",
+    help="Output file of the page.  [default: RUN/memory.html]",
 )
-@click.option("--cue", multiple=True, help="A word that units may remember; repeat it for several.")
+@click.option("--cue", multiple=True, help="Word whose memory is scored; repeat for several.")
 @click.option(
     "--unknown",
     type=click.Choice(["error", "skip"]),
     default="error",
     show_default=True,
-    help="What to do about the text's characters that the model does not know.",
+    help="Treatment of characters outside the vocabulary.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the units' scores."
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Random seed of the units' scores.",
 )
 @click.pass_context
 def inspect(
@@ -49,13 +62,12 @@ def inspect(
     unknown: Literal["error", "skip"],
     seed: int,
 ) -> None:
-    """What is in RUN: layers, shapes, parameters, corpus and history.
+    """Show a run's architecture, parameters, corpus and training history.
 
-    With --memory or --memory-file, what its memory holds: a page, one HTML file, colours each
-    character of the text by the value of a memory unit, or of one of its gates, and lets you step
-    through all of them. The units that best follow something readable, such as being inside a
-    quotation, are found on the run's held-out text, and told beside what an untrained network
-    and luck would reach.
+    With --memory or --memory-file, write an HTML page that colors each character of the text by
+    the value of a hidden unit or gate. The units that best track a readable feature, such as
+    being inside a quotation, are selected on the held-out text; their scores are printed beside
+    those of an untrained network and of chance.
 
     \b
     Examples:
@@ -70,15 +82,93 @@ def inspect(
     given = context.get_parameter_source
     for name in WITH_MEMORY:
         if given(name) is not click.core.ParameterSource.DEFAULT:
-            raise ChargenError(f"--{name} goes with a text to look at: give --memory TEXT too")
+            raise ChargenError(f"--{name} needs a text: give --memory TEXT too")
     from chargen.runs.directory import Run, newest
-    from chargen.runs.summary import summary, summary_text
 
-    result = summary(newest() if run is None else Run.open(run))
+    opened = newest() if run is None else Run.open(run)
+    shapes = {name: list(array.shape) for name, array in opened.weights().items()}
+    history = opened.progress()
     if as_json:
-        say_json(result)
+        say_json(_summary(opened, shapes, history))
     else:
-        say(summary_text(result))
+        say("\n".join(map(visible_line, _lines(opened, shapes, history))))
+
+
+def _parameters(run: Run) -> int:
+    return run.description.model.parameters(len(run.description.vocabulary))
+
+
+def _summary(
+    run: Run, shapes: dict[str, list[int]], history: list[ProgressRecord]
+) -> dict[str, Any]:
+    values = run.description.to_json()
+    return {
+        "run": str(run.path),
+        "model": values["model"],
+        "parameters": _parameters(run),
+        "weights": shapes,
+        "vocabulary": values["vocabulary"],
+        "corpus": values["corpus"],
+        "training": values["training"],
+        "imported": values.get("imported"),
+        "versions": values["versions"],
+        "history": history,
+    }
+
+
+def _lines(run: Run, shapes: dict[str, list[int]], history: list[ProgressRecord]) -> Iterable[str]:
+    description = run.description
+    model, characters = description.model, description.vocabulary.characters
+    shown = repr(characters[:SHOWN_CHARACTERS])[1:-1] + "…" * (len(characters) > SHOWN_CHARACTERS)
+    yield from (str(run.path), "", _row("model", model.described()))
+    yield _row("activation", model.activation)
+    yield _row("parameters", f"{_parameters(run):,}")
+    yield _row("vocabulary", f"{len(characters)} characters: {shown}")
+    if description.imported:
+        yield _row("imported", description.imported.file)
+        yield _row("SHA-256", description.imported.sha256)
+    else:
+        corpus = description.corpus
+        held_out = corpus.chars - corpus.training_chars
+        size = f"{corpus.chars:,} characters, {held_out:,} held out"
+        yield _row("corpus", f"{corpus.name}, {size}")
+        yield from (_row("source", source) for source in corpus.sources)
+        yield _row("SHA-256", corpus.sha256)
+    yield from (_row(name, version) for name, version in description.versions.items())
+    yield from ("", "weights")
+    yield from (f"  {name:26}{' x '.join(map(str, shape))}" for name, shape in shapes.items())
+    if description.imported:
+        return
+    yield from ("", "training")
+    settings = description.to_json()["training"]
+    yield from (
+        f"  {_row(name, value)}" for name, value in settings.items() if value not in (None, ())
+    )
+    yield ""
+    yield from _history(history)
+
+
+def _row(label: str, value: object) -> str:
+    return f"{label:{LABEL}} {value}"
+
+
+def _history(lines: list[ProgressRecord]) -> list[str]:
+    if not lines:
+        return ["no validation yet"]
+    best = min(lines, key=lambda line: line["validation_loss_nats"])
+    head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
+    rows = [
+        [
+            str(line["step"]),
+            f"{line['seconds']:.1f}",
+            f"{line['chars']:,}",
+            f"{line['train_loss_nats']:.4f}",
+            f"{line['validation_loss_nats']:.4f}",
+            "best" if line is best else "",
+        ]
+        for line in lines
+    ]
+    return aligned([head, *rows])
 
 
 def _memory(
@@ -91,13 +181,12 @@ def _memory(
     unknown: Literal["error", "skip"],
     seed: int,
 ) -> None:
-    """Write the page, print the scores."""
     if memory is not None and memory_file is not None:
         raise ChargenError("--memory and --memory-file: give one")
     if memory == "" or "" in cues:
         raise ChargenError(f"--{'cue' if '' in cues else 'memory'} '': empty, give some text")
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise ChargenError(f"{out}: no file can be written there; make its folder first")
+        raise ChargenError(f"{out}: cannot be written; create its directory first")
     from chargen.api import load
     from chargen.probes.units.page import memory_page
     from chargen.probes.units.table import memory_table

@@ -38,7 +38,7 @@ class Onlooker:
         return Watched(
             str(run.path),
             run.description,
-            run.progress(),
+            [dict(line) for line in run.progress()],
             tuple(self._samples),
             *self._floor,
             seconds=every if trains else 0,

@@ -58,7 +58,7 @@ class KerasFile:
 
 
 @contextmanager
-def opened(path: Path, data: bytearray) -> Iterator[KerasFile]:
+def opened(path: Path, data: bytes) -> Iterator[KerasFile]:
     """What is in ``data``, the bytes of ``path``; `ChargenError` where it is something else."""
     config, version, weights = None, None, bytes(data)
     try:
@@ -77,7 +77,7 @@ def opened(path: Path, data: bytearray) -> Iterator[KerasFile]:
         raise ChargenError(f"{path}: damaged, or too large ({reason(error)})") from None
 
 
-def read(path: Path) -> bytearray:
+def read(path: Path) -> bytes:
     """The file's bytes; `ChargenError` where there are none."""
     try:
         return read_bytes(path, LARGEST, follow=True)
@@ -95,7 +95,7 @@ def _h5py() -> Any:
     return h5py
 
 
-def _unpacked(data: bytearray) -> tuple[Mapping[str, Any], str | None, bytes]:
+def _unpacked(data: bytes) -> tuple[Mapping[str, Any], str | None, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         config = parse_json(_entry(archive, CONFIG, LARGEST_JSON))
         metadata = parse_json(_entry(archive, METADATA, LARGEST_JSON))
@@ -106,7 +106,7 @@ def _unpacked(data: bytearray) -> tuple[Mapping[str, Any], str | None, bytes]:
     return config, version if isinstance(version, str) else None, weights
 
 
-def _most(data: bytearray) -> int:
+def _most(data: bytes) -> int:
     """Bytes that a part of a file may become."""
     return MOST_PACKED * len(data) + LITTLE
 

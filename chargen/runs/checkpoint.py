@@ -1,15 +1,14 @@
-"""Checkpoints: arrays and plain values in one safetensors file. Imports no torch.
+"""Checkpoints: arrays and scalar values in one safetensors file. Imports no torch.
 
-Its metadata holds a SHA-256 of the whole file, the digest itself read as zeros: any byte that
-changed is found. It tells damage, not a forger, who would compute it anew; so what the file says
-is checked all the same, before anything of its size is made.
+The metadata holds the format, the values as JSON and a SHA-256 of the whole file, computed with
+the digest's own characters as zeros. The digest detects damage, not forgery: anybody can compute
+it. The header and the values are therefore validated too.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,40 +16,41 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from safetensors.numpy import save
+from msgspec import convert
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from chargen.errors import ChargenError
-from chargen.files import parse_json, read_bytes, reason
+from chargen.files import decode_json, parse_json, read_bytes, reason
 
-FORMAT = 2  # 1 had no digest
-WEIGHTS = "model."  # what the names of a model's weights begin with
+FORMAT = 2  # format 1 had no digest
+WEIGHTS = "model."  # prefix of the names of a model's weights
 LARGEST = 2**34  # bytes of a checkpoint
-LENGTH = 8  # bytes in which a file says how long its header is
+LENGTH = 8  # bytes of the header's length
 LARGEST_HEADER = 2**20  # bytes
-MOST_AXES = 8
-ALIGNED = 8  # bytes: what a header's length is a multiple of
+ALIGNMENT = 8  # bytes: a header's length is a multiple
 NO_DIGEST = b"0" * 64
-DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')  # inside a string its quotes are escaped
-DTYPES: dict[str, np.dtype[Any]] = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "U8": np.dtype("u1"),
-}
+DIGEST = re.compile(rb'"sha256":"([0-9a-f]{64})"')  # quotes inside a string are escaped
+DTYPES = set(map(np.dtype, ("<f8", "<f4", "<i8", "<i4", "u1")))
+Scalar = bool | int | float | str | None
+Values = dict[str, Scalar | dict[str, Scalar]]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Arrays by name, and plain values beside them."""
+    """Arrays by name, and scalars, or dictionaries of scalars, by name."""
 
     arrays: Mapping[str, np.ndarray]
     values: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
-        """The file; `read_checkpoint` reads it back. `TypeError` for a dtype not of `DTYPES`."""
+        """Return the file's bytes, which are equal for equal checkpoints.
+
+        Raises:
+            TypeError: An array's dtype is not one of `DTYPES`.
+        """
         arrays = {key: np.asarray(value, order="C") for key, value in self.arrays.items()}
-        if odd := {array.dtype for array in arrays.values()} - set(DTYPES.values()):
+        if odd := {array.dtype for array in arrays.values()} - DTYPES:
             raise TypeError(f"a checkpoint holds no {odd}")
         metadata = {
             "format": str(FORMAT),
@@ -58,48 +58,56 @@ class Checkpoint:
             "values": json.dumps(self.values),
         }
         data = save(arrays)
-        end = LENGTH + int.from_bytes(data[:LENGTH], "little")
-        # The library would write the metadata in another order each time.
+        end = _header_end(data)
+        # safetensors writes metadata in random order, so the header is encoded again.
         described = {"__metadata__": metadata, **json.loads(data[LENGTH:end])}
         header = json.dumps(described, separators=(",", ":")).encode()
-        header += b" " * (-len(header) % ALIGNED)
+        header += b" " * (-len(header) % ALIGNMENT)
         data = b"".join((len(header).to_bytes(LENGTH, "little"), header, data[end:]))
         place = _digest_place(data)
         return b"".join((data[: place.start], _digest(data, place), data[place.stop :]))
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
-    """What is in a file; `ChargenError` where it is damaged or something else.
+    """Read a checkpoint.
 
-    The arrays are writable views of the file's bytes, which are read once.
+    Raises:
+        FileNotFoundError: There is no such file.
+        ChargenError: The file is damaged, or no checkpoint of a format that this version reads.
     """
     data = read_bytes(file, LARGEST)
     try:
         return parse(data)
     except ValueError as error:
         raise ChargenError(
-            f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); put a whole "
-            "copy there, or train again"
+            f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); restore "
+            "the file from a copy, or train again"
         ) from None
 
 
-def parse(data: bytearray) -> Checkpoint:
-    """The checkpoint that a file's bytes are; `ValueError` says why they are none."""
-    end = LENGTH + int.from_bytes(data[:LENGTH], "little")
-    if not LENGTH < end <= min(len(data), LENGTH + LARGEST_HEADER) or end % ALIGNED:
+def parse(data: bytes) -> Checkpoint:
+    """Validate the bytes of a checkpoint and return it; `ValueError` says what is wrong."""
+    end = _header_end(data)
+    if not LENGTH < end <= min(len(data), LENGTH + LARGEST_HEADER):
         raise ValueError("its header is cut off, or too long")
-    header = parse_json(data[LENGTH:end])
-    metadata: Any = header.pop("__metadata__", None) if isinstance(header, dict) else None
-    if not _is_text(metadata):
-        raise ValueError("it says no format")
+    header = decode_json(data[LENGTH:end], dict[str, dict[str, Any]])
+    metadata = convert(header.pop("__metadata__", {}), dict[str, str])
     _check_format(metadata.get("format", "none"))
     place = _digest_place(data[:end])
     if data[place] != _digest(data, place):
-        raise ValueError("its SHA-256 is another: bytes of it changed")
-    values = parse_json(metadata.get("values", "").encode(), infinite=True)
-    if not isinstance(values, dict) or not all(map(_is_plain, values.values())):
-        raise ValueError("its values are not plain")
-    return Checkpoint(_arrays(header, memoryview(data)[end:]), values)
+        raise ValueError("its SHA-256 differs: the file was changed")
+    values = convert(parse_json(metadata.get("values", "").encode(), infinite=True), Values)
+    try:
+        arrays = load(data)
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if odd := {array.dtype for array in arrays.values()} - DTYPES:
+        raise ValueError(f"it holds arrays of {', '.join(map(str, odd))}")
+    return Checkpoint({name: arrays[name] for name in header}, values)
+
+
+def _header_end(data: bytes) -> int:
+    return LENGTH + int.from_bytes(data[:LENGTH], "little")
 
 
 def _check_format(said: str) -> None:
@@ -112,14 +120,14 @@ def _check_format(said: str) -> None:
     raise ValueError(f"format {said[:20]!r}, not {FORMAT}")
 
 
-def _digest_place(header: bytes | bytearray) -> slice:
+def _digest_place(header: bytes) -> slice:
     found = DIGEST.search(header, 0, LENGTH + LARGEST_HEADER)
     if found is None:
         raise ValueError("it has no SHA-256")
     return slice(*found.span(1))
 
 
-def _digest(data: bytes | bytearray, place: slice) -> bytes:
+def _digest(data: bytes, place: slice) -> bytes:
     with memoryview(data) as view:
         digest = hashlib.sha256(view[: place.start])
         digest.update(NO_DIGEST)
@@ -127,53 +135,9 @@ def _digest(data: bytes | bytearray, place: slice) -> bytes:
     return digest.hexdigest().encode()
 
 
-def _arrays(header: Mapping[str, Any], body: memoryview) -> dict[str, np.ndarray]:
-    """Views of ``body``, which they fill one after the other, without a gap."""
-    arrays: dict[str, np.ndarray] = {}
-    begins: dict[str, int] = {}
-    for name, said in header.items():
-        if not isinstance(said, dict) or said.keys() != {"dtype", "shape", "data_offsets"}:
-            raise ValueError(f"tensor {name!r} is not described")
-        dtype = DTYPES.get(said["dtype"]) if isinstance(said["dtype"], str) else None
-        shape, offsets = said["shape"], said["data_offsets"]
-        if dtype is None or not (_are_counts(shape, MOST_AXES) and _are_counts(offsets, 2)):
-            raise ValueError(f"tensor {name!r} is of no known kind")
-        begin, end = offsets if len(offsets) == 2 else (0, -1)
-        size = math.prod(shape) * dtype.itemsize
-        if end - begin != size or end > len(body) or begin % dtype.itemsize:
-            raise ValueError(f"tensor {name!r} is not where it is said to be")
-        arrays[name] = np.ndarray(shape, dtype, body, begin)
-        begins[name] = begin
-    at = 0
-    for name in sorted(arrays, key=lambda name: (begins[name], arrays[name].nbytes)):
-        if begins[name] != at:
-            raise ValueError(f"tensor {name!r} lies over another, or behind a gap")
-        at += arrays[name].nbytes
-    if at != len(body):
-        raise ValueError("bytes follow its last tensor")
-    return arrays
-
-
-def _are_counts(values: Any, most: int) -> bool:
-    """Whether these are whole numbers, none of them negative, and not too many."""
-    if not isinstance(values, list) or len(values) > most:
-        return False
-    return all(type(value) is int and 0 <= value < 2**62 for value in values)
-
-
-def _is_text(values: Any) -> bool:
-    return isinstance(values, dict) and all(isinstance(value, str) for value in values.values())
-
-
-def _is_plain(value: Any) -> bool:
-    """A number, text, nothing, or named ones of these."""
-    inner = value.values() if isinstance(value, dict) else (value,)
-    return all(part is None or isinstance(part, int | float | str) for part in inner)
-
-
 Value = TypeVar("Value")
 
 
 def below(arrays: Mapping[str, Value], prefix: str) -> dict[str, Value]:
-    """The arrays whose names begin with ``prefix``, under the rest of their names."""
+    """Return the arrays whose names begin with ``prefix``, without the prefix in their names."""
     return {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}

@@ -1,9 +1,9 @@
-"""A run's folder. Imports no torch.
+"""Run directories. Imports no torch.
 
 run.json            settings, vocabulary, corpus, versions
-progress.jsonl      one line a report
+progress.jsonl      one `ProgressRecord` per validation
 best.safetensors    the weights with the lowest validation loss
-last.safetensors    all that a resumed run needs
+last.safetensors    the training state, from which a run resumes
 """
 
 from __future__ import annotations
@@ -15,20 +15,23 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from filelock import FileLock, Timeout
+from msgspec import Meta, Struct
 
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below, read_checkpoint
 from chargen.runs.description import Description
 from chargen.errors import ChargenError
 from chargen.files import (
     cannot_write,
+    decode_json,
     linked,
     make_folder,
     parse_json,
     read_bytes,
+    read_json,
     reason,
     remove_files,
     write_end,
@@ -42,19 +45,30 @@ RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
 LOCK, HOLDER, JOB = ".lock", ".held-by", ".job"
 LARGEST_JOB = 2**20  # bytes
-REPORTED = (  # what a line of progress.jsonl holds
-    "step",
-    "chars",
-    "seconds",
-    "train_loss_nats",
-    "validation_loss_nats",
-    "learning_rate",
-    "gradient_norm",
-)
+Natural = Annotated[int, Meta(ge=0)]
+
+
+class ProgressRecord(TypedDict):
+    """A line of ``progress.jsonl``: the training state at a validation."""
+
+    step: Natural
+    chars: Natural  # read in training, every epoch counted
+    seconds: float
+    train_loss_nats: float  # mean since the previous validation
+    validation_loss_nats: float
+    learning_rate: float
+    gradient_norm: float  # before clipping
+
+
+class JobRecord(Struct, frozen=True):
+    """The launchers that began or resumed a run, and the ``run.json`` that they replace."""
+
+    launchers: tuple[str, ...]
+    before: str  # see `_stamp`
 
 
 class Run:
-    """A run that exists: `Run.create`, `Run.open` and `newest` give one."""
+    """A run directory and its description, from `Run.create`, `Run.open` or `newest`."""
 
     def __init__(self, path: Path, description: Description) -> None:
         self.path = path
@@ -62,10 +76,10 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, description: Description) -> Run:
-        """Make a run in a folder that is there; an earlier run's files in it are removed.
+        """Make a run in an existing directory and remove an earlier run's files.
 
-        Its ``run.json`` goes first and the new one comes last: between them there is no run, and
-        never one that is half this and half that.
+        The old ``run.json`` is removed first and the new one is written last, so that a crash
+        never leaves a mixture of two runs.
         """
         remove_files(path, RUN)
         remove_files(path, BEST, LAST, PROGRESS)
@@ -75,15 +89,15 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """The run in a folder; `ChargenError` where there is none, or one that cannot be read."""
+        """Open a run directory; `ChargenError` if it is none or its description is damaged."""
         file = path / RUN
         if not path.is_dir():
-            raise ChargenError(f"{path}: no such run folder; chargen train makes one")
+            raise ChargenError(f"{path}: no such run directory; chargen train creates one")
         _refuse_links(path)
         try:
             data = read_bytes(file, LARGEST_DESCRIPTION)
         except FileNotFoundError:
-            raise ChargenError(f"{path}: not a run folder, it has no {RUN}") from None
+            raise ChargenError(f"{path}: not a run directory, it has no {RUN}") from None
         try:
             return cls(path, Description.from_json(parse_json(data)))
         except ChargenError as error:
@@ -92,15 +106,15 @@ class Run:
             raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
 
     def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
-        """Say who ``begins`` it, before ``run.json`` is written, or goes on with what is there.
+        """Record the launchers of the processes that begin or resume the run.
 
-        Launchers of processes, which begin all anew where one of theirs is killed, in the same
-        words: `is_begun_by` then tells that there is something to go on with.
+        A launcher restarts the same command after a process was lost; `is_begun_by` then tells
+        it to resume. Call this before ``run.json`` is written.
         """
         make_folder(self.path)
         before = _stamp(self.path) if begins else ""
-        said = {"launchers": list(launchers), "before": before}
-        write_file(self.path / JOB, json.dumps(said).encode())
+        record = {"launchers": list(launchers), "before": before}
+        write_file(self.path / JOB, json.dumps(record).encode())
 
     @property
     def cached_corpus(self) -> CorpusCache:
@@ -110,44 +124,50 @@ class Run:
         return CorpusCache(folder, corpus.name, corpus.sources, documents)
 
     def write_description(self) -> None:
-        """Write ``run.json``; `ChargenError`, and nothing written, where it could not be read."""
+        """Write ``run.json``; `ChargenError` if it would be too large to be read."""
         data = (json.dumps(self.description.to_json(), indent=1) + "\n").encode()
         try:
             parse_json(data)
         except ValueError as error:
             raise ChargenError(
-                f"{self.path / RUN}: would be too large to be read again ({reason(error)}); name "
-                "the folder of the corpus, not each of its files"
+                f"{self.path / RUN}: would be too large to be read again ({reason(error)}); give "
+                "the directory of the corpus, not each of its files"
             ) from None
         write_file(self.path / RUN, data)
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
-        """Write `BEST` or `LAST`; the old one stays whole until the new one is."""
+        """Replace `BEST` or `LAST` atomically."""
         write_file(self.path / name, checkpoint.to_bytes())
 
     def read_checkpoint(self, name: str) -> Checkpoint:
-        """Read `BEST` or `LAST`; `ChargenError` where it is missing or damaged."""
+        """Read `BEST` or `LAST`; `ChargenError` if it is missing or damaged."""
         file = self.path / name
         try:
             return read_checkpoint(file)
         except FileNotFoundError:
             raise ChargenError(
-                f"{file}: missing, the run stopped before it was saved; train again"
+                f"{file}: missing, the run stopped before its first save; train again"
             ) from None
 
     def weights(self) -> dict[str, np.ndarray]:
-        """The best weights, or the last ones of a run that stopped before it was ever validated."""
+        """Return the best weights by name, or the last ones of a run without a validation.
+
+        Raises:
+            ChargenError: The weights are missing, damaged or not finite.
+        """
         name = BEST if os.path.lexists(self.path / BEST) else LAST
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ChargenError(f"{self.path / name}: weights {reason(key)} are no numbers")
+                raise ChargenError(f"{self.path / name}: weights {reason(key)} are no finite float32")
         return weights
 
     def append_progress(self, *records: Mapping[str, Any], start: int | None = None) -> int:
-        """Add lines to ``progress.jsonl`` where its first ``start`` bytes end, else at its end.
+        """Append lines to ``progress.jsonl`` and return its size in bytes.
 
-        What lay beyond them is gone. Returns how many bytes the file then has.
+        Args:
+            records: The lines, as JSON objects.
+            start: Position to write at, in bytes; what follows it is removed. Default: the end.
         """
         file = self.path / PROGRESS
         if start is None:
@@ -156,35 +176,40 @@ class Run:
         write_end(file, start, lines)
         return start + len(lines)
 
-    def progress(self) -> list[dict[str, Any]]:
-        """All lines of ``progress.jsonl`` so far; a last line that was cut short is left out."""
+    def progress(self) -> list[ProgressRecord]:
+        """Return the lines of ``progress.jsonl``, without an incomplete last line.
+
+        Raises:
+            ChargenError: A line is damaged; the message gives its number.
+        """
         data, start = self._progress_bytes(), 0
-        records: list[dict[str, Any]] = []
+        records: list[ProgressRecord] = []
         while (end := data.find(b"\n", start)) >= 0:
-            records.append(self._progress_line(len(records) + 1, data[start:end]))
+            try:
+                records.append(decode_json(data[start:end], ProgressRecord))
+            except ValueError as error:
+                raise ChargenError(
+                    f"{self.path / PROGRESS}, line {len(records) + 1}: damaged ({reason(error)}); "
+                    "delete that line"
+                ) from None
             start = end + 1
         return records
 
-    def _progress_line(self, number: int, line: bytearray) -> dict[str, Any]:
-        try:
-            record = parse_json(line)
-            if all(_is_number(record[name]) for name in REPORTED):
-                return dict(record)
-        except (ValueError, KeyError, TypeError):
-            pass
-        raise ChargenError(f"{self.path / PROGRESS}, line {number}: damaged; delete that line")
-
     def keep_progress(self, lines: int) -> int:
-        """Forget what was reported after the checkpoint that a resumed run goes on from.
+        """Keep the first ``lines`` lines of ``progress.jsonl``, those before the checkpoint.
 
-        That one counts ``lines``; `ChargenError` where there are fewer. Returns the bytes kept.
+        Returns:
+            The size of the file in bytes.
+
+        Raises:
+            ChargenError: The file has fewer lines.
         """
         file = self.path / PROGRESS
         data = self._progress_bytes()
         *kept, rest = data.split(b"\n", lines)
         if len(kept) < lines:
             raise ChargenError(
-                f"{file}: damaged, {LAST} counts {lines} lines and {len(kept)} are there; "
+                f"{file}: damaged, {len(kept)} of the {lines} lines that {LAST} counts; "
                 "start over with --overwrite"
             )
         if rest:
@@ -192,23 +217,22 @@ class Run:
         return len(data) - len(rest)
 
     def begins(self) -> bool:
-        """Whether it was stopped before its first checkpoint was whole: nothing of it is lost."""
+        """Whether training stopped before its first checkpoint, and nothing was lost."""
         return not os.path.lexists(self.path / LAST) and self._progress_bytes().count(b"\n") <= 1
 
-    def _progress_bytes(self) -> bytearray:
-        file = self.path / PROGRESS
+    def _progress_bytes(self) -> bytes:
         try:
-            return read_bytes(file, LARGEST_PROGRESS)
+            return read_bytes(self.path / PROGRESS, LARGEST_PROGRESS)
         except FileNotFoundError:
-            return bytearray()
+            return b""
 
 
 class Lock:
-    """A run's folder, held against other processes that would write it until ``release``."""
+    """An exclusive lock on a run directory, held until ``release`` or the end of the process."""
 
     def __init__(self, path: Path) -> None:
         self._file = FileLock(path / LOCK)
-        # Not in the locked file itself: some versions of filelock empty it as they try.
+        # A file of its own: some versions of filelock truncate the locked file.
         self._holder = path / HOLDER
         try:
             self._file.acquire(timeout=0)
@@ -219,13 +243,13 @@ class Lock:
             ) from None
         except OSError as error:
             raise cannot_write(path, error) from error
-        with suppress(OSError):  # the lock holds without it
+        with suppress(OSError):  # only informative
             self._holder.unlink(missing_ok=True)
             with self._holder.open("x", encoding="ascii") as file:
                 file.write(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
     def release(self) -> None:
-        """Give the folder free; a second time it does nothing."""
+        """Release the lock; a second call does nothing."""
         if self._file.is_locked:
             with suppress(OSError):
                 self._holder.unlink(missing_ok=True)
@@ -243,7 +267,7 @@ class Lock:
 
 
 def _holder(file: Path) -> tuple[int, str] | None:
-    """The process that wrote `HOLDER`, and when; None where nobody did."""
+    """Return the process that holds the lock and since when, as `HOLDER` says; or None."""
     try:
         if file.is_symlink() or not file.is_file():
             return None
@@ -255,43 +279,43 @@ def _holder(file: Path) -> tuple[int, str] | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process that still lives says that it trains in a run's folder.
+    """Return whether a live process trains in a run directory.
 
-    The lock is not touched, since whoever tried it would keep others from it.
+    The lock itself is not tried, which would block the process that wants it.
     """
     said = _holder(path / HOLDER)
-    if said is None or os.name != "posix":  # elsewhere asking after a process would end it
+    if said is None or os.name != "posix":  # os.kill ends the process on Windows
         return said is not None
     try:
         os.kill(said[0], 0)
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # it lives, and is somebody else's
+        pass  # the process belongs to another user
     return True
 
 
 def lock(path: Path) -> Lock:
-    """Hold a run's folder, made where it is missing, against other processes that would write it.
+    """Create a run directory if it is missing, and lock it.
 
-    The lock ends with ``release()`` or with the process, however that ends. `ChargenError` where
-    somebody else holds it, who is named, or the folder cannot be written.
+    Raises:
+        ChargenError: Another process holds the lock, or the directory cannot be written.
     """
     make_folder(path)
     return Lock(path)
 
 
 def encoded_in(run: Path, cache: str) -> Path:
-    """The folder for encoded corpora that ``cache`` says, or the one beside the folder ``run``."""
+    """Return the directory of encoded corpora: ``cache``, or the one beside the run."""
     return Path(cache) if cache else run.resolve().parent / FOLDER
 
 
 def newest(folder: Path = RUNS) -> Run:
-    """The run under ``folder`` that was written to last; `ChargenError` where there is none."""
+    """Open the run under ``folder`` that was modified last; `ChargenError` if there is none."""
     found = [file.parent for file in folder.glob(f"*/{RUN}")]
     if not found:
         raise ChargenError(
-            f"no run under {folder}/ yet: train one with `chargen train CORPUS`, or name its folder"
+            f"no run under {folder}/ yet: train one with `chargen train CORPUS`, or give its path"
         )
     return Run.open(max(found, key=_last_written))
 
@@ -306,27 +330,25 @@ def _refuse_links(path: Path) -> None:
         raise ChargenError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def is_run(path: Path) -> bool:
-    """Whether a folder holds a run."""
+    """Return whether a directory holds a run."""
     return (path / RUN).exists()
 
 
 def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
-    """Whether the run in a folder is one that `Run.begun_by` was told of, by one of these."""
+    """Return whether one of the launchers has begun or resumed the run, see `Run.begun_by`."""
     try:
-        said = parse_json(read_bytes(path / JOB, LARGEST_JOB))
-        known, before = {str(name) for name in said["launchers"]}, said["before"]
-    except (ChargenError, OSError, ValueError, KeyError, TypeError):
+        record = read_json(path / JOB, JobRecord, LARGEST_JOB)
+    except (ChargenError, OSError):
         return False
-    return not known.isdisjoint(launchers) and _stamp(path) not in ("", before)
+    return not set(record.launchers).isdisjoint(launchers) and _stamp(path) not in (
+        "",
+        record.before,
+    )
 
 
 def _stamp(path: Path) -> str:
-    """What tells the ``run.json`` in a folder from another one written there; "" for none."""
+    """Return an identifier of the current ``run.json``, or "" if there is none."""
     try:
         status = (path / RUN).stat()
     except OSError:
