@@ -1,4 +1,4 @@
-"""Files as a stranger would make them, and what reading one may end in."""
+"""Malformed and malicious files, and the readers that must refuse them in one line."""
 
 import hashlib
 import json
@@ -10,17 +10,25 @@ import numpy as np
 
 from chargen.datasets import phrases
 from chargen.errors import ChargenError
-from chargen.runs import checkpoint as checkpoints
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
-from chargen.runs.directory import BEST, LAST, PROGRESS, REPORTED, RUN, Run
+from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
 from chargen.sampling.writer import Writer
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
 from chargen.text.sources import read_file
 
 TEXT = "the cat sat on the mat\n" * 4
-PROGRESS_LINE = json.dumps({**dict.fromkeys(REPORTED, 1.5), "step": 7}).encode() + b"\n"
+RECORD = {
+    "step": 7,
+    "chars": 70,
+    "seconds": 1.5,
+    "train_loss_nats": 1.5,
+    "validation_loss_nats": 1.5,
+    "learning_rate": 0.5,
+    "gradient_norm": 1.5,
+}
+PROGRESS_LINE = json.dumps(RECORD).encode() + b"\n"
 BANK = b"""# facts
 [facts one]
 frame = "from {cue}{filler} in {target}."
@@ -36,41 +44,15 @@ bee -> Bob
 [links]
 " or"
 """
-TOKENS = [
-    *(
-        b'"',
-        b"{",
-        b"}",
-        b"[",
-        b"]",
-        b":",
-        b",",
-        b"\\",
-        b"\\ud800",
-        b"\0",
-        b"\xff",
-        b"\n",
-        b"=",
-        b"->",
-    ),
-    *(b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"1.5", b"null", b"true", b'""', b"[]", b"{}"),
-    *(
-        b"9" * 30,
-        b"1000000000",
-        b"9223372036854775807",
-        b"F64",
-        b"BF16",
-        b"\x80\x04",
-        b"PK\x03\x04",
-    ),
-    *(b'"model":', b'"units":', b'"chars":', b'"shape":', b"[" * 3000, b"\x1b[2J"),
-]
+MARKS = rb'" { } [ ] : , \ \ud800 = -> NaN -Infinity 1e999 -1 0 1.5 null true "" [] {}'.split()
+PIECES = rb'F64 BF16 1000000000 9223372036854775807 "model": "units": "chars": "shape":'.split()
+BINARY = [b"\0", b"\xff", b"\n", b"\x80\x04", b"PK\x03\x04", b"\x1b[2J", b"9" * 30, b"[" * 3000]
+TOKENS = [*MARKS, *PIECES, *BINARY]
 
 
 def make_run(folder):
-    """A run of 40 weights, random ones."""
-    model = ModelSettings("gru", (2,))
-    vocabulary = Vocabulary.of(TEXT)
+    """Create a run with 40 random weights."""
+    model, vocabulary = ModelSettings("gru", (2,)), Vocabulary.of(TEXT)
     sha256 = hashlib.sha256(TEXT.encode()).hexdigest()
     record = CorpusRecord("cat", ("-",), sha256, len(TEXT), len(TEXT) - 9)
     training = TrainingSettings(timesteps=3, batch_size=2, steps=7)
@@ -84,15 +66,14 @@ def make_run(folder):
 
 
 def small_checkpoint():
-    """Two arrays, a few values: half a kilobyte."""
+    """Return the bytes of a checkpoint with two arrays and three values."""
     arrays = {"model.b_y": np.arange(3, dtype="f4"), "generator": np.arange(5, dtype="u1")}
-    return Checkpoint(
-        arrays, {"step": 3, "best_loss": float("inf"), "at": {"torch": "2"}}
-    ).to_bytes()
+    values = {"step": 3, "best_loss": float("inf"), "at": {"torch": "2"}}
+    return Checkpoint(arrays, values).to_bytes()
 
 
 def sealed(data):
-    """The same bytes with the digest that belongs to them, where one has its place."""
+    """Replace the digest of a checkpoint, if it has one, by the correct one."""
     found = re.search(rb'"sha256":"([0-9a-f]{64})"', data)
     if not found:
         return bytes(data)
@@ -101,13 +82,12 @@ def sealed(data):
     return data[:begin] + digest + data[end:]
 
 
-def with_header(header, body=b"", more=0):
-    """A sealed file with this header, a mapping or text, and ``more`` spaces at its end."""
-    text = (
-        header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
-    )
-    text += b" " * (-len(text) % 8 + more)
-    return sealed(len(text).to_bytes(8, "little") + text + body)
+def with_header(header, body=b""):
+    """Return a checkpoint with a correct digest from a header, as a mapping or bytes."""
+    if not isinstance(header, bytes):
+        header = json.dumps(header, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return sealed(len(header).to_bytes(8, "little") + header + body)
 
 
 def metadata(**changes):
@@ -115,36 +95,25 @@ def metadata(**changes):
 
 
 def mutant(data, rng):
-    """``data``, bytes, changed in one to four places."""
+    """Change bytes in one to four places."""
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
         at, end = sorted(rng.choices(range(len(data) + 1), k=2))
         end = min(end, at + 40)
-        how = rng.randrange(7)
-        if how == 0:
-            data = data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :]
-        elif how == 1:
-            data = data[:at]
-        elif how == 2:
-            data = data[:at] + data[end:]
-        elif how == 3:
-            data = data[:end] + data[at:end] * rng.randrange(1, 4) + data[end:]
-        elif how == 4:
-            data = data[:at] + rng.choice(TOKENS) + data[at:]
-        elif how == 5:
-            data = data[:at] + rng.choice(TOKENS) + data[end:]
-        else:
-            data = _another_number(data, rng)
+        token = rng.choice(TOKENS)
+        numbers = [found.span() for found in re.finditer(rb"\d+", data)] or [(at, at)]
+        first, last = rng.choice(numbers)
+        data = rng.choice(
+            (
+                data[:at] + bytes([rng.randrange(256)]) + data[at + 1 :],
+                data[:at],
+                data[:at] + data[end:],
+                data[:end] + data[at:end] * rng.randrange(1, 4) + data[end:],
+                data[:at] + token + data[at:],
+                data[:at] + token + data[end:],
+                data[:first] + rng.choice((b"0", b"-3", b"1e9", b"9" * 18)) + data[last:],
+            )
+        )
     return data
-
-
-def _another_number(data, rng):
-    numbers = list(re.finditer(rb"\d+", data))
-    if not numbers:
-        return data
-    found = rng.choice(numbers)
-    return (
-        data[: found.start()] + rng.choice((b"0", b"-3", b"1e9", b"9" * 18)) + data[found.end() :]
-    )
 
 
 def mutants(data, seed, count):
@@ -152,16 +121,15 @@ def mutants(data, seed, count):
     return [mutant(data, rng) for _ in range(count)]
 
 
-def written_with(run):
-    """The weights are not only read, but write a text."""
+def sample_text(run):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         "".join(row[0] for row in Writer.of(run).stream("the", 4, 1, 0))
 
 
-READERS = {  # name: (the file that is read, what reads it, a good one of a run)
+READERS = {  # kind: (file, reader of a run's file, a valid file)
     "checkpoint": (LAST, lambda run: run.read_checkpoint(LAST), lambda run: small_checkpoint()),
-    "weights": (BEST, written_with, lambda run: (run.path / BEST).read_bytes()),
+    "weights": (BEST, sample_text, lambda run: (run.path / BEST).read_bytes()),
     "description": (RUN, lambda run: Run.open(run.path), lambda run: (run.path / RUN).read_bytes()),
     "progress": (PROGRESS, lambda run: run.progress(), lambda run: PROGRESS_LINE * 3),
     "bank": ("my.bank", lambda run: phrases.read(run.path / "my.bank"), lambda run: BANK),
@@ -174,19 +142,15 @@ READERS = {  # name: (the file that is read, what reads it, a good one of a run)
 
 
 def is_read(kind, run, data):
-    """Whether a file is read; where it is not, one line names it. All else is raised."""
+    """Return whether a file is read; a refusal must be one line that names it."""
     file, read, _ = READERS[kind]
     (run.path / file).write_bytes(data)
     try:
         read(run)
     except ChargenError as error:
-        said = str(error)
-        assert "\n" not in said
-        assert len(said) < 1000
-        assert file in said or str(run.path) in said
+        message = str(error)
+        assert "\n" not in message
+        assert len(message) < 1000
+        assert file in message or str(run.path) in message
         return False
     return True
-
-
-def length_of_header(data):
-    return int.from_bytes(data[: checkpoints.LENGTH], "little")

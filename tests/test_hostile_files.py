@@ -1,4 +1,4 @@
-"""What is no file, has no end, or leads elsewhere is refused before it is read."""
+"""Links, devices and oversized files are refused before they are read."""
 
 import os
 import signal
@@ -27,10 +27,10 @@ def run(tmp_path):
 
 @pytest.fixture
 def deadline():
-    """What would wait for ever fails instead."""
+    """Fail a test that blocks for 20 seconds."""
 
     def fail(number, frame):
-        raise AssertionError("it does not end")
+        raise AssertionError("blocked")
 
     before = signal.signal(signal.SIGALRM, fail)
     signal.alarm(20)
@@ -43,25 +43,23 @@ def deadline():
     ("name", "read"),
     [(RUN, lambda run: Run.open(run.path)), (BEST, Run.weights), (PROGRESS, Run.progress)],
 )
-def test_a_link_in_a_run_is_refused_and_what_it_names_not_read(
-    run, tmp_path_factory, monkeypatch, name, read
-):
+def test_a_linked_file_of_a_run_is_refused(run, tmp_path_factory, monkeypatch, name, read):
     outside = tmp_path_factory.mktemp("outside") / name
     (run.path / name).rename(outside)
     (run.path / name).symlink_to(outside)
     with pytest.raises(ChargenError, match=f"{name}: a symbolic link"):
         read(run)
-    # One that is put there after it was looked for is not followed either.
+    # A link that replaces the file after the check is not followed either.
     monkeypatch.setattr(Path, "is_symlink", lambda path: False)
     with pytest.raises(ChargenError, match=f"{name}: cannot be read"):
         read_bytes(run.path / name, 10**6)
     assert read_bytes(run.path / name, 10**6, follow=True) == outside.read_bytes()
 
 
-def test_any_link_in_a_run_is_refused_since_something_may_be_written_there(run, tmp_path_factory):
+def test_any_link_in_a_run_directory_is_refused(run, tmp_path_factory):
     link = tmp_path_factory.mktemp("links") / "run"
     link.symlink_to(run.path)
-    assert Run.open(link).weights()  # the folder itself may be one
+    assert Run.open(link).weights()  # the directory itself may be a link
     (run.path / "memory.html").symlink_to("/nowhere")
     with pytest.raises(ChargenError, match=r"memory\.html: a symbolic link"):
         Run.open(link)
@@ -70,7 +68,7 @@ def test_any_link_in_a_run_is_refused_since_something_may_be_written_there(run, 
 @pytest.mark.parametrize("kind", ["checkpoint", "weights", "description", "progress", "bank"])
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
 @pytest.mark.usefixtures("deadline")
-def test_what_is_no_regular_file_is_refused_at_once(run, kind, make):
+def test_pipes_and_directories_are_refused_at_once(run, kind, make):
     file, read, _ = READERS[kind]
     (run.path / file).unlink(missing_ok=True)
     make(run.path / file)
@@ -78,9 +76,9 @@ def test_what_is_no_regular_file_is_refused_at_once(run, kind, make):
         read(run)
 
 
-def test_a_file_that_is_too_long_is_not_read(run):
+def test_an_oversized_file_is_not_read(run):
     with (run.path / RUN).open("r+b") as file:
-        file.truncate(2**40)  # a terabyte of nothing
+        file.truncate(2**40)  # a sparse terabyte
     with pytest.raises(ChargenError, match=r"run\.json: 1,099,511,627,776 bytes, 16,777,216 are"):
         Run.open(run.path)
     with (run.path / BEST).open("r+b") as file:
@@ -98,12 +96,12 @@ def test_a_file_that_is_too_long_is_not_read(run):
         (b"bee -> Bob", b"bee -> Bob\n" * 5001, "5000 lines at most"),
     ],
 )
-def test_a_bank_is_no_larger_than_anyone_writes(old, new, message):
+def test_a_bank_is_bounded(old, new, message):
     with pytest.raises(ChargenError, match=rf"my\.bank, line \d+: .*{message}"):
         phrases.parse(BANK.replace(old, new).decode(), "my.bank")
 
 
-def test_a_bank_that_the_user_named_may_be_a_link_but_has_an_end(tmp_path):
+def test_a_bank_may_be_a_link_but_is_bounded(tmp_path):
     (tmp_path / "bank").write_bytes(BANK)
     (tmp_path / "link").symlink_to(tmp_path / "bank")
     assert phrases.read(tmp_path / "link").training == (", so dry",)
@@ -113,7 +111,7 @@ def test_a_bank_that_the_user_named_may_be_a_link_but_has_an_end(tmp_path):
 
 
 @pytest.mark.usefixtures("deadline")
-def test_fillers_that_fit_together_in_very_many_ways_take_no_longer():
+def test_fillers_with_many_combinations_are_parsed_quickly():
     fillers = b"\n".join(b'"' + b"a" * length + b'"' for length in range(1, 12))
     lead = b"a" * 400 + b"!"
     bank = BANK.replace(b'", so dry"', fillers).replace(b" in {target}", lead + b"{target}")
@@ -124,8 +122,8 @@ WORDS = st.text("ab", min_size=1, max_size=3)
 
 
 @given(st.lists(WORDS, min_size=1, max_size=3), st.text("ab", min_size=1, max_size=5))
-def test_what_can_be_read_inside_strung_pieces(pieces, text):
-    count = range(len(text) + 2)  # in one more than it has characters, nothing new can be read
+def test_strung_pieces_hold_what_their_concatenations_hold(pieces, text):
+    count = range(len(text) + 2)  # longer concatenations hold no other text of this length
     strung = ("".join(parts) for most in count for parts in product(pieces, repeat=most))
     found = phrases.Strung(pieces).hold(text)
     assert found == any(text in one for one in strung)
@@ -135,7 +133,7 @@ MEASURED = """
 import sys
 from pathlib import Path
 from chargen.errors import ChargenError
-from chargen.runs import Run
+from chargen.runs.directory import Run
 def most():
     line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
@@ -155,13 +153,15 @@ for folder in folders[1:]:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells the most memory in /proc")
-def test_hostile_files_take_no_more_memory_than_twice_their_size(tmp_path):
-    def folder(name, file, data):
-        make_run(_made(tmp_path / name))
-        (tmp_path / name / file).write_bytes(data)
+@pytest.mark.skipif(sys.platform != "linux", reason="needs VmHWM in /proc")
+def test_hostile_files_take_at_most_twice_their_size(tmp_path):
+    def folder(name, file=RUN, data=None):
+        (tmp_path / name).mkdir()
+        run = make_run(tmp_path / name)
+        if data is not None:
+            (run.path / file).write_bytes(data)
 
-    make_run(_made(tmp_path / "0"))
+    folder("0")
     many = {str(number): F4 for number in range(100_000)}
     huge = {"__metadata__": metadata(), "a": {**F4, "shape": [2**31, 2]}}
     folder("1", BEST, b"PK\x03\x04" + bytes(2_000_000))
@@ -180,8 +180,3 @@ def test_hostile_files_take_no_more_memory_than_twice_their_size(tmp_path):
     grown = [int(line.split()[0]) for line in ran.stdout.splitlines()]
     assert len(grown) == 8
     assert max(grown) < 2 * 5_100_000 + 4_000_000, ran.stdout
-
-
-def _made(path):
-    path.mkdir()
-    return path

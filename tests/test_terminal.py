@@ -233,7 +233,7 @@ def test_a_run_from_elsewhere_says_nothing_but_its_own_lines(home, tmp_path, mon
     out = capsys.readouterr().out
     assert out.count("\n") == lines
     assert out.count(SPELLED) == 4
-    assert f"{SPELLED}{SPELLED}" in out.replace(" ", "")
+    assert f"versions          {SPELLED} {SPELLED}\n" in out
     assert not acting(out)
     assert main(["evaluate", "."]) == 2
     out, err = capsys.readouterr()

@@ -134,7 +134,7 @@ def _lines(run: Run, shapes: dict[str, list[int]], history: list[ProgressRecord]
         yield _row("corpus", f"{corpus.name}, {size}")
         yield from (_row("source", source) for source in corpus.sources)
         yield _row("SHA-256", corpus.sha256)
-    yield from (_row(name, version) for name, version in description.versions.items())
+    yield _row("versions", ", ".join(" ".join(pair) for pair in description.versions.items()))
     yield from ("", "weights")
     yield from (f"  {name:26}{' x '.join(map(str, shape))}" for name, shape in shapes.items())
     if description.imported:
