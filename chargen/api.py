@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chargen.datasets import bundled, phrases
-from chargen.datasets.bank import Bank
+from chargen.datasets import bundled, phrase_bank
+from chargen.datasets.phrase_bank import Bank
 from chargen.distributed.group import join
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
@@ -405,7 +405,7 @@ def _banks(bank: str | Path | None) -> list[Bank]:
         return [bundled.bank(name) for name in bundled.BANKS.values()]
     if str(bank) in bundled.BANKS.values() and not Path(bank).exists():
         return [bundled.bank(str(bank))]
-    return [phrases.read(bank)]
+    return [phrase_bank.read_bank(bank)]
 
 
 def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus | None) -> list[HeldOut]:

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 
-from chargen.datasets import phrases
+from chargen.datasets import phrase_bank
 from chargen.errors import ChargenError
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
@@ -132,7 +132,7 @@ READERS = {  # kind: (file, reader of a run's file, a valid file)
     "weights": (BEST, sample_text, lambda run: (run.path / BEST).read_bytes()),
     "description": (RUN, lambda run: Run.open(run.path), lambda run: (run.path / RUN).read_bytes()),
     "progress": (PROGRESS, lambda run: run.progress(), lambda run: PROGRESS_LINE * 3),
-    "bank": ("my.bank", lambda run: phrases.read(run.path / "my.bank"), lambda run: BANK),
+    "bank": ("my.bank", lambda run: phrase_bank.read_bank(run.path / "my.bank"), lambda run: BANK),
     "corpus": (
         "my.txt",
         lambda run: read_file(run.path / "my.txt"),

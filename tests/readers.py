@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from chargen.datasets import bundled, phrases
+from chargen.datasets import bundled, phrase_bank
 from chargen.probes.templates import measure as templates
 from chargen.text.vocabulary import Vocabulary
 
-BANK = phrases.parse(bundled.resource(bundled.ENGLISH_BANK), "english.bank")
+BANK = phrase_bank.parse_bank(bundled.resource(bundled.ENGLISH_BANK), "english.bank")
 CHINESE = bundled.bank(bundled.CHINESE_BANK)
 VOCABULARY = Vocabulary(BANK.characters())
 SPANS = (4, 8, 16, 32, 64, 128, 256)

@@ -12,7 +12,7 @@ from hostile import BANK, READERS, make_run, metadata, with_header
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.datasets import phrases
+from chargen.datasets import phrase_bank
 from chargen.errors import ChargenError
 from chargen.files import read_bytes
 from chargen.runs.directory import BEST, PROGRESS, RUN, Run
@@ -90,24 +90,24 @@ def test_an_oversized_file_is_not_read(run):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (b'no cue = "boo"', b'no cue = "boo"\nno cue = "boo"', "no cue comes a second time"),
+        (b'no cue = "boo"', b'no cue = "boo"\nno cue = "boo"', "no cue is repeated"),
         (b'", so dry"', b'"' + b"x" * 1001 + b'"', "longer than 1000 characters"),
         (b'", so dry"', b'", so dry"\n' * 1001, "has more than 1000"),
-        (b"bee -> Bob", b"bee -> Bob\n" * 5001, "5000 lines at most"),
+        (b"bee -> Bob", b"bee -> Bob\n" * 5001, "at most 5000 lines"),
     ],
 )
 def test_a_bank_is_bounded(old, new, message):
     with pytest.raises(ChargenError, match=rf"my\.bank, line \d+: .*{message}"):
-        phrases.parse(BANK.replace(old, new).decode(), "my.bank")
+        phrase_bank.parse_bank(BANK.replace(old, new).decode(), "my.bank")
 
 
 def test_a_bank_may_be_a_link_but_is_bounded(tmp_path):
     (tmp_path / "bank").write_bytes(BANK)
     (tmp_path / "link").symlink_to(tmp_path / "bank")
-    assert phrases.read(tmp_path / "link").training == (", so dry",)
+    assert phrase_bank.read_bank(tmp_path / "link").training == (", so dry",)
     (tmp_path / "bank").write_bytes(BANK + b"#" * 2**18)
     with pytest.raises(ChargenError, match="link: 262,"):
-        phrases.read(tmp_path / "link")
+        phrase_bank.read_bank(tmp_path / "link")
 
 
 @pytest.mark.usefixtures("deadline")
@@ -115,7 +115,7 @@ def test_fillers_with_many_combinations_are_parsed_quickly():
     fillers = b"\n".join(b'"' + b"a" * length + b'"' for length in range(1, 12))
     lead = b"a" * 400 + b"!"
     bank = BANK.replace(b'", so dry"', fillers).replace(b" in {target}", lead + b"{target}")
-    assert len(phrases.parse(bank.decode(), "my.bank").training) == 11
+    assert len(phrase_bank.parse_bank(bank.decode(), "my.bank").training) == 11
 
 
 WORDS = st.text("ab", min_size=1, max_size=3)
@@ -125,7 +125,7 @@ WORDS = st.text("ab", min_size=1, max_size=3)
 def test_strung_pieces_hold_what_their_concatenations_hold(pieces, text):
     count = range(len(text) + 2)  # longer concatenations hold no other text of this length
     strung = ("".join(parts) for most in count for parts in product(pieces, repeat=most))
-    found = phrases.Strung(pieces).hold(text)
+    found = phrase_bank.FillerLanguage(pieces).contains(text)
     assert found == any(text in one for one in strung)
 
 

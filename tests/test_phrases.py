@@ -7,16 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chargen.datasets import bundled, longrange, phrases
-from chargen.datasets.fillers import Fillers
-from chargen.datasets.longrange import Composer, Decoy
+from chargen.datasets import bundled, longrange, phrase_bank
+from chargen.datasets.longrange import Composer, Decoy, Fillers
 from chargen.errors import ChargenError
 
 HALVES = ("training", "test")
 TEXT = bundled.resource(bundled.ENGLISH_BANK)
-BANK = phrases.parse(TEXT, "english.bank")
+BANK = phrase_bank.parse_bank(TEXT, "english.bank")
 ZH_TEXT = bundled.resource(bundled.CHINESE_BANK)
-ZH = phrases.parse(ZH_TEXT, "chinese.bank")
+ZH = phrase_bank.parse_bank(ZH_TEXT, "chinese.bank")
 BANKS = {"longrange": BANK, "longrange-zh": ZH}
 COMPOSERS = {(name, half): Composer(bank, half) for name, bank in BANKS.items() for half in HALVES}
 
@@ -30,7 +29,7 @@ def fillers_of(frame):
 
 
 def windows(text):
-    return {text[i : i + phrases.WINDOW] for i in range(len(text) - phrases.WINDOW + 1)}
+    return {text[i : i + phrase_bank.WINDOW] for i in range(len(text) - phrase_bank.WINDOW + 1)}
 
 
 @settings(max_examples=200, deadline=None)
@@ -166,7 +165,7 @@ def test_bundled_texts_are_read_and_described(name):
 def test_bundled_refusals():
     with pytest.raises(ChargenError, match=r"no bundled corpus 'odes'.*longrange"):
         bundled.read("odes")
-    with pytest.raises(ChargenError, match="1 or more"):
+    with pytest.raises(ChargenError, match="at least 1"):
         bundled.read("longrange", 0)
     with pytest.raises(ChargenError, match="fewer than"):
         bundled.read("fables", 10**9)
@@ -181,7 +180,7 @@ def line_of(found):
     [
         ("Latvia -> Latvian", "Latvia > Latvian", "expected CUE -> TARGET"),
         ("Latvia -> Latvian", "Latvia -> Lettish!", "differs in length"),
-        ("Latvia -> Latvian", "Persia -> Latvian", "cue Persia comes a second time"),
+        ("Latvia -> Latvian", "Persia -> Latvian", "cue Persia is repeated"),
         ("Latvia -> Latvian", "Latvia -> Russet!", "begins with 'R' already"),
         ('decoy after = ", past {cue}"', 'decoy past = "{cue}"', "unknown setting 'decoy past'"),
         ('decoy after = ", past {cue}"', 'decoy after = "past"', "must hold {cue}"),
@@ -192,7 +191,7 @@ def line_of(found):
         ('frame = "a letter from {cue}', 'frame = "a letter', "must be like"),
         ("[facts spelled alike]", "[fact spelled alike]", "unknown section"),
         ("[facts spelled alike]", "Peru", "a line before the first"),
-        ("[facts arbitrary]", "[facts spelled alike]", "comes a second time"),
+        ("[facts arbitrary]", "[facts spelled alike]", "is repeated"),
         ('", sent dry"', '", sent dryly at last"', "longer than"),
         ('", sent dry"', '", sent late"', "is in the other half too"),
         ('", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
@@ -201,7 +200,7 @@ def line_of(found):
 def test_a_mistake_in_a_bank_is_named_with_its_line(old, new, message):
     text = TEXT.replace(old, new, 1)
     with pytest.raises(ChargenError, match=re.escape(message)) as caught:
-        phrases.parse(text, "my.bank")
+        phrase_bank.parse_bank(text, "my.bank")
     said = re.match(r"my\.bank, line (\d+): ", str(caught.value))
     assert said
     header = line_of("[facts spelled alike]")  # mistakes between lines are named at the header
@@ -221,7 +220,7 @@ def test_a_mistake_in_a_bank_is_named_with_its_line(old, new, message):
 )
 def test_a_mistake_in_the_chinese_bank_is_named_with_its_line(old, new, message):
     with pytest.raises(ChargenError, match=re.escape(message)) as caught:
-        phrases.parse(ZH_TEXT.replace(old, new, 1), "my.bank")
+        phrase_bank.parse_bank(ZH_TEXT.replace(old, new, 1), "my.bank")
     line = ZH_TEXT[: ZH_TEXT.index(old)].count("\n") + 1
     header = ZH_TEXT[: ZH_TEXT.index("[facts spelled")].count("\n") + 1
     assert int(re.match(r"my\.bank, line (\d+): ", str(caught.value))[1]) in {line, header}
@@ -230,15 +229,15 @@ def test_a_mistake_in_the_chinese_bank_is_named_with_its_line(old, new, message)
 @pytest.mark.parametrize("section", ["[training fillers]", "[test fillers]", "[links]"])
 def test_a_missing_section_is_named(section):
     with pytest.raises(ChargenError, match=re.escape(section)):
-        phrases.parse(TEXT[: TEXT.index(section)], "my.bank")
+        phrase_bank.parse_bank(TEXT[: TEXT.index(section)], "my.bank")
 
 
 def test_a_bank_that_is_no_text_is_refused(tmp_path):
     path = tmp_path / "my.bank"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ChargenError, match=r"my\.bank"):
-        phrases.read(path)
+        phrase_bank.read_bank(path)
     with pytest.raises(ChargenError, match="none"):
-        phrases.read(tmp_path / "none")
+        phrase_bank.read_bank(tmp_path / "none")
     path.write_text(TEXT)
-    assert phrases.read(path).fact_sets == BANK.fact_sets
+    assert phrase_bank.read_bank(path).fact_sets == BANK.fact_sets

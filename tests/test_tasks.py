@@ -204,7 +204,7 @@ def test_each_pair_is_asked_equally_often_at_every_span():
 
 def test_an_unknown_task_is_a_mistake():
     assert task_named("copy") is TASKS["copy"]
-    with pytest.raises(ChargenError, match="no task 'magic': there are copy, recall"):
+    with pytest.raises(ChargenError, match="no task 'magic'; choose from copy, recall"):
         task_named("magic")
 
 

@@ -1,57 +1,124 @@
-"""Sentences with an exact span, made from a phrase bank: the corpus, and what probes ask."""
+"""Sentences with an exact span, composed from a phrase bank: the corpus and the test sentences."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import numpy as np
 
-from chargen.datasets.bank import Bank, FactSet, Half
-from chargen.datasets.fillers import Fillers
+from chargen.datasets.phrase_bank import Bank, FactSet, Half
 
 Place = Literal["before", "after"]
 
-SHORTEST_SHARE = 0.5  # of the sentences: what lies close by is learned first, then carried farther
-DECOY_SHARE = 0.5  # of the sentences have another fact's cue where it is not asked about
-LONGEST_SPAN = 256  # characters: the longest span in the corpus
-HELD_OUT = ((29, 35), (116, 140))  # spans, both ends counted, that the corpus leaves out
+SHORTEST_SHARE = 0.5  # of the sentences: models learn short spans first
+DECOY_SHARE = 0.5  # of the sentences have a distractor
+IMPOSSIBLE = float("-inf")
+LONGEST_SPAN = 256  # characters, in the corpus
+HELD_OUT = ((29, 35), (116, 140))  # inclusive ranges of spans that the corpus lacks
 
 
 @dataclass(frozen=True)
 class Decoy:
-    """Another fact's cue, in a place that is not asked about."""
+    """A distractor: the cue of another fact."""
 
-    fact: int  # whose cue, 0 .. K-1
+    fact: int  # 0 .. K-1
     place: Place  # before the sentence, or after its cue among the fillers
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A sentence about one fact, and where its parts stand."""
+    """A sentence that states one fact."""
 
-    text: str  # all before the target: decoy, opening, cue, filler, lead
+    text: str  # before the target: distractor, opening, cue, filler, lead
     target: str
     facts: FactSet
-    answer: int  # which fact it tells, 0 .. K-1
+    answer: int  # index of the fact, 0 .. K-1
     span: int  # characters from the end of the cue to the start of the target
     decoy: Decoy | None
 
     @property
     def cue_start(self) -> int:
-        """Where in ``text`` the cue begins."""
+        """The index of the cue in `text`."""
         return len(self.text) - self.span - len(self.facts.cues[self.answer])
 
     @property
     def sentence(self) -> str:
-        """The whole sentence, its line's end included."""
+        """The whole sentence with its line end."""
         return self.text + self.target + self.facts.ending
 
 
+class Fillers:
+    """Random filler of an exact length, composed of pieces.
+
+    The distribution is that of pieces drawn uniformly one after the other, conditioned on the
+    total length. Two ``links`` are never adjacent.
+    """
+
+    def __init__(self, phrases: Sequence[str], links: Sequence[str] = ()) -> None:
+        if not all([*phrases, *links]):
+            raise ValueError("a piece of filler needs at least one character")
+        self._pieces = [(phrase, False) for phrase in phrases] + [(link, True) for link in links]
+        # _log_ways[after_link][n]: log-probability, up to a factor, that drawn pieces end exactly n
+        # characters on. Probabilities would leave the range of floats.
+        self._log_ways: tuple[list[float], list[float]] = ([0.0], [0.0])
+        self._choices: dict[tuple[bool, int], tuple[list[int], list[float]]] = {}
+
+    def reaches(self, chars: int, after_link: bool = False) -> bool:
+        """Return whether any filler has exactly ``chars`` characters."""
+        return chars >= 0 and self._ways(chars, after_link) > IMPOSSIBLE
+
+    def draw(self, chars: int, rng: np.random.Generator) -> str:
+        """Draw filler of exactly ``chars`` characters; `ValueError` if there is none."""
+        if not self.reaches(chars):
+            raise ValueError(f"no filler of {chars} characters")
+        drawn: list[str] = []
+        after_link = False
+        while chars:
+            pieces, cumulative = self._choice(chars, after_link)
+            place = bisect_right(cumulative, rng.random() * cumulative[-1])
+            piece, after_link = self._pieces[pieces[min(place, len(pieces) - 1)]]
+            drawn.append(piece)
+            chars -= len(piece)
+        return "".join(drawn)
+
+    def _ways(self, chars: int, after_link: bool) -> float:
+        while len(self._log_ways[0]) <= chars:
+            grown = [self._sum(after) for after in (False, True)]
+            for log_ways, value in zip(self._log_ways, grown, strict=True):
+                log_ways.append(value)
+        return self._log_ways[after_link][chars]
+
+    def _sum(self, after_link: bool) -> float:
+        chars = len(self._log_ways[0])
+        terms = [weight for _, weight in self._next(chars, after_link)]
+        if not terms:
+            return IMPOSSIBLE
+        return float(np.logaddexp.reduce(terms)) - np.log(len(self._pieces))
+
+    def _next(self, chars: int, after_link: bool) -> list[tuple[int, float]]:
+        """Return the possible next pieces, each with the log-weight of its continuations."""
+        return [
+            (index, self._ways(chars - len(piece), is_link))
+            for index, (piece, is_link) in enumerate(self._pieces)
+            if not (after_link and is_link) and self.reaches(chars - len(piece), is_link)
+        ]
+
+    def _choice(self, chars: int, after_link: bool) -> tuple[list[int], list[float]]:
+        key = (after_link, chars)
+        if key not in self._choices:
+            pieces, weights = zip(*self._next(chars, after_link), strict=True)
+            shares = np.exp(np.array(weights) - max(weights))
+            self._choices[key] = (list(pieces), list(accumulate(shares.tolist())))
+        return self._choices[key]
+
+
 class Composer:
-    """Makes sentences from one half of a bank, and draws from the generator it is handed."""
+    """Composes sentences from one half of a phrase bank."""
 
     def __init__(self, bank: Bank, half: Half) -> None:
         self.bank = bank
@@ -59,7 +126,7 @@ class Composer:
         self.fillers = Fillers(bank.phrases(half), bank.links)
 
     def reaches(self, facts: FactSet, span: int) -> bool:
-        """Whether a sentence of exactly this span can be made."""
+        """Return whether a sentence of exactly this span exists."""
         return self.fillers.reaches(span - facts.shortest_span)
 
     def frame(
@@ -70,10 +137,12 @@ class Composer:
         rng: np.random.Generator,
         decoy: Decoy | None = None,
     ) -> Frame:
-        """A sentence of exactly ``span`` characters between cue and target.
+        """Compose a sentence of exactly ``span`` characters between cue and target.
 
-        A decoy that should stand after the cue stands before it where the span has no room. A
-        span that the fillers do not reach is a ``ValueError``.
+        A distractor after the cue moves before the sentence if the span has no room for it.
+
+        Raises:
+            ValueError: No sentence has this span.
         """
         chars = span - facts.shortest_span
         splits = self._splits(chars, facts) if decoy and decoy.place == "after" else []
@@ -92,13 +161,13 @@ class Composer:
         return Frame(text, facts.targets[answer], facts, answer, span, decoy)
 
     def _splits(self, chars: int, facts: FactSet) -> list[int]:
-        """How much filler can stand before a decoy, so that filler and decoy make ``chars``."""
+        """Return the possible lengths of the filler before a distractor within ``chars``."""
         rest = chars - facts.decoy_chars
         reaches = self.fillers.reaches
         return [first for first in range(rest + 1) if reaches(first) and reaches(rest - first)]
 
     def sentences(self, rng: np.random.Generator) -> Iterator[Frame]:
-        """Sentences without end, of the spans, facts and decoys that the corpus has."""
+        """Yield random sentences of the corpus, without end."""
         sets = self.bank.fact_sets
         while True:
             facts = sets[rng.integers(len(sets))]
@@ -109,34 +178,33 @@ class Composer:
             yield self.frame(facts, answer, self._span(facts, rng), rng, decoy)
 
     def _span(self, facts: FactSet, rng: np.random.Generator) -> int:
-        """The shortest span half the time, else log-uniform, never one that is held out."""
+        """Draw the shortest span half of the time, else log-uniformly a span in the corpus."""
         if rng.random() < SHORTEST_SHARE:
             return facts.shortest_span
         while True:
-            span = round(
-                math.exp(rng.uniform(math.log(facts.shortest_span), math.log(LONGEST_SPAN)))
-            )
+            low, high = math.log(facts.shortest_span), math.log(LONGEST_SPAN)
+            span = round(math.exp(rng.uniform(low, high)))
             if self.reaches(facts, span) and not is_held_out(span):
                 return span
 
 
 def other_fact(answer: int, facts: int, rng: np.random.Generator) -> int:
-    """A fact that is not ``answer``, each of the others equally likely."""
+    """Draw a fact other than ``answer`` uniformly."""
     return int((answer + rng.integers(1, facts)) % facts)
 
 
 def any_place(rng: np.random.Generator) -> Place:
-    """Either place of a decoy, each equally likely."""
+    """Draw the place of a distractor uniformly."""
     return "before" if rng.random() < 0.5 else "after"
 
 
 def is_held_out(span: int) -> bool:
-    """Whether the corpus leaves this span out though it has longer ones."""
+    """Return whether the corpus lacks this span although it has longer ones."""
     return any(low <= span <= high for low, high in HELD_OUT)
 
 
 def corpus(bank: Bank, chars: int, seed: int) -> str:
-    """At least ``chars`` characters of sentences from the training half, as whole sentences."""
+    """Generate at least ``chars`` characters of whole sentences from the training half."""
     rng = np.random.default_rng(seed)
     parts: list[str] = []
     made = 0

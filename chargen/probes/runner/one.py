@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from chargen.datasets.bank import Bank
+from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
 from chargen.predictors import NextCharPredictor
 from chargen.probes.context import measure as context

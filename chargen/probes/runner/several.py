@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chargen.datasets.bank import Bank
+from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
 from chargen.probes.context.paired import compare_bits
 from chargen.probes.runner.one import HeldOut, Subject, Watch, one_bank, probe

@@ -9,8 +9,8 @@ from itertools import product
 
 import numpy as np
 
-from chargen.datasets.bank import Bank, FactSet
 from chargen.datasets.longrange import Composer, Decoy, Frame, any_place, other_fact
+from chargen.datasets.phrase_bank import Bank, FactSet
 from chargen.errors import ChargenError
 
 PREFIX_CHARS = (32, 128)  # the natural text before a frame is at least, and under, so long

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chargen.datasets.bank import Bank
+from chargen.datasets.phrase_bank import Bank
 from chargen.predictors import NextCharPredictor
 from chargen.probes.templates import measure as templates
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chargen.datasets import bundled
-from chargen.datasets.bank import Bank
+from chargen.datasets.phrase_bank import Bank
 from chargen.evaluation import CandidateScores, Meter, score_candidates
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor

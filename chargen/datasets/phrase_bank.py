@@ -1,0 +1,291 @@
+"""Phrase banks: files of facts and fillers from which long-range sentences are composed.
+
+`corpora/english.bank` documents the format for authors of banks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from chargen.errors import ChargenError
+from chargen.files import read_bytes, reason
+
+LARGEST = 2**18  # bytes of a bank
+MOST_LINES, LONGEST_LINE = 5000, 1000  # lines with content, and characters per line
+MOST_PIECES = 1000  # per section
+WINDOW = 30  # characters of filler that training and test text never share
+KEYS = ("frame", "decoy before", "decoy after", "no cue")
+FRAME = re.compile(r"(?P<opening>.*)\{cue\}\{filler\}(?P<lead>.+)\{target\}(?P<ending>.*)")
+DECOY = re.compile(r"(?P<head>.*)\{cue\}(?P<tail>.*)")
+PATTERNS = {
+    "frame": (FRAME, 'must be like "a letter from {cue}{filler} in {target}."'),
+    "decoy before": (DECOY, "must hold {cue}"),
+    "decoy after": (DECOY, "must hold {cue}"),
+    "no cue": (re.compile(r"[^{}]+"), "must be a word"),
+}
+TRAINING, TEST, LINKS = FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
+FACTS = re.compile(r"\[facts (\S[^\]]*)\]")
+
+Half = Literal["training", "test"]
+
+
+@dataclass(frozen=True)
+class FactSet:
+    """K facts, cue → target, and the sentence that states one of them."""
+
+    name: str
+    opening: str  # text before the cue
+    lead: str  # text between the filler and the target; the shortest span
+    ending: str  # text after the target
+    decoy_before: tuple[str, str]  # text around a distractor's cue before the sentence
+    decoy_after: tuple[str, str]  # text around a distractor's cue among the fillers
+    no_cue: str  # a word of the cue's length that is no cue, for the control
+    cues: tuple[str, ...]  # (K,) of equal length
+    targets: tuple[str, ...]  # (K,) of equal length, with distinct first characters
+    line: int = 0  # line in the bank
+
+    @property
+    def shortest_span(self) -> int:
+        """The characters between cue and target without any filler."""
+        return len(self.lead)
+
+    @property
+    def decoy_chars(self) -> int:
+        """The length of a distractor among the fillers."""
+        head, tail = self.decoy_after
+        return len(head) + len(self.cues[0]) + len(tail)
+
+
+@dataclass(frozen=True)
+class Bank:
+    """The validated content of a phrase bank."""
+
+    name: str
+    fact_sets: tuple[FactSet, ...]
+    training: tuple[str, ...]  # filler phrases of training text only
+    test: tuple[str, ...]  # filler phrases of test sentences only
+    links: tuple[str, ...]  # short pieces of both, never two in a row
+
+    def phrases(self, half: Half) -> tuple[str, ...]:
+        """Return the filler phrases of one half."""
+        return self.training if half == "training" else self.test
+
+    def characters(self, no_cue: bool = True) -> str:
+        """Return the sorted characters of all sentences, with or without those of ``no_cue``."""
+        texts = [*self.training, *self.test, *self.links]
+        for facts in self.fact_sets:
+            texts += [facts.opening, facts.lead, facts.ending, *facts.decoy_before]
+            texts += [*facts.decoy_after, *facts.cues, *facts.targets]
+            texts += [facts.no_cue] if no_cue else []
+        return "".join(sorted(set("".join(texts))))
+
+
+def read_bank(path: str | Path) -> Bank:
+    """Read a phrase bank from a UTF-8 file.
+
+    Raises:
+        ChargenError: The bank cannot be read or is invalid; the message names the line.
+    """
+    try:
+        text = read_bytes(Path(path), LARGEST, follow=True).decode("utf-8-sig")
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else reason(error)
+        raise ChargenError(f"{path}: cannot be read as a phrase bank: {why}") from error
+    return parse_bank(text, str(path))
+
+
+def parse_bank(text: str, name: str) -> Bank:
+    """Parse a phrase bank; ``name`` is the name of its file in messages."""
+    return _Parser(name).parse(text)
+
+
+class _Line(NamedTuple):
+    number: int
+    text: str
+
+
+class _Parser:
+    """Parses lines into sections and sections into a `Bank`."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def error(self, line: int, message: str) -> ChargenError:
+        return ChargenError(f"{self.name}, line {line}: {message}")
+
+    def parse(self, text: str) -> Bank:
+        sections = self._sections(text)
+        facts = [item for item in sections.items() if FACTS.fullmatch(item[0])]
+        end = text.count("\n") + 1
+        if not facts:
+            raise self.error(end, "there is no section [facts NAME]")
+        fact_sets = tuple(self._fact_set(header, *lines) for header, lines in facts)
+        fillers = [self._quoted_lines(sections, header, end) for header in FILLER_SECTIONS]
+        training, test, links = (tuple(line.text for line in lines) for lines in fillers)
+        bank = Bank(self.name, fact_sets, training, test, links)
+        self._check_halves(*fillers)
+        self._check_facts_outside_fillers(bank)
+        self._check_characters(bank, fillers[1])
+        return bank
+
+    def _sections(self, text: str) -> dict[str, list[_Line]]:
+        """Return the lines of each section; those of facts begin with the header."""
+        lines = (_Line(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1))
+        filled = [line for line in lines if line.text and not line.text.startswith("#")]
+        if len(filled) > MOST_LINES:
+            raise self.error(filled[MOST_LINES].number, f"a bank has at most {MOST_LINES} lines")
+        sections: dict[str, list[_Line]] = {}
+        current: list[_Line] | None = None
+        for line in filled:
+            if len(line.text) > LONGEST_LINE:
+                raise self.error(line.number, f"longer than {LONGEST_LINE} characters")
+            if line.text.startswith("["):
+                is_facts = FACTS.fullmatch(line.text)
+                if not is_facts and line.text not in FILLER_SECTIONS:
+                    name, known = reason(line.text), ", ".join(["[facts NAME]", *FILLER_SECTIONS])
+                    raise self.error(line.number, f"unknown section {name}; choose from {known}")
+                if line.text in sections:
+                    raise self.error(line.number, f"section {line.text} is repeated")
+                current = sections[line.text] = [line] if is_facts else []
+            elif current is None:
+                raise self.error(line.number, "a line before the first [section]")
+            else:
+                current.append(line)
+        return sections
+
+    def _fact_set(self, header: str, first: _Line, *lines: _Line) -> FactSet:
+        settings: dict[str, re.Match[str]] = {}
+        for line in lines:
+            if "=" in line.text:
+                key, match = self._setting(line)
+                if key in settings:
+                    raise self.error(line.number, f"{key} is repeated")
+                settings[key] = match
+        for key in KEYS:
+            if key not in settings:
+                raise self.error(first.number, f'{header} has no line {key} = "..."')
+        frame, before, after, no_cue = (settings[key] for key in KEYS)
+        cues, targets = self._facts(first, [line for line in lines if "=" not in line.text])
+        if len(no_cue[0]) != len(cues[0]):
+            raise self.error(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
+        return FactSet(
+            name=header.removeprefix("[facts ").removesuffix("]"),
+            opening=frame["opening"],
+            lead=frame["lead"],
+            ending=frame["ending"] + "\n",
+            decoy_before=(before["head"], before["tail"]),
+            decoy_after=(after["head"], after["tail"]),
+            no_cue=no_cue[0],
+            cues=cues,
+            targets=targets,
+            line=first.number,
+        )
+
+    def _setting(self, line: _Line) -> tuple[str, re.Match[str]]:
+        key, _, value = (part.strip() for part in line.text.partition("="))
+        if key not in PATTERNS:
+            raise self.error(line.number, f"unknown setting {key!r}; choose from {', '.join(KEYS)}")
+        pattern, hint = PATTERNS[key]
+        match = pattern.fullmatch(self._quoted(line._replace(text=value)))
+        if match is None:
+            raise self.error(line.number, f"{key} {hint}")
+        return key, match
+
+    def _facts(
+        self, header: _Line, lines: Sequence[_Line]
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        facts: dict[str, str] = {}
+        initials: set[str] = set()
+        for line in lines:
+            cue, arrow, target = (part.strip() for part in line.text.partition("->"))
+            if not (cue and arrow and target):
+                raise self.error(line.number, f"expected CUE -> TARGET, got {line.text!r}")
+            first, first_target = next(iter(facts.items()), (cue, target))
+            if (len(cue), len(target)) != (len(first), len(first_target)):
+                like = f"{first} -> {first_target}"
+                raise self.error(line.number, f"{cue} -> {target} differs in length from {like}")
+            if cue in facts:
+                raise self.error(line.number, f"cue {cue} is repeated")
+            if target[0] in initials:
+                raise self.error(line.number, f"another target begins with {target[0]!r} already")
+            facts[cue] = target
+            initials.add(target[0])
+        if len(facts) < 2:
+            raise self.error(header.number, "a set needs at least two facts")
+        return tuple(facts), tuple(facts.values())
+
+    def _quoted_lines(self, sections: dict[str, list[_Line]], header: str, end: int) -> list[_Line]:
+        lines = sections.get(header)
+        if not lines:
+            raise self.error(end, f"section {header} is missing or empty")
+        if len(lines) > MOST_PIECES:
+            raise self.error(lines[MOST_PIECES].number, f"{header} has more than {MOST_PIECES}")
+        return [line._replace(text=self._quoted(line)) for line in lines]
+
+    def _quoted(self, line: _Line) -> str:
+        if len(line.text) < 3 or line.text[0] != '"' or line.text[-1] != '"':
+            raise self.error(line.number, f"expected text in double quotes, got {line.text!r}")
+        return line.text[1:-1]
+
+    def _check_halves(self, training: list[_Line], test: list[_Line], links: list[_Line]) -> None:
+        """Check that no `WINDOW` characters of filler occur in both halves."""
+        longest_link = max(len(link.text) for link in links)
+        # The worst case is two phrases that lack one character each, with a link between.
+        longest = (WINDOW - 1 - longest_link) // 2 + 1
+        for phrase in (*training, *test):
+            if len(phrase.text) > longest:
+                rule = f"longer than {longest} characters, so {WINDOW} could be shared"
+                raise self.error(phrase.number, f"filler {phrase.text!r} is {rule}")
+        for half, other in ((training, test), (test, training)):
+            pieces = FillerLanguage([line.text for line in (*other, *links)])
+            for phrase in half:
+                if pieces.contains(phrase.text):
+                    raise self.error(
+                        phrase.number, f"filler {phrase.text!r} is in the other half too"
+                    )
+
+    def _check_characters(self, bank: Bank, test: list[_Line]) -> None:
+        """Check that training text contains every character of the test sentences."""
+        known = set(replace(bank, test=()).characters(no_cue=False))
+        controls = (_Line(facts.line, facts.no_cue) for facts in bank.fact_sets)
+        for number, text in (*test, *controls):
+            if strange := sorted(set(text) - known):
+                raise self.error(number, f"no training text holds {strange[0]!r} of {text!r}")
+
+    def _check_facts_outside_fillers(self, bank: Bank) -> None:
+        """Check that fillers never spell a cue, a target or a lead."""
+        fillers = FillerLanguage([*bank.training, *bank.test, *bank.links])
+        for facts in bank.fact_sets:
+            for text in (facts.lead, *facts.cues, *facts.targets):
+                if fillers.contains(text):
+                    raise self.error(facts.line, f"{text!r} can be read inside the fillers")
+
+
+class FillerLanguage:
+    """All strings of pieces in any order; each piece has at most `WINDOW` characters."""
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self._all = "\n".join(pieces)  # no piece contains a line feed
+        self._whole = set(pieces)
+        self._begins = {piece[:end] for piece in self._whole for end in range(1, len(piece) + 1)}
+        self._ends = {piece[start:] for piece in self._whole for start in range(len(piece))}
+
+    def contains(self, text: str) -> bool:
+        """Return whether ``text`` is a substring of any string of pieces."""
+        if text in self._all:
+            return True
+        # Dynamic programming over the places at which a piece may end.
+        reached = [text[:end] in self._ends for end in range(min(len(text), WINDOW + 1))]
+        reached += [False] * (len(text) - len(reached))
+        for place in range(1, len(text)):
+            if not reached[place]:
+                continue
+            if text[place:] in self._begins:
+                return True
+            for end in range(place + 1, min(len(text), place + WINDOW + 1)):
+                reached[end] = reached[end] or text[place:end] in self._whole
+        return False
