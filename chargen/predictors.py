@@ -1,4 +1,4 @@
-"""The interface that instruments see a model through, and predictors that need no training."""
+"""The predictor interface that all instruments use, and the n-gram baseline."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ import numpy as np
 from chargen.text.vocabulary import Vocabulary
 
 State = Any
-"""Whatever a predictor must remember: ``None``, or arrays (NumPy or torch) whose first axis is N,
-in tuples nested to any depth. Instruments pass it on and pick rows of it with `select`, no more."""
+"""The state of a predictor: ``None``, or arrays (NumPy or torch) whose first axis is N, in tuples
+nested to any depth. Instruments pass it on and select rows of it with `select`."""
 
 
 class NextCharPredictor(Protocol):
-    """Anything that says how likely each next character is."""
+    """A model that predicts the distribution of the next character."""
 
     vocabulary: Vocabulary
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """Read T more characters of N texts.
 
-        ``ids`` is ``(N, T)`` integers; ``state`` is what the last call returned, or ``None`` at
-        the beginning of a text. Returns ``log_probs`` ``(N, T, V)`` in nats, where
-        ``log_probs[n, t]`` is the distribution of the character after ``ids[n, t]``, and the
-        new state.
+        Args:
+            ids: ``(N, T)`` integers.
+            state: The state that the previous call returned; ``None`` at the beginning of a text.
+
+        Returns:
+            ``log_probs`` ``(N, T, V)`` in nats, where ``log_probs[n, t]`` is the distribution of
+            the character after ``ids[n, t]``, and the new state.
         """
         ...
 
 
 def select(state: State, rows: np.ndarray) -> State:
-    """The states of some texts of a batch, in the order of ``rows``; a row may come many times."""
+    """Return the rows of a state that ``rows`` lists; a row may be repeated."""
     if state is None:
         return None
     if isinstance(state, tuple):
@@ -40,35 +43,35 @@ def select(state: State, rows: np.ndarray) -> State:
 
 
 class UniformPredictor:
-    """Every character is equally likely: loss ln V, which any model must be under."""
+    """A uniform distribution over all characters; its loss is ln V."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`; the state is always ``None``."""
+        """See `NextCharPredictor.advance`."""
         size = len(self.vocabulary)
         return np.full((*ids.shape, size), -np.log(size), dtype=np.float32), None
 
 
 @dataclass(frozen=True)
 class _Level:
-    """What an n-gram knows of contexts of one length, each named by its rank.
+    """Continuations of all contexts of one length.
 
-    A context's code is ``rank of its later part * V + its first character``, so contexts of any
-    length are 64-bit integers; its rank is its code's place among all codes. The continuations of
-    context r are entries ``bounds[r]`` to ``bounds[r + 1]`` of ``chars`` and ``weights``.
+    The code of a context is ``rank of its later part * V + its first character``, a 64-bit integer
+    for contexts of any length; its rank is the index of its code. The continuations of context r
+    are entries ``bounds[r]`` to ``bounds[r + 1]`` of ``chars`` and ``weights``.
     """
 
     codes: np.ndarray  # (contexts,) sorted
     bounds: np.ndarray  # (contexts + 1,)
-    chars: np.ndarray  # (pairs,) the character that follows
-    weights: np.ndarray  # (pairs,) its discounted share
-    backing_off: np.ndarray  # (contexts,) the share left to the shorter context
+    chars: np.ndarray  # (pairs,) next character
+    weights: np.ndarray  # (pairs,) its discounted probability
+    backing_off: np.ndarray  # (contexts,) probability left to the shorter context
 
     @classmethod
     def of(cls, codes: np.ndarray, pairs: np.ndarray, counts: np.ndarray, size: int) -> _Level:
-        """From sorted ``rank * V + character`` pairs and how often each counts."""
+        """Build a level from sorted ``rank * V + character`` pairs and their counts."""
         ones, twos = (counts == 1).sum(), (counts == 2).sum()
         discount = ones / (ones + 2 * twos) if ones and twos else 0.5
         ranks = pairs // size
@@ -76,7 +79,7 @@ class _Level:
         totals = np.bincount(ranks, counts, len(codes))
         kept = np.bincount(ranks, counts - discount, len(codes))
         shares = np.divide(kept, totals, out=np.zeros(len(codes)), where=totals > 0)
-        # Long contexts are about as many as the text has characters: keep them small.
+        # There are about as many long contexts as characters: use small types.
         return cls(
             codes,
             bounds.astype(np.min_scalar_type(len(pairs))),
@@ -87,13 +90,16 @@ class _Level:
 
 
 class BackoffNgram:
-    """An n-gram of ``order`` characters that backs off to shorter ones: the floor to be beaten.
+    """The n-gram baseline: interpolated Kneser-Ney smoothing.
 
-    Interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999, equation 20): the
-    longest context counts how often a character followed, a shorter one after how many different
-    characters; a discount of n1 / (n1 + 2 n2) goes to the shorter context, at last to a uniform
-    choice. ``ids`` is the training text, ``(L,)``, L >= 2. It sees the last ``order - 1``
-    characters and nothing before them.
+    The longest context counts how often a character followed, a shorter one how many distinct
+    characters preceded it; a discount of n1 / (n1 + 2 n2) goes to the shorter context and finally
+    to a uniform distribution (Kneser & Ney 1995; Chen & Goodman 1999, equation 20).
+
+    Args:
+        vocabulary: The vocabulary.
+        ids: The training text, ``(L,)`` with L >= 2.
+        order: The length n; predictions depend on the last n - 1 characters.
     """
 
     def __init__(self, vocabulary: Vocabulary, ids: np.ndarray, order: int) -> None:
@@ -137,7 +143,7 @@ class BackoffNgram:
             starts = level.bounds[ranks].astype(np.int64)
             counts = level.bounds[ranks + 1] - starts
             probabilities[rows] *= level.backing_off[ranks, None]
-            # Entry j of row r's continuations, for all rows in one list.
+            # The indices of the continuations of all rows, concatenated.
             entries = np.arange(counts.sum()) + np.repeat(starts - counts.cumsum() + counts, counts)
             probabilities[np.repeat(rows, counts), level.chars[entries]] += level.weights[entries]
         log_probs = np.log(probabilities).astype(np.float32).reshape(N, T, V)

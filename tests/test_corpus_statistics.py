@@ -15,10 +15,8 @@ from hypothesis import strategies as st
 
 from chargen.cli import main
 from chargen.text import read_corpus, statistics
-from chargen.text.lines import LineCounter
-from chargen.text.ngrams import entropies, longest_repeat
-from chargen.text.statistics import measure
-from chargen.text.statistics_report import corpus_table
+from chargen.text.statistics import LineCounter, entropies, longest_repeat, measure
+from chargen.text.statistics_report import corpus_report
 
 FEW = st.text("ab\n", min_size=1, max_size=40)
 
@@ -144,9 +142,9 @@ def test_of_a_large_text_the_beginning_is_counted_and_the_figures_say_so(file, m
     assert found.packed_bytes["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
     assert found.packed_chars == 25
     assert seen[-1] == (len(TEXT.encode()), len(TEXT.encode()))
-    table = corpus_table(found)
-    assert "in the first 10\n" in table
-    assert "the first 25 characters, bits a character: zlib" in table
+    table = corpus_report(found)
+    assert "in the first 10 characters" in table
+    assert "the first 25 characters, bits/char: zlib" in table
 
 
 def test_the_command_takes_what_train_takes(file, capsys, monkeypatch):

@@ -161,7 +161,7 @@ def stats(corpus: tuple[str, ...], as_json: bool) -> None:
     """
     from chargen.text.corpus import read_corpus
     from chargen.text.statistics import measure
-    from chargen.text.statistics_report import corpus_table
+    from chargen.text.statistics_report import corpus_report
 
     text = read_corpus(corpus)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:
@@ -169,4 +169,4 @@ def stats(corpus: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         say_json(found.to_json())
     else:
-        say(corpus_table(found), nl=False)
+        say(corpus_report(found), nl=False)

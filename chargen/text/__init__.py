@@ -1,4 +1,4 @@
-"""Text: files to characters, characters to ids, ids to windows. Imports no torch."""
+"""From files to text, ids and windows of ids."""
 
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.vocabulary import UnknownCharacterError, Vocabulary

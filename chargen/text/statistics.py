@@ -1,11 +1,16 @@
-"""What is in a corpus, in numbers. It is read once, in blocks; its beginning alone is kept."""
+"""Statistics of a corpus, which is read once in blocks.
+
+Only the beginning of the text is kept for n-grams, repeats and compression.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import sys
 import unicodedata
 import zlib
+from array import array
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,21 +19,20 @@ import numpy as np
 
 from chargen.files import Progress
 from chargen.text.corpus import Corpus
-from chargen.text.lines import LineCounter, LineStatistics
-from chargen.text.ngrams import NgramEntropy, Repeat, entropies, longest_repeat
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-COUNTED_CHARS = 1_000_000  # of the beginning, that n-grams and repeats are looked for in
-PACKED_CHARS = 4_000_000  # of the beginning, that are compressed
+COUNTED_CHARS = 1_000_000  # for n-grams and repeats
+PACKED_CHARS = 4_000_000  # for compression
 LONGEST_NGRAM = 5
-RAREST = 8  # characters that are named
+RAREST = 8  # number of rare characters that are listed
 SHOWN_CHARS = 120  # of the longest repeat
+DIGEST = 8  # bytes of a line's hash: 10^9 lines collide with probability 0.03
 CODES = sys.maxunicode + 1
-PACKERS: dict[str, Callable[[], Any]] = {
+COMPRESSORS: dict[str, Callable[[], Any]] = {
     "zlib": lambda: zlib.compressobj(9),
     "lzma": lambda: lzma.LZMACompressor(preset=9),
     "zstd": lambda: zstd.ZstdCompressor(level=19),
@@ -36,8 +40,42 @@ PACKERS: dict[str, Callable[[], Any]] = {
 
 
 @dataclass(frozen=True)
+class LineStatistics:
+    """Statistics of lines; lengths are in characters, without the line feed."""
+
+    count: int
+    blank: int  # empty or white space
+    median_chars: int
+    p90_chars: int
+    longest_chars: int
+    repeated_share: float  # fraction of non-blank lines that occurred before
+
+
+@dataclass(frozen=True)
+class NgramEntropy:
+    """The entropy of a character given the ``n - 1`` before it, estimated from counts.
+
+    The estimate is too low if many n-grams occur once, since each of them looks certain.
+    """
+
+    n: int
+    bits_per_char: float
+    distinct: int  # number of distinct n-grams
+    seen_once_share: float  # fraction of the text's n-grams that occur once
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """The longest string that occurs twice in a text; its occurrences may overlap."""
+
+    chars: int
+    first: int  # index of the first occurrence
+    second: int
+
+
+@dataclass(frozen=True)
 class CharacterCount:
-    """A character, what Unicode calls it, and how often it comes."""
+    """A character, its Unicode name and its frequency."""
 
     character: str
     name: str
@@ -46,30 +84,29 @@ class CharacterCount:
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """What `measure` finds in a corpus."""
+    """Statistics of a corpus, see `measure`."""
 
     name: str
     chars: int
     bytes: int  # of the text in UTF-8
-    alphabet: str  # its characters, sorted
+    alphabet: str  # sorted
     rarest: tuple[CharacterCount, ...]  # the rarest first
-    scripts: dict[str, int]  # characters of each script, the most first
+    scripts: dict[str, int]  # number of characters by script, descending
     lines: LineStatistics
-    counted_chars: int  # the beginning, in which n-grams and repeats were looked for
+    counted_chars: int  # length of the text for n-grams and repeats
     ngrams: tuple[NgramEntropy, ...]
     repeat: Repeat
     repeat_text: str  # its beginning
-    packed_chars: int  # the beginning, which was compressed
-    packed_bytes: dict[str, int]  # what each compressor makes of it
+    packed_chars: int  # length of the compressed text
+    packed_bytes: dict[str, int]  # compressed size by compressor
 
     @property
     def packed_bits_per_char(self) -> dict[str, float]:
-        """How well each compressor predicts it, to be set beside a model's loss."""
+        """Bits per character of each compressor, comparable with a model's loss."""
         return {name: 8 * size / self.packed_chars for name, size in self.packed_bytes.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values under names that carry their units."""
-        lines = asdict(self.lines)
+        """Return a JSON object; its keys carry units."""
         return {
             "corpus": self.name,
             "chars": self.chars,
@@ -78,7 +115,7 @@ class TextStatistics:
             "alphabet_chars": len(self.alphabet),
             "rarest": [asdict(one) for one in self.rarest],
             "scripts_chars": self.scripts,
-            "lines": {"count": lines.pop("count"), **lines},
+            "lines": asdict(self.lines),
             "ngrams": {
                 "counted_chars": self.counted_chars,
                 "orders": [asdict(one) for one in self.ngrams],
@@ -99,22 +136,27 @@ class TextStatistics:
 
 
 def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextStatistics:
-    """Read all of ``corpus``; `ChargenError` for what is no text."""
-    reading = _Reading()
+    """Read a corpus and return its statistics.
+
+    Args:
+        corpus: The corpus.
+        progress: Called with the bytes read and their total.
+    """
+    counter = _TextCounter()
     done, size = 0, sum(file.path.stat().st_size for file in corpus.files if file.path)
 
-    def heard(number: int, data: memoryview) -> None:
+    def on_bytes(number: int, data: memoryview) -> None:
         nonlocal done
         done += len(data)
 
-    for _, text in corpus.blocks(heard):
-        reading.read(text)
+    for _, text in corpus.blocks(on_bytes):
+        counter.read(text)
         progress(done, size)
-    return reading.statistics(corpus.name)
+    return counter.statistics(corpus.name)
 
 
-class _Reading:
-    """What is counted on the way through a text."""
+class _TextCounter:
+    """Running counts of a text in blocks."""
 
     def __init__(self) -> None:
         self._counts = np.zeros(CODES, dtype=np.int64)
@@ -122,8 +164,8 @@ class _Reading:
         self._lines = LineCounter()
         self._kept: list[np.ndarray] = []
         self._left = COUNTED_CHARS
-        self._packers = {name: make() for name, make in PACKERS.items()}
-        self._packed = dict.fromkeys(PACKERS, 0)
+        self._compressors = {name: make() for name, make in COMPRESSORS.items()}
+        self._packed = dict.fromkeys(COMPRESSORS, 0)
         self._to_pack = PACKED_CHARS
 
     def read(self, text: str) -> None:
@@ -135,12 +177,12 @@ class _Reading:
         if self._to_pack:
             data = text[: self._to_pack].encode()
             self._to_pack -= min(self._to_pack, len(text))
-            for name, packer in self._packers.items():
-                self._packed[name] += len(packer.compress(data))
+            for name, compressor in self._compressors.items():
+                self._packed[name] += len(compressor.compress(data))
 
     def statistics(self, name: str) -> TextStatistics:
-        for packer, made in self._packers.items():
-            self._packed[packer] += len(made.flush())
+        for compressor, stream in self._compressors.items():
+            self._packed[compressor] += len(stream.flush())
         codes = np.flatnonzero(self._counts)
         counts = self._counts[codes]
         widths = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
@@ -174,12 +216,12 @@ def _rarest(codes: np.ndarray, counts: np.ndarray) -> tuple[CharacterCount, ...]
 
 
 def character_name(character: str) -> str:
-    """What Unicode calls it; its number where it has no name, as control characters have none."""
+    """Return the Unicode name, or the code point of a character without one."""
     return unicodedata.name(character, f"U+{ord(character):04X}")
 
 
 def _scripts(codes: np.ndarray, counts: np.ndarray) -> dict[str, int]:
-    """By the property Script of Unicode (UAX #24): marks and digits are Common or Inherited."""
+    """Count characters by Unicode script (UAX #24); marks and digits are Common or Inherited."""
     from fontTools.unicodedata import script, script_name
 
     found: dict[str, int] = {}
@@ -187,3 +229,110 @@ def _scripts(codes: np.ndarray, counts: np.ndarray) -> dict[str, int]:
         name = script_name(script(chr(code)))
         found[name] = found.get(name, 0) + int(count)
     return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+
+
+class LineCounter:
+    """Collects `LineStatistics` of a text in blocks, with 16 bytes per line."""
+
+    def __init__(self) -> None:
+        self._lengths, self._digests = array("Q"), array("Q")
+        self._begin()
+
+    def _begin(self) -> None:
+        self._chars, self._blank = 0, True
+        self._digest = hashlib.blake2b(digest_size=DIGEST)
+
+    def read(self, text: str) -> None:
+        """Add the next block, cut anywhere."""
+        *ended, rest = text.split("\n")
+        for line in ended:
+            self._add(line)
+            self._end()
+        self._add(rest)
+
+    def _add(self, text: str) -> None:
+        if text:
+            self._chars += len(text)
+            self._blank = self._blank and text.isspace()
+            self._digest.update(text.encode())
+
+    def _end(self) -> None:
+        self._lengths.append(self._chars)
+        if not self._blank:
+            self._digests.append(int.from_bytes(self._digest.digest(), "little"))
+        self._begin()
+
+    def statistics(self) -> LineStatistics:
+        """Return the statistics; a last line without a line feed counts."""
+        if self._chars:
+            self._end()
+        lengths, digests = (np.frombuffer(a, np.uint64) for a in (self._lengths, self._digests))
+        median, p90, longest = np.quantile(lengths, [0.5, 0.9, 1], method="inverted_cdf")
+        repeated = 1 - len(np.unique(digests)) / len(digests) if len(digests) else 0.0
+        blank = len(lengths) - len(digests)
+        return LineStatistics(len(lengths), blank, int(median), int(p90), int(longest), repeated)
+
+
+def entropies(ids: np.ndarray, longest: int) -> list[NgramEntropy]:
+    """Return the conditional entropies H_1 to H_longest of ``ids`` ``(L,)``, as far as L allows.
+
+    H_n = H(n-grams) - H((n-1)-grams) of the same places (Shannon 1951, equation 1).
+    """
+    found = []
+    size = int(ids.max()) + 1
+    ranks = np.zeros(len(ids) + 1, dtype=np.int64)  # of the (n-1)-gram at each place
+    for n in range(1, min(longest, len(ids)) + 1):
+        contexts = ranks[: len(ids) - n + 1]
+        grams = contexts * size + ids[n - 1 :]
+        _, ranks, counts = np.unique(grams, return_inverse=True, return_counts=True)
+        bits = (_sum_of_logs(np.bincount(contexts)) - _sum_of_logs(counts)) / len(grams)
+        once = float((counts == 1).sum() / len(grams))
+        found.append(NgramEntropy(n, float(bits), len(counts), once))
+    return found
+
+
+def _sum_of_logs(counts: np.ndarray) -> float:
+    """Return Σ c log2 c over the positive counts."""
+    positive = counts[counts > 0]
+    return float((positive * np.log2(positive)).sum())
+
+
+def longest_repeat(ids: np.ndarray) -> Repeat:
+    """Return the longest string of ``ids`` ``(L,)`` that occurs twice, with two occurrences.
+
+    Strings of 2^k characters are ranked by the ranks of their halves (Karp, Miller & Rosenberg
+    1972); the length is then composed of descending powers. Takes O(L log² L) time and 4 L bytes
+    per power.
+    """
+    powers = []  # ranks of the strings of 2^k characters at each place
+    ranks = _ranked(ids.astype(np.int64))
+    while ranks is not None:
+        powers.append(ranks)
+        half = 1 << (len(powers) - 1)
+        ranks = _joined(ranks, ranks, half)
+    chars, found = 0, np.zeros(len(ids) + 1, dtype=np.int32)
+    for k in range(len(powers) - 1, -1, -1):
+        longer = _joined(found, powers[k], chars)
+        if longer is not None:
+            chars, found = chars + (1 << k), longer
+    _, places, counts = np.unique(found, return_index=True, return_counts=True)
+    if not chars:
+        return Repeat(0, 0, 0)
+    first = int(places[counts > 1].min())
+    second = first + 1 + int(np.argmax(found[first + 1 :] == found[first]))
+    return Repeat(chars, first, second)
+
+
+def _joined(left: np.ndarray, right: np.ndarray, chars: int) -> np.ndarray | None:
+    """Rank concatenations of a string of ``chars`` characters, ranked ``left``, and the string
+    after it, ranked ``right``; return None if each occurs once."""
+    places = min(len(left), len(right) - chars)
+    if places < 2:
+        return None
+    after = right[chars : chars + places].astype(np.int64)
+    return _ranked(left[:places].astype(np.int64) * (int(right.max()) + 1) + after)
+
+
+def _ranked(codes: np.ndarray) -> np.ndarray | None:
+    distinct, ranks = np.unique(codes, return_inverse=True)
+    return None if len(distinct) == len(codes) else ranks.astype(np.int32)

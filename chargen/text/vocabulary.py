@@ -1,4 +1,4 @@
-"""Characters to ids and back."""
+"""The vocabulary: characters to ids and back."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ from chargen.errors import ChargenError
 
 Unknown = Literal["error", "skip"]
 
-CODE_POINTS = 0x110000  # Unicode's code space
-FIRST_SURROGATE, LAST_SURROGATE = 0xD800, 0xDFFF  # halves of characters, in UTF-16 alone
-BLOCK = 2**18  # characters that are looked up together: what that takes stays in the caches
+CODE_POINTS = 0x110000  # size of Unicode
+FIRST_SURROGATE, LAST_SURROGATE = 0xD800, 0xDFFF
+BLOCK = 2**18  # characters per block, few enough for the processor's caches
 
 
 class UnknownCharacterError(ChargenError):
-    """A character that the vocabulary does not hold, and where it stands."""
+    """A text has a character that is not in the vocabulary."""
 
     def __init__(self, character: str, position: int) -> None:
         self.character = character
         self.position = position
         super().__init__(
             f"character {character!r} (U+{ord(character):04X}) at position {position} "
-            "is not in the vocabulary: leave it out, or use a model whose corpus has it"
+            "is not in the vocabulary; leave it out, or use a model whose corpus has it"
         )
 
 
 def code_points(text: str) -> np.ndarray:
-    """The Unicode code points of ``text``: ``(len(text),)`` unsigned integers.
+    """Return the Unicode code points of a text, ``(len(text),)``.
 
-    Text within Latin-1 takes one byte a character here, the rest four.
+    The type is uint8 for Latin-1 text, else uint32.
     """
     try:
         return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
@@ -39,29 +39,32 @@ def code_points(text: str) -> np.ndarray:
 
 
 class CharacterSet:
-    """The distinct characters of a text that is read piece by piece."""
+    """The distinct characters of a text that is read in blocks."""
 
     def __init__(self) -> None:
         self._points = np.zeros(CODE_POINTS, dtype=bool)
 
     def add(self, text: str) -> None:
-        """Read on."""
+        """Add the characters of the next block."""
         for start in range(0, len(text), BLOCK):
             points = code_points(text[start : start + BLOCK])
-            if not self._points.take(points).all():  # to look costs less than to write
+            if not self._points.take(points).all():  # reading is faster than writing
                 self._points[points] = True
 
     def vocabulary(self) -> Vocabulary:
-        """Of all that was read; `ValueError` where that is nothing."""
+        """Return the vocabulary of all blocks; `ValueError` if there was no character."""
         return Vocabulary("".join(map(chr, np.flatnonzero(self._points))))
 
 
 class Vocabulary:
-    """The sorted distinct characters of a corpus; character ``v`` has id ``v``.
+    """The distinct characters of a corpus; the character at index ``v`` has id ``v``.
 
-    ``characters`` must be sorted by code point and hold no character twice, which makes a
-    vocabulary a function of the set of characters alone, and no surrogate, which no text in UTF-8
-    has; anything else is a ``ValueError``.
+    Args:
+        characters: The characters, sorted by code point, so that a vocabulary depends only on the
+            set of characters.
+
+    Raises:
+        ValueError: The characters are not sorted, not distinct, contain surrogates or are none.
     """
 
     def __init__(self, characters: str) -> None:
@@ -74,26 +77,26 @@ class Vocabulary:
             raise ValueError("a vocabulary holds no surrogates")
         self.characters = characters
         self._points = points
-        # One entry a code point up to the largest known; V, one past the last id, means unknown.
+        # One entry per code point up to the largest known one; V means unknown.
         self._ids = np.full(int(points[-1]) + 1, len(points), dtype=np.min_scalar_type(len(points)))
         self._ids[points] = np.arange(len(points))
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
-        """The vocabulary of ``text``, which must not be empty."""
+        """Return the vocabulary of a text, which must not be empty."""
         seen = CharacterSet()
         seen.add(text)
         return seen.vocabulary()
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The narrowest unsigned integers that hold V, in which `encode` gives ids."""
+        """The type of ids: the narrowest unsigned integer that holds V."""
         return self._ids.dtype
 
     @property
     def opening(self) -> np.ndarray:
-        """What a text begins after where nothing is said of it, ``(1,)`` ids: a line feed, else a
-        space, else the first character."""
+        """The default context of generated text, ``(1,)``: the id of a line feed, else of a space,
+        else of the first character."""
         return self.encode(next((c for c in "\n " if c in self), self.characters[0]))
 
     def __len__(self) -> int:
@@ -112,10 +115,14 @@ class Vocabulary:
         return f"Vocabulary({self.characters!r})"
 
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """The ids of ``text``: ``(len(text),)`` of `dtype`.
+        """Return the ids of a text, ``(len(text),)`` of `dtype`.
 
-        A character that is not in the vocabulary raises ``UnknownCharacterError``, or is left
-        out with ``unknown="skip"``.
+        Args:
+            text: The text.
+            unknown: ``"skip"`` leaves out characters that are not in the vocabulary.
+
+        Raises:
+            UnknownCharacterError: With ``"error"``, at the first unknown character.
         """
         if unknown not in ("error", "skip"):
             raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
@@ -124,7 +131,7 @@ class Vocabulary:
         for start in range(0, len(text), BLOCK):
             block = text[start : start + BLOCK]
             points = code_points(block)
-            # `take` with clipping reads beyond the table as its last entry.
+            # Clipping maps code points beyond the table to its last entry.
             found = self._ids.take(points, mode="clip")
             if points.max() >= len(self._ids) or found.max() >= len(self):
                 known = (points < len(self._ids)) & (found < len(self))
@@ -137,9 +144,15 @@ class Vocabulary:
         return ids[:written]
 
     def encode_typed(self, name: str, text: str, unknown: Unknown | None = None) -> np.ndarray:
-        """`encode` for what a user typed, which a `ChargenError` calls by ``name``.
+        """Encode user input.
 
-        ``unknown`` is None where the user has no say in it.
+        Args:
+            name: The name of the input in messages.
+            text: The input.
+            unknown: As in `encode`; None if the user has no option for it.
+
+        Raises:
+            ChargenError: The input has an unknown character.
         """
         try:
             return self.encode(text, unknown or "error")
@@ -151,7 +164,7 @@ class Vocabulary:
             ) from None
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ``ids``, ``(T,)`` integers in 0 .. V-1, else an ``IndexError``."""
+        """Return the text of ``ids``, ``(T,)`` integers; `IndexError` outside 0 .. V-1."""
         ids = np.asarray(ids, dtype=np.int64)
         if ids.size and ids.min() < 0:
             raise IndexError(f"id {ids.min()} is negative")
