@@ -1,106 +1,146 @@
-"""Groups of processes that run `in_group`: with no launcher, with chargen's own, with torchrun."""
+"""Groups of processes for tests, forked from a server that has torch loaded."""
 
+import json
+import multiprocessing
 import os
-import socket
-import subprocess
+import signal
 import sys
+import time
 from pathlib import Path
 
-PROGRAM = Path(__file__).with_name("in_group.py")
-LAUNCH = """
-import sys
+from torch.distributed import TCPStore
+
+from chargen.cli import main
+from chargen.distributed import run
+from chargen.distributed.group import join
 from chargen.distributed.launch import launch
-sys.exit(launch(int(sys.argv[1]), sys.argv[3:], lambda line: print(line, file=sys.stderr),
-                [sys.argv[2]]))
-"""
-SECONDS = 120  # after which a group that does not end has failed
-NAMED = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+from chargen.errors import ChargenError
+
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["chargen.api", "chargen.cli.watching", "torch.distributed.run"])
+HOST = "127.0.0.1"
+SLOW = """
+import sys, time
+from chargen.cli import main
+from chargen.training.loop import Trainer
+reports = Trainer.reports
+Trainer.reports = lambda *given: (time.sleep(0.02) or report for report in reports(*given))
+sys.exit(main(sys.argv[1:]))
+"""  # chargen, 20 ms a step slower
+SECONDS = 60  # after which a process that has not ended fails the test
 
 
-def environment(**more):
-    """This process's, with nothing in it of a group."""
-    kept = {name: value for name, value in os.environ.items() if name not in NAMED}
-    path = str(Path(__file__).parent.parent)
-    own = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, "TORCH_CPP_LOG_LEVEL": "FATAL"}
-    return {**kept, **own, **more}
+class Forked:
+    """A forked process with files as its standard streams; ``work`` returns its exit code."""
+
+    def __init__(self, folder, name, work, *arguments, stdin="", environment=None):
+        self.files = [folder / f"{name}.{stream}" for stream in ("in", "out", "err")]
+        for file, text in zip(self.files, (stdin, "", ""), strict=True):
+            file.write_text(text)
+        given = (self.files, environment or {}, work, arguments)
+        self.process = SERVER.Process(target=_run, args=given, daemon=True)
+        self.process.start()
+        self.pid = self.process.pid
+
+    @property
+    def out(self):
+        return self.files[1].read_text()
+
+    @property
+    def err(self):
+        return self.files[2].read_text()
+
+    def ended(self):
+        """Wait; return the exit code, standard output and standard error."""
+        self.process.join(SECONDS)
+        if self.process.exitcode is None:
+            os.killpg(self.pid, signal.SIGKILL)
+            raise AssertionError(f"still running after {SECONDS} s: {self.out}{self.err}")
+        return self.process.exitcode, self.out, self.err
 
 
-def started(command, **options):
-    pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
-    given = {"env": environment(), "text": True, **pipes, **options}
-    return subprocess.Popen([sys.executable, *map(str, command)], **given)
+def _run(files, environment, work, arguments):
+    os.setsid()  # its own group, as in a terminal
+    for number, file in enumerate(files):
+        os.dup2(os.open(file, os.O_RDWR), number)
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        setattr(sys, name, os.fdopen(number, "w" if number else "r", buffering=1))
+    os.environ |= {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL", **environment}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    sys.exit(run(lambda: work(*arguments)))
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+def ranks(folder, size, work, *arguments, **options):
+    """Start ``work(group, *arguments)``, or ``main(arguments)``, in each rank of a group."""
+    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    found = {"WORLD_SIZE": size, "MASTER_ADDR": HOST, "MASTER_PORT": store.port}
+    found |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
+    started = []
+    for rank in range(size):
+        own = {**found, "RANK": rank, "LOCAL_RANK": rank}
+        own = {name: str(value) for name, value in own.items()}
+        given = (folder, f"rank{rank}", *([] if work is main else [_rank]), work, *arguments)
+        started.append(Forked(*given, environment=own, **options))
+    started[0].store = store  # lives as long
+    return started
 
 
-def ranks(size, what, *arguments):
-    """That many processes that find each other with no launcher."""
-    port = str(free_port())
-    where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(size)}
+def _rank(work, *arguments):
+    try:
+        with join("cpu") as group:
+            print(json.dumps(work(group, *arguments)))
+    except ChargenError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def chargen(folder, *arguments, name="chargen", **options):
+    """Start the command line."""
+    return Forked(folder, name, main, list(map(str, arguments)), **options)
+
+
+def launched(folder, size, script, *arguments, **options):
+    """Start ``script`` in each of ``size`` processes, through `chargen.distributed.launch`."""
+    command = ["-c", script, *map(str, arguments)]
+    return Forked(folder, "launcher", launch, size, command, _say, **options)
+
+
+def _say(line):
+    print(line, file=sys.stderr)
+
+
+def torchrun(folder, name, arguments):
+    """Start torchrun."""
+    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}  # see docs/scaling.md
+    return Forked(folder, name, _torchrun, list(map(str, arguments)), environment=own)
+
+
+def _torchrun(arguments):
+    from torch.distributed.run import main as torchrun_main
+
+    torchrun_main(arguments)
+    return 0
+
+
+def children(pid):
+    """The processes that a process started, by number."""
     return [
-        started(
-            [PROGRAM, what, *arguments],
-            env=environment(RANK=str(rank), LOCAL_RANK=str(rank), **where),
-        )
-        for rank in range(size)
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
     ]
 
 
-def launched(size, what, *arguments, **options):
-    """`chargen.distributed.launch.launch` of that many."""
-    return started(["-c", LAUNCH, size, PROGRAM, what, *arguments], **options)
-
-
-def torchrun(flags, what, *arguments, **options):
-    """PyTorch's own launcher, which says much on standard error."""
-    # Sharing its store, it waits for ever for a machine that comes later.
-    own = environment(TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1")
-    command = ["-m", "torch.distributed.run", *flags, PROGRAM, what, *arguments]
-    return started(command, env=own, **options)
-
-
-def ended(process, given=None):
-    """Exit code, standard output and standard error; what does not end is killed."""
-    try:
-        out, err = process.communicate(given, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        out, err = process.communicate()
-        raise AssertionError(f"still running after {SECONDS} s: {out}{err}") from None
-    return process.returncode, out, err
-
-
 def listening():
-    """The addresses on which somebody listens, as Linux writes them."""
-    addresses = []
-    for table in ("tcp", "tcp6"):
-        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            _, local, _, state, *_ = line.split()
-            if state == "0A":
-                addresses.append(local)
-    return addresses
+    """The addresses of listening sockets, as Linux writes them."""
+    tables = (Path(f"/proc/net/{table}").read_text().splitlines()[1:] for table in ("tcp", "tcp6"))
+    lines = [line.split() for table in tables for line in table]
+    return {line[1] for line in lines if line[3] == "0A"}
 
 
-def listens_on(port):
-    """Whether somebody listens there, on whatever address."""
-    return any(address.endswith(f":{port:04X}") for address in listening())
-
-
-def descendants(pid):
-    """The processes below one, by number."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *descendants(child)]
-    return found
-
-
-def is_alive(pid):
-    """Whether it runs: one that nobody has waited for yet does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def wait_for(holds, seconds=SECONDS):
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until, "the condition did not come true"
+        time.sleep(0.02)

@@ -24,17 +24,17 @@ def run(work: Callable[[], int]) -> int:
     try:
         code = work()
     except BaseException:
-        if not _is_initialized():
+        if not _in_group():
             raise
         traceback.print_exc()
         code = 1
-    if _is_initialized():
+    if _in_group():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     return code
 
 
-def _is_initialized() -> bool:
+def _in_group() -> bool:
     torch_distributed = sys.modules.get("torch.distributed")
     return torch_distributed is not None and torch_distributed.is_initialized()

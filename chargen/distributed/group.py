@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,8 +25,6 @@ from chargen.errors import ChargenError
 
 TIMEOUT = timedelta(minutes=5)  # of a collective in training, and of starting all processes
 WORK_TIMEOUT = timedelta(days=1)  # of work that other ranks wait for, such as encoding a corpus
-PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-
 T = TypeVar("T")
 
 
@@ -46,29 +44,25 @@ def peer_errors() -> Iterator[None]:
 
 
 class ProcessGroup:
-    """The ranks that train together; a single process uses no torch.distributed.
+    """The ranks that train together; a single process does without torch.distributed.
 
     Every rank must call the collectives in the same order. They raise `PeerError` if another
     process is lost. An exception in one rank ends the group: the others wait for its process to
-    end. As a context manager, a group waits for all ranks at its end.
+    end.
     """
 
     def __init__(self, device: torch.device | None = None) -> None:
         """Represent a single process or, with its ``device``, torch's default process group."""
         self.device = device or torch.device("cpu")
-        self.rank, self.size, self.local_rank = 0, 1, 0
+        ranks = (0, 1) if device is None else (dist.get_rank(), dist.get_world_size())
+        self.rank, self.size = ranks
+        self.leads = self.rank == 0  # writes files and prints
+        self.local_rank = _local() if device else 0
         self.launchers: tuple[str, ...] = ()  # that started the ranks; known to rank 0
         if device is not None:
-            self.rank, self.size = dist.get_rank(), dist.get_world_size()
-            self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
             with peer_errors():
                 self._patient = dist.new_group(timeout=WORK_TIMEOUT, backend="gloo")
             self.launchers = tuple(sorted(set(self.gather(_launcher()) or ()) - {""}))
-
-    @property
-    def leads(self) -> bool:
-        """Whether this is rank 0, which writes files and prints."""
-        return self.rank == 0
 
     def rows(self, count: int) -> slice:
         """Return this rank's share of ``count`` rows; shares differ by at most one row."""
@@ -129,54 +123,57 @@ class ProcessGroup:
                 dist.barrier(self._patient)
         return result
 
-    def __enter__(self) -> ProcessGroup:
-        return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None:
-            self.run_on_all(lambda: None)
+@contextlib.contextmanager
+def join(device_type: str) -> Iterator[ProcessGroup]:
+    """Join the group that torchrun's environment variables describe; at the end wait for all ranks.
 
-
-def join(device_type: str) -> ProcessGroup:
-    """Join the process group that torchrun's environment variables describe, if they do.
-
-    Raises `ChargenError` for variables of no group or, with ``device_type`` ``cuda``, if there is
-    no GPU for this process; `PeerError` if the other processes do not answer.
+    Raises `ChargenError` for variables of no group or, with ``device_type`` ``cuda``, without a
+    GPU for this process; `PeerError` if the other processes do not answer.
     """
     is_launched = "TORCHELASTIC_RUN_ID" in os.environ
     if is_launched and sys.platform == "linux":
-        # Processes of a killed launcher would otherwise go on, unsupervised.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        # PR_SET_PDEATHSIG: processes of a killed launcher would go on, unsupervised.
+        ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+    if not is_launched and not dist.is_initialized() and os.getenv("WORLD_SIZE", "1") == "1":
+        yield ProcessGroup()
+        return
+    device = torch.device("cpu")
+    if device_type == "cuda":
+        device, count = torch.device("cuda", _local()), torch.cuda.device_count()
+        if device.index >= count:
+            raise ChargenError(
+                f"process {device.index + 1} of this machine has no GPU, {count} found: start "
+                "fewer processes, or use --device cpu"
+            )
+        torch.cuda.set_device(device)
     if not dist.is_initialized():
-        if not is_launched and os.environ.get("WORLD_SIZE", "1") == "1":
-            return ProcessGroup()
         _initialize()
-    if device_type != "cuda":
-        return ProcessGroup(torch.device("cpu"))
-    local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if local_rank >= count:
-        raise ChargenError(
-            f"process {local_rank + 1} of this machine has no GPU: {count} found; start fewer "
-            "processes, or use --device cpu"
-        )
-    torch.cuda.set_device(local_rank)
-    return ProcessGroup(torch.device("cuda", local_rank))
+    group = ProcessGroup(device)
+    yield group
+    group.run_on_all(lambda: None)
+
+
+def _local() -> int:
+    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _initialize() -> None:
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
+        if int(os.environ.get("RANK", "0")) >= int(os.environ["WORLD_SIZE"]):
+            raise ValueError("RANK must be less than WORLD_SIZE")
         store, rank, size = next(rendezvous("env://", timeout=TIMEOUT))
         if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             # This store outlives a restart, and so do the addresses of ended processes in it.
             store = PrefixStore(os.environ["TORCHELASTIC_RESTART_COUNT"], store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, None, TIMEOUT, size, rank, store)
     except ValueError as error:
         raise ChargenError(f"{error}; start with torchrun, or unset WORLD_SIZE") from None
     except RuntimeError:
+        address = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
         raise PeerError(
-            "the other processes do not answer at {MASTER_ADDR}:{MASTER_PORT}; check that all "
-            "are running and that no firewall is between them".format_map(os.environ)
+            f"the other processes do not answer at {address}; are all running?"
         ) from None
 
 

@@ -10,9 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from chargen.distributed import PEER_LOST
 
 RESTARTS = 3
-SAVING_SECONDS = 600  # that processes may take to save and exit after a signal
 HOST = "127.0.0.1"
-STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 
 
 def launch(processes: int, command: Sequence[str], say: Callable[[str], None]) -> int:
@@ -26,23 +24,19 @@ def launch(processes: int, command: Sequence[str], say: Callable[[str], None]) -
     loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
     os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = str(SAVING_SECONDS)
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "600"  # seconds to save after a signal
     logging.disable(logging.CRITICAL)  # torchrun logs each failure with a traceback
     from torch.distributed.elastic.multiprocessing import SignalException
 
     try:
-        for restart in range(1, RESTARTS + 2):
+        for left in range(RESTARTS, -1, -1):
             code, loss = _outcome(_exit_codes(processes, command))
             if not loss:
                 break
-            if restart > RESTARTS:
-                say(f"{loss}, after {RESTARTS} restarts; --resume continues from the last save")
-            else:
-                say(f"{loss}; restarting from the last save ({restart} of {RESTARTS})")
-    except SignalException as error:
-        return 128 + error.sigval
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+            then = f"restarting, {left} left" if left else "--resume continues"
+            say(f"{loss}; {then} from the last save")
+    except (SignalException, KeyboardInterrupt) as error:
+        code = 128 + getattr(error, "sigval", signal.SIGINT)
     return code
 
 
@@ -53,16 +47,9 @@ def _exit_codes(processes: int, command: Sequence[str]) -> dict[int, int]:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # torchrun's own store would listen on all interfaces; with multi_tenant it uses this one.
-    listening = socket.create_server((HOST, 0))
-    port = listening.getsockname()[1]
-    store = TCPStore(
-        HOST,
-        port,
-        is_master=True,
-        wait_for_workers=False,
-        multi_tenant=True,
-        master_listen_fd=listening.detach(),
-    )
+    listener = socket.create_server((HOST, 0))
+    port, how = listener.getsockname()[1], {"multi_tenant": True, "wait_for_workers": False}
+    store = TCPStore(HOST, port, None, True, master_listen_fd=listener.detach(), **how)  # type: ignore[arg-type]
     flags = f"--nproc-per-node={processes} --master-addr={HOST} --master-port={store.port} "
     flags += f"--local-addr={HOST} --role=chargen --log-dir={os.devnull} --no-python"
     escaped = [word.replace("$", "$$") for word in command]  # for string.Template
@@ -75,8 +62,9 @@ def _exit_codes(processes: int, command: Sequence[str]) -> dict[int, int]:
 
 def _outcome(codes: Mapping[int, int]) -> tuple[int, str]:
     """Return the exit code of the group and, if a process was lost, a description of the loss."""
+    stopped = (128 + signal.SIGINT, 128 + signal.SIGTERM)
     for code in codes.values():
-        if code > 0 and code not in (PEER_LOST, *STOPPED):
+        if code > 0 and code not in (PEER_LOST, *stopped):
             return code, ""
     for rank, code in codes.items():
         if code < 0 and code != -signal.SIGTERM:  # which torchrun sends to the others

@@ -1,15 +1,14 @@
-"""Trains on three machines that torchrun joins, cuts one off, and lets it come back.
+"""Train on three machines joined by torchrun, disconnect one, and let it return.
 
     PYTHONPATH=.:tests python tests/soak/hosts.py
 
-The machines are network namespaces of this one, each with an address of its own, joined by veth
-pairs and a bridge in a fourth; it takes Linux, its iproute2, and root. Training must go on with two
-while the third is away, and with three once it is back, and end with what one process learns alone.
+The machines are network namespaces, joined by veth pairs and a bridge in a fourth; this takes
+Linux, iproute2 and root. Training must continue with two machines while the third is away, and with
+three once it is back, and end with the validation loss of one process.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -21,91 +20,59 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from groups import PROGRAM, environment
-from tiny import TINY
+from groups import SLOW
 
+from chargen.cli import main as chargen
 from chargen.errors import ChargenError
 from chargen.runs.directory import LAST, Run
-from chargen.training import schedule, start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 60
-WAY = {"units": (8, 6), "timesteps": 8, "batch_size": 8, "dropout": 0.0, "patience": 0}
-STEPS, SECONDS_A_STEP = 1500, 0.15  # slowly: what is shown takes its minutes
-PORT = 29400
-HOSTS = 3
-AS_GOOD = 1e-4  # relative difference of the last validation
+STEPS = 4000
+TRAIN = f"--units=8,6 --timesteps=8 --batch-size=8 --dropout=0 --patience=0 --steps={STEPS}".split()
+SWITCH, HOSTS = "chargen-switch", [f"chargen-{number}" for number in range(3)]
+RELATIVE_DIFFERENCE = 1e-4  # of the last validation loss
 
 
-class Network:
-    """Hosts and the switch between them; ``with`` takes them away at its end."""
-
-    def __init__(self) -> None:
-        self._name = f"chargen-{os.getpid()}"
-        self._switch = f"{self._name}-switch"
-        self.hosts = [f"{self._name}-{number}" for number in range(HOSTS)]
-
-    def address(self, host: int) -> str:
-        return f"10.77.0.{host + 1}"
-
-    def __enter__(self) -> Network:
-        for name in (self._switch, *self.hosts):
-            ip("netns", "add", name)
-            ip("-n", name, "link", "set", "lo", "up")
-        ip("-n", self._switch, "link", "add", "bridge", "type", "bridge")
-        ip("-n", self._switch, "link", "set", "bridge", "up")
-        for number, name in enumerate(self.hosts):
-            port = f"port{number}"
-            ip(
-                "-n",
-                self._switch,
-                "link",
-                "add",
-                port,
-                "type",
-                "veth",
-                "peer",
-                "eth0",
-                "netns",
-                name,
-            )
-            ip("-n", self._switch, "link", "set", port, "master", "bridge", "up")
-            ip("-n", name, "address", "add", f"{self.address(number)}/24", "dev", "eth0")
-            ip("-n", name, "link", "set", "eth0", "up")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for name in (*self.hosts, self._switch):
-            subprocess.run(["ip", "netns", "delete", name], check=False)
-
-    def cut(self, host: int, how: str = "down") -> None:
-        """Take a host's cable out, or with ``up`` put it in again."""
-        ip("-n", self._switch, "link", "set", f"port{host}", how)
+def ip(words: str, check: bool = True) -> None:
+    subprocess.run(["ip", *words.split()], check=check)
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True)
+@contextmanager
+def network() -> Iterator[None]:
+    """Make the machines and remove them at the end."""
+    try:
+        for name in (SWITCH, *HOSTS):
+            ip(f"netns add {name}")
+            ip(f"-n {name} link set lo up")
+        ip(f"-n {SWITCH} link add bridge type bridge")
+        ip(f"-n {SWITCH} link set bridge up")
+        for number, name in enumerate(HOSTS):
+            ip(f"-n {SWITCH} link add port{number} type veth peer eth0 netns {name}")
+            ip(f"-n {SWITCH} link set port{number} master bridge up")
+            ip(f"-n {name} address add 10.77.0.{number + 1}/24 dev eth0")
+            ip(f"-n {name} link set eth0 up")
+        yield
+    finally:
+        for name in (*HOSTS, SWITCH):
+            ip(f"netns delete {name}", check=False)
 
 
-def torchrun(network: Network, host: int, corpus: Path, way: str) -> subprocess.Popen[str]:
-    command = ["ip", "netns", "exec", network.hosts[host], sys.executable]
-    command += ["-m", "torch.distributed.run", f"--nnodes=1:{HOSTS}", "--nproc-per-node=1"]
-    command += ["--max-restarts=20", "--rdzv-backend=c10d", "--rdzv-id=soak"]
-    command += [f"--rdzv-endpoint={network.address(0)}:{PORT}"]
-    command += [f"--local-addr={network.address(host)}"]
-    meeting = "join_timeout=300,last_call_timeout=5,keep_alive_interval=2"
-    command += [f"--rdzv-conf={meeting},is_host={int(host == 0)}"]
-    command += [str(PROGRAM), "train", str(corpus), way]
-    own = environment(
-        GLOO_SOCKET_IFNAME="eth0",
-        TORCH_DISABLE_SHARE_RDZV_TCP_STORE="1",
-        TORCH_CPP_LOG_LEVEL="ERROR",
-    )
-    log = corpus.with_name(f"host{host}.log").open("a")
-    return subprocess.Popen(command, env=own, stdout=log, stderr=log, start_new_session=True)
+def torchrun(host: int, folder: Path) -> subprocess.Popen[bytes]:
+    flags = f"--nnodes=1:{len(HOSTS)} --nproc-per-node=1 --max-restarts=20 --rdzv-backend=c10d "
+    flags += f"--rdzv-id=soak --rdzv-endpoint=10.77.0.1:29400 --local-addr=10.77.0.{host + 1} "
+    flags += "--rdzv-conf=join_timeout=300,last_call_timeout=5,keep_alive_interval=2,"
+    flags += f"is_host={int(host == 0)} --no-python"
+    command = ["ip", "netns", "exec", HOSTS[host], sys.executable, "-m", "torch.distributed.run"]
+    command += [*flags.split(), sys.executable, "-c", SLOW, "train", str(folder / "cat.txt")]
+    own = {"GLOO_SOCKET_IFNAME": "eth0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **own}
+    log = (folder / f"host{host}.log").open("a")
+    given = [*command, f"--out={folder / 'run'}", *TRAIN]
+    return subprocess.Popen(given, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
-def standing(out: Path) -> tuple[int, int]:
-    """The last save's step, and how many processes made it; zeros before the first."""
+def last_save(out: Path) -> tuple[int, int]:
+    """Return the step of the last save and its number of processes, zeros before the first."""
     try:
         values = Run.open(out).read_checkpoint(LAST).values
     except ChargenError:
@@ -114,68 +81,44 @@ def standing(out: Path) -> tuple[int, int]:
 
 
 def wait(what: str, out: Path, holds: Callable[[int, int], bool], seconds: float) -> int:
-    """Until the last save is such; returns its step."""
+    """Wait for a save for which ``holds(step, processes)`` is true; return its step."""
     begun = time.monotonic()
-    while True:
-        step, processes = standing(out)
-        if holds(step, processes):
-            print(f"{what}: step {step}, after {time.monotonic() - begun:.0f} s", flush=True)
-            return step
+    while not holds(*last_save(out)):
         if time.monotonic() > begun + seconds:
-            raise SystemExit(f"{what}: not within {seconds} s (step {step}, {processes} processes)")
+            raise SystemExit(f"{what}: not within {seconds} s, last save {last_save(out)}")
         time.sleep(0.5)
+    print(f"{what}: step {last_save(out)[0]}, after {time.monotonic() - begun:.0f} s", flush=True)
+    return last_save(out)[0]
 
 
-@contextmanager
-def ended(machines: dict[int, subprocess.Popen[str]]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        for machine in machines.values():
-            if machine.poll() is None:
-                os.killpg(machine.pid, signal.SIGKILL)
-                machine.wait()
-
-
-def alone(corpus: Path, out: Path) -> float:
-    schedule.FEWEST_STEPS_BETWEEN, schedule.VALIDATION_COST = 20, 100
-    with start([corpus], {**TINY, **WAY, "steps": STEPS}, out, device="cpu") as session:
-        session.run()
-    return float(Run.open(out).progress()[-1]["validation_loss_nats"])
-
-
-def main() -> int:
+def main() -> None:
     if shutil.which("ip") is None or os.geteuid() != 0:
-        raise SystemExit("no hosts can be made here: it takes root, and ip of iproute2")
-    with tempfile.TemporaryDirectory() as name, Network() as network:
-        folder = Path(name)
-        corpus, out = folder / "cat.txt", folder / "run"
-        corpus.write_text(TEXT)
-        way = {**WAY, "steps": STEPS, "out": str(out), "slowly": SECONDS_A_STEP}
-        machines = {host: torchrun(network, host, corpus, json.dumps(way)) for host in range(HOSTS)}
-        with ended(machines):
-            step = wait("three hosts train", out, lambda s, p: p == 3, 120)
-            network.cut(2)
-            step = wait("two go on", out, lambda s, p: p == 2 and s > step, 300)
-            network.cut(2, "up")
-            if machines[2].poll() is None:  # what it does with a meeting that it cannot reach
-                os.killpg(machines[2].pid, signal.SIGKILL)
-            machines[2].wait()
-            machines[2] = torchrun(network, 2, corpus, json.dumps(way))
-            step = wait("three again", out, lambda s, p: p == 3 and s > step, 300)
+        raise SystemExit("network namespaces take root and iproute2")
+    with tempfile.TemporaryDirectory() as name, network():
+        folder, out = Path(name), Path(name) / "run"
+        (folder / "cat.txt").write_text(TEXT)
+        machines = [torchrun(host, folder) for host in range(len(HOSTS))]
+        try:
+            step = wait("three machines train", out, lambda s, p: p == 3, 120)
+            ip(f"-n {SWITCH} link set port2 down")
+            step = wait("two continue", out, lambda s, p: p == 2 and s > step, 600)
+            ip(f"-n {SWITCH} link set port2 up")
+            os.killpg(machines[2].pid, signal.SIGKILL)
+            machines[2] = torchrun(2, folder)
+            step = wait("three again", out, lambda s, p: p == 3 and s > step, 600)
             wait("the end", out, lambda s, p: s == STEPS, 600)
-            if any(machine.wait(60) for machine in machines.values()):
-                raise SystemExit("a host ended with an error")
-        own, wanted = (
-            Run.open(out).progress()[-1]["validation_loss_nats"],
-            alone(corpus, folder / "1"),
-        )
-        print(f"validation {own:.6f} nats; one process alone {wanted:.6f}")
-        if abs(own / wanted - 1) > AS_GOOD:
-            raise SystemExit("that is not the same")
-    print("a host was lost and came back: nothing was")
-    return 0
+            if any(machine.wait(60) for machine in machines):
+                raise SystemExit("a machine ended with an error")
+        finally:
+            for machine in machines:
+                machine.kill()
+        chargen(["train", str(folder / "cat.txt"), f"--out={folder / 'single'}", "--quiet", *TRAIN])
+        runs = (Run.open(path) for path in (out, folder / "single"))
+        own, single = (run.progress()[-1]["validation_loss_nats"] for run in runs)
+    print(f"validation {own:.6f} nats, {single:.6f} with one process")
+    if abs(own / single - 1) > RELATIVE_DIFFERENCE:
+        raise SystemExit("the results differ")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
