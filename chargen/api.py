@@ -1,4 +1,4 @@
-"""The Python interface, which the command line uses too."""
+"""The public Python API; the command line calls the same functions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.runs.directory import Run, newest
 from chargen.sampling import Writer
-from chargen.settings import INSTRUMENTS
+from chargen.settings import INSTRUMENTS, SAMPLE_CHARS
 from chargen.text.corpus import Corpus, LongerError, read_corpus
 from chargen.text.encoding import EncodedCorpus, encode_with
 from chargen.text.sources import STANDARD_INPUT
@@ -40,19 +40,27 @@ if TYPE_CHECKING:
     from chargen.sampling.novelty import Novelty
 
 Sources = str | Path | Sequence[str | Path]
-"""Files, folders, ``-`` or names of bundled corpora: one, or several in reading order."""
+"""Files, directories, ``-`` or names of bundled corpora: one, or several in reading order."""
 
-FLOOR_ORDER = 6  # of the n-gram that every evaluation is set beside
-FLOOR_CHARS = 10_000_000  # that an n-gram reads at most: it keeps a table of what it read
+FLOOR_ORDER = 6  # of the n-gram baseline
+FLOOR_CHARS = 10_000_000  # training characters that an n-gram counts at most, for memory
 
 
 class TrainedModel:
-    """A run's best weights, ready to write and to be measured."""
+    """A trained model: its weights, its vocabulary and what can be done with them.
+
+    Args:
+        run: the run directory.
+        device: a torch device, or ``auto`` for a GPU if there is one.
+        weights: arrays that replace the run's best weights.
+
+    Raises:
+        ChargenError: the weights are damaged or do not fit the run's settings.
+    """
 
     def __init__(
         self, run: Run, device: str = "auto", weights: Mapping[str, np.ndarray] | None = None
     ) -> None:
-        """``weights`` take the place of the run's best ones."""
         description = run.description
         self.run = run
         self.name = str(run.path)
@@ -66,42 +74,56 @@ class TrainedModel:
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._corpus: EncodedCorpus | None = None
-        self._ngrams: dict[int, BackoffNgram] = {}  # they take seconds to count
+        self._ngrams: dict[int, BackoffNgram] = {}
         self._writer = Writer.of(run, weights)
+
+    def __repr__(self) -> str:
+        model, size = self.run.description.model, len(self.vocabulary)
+        return (
+            f"<TrainedModel {self.name}: {model.described()}, {model.parameters(size):,} "
+            f"parameters, vocabulary {size}>"
+        )
 
     def stream(
         self,
         prompt: str = "",
-        length: int = 1000,
+        length: int = SAMPLE_CHARS,
         count: int = 1,
         seed: int = 0,
         unknown: Unknown = "error",
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """See `chargen.sampling.Writer.stream`."""
+        """Generate texts piece by piece; see `chargen.sampling.Writer.stream`."""
         return self._writer.stream(prompt, length, count, seed, unknown, **settings)
 
-    def sample(self, prompt: str = "", length: int = 1000, seed: int = 0, **options: Any) -> str:
-        """``prompt`` and what the model writes after it; ``options`` are those of `stream`."""
+    def sample(
+        self, prompt: str = "", length: int = SAMPLE_CHARS, seed: int = 0, **options: Any
+    ) -> str:
+        """Return ``prompt`` and ``length`` generated characters; ``options`` are `stream`'s."""
         rows = self.stream(prompt, length, 1, seed, **options)
         return prompt + "".join(row[0] for row in rows)
 
     def to_torch(self) -> TorchCharModel:
-        """The same model on plain layers of `torch.nn`, with weights of its own.
+        """Return the model as plain `torch.nn` layers with a copy of the weights.
 
-        ``logits, state = module(ids, state)``: ids ``(N, T)`` int64, logits ``(N, T, V)``, ids
-        being those of ``vocabulary``. `ChargenError` for a cell or an activation that `torch.nn`
-        has not.
+        ``logits, state = module(ids, state)`` takes int64 ids ``(N, T)`` of ``vocabulary`` and
+        returns logits ``(N, T, V)``.
+
+        Raises:
+            ChargenError: `torch.nn` has no such cell or activation.
         """
         return to_torch(self.network, self.run.description.model)
 
     def novelty(self, texts: str | Sequence[str], seed: int = 0) -> Novelty:
-        """How much of ``texts``, which the model wrote, is in the run's own training text.
+        """Measure how much of generated ``texts`` occurs in the training text.
 
-        Beside as long stretches of its held-out text, drawn by ``seed``; see
-        `chargen.sampling.novelty`. `ChargenError` where that text is gone or changed.
+        Equally long held-out stretches, drawn by ``seed``, are the baseline; see
+        `chargen.sampling.novelty`.
+
+        Raises:
+            ChargenError: the corpus is missing or changed.
         """
-        from chargen.sampling.novelty import measure  # numba, which takes a while to be there
+        from chargen.sampling.novelty import measure  # loads numba
 
         own, end = self.corpus().ids, self.run.description.corpus.training_chars
         given = [texts] if isinstance(texts, str) else texts
@@ -109,31 +131,32 @@ class TrainedModel:
         return measure(ids, own[:end], own[end:], self.vocabulary, seed)
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
-        """Loss and accuracy on the run's held-out text, or on all of another corpus."""
+        """Return loss and accuracy on the held-out text, or on all of another corpus."""
         return self._evaluated(self.predictor, None if corpus is None else self._given(corpus))
 
     def evaluate_dynamic(
         self,
         corpus: Sources | Corpus | None = None,
-        adapting: DynamicSettings | None = None,
+        settings: DynamicSettings | None = None,
         progress: Progress = lambda done, total: None,
     ) -> Evaluation:
-        """The same measure of a model that goes on learning from what it reads there.
+        """Return loss and accuracy of a model that keeps learning from the evaluated text.
 
-        See `chargen.training.dynamic`; it is another question than `evaluate` asks. How large
-        gradients usually are it learns from the end of the run's own training text.
+        The scale of its gradients is taken from the end of the training text; see
+        `chargen.training.dynamic`.
         """
         given = None if corpus is None else self._given(corpus)
         text, start, starts = self._measured(given)
         own, end = self._own(given).ids, self.run.description.corpus.training_chars
         training = own[max(0, end - FLOOR_CHARS) : end]
-        adapting = adapting or DynamicSettings()
-        return evaluate_dynamic(self.network, text, start, training, adapting, starts, progress)
+        settings = settings or DynamicSettings()
+        return evaluate_dynamic(self.network, text, start, training, settings, starts, progress)
 
     def floor(self, corpus: Sources | Corpus | None = None) -> Evaluation:
-        """The same measure of a back-off n-gram that read the run's own training text.
+        """Return loss and accuracy of the n-gram baseline, as `evaluate` measures them.
 
-        Of a large one it read the last `FLOOR_CHARS` characters.
+        The back-off n-gram of order `FLOOR_ORDER` counts the last `FLOOR_CHARS` characters of the
+        training text.
         """
         given = None if corpus is None else self._given(corpus)
         (ngram,) = self._counted((FLOOR_ORDER,), self._own(given)).values()
@@ -228,12 +251,12 @@ class TrainedModel:
         return {f"{order}-gram": self._ngrams[order] for order in orders}
 
     def _evaluated(self, predictor: NextCharPredictor, given: EncodedCorpus | None) -> Evaluation:
-        """Over the held-out part of the run's own text, or over all of another one."""
+        """Evaluate on the held-out part of the run's corpus, or on all of another one."""
         ids, start, starts = self._measured(given)
         return evaluate(predictor, ids, start, starts=starts)
 
     def _measured(self, given: EncodedCorpus | None) -> tuple[np.ndarray, int, np.ndarray | None]:
-        """Ids, where those begin that are to be predicted, and documents where they count."""
+        """Return ids, the first predicted index, and document starts if the model uses them."""
         text, known = given or self.corpus(), self.run.description.corpus
         start = known.training_chars if known.is_of(text) else 1
         one = self.run.description.training.documents == "none"
@@ -247,17 +270,18 @@ class TrainedModel:
             raise ChargenError(f"{' '.join(read.sources)}: {error}") from None
 
     def _own(self, given: EncodedCorpus | None) -> EncodedCorpus:
-        """The run's own text, which may be the one that was given."""
+        """Return the run's corpus, which may be the given one."""
         own = given and self.run.description.corpus.is_of(given)
         return given if given and own else self.corpus()
 
     def corpus(self) -> EncodedCorpus:
-        """The run's own text: as it is kept encoded, or read again from where it was.
+        """Return the run's corpus from the cache, or else from its sources.
 
-        `ChargenError` where it is gone or changed, or where the run was imported.
+        Raises:
+            ChargenError: it is missing or changed, or the run was imported.
         """
         if self.run.description.imported:
-            raise ChargenError(f"{self.run.path}: imported, without the text it learned: name one")
+            raise ChargenError(f"{self.run.path}: imported without a corpus: name one")
         if self._corpus is None:
             known = self.run.description.corpus
             kept = self.run.cached_corpus.load(known.sha256)
@@ -270,7 +294,7 @@ class TrainedModel:
         path, known = self.run.path, self.run.description.corpus
         if STANDARD_INPUT in known.sources:
             raise ChargenError(
-                f"{path} was trained on standard input, which is gone: name its text again"
+                f"{path} was trained on standard input, which cannot be read again: name its text"
             )
         try:
             documents = self.run.description.training.documents
@@ -291,7 +315,7 @@ class TrainedModel:
 
 
 def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
-    """The model of a run's folder, or of the newest run under ``runs/``."""
+    """Return the model of a run directory, by default the newest under ``runs/``."""
     return TrainedModel(newest() if run is None else Run.open(Path(run)), device)
 
 
@@ -349,20 +373,32 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     cache: str | Path | None = None,
-    progress: Progress = lambda done, of: None,
-    run: Callable[[TrainingSession], None] = lambda session: session.run(),
+    progress: Progress = lambda done, total: None,
+    run: Callable[[TrainingSession], None] = TrainingSession.run,
     **settings: Any,
 ) -> TrainedModel:
-    """Train on a corpus (files, folders or bundled names) and return the model, its best weights.
+    """Train a model and return it with its best weights.
 
-    ``settings`` are those of `ModelSettings` and `TrainingSettings`, for example
-    ``cell="gru", units=(128, 128), minutes=2``; ``out``, ``resume``, ``overwrite``, ``cache`` and
-    ``progress`` are those of `chargen.training.start`. ``run`` is called once all is ready, to
-    train and to show it: it may take `Report` after `Report` from ``session.trainer.reports()``,
-    or ``session.run()``.
+    If ``torchrun`` started the program, all its processes train one model and each returns it.
 
-    In a program that ``torchrun`` started, all its processes train one model; each must see the
-    run's folder to be given it.
+    Args:
+        corpus: files, directories or names of bundled corpora; a resumed run knows its own.
+        out: run directory, by default ``runs/<corpus name>``.
+        resume: resume the run in ``out``, by default the newest run.
+        overwrite: replace the run in ``out``.
+        device: a torch device, or ``auto`` for a GPU if there is one.
+        cache: directory of encoded corpora, by default ``.corpora`` beside the run.
+        progress: called with the bytes read so far and in total while the corpus is read.
+        run: trains, given a ready session; it may iterate over ``session.trainer.reports()``.
+        **settings: fields of `ModelSettings` and `TrainingSettings`, for example
+            ``cell="gru", units=(128, 128), minutes=2``; ``None`` chooses the default.
+
+    Returns:
+        The model with the weights of the lowest validation loss.
+
+    Raises:
+        ChargenError: a setting or the corpus is invalid (nothing is written), training diverged, or
+            the run directory cannot be written.
     """
     with (
         join(device_named(device).type) as group,
@@ -379,7 +415,9 @@ def train(
         ) as session,
     ):
         run(session)
-    return TrainedModel(session.trainer.run, device)
+        trained = session.trainer.run
+        weights = group.run_on_lead(trained.weights)  # others may not see the run directory
+    return TrainedModel(trained, device, weights)
 
 
 def _check_distinct(models: Sequence[TrainedModel]) -> None:

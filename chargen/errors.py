@@ -1,21 +1,21 @@
-"""What chargen says when the user, not the program, made a mistake."""
+"""Errors that a user can correct."""
 
 
 class ChargenError(Exception):
-    """A mistake of the user's: one line that names the thing and the way out.
+    """A user error: one line that names the thing, says what is wrong and what to do.
 
-    The command line prints it and exits with ``exit_code``. Anything else that is raised is a
-    bug of ours and keeps its traceback.
+    The command line prints the line and exits with ``exit_code``. Any other exception is a bug and
+    keeps its traceback.
     """
 
     exit_code = 2
 
 
 class NoNumbersError(ChargenError):
-    """A model's predictions are no numbers any more."""
+    """A model's predictions are not finite."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the model predicts no numbers: its weights are damaged, or grew beyond measure; "
-            "train again with a lower --learning-rate"
+            "the model's predictions are not finite: its weights are damaged or diverged; train "
+            "again with a lower --learning-rate"
         )

@@ -119,9 +119,9 @@ def test_a_conversation_that_nobody_begins_is_led_in_as_a_sample_is():
 def test_a_lead_in_without_numbers_names_the_run():
     writer = slow(drift=1e38, leads_in=True)
     rows = writer.stream("", 5)
-    with pytest.raises(ChargenError, match=r"^runs/slow: the model predicts no numbers"):
+    with pytest.raises(ChargenError, match=r"^runs/slow: the model's predictions are not finite"):
         list(rows)
-    with pytest.raises(ChargenError, match=r"^runs/slow: the model predicts no numbers"):
+    with pytest.raises(ChargenError, match=r"^runs/slow: the model's predictions are not finite"):
         list(Conversation(writer).answer(5))
 
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: names, exit codes, what goes where."""
+"""The command line: commands, exit codes, and what goes to which stream."""
 
 import io
 import json
@@ -8,9 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import chargen
+from chargen.cli import chargen as command_group
 from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.runs.directory import BEST, LAST, RUN
@@ -23,7 +25,7 @@ TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """An empty folder to work in, with one corpus."""
+    """An empty working directory with one corpus."""
     monkeypatch.chdir(tmp_path)
     Path("cat.txt").write_text(TEXT)
     return tmp_path
@@ -31,7 +33,7 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder in which a run was trained."""
+    """A directory with a trained run, for tests that do not change it."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "cat.txt").write_text(TEXT)
     out = str(folder / "runs" / "cat")
@@ -45,47 +47,44 @@ def at_run(trained, monkeypatch):
     return trained
 
 
+@pytest.fixture
+def own_run(trained, tmp_path, monkeypatch):
+    """A copy of the trained run, for tests that change it."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 def files_below(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_bank_of_ones_own_is_asked_and_its_mistakes_named_by_line(at_run, capsys):
-    bank = bundled.resource(bundled.ENGLISH_BANK)
-    Path("my.bank").write_text(bank)
-    probe = ["probe-longrange", "runs/cat", "--only", "templates"]
-    assert main([*probe, "--bank", "my.bank"]) == 0
-    assert "\nnot learned: train on a corpus made from my.bank" in capsys.readouterr().out
-    assert main(probe) == 0
-    assert "\nnot learned: train on the longrange corpus" in capsys.readouterr().out
-    Path("my.bank").write_text(bank.replace("Latvia -> Latvian", "Latvia > Latvian"))
-    line = bank[: bank.index("Latvia ->")].count("\n") + 1
-    for file, said in {"my.bank": f"my.bank, line {line}: exp", "none.bank": "none.bank: "}.items():
-        assert main([*probe, "--bank", file]) == 2
-        out, err = capsys.readouterr()
-        assert (out, err.count("\n")) == ("", 1)
-        assert said in err
+def history():
+    lines = Path("runs/cat/progress.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
 
 
-def test_a_chinese_model_is_asked_in_chinese(home, capsys):
-    assert main(["corpora", "write", "longrange-zh", "--chars", "9000", "--out", "zh.txt"]) == 0
-    assert main(["train", "zh.txt", "--out", "zh", "--steps", "2", *TINY]) == 0
-    capsys.readouterr()
-    assert main(["probe-longrange", "zh", "--only", "templates", "--json", "zh.json"]) == 0
-    assert "\nnot learned: train on the longrange-zh corpus," in capsys.readouterr().out
-    told = json.loads(Path("zh.json").read_text())["templates"]
-    assert told["bank"] == "chinese.bank"
-    assert [row["span_chars"] for row in told["spans"]] == [4]
+# Training
 
 
 def test_train_sample_evaluate_inspect(home, capsys):
-    """The README's way, from a text to more text."""
     assert main(["train", "cat.txt", "--steps", "60", *TINY]) == 0
     out, err = capsys.readouterr()
     assert out == ""
-    assert "step 60" in err
-    assert "Next: chargen sample runs/cat" in err
-    names = {path.name for path in Path("runs/cat").iterdir()}
-    assert {RUN, "progress.jsonl", BEST, LAST} <= names
+    for row in (
+        "data      cat: 1,200 characters, 120 held out; vocabulary 13",
+        "model     lstm of 8 units, ",
+        "schedule  batch × length 4×8, learning rate 0.03",
+        "budget    60 steps, or 10 validations without improvement",
+        "run       runs/cat",
+        "epoch ",
+        "Done: step budget reached (60 steps, ",
+        "Best validation loss ",
+        "The 6-gram baseline has ",
+        "Next: chargen ",
+    ):
+        assert f"\n{row}" in f"\n{err}"
+    assert {RUN, "progress.jsonl", BEST, LAST} <= {path.name for path in Path("runs/cat").iterdir()}
 
     assert main(["sample", "--prompt", "the ", "--length", "40"]) == 0
     out, err = capsys.readouterr()
@@ -93,8 +92,7 @@ def test_train_sample_evaluate_inspect(home, capsys):
 
     assert main(["evaluate", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
-    lines = [json.loads(line) for line in Path("runs/cat/progress.jsonl").read_text().splitlines()]
-    best = min(line["validation_loss_nats"] for line in lines)
+    best = min(line["validation_loss_nats"] for line in history())
     assert measured["loss_nats"] == pytest.approx(best, abs=1e-6)
     assert measured["chars"] == len(TEXT) // 10
     assert {"bits_per_char", "accuracy", "perplexity", "ngram"} <= set(measured)
@@ -103,88 +101,26 @@ def test_train_sample_evaluate_inspect(home, capsys):
     assert "lstm of 8 units" in capsys.readouterr().out
 
 
-def test_the_three_things_that_inspect_shows_as_json(at_run, capsys):
-    assert main(["inspect", "runs/cat", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
-    assert shown["weights"]["stack.layers.0.W_hh"] == [8, 32]
-    assert shown["corpus"]["training_chars"] == len(TEXT) * 9 // 10
-    assert [line["step"] for line in shown["history"]] == [25, 50, 60]
-
-
-def test_evaluate_as_a_table_and_on_another_text(at_run, capsys, tmp_path):
-    other = tmp_path / "other.txt"
-    other.write_text("the rat sat on the mat.\n")
-    assert main(["evaluate", "runs/cat", str(other)]) == 0
-    out = capsys.readouterr().out
-    assert "23 characters" in out
-    assert "6-gram" in out
-
-
-def test_sampling_is_the_same_for_the_same_seed(at_run, capsys):
-    texts = []
-    for seed in ("1", "1", "2"):
-        assert main(["sample", "--length", "80", "--seed", seed, "--temperature", "2"]) == 0
-        texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1] != texts[2]
-
-
-def test_several_samples_at_once(at_run, capsys):
-    assert main(["sample", "--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"]) == 0
-    out = capsys.readouterr().out
-    assert out.count("th") >= 3
-    assert len(out) == 3 * 22 + 2 * 2 + 1
-
-
-def test_length_zero_repeats_the_prompt(at_run, capsys):
-    assert main(["sample", "--length", "0", "--prompt", "the"]) == 0
-    assert capsys.readouterr().out == "the\n"
-
-
-def test_a_prompt_from_a_file(at_run, capsys, tmp_path):
-    (tmp_path / "prompt").write_text("the cat")
-    assert main(["sample", "--prompt-file", str(tmp_path / "prompt"), "--length", "5"]) == 0
-    assert capsys.readouterr().out.startswith("the cat")
-
-
-def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
-    settings = ["--length", "30", "--temperature", "0"]
-    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", *settings]) == 0
-    skipped = capsys.readouterr().out
-    assert main(["sample", "--prompt", "the", *settings]) == 0
-    assert skipped.removeprefix("t€he") == capsys.readouterr().out.removeprefix("the")
-
-
 def test_training_from_standard_input(home, capsys, monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
-    assert main(["train", "-", "--steps", "2", *TINY]) == 0
-    assert Path("runs/stdin", RUN).exists()
-
-
-def test_a_run_on_standard_input_is_measured_on_a_text_that_is_named(home, capsys, monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT.encode())))
     assert main(["train", "-", "--steps", "25", *TINY]) == 0
     capsys.readouterr()
-    assert main(["evaluate"]) == 0  # its text is kept
+    assert main(["evaluate"]) == 0  # from the cache
     shutil.rmtree(Path("runs", FOLDER))
     assert main(["evaluate"]) == 2
     assert "runs/stdin was trained on standard input" in capsys.readouterr().err
-    assert main(["evaluate", "runs/stdin", "cat.txt", "--json"]) == 0  # the same text again
+    assert main(["evaluate", "runs/stdin", "cat.txt", "--json"]) == 0  # the same text
     own = json.loads(capsys.readouterr().out)
-    assert own["chars"] == len(TEXT) // 10
-    assert own["ngram"]["order"] == 6
+    assert (own["chars"], own["ngram"]["order"]) == (len(TEXT) // 10, 6)
     Path("other.txt").write_text("the rat sat on the mat.\n")
     assert main(["evaluate", "runs/stdin", "other.txt", "--json"]) == 0
-    out, err = capsys.readouterr()
-    assert json.loads(out)["ngram"] is None
-    assert err.startswith("without the n-gram baseline: ")
+    assert json.loads(capsys.readouterr().out)["ngram"] is None
 
 
-def test_a_short_text_trains_with_no_flags_and_says_what_it_adapted(home, capsys):
+def test_short_text_lowers_the_batch_size(home, capsys):
     Path("short.txt").write_text(TEXT[:300])
-    assert main(["train", "short.txt", "--units", "16"]) == 0
-    err = capsys.readouterr().err
-    assert "short text: batch size 4 instead of 16" in err
-    assert "no improvement in 10 validations" in err
+    assert main(["train", "short.txt", "--units", "4", "--epochs", "1"]) == 0
+    assert "note: short text: batch size 4 instead of 16" in capsys.readouterr().err
 
 
 def test_layers_of_unequal_units(home, capsys):
@@ -193,25 +129,91 @@ def test_layers_of_unequal_units(home, capsys):
     assert "gru of 8 + 6 + 4 units" in capsys.readouterr().err
 
 
-def test_resume_goes_on_and_overwrite_starts_over(home, capsys):
-    assert main(["train", "cat.txt", "--steps", "30", *TINY]) == 0
-    assert main(["train", "--resume", "--steps", "40"]) == 0
-    history = [
-        json.loads(line) for line in Path("runs/cat/progress.jsonl").read_text().splitlines()
-    ]
-    assert [line["step"] for line in history] == [25, 30, 40]
+def test_resume_continues_and_overwrite_starts_over(own_run, capsys):
+    assert main(["train", "--resume", "--steps", "70"]) == 0
+    assert [line["step"] for line in history()] == [25, 50, 60, 70]
     assert main(["train", "cat.txt", "--overwrite", "--steps", "20", *TINY]) == 0
-    assert len(Path("runs/cat/progress.jsonl").read_text().splitlines()) == 1
+    assert [line["step"] for line in history()] == [20]
 
 
-def test_corpora_are_listed_and_written(home, capsys):
-    assert main(["corpora", "list"]) == 0
+def test_training_continues_when_the_pipe_is_closed(home):
+    command = f"{sys.executable} -m chargen train cat.txt --steps 100 {' '.join(TINY)} 2>&1"
+    subprocess.run(["bash", "-c", f"{command} | head -n 1"], capture_output=True, check=True)
+    assert chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"] == 100
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signal_saves_and_resume_continues(home, name):
+    number = signal.Signals[name]
+    command = [sys.executable, "-m", "chargen", "train", "cat.txt", "--steps", "100000"]
+    process = subprocess.Popen(
+        [*command, "--patience", "0", "--threads", "1", *TINY], stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stderr:
+        if line.startswith("epoch"):
+            break
+    process.send_signal(number)
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(30) == 128 + number
+    assert "Traceback" not in err
+    step = chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"]
+    assert f"Stopped ({step:,} steps, " in err
+    assert err.endswith("Next: chargen train --resume --out runs/cat\n")
+    assert main(["train", "--resume", "--steps", str(step + 3)]) == 0
+
+
+def test_changed_corpus_is_not_evaluated(own_run, capsys):
+    assert main(["evaluate", "--json"]) == 0
+    before = capsys.readouterr().out
+    Path("cat.txt").write_text(TEXT + "more")
+    assert main(["evaluate", "--json"]) == 0  # the cached corpus
+    assert capsys.readouterr().out == before
+    shutil.rmtree(Path("runs", FOLDER))
+    run = Path("runs/cat", RUN)
+    values = json.loads(run.read_text())
+    values["corpus"]["sources"] = [str(Path("cat.txt").resolve())]
+    run.write_text(json.dumps(values))
+    assert main(["evaluate"]) == 2
+    assert "changed since runs/cat was trained on it" in capsys.readouterr().err
+
+
+# Help
+
+
+def test_command_summaries_fit_80_columns():
+    context = click.Context(command_group, info_name="chargen", terminal_width=80)
+    commands = command_group.get_help(context).partition("\nCommands:\n")[2].partition("\n\n")[0]
+    assert len(commands.splitlines()) == len(command_group.commands)
+    assert "..." not in commands
+
+
+def test_train_help_groups_options(capsys):
+    assert main(["train", "--help"]) == 0
     out = capsys.readouterr().out
-    assert all(name in out for name in ("longrange", "longrange-zh", "python-docs", "fables"))
-    assert main(["corpora", "write", "fables", "--out", "f.txt"]) == 0
-    assert main(["corpora", "write", "fables"]) == 0
-    assert capsys.readouterr().out == Path("f.txt").read_text()
+    headings = [line[:-1] for line in out.splitlines() if line.endswith(":") and line[0] != " "]
+    groups = ["Data", "Model", "Training budget", "Optimization", "Output", "Advanced", "Other"]
+    assert headings == groups
+    assert "docs/explanation/defaults.md" in out
 
+
+@pytest.mark.parametrize("line", ["", "corpora"])
+def test_missing_command_prints_help(home, capsys, line):
+    assert main(line.split()) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"Usage: {' '.join(['chargen', *line.split()])} [OPTIONS] COMMAND" in err.splitlines()[0]
+    assert "\nCommands:\n" in err
+
+
+def test_python_m_chargen_and_version():
+    ran = subprocess.run(
+        [sys.executable, "-m", "chargen", "--version"], capture_output=True, text=True, check=True
+    )
+    assert ran.stdout == f"chargen, version {chargen.__version__}\n"
+
+
+# User errors
 
 WRONG = {
     "train nothing.txt": "nothing.txt: no such file",
@@ -236,26 +238,26 @@ WRONG = {
     "train cat.txt --loss-on 200": "--loss-on 200: a window has 64 timesteps",
     "train cat.txt --units 99999999999999999999": "--units 99999999999999999999: must be",
     "train cat.txt --units 2000000": "--units 2000000: out of memory",
-    "train cat.txt --device meta": "--device meta",
     f"train {'x' * 300}": "no such file can be read",
     "train cat.txt --dropout 1": "--dropout 1.0: must be",
     "train cat.txt --resume --overwrite": "--resume and --overwrite: give one",
-    "train cat.txt --resume": "runs/cat: no such run folder",
+    "train cat.txt --resume": "runs/cat: no such run",
     "train --resume": "no run under runs/",
     "train cat.txt --device quantum": "--device quantum",
+    "train cat.txt --device meta": "--device meta",
     "train cat.txt --colour red": "No such option",
     "train cat.txt --out cat.txt": "cat.txt: exists and is not a directory",
     "train cat.txt --out cat.txt/run": "cat.txt: exists and is not a directory",
     "sample": "no run under runs/",
-    "sample nowhere": "nowhere: no such run folder",
-    "sample folder": "folder: not a run folder",
+    "sample nowhere": "nowhere: no such run",
+    "sample folder": "folder: not a run",
     "sample --temperature -1": "--temperature -1.0: must be",
     "sample --top-p 2": "--top-p 2.0: must be",
     "sample --top-k 0": "--top-k 0: must be",
     "sample --prompt a --prompt-file b": "--prompt and --prompt-file: give one",
     "sample --prompt-file nothing.txt": "nothing.txt: cannot be read",
     "evaluate": "no run under runs/",
-    "evaluate folder": "folder: not a run folder",
+    "evaluate folder": "folder: not a run",
     "inspect": "no run under runs/",
     "probe-longrange": "no run under runs/",
     "corpora write nothing": "nothing",
@@ -266,22 +268,33 @@ WRONG = {
 }
 
 
+@pytest.fixture(scope="module")
+def wrong_home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("wrong")
+    for name, data in {
+        "cat.txt": TEXT.encode(),
+        "empty.txt": b"",
+        "two.txt": b"ab",
+        "three.txt": b"abc",
+        "binary.png": b"\x89PNG\r\n\x1a\n\0\0",
+        "latin1.txt": "caf\xe9".encode("latin-1"),
+        "nul.txt": b"abc\0def",
+    }.items():
+        (home / name).write_bytes(data)
+    (home / "folder").mkdir()
+    return home
+
+
 @pytest.mark.parametrize("line", WRONG)
-def test_a_mistake_is_one_line_exit_2_and_nothing_written(home, capsys, line):
-    Path("empty.txt").write_bytes(b"")
-    Path("two.txt").write_text("ab")
-    Path("three.txt").write_text("abc")
-    Path("binary.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
-    Path("latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
-    Path("nul.txt").write_bytes(b"abc\0def")
-    Path("folder").mkdir()
-    before = files_below(home)
+def test_user_error_is_one_line_exit_2_and_nothing_written(wrong_home, monkeypatch, capsys, line):
+    monkeypatch.chdir(wrong_home)
+    before = files_below(wrong_home)
     assert main(line.split()) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert WRONG[line] in err
     assert err.count("\n") == 1
-    assert files_below(home) == before
+    assert files_below(wrong_home) == before
     assert not Path("runs").exists()
 
 
@@ -291,12 +304,17 @@ def test_a_mistake_is_one_line_exit_2_and_nothing_written(home, capsys, line):
         ("train cat.txt", "runs/cat: a run exists already; resume it with --resume"),
         ("train other.txt --out runs/cat --resume", "runs/cat: was trained on another corpus"),
         ("train cat.txt --resume --units 9", "--units 9: the run in runs/cat uses 8;"),
+        ("train cat.txt --overwrite --units 2000000", "out of memory"),
+        ("train cat.txt --overwrite --timesteps 5000", "--timesteps 5000"),
+        ("train cat.txt --overwrite --device meta", "--device meta"),
         ("sample --prompt the€", "prompt: character '€' at position 3 is not in the model's"),
+        ("sample --prompt th\udce9", "--prompt: no text at position 2"),
+        ("sample --prompt th\udce9 --unknown skip", "--prompt: no text at position 2"),
         ("evaluate runs/cat other.txt", "other.txt: character 'q' (U+0071) at position 0"),
         ("evaluate runs/cat nothing.txt", "nothing.txt: no such file"),
     ],
 )
-def test_a_mistake_leaves_a_run_as_it_was(at_run, capsys, line, message):
+def test_user_error_leaves_a_run_unchanged(at_run, capsys, line, message):
     Path("other.txt").write_text("quite another text")
     before = files_below(at_run / "runs")
     assert main(line.split()) == 2
@@ -306,86 +324,63 @@ def test_a_mistake_leaves_a_run_as_it_was(at_run, capsys, line, message):
     assert files_below(at_run / "runs") == before
 
 
-@pytest.mark.parametrize("line", ["", "corpora"])
-def test_a_command_that_is_left_out_shows_the_help(home, capsys, line):
-    assert main(line.split()) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert f"Usage: {' '.join(['chargen', *line.split()])} [OPTIONS] COMMAND" in err.splitlines()[0]
-    assert "\nCommands:\n" in err
-
-
-@pytest.mark.parametrize("wrong", ["--units 2000000", "--timesteps 5000", "--device meta"])
-def test_a_mistake_in_starting_over_loses_nothing(home, capsys, wrong):
-    assert main(["train", "cat.txt", "--steps", "25", *TINY]) == 0
-    before = files_below(home)
-    assert main(["train", "cat.txt", "--overwrite", *wrong.split()]) == 2
-    assert files_below(home) == before
-
-
-def test_a_prompt_that_is_no_text_is_named(at_run, capsys):
-    for flags in ([], ["--unknown", "skip"]):
-        assert main(["sample", "--prompt", "th\udce9", *flags]) == 2
-        out, err = capsys.readouterr()
-        assert "--prompt: no text at position 2" in err
-        assert (out, err.count("\n")) == ("", 1)
-
-
-def test_escape_sequences_reach_a_pipe_as_they_are(home, capsys):
-    Path("ansi.txt").write_text("\x1b[31mred\x1b[0m " * 40)
-    assert main(["train", "ansi.txt", "--steps", "1", "--units", "4"]) == 0
-    capsys.readouterr()
-    assert main(["sample", "runs/ansi", "--prompt", "\x1b[31mred", "--length", "0"]) == 0
-    assert capsys.readouterr().out == "\x1b[31mred\n"
-
-
-def test_training_goes_on_when_nobody_watches(home):
-    command = f"{sys.executable} -m chargen train cat.txt --steps 200 {' '.join(TINY)} 2>&1"
-    subprocess.run(["bash", "-c", f"{command} | head -n 1"], capture_output=True, check=True)
-    assert chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"] == 200
-
-
-def test_a_changed_corpus_is_not_evaluated_on(home, capsys):
-    assert main(["train", "cat.txt", "--steps", "2", *TINY]) == 0
-    capsys.readouterr()
-    assert main(["evaluate", "--json"]) == 0
-    before = capsys.readouterr().out
-    Path("cat.txt").write_text(TEXT + "more")
-    assert main(["evaluate", "--json"]) == 0  # on what is kept of the text as it was
-    assert capsys.readouterr().out == before
-    shutil.rmtree(Path("runs", FOLDER))
-    assert main(["evaluate"]) == 2
-    assert "changed since runs/cat was trained on it" in capsys.readouterr().err
-
-
-def test_a_bug_keeps_its_traceback(at_run, monkeypatch):
+def test_bug_keeps_its_traceback(at_run, monkeypatch):
     monkeypatch.setattr("chargen.api.load", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         main(["evaluate"])
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_signal_saves_and_resume_goes_on(home, name):
-    number = signal.Signals[name]
-    command = [sys.executable, "-m", "chargen", "train", "cat.txt", "--steps", "100000"]
-    process = subprocess.Popen(
-        [*command, "--patience", "0", "--threads", "1", *TINY], stderr=subprocess.PIPE, text=True
-    )
-    for line in process.stderr:
-        if line.startswith("step"):
-            break
-    process.send_signal(number)
-    err = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(30) == 128 + number
-    assert "stopped" in err
-    assert "Traceback" not in err
-    step = chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"]
-    assert f"ended after {step:,} steps" in err
-    assert main(["train", "--resume", "--steps", str(step + 3)]) == 0
+# Other commands
 
 
-def test_a_closed_pipe_is_no_error(at_run):
+def test_inspect_as_json(at_run, capsys):
+    assert main(["inspect", "runs/cat", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["weights"]["stack.layers.0.W_hh"] == [8, 32]
+    assert shown["corpus"]["training_chars"] == len(TEXT) * 9 // 10
+    assert [line["step"] for line in shown["history"]] == [25, 50, 60]
+
+
+def test_evaluate_on_another_text(at_run, capsys, tmp_path):
+    (tmp_path / "other.txt").write_text("the rat sat on the mat.\n")
+    assert main(["evaluate", "runs/cat", str(tmp_path / "other.txt")]) == 0
+    out = capsys.readouterr().out
+    assert "23 characters" in out
+    assert "6-gram" in out
+
+
+def test_same_seed_samples_the_same_text(at_run, capsys):
+    texts = []
+    for seed in ("1", "1", "2"):
+        assert main(["sample", "--length", "80", "--seed", seed, "--temperature", "2"]) == 0
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] != texts[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "chars", "start"),
+    [
+        (["--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"], 3 * 22 + 5, "th"),
+        (["--length", "0", "--prompt", "the"], 4, "the\n"),
+        (["--prompt-file", "prompt", "--length", "5"], 7 + 5 + 1, "the cat"),
+    ],
+)
+def test_samples_start_with_the_prompt(at_run, capsys, flags, chars, start):
+    Path("prompt").write_text("the cat")
+    assert main(["sample", *flags]) == 0
+    out = capsys.readouterr().out
+    assert (len(out), out[: len(start)]) == (chars, start)
+
+
+def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
+    settings = ["--length", "30", "--temperature", "0"]
+    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", *settings]) == 0
+    skipped = capsys.readouterr().out
+    assert main(["sample", "--prompt", "the", *settings]) == 0
+    assert skipped.removeprefix("t€he") == capsys.readouterr().out.removeprefix("the")
+
+
+def test_closed_pipe_is_not_an_error(at_run):
     command = f"{sys.executable} -m chargen sample --length 100000 | head -c 20"
     ran = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
@@ -393,11 +388,8 @@ def test_a_closed_pipe_is_no_error(at_run):
     assert (ran.returncode, len(ran.stdout), ran.stderr) == (0, 20, b"")
 
 
-def test_text_streams_out_as_it_is_made(at_run, monkeypatch):
-    """The first characters are out before the last are asked for."""
-    written = io.StringIO()
-    seen = []
-    read = Engine.read
+def test_text_streams_out_as_it_is_generated(at_run, monkeypatch):
+    written, seen, read = io.StringIO(), [], Engine.read
 
     def spy(self, ids, state):
         seen.append(len(written.getvalue()))
@@ -409,30 +401,68 @@ def test_text_streams_out_as_it_is_made(at_run, monkeypatch):
     assert seen == [3, 3, 3, 4, 5, 6, 7]  # twice for the prompt alone
 
 
-def test_python_m_chargen_and_version():
-    ran = subprocess.run(
-        [sys.executable, "-m", "chargen", "--version"], capture_output=True, text=True, check=True
-    )
-    assert ran.stdout == f"chargen, version {chargen.__version__}\n"
+def test_corpora_are_listed_and_written(home, capsys):
+    assert main(["corpora", "list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in ("longrange", "longrange-zh", "python-docs", "fables"))
+    assert main(["corpora", "write", "fables", "--out", "f.txt"]) == 0
+    assert main(["corpora", "write", "fables"]) == 0
+    assert capsys.readouterr().out == Path("f.txt").read_text()
 
 
-def test_the_python_interface(home):
+def test_probe_reads_a_given_bank_and_names_its_errors(at_run, capsys):
+    bank = bundled.resource(bundled.ENGLISH_BANK)
+    Path("my.bank").write_text(bank)
+    probe = ["probe-longrange", "runs/cat", "--only", "templates"]
+    assert main([*probe, "--bank", "my.bank"]) == 0
+    assert "not learned: train on a corpus made from my.bank" in capsys.readouterr().out
+    Path("my.bank").write_text(bank.replace("Latvia -> Latvian", "Latvia > Latvian"))
+    line = bank[: bank.index("Latvia ->")].count("\n") + 1
+    for file, said in {"my.bank": f"my.bank, line {line}: exp", "none.bank": "none.bank: "}.items():
+        assert main([*probe, "--bank", file]) == 2
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1)
+        assert said in err
+
+
+def test_probe_of_a_chinese_model_uses_the_chinese_bank(home, capsys):
+    assert main(["corpora", "write", "longrange-zh", "--chars", "9000", "--out", "zh.txt"]) == 0
+    assert main(["train", "zh.txt", "--out", "zh", "--steps", "2", *TINY]) == 0
+    capsys.readouterr()
+    assert main(["probe-longrange", "zh", "--only", "templates", "--json", "zh.json"]) == 0
+    assert "not learned: train on the longrange-zh corpus," in capsys.readouterr().out
+    told = json.loads(Path("zh.json").read_text())["templates"]
+    assert told["bank"] == "chinese.bank"
+    assert [row["span_chars"] for row in told["spans"]] == [4]
+
+
+# The Python interface
+
+
+def test_python_trains_samples_and_evaluates(home):
     seen = []
     model = chargen.train(
         "cat.txt", steps=30, units=(8,), run=lambda session: seen.extend(session.trainer.reports())
     )
     assert [report.step for report in seen] == list(range(1, 31))
-    assert model.sample("the ", 20, temperature=0.5, seed=3) == chargen.load("runs/cat").sample(
-        "the ", 20, temperature=0.5, seed=3
+    assert repr(model) == (
+        "<TrainedModel runs/cat: lstm of 8 units, 821 parameters, vocabulary 13>"
     )
+    text = model.sample("the ", 20, temperature=0.5, seed=3)
+    assert text == chargen.load("runs/cat").sample("the ", 20, temperature=0.5, seed=3)
+    assert len(model.sample()) == 500  # as on the command line
     assert model.evaluate().chars == len(TEXT) // 10
     assert model.floor().loss_nats < 1
+
+
+def test_python_raises_errors_and_writes_nothing(home, at_run):
+    with pytest.raises(chargen.ChargenError, match="unknown settings: colour"):
+        chargen.train("cat.txt", colour="red", overwrite=True)
     Path("short.txt").write_text("a" * 49)
     with pytest.raises(chargen.ChargenError, match=r"short\.txt: 49 characters .* at least 50"):
         chargen.train("short.txt")
     assert not Path("runs/short").exists()
-    with pytest.raises(chargen.ChargenError, match="unknown settings: colour"):
-        chargen.train("cat.txt", colour="red", overwrite=True)
+    model = chargen.load("runs/cat")
     with pytest.raises(TypeError, match="count"):
         model.sample("the ", 20, count=3)
     with pytest.raises(ValueError, match="unknown is 'ignore'"):

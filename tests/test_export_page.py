@@ -629,7 +629,7 @@ def test_a_run_without_its_corpus_is_exported_without_the_loss(run, tmp_path, ca
             "out\n",
         ),
         (["--longrange", "nowhere.json"], "nowhere.json: no such file"),
-        (["--out", "no/such/folder.html"], "make its folder first"),
+        (["--out", "no/such/folder.html"], "create its directory first"),
         (["--to", "nothing"], "nothing"),
     ],
 )

@@ -253,7 +253,7 @@ def test_weights_whose_sums_overflow_end_in_one_line(run, capsys):
             warnings.simplefilter("error")
             assert main(command) == 2
         message = capsys.readouterr().err
-        assert "predicts no numbers" in message
+        assert "predictions are not finite" in message
         assert message.count("\n") == 1
 
 

@@ -323,8 +323,8 @@ def test_characters_that_the_model_does_not_know(run, capsys):
         (["--memory", "a", "--memory-file", "b"], "--memory and --memory-file: give one"),
         (["--memory", ""], "--memory '': empty"),
         (["--memory", "a", "--cue", ""], "--cue '': empty"),
-        (["--memory", "a", "--out", "none/x.html"], "no file can be written there"),
-        (["--memory", "a", "--out", "."], "no file can be written there"),
+        (["--memory", "a", "--out", "none/x.html"], "cannot be written"),
+        (["--memory", "a", "--out", "."], "cannot be written"),
         (["--memory-file", "none.txt"], "none.txt: cannot be read"),
     ],
 )

@@ -156,8 +156,8 @@ def test_an_instrument_that_lacks_its_text_is_left_out_and_it_says_so(at_run, ca
         ("--spans 4,x", "--spans 4,x: must be whole numbers"),
         ("--spans 0", "--spans 0: must be whole numbers"),
         ("--spans 5", "span 5"),
-        ("--json nowhere/a.json", "nowhere/a.json: no file can be written there"),
-        ("--plot .", ".: no file can be written there"),
+        ("--json nowhere/a.json", "nowhere/a.json: cannot be written"),
+        ("--plot .", ".: cannot be written"),
         ("--seed -1", "--seed"),
     ],
 )
@@ -224,7 +224,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_slow(
 ):
     monkeypatch.setattr(TrainedModel, "__init__", None)  # to load a model would be a TypeError
     assert main(["probe-longrange", "runs/long", flag, "nowhere/file"]) == 2
-    assert "nowhere/file: no file can be written there" in capsys.readouterr().err
+    assert "nowhere/file: cannot be written" in capsys.readouterr().err
 
 
 def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(

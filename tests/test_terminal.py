@@ -264,7 +264,9 @@ def test_names_that_are_no_utf8_are_told_and_written(home, tmp_path, monkeypatch
 
 
 def test_what_training_says_is_spelled(here, capsys, monkeypatch):
-    monkeypatch.setattr("chargen.cli.watching.SECONDS_BETWEEN_SAMPLES", 0)  # one each validation
+    monkeypatch.setattr(
+        "chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0
+    )  # one each validation
     out = f"new{NAME}"
     sizes = ["--units", "4", "--timesteps", "8", "--batch-size", "4", "--steps", "4"]
     assert main(["train", f"{NAME}.txt", "--out", out, *sizes]) == 0

@@ -8,20 +8,21 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from chargen.cli import events, looking, main
-from chargen.cli.events import TAGS, Events
+from chargen.cli import events, looking, main, training_display
+from chargen.cli.events import TAGS, EventWriter
 from chargen.cli.looking import Onlooker
-from chargen.cli.watching import watch as show_training
 from chargen.errors import ChargenError
 from chargen.pages.watch_page import Sample, Watched, watch_page
 from chargen.pages.watch_plots import MOST, best, loss_figure, norm_figure, thinned
 from chargen.runs.directory import BEST, HOLDER, Lock, Run, is_held
-from chargen.training import Report, start
+from chargen.settings import TrainingSettings
+from chargen.training import Report
 
 FLAGS = [*tiny.FLAGS[1:], "--steps=5"]
 
@@ -252,7 +253,7 @@ def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("cat.txt").write_text(tiny.TEXT)
     tiny.often(monkeypatch)
-    monkeypatch.setattr("chargen.cli.watching.SECONDS_BETWEEN_SAMPLES", 0)
+    monkeypatch.setattr("chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0)
     return tmp_path
 
 
@@ -267,8 +268,10 @@ def said(capsys, *arguments):
 def test_quiet_says_nothing_and_verbose_says_more(home, capsys):
     assert said(capsys, "--quiet") == ""
     plain, verbose = said(capsys), said(capsys, "--verbose")
-    assert len(re.findall(r"^step .* s left$", plain, re.M)) == 3
-    told = r"^step .* s left  validation \d\.\d{4}  learning rate \d\.\d\de-\d\d  gradient norm \d"
+    assert len(re.findall(r"^epoch .* left$", plain, re.M)) == 3
+    told = (
+        r"^epoch .* left  step \d  best \d\.\d{4}  learning rate \d\.\d\de-\d\d  gradient norm \d"
+    )
     assert len(re.findall(told, verbose, re.M)) == 3
     assert len(verbose) > len(plain) + 3 * 300  # samples
     assert main(["train", "cat.txt", "--quiet", "--verbose"]) == 2
@@ -276,37 +279,38 @@ def test_quiet_says_nothing_and_verbose_says_more(home, capsys):
 
 
 def test_quiet_says_what_goes_wrong(home, capsys, monkeypatch):
-    monkeypatch.setattr(Events, "write", lambda events, report: f"lost {report.step}")
+    monkeypatch.setattr(EventWriter, "write", lambda events, report: f"lost {report.step}")
     assert said(capsys, "--quiet", "--tensorboard") == "lost 2\nlost 4\nlost 5\n"
 
 
-def test_the_closing_names_commands_that_work(home, capsys):
-    err = said(capsys)
-    closing = err[err.index("ended after 5 steps") :]
-    commands = re.findall("(?:Next: |      )chargen (.*)", closing)
-    assert [command.split()[0] for command in commands] == [
-        "sample", "evaluate", "probe-longrange", "watch", "train",
-    ]  # fmt: skip
-    assert commands[-1] == "train --resume --out runs/cat --steps 10"
-    for command in commands:
-        if "probe" not in command:  # there is little in so short a text
-            assert main(shlex.split(command)) == 0
+def test_summary_compares_with_the_baseline_and_names_a_next_command(home, capsys):
+    closing = said(capsys).splitlines()[-4:]
+    assert re.fullmatch(r"Done: step budget reached \(5 steps, \d+ s\)\.", closing[0])
+    assert re.fullmatch(r"Best validation loss .* nats \(.* bits per character\)\.", closing[1])
+    assert re.fullmatch(r"The 6-gram baseline has .* nats: the model is .* worse\.", closing[2])
+    assert closing[3] == "Next: chargen train --resume --out runs/cat --steps 10"
+    assert main(shlex.split(closing[3])[2:]) == 0
     assert "--steps 20" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("budget", "stop", "more"),
+    ("out", "sources", "margin", "ending", "command"),
     [
-        ({"epochs": 0.5}, False, " --epochs 1"),
-        ({"minutes": 0.0001}, False, " --minutes 0.0002"),
-        ({"steps": 9}, True, ""),
+        ("runs/cat", "/cat.txt", 0.1, "time budget reached", "sample runs/cat"),
+        ("a b", "/cat.txt", None, "time budget reached", "sample 'a b'"),
+        ("o", "longrange", 0.1, "time budget reached", "probe-longrange o"),
+        ("o", "longrange", -0.1, "epoch budget reached", "train --resume --out o --epochs 1"),
+        ("o", "/c", -0.1, "time budget reached", "train --resume --out o --minutes 4"),
+        ("o", "/c", 0.1, "stopped", "train --resume --out o"),
     ],
 )
-def test_a_run_is_gone_on_with_by_a_budget_of_its_kind(home, capsys, budget, stop, more):
-    settings = {**tiny.TINY, "steps": None, **budget}
-    with start(["cat.txt"], settings, Path("out"), device="cpu") as session:
-        show_training(session, lambda: stop)
-    assert capsys.readouterr().err.endswith(f"\n      chargen train --resume --out out{more}\n")
+def test_next_command_suits_the_run(out, sources, margin, ending, command):
+    corpus = SimpleNamespace(sources=(sources,))
+    run = SimpleNamespace(path=Path(out), description=SimpleNamespace(corpus=corpus))
+    settings = TrainingSettings(epochs=0.5, minutes=2)
+    trainer = SimpleNamespace(run=run, settings=settings, ending=ending)
+    found = training_display.next_command(trainer, ending == "stopped", margin)
+    assert found == f"chargen {command}"
 
 
 def on_a_terminal(**environment):
@@ -367,10 +371,10 @@ def test_events_that_cannot_be_written_end_no_training(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     report = Report(1, 10, 0.5, 2.0, 2.1, 0.001, 0.5, 0.1)
-    with Events(tmp_path, 0) as one:
+    with EventWriter(tmp_path, 0) as one:
         monkeypatch.setattr(one._writer, "add_scalar", full)
         told = one.write(report)
-        assert "tensorboard: cannot be written (No space left on device); training goes" in told
+        assert "tensorboard: cannot be written (No space left on device); training" in told
         assert one.write(report) == ""
 
 
@@ -379,5 +383,5 @@ def test_events_are_not_written_through_a_link(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "tensorboard").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ChargenError, match="a symbolic link"):
-        Events(tmp_path / "run", 0)
+        EventWriter(tmp_path / "run", 0)
     assert not list((tmp_path / "elsewhere").iterdir())

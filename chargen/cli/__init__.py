@@ -1,4 +1,4 @@
-"""The command line: parse, call, print. No command imports torch before it is run."""
+"""The command line. Importing it loads no torch."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import click
 from chargen import __version__
 from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
+from chargen.cli.environment import limit_spinning, silence_torch
 from chargen.cli.evaluate import evaluate
 from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
 from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
-from chargen.cli.process import speak_alone, spin_briefly
 from chargen.cli.sample import sample
 from chargen.cli.score import score
 from chargen.cli.terminal import prepare
@@ -27,66 +27,67 @@ from chargen.distributed import PeerError, run
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
-DONE, MISTAKE, INTERRUPTED = 0, 2, 130
-MORE = """
+SUCCESS, USER_ERROR, INTERRUPTED = 0, 2, 130
+EPILOG = """
 \b
 Exit codes:
-  0         done
-  1         a bug of ours, with a traceback
-  2         a mistake in what was asked, told in one line
-  130, 143  ended by Ctrl-C or SIGTERM; a training saves first
+  0         success
+  1         internal error, with a traceback
+  2         user error, one line
+  75        another process of the training was lost
+  130, 143  ended by Ctrl-C or SIGTERM; training saves first
 
 \b
 Files:
-  runs/NAME/           a run: run.json says what was trained, progress.jsonl how it went,
-                       best.safetensors holds the weights that commands use and
-                       last.safetensors what train --resume needs
-  runs/compare-TASK/   a comparison, with a run for each training
-  runs/.corpora/       corpora kept encoded; what is missing is made anew
+  runs/NAME/           run directory: run.json (settings), progress.jsonl (history),
+                       best.safetensors (weights that commands use) and
+                       last.safetensors (state that train --resume needs)
+  runs/compare-TASK/   comparison, with a run for each training
+  runs/.corpora/       cache of encoded corpora; safe to delete
 
 \b
 Environment:
-  CUDA_VISIBLE_DEVICES   GPUs that may be used; empty for none
-  TMPDIR                 folder where text from standard input is kept while it is read
-  _CHARGEN_COMPLETE      bash_source, zsh_source or fish_source prints what makes that shell
-                         complete commands: eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
+  CUDA_VISIBLE_DEVICES   visible GPUs; empty for none
+  TMPDIR                 directory for text from standard input while it is read
+  _CHARGEN_COMPLETE      bash_source, zsh_source or fish_source prints the completion
+                         script: eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
 """
 
 
 class Commands(click.Group):
-    """A group whose output may go to a pipe that is closed before its end, as by ``head``."""
+    """The command group; its output may go to a pipe that closes early, as of ``head``."""
 
-    def invoke(self, context: click.Context) -> Any:
-        """Run a command; that nobody reads on is no error."""
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; a closed pipe is not an error."""
         try:
-            result = super().invoke(context)
+            result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Nothing more can be written, by Python's own flush at exit neither.
+            # Python flushes standard output again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return DONE
+            return SUCCESS
         return result
 
 
 @click.group(
     cls=Commands,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 96},
-    epilog=MORE,
+    epilog=EPILOG,
 )
 @click.version_option(__version__, prog_name="chargen")
 def chargen() -> None:
-    """Learn to write text one character at a time, and measure how far back the model remembers.
+    """Train character-level RNNs, generate text, and measure how far back a model remembers.
 
     \b
-    chargen train corpus.txt        learn from a text
-    chargen sample                  write something like it
-    chargen probe-longrange         how far back does it remember?
+    chargen train corpus.txt        train a model
+    chargen sample                  generate text
+    chargen probe-longrange         measure long-range memory
 
-    Each command explains itself: chargen train --help. RUN is a run's folder; left out, it is
-    the newest one under runs/. Results go to standard output, all else to standard error.
+    Every command has its own help: chargen train --help. RUN is a run directory, by default the
+    newest under runs/. Results go to standard output, everything else to standard error.
 
     \b
-    Example, a model of the bundled tales and what it writes:
+    Example: train on the bundled fables, then generate.
       chargen train fables --minutes 1
       chargen sample --prompt "The miller" --length 400
     """
@@ -109,34 +110,34 @@ for command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 2 a mistake of the user's, 130 Ctrl-C.
+    """Run the command line and return its exit code.
 
-    A mistake is one line on standard error. Any other exception is a bug and keeps its traceback.
-    One of several processes that train together ends here and returns nothing.
+    A user error is one line on standard error; any other exception keeps its traceback. One of
+    several processes that train together exits here instead of returning.
     """
-    spin_briefly()
-    speak_alone()
+    limit_spinning()
+    silence_torch()
     prepare()
-    return run(lambda: _code(sys.argv[1:] if arguments is None else list(arguments)))
+    return run(lambda: _exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 
 
-def _code(given: list[str]) -> int:
+def _exit_code(given: list[str]) -> int:
     try:
         result = chargen.main(given, "chargen", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
-        return MISTAKE
+        return USER_ERROR
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "chargen"
-        return _mistake(f"{_joined(error.format_message())} (see {path} --help)")
+        return _report(f"{_one_line(error.format_message())} (see {path} --help)")
     except click.ClickException as error:
-        return _mistake(_joined(error.format_message()))
+        return _report(_one_line(error.format_message()))
     except ChargenError as error:
         is_quiet = isinstance(error, PeerError) and not _reports_peers()
-        return error.exit_code if is_quiet else _mistake(str(error), error.exit_code)
+        return error.exit_code if is_quiet else _report(str(error), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    return result if isinstance(result, int) else DONE
+    return result if isinstance(result, int) else SUCCESS
 
 
 def _reports_peers() -> bool:
@@ -144,11 +145,10 @@ def _reports_peers() -> bool:
     return os.environ.get("ROLE_NAME") != "chargen" and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
-def _mistake(message: str, code: int = MISTAKE) -> int:
+def _report(message: str, code: int = USER_ERROR) -> int:
     click.echo(f"chargen: {visible_line(message)}", err=True)
     return code
 
 
-def _joined(message: str) -> str:
-    """Lines that click laid out one below the other, in one."""
+def _one_line(message: str) -> str:
     return " ".join(message.split())

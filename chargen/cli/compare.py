@@ -94,7 +94,7 @@ def compare(
     check_writable(json_file, plot, report)
     from tqdm import tqdm
 
-    from chargen.cli.watching import Signals
+    from chargen.cli.training_display import Signals
     from chargen.probes.cells.compare import compare as compare_cells
     from chargen.probes.cells.page import comparison_page
     from chargen.probes.cells.plot import save_comparison_plot

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from chargen.cli.completing import bundled_texts
+from chargen.cli.completion import bundled_texts
 from chargen.cli.options import check_writable, json_option
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError

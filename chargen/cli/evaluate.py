@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.completing import texts
+from chargen.cli.completion import texts
 from chargen.cli.options import (
     device_option,
     json_option,

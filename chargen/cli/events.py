@@ -1,17 +1,19 @@
-"""A training's figures as TensorBoard's event files, beside the run's own."""
+"""TensorBoard event files of a training."""
 
 from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chargen.errors import ChargenError
 from chargen.files import cannot_write, linked
-from chargen.training import Report
 
-FOLDER = "tensorboard"  # in the run's folder
-TAGS = {  # what a figure of a report is called there
+if TYPE_CHECKING:
+    from chargen.training import Report
+
+FOLDER = "tensorboard"  # in the run directory
+TAGS = {  # field of a report: TensorBoard tag
     "train_loss_nats": "loss_nats/training",
     "validation_loss_nats": "loss_nats/validation",
     "learning_rate": "learning_rate",
@@ -20,7 +22,7 @@ TAGS = {  # what a figure of a report is called there
 
 
 def check_installed() -> None:
-    """`ChargenError` where there is no TensorBoard to write for."""
+    """Raise `ChargenError` if TensorBoard is not installed."""
     if importlib.util.find_spec(FOLDER) is None:
         raise ChargenError(
             "--tensorboard: the package tensorboard is not installed; "
@@ -28,8 +30,8 @@ def check_installed() -> None:
         )
 
 
-class Events:
-    """Event files of a run; of what an earlier training wrote, steps after ``step`` are void."""
+class EventWriter:
+    """Writes a run's event files; TensorBoard ignores earlier events after ``step``."""
 
     def __init__(self, run: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -44,7 +46,10 @@ class Events:
             raise cannot_write(self._folder, error) from error
 
     def write(self, report: Report) -> str:
-        """Add a validation; why that failed, which ends no training, or nothing."""
+        """Add a validation; return why that failed, or an empty string.
+
+        A failure ends the event files, not the training.
+        """
         if self._writer is None:
             return ""
         try:
@@ -53,10 +58,10 @@ class Events:
             self._writer.flush()
         except OSError as error:
             self._writer = None
-            return f"{cannot_write(self._folder, error)}; training goes on without"
+            return f"{cannot_write(self._folder, error)}; training continues without event files"
         return ""
 
-    def __enter__(self) -> Events:
+    def __enter__(self) -> EventWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:

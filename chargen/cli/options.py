@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Options and parameter types shared by several commands."""
 
 from __future__ import annotations
 
@@ -8,34 +8,69 @@ from typing import Any
 
 import click
 
-from chargen.cli import completing
-from chargen.cli.process import keep_memory
+from chargen.cli import completion
+from chargen.cli.environment import keep_memory
 from chargen.errors import ChargenError
 
+device_help = "Device: cpu, cuda, or auto for a GPU if there is one."
+threads_help = "Number of CPU threads."
 run_argument = click.argument(
-    "run", required=False, type=click.Path(path_type=Path), shell_complete=completing.runs
+    "run", required=False, type=click.Path(path_type=Path), shell_complete=completion.runs
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    shell_complete=completing.devices,
-    help="cpu, cuda, or auto: a GPU where there is one.",
+    shell_complete=completion.devices,
+    help=device_help,
 )
 threads_option = click.option(
-    "--threads", type=click.IntRange(1), help="Processor threads.  [default: torch's choice]"
+    "--threads", type=click.IntRange(1), help=f"{threads_help}  [default: chosen by torch]"
 )
 
 
 def default(value: object) -> str:
-    """How a flag's help ends whose default is set elsewhere."""
-    said = ",".join(map(str, value)) if isinstance(value, tuple) else value
-    return f"  [default: {said}]"
+    """Return the end of an option's help for a default that is set elsewhere."""
+    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return f"  [default: {shown}]"
+
+
+class GroupedOption(click.Option):
+    """An option listed under a heading."""
+
+    group = ""
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists options under headings, in their order of definition."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section per heading; options without one come last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
+        for option in sorted(options, key=lambda one: not isinstance(one, GroupedOption)):
+            record = option.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(option, "group", "Other"), []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+def grouped_option(heading: str) -> Callable[..., Callable[[Any], Any]]:
+    """Return `click.option` for options under a heading, with ``default_help`` shown at the end."""
+    kind = type("GroupedOption", (GroupedOption,), {"group": heading})
+
+    def option(*names: str, help: str, default_help: object = None, **given: Any) -> Any:
+        text = help if default_help is None else help + default(default_help)
+        return click.option(*names, cls=kind, help=text, **given)
+
+    return option
 
 
 def set_up_torch(threads: int | None) -> None:
-    """Have torch compute on this many processor threads, and keep the memory that it frees."""
+    """Set the number of CPU threads, and keep freed memory for later steps."""
     keep_memory()
     if threads is not None:
         import torch
@@ -44,14 +79,14 @@ def set_up_torch(threads: int | None) -> None:
 
 
 def check_writable(*files: Path | None) -> None:
-    """Refuse a file whose folder is not there before anything slow is done."""
+    """Refuse a file whose directory does not exist, before any slow work."""
     for file in files:
         if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-            raise ChargenError(f"{file}: no file can be written there; make its folder first")
+            raise ChargenError(f"{file}: cannot be written; create its directory first")
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a result; `ChargenError` where it cannot be."""
+    """Write a result; raises `ChargenError` if the system refuses."""
     try:
         file.write_text(text, encoding="utf-8")
     except OSError as error:
@@ -59,7 +94,12 @@ def write_text(file: Path, text: str) -> None:
 
 
 class ListParam(click.ParamType):
-    """Values with commas between, each made by ``kind``; ``rule`` says what they must be."""
+    """Values separated by commas.
+
+    Args:
+        kind: converts one value; the settings check its range.
+        rule: completes the error message "must be ...".
+    """
 
     name = "list"
 
@@ -67,8 +107,8 @@ class ListParam(click.ParamType):
         self.kind = kind
         self.rule = rule
 
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[Any, ...]:
-        """Text to a tuple; which values there may be is the settings' to say."""
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
+        """Convert text to a tuple."""
         if isinstance(value, tuple):
             return value
         try:
@@ -78,11 +118,11 @@ class ListParam(click.ParamType):
 
 
 class LossOnParam(click.ParamType):
-    """``all``, ``last`` or a number."""
+    """``all``, ``last`` or a number; the settings check the name."""
 
     name = "all|last|K"
 
-    def convert(self, value: Any, param: Any, context: Any) -> str | int:
-        """A number where it is one; whether the rest is a name is the settings' to say."""
+    def convert(self, value: Any, param: Any, ctx: Any) -> str | int:
+        """Convert digits to a number."""
         text = str(value)
         return int(text) if text.isdecimal() else text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli import completing
+from chargen.cli import completion
 from chargen.cli.options import (
     check_writable,
     device_option,
@@ -64,7 +64,7 @@ class OnlyParam(click.ParamType):
     nargs=-1,
     metavar="[RUN]...",
     type=click.Path(path_type=Path),
-    shell_complete=completing.runs,
+    shell_complete=completion.runs,
 )
 @click.option(
     "--only",
@@ -82,7 +82,7 @@ class OnlyParam(click.ParamType):
 )
 @click.option(
     "--text",
-    shell_complete=completing.texts,
+    shell_complete=completion.texts,
     help="A text to read: file, folder or bundled corpus.  [default: what was held out]",
 )
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")

@@ -12,7 +12,7 @@ from msgspec.structs import asdict
 from chargen.cli.options import json_option, run_argument
 from chargen.cli.terminal import put, say, say_json
 from chargen.errors import ChargenError
-from chargen.settings import RECENT, SamplingSettings
+from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
 
 if TYPE_CHECKING:
     from chargen.api import TrainedModel
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 @click.option("--prompt", help="What the text begins with; the model goes on from there.")
 @click.option("--prompt-file", type=click.Path(path_type=Path), help="The same, from a file.")
 @click.option(
-    "--length", type=click.IntRange(0), default=500, show_default=True, help="Characters to write."
+    "--length",
+    type=click.IntRange(0),
+    default=SAMPLE_CHARS,
+    show_default=True,
+    help="Characters to write.",
 )
 @click.option(
     "--temperature",

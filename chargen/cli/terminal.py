@@ -1,4 +1,4 @@
-"""What commands print: nothing that they print can drive the terminal it is shown on."""
+"""Output of commands, escaped so that no printed text controls the terminal."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from chargen.render.text import visible
 
 
 def prepare() -> None:
-    """Set the standard streams up: UTF-8 to a file or a pipe, and its line ends as they are.
+    """Configure the standard streams.
 
-    A terminal that lacks a character is sent its code, which is no reason to stop.
+    Files and pipes get UTF-8 and unchanged line ends; a terminal gets escapes for characters that
+    its encoding lacks.
     """
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):
@@ -30,9 +31,13 @@ def prepare() -> None:
 
 
 def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> None:
-    """Print for somebody to read, wherever it goes: what would act is spelled out.
+    """Print text for people, with control characters escaped.
 
-    ``style`` is that of `click.style`; where NO_COLOR is set there is none (no-color.org).
+    Args:
+        text: the text.
+        err: print to standard error.
+        nl: end with a newline.
+        style: arguments of `click.style`, ignored if NO_COLOR is set (no-color.org).
     """
     shown = visible(str(text))
     if style and not os.environ.get("NO_COLOR"):
@@ -42,9 +47,9 @@ def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> No
 
 @contextlib.contextmanager
 def progress_bar(**style: Any) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal alone, of tqdm's ``style``; what it gives is told what is done, of what.
+    """Show a tqdm bar on terminals only.
 
-    0 is an end that nobody knows.
+    Yields a callback of the work done and the total, which is 0 if unknown.
     """
     from tqdm import tqdm
 
@@ -58,15 +63,12 @@ def progress_bar(**style: Any) -> Iterator[Callable[[int, int], None]]:
 
 
 def say_json(value: Any) -> None:
-    """Print a value as one line of JSON, in ASCII without control characters."""
+    """Print a value as one line of ASCII JSON."""
     print(json.dumps(value))
 
 
 def put(text: str) -> None:
-    """Write what was asked for to standard output: as it is, but spelled out on a terminal.
-
-    Somebody who watches sees each piece at once; a file is written in larger ones.
-    """
+    """Write a result to standard output: unchanged to files, escaped and at once to terminals."""
     if sys.stdout.isatty():
         sys.stdout.write(visible(text))
         sys.stdout.flush()

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
-from chargen.cli.completing import texts
+from chargen.cli.completion import devices, texts
 from chargen.cli.options import (
+    GroupedCommand,
     ListParam,
     LossOnParam,
-    default,
-    device_option,
+    device_help,
+    grouped_option,
     set_up_torch,
-    threads_option,
+    threads_help,
 )
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
@@ -25,183 +25,158 @@ from chargen.settings import (
     CELL_NAMES,
     DOCUMENT_NAMES,
     HELD_OUT,
-    MOST_HELD_OUT,
     PRECISIONS,
     STACK_NAMES,
     STATE_NAMES,
+    TrainingSettings,
 )
-from chargen.settings import TrainingSettings as T
+
+DEFAULTS = TrainingSettings()
+AUTO = "auto"
+
+data = grouped_option("Data")
+model = grouped_option("Model")
+budget = grouped_option("Training budget")
+optimization = grouped_option("Optimization")
+output = grouped_option("Output")
+advanced = grouped_option("Advanced")
 
 
-@click.command()
+@click.command(
+    cls=GroupedCommand,
+    epilog='Values of "auto" depend on the budget, the corpus and the device: see '
+    "docs/explanation/defaults.md.",
+)
 @click.argument("corpus", nargs=-1, shell_complete=texts)
-@click.option(
-    "--cell",
-    type=click.Choice(CELL_NAMES),
-    help="Kind of recurrent cell." + default("lstm; on a GPU, or with --stack residual, mingru"),
-)
-@click.option(
-    "--units",
-    type=ListParam(int, "one whole number a layer, as in 256 or 256,128"),
-    help="Memory units, one number a layer, as in 256,128."
-    + default("by the budget; 256 for simple layers"),
-)
-@click.option(
-    "--stack",
-    type=click.Choice(STACK_NAMES),
-    help="Layers one on the other, or each in a residual block."
-    + default("residual for mingru, else plain"),
-)
-@click.option(
-    "--activation",
-    type=click.Choice(ACTIVATION_NAMES),
-    help="What bends the state." + default("linear for mingru, else tanh"),
-)
-@click.option(
-    "--timesteps",
-    type=int,
-    help="Characters that gradients travel back."
-    + default("128 in residual blocks, 256 on a GPU; 256 at the end of a curriculum; else 64"),
-)
-@click.option(
-    "--curriculum",
-    type=ListParam(int, "whole numbers, as in 16,64"),
-    help="Fewer timesteps of more texts before --timesteps, an equal share of the budget each."
-    + default("16,64 for one lstm layer, where no --timesteps, --batch-size or --loss-on is given"),
-)
-@click.option(
-    "--batch-size",
-    type=int,
-    help="Texts read side by side."
-    + default("8 in residual blocks, 32 on a GPU; 4 at the end of a curriculum; else 16"),
-)
-@click.option(
-    "--loss-on",
-    type=LossOnParam(),
-    help="Steps of a window that count: all, the last, or the last K." + default(T.loss_on),
-)
-@click.option(
-    "--state",
-    type=click.Choice(STATE_NAMES),
-    help="Carry the state from window to window, or reset it at each." + default(T.state),
-)
-@click.option(
-    "--resets",
-    type=float,
-    help="Share of windows that begin with a state of zeros though it is carried, as a text that "
-    "is to be written does; ten times that of those that begin with a line feed."
-    + default(T.resets),
-)
-@click.option("--steps", type=int, help="Budget: parameter updates.")
-@click.option(
-    "--epochs",
-    type=float,
-    help="Budget: times that the training text is read, beside --minutes at most.",
-)
-@click.option(
-    "--minutes",
-    type=float,
-    help="Budget: minutes."
-    + default("5, or less where validation stops improving or the text is short"),
-)
-@click.option(
-    "--learning-rate",
-    type=float,
-    help="AdamW's highest rate."
-    + default(
-        "0.007 in blocks and simple layers, lstm 0.03 or, several layers of it, 0.015, else 0.02; "
-        "less over 256 units"
-    ),
-)
-@click.option(
-    "--weight-decay",
-    type=float,
-    help="AdamW's weight decay."
-    + default("0.1; 0.03 for one lstm layer and few readings; in residual blocks 0.1 to 0.6"),
-)
-@click.option(
-    "--beta2",
-    type=float,
-    help="How much of its mean square gradients AdamW keeps at a step."
-    + default("0.99 in residual blocks, else 0.999"),
-)
-@click.option(
-    "--average",
-    type=float,
-    help="Average the weights over this share of the updates so far; 0: keep them as they are."
-    + default("0.07"),
-)
-@click.option(
-    "--clip-norm", type=float, help="Cut the gradient's norm down to this." + default(T.clip_norm)
-)
-@click.option(
-    "--dropout",
-    type=float,
-    help="Share of each layer's outputs dropped in training."
-    + default("0 to 0.5 by how often the text is read; 0 where a plain stack's --units are given"),
-)
-@click.option(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    help="Of the factors of large products in training."
-    + default("bfloat16 for lstm and mingru on a processor that multiplies it, else float32"),
-)
-@click.option(
-    "--documents",
-    type=click.Choice(DOCUMENT_NAMES),
-    help="Begin each file, or what follows a blank line, with a state of zeros."
-    + default(T.documents),
-)
-@click.option(
+@data(
     "--validation",
     type=float,
-    help="Share of the corpus, its end, that is held out."
-    + default(f"{HELD_OUT}, {MOST_HELD_OUT:,} characters at most"),
+    default_help=f"{HELD_OUT}; less of a large corpus",
+    help="Fraction of the corpus held out for validation, taken from the end.",
 )
-@click.option(
+@data(
+    "--documents",
+    type=click.Choice(DOCUMENT_NAMES),
+    default_help=DEFAULTS.documents,
+    help="Unit that starts from a zero state: a file, or text after a blank line.",
+)
+@data(
+    "--cache",
+    type=click.Path(path_type=Path),
+    default_help=".corpora beside the run",
+    help="Directory of encoded corpora, shared by all runs.",
+)
+@model("--cell", type=click.Choice(CELL_NAMES), default_help=AUTO, help="Recurrent cell.")
+@model(
+    "--units",
+    type=ListParam(int, "one whole number a layer, as in 256 or 256,128"),
+    default_help=AUTO,
+    help="Hidden units of each layer, as in 256,128.",
+)
+@model(
+    "--stack",
+    type=click.Choice(STACK_NAMES),
+    default_help=AUTO,
+    help="Plain stacked layers, or residual blocks.",
+)
+@model(
+    "--activation",
+    type=click.Choice(ACTIVATION_NAMES),
+    default_help="linear for mingru, else tanh",
+    help="Activation function.",
+)
+@budget("--minutes", type=float, default_help="5", help="Maximum training time, in minutes.")
+@budget(
+    "--epochs",
+    type=float,
+    default_help=AUTO,
+    help="Maximum epochs. With --minutes, whichever comes first.",
+)
+@budget("--steps", type=int, help="Number of parameter updates.")
+@budget(
     "--patience",
     type=int,
-    help="Validations without improvement that end it; 0: never." + default(T.patience),
+    default_help=DEFAULTS.patience,
+    help="Early-stopping patience, in validations; 0 disables it.",
 )
-@click.option("--seed", type=int, help="Of all that is random." + default(T.seed))
-@device_option
-@threads_option
-@click.option(
+@optimization("--learning-rate", type=float, default_help=AUTO, help="Peak learning rate.")
+@optimization("--batch-size", type=int, default_help=AUTO, help="Sequences per batch.")
+@optimization(
+    "--timesteps",
+    type=int,
+    default_help=AUTO,
+    help="Sequence length (truncated BPTT), in characters.",
+)
+@optimization(
+    "--dropout", type=float, default_help=AUTO, help="Dropout rate of each layer's outputs."
+)
+@optimization("--weight-decay", type=float, default_help=AUTO, help="AdamW weight decay.")
+@output(
+    "--out",
+    type=click.Path(path_type=Path),
+    default_help="runs/<corpus name>",
+    help="Run directory.",
+)
+@output(
+    "--resume", is_flag=True, help="Resume a run. Budgets are totals, including earlier training."
+)
+@output("--overwrite", is_flag=True, help="Delete the existing run and start over.")
+@output("--quiet", is_flag=True, help="Print errors only.")
+@output("--verbose", is_flag=True, help="Print a line per validation, and longer samples.")
+@output("--tensorboard", is_flag=True, help="Write TensorBoard event files to the run directory.")
+@advanced("--seed", type=int, default_help=DEFAULTS.seed, help="Random seed.")
+@advanced("--device", default="auto", default_help=AUTO, shell_complete=devices, help=device_help)
+@advanced("--threads", type=click.IntRange(1), default_help="chosen by torch", help=threads_help)
+@advanced(
     "--processes",
     type=click.IntRange(1),
     default=1,
-    show_default=True,
-    help="Processes of this machine that train together; torchrun starts them on several.",
+    default_help=1,
+    help="Processes on this machine that train together; torchrun starts them on several.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="The run's folder." + default("runs/<corpus name>"),
+@advanced(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default_help=AUTO,
+    help="Precision of large matrix multiplications.",
 )
-@click.option(
-    "--cache",
-    type=click.Path(path_type=Path),
-    help="Folder where corpora are kept encoded, for all runs."
-    + default(".corpora beside the run"),
+@advanced(
+    "--curriculum",
+    type=ListParam(int, "whole numbers, as in 16,64"),
+    default_help=AUTO,
+    help="Shorter sequence lengths to train on first, as in 16,64; each stage gets an equal share "
+    "of the budget.",
 )
-@click.option("--quiet", is_flag=True, help="Say nothing but what goes wrong.")
-@click.option(
-    "--verbose",
-    is_flag=True,
-    help="Say more at each validation, also on a terminal; show longer samples.",
+@advanced(
+    "--loss-on",
+    type=LossOnParam(),
+    default_help=DEFAULTS.loss_on,
+    help="Timesteps included in the loss: all, last, or the last K.",
 )
-@click.option(
-    "--tensorboard",
-    is_flag=True,
-    help="Write TensorBoard's event files too, to the folder tensorboard in the run's.",
+@advanced(
+    "--state",
+    type=click.Choice(STATE_NAMES),
+    default_help=DEFAULTS.state,
+    help="Hidden state at the start of a window: carried over, or reset to zero.",
 )
-@click.option(
-    "--resume",
-    is_flag=True,
-    help="Go on with a run that is there; a new budget counts from its beginning.",
+@advanced(
+    "--resets",
+    type=float,
+    default_help=DEFAULTS.resets,
+    help="Fraction of windows that start from a zero state (10× higher after a newline).",
 )
-@click.option(
-    "--overwrite", is_flag=True, help="Start a run that is there over, losing what it learned."
+@advanced("--beta2", type=float, default_help=AUTO, help="AdamW beta2.")
+@advanced(
+    "--average",
+    type=float,
+    default_help=AUTO,
+    help="Weight averaging window, as a fraction of updates so far; 0 disables it.",
+)
+@advanced(
+    "--clip-norm",
+    type=float,
+    default_help=DEFAULTS.clip_norm,
+    help="Gradient clipping (global norm).",
 )
 @click.pass_context
 def train(
@@ -219,23 +194,23 @@ def train(
     overwrite: bool,
     **settings: Any,
 ) -> int:
-    """Learn from CORPUS: text files, a folder of *.txt, - for standard input, or the name of a
-    bundled corpus (see chargen corpora list). Text may be of any size, and packed: *.gz, *.zst.
+    """Train a model on CORPUS.
 
-    Progress goes to standard error. The run's folder keeps the best weights, which sample,
-    evaluate and probe-longrange use, and all that --resume needs. Ctrl-C stops and saves. In
-    another terminal, chargen watch writes a page with curves and samples as it trains.
+    CORPUS is a text file, a directory of *.txt files, - for standard input, or the name of a
+    bundled corpus (see chargen corpora list). Files may be compressed: *.gz, *.zst.
+
+    Progress goes to standard error. The run directory keeps the best weights and all that --resume
+    needs. Ctrl-C saves and stops. In another terminal, chargen watch shows curves and samples.
 
     \b
     Examples:
       chargen train corpus.txt
       chargen train longrange --minutes 2
-      chargen train corpus.txt --minutes 10
       chargen train poems/ --cell gru --units 128,128 --dropout 0.2
       chargen train corpus.txt --resume --minutes 20
     """
     if resume and overwrite:
-        raise ChargenError("--resume and --overwrite: give one, go on or start over")
+        raise ChargenError("--resume and --overwrite: give one")
     if quiet and verbose:
         raise ChargenError("--quiet and --verbose: give one")
     if not corpus and not resume:
@@ -244,47 +219,39 @@ def train(
         from chargen.cli.events import check_installed
 
         check_installed()
-    if _is_to_be_launched(processes):
+    if _launches(processes):
         from chargen.distributed.launch import launch
 
         command = ["-m", "chargen", *context.obj]
         return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
-    from chargen.cli.watching import Reading, Show, Signals, watch
-    from chargen.distributed.group import join
-    from chargen.training import start
-    from chargen.training.session import device_named
+    from chargen.cli.training_display import Level, TrainingDisplay
 
-    show: Show = "quiet" if quiet else "verbose" if verbose else "normal"
-    set_up_torch(threads)
-    given = {name: value for name, value in settings.items() if value is not None}
-    signals = Signals(signal.SIGINT, signal.SIGTERM)
-    with (
-        join(device_named(device).type) as group,
-        Reading(quiet) as reading,
-        start(
+    level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
+    with TrainingDisplay(level, tensorboard) as display:
+        from chargen import api
+
+        set_up_torch(threads)
+        trained = api.train(
             corpus,
-            given,
             out,
             resume=resume,
             overwrite=overwrite,
             device=device,
             cache=cache,
-            progress=reading.show,
-            group=group,
-        ) as session,
-    ):
-        reading.close()
-        with signals:
-            watch(session, lambda: signals.caught is not None, show, tensorboard)
-    return 128 + signals.caught if signals.caught else 0
+            progress=display.reading,
+            run=display.run,
+            **settings,
+        )
+        display.summarize(trained)
+    return display.exit_code
 
 
-def _is_to_be_launched(processes: int) -> bool:
-    """Whether there are processes to start; `ChargenError` where others than asked for are."""
+def _launches(processes: int) -> bool:
+    """Return whether to start the processes; `ChargenError` if another number is running."""
     started = os.environ.get("WORLD_SIZE")
     if processes > 1 and started not in (None, str(processes)):
         raise ChargenError(
-            f"--processes {processes}: {started} are started already (WORLD_SIZE), as torchrun "
-            "does; leave it out"
+            f"--processes {processes}: torchrun started {started} already (WORLD_SIZE); leave it "
+            "out"
         )
     return processes > 1 and started is None

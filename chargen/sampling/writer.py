@@ -15,7 +15,7 @@ from chargen.sampling.beam import NOTHING, search
 from chargen.sampling.beginning import MOST, led_in
 from chargen.sampling.engine import Engine
 from chargen.sampling.stopping import Stop, stopped, stops_of
-from chargen.settings import SamplingSettings, from_options
+from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown, Vocabulary
 
 
@@ -48,7 +48,7 @@ class Writer:
     def stream(
         self,
         prompt: str = "",
-        length: int = 1000,
+        length: int = SAMPLE_CHARS,
         count: int = 1,
         seed: int = 0,
         unknown: Unknown = "error",

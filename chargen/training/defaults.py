@@ -13,8 +13,7 @@ from typing import Any
 from msgspec import structs
 
 from chargen.render.text import counted
-from chargen.settings import GivenSettings, ModelSettings, TrainingSettings
-from chargen.training.schedule import MINUTES
+from chargen.settings import MINUTES, GivenSettings, ModelSettings, TrainingSettings
 
 RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from chargen.distributed.group import ProcessGroup
 from chargen.errors import ChargenError, NoNumbersError
@@ -106,9 +107,9 @@ class Trainer:
         return NetworkPredictor(self._state.averaged, self.vocabulary)
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Number of batches per epoch in the current stage."""
-        return len(self._batches)
+    def device(self) -> torch.device:
+        """The device of the model."""
+        return self._state.device
 
     def reports(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
         """Train until the budget is used, validation stops improving or ``should_stop()`` is true.

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from chargen.errors import ChargenError
-from chargen.settings import TrainingSettings
+from chargen.settings import MINUTES, TrainingSettings
 
-TIMESTEPS, BATCH_SIZE, MINUTES = 64, 16, 5.0  # defaults
+TIMESTEPS, BATCH_SIZE = 64, 16  # defaults
 WARM_UP_STEPS = 100
 WARM_UP_SHARE = 0.1  # maximum share of a budget in steps
 VALIDATION_COST = 0.05  # approximate share of the time spent on validation

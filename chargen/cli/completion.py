@@ -1,7 +1,7 @@
-"""What a shell offers while a command is typed: runs, texts, names. Loads no torch.
+"""Shell completion of runs, corpora and devices. Imports no torch.
 
-Each function is a ``shell_complete`` of click's. A shell looks for files by itself where it is told
-to, which bash does only if there are no names beside; so where there are, files are named here.
+Each function is a ``shell_complete`` callback of click. bash completes file names by itself only if
+there are no other suggestions; otherwise the functions list files too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 
 def runs(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
-    """Folders of runs, under ``runs/`` or where ``typed`` leads; without any, folders."""
+    """Suggest run directories under ``runs/`` and at the typed path, or else directories."""
     from chargen.runs.directory import RUNS, is_run
 
     known = [path for path in map(str, sorted(RUNS.glob("*"))) if path.startswith(typed)]
@@ -22,7 +22,7 @@ def runs(context: Context, parameter: Parameter, typed: str) -> list[CompletionI
 
 
 def texts(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
-    """Bundled corpora, and files and folders; where no corpus is meant, files alone."""
+    """Suggest bundled corpora, files and directories."""
     from chargen.datasets import bundled
 
     names = [name for name in bundled.names() if name.startswith(typed)]
@@ -32,7 +32,7 @@ def texts(context: Context, parameter: Parameter, typed: str) -> list[Completion
 
 
 def bundled_texts(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
-    """Bundled corpora and phrase banks."""
+    """Suggest bundled corpora and phrase banks."""
     from chargen.datasets import bundled
 
     names = (*bundled.names(), *bundled.BANKS.values())
@@ -40,7 +40,7 @@ def bundled_texts(context: Context, parameter: Parameter, typed: str) -> list[Co
 
 
 def devices(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
-    """The kinds of device."""
+    """Suggest device types."""
     return _items([name for name in ("auto", "cpu", "cuda") if name.startswith(typed)])
 
 
@@ -49,7 +49,7 @@ def _items(values: list[str]) -> list[CompletionItem]:
 
 
 def _paths(typed: str) -> list[str]:
-    """What lies in the folder that ``typed`` leads to and begins like the rest; nothing hidden."""
+    """Return the visible paths that begin with ``typed``."""
     folder, slash, beginning = typed.rpartition("/")
     try:
         names = sorted(path.name for path in Path(folder + slash).iterdir())

@@ -1,0 +1,35 @@
+"""Process-wide settings of the libraries underneath: threads, logging and memory."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+# Spin count of torch's threads before they sleep. With the library's default, two programs on the
+# same cores slow each other down (measured: 12 times); this value is as fast for one program.
+SPIN_COUNT = "3000"
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
+LARGEST_THRESHOLD = 2**31 - 1  # that `mallopt` accepts
+
+
+def limit_spinning() -> None:
+    """Set the spin count, which the thread library reads when torch is loaded."""
+    os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+
+
+def silence_torch() -> None:
+    """Keep torch's C++ messages and stack frames off standard error."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
+
+
+def keep_memory() -> None:
+    """Keep freed memory in the process, on glibc.
+
+    The kernel zeroes every page that it hands out again, which took half of a training step over
+    512 timesteps (docs/performance.md).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is not None:
+        mallopt(M_TRIM_THRESHOLD, LARGEST_THRESHOLD)
+        mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)

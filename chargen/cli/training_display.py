@@ -1,0 +1,280 @@
+"""Progress of a training on standard error, and the signals that stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import sys
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal
+
+from tqdm import tqdm
+
+from chargen.cli.events import EventWriter
+from chargen.cli.terminal import say
+from chargen.evaluation import nats_to_bits
+from chargen.render.text import counted, visible_line
+from chargen.settings import MINUTES, SamplingSettings
+
+if TYPE_CHECKING:
+    from chargen.api import TrainedModel
+    from chargen.training import Report, Trainer, TrainingSession
+
+Level = Literal["normal", "quiet", "verbose"]
+
+SAMPLE_CHARS = 120
+VERBOSE_SAMPLE_CHARS = 600
+SECONDS_BETWEEN_SAMPLES = 30
+SAMPLE_TEMPERATURE = 0.8
+BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
+
+
+class Signals:
+    """Catches signals inside a ``with`` block, so that the current step finishes and is saved.
+
+    ``caught`` is the number of the first signal, or ``None``. A second signal changes nothing, so
+    that the save completes; a third ends the program at once.
+    """
+
+    def __init__(self, *numbers: signal.Signals) -> None:
+        self.caught: int | None = None
+        self._count = 0
+        self._numbers = numbers
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Signals:
+        for number in self._numbers:
+            self._before[number] = signal.signal(number, self._catch)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self.caught is None:
+            self.caught = number
+        elif self._count == 2:
+            with contextlib.suppress(OSError, ValueError):  # past buffers that may be in use
+                os.write(sys.stderr.fileno(), b"\nsaving; once more ends at once, unsaved\n")
+        else:
+            self.__exit__()
+            signal.raise_signal(number)
+
+
+class TrainingDisplay:
+    """Shows a training: a bar on a terminal, a line per validation elsewhere.
+
+    Args:
+        level: ``quiet`` prints errors only; ``verbose`` prints a line per validation on a terminal
+            too, with more figures, and longer samples.
+        tensorboard: write TensorBoard event files.
+    """
+
+    def __init__(self, level: Level = "normal", tensorboard: bool = False) -> None:
+        self._level = level
+        self._tensorboard = tensorboard
+        self._signals = Signals(signal.SIGINT, signal.SIGTERM)
+        self._has_terminal = sys.stderr.isatty() and level != "quiet"
+        self._bar: Any = None
+        self._reads = False  # the bar shows the reading of the corpus
+        self._trainer: Trainer | None = None
+        self._validation: float | None = None  # the latest validation loss
+
+    @property
+    def exit_code(self) -> int:
+        """0, or 128 plus the number of the signal that stopped training."""
+        return 128 + self._signals.caught if self._signals.caught else 0
+
+    def __enter__(self) -> TrainingDisplay:
+        self._open_bar(desc="loading PyTorch", bar_format="{desc} ...")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._close_bar()
+
+    def _open_bar(self, **style: Any) -> None:
+        self._close_bar()
+        self._bar = tqdm(disable=not self._has_terminal, leave=False, **style)
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar, self._reads = None, False
+
+    def reading(self, done: int, total: int) -> None:
+        """Show the bytes of the corpus read so far and in total, which is 0 if unknown."""
+        if self._bar is None or not self._reads or done < self._bar.n:
+            self._open_bar(
+                desc="reading the corpus", total=total or None, unit="B", unit_scale=True, delay=1
+            )
+            self._reads = True
+        self._bar.update(done - self._bar.n)
+
+    def run(self, session: TrainingSession) -> None:
+        """Train to the end; of several processes, rank 0 shows the training."""
+        self._close_bar()
+        trainer = session.trainer
+        with self._signals:
+            if not trainer.group.leads:
+                session.run(self._should_stop)
+                return
+            self._trainer = trainer
+            self._tell(_overview(trainer))
+            for note in session.notes:
+                self._tell(f"note: {visible_line(note)}")
+            self._show_reports(trainer)
+
+    def _should_stop(self) -> bool:
+        return self._signals.caught is not None
+
+    def _show_reports(self, trainer: Trainer) -> None:
+        next_sample = SECONDS_BETWEEN_SAMPLES / 3
+        with contextlib.ExitStack() as stack:
+            events = None
+            if self._tensorboard:
+                writer = EventWriter(trainer.run.path, trainer.counters.step)
+                events = stack.enter_context(writer)
+            self._open_bar(
+                total=100, bar_format="{percentage:3.0f}%|{bar}| {desc}", dynamic_ncols=True
+            )
+            stack.callback(self._close_bar)
+            for report in trainer.reports(self._should_stop):
+                self._validation = report.validation_loss_nats or self._validation
+                self._bar.n = 100 * report.budget_used
+                self._bar.set_description_str(self._line(report, trainer), refresh=False)
+                self._bar.update(0)
+                if report.validation_loss_nats is None:
+                    continue
+                with self._bar.external_write_mode(file=sys.stderr):
+                    self._show_validation(report, trainer, events)
+                    if report.seconds >= next_sample and self._level != "quiet":
+                        next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
+                        verbose = self._level == "verbose"
+                        chars = VERBOSE_SAMPLE_CHARS if verbose else SAMPLE_CHARS
+                        self._tell(_sample(trainer, chars), dim=True)
+
+    def _show_validation(
+        self, report: Report, trainer: Trainer, events: EventWriter | None
+    ) -> None:
+        verbose = self._level == "verbose"
+        if not self._has_terminal or verbose:
+            self._tell(self._line(report, trainer, verbose))
+        if report.unsaved:
+            _warn(f"{visible_line(report.unsaved)}; the next validation tries again")
+        if events is not None and (problem := events.write(report)):
+            _warn(visible_line(problem))
+
+    def _line(self, report: Report, trainer: Trainer, verbose: bool = False) -> str:
+        loss = self._validation
+        shown = "-" if loss is None else f"{loss:.3f} ({nats_to_bits(loss):.3f} bits/char)"
+        left = report.seconds / max(report.budget_used, 1e-9) - report.seconds
+        line = (
+            f"epoch {report.chars / trainer.run.description.corpus.training_chars:.2f}  "
+            f"loss {report.train_loss_nats:.3f}  validation {shown}  "
+            f"{report.chars / report.seconds:,.0f} chars/s  {tqdm.format_interval(left)} left"
+        )
+        if not verbose:
+            return line
+        return (
+            f"{line}  step {report.step}  best {trainer.counters.best_loss:.4f}  "
+            f"learning rate {report.learning_rate:.2e}  gradient norm {report.gradient_norm:.3g}"
+        )
+
+    def summarize(self, model: TrainedModel) -> None:
+        """Print the result, compared with an n-gram baseline where that is cheap, and what next."""
+        trainer = self._trainer
+        if trainer is None or self._level == "quiet":
+            return
+        counters = trainer.counters
+        stopped = trainer.ending == "stopped"
+        size = f"{counters.step:,} steps, {counters.seconds:.0f} s"
+        self._tell(f"Stopped ({size})." if stopped else f"Done: {trainer.ending} ({size}).")
+        margin = None
+        if counters.progress_lines:
+            best = counters.best_loss
+            bits = nats_to_bits(best)
+            self._tell(f"Best validation loss {best:.4f} nats ({bits:.3f} bits per character).")
+            cheap = trainer.run.description.corpus.training_chars <= BASELINE_CHARS
+            if cheap and not stopped:
+                baseline = model.floor().loss_nats
+                margin = baseline - best
+                self._tell(
+                    f"The 6-gram baseline has {baseline:.4f} nats: the model is "
+                    f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
+                )
+        self._tell(f"Next: {next_command(trainer, stopped, margin)}")
+
+    def _tell(self, text: str, **style: Any) -> None:
+        if self._level != "quiet":
+            _warn(text, **style)
+
+
+def _warn(text: str, **style: Any) -> None:
+    """Print to standard error; a closed pipe does not stop training."""
+    with contextlib.suppress(BrokenPipeError):
+        say(text, err=True, **style)
+
+
+def _overview(trainer: Trainer) -> str:
+    """Return a table of data, model, schedule, budget and device."""
+    description, settings = trainer.run.description, trainer.settings
+    corpus, model = description.corpus, description.model
+    stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in settings.stages())
+    budgets = [f"{settings.steps:,} steps"] if settings.steps else []
+    budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
+    if settings.minutes or not budgets:
+        budgets += [f"{settings.minutes or MINUTES:g} minutes"]
+    limit = " or ".join(budgets)
+    patience = counted(settings.patience, "validation") + " without improvement"
+    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
+    rows = {
+        "data": f"{visible_line(corpus.name)}: {corpus.chars:,} characters, "
+        f"{corpus.chars - corpus.training_chars:,} held out; vocabulary "
+        f"{len(description.vocabulary)}",
+        "model": f"{model.described()}, {parameters:,} parameters",
+        "schedule": f"batch × length {stages}, learning rate {settings.learning_rate:.3g}, "
+        f"state {settings.state}, seed {settings.seed}",
+        "budget": f"{limit}, or {patience}" if settings.patience else limit,
+        "device": f"{trainer.device}, {settings.precision}{together}",
+        "run": visible_line(str(trainer.run.path)),
+    }
+    return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
+
+
+def _sample(trainer: Trainer, chars: int) -> str:
+    """Return a labelled sample of the current model."""
+    import numpy as np
+
+    from chargen.sampling import generate
+
+    vocabulary, step = trainer.vocabulary, trainer.counters.step
+    settings = SamplingSettings(temperature=SAMPLE_TEMPERATURE)
+    generator = np.random.default_rng(step)
+    rows = list(generate(trainer.predictor, vocabulary.opening, chars, settings, generator))
+    text = vocabulary.decode(np.concatenate(rows)).strip()
+    indented = text.replace("\n", "\n    ")
+    return f"sample at step {step}, temperature {SAMPLE_TEMPERATURE}:\n    {indented}"
+
+
+def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
+    """Return the most useful next command: resume, probe or sample."""
+    path = visible_line(shlex.quote(str(trainer.run.path)))
+    if stopped or (margin is not None and margin < 0):
+        longer = "" if stopped else _doubled_budget(trainer)
+        return f"chargen train --resume --out {path}{longer}"
+    probes = trainer.run.description.corpus.sources[0].startswith("longrange")
+    return f"chargen {'probe-longrange' if probes else 'sample'} {path}"
+
+
+def _doubled_budget(trainer: Trainer) -> str:
+    settings = trainer.settings
+    if settings.steps:
+        return f" --steps {2 * settings.steps}"
+    if settings.epochs and not trainer.ending.startswith("time"):
+        return f" --epochs {2 * settings.epochs:g}"
+    return f" --minutes {2 * (settings.minutes or MINUTES):g}"

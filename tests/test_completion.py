@@ -1,0 +1,83 @@
+"""Shell completion of runs, corpora, choices and flags."""
+
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+from click.shell_completion import ShellComplete
+
+from chargen.cli import chargen
+from chargen.settings import CELL_NAMES
+
+LOADED = """
+import sys
+from chargen.cli import main
+try:
+    main()
+finally:
+    sys.exit({"torch", "matplotlib", "numba"} & set(sys.modules) and "slow imports" or 0)
+"""
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A directory with runs, a directory that is none, and a text."""
+    for folder in ("runs/fables", "runs/poems", "other/lstm"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "run.json").touch()
+    (tmp_path / "runs/.corpora").mkdir()
+    (tmp_path / "runs/unfinished").mkdir()
+    (tmp_path / "fab.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def completions(line):
+    """Return the types and values that click suggests for the last word of ``line``."""
+    *words, incomplete = line.split(" ")[1:]
+    shell = ShellComplete(chargen, {}, "chargen", "_CHARGEN_COMPLETE")
+    return [(item.type, item.value) for item in shell.get_completions(words, incomplete)]
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("chargen sample ", ["runs/fables", "runs/poems"]),
+        ("chargen probe-longrange runs/fables runs/p", ["runs/poems"]),
+        ("chargen inspect other/", ["other/lstm"]),
+        ("chargen train fa", ["fables", "fab.txt"]),
+        ("chargen corpora write en", ["english.bank"]),
+        ("chargen train --cell ", list(CELL_NAMES)),
+        ("chargen evaluate --device c", ["cpu", "cuda"]),
+        ("chargen sample --prompt-", ["--prompt-file"]),
+    ],
+)
+def test_values_are_suggested(home, line, values):
+    assert completions(line) == [("plain", value) for value in values]
+
+
+def test_shell_completes_paths_where_no_value_matches(home):
+    assert completions("chargen evaluate o") == [("dir", "o")]
+    assert completions("chargen train other/") == [("file", "other/")]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_bash_script_completes_a_run_without_slow_imports(home):
+    program = home / "chargen"
+    (home / "program.py").write_text(LOADED)
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{home}/program.py' \"$@\"\n")
+    program.chmod(0o755)
+    script = """
+        eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
+        COMP_WORDS=(chargen sample runs/f) COMP_CWORD=2
+        _chargen_completion chargen
+        echo "${COMPREPLY[@]}"
+    """
+    env = {**os.environ, "PATH": f"{home}{os.pathsep}{os.environ['PATH']}"}
+    env["PYTHONPATH"] = os.pathsep.join(sys.path)
+    ran = subprocess.run(
+        ["bash", "-c", script], cwd=home, env=env, capture_output=True, text=True, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("runs/fables\n", "")
