@@ -72,7 +72,7 @@ def test_train_sample_evaluate_inspect(home, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     for row in (
-        "data      cat: 1,200 characters, 120 held out; vocabulary 13",
+        "data      cat: 1,200 characters, 120 held out; vocabulary 14",
         "model     lstm of 8 units, ",
         "schedule  batch × length 4×8, learning rate 0.03",
         "budget    60 steps, or 10 validations without improvement",
@@ -217,7 +217,7 @@ def test_python_m_chargen_and_version():
 
 WRONG = {
     "train nothing.txt": "nothing.txt: no such file",
-    "train empty.txt": "empty.txt: empty",
+    "train empty.txt": "empty.txt: the file is empty",
     "train binary.png": "binary.png: not UTF-8 text, byte 0x89 at offset 0",
     "train latin1.txt": "latin1.txt: not UTF-8 text, byte 0xE9 at offset 3",
     "train nul.txt": "nul.txt: NUL byte at offset 3",
@@ -261,7 +261,7 @@ WRONG = {
     "inspect": "no run under runs/",
     "probe-longrange": "no run under runs/",
     "corpora write nothing": "nothing",
-    "corpora write fables --out cat.txt": "cat.txt: exists already",
+    "corpora write fables --out cat.txt": "cat.txt: the file exists",
     "dance": "No such command 'dance'",
     "sample --seed -1": "--seed",
     "corpora write fables --chars 0": "--chars",
@@ -446,7 +446,7 @@ def test_python_trains_samples_and_evaluates(home):
     )
     assert [report.step for report in seen] == list(range(1, 31))
     assert repr(model) == (
-        "<TrainedModel runs/cat: lstm of 8 units, 821 parameters, vocabulary 13>"
+        "<TrainedModel runs/cat: lstm of 8 units, 862 parameters, vocabulary 14>"
     )
     text = model.sample("the ", 20, temperature=0.5, seed=3)
     assert text == chargen.load("runs/cat").sample("the ", 20, temperature=0.5, seed=3)

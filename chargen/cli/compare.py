@@ -72,8 +72,7 @@ def compare(
     report: Path | None,
     **given: Any,
 ) -> int:
-    """Which cell remembers farther? Trains each under one budget, with one number of parameters
-    and several seeds, and asks all of them the same.
+    """Train and compare recurrent cells under one budget.
 
     Every training is a run of its own in the comparison's folder. What is stopped goes on where
     it was when the same command is given again.

@@ -44,7 +44,7 @@ def evaluate(
     device: str,
     threads: int | None,
 ) -> None:
-    """Measure the loss and accuracy of a model's next-character predictions.
+    """Measure a model's loss and accuracy on a text.
 
     The text is the run's held-out text, or all of CORPUS. Each character is predicted once, from
     the text before it. A back-off n-gram that was counted on the same training text is the

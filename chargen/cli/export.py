@@ -128,7 +128,7 @@ KINDS = {
 def export(
     context: click.Context, run: Path | None, to: str, out: Path | None, **given: Any
 ) -> None:
-    """Make of RUN one file that works without chargen.
+    """Export a trained model to a standalone file.
 
     page: an HTML file that holds the weights and writes with them in any browser, letter by
     letter, with no server and no network. It shows what else was likely at each letter, colours

@@ -55,7 +55,7 @@ def import_keras(
     out: Path | None,
     overwrite: bool,
 ) -> None:
-    """Make a run of MODEL, a character model that Keras 3 saved: .keras, or .weights.h5.
+    """Import a character model saved by Keras 3.
 
     Its layers may be SimpleRNN, LSTM or GRU, one kind, on one-hot input or an Embedding, under a
     softmax Dense. sample, evaluate CORPUS, probe-longrange, inspect and export then read the run

@@ -62,7 +62,7 @@ def inspect(
     unknown: Literal["error", "skip"],
     seed: int,
 ) -> None:
-    """Show a run's architecture, parameters, corpus and training history.
+    """Show a run's architecture, corpus and history.
 
     With --memory or --memory-file, write an HTML page that colors each character of the text by
     the value of a hidden unit or gate. The units that best track a readable feature, such as

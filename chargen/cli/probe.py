@@ -106,7 +106,7 @@ def probe_longrange(
     device: str,
     threads: int | None,
 ) -> None:
-    """How far back does the model of RUN remember? Four instruments answer, each with controls.
+    """Measure how far back a model remembers.
 
     \b
     templates  sentences whose end hangs on their beginning ("a letter from Persia, … in":

@@ -98,7 +98,7 @@ def sample(
     as_json: bool,
     **chosen: Any,
 ) -> None:
-    """Write text with the model of RUN, a run's folder; left out, the newest one under runs/.
+    """Generate text with a trained model.
 
     The prompt and what follows it go to standard output as they are made, nothing else does. A
     terminal is shown control characters spelled out, as in \\x1b; files and pipes get them as

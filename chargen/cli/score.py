@@ -43,7 +43,7 @@ def score(
     device: str,
     threads: int | None,
 ) -> None:
-    """How likely is a text? Nats a character and in all, and where it surprises the model most.
+    """Measure the surprisal of a text.
 
     What is named last is the text, FILE or - for standard input; before it come runs, or none for
     the newest one. Every character but the first is predicted once, from all that stand before

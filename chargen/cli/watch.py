@@ -30,7 +30,7 @@ PAGE = "watch.html"
 )
 @click.option("--once", is_flag=True, help="Write the page as it is now, and end.")
 def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
-    """See how RUN is trained: a page, one HTML file, to be opened in a browser.
+    """Write a page that follows a training.
 
     Loss on the training and the held-out text beside the n-gram floor, learning rate, the
     gradient's norm before clipping, and samples as they improve. It is written anew, and shown
