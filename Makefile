@@ -48,7 +48,8 @@ fuzz: .venv/installed-fuzz  ## fuzz the file readers, EACH=60 seconds per format
 	done
 
 soak: .venv/installed-test  ## run the exhaustive sweeps: 200 kills, 10 GB of text, a lost host
-	$(BIN)/python tests/soak/kills.py --kills 200
+	$(BIN)/python -m pytest -m soak
+	PYTHONPATH=.:tests $(BIN)/python tests/soak/kills.py --kills 200
 	$(BIN)/python -m tests.soak.large
 	PYTHONPATH=.:tests $(BIN)/python tests/soak/hosts.py
 

@@ -1,5 +1,6 @@
 """Shared by all tests: one thread, since the models here are tiny, signals, a browser for pages."""
 
+import os
 import signal
 
 import pytest
@@ -13,6 +14,14 @@ settings.load_profile("patient")
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_fsync():
+    """Skip fsync in this process: the durability tests simulate a disk, see disk.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,4 +1,4 @@
-"""A disk that fails: stands in for `os` where `chargen.files` writes."""
+"""Simulated disks, which replace the module `os` in `chargen.files`."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ FAILING = ("open", "write", "ftruncate", "fsync", "replace", "unlink")
 
 
 class Crash(BaseException):
-    """The process is dead: nothing that it would do from now on happens."""
+    """The process was killed."""
 
 
 class Disk:
-    """Passes calls on to `os`, and calls ``before`` with the number and name of each that writes.
+    """`os`, with a callback ``before`` that receives the number and name of each writing call.
 
-    ``torn`` writes half of what is to be written before it calls ``before`` for a write, and the
-    rest at the next.
+    With ``torn``, each write is split: the first half is written before the callback.
     """
 
     def __init__(self, before: Callable[[int, str], None] = lambda n, name: None, torn=False):
@@ -35,7 +34,7 @@ class Disk:
 
         def call(*args):
             if name == "open" and not args[1] & os.O_CREAT:
-                return real(*args)  # a file to be read, or a folder to be synced
+                return real(*args)  # a file to read, or a directory to sync
             number = self.calls
             self.calls += 1
             self._is_half = name == "write" and self.torn and not self._is_half
@@ -44,13 +43,13 @@ class Disk:
                 self.before(number, name)
                 return half
             self.before(number, name)
-            return None if name == "fsync" else real(*args)  # nobody pulls the plug of a test
+            return None if name == "fsync" else real(*args)
 
         return call
 
 
 def crash_at(wanted: int, torn: bool = False) -> Disk:
-    """A disk that stands still from call number ``wanted`` on."""
+    """Return a disk that raises `Crash` from call number ``wanted`` on."""
 
     def before(number: int, name: str) -> None:
         if number >= wanted:
@@ -60,7 +59,7 @@ def crash_at(wanted: int, torn: bool = False) -> Disk:
 
 
 def refuse_at(wanted: int, code: int, forever: bool = False, torn: bool = False) -> Disk:
-    """A disk that refuses call number ``wanted``, or all but removing from there on."""
+    """Return a disk that fails call number ``wanted``, or every later call but unlink too."""
 
     def before(number: int, name: str) -> None:
         if number == wanted or (forever and number > wanted and name != "unlink"):
@@ -72,8 +71,29 @@ def refuse_at(wanted: int, code: int, forever: bool = False, torn: bool = False)
 CODES = (errno.ENOSPC, errno.EIO, errno.EACCES, errno.EROFS)
 
 
+class Snapshots(Disk):
+    """`os`, with the content of a directory before each writing call: what a kill would leave."""
+
+    def __init__(self, folder: Path, torn=False):
+        super().__init__(self._record, torn)
+        self.folder = folder
+        self.states: dict[tuple, None] = {}  # distinct contents, in order
+
+    def _record(self, number, name):
+        files = sorted(self.folder.glob("[!.]*"))
+        self.states[tuple((file.name, file.read_bytes()) for file in files)] = None
+
+
+def restore(state, folder: Path) -> Path:
+    """Write files, as (name, bytes) pairs, into a new directory."""
+    folder.mkdir()
+    for name, data in state:
+        (folder / name).write_bytes(data)
+    return folder
+
+
 class Recorder:
-    """Passes calls on to `os` and records them, to be cut off by `after_power_loss`."""
+    """`os`, with a log of the writing calls for `after_power_loss`."""
 
     def __init__(self):
         self.log = []
@@ -127,7 +147,7 @@ class _Inode:
         self.pending = []
 
     def content(self, how: str) -> bytes:
-        """``kept``: all that was written; ``lost``: what was synced; ``torn``: half of the last."""
+        """Return what was written (kept), synced (lost), or written but half of the last (torn)."""
         data = bytearray(self.durable)
         pending = [] if how == "lost" else self.pending
         for number, (what, position, rest) in enumerate(pending):
@@ -162,13 +182,13 @@ def _change(seen: dict[str, _Inode], kind: str, *names: str) -> tuple:
 
 
 def after_power_loss(log: list, before: Mapping[str, bytes]) -> Iterator[tuple[int, dict]]:
-    """The folders that a power cut may leave, each with how many calls of ``log`` came before it.
+    """Yield the directories that a power cut may leave, with the number of calls before it.
 
-    What was not synced is there, not there or torn; changes of the folder that were not synced
-    are there in any selection.
+    Unsynced data are complete, missing or torn; any subset of the unsynced directory changes
+    took place.
     """
     durable = {name: _Inode(data) for name, data in before.items()}
-    seen, pending = dict(durable), []  # the folder as the program sees it, and what may be lost
+    seen, pending = dict(durable), []  # as the program sees it, and what may be lost
     for cut in range(len(log) + 1):
         chosen = itertools.chain.from_iterable(
             itertools.combinations(pending, count) for count in range(len(pending) + 1)

@@ -1,35 +1,30 @@
-"""A run survives: whatever stops it, it goes on to the end that an unbroken one has, to the bit."""
+"""A run that a kill, a power cut or a failing disk interrupted resumes to the same end, bit by bit.
 
+The training is recorded once, with the content of the run directory before each write. Each sweep
+resumes from a seeded sample of these contents, or from all of them in `make soak`.
+"""
+
+import itertools
 import os
-import shutil
+import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from disk import (
-    CODES,
-    Crash,
-    Disk,
-    Recorder,
-    after_power_loss,
-    crash_at,
-    refuse_at,
-)
+from disk import CODES, Crash, Disk, Recorder, Snapshots, after_power_loss, refuse_at, restore
 from tiny import FLAGS, TEXT, TINY, often, on, state_of, train
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, is_run
+from chargen.runs.checkpoint import parse
+from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
 from chargen.training import start
 from chargen.training.loop import Trainer
 
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    path = tmp_path_factory.mktemp("corpus") / "cat.txt"
-    path.write_text(TEXT)
-    return path
+KILLS = Path(__file__).parent / "soak" / "kills.py"
+SAMPLE = 6
 
 
 @pytest.fixture(autouse=True)
@@ -37,119 +32,120 @@ def _often(monkeypatch):
     often(monkeypatch)
 
 
-@pytest.fixture
-def unbroken(corpus, tmp_path):
-    train(corpus, tmp_path / "unbroken")
-    return state_of(tmp_path / "unbroken")
+class Home(NamedTuple):
+    """A directory with a corpus and an uninterrupted run of it."""
+
+    path: Path
+    corpus: Path
+    end: dict  # state of the run
+    states: list  # contents of its directory before each write
+    counter: itertools.count
+
+    def new(self):
+        """Return the path of a run directory beside the others, which share the encoded corpus."""
+        return self.path / f"run{next(self.counter)}"
 
 
-def crash(monkeypatch, disk, corpus, out, **options):
-    """Train on a disk that stops; returns whether it did."""
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    path = tmp_path_factory.mktemp("home")
+    (path / "cat.txt").write_text(TEXT)
+    with pytest.MonkeyPatch.context() as patch:
+        often(patch)
+        disk = on(patch, Snapshots(path / "unbroken", torn=True))
+        train(path / "cat.txt", path / "unbroken")
+    end = state_of(path / "unbroken")
+    return Home(path, path / "cat.txt", end, list(disk.states), itertools.count())
+
+
+@pytest.fixture(params=["sample", pytest.param("all", marks=pytest.mark.soak)])
+def pick(request):
+    """Return a function that selects a seeded sample of a sweep, or all of it."""
+
+    def select(items):
+        items = list(items)
+        if request.param == "all" or len(items) <= SAMPLE:
+            return items
+        return [items[n] for n in sorted(random.Random(0).sample(range(len(items)), SAMPLE))]
+
+    return select
+
+
+def snapshots(monkeypatch, home, out, **options):
+    """Train and return the contents of the run directory before each write."""
     with monkeypatch.context() as patch:
-        on(patch, disk)
-        try:
-            train(corpus, out, **options)
-        except Crash:
-            return True
-    return False
+        disk = on(patch, Snapshots(out))
+        train(home.corpus, out, **options)
+    return list(disk.states)
 
 
-def copy_of(out, at):
-    return shutil.copytree(out, out.with_name(f"{at}"))
+# Kills
 
 
-# Killed
+def test_a_crash_at_any_write_loses_nothing(home, pick):
+    assert len(home.states) > 25
+    for state in pick(home.states):
+        out = restore(state, home.new())
+        train(home.corpus, out)
+        assert state_of(out) == home.end, state
+        assert not list(out.glob("*.new"))
 
 
-def test_a_crash_at_any_write_loses_nothing(corpus, tmp_path, monkeypatch, unbroken):
-    at = 0
-    while crash(monkeypatch, crash_at(at, torn=True), corpus, tmp_path / f"{at}"):
-        train(corpus, tmp_path / f"{at}")
-        assert state_of(tmp_path / f"{at}") == unbroken, at
-        assert not list((tmp_path / f"{at}").glob("*.new")), at
-        at += 1
-    assert at > 60
+def test_a_crash_at_any_write_of_a_resumed_run_loses_nothing(home, pick, monkeypatch):
+    more, out = {"resume": True, "steps": 8}, home.new()
+    with start([home.corpus], TINY, out, device="cpu") as session:
+        list(session.trainer.reports(lambda: session.trainer.counters.step == 3))
+    Run.open(out).append_progress({"step": 9, "validation_loss_nats": 0.1})  # not in a checkpoint
+    states = snapshots(monkeypatch, home, out, **more)
+    end = state_of(out)
+    assert len(states) > 15
+    for state in pick(states):
+        out = restore(state, home.new())
+        train(home.corpus, out, **more)
+        assert state_of(out) == end, state
 
 
-def test_a_crash_at_any_write_of_a_resumed_run_loses_nothing(corpus, tmp_path, monkeypatch):
-    """Stopped, resumed with more to do, and crashed: resumed in the same words it ends the same."""
-
-    def begun(out):
-        with start([corpus], TINY, out, device="cpu") as session:
-            list(session.trainer.reports(lambda: session.trainer.counters.step == 3))
-        Run.open(out).append_progress({"step": 9, "validation_loss_nats": 0.1})
-
-    more = {"resume": True, "steps": 8}
-    begun(tmp_path / "begun")
-    shutil.copytree(tmp_path / "begun", tmp_path / "whole")
-    train(corpus, tmp_path / "whole", **more)
-    wanted = state_of(tmp_path / "whole")
-    at = 0
-    while crash(monkeypatch, crash_at(at), corpus, copy_of(tmp_path / "begun", at), **more):
-        train(corpus, tmp_path / f"{at}", **more)
-        assert state_of(tmp_path / f"{at}") == wanted, at
-        at += 1
-    assert at > 30
-
-
-def test_a_run_that_is_started_over_is_never_half_of_each(corpus, tmp_path, monkeypatch, unbroken):
-    at, seen, begun = 0, set(), tmp_path / "begun"
-    train(corpus, begun, seed=7, units=(4,))
-    old = state_of(begun)
-    while crash(monkeypatch, crash_at(at), corpus, copy_of(begun, at), overwrite=True):
-        if not is_run(tmp_path / f"{at}"):
-            seen.add("none")
-            assert not (tmp_path / f"{at}" / RUN).exists()
-        train(corpus, tmp_path / f"{at}")
-        now = state_of(tmp_path / f"{at}")
-        assert now in (old, unbroken)
-        seen.add("old" if now == old else "new")
-        at += 1
-    assert seen == {"old", "none", "new"}
+def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick, monkeypatch):
+    out = home.new()
+    train(home.corpus, out, seed=7, units=(4,))
+    old = state_of(out)
+    states = snapshots(monkeypatch, home, out, overwrite=True)
+    without = [state for state in states if RUN not in dict(state)]
+    assert without
+    assert RUN in dict(states[0])
+    first_new = states.index(without[-1]) + 1
+    assert all(RUN in dict(state) for state in states[first_new:])
+    for state in pick(states):
+        out = restore(state, home.new())
+        train(home.corpus, out)
+        assert state_of(out) == (old if state == states[0] else home.end)
 
 
 def test_real_kills():
-    """The soak test's own program, for a few kills only."""
-    program = Path(__file__).parent / "soak" / "kills.py"
+    """Run a few kills of the soak test."""
     ran = subprocess.run(
-        [sys.executable, program, "--kills", "10"], capture_output=True, text=True, check=False
+        [sys.executable, KILLS, "--kills", "4", "--steps", "40"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, KILLS.parents[1:3]))},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "10 kills" in ran.stdout
+    assert "4 kills" in ran.stdout
 
 
-# Power
+# Power cuts
 
 
-def check_power_loss(log, before, tmp_path, corpus, wanted, saved):
-    """Every folder that may be left ends as ``wanted`` say; ``saved`` counts the saves in a log."""
-    seen = {}
-    for cut, files in after_power_loss(log, before):
-        key = tuple(sorted(files.items()))
-        if key in seen:
-            continue
-        out = seen[key] = tmp_path / f"after{len(seen)}"
-        out.mkdir()
-        for name, data in files.items():
-            (out / name).write_bytes(data)
-        if is_run(out) and (out / LAST).exists():
-            assert Run.open(out).read_checkpoint(LAST).values["step"] >= saved(log[:cut])
-        else:
-            assert saved(log[:cut]) == 0
-        train(corpus, out)
-        assert state_of(out) in wanted, (cut, log[max(0, cut - 3) : cut])
-    return seen
-
-
-def recorded(monkeypatch, corpus, out, **options):
+def recorded(monkeypatch, home, out, **options):
     with monkeypatch.context() as patch:
         recorder = on(patch, Recorder())
-        train(corpus, out, **options)
+        train(home.corpus, out, **options)
     return recorder.log
 
 
 def steps_saved(log):
-    """The step of the last save that is over: renamed, and the folder synced."""
+    """Return the step of the last save that is durable: renamed, and the directory synced."""
     renamed, done = 0, 0
     for kind, *rest in log:
         renamed += (kind, *rest[1:]) == ("rename", LAST)
@@ -157,94 +153,95 @@ def steps_saved(log):
     return [0, 2, 4, 5][done]
 
 
-def test_a_power_cut_leaves_the_old_checkpoint_or_the_new(corpus, tmp_path, monkeypatch, unbroken):
-    log = recorded(monkeypatch, corpus, tmp_path / "run")
-    seen = check_power_loss(log, {}, tmp_path, corpus, [unbroken], steps_saved)
-    assert len(seen) > 35
+def contents(log, before):
+    """Return the distinct directories that a power cut may leave, each with the log before it."""
+    found = {}
+    for cut, files in after_power_loss(log, before):
+        found.setdefault(tuple(sorted(files.items())), log[:cut])
+    return found
 
 
-def test_a_power_cut_never_mixes_two_runs(corpus, tmp_path, monkeypatch, unbroken):
-    out = tmp_path / "run"
-    train(corpus, out, seed=7)
+def test_a_power_cut_leaves_the_old_checkpoint_or_the_new(home, pick, monkeypatch):
+    found = contents(recorded(monkeypatch, home, home.new()), {})
+    assert len(found) > 35
+    for state, log in found.items():
+        saved = steps_saved(log)
+        if {RUN, LAST} <= dict(state).keys():
+            assert parse(dict(state)[LAST]).values["step"] >= saved
+        else:
+            assert saved == 0
+    for state in pick(found):
+        out = restore(state, home.new())
+        train(home.corpus, out)
+        assert state_of(out) == home.end
+
+
+def test_a_power_cut_never_mixes_two_runs(home, pick, monkeypatch):
+    out = home.new()
+    train(home.corpus, out, seed=7)
     old = state_of(out)
     before = {name: (out / name).read_bytes() for name in (RUN, PROGRESS, BEST, LAST)}
-    log = recorded(monkeypatch, corpus, out, overwrite=True)
+    log = recorded(monkeypatch, home, out, overwrite=True)
     log = log[: next(n for n, call in enumerate(log) if call[0] == "rename") + 2]
-    check_power_loss(log, before, tmp_path, corpus, [old, unbroken], lambda log: 0)
+    for state in pick(contents(log, before)):
+        out = restore(state, home.new())
+        train(home.corpus, out)
+        assert state_of(out) in (old, home.end)
 
 
 # A disk that refuses
 
 
-def refused(monkeypatch, disk, corpus, out):
-    """Train on a disk that refuses; returns what was said at the end, and on the way."""
+def refused(monkeypatch, disk, home, out):
+    """Train on a disk that refuses; return the final error and the errors in reports."""
     with monkeypatch.context() as patch:
         on(patch, disk)
         try:
-            reports = train(corpus, out)
+            reports = train(home.corpus, out)
         except ChargenError as error:
             return str(error), []
     return "", [report.unsaved for report in reports if report.unsaved]
 
 
-def test_one_refusal_costs_nothing(corpus, tmp_path, monkeypatch, unbroken):
-    at, failed = 0, []
-    while True:
-        out, disk = tmp_path / f"{at}", refuse_at(at, CODES[at % 4], torn=True)
-        said, told = refused(monkeypatch, disk, corpus, out)
-        if disk.calls <= at:
-            break
-        failed.append(bool(said))
-        for text in [said, *told]:
-            assert not text or text.startswith(str(out))
-            assert not text or f"cannot be written ({os.strerror(CODES[at % 4])})" in text
-        assert said or told
-        if said:
-            train(corpus, out)
-        assert state_of(out) == unbroken, at
-        assert not list(out.glob("*.new")), at
-        at += 1
-    assert at > 60
-    assert failed.count(True) < 20
-    assert failed == sorted(failed, reverse=True)  # once it trains, it trains to the end
-
-
-def test_a_save_that_took_place_and_was_called_failed_still_counts(
-    corpus, tmp_path, monkeypatch, unbroken
-):
-    """The folder cannot be synced once the new checkpoint is in it; then the process is killed."""
+def calls(monkeypatch, home):
+    """Return the names of the writing calls of a whole training."""
     names = []
     with monkeypatch.context() as patch:
-        on(patch, Disk(lambda number, name: names.append(name)))
-        train(corpus, tmp_path / "counted")
-    renamed = [number for number, name in enumerate(names) if name == "replace"]
-    refused = renamed[2] + 1  # run.json, the best, the last
-    for at in range(refused + 1, renamed[5]):
-
-        def before(number, name, at=at):
-            if number == refused:
-                raise OSError(CODES[1], os.strerror(CODES[1]))
-            if number >= at:
-                raise Crash
-
-        assert crash(monkeypatch, Disk(before), corpus, tmp_path / f"{at}")
-        train(corpus, tmp_path / f"{at}")
-        assert state_of(tmp_path / f"{at}") == unbroken, at
+        on(patch, Disk(lambda number, name: names.append(name), torn=True))
+        train(home.corpus, home.new())
+    return names
 
 
-def test_a_disk_that_stays_full_keeps_the_last_save(corpus, tmp_path, monkeypatch, unbroken):
-    at, ends = 0, set()
-    while True:
-        out, disk = tmp_path / f"{at}", refuse_at(at, CODES[at % 4], forever=True)
-        said, _ = refused(monkeypatch, disk, corpus, out)
-        if disk.calls <= at:
-            break
-        assert said.startswith(str(out))
-        ends.add(said.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
+def test_one_refusal_costs_nothing(home, pick, monkeypatch):
+    total = len(calls(monkeypatch, home))
+    assert total > 50
+    for at in pick(range(total)):
+        out, code = home.new(), CODES[at % 4]
+        error, reported = refused(monkeypatch, refuse_at(at, code, torn=True), home, out)
+        assert error or reported
+        for text in filter(None, [error, *reported]):
+            assert text.startswith(str(out))
+            assert f"cannot be written ({os.strerror(code)})" in text
+        assert not (error and at > total // 2)  # once it trains, it trains to the end
+        if error:
+            train(home.corpus, out)
+        assert state_of(out) == home.end, at
         assert not list(out.glob("*.new")), at
-        train(corpus, out)
-        assert state_of(out) == unbroken, at
-        at += 1
+
+
+def test_a_disk_that_stays_full_keeps_the_last_checkpoint(home, pick, monkeypatch):
+    total = len(calls(monkeypatch, home))
+    ends = set()
+    for at in [total // 10, total // 2, total - 4, *pick(range(total))]:
+        out = home.new()
+        error, _ = refused(
+            monkeypatch, refuse_at(at, CODES[at % 4], forever=True, torn=True), home, out
+        )
+        assert error.startswith(str(out))
+        ends.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
+        assert not list(out.glob("*.new")), at
+        train(home.corpus, out)
+        assert state_of(out) == home.end, at
     for step in (2, 4):
         assert (
             f"RUN can be resumed from its last good checkpoint, step {step}, with --resume" in ends
@@ -252,36 +249,58 @@ def test_a_disk_that_stays_full_keeps_the_last_save(corpus, tmp_path, monkeypatc
     assert "RUN has no checkpoint yet: --resume starts from the beginning" in ends
 
 
-def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(corpus, tmp_path, monkeypatch):
-    out = tmp_path / "run"
-    shown = []
+def test_a_save_that_took_place_and_was_reported_as_failed_counts(home, monkeypatch):
+    """The directory sync fails after the new checkpoint is in place; then the process is killed."""
+    names = []
+    with monkeypatch.context() as patch:
+        on(patch, Disk(lambda number, name: names.append(name)))
+        train(home.corpus, home.new())
+    renamed = [number for number, name in enumerate(names) if name == "replace"]
+    failed = renamed[2] + 1  # run.json, the best, the last
+    for at in (failed + 1, renamed[5] - 1):
+        out = home.new()
+
+        def before(number, name, at=at):
+            if number == failed:
+                raise OSError(CODES[1], os.strerror(CODES[1]))
+            if number >= at:
+                raise Crash
+
+        with monkeypatch.context() as patch:
+            on(patch, Disk(before))
+            with pytest.raises(Crash):
+                train(home.corpus, out)
+        train(home.corpus, out)
+        assert state_of(out) == home.end, at
+
+
+def writes_before_training(monkeypatch, home, out):
+    with monkeypatch.context() as patch:
+        begun = on(patch, Disk())
+        start([home.corpus], TINY, out, device="cpu").close()
+    return begun.calls
+
+
+def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(home, monkeypatch):
+    out, shown = home.new(), []
     monkeypatch.setattr("click.echo", lambda text="", **style: shown.append(str(text)))
-    begun = Disk()
-    with monkeypatch.context() as patch:
-        on(patch, begun)
-        start([corpus], TINY, out, device="cpu").close()
-    on(monkeypatch, refuse_at(begun.calls + 2, CODES[0]))
-    command = ["train", str(corpus), "--out", str(out), *FLAGS]
-    assert main([*command, "--overwrite"]) == 0
+    first = writes_before_training(monkeypatch, home, out) + 2
+    on(monkeypatch, refuse_at(first, CODES[0]))
+    command = ["train", str(home.corpus), "--out", str(out), *FLAGS, "--overwrite"]
+    assert main(command) == 0
     failed = [text for text in shown if "the next validation tries again" in text]
-    assert failed == [
-        f"{out / BEST}: cannot be written (No space left on device); the next validation tries "
-        "again"
-    ]
-    on(monkeypatch, refuse_at(begun.calls + 2, CODES[0], forever=True))
-    assert main([*command, "--overwrite"]) == 2
+    message = "cannot be written (No space left on device); the next validation tries again"
+    assert failed == [f"{out / BEST}: {message}"]
+    on(monkeypatch, refuse_at(first, CODES[0], forever=True))
+    assert main(command) == 2
 
 
-def test_best_weights_that_could_not_be_written_are_written_later(corpus, tmp_path, monkeypatch):
-    """As they were when they were the best."""
+def test_best_weights_that_could_not_be_written_are_written_later(home, monkeypatch):
+    """Later updates must not change them."""
     monkeypatch.setattr(Trainer, "_validate", lambda self: 1.0 + self.counters.step)
-    train(corpus, tmp_path / "unbroken")
-    begun = Disk()
-    with monkeypatch.context() as patch:
-        on(patch, begun)
-        start([corpus], TINY, tmp_path / "begun", device="cpu").close()
-    said, told = refused(
-        monkeypatch, refuse_at(begun.calls + 2, CODES[0]), corpus, tmp_path / "run"
-    )
-    assert (said, len(told)) == ("", 1)
-    assert state_of(tmp_path / "run") == state_of(tmp_path / "unbroken")
+    unbroken, out = home.new(), home.new()
+    train(home.corpus, unbroken)
+    first = writes_before_training(monkeypatch, home, home.new()) + 2
+    error, reported = refused(monkeypatch, refuse_at(first, CODES[0]), home, out)
+    assert (error, len(reported)) == ("", 1)
+    assert state_of(out) == state_of(unbroken)

@@ -1,4 +1,4 @@
-"""Runs of a few steps that validate often, and all of them that must be equal."""
+"""Tiny training runs that validate often, and the state in which two runs must agree."""
 
 from disk import Disk
 
@@ -17,9 +17,9 @@ def on(monkeypatch, disk):
 
 
 def train(corpus, out, **options):
-    """Begin, or go on with what is there; returns the reports."""
-    going_on = is_run(out) and not options.get("overwrite")
-    how = {"resume": True} if going_on else {**TINY}
+    """Train, or resume what is there; return the reports."""
+    resumes = is_run(out) and not options.get("overwrite")
+    how = {"resume": True} if resumes else {**TINY}
     given = {**how, **options}
     flags = {name: given.pop(name, False) for name in ("resume", "overwrite")}
     with start([corpus], given, out, device="cpu", **flags) as session:
@@ -27,7 +27,7 @@ def train(corpus, out, **options):
 
 
 def state_of(path):
-    """All that must be equal: everything but clock times."""
+    """Return everything in a run but clock times."""
     run, found = Run.open(path), {}
     for name in (BEST, LAST):
         checkpoint = run.read_checkpoint(name)
@@ -40,10 +40,10 @@ def state_of(path):
 
 
 def often(monkeypatch):
-    """Validate at every second step, on a disk that need not be waited for.
+    """Validate at every second step, without fsync.
 
-    A file that was read just after it was written is trusted all the same: to remember it anew
-    later takes writes of its own, whose number would hang on the clock.
+    A file that was modified just before it was read is trusted, so that the number of writes does
+    not depend on the clock.
     """
     on(monkeypatch, Disk())
     monkeypatch.setattr("chargen.text.encoding.RECENT", 0)
