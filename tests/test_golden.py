@@ -1,11 +1,11 @@
-"""Runs that earlier versions wrote, kept as they are: they open, measure, write and go on.
+"""Runs of earlier versions open, evaluate, sample and resume.
 
-Each folder of ``tests/golden`` was made once, by
+Each directory in ``tests/golden`` was made once, by
 
     chargen train - --out lstm --units 3 --timesteps 8 --batch-size 4 --steps 60 \
         --learning-rate 0.05 < corpus.txt
 
-and is never made again: a version that changes the format adds one.
+and never changes: a version with a new format adds a directory.
 """
 
 import json
@@ -29,7 +29,7 @@ def golden(request, tmp_path):
     return shutil.copytree(request.param, tmp_path / request.param.name)
 
 
-def test_a_golden_run_opens_and_predicts_as_it_did(golden):
+def test_a_golden_run_evaluates_to_the_same_loss(golden):
     model = chargen.load(golden, device="cpu")
     assert model.run.description.training.steps == 60
     measured = model.evaluate(golden / "corpus.txt")
@@ -38,12 +38,12 @@ def test_a_golden_run_opens_and_predicts_as_it_did(golden):
     assert measured.loss_nats == pytest.approx(best, abs=1e-6)
 
 
-def test_a_golden_run_writes_as_it_did(golden, capsys):
+def test_a_golden_run_samples_the_same_text(golden, capsys):
     assert main(["sample", str(golden), "--length", "60", "--seed", "5", "--prompt", "the"]) == 0
     assert capsys.readouterr().out == WRITTEN[golden.name]
 
 
-def test_a_golden_run_goes_on(golden):
+def test_a_golden_run_resumes(golden):
     before = (golden / PROGRESS).read_text()
     corpus = str(golden / "corpus.txt")
     assert main(["train", corpus, "--out", str(golden), "--resume", "--steps", "75"]) == 0

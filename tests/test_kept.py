@@ -1,4 +1,4 @@
-"""What probe-longrange --json wrote, read back for another page."""
+"""Results of probe-longrange --json are read back."""
 
 import json
 from dataclasses import replace
@@ -34,7 +34,7 @@ def again(values):
 
 
 def put(values, path, odd):
-    """A copy of JSON values with ``odd`` in one place."""
+    """Return a copy of JSON values with ``odd`` at a path."""
     if not path:
         return odd
     copy = list(values) if isinstance(values, list) else dict(values)
@@ -43,7 +43,7 @@ def put(values, path, odd):
 
 
 def places(values, path=()):
-    """Every place in JSON values."""
+    """Yield the path of every JSON value."""
     yield path
     if isinstance(values, list | dict):
         for key in range(len(values)) if isinstance(values, list) else values:
@@ -57,14 +57,14 @@ def written(tmp_path, values):
 
 
 @pytest.mark.parametrize("result", [RESULT, REFUSED, *(with_span50(*half) for half in HALVES)])
-def test_templates_are_read_back_as_they_were_told(result):
+def test_templates_round_trip(result):
     told = again(result.to_json())
     read = TemplatesResult.from_json(told)
     assert again(read.to_json()) == told
     assert read.finding() == result.finding()
 
 
-def test_a_curve_without_a_fit_stays_without_one():
+def test_a_curve_without_a_fit_round_trips():
     half = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, fit_p=0.0, misfit=0.5)
     told = again(replace(RESULT, span50=half).to_json())
     read = TemplatesResult.from_json(told)
@@ -72,20 +72,20 @@ def test_a_curve_without_a_fit_stays_without_one():
     assert again(read.to_json()) == told
 
 
-def test_rows_with_decoys_by_place_and_with_d_are_read_back():
+def test_rows_with_d_round_trip():
     rows = [replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in RESULT.rows]
     told = again(replace(RESULT, rows=tuple(rows)).to_json())
     assert again(TemplatesResult.from_json(told).to_json()) == told
 
 
 @pytest.mark.parametrize("name", PROBED.context)
-def test_context_is_read_back_as_it_was_told(name):
+def test_context_round_trips(name):
     told = again(PROBED.context[name].to_json())
     read = ContextResult.from_json(told)
     assert again(read.to_json()) == told
 
 
-def test_a_run_is_found_by_its_name_in_what_tells_of_one_or_several(tmp_path):
+def test_a_run_is_found_by_its_name(tmp_path):
     one = read_probed(written(tmp_path, PROBED.to_json()), tmp_path / "elsewhere" / "long")
     assert one.templates.finding() == PROBED.templates.finding()
     assert one.context[TRAINED].finding() == PROBED.context[TRAINED].finding()
@@ -95,7 +95,7 @@ def test_a_run_is_found_by_its_name_in_what_tells_of_one_or_several(tmp_path):
         read_probed(several, tmp_path / "other")
 
 
-def test_a_file_that_is_something_else_is_refused_by_name(tmp_path):
+def test_another_file_is_refused_by_name(tmp_path):
     file = tmp_path / "longrange.json"
     with pytest.raises(
         ChargenError, match=r"longrange\.json: no such file; chargen probe-longrange"
@@ -114,7 +114,7 @@ def test_a_file_that_is_something_else_is_refused_by_name(tmp_path):
         (ContextResult, replace(PROBED.context[TRAINED], rows=PROBED.context[TRAINED].rows[:3])),
     ],
 )
-def test_an_odd_value_anywhere_is_refused_or_harmless(kind, result):
+def test_any_odd_value_is_refused_or_harmless(kind, result):
     told, refused = again(result.to_json()), 0
     for path in places(told):
         for odd in ODD:
@@ -127,6 +127,6 @@ def test_an_odd_value_anywhere_is_refused_or_harmless(kind, result):
     assert refused > 100
 
 
-def test_what_was_read_back_is_drawn_as_what_was_measured(tmp_path):
+def test_a_result_read_back_draws_the_same_curve(tmp_path):
     read = read_probed(written(tmp_path, PROBED.to_json()), tmp_path / "long")
     assert curve_section(read) == curve_section(PROBED)

@@ -1,4 +1,4 @@
-"""Samples that end where a text is told to end them."""
+"""Samples end at stop sequences."""
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +18,7 @@ def ordered(stops):
 
 @settings(deadline=None)
 @given(LETTERS, STOPS)
-def test_a_text_ends_before_the_first_stop_that_is_written(text, stops):
+def test_a_text_ends_before_the_first_stop(text, stops):
     rows = list(stopped([[character] for character in text], ordered(stops), 1))
     written = "".join(row[0] for row in rows)
     ends = [end for end in range(len(text) + 1) if text[:end].endswith(tuple(stops))]
@@ -32,7 +32,7 @@ def test_a_text_ends_before_the_first_stop_that_is_written(text, stops):
 
 @settings(deadline=None)
 @given(LETTERS, STOPS)
-def test_nothing_is_held_back_that_no_stop_can_begin_with(text, stops):
+def test_only_the_beginning_of_a_stop_is_delayed(text, stops):
     one, told = Stopping(ordered(stops)), ""
     for place, character in enumerate(text, 1):
         told += one.read(character)
@@ -43,7 +43,7 @@ def test_nothing_is_held_back_that_no_stop_can_begin_with(text, stops):
         assert not held or any(stop.startswith(held) for stop in stops)
 
 
-def test_each_of_several_texts_ends_by_itself_and_no_more_is_asked_for_than_needed():
+def test_each_of_several_texts_ends_separately():
     asked = []
 
     def rows():
@@ -57,8 +57,8 @@ def test_each_of_several_texts_ends_by_itself_and_no_more_is_asked_for_than_need
 
 
 @pytest.mark.parametrize("length", [40, 40_000])
-def test_a_writer_stops_and_writes_what_it_would_have_written(length):
-    """Of 40,000 characters the compiled form writes the first."""
+def test_a_stop_does_not_change_the_text_before_it(length):
+    """The compiled engine begins a sample of 40,000 characters."""
     one = writer()
     whole = "".join(row[0] for row in one.stream("ab", 40, seed=3))
     stop = whole[20:23]
@@ -67,7 +67,7 @@ def test_a_writer_stops_and_writes_what_it_would_have_written(length):
     assert "".join(row[0] for row in rows) == whole[:first]
 
 
-def test_the_prompt_is_no_part_of_a_stop():
+def test_a_stop_does_not_include_the_prompt():
     one = writer()
     first = next(one.stream("ab", 1, seed=3))[0]
     text = "".join(row[0] for row in one.stream("ab", 1, seed=3, stop="b" + first))
@@ -78,6 +78,6 @@ def test_the_prompt_is_no_part_of_a_stop():
     ("stop", "message"),
     [("", "--stop '': empty"), (["a", "aé"], "--stop 'aé': character 'é' at position 1 is not in")],
 )
-def test_a_stop_that_could_never_come_is_a_mistake(stop, message):
+def test_an_impossible_stop_is_refused(stop, message):
     with pytest.raises(ChargenError, match=message):
         writer().stream("ab", 5, stop=stop)

@@ -1,11 +1,10 @@
-"""Coverage-guided fuzzing of all that reads files: ``make fuzz``, or one reader by hand.
+"""Coverage-guided fuzzing of every file reader: ``make fuzz``, or one reader by hand.
 
     python tests/fuzz/fuzz.py weights -max_total_time=60
 
-What follows the reader's name goes to libFuzzer. Anything but a file read or one line that names
-it ends the fuzzing with a traceback and leaves the input in a file ``crash-…``, which can be given
-instead of flags to see it again. The readers are those of ``tests/hostile.py``, which `make test`
-drives by mutation as well.
+The arguments after the reader's name go to libFuzzer. A crash ends the fuzzing with a traceback
+and writes the input to a file ``crash-…``; give that file instead of flags to repeat it. The
+readers are those of ``tests/hostile.py``.
 """
 
 import sys
