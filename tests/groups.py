@@ -11,7 +11,7 @@ from pathlib import Path
 from torch.distributed import TCPStore
 
 from chargen.cli import main
-from chargen.distributed import run
+from chargen.cli.environment import run_in_group
 from chargen.distributed.group import join
 from chargen.distributed.launch import launch
 from chargen.errors import ChargenError
@@ -22,6 +22,7 @@ HOST = "127.0.0.1"
 SLOW = """
 import sys, time
 from chargen.cli import main
+from chargen.cli.environment import run_in_group
 from chargen.training.loop import Trainer
 reports = Trainer.reports
 Trainer.reports = lambda *given: (time.sleep(0.02) or report for report in reports(*given))
@@ -67,7 +68,7 @@ def _run(files, environment, work, arguments):
         setattr(sys, name, os.fdopen(number, "w" if number else "r", buffering=1))
     os.environ |= {"OMP_NUM_THREADS": "1", "TORCH_CPP_LOG_LEVEL": "FATAL", **environment}
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(run(lambda: work(*arguments)))
+    sys.exit(run_in_group(lambda: work(*arguments)))
 
 
 def ranks(folder, size, work, *arguments, **options):

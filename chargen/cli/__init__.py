@@ -12,7 +12,7 @@ import click
 from chargen import __version__
 from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
-from chargen.cli.environment import limit_spinning, silence_torch
+from chargen.cli.environment import limit_spinning, run_in_group, silence_torch
 from chargen.cli.evaluate import evaluate
 from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
@@ -23,7 +23,7 @@ from chargen.cli.score import score
 from chargen.cli.terminal import prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
-from chargen.distributed import PeerError, run
+from chargen.distributed import PeerError
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     limit_spinning()
     silence_torch()
     prepare()
-    return run(lambda: _exit_code(sys.argv[1:] if arguments is None else list(arguments)))
+    return run_in_group(lambda: _exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 
 
 def _exit_code(given: list[str]) -> int:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
+import traceback
+from collections.abc import Callable
 
 # Spin count of torch's threads before they sleep. With the library's default, two programs on the
 # same cores slow each other down (measured: 12 times); this value is as fast for one program.
@@ -33,3 +36,27 @@ def keep_memory() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, LARGEST_THRESHOLD)
         mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
+
+
+def run_in_group(work: Callable[[], int]) -> int:
+    """Return the exit code that ``work`` returns; a process of a group exits with it instead.
+
+    In a broken group, torch's threads can abort Python's finalization and replace the exit code.
+    """
+    try:
+        code = work()
+    except BaseException:
+        if not _in_group():
+            raise
+        traceback.print_exc()
+        code = 1
+    if _in_group():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
+
+
+def _in_group() -> bool:
+    torch_distributed = sys.modules.get("torch.distributed")
+    return torch_distributed is not None and torch_distributed.is_initialized()

@@ -10,7 +10,6 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -19,12 +18,14 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from chargen.distributed import PeerError
 from chargen.errors import ChargenError
 
 TIMEOUT = timedelta(minutes=5)  # of a collective in training, and of starting all processes
 WORK_TIMEOUT = timedelta(days=1)  # of work that other ranks wait for, such as encoding a corpus
+
 T = TypeVar("T")
 
 
@@ -37,32 +38,30 @@ def peer_errors() -> Iterator[None]:
         is_loss = isinstance(error, dist.DistError) or "/gloo/" in str(error)
         if not is_loss or "out of memory" in str(error):
             raise
-        raise PeerError(
-            "another process of the group failed or was lost; --resume continues from the last "
-            "save, and so does torchrun --max-restarts"
-        ) from None
+        message = "another process failed or was lost; torchrun --max-restarts and --resume"
+        raise PeerError(f"{message} continue from the last save") from None
 
 
 class ProcessGroup:
     """The ranks that train together; a single process does without torch.distributed.
 
     Every rank must call the collectives in the same order. They raise `PeerError` if another
-    process is lost. An exception in one rank ends the group: the others wait for its process to
-    end.
+    process is lost. An exception in one rank must end its process, for which the others wait.
     """
 
+    @peer_errors()
     def __init__(self, device: torch.device | None = None) -> None:
         """Represent a single process or, with its ``device``, torch's default process group."""
         self.device = device or torch.device("cpu")
-        ranks = (0, 1) if device is None else (dist.get_rank(), dist.get_world_size())
-        self.rank, self.size = ranks
+        self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if device else (0, 1)
         self.leads = self.rank == 0  # writes files and prints
-        self.local_rank = _local() if device else 0
-        self.launchers: tuple[str, ...] = ()  # that started the ranks; known to rank 0
-        if device is not None:
-            with peer_errors():
-                self._patient = dist.new_group(timeout=WORK_TIMEOUT, backend="gloo")
-            self.launchers = tuple(sorted(set(self.gather(_launcher()) or ()) - {""}))
+        self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        self.launchers: list[str] = []  # that started the ranks; known to rank 0
+        if device:
+            self._patient = dist.new_group(timeout=WORK_TIMEOUT, backend="gloo")
+        if device and (run_id := os.environ.get("TORCHELASTIC_RUN_ID")):
+            launcher = f"{socket.gethostname()} {os.getppid()} {run_id}"
+            self.launchers = sorted(set(self.gather(launcher) or ()))
 
     def rows(self, count: int) -> slice:
         """Return this rank's share of ``count`` rows; shares differ by at most one row."""
@@ -80,12 +79,10 @@ class ProcessGroup:
         if self.size == 1:
             return numbers
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        flat = torch.cat([*(g.flatten() for g in gradients), gradients[0].new_tensor(numbers)])
-        dist.all_reduce(flat)
-        *totals, sums = flat.split([*(g.numel() for g in gradients), len(numbers)])
-        for gradient, total in zip(gradients, totals, strict=True):
-            gradient.copy_(total.view_as(gradient))
-        return sums.tolist()
+        sums = parameters_to_vector([*gradients, gradients[0].new_tensor(numbers)])
+        dist.all_reduce(sums)
+        vector_to_parameters(sums, gradients)
+        return sums[-len(numbers) :].tolist()
 
     @peer_errors()
     def sum(self, array: np.ndarray) -> np.ndarray:
@@ -135,27 +132,21 @@ def join(device_type: str) -> Iterator[ProcessGroup]:
     if is_launched and sys.platform == "linux":
         # PR_SET_PDEATHSIG: processes of a killed launcher would go on, unsupervised.
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
-    if not is_launched and not dist.is_initialized() and os.getenv("WORLD_SIZE", "1") == "1":
+    if not (is_launched or dist.is_initialized() or os.getenv("WORLD_SIZE", "1") != "1"):
         yield ProcessGroup()
         return
     device = torch.device("cpu")
     if device_type == "cuda":
-        device, count = torch.device("cuda", _local()), torch.cuda.device_count()
-        if device.index >= count:
-            raise ChargenError(
-                f"process {device.index + 1} of this machine has no GPU, {count} found: start "
-                "fewer processes, or use --device cpu"
-            )
+        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if device.index >= torch.cuda.device_count():
+            lacks = f"process {device.index + 1} of this machine has no GPU"
+            raise ChargenError(f"{lacks}; start fewer processes, or use --device cpu")
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         _initialize()
     group = ProcessGroup(device)
     yield group
     group.run_on_all(lambda: None)
-
-
-def _local() -> int:
-    return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def _initialize() -> None:
@@ -175,13 +166,3 @@ def _initialize() -> None:
         raise PeerError(
             f"the other processes do not answer at {address}; are all running?"
         ) from None
-
-
-def _launcher() -> str:
-    """Identify the torchrun that started this process, "" without one."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return ""
-    process, started = os.getppid(), ""
-    with contextlib.suppress(OSError):  # only Linux has /proc
-        started = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
-    return f"{socket.gethostname()} {process} {started}"

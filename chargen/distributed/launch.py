@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 
 from chargen.distributed import PEER_LOST
@@ -20,41 +21,44 @@ def launch(processes: int, command: Sequence[str], say: Callable[[str], None]) -
     line; an error ends them. Signals are forwarded to every process. Sockets listen on the
     loopback interface alone. The environment and signal handlers of this process change.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), "lo")
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // processes)))
-    os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
-    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "600"  # seconds to save after a signal
-    logging.disable(logging.CRITICAL)  # torchrun logs each failure with a traceback
+    import torch
     from torch.distributed.elastic.multiprocessing import SignalException
 
+    logging.disable(logging.CRITICAL)  # torchrun logs each failure with a traceback
+    loopback = "lo" if sys.platform == "linux" else "lo0"
+    os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
+    os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "600"  # seconds to save after a signal
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
+    # --rdzv-id names the job: restarted processes resume its run. Words are string.Templates.
+    words = [f"--rdzv-id={uuid.uuid4()}", "--no-python", sys.executable]
+    words += [word.replace("$", "$$") for word in command]
     try:
         for left in range(RESTARTS, -1, -1):
-            code, loss = _outcome(_exit_codes(processes, command))
+            code, loss = _outcome(_exit_codes(processes, words))
             if not loss:
                 break
             then = f"restarting, {left} left" if left else "--resume continues"
             say(f"{loss}; {then} from the last save")
-    except (SignalException, KeyboardInterrupt) as error:
-        code = 128 + getattr(error, "sigval", signal.SIGINT)
+    except SignalException as error:
+        code = 128 + error.sigval
     return code
 
 
-def _exit_codes(processes: int, command: Sequence[str]) -> dict[int, int]:
+def _exit_codes(processes: int, words: Sequence[str]) -> dict[int, int]:
     """Run the processes; return the exit codes other than 0 by rank, in the order observed."""
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
     from torch.distributed import run as torchrun
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # torchrun's own store would listen on all interfaces; with multi_tenant it uses this one.
-    listener = socket.create_server((HOST, 0))
-    port, how = listener.getsockname()[1], {"multi_tenant": True, "wait_for_workers": False}
-    store = TCPStore(HOST, port, None, True, master_listen_fd=listener.detach(), **how)  # type: ignore[arg-type]
+    server = socket.create_server((HOST, 0))
+    how: dict[str, int] = {"multi_tenant": True, "wait_for_workers": False}
+    port, how["master_listen_fd"] = server.getsockname()[1], server.detach()
+    store = TCPStore(HOST, port, None, True, **how)  # type: ignore[arg-type]
     flags = f"--nproc-per-node={processes} --master-addr={HOST} --master-port={store.port} "
-    flags += f"--local-addr={HOST} --role=chargen --log-dir={os.devnull} --no-python"
-    escaped = [word.replace("$", "$$") for word in command]  # for string.Template
+    flags += f"--local-addr={HOST} --role=chargen --log-dir={os.devnull}"
     try:
-        torchrun.run(torchrun.parse_args([*flags.split(), sys.executable, *escaped]))
+        torchrun.run(torchrun.parse_args([*flags.split(), *words]))
     except ChildFailedError as error:
         return {rank: failure.exitcode for rank, failure in error.failures.items()}
     return {}
