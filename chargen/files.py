@@ -35,13 +35,9 @@ CREATE = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably.
+    """Replace a file atomically and durably; `UnwritableError` if the system refuses.
 
-    A crash leaves the old file or the new one, complete. After the return, the new file survives
-    a power cut.
-
-    Raises:
-        UnwritableError: The system refused the write.
+    A crash or power cut leaves the old file or the new one, complete.
     """
     with new_file(path) as write:
         write(data)
@@ -74,11 +70,7 @@ def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
 
 
 def write_end(path: Path, start: int, data: bytes) -> None:
-    """Replace everything in a file from byte ``start`` on, durably.
-
-    Raises:
-        UnwritableError: The system refused the write.
-    """
+    """Replace everything in a file after its first ``start`` bytes, durably; see `write_file`."""
     try:
         file = os.open(path, os.O_RDWR | CREATE, 0o666)
         try:
@@ -143,12 +135,7 @@ def cannot_write(path: Path, error: OSError) -> UnwritableError:
 
 
 def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
-    """Read a regular file of at most ``limit`` bytes.
-
-    Args:
-        path: The file. Symbolic links in its parent directories are followed.
-        limit: The largest size in bytes, checked before memory is allocated.
-        follow: Whether ``path`` itself may be a symbolic link: true where the user named it.
+    """Read a regular file of at most ``limit`` bytes, or a link to one with ``follow``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -211,15 +198,14 @@ def read_json(path: Path, kind: type[T], limit: int, *, follow: bool = False) ->
         rows = read_json(Path("rows.json"), tuple[Row, ...], 2**20)
 
     Args:
-        path: The file; a regular file, see `read_bytes`.
+        path: A regular file of at most ``limit`` bytes, see `read_bytes`.
         kind: The type of the whole document.
-        limit: The largest size of the file, in bytes.
+        limit: In bytes.
         follow: Whether ``path`` may be a symbolic link.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ChargenError: The file cannot be read or does not fit ``kind``. The message is one line
-            that names the file and the field.
+        ChargenError: The file does not fit ``kind``; one line names the file and the field.
     """
     data = read_bytes(path, limit, follow)
     try:
@@ -229,25 +215,16 @@ def read_json(path: Path, kind: type[T], limit: int, *, follow: bool = False) ->
 
 
 def decode_json(data: bytes, kind: type[T]) -> T:
-    """Decode JSON as `parse_json` accepts it into a type; see `read_json`.
-
-    Raises:
-        ValueError: The JSON is refused, or a field does not fit; the message names the field.
-    """
+    """Decode JSON into a type, see `read_json`; `ValueError` names a field that does not fit."""
     return msgspec.convert(parse_json(data), kind)  # its ValidationError is a ValueError
 
 
 def parse_json(data: bytes, infinite: bool = False) -> Any:
-    """Parse ASCII JSON with bounds on its size and numbers.
+    """Parse ASCII JSON; `ValueError` if it is invalid, unsafe or large.
 
-    Args:
-        data: At most `MARKS` commas and opening brackets, and `PLAIN` bytes beside escapes: both
-            are checked before any memory is allocated.
-        infinite: Whether infinite numbers are allowed.
-
-    Raises:
-        ValueError: The text is no JSON, exceeds a bound, repeats a key, or holds NaN, an integer
-            beyond 64 bits or a lone surrogate.
+    Refused are more than `MARKS` commas and opening brackets or `PLAIN` bytes, before memory is
+    allocated; repeated keys, NaN, infinity unless ``infinite``, integers beyond 64 bits, and lone
+    surrogates.
     """
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MARKS:
         raise ValueError(f"more than {MARKS:,} commas and brackets")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,65 +88,52 @@ def inspect(
 
     opened = newest() if run is None else Run.open(run)
     shapes = {name: list(array.shape) for name, array in opened.weights().items()}
-    history = opened.progress()
+    values = _summary(opened, shapes, opened.progress())
     if as_json:
-        say_json(_summary(opened, shapes, history))
+        say_json(values)
     else:
-        say("\n".join(map(visible_line, _lines(opened, shapes, history))))
-
-
-def _parameters(run: Run) -> int:
-    return run.description.model.parameters(len(run.description.vocabulary))
+        described = opened.description.model.described()
+        say("\n".join(map(visible_line, _lines(values, described))))
 
 
 def _summary(
     run: Run, shapes: dict[str, list[int]], history: list[ProgressRecord]
 ) -> dict[str, Any]:
-    values = run.description.to_json()
+    values = {"imported": None, **run.description.to_json()}
+    names = ("model", "vocabulary", "corpus", "training", "imported", "versions")
     return {
         "run": str(run.path),
-        "model": values["model"],
-        "parameters": _parameters(run),
+        "parameters": sum(map(math.prod, shapes.values())),
         "weights": shapes,
-        "vocabulary": values["vocabulary"],
-        "corpus": values["corpus"],
-        "training": values["training"],
-        "imported": values.get("imported"),
-        "versions": values["versions"],
         "history": history,
+        **{name: values[name] for name in names},
     }
 
 
-def _lines(run: Run, shapes: dict[str, list[int]], history: list[ProgressRecord]) -> Iterable[str]:
-    description = run.description
-    model, characters = description.model, description.vocabulary.characters
+def _lines(values: dict[str, Any], described: str) -> Iterable[str]:
+    characters = values["vocabulary"]
     shown = repr(characters[:SHOWN_CHARACTERS])[1:-1] + "…" * (len(characters) > SHOWN_CHARACTERS)
-    yield from (str(run.path), "", _row("model", model.described()))
-    yield _row("activation", model.activation)
-    yield _row("parameters", f"{_parameters(run):,}")
+    yield from (values["run"], "", _row("model", described))
+    yield _row("activation", values["model"]["activation"])
+    yield _row("parameters", f"{values['parameters']:,}")
     yield _row("vocabulary", f"{len(characters)} characters: {shown}")
-    if description.imported:
-        yield _row("imported", description.imported.file)
-        yield _row("SHA-256", description.imported.sha256)
+    if corpus := values["corpus"]:
+        held_out = corpus["chars"] - corpus["training_chars"]
+        size = f"{corpus['chars']:,} characters, {held_out:,} held out"
+        yield _row("corpus", f"{corpus['name']}, {size}")
+        yield from (_row("source", source) for source in corpus["sources"])
     else:
-        corpus = description.corpus
-        held_out = corpus.chars - corpus.training_chars
-        size = f"{corpus.chars:,} characters, {held_out:,} held out"
-        yield _row("corpus", f"{corpus.name}, {size}")
-        yield from (_row("source", source) for source in corpus.sources)
-        yield _row("SHA-256", corpus.sha256)
-    yield _row("versions", ", ".join(" ".join(pair) for pair in description.versions.items()))
+        yield _row("imported", values["imported"]["file"])
+    yield _row("SHA-256", (corpus or values["imported"])["sha256"])
+    yield _row("versions", ", ".join(" ".join(pair) for pair in values["versions"].items()))
     yield from ("", "weights")
-    yield from (f"  {name:26}{' x '.join(map(str, shape))}" for name, shape in shapes.items())
-    if description.imported:
-        return
-    yield from ("", "training")
-    settings = description.to_json()["training"]
-    yield from (
-        f"  {_row(name, value)}" for name, value in settings.items() if value not in (None, ())
-    )
-    yield ""
-    yield from _history(history)
+    for name, shape in values["weights"].items():
+        yield f"  {name:26}{' x '.join(map(str, shape))}"
+    if training := values["training"]:
+        yield from ("", "training")
+        chosen = {name: value for name, value in training.items() if value not in (None, ())}
+        yield from (f"  {_row(name, value)}" for name, value in chosen.items())
+        yield from ("", *_history(values["history"]))
 
 
 def _row(label: str, value: object) -> str:
@@ -157,15 +145,10 @@ def _history(lines: list[ProgressRecord]) -> list[str]:
         return ["no validation yet"]
     best = min(lines, key=lambda line: line["validation_loss_nats"])
     head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
+    cells = ["{step}", "{seconds:.1f}", "{chars:,}"]
+    cells += ["{train_loss_nats:.4f}", "{validation_loss_nats:.4f}"]
     rows = [
-        [
-            str(line["step"]),
-            f"{line['seconds']:.1f}",
-            f"{line['chars']:,}",
-            f"{line['train_loss_nats']:.4f}",
-            f"{line['validation_loss_nats']:.4f}",
-            "best" if line is best else "",
-        ]
+        [*(cell.format_map(line) for cell in cells), "best" if line is best else ""]
         for line in lines
     ]
     return aligned([head, *rows])

@@ -44,11 +44,7 @@ class Checkpoint:
     values: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
-        """Return the file's bytes, which are equal for equal checkpoints.
-
-        Raises:
-            TypeError: An array's dtype is not one of `DTYPES`.
-        """
+        """Return the file's bytes; equal checkpoints have equal bytes."""
         arrays = {key: np.asarray(value, order="C") for key, value in self.arrays.items()}
         if odd := {array.dtype for array in arrays.values()} - DTYPES:
             raise TypeError(f"a checkpoint holds no {odd}")
@@ -69,12 +65,7 @@ class Checkpoint:
 
 
 def read_checkpoint(file: Path) -> Checkpoint:
-    """Read a checkpoint.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ChargenError: The file is damaged, or no checkpoint of a format that this version reads.
-    """
+    """Read a checkpoint; `ChargenError` if it is damaged or of another format."""
     data = read_bytes(file, LARGEST)
     try:
         return parse(data)

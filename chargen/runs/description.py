@@ -50,23 +50,14 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
         return (self.sha256, self.chars) == (text.sha256, text.chars)
 
     def read_again(self) -> Corpus:
-        """Return the corpus, read from its sources again.
-
-        Raises:
-            ChargenError: See `check_sources`. Reading the corpus raises `LongerError` where its
-                text became longer.
-        """
+        """Return the corpus in its sources; reading it raises `LongerError` if it grew."""
         self.check_sources()
         return replace(read_corpus(self.sources), most=self.chars)
 
     def check_sources(self) -> None:
-        """Refuse sources that cannot hold the training text, before any of them is read.
+        """Refuse devices and far more text than the corpus had, before anything is read.
 
-        A run from elsewhere may name a device or far more text than its corpus. The size of an
-        unpacked archive is checked while it is read.
-
-        Raises:
-            ChargenError: The sources hold too many files or too many bytes.
+        The size of an unpacked archive is checked while it is read.
         """
         left: float = 4 * self.chars  # bytes, in UTF-8
         entries = 0
@@ -160,12 +151,7 @@ class Description:
 
     @classmethod
     def from_json(cls, values: Any) -> Description:
-        """Check JSON values of ``run.json`` and build the description.
-
-        Raises:
-            ValueError: A field is missing, unknown or wrong; the message names it.
-            ChargenError: The format is newer, or settings contradict each other.
-        """
+        """Build a description from the values in ``run.json``; an error names the wrong field."""
         said = values.get("format") if isinstance(values, dict) else None
         if type(said) is int and said > FORMAT:
             raise ChargenError(f"format {said}, this chargen reads {FORMAT} and older: upgrade it")

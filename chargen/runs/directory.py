@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from filelock import FileLock, Timeout
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, to_builtins
 
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below, read_checkpoint
 from chargen.runs.description import Description
@@ -76,12 +76,8 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, description: Description) -> Run:
-        """Make a run in an existing directory and remove an earlier run's files.
-
-        The old ``run.json`` is removed first and the new one is written last, so that a crash
-        never leaves a mixture of two runs.
-        """
-        remove_files(path, RUN)
+        """Make a run in an existing directory and remove an earlier run's files."""
+        remove_files(path, RUN)  # first, so that a crash never leaves a mixture of two runs
         remove_files(path, BEST, LAST, PROGRESS)
         run = cls(path, description)
         run.write_description()
@@ -106,15 +102,14 @@ class Run:
             raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
 
     def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
-        """Record the launchers of the processes that begin or resume the run.
+        """Record the launchers that begin or resume the run, before ``run.json`` is written.
 
-        A launcher restarts the same command after a process was lost; `is_begun_by` then tells
-        it to resume. Call this before ``run.json`` is written.
+        A launcher restarts the same command after a process was lost: `is_begun_by` tells it to
+        resume.
         """
         make_folder(self.path)
-        before = _stamp(self.path) if begins else ""
-        record = {"launchers": list(launchers), "before": before}
-        write_file(self.path / JOB, json.dumps(record).encode())
+        record = JobRecord(tuple(launchers), _stamp(self.path) if begins else "")
+        write_file(self.path / JOB, json.dumps(to_builtins(record)).encode())
 
     @property
     def cached_corpus(self) -> CorpusCache:
@@ -150,11 +145,7 @@ class Run:
             ) from None
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the best weights by name, or the last ones of a run without a validation.
-
-        Raises:
-            ChargenError: The weights are missing, damaged or not finite.
-        """
+        """Return the best weights by name, or the last ones of a run without a validation."""
         name = BEST if os.path.lexists(self.path / BEST) else LAST
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
@@ -163,11 +154,9 @@ class Run:
         return weights
 
     def append_progress(self, *records: Mapping[str, Any], start: int | None = None) -> int:
-        """Append lines to ``progress.jsonl`` and return its size in bytes.
+        """Write lines of ``progress.jsonl`` and return its size in bytes.
 
-        Args:
-            records: The lines, as JSON objects.
-            start: Position to write at, in bytes; what follows it is removed. Default: the end.
+        They replace everything after its first ``start`` bytes; by default they are appended.
         """
         file = self.path / PROGRESS
         if start is None:
@@ -177,35 +166,21 @@ class Run:
         return start + len(lines)
 
     def progress(self) -> list[ProgressRecord]:
-        """Return the lines of ``progress.jsonl``, without an incomplete last line.
-
-        Raises:
-            ChargenError: A line is damaged; the message gives its number.
-        """
-        data, start = self._progress_bytes(), 0
+        """Return the lines of ``progress.jsonl``, without an incomplete last line."""
         records: list[ProgressRecord] = []
-        while (end := data.find(b"\n", start)) >= 0:
+        for line in self._progress_bytes().split(b"\n")[:-1]:
             try:
-                records.append(decode_json(data[start:end], ProgressRecord))
+                records.append(decode_json(line, ProgressRecord))
             except ValueError as error:
                 raise ChargenError(
                     f"{self.path / PROGRESS}, line {len(records) + 1}: damaged ({reason(error)}); "
                     "delete that line"
                 ) from None
-            start = end + 1
         return records
 
     def keep_progress(self, lines: int) -> int:
-        """Keep the first ``lines`` lines of ``progress.jsonl``, those before the checkpoint.
-
-        Returns:
-            The size of the file in bytes.
-
-        Raises:
-            ChargenError: The file has fewer lines.
-        """
-        file = self.path / PROGRESS
-        data = self._progress_bytes()
+        """Truncate ``progress.jsonl`` to its first ``lines`` lines and return its size in bytes."""
+        file, data = self.path / PROGRESS, self._progress_bytes()
         *kept, rest = data.split(b"\n", lines)
         if len(kept) < lines:
             raise ChargenError(
@@ -279,10 +254,7 @@ def _holder(file: Path) -> tuple[int, str] | None:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a live process trains in a run directory.
-
-    The lock itself is not tried, which would block the process that wants it.
-    """
+    """Return whether a live process trains in a run directory, without taking the lock."""
     said = _holder(path / HOLDER)
     if said is None or os.name != "posix":  # os.kill ends the process on Windows
         return said is not None
@@ -296,11 +268,7 @@ def is_held(path: Path) -> bool:
 
 
 def lock(path: Path) -> Lock:
-    """Create a run directory if it is missing, and lock it.
-
-    Raises:
-        ChargenError: Another process holds the lock, or the directory cannot be written.
-    """
+    """Create a run directory if it is missing, and lock it; `ChargenError` if it is locked."""
     make_folder(path)
     return Lock(path)
 
@@ -341,10 +309,8 @@ def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
         record = read_json(path / JOB, JobRecord, LARGEST_JOB)
     except (ChargenError, OSError):
         return False
-    return not set(record.launchers).isdisjoint(launchers) and _stamp(path) not in (
-        "",
-        record.before,
-    )
+    known = set(record.launchers) & set(launchers)
+    return bool(known) and _stamp(path) not in ("", record.before)
 
 
 def _stamp(path: Path) -> str:
