@@ -8,7 +8,7 @@ from torch import nn
 from benchmarks.timing import medians
 from benchmarks.training import T, step_of
 from chargen.recurrent import CharModel
-from chargen.recurrent.products import linear
+from chargen.recurrent.matmul import linear
 from chargen.settings import ModelSettings
 
 N, UNITS = 16, 256

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numba import njit
 
-from chargen.recurrent.products import times
+from chargen.recurrent.matmul import matmul
 
 SIDE = 1024  # of the square product
 ROUNDS = 15
@@ -25,7 +25,7 @@ def products() -> tuple[float, float]:
     As torch makes them when it is asked for ``a @ b``, and as oneDNN does.
     """
     a, b = torch.randn(2, SIDE, SIDE)
-    rates = (2 * SIDE**3 / fastest(call) for call in (lambda: a @ b, lambda: times(a, b)))
+    rates = (2 * SIDE**3 / fastest(call) for call in (lambda: a @ b, lambda: matmul(a, b)))
     torchs, onednns = rates
     return torchs, onednns
 

@@ -8,12 +8,12 @@ import numpy as np
 
 from benchmarks.limits import reading
 from chargen.datasets import bundled
-from chargen.sampling.matching import matches
-from chargen.sampling.novelty import STRETCHES
+from chargen.sampling.novelty import MAX_PARTS
+from chargen.sampling.suffix_automaton import matches
 from chargen.text import Vocabulary
 
 TRAINING_CHARS = 100_000_000
-SAMPLES = (500, 2_000, 20_000)  # characters of a sample; STRETCHES times as many are held out
+SAMPLES = (500, 2_000, 20_000)  # characters of a sample; MAX_PARTS times as many are held out
 NOISE = 0.15  # share of a sample's characters that are another one's, so that it is not all copied
 
 
@@ -31,7 +31,7 @@ def main() -> list[dict[str, object]]:
     print(f"{len(training):,} characters of training text, once read: {bare:.2f} s at the least")
     rows: list[dict[str, object]] = []
     for chars in SAMPLES:
-        starts = rng.integers(len(ids) - chars, size=1 + STRETCHES)
+        starts = rng.integers(len(ids) - chars, size=1 + MAX_PARTS)
         parts = np.concatenate([ids[start : start + chars] for start in starts])
         noisy = rng.random(len(parts)) < NOISE
         parts[noisy] = rng.choice(ids, noisy.sum())

@@ -77,11 +77,12 @@ def main() -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for cell, units, count in SHAPES:
         own = engines[cell, units]
-        length = max(100, round(4e9 / own.products / count**0.7))
+        length = max(100, round(4e9 / own.multiplications / count**0.7))
         compiled = rate(ours(own, count, engine._compiled), count, length)
         plain = rate(ours(own, count, engine._plain), count, max(10, length // 20))
         theirs = rate(peer(units, count), count, max(10, length // 30)) if cell == "lstm" else None
-        reached = compiled / count * 4 * own.products / limits.reading(4 * own.products)
+        weight_bytes = 4 * own.multiplications
+        reached = compiled / count * weight_bytes / limits.reading(weight_bytes)
         name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
         shown = f"{theirs:10,.0f}{compiled / theirs:9.1f}x" if theirs else " " * 20
         share = f"{reached:10.0%}" if count == 1 else ""
@@ -121,7 +122,7 @@ def startup() -> list[dict[str, object]]:
     programs = {
         "import torch": "import torch",
         "chargen --help": "from chargen.cli import main; main(['--help'])",
-        "import the writer": "import chargen.sampling.writer",
+        "import the sampler": "import chargen.sampling.sampler",
     }
     rows: list[dict[str, object]] = []
     for name, program in programs.items():

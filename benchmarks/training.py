@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from benchmarks import limits
 from benchmarks.timing import medians
-from chargen.recurrent import CharModel
-from chargen.settings import BLOCKS, ModelSettings
+from chargen.cells import CELLS
+from chargen.recurrent import CharModel, ForwardMode
+from chargen.settings import ModelSettings
 from chargen.training.step import next_char_loss
 
 PEERS = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
@@ -52,13 +53,14 @@ class Peer(nn.Module):
         return self.head(outputs), state
 
 
-def step_of(model: nn.Module, ids: Tensor) -> Callable[[], None]:
-    """One whole update of a model on a batch."""
+def step_of(model: nn.Module, ids: Tensor, mode: ForwardMode | None = None) -> Callable[[], None]:
+    """Return a function that updates a model on a batch; ``mode`` is for a `CharModel`."""
+    arguments = () if mode is None else (None, None, mode)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     targets = ids.roll(-1, dims=1)
 
     def step() -> None:
-        logits, _ = model(ids)
+        logits, _ = model(ids, *arguments)
         optimizer.zero_grad()
         next_char_loss(logits, targets).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -69,7 +71,7 @@ def step_of(model: nn.Module, ids: Tensor) -> Callable[[], None]:
 
 def operations(cell: str, units: int, layers: int, size: int) -> int:
     """Floating-point operations a character, forward and backward, of the products alone."""
-    recurrent = BLOCKS[cell] * units * units
+    recurrent = len(CELLS[cell].gates) * units * units
     between = (layers - 1) * recurrent  # from the layer below
     return 6 * (layers * recurrent + between + units * size)
 

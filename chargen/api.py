@@ -26,7 +26,7 @@ from chargen.probes.units.result import Memory, UnitsResult
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.runs.directory import Run, newest
-from chargen.sampling import Writer
+from chargen.sampling import Sampler
 from chargen.settings import INSTRUMENTS, SAMPLE_CHARS
 from chargen.text.corpus import Corpus, LongerError, read_corpus
 from chargen.text.encoding import EncodedCorpus, encode_with
@@ -75,7 +75,7 @@ class TrainedModel:
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._corpus: EncodedCorpus | None = None
         self._ngrams: dict[int, BackoffNgram] = {}
-        self._writer = Writer.of(run, weights)
+        self._sampler = Sampler.of(run, weights)
 
     def __repr__(self) -> str:
         model, size = self.run.description.model, len(self.vocabulary)
@@ -93,8 +93,8 @@ class TrainedModel:
         unknown: Unknown = "error",
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """Generate texts piece by piece; see `chargen.sampling.Writer.stream`."""
-        return self._writer.stream(prompt, length, count, seed, unknown, **settings)
+        """Generate texts piece by piece; see `chargen.sampling.Sampler.stream`."""
+        return self._sampler.stream(prompt, length, count, seed, unknown, **settings)
 
     def sample(
         self, prompt: str = "", length: int = SAMPLE_CHARS, seed: int = 0, **options: Any

@@ -15,18 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 from msgspec import Meta, Struct, convert
 from msgspec.structs import asdict, fields, force_setattr, replace
 
+from chargen.cells import ACTIVATION_NAMES, CELL_NAMES, CELLS, Cell, cell_named
 from chargen.errors import ChargenError
 
-# Cells, and how many columns a unit has in W_xh.
-BLOCKS = {"simple": 1, "lstm": 4, "gru": 3, "gru-before": 3, "mingru": 2}
-UNMIXED = ("mingru",)  # cells of which each unit reads its own state alone: without W_hh
-CELL_NAMES = tuple(BLOCKS)
 COMPARED_CELLS = ("simple", "lstm", "gru")  # where no others are named
 STACK_NAMES = ("plain", "residual")
 SMALLEST = 1e-6  # added to the mean square that RMS normalization divides by
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
-ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
-USUAL = {"mingru": "linear"}  # activations of cells that have tanh nowhere in their paper
 STATE_NAMES = ("carry", "reset")
 PRECISIONS = ("float32", "bfloat16")  # of the factors of large products
 DOCUMENT_NAMES = ("none", "file", "blank-line")
@@ -113,10 +108,13 @@ class ModelSettings(Settings, frozen=True):
     units: tuple[Count, ...] = (256,)  # hidden units of each layer, from the input to the output
     activation: Annotated[str, _one_of(("", *ACTIVATION_NAMES))] = ""  # "": the cell's default
     stack: Annotated[str, _one_of(STACK_NAMES)] = "plain"  # stacked layers, or residual blocks
+    reset_after: Annotated[bool, Meta(description="True or False")] = True  # see recurrent.GRU
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        force_setattr(self, "activation", self.activation or USUAL.get(self.cell, "tanh"))
+        force_setattr(self, "activation", self.activation or CELLS[self.cell].activation)
+        if not self.reset_after and self.cell != "gru":
+            raise _refuse("reset_after", self.reset_after, "True, except for a gru")
         if not self.units:
             raise _refuse("units", "''", "one whole number a layer, as in 256,128")
         if len(self.units) > MOST_LAYERS:
@@ -126,24 +124,31 @@ class ModelSettings(Settings, frozen=True):
             rule = "the same for every layer in residual blocks; --stack plain lets them differ"
             raise _refuse("units", self.units, rule)
 
+    @property
+    def described_cell(self) -> Cell:
+        """The description of the cell that every layer has."""
+        return cell_named(self.cell, self.reset_after)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The state of each layer: that of its cell, then the window of its convolution."""
+        window = [f"u{k}" for k in range(1, CONVOLVED)] if self.stack == "residual" else []
+        return (*self.described_cell.state, *window)
+
     def described(self) -> str:
-        """In words, as in "mingru of 96 + 96 units in residual blocks"."""
+        """Describe the model, as in "mingru of 96 + 96 units in residual blocks"."""
         where = " in residual blocks" if self.stack == "residual" else ""
-        return f"{self.cell} of {' + '.join(map(str, self.units))} units{where}"
+        cell = self.cell if self.reset_after else f"{self.cell} (reset_after=False)"
+        return f"{cell} of {' + '.join(map(str, self.units))} units{where}"
 
     def shapes(self, size: int) -> dict[str, tuple[int, ...]]:
-        """The model's weights by name, for V = ``size``: those of `chargen.recurrent.CharModel`."""
+        """Return the shapes of `chargen.recurrent.CharModel`'s weights, for V = ``size``."""
         shapes: dict[str, tuple[int, ...]] = {}
         residual = self.stack == "residual"
         features = self.units[0] if residual else size
         for number, units in enumerate(self.units):
-            columns, name = BLOCKS[self.cell] * units, f"stack.layers.{number}."
-            shapes[name + "W_xh"] = (features, columns)
-            if self.cell not in UNMIXED:
-                shapes[name + "W_hh"] = (units, columns)
-            shapes[name + "b_h"] = (columns,)
-            if self.cell == "gru":
-                shapes[name + "b_m"] = (units,)
+            of_layer = self.described_cell.shapes(features, units)
+            shapes |= {f"stack.layers.{number}.{part}": shape for part, shape in of_layer.items()}
             if residual:
                 shapes |= _of_block(units, f"stack.blocks.{number}.")
             features = units
@@ -152,11 +157,11 @@ class ModelSettings(Settings, frozen=True):
         return shapes | {"W_hy": (features, size), "b_y": (size,)}
 
     def parameters(self, size: int) -> int:
-        """How many weights the model has, for V = ``size``."""
+        """Return the number of parameters, for V = ``size``."""
         return sum(math.prod(shape) for shape in self.shapes(size).values())
 
     def check(self, shapes: Mapping[str, tuple[int, ...]], size: int) -> None:
-        """`ChargenError` where weights of these ``shapes`` are not those of the model."""
+        """Raise `ChargenError` unless ``shapes`` are the shapes of the model's weights."""
         wanted = self.shapes(size)
         if dict(shapes) != wanted:
             odd = min(name for name, _ in set(shapes.items()) ^ set(wanted.items()))
@@ -166,7 +171,7 @@ class ModelSettings(Settings, frozen=True):
 
 
 def _of_block(D: int, name: str) -> dict[str, tuple[int, ...]]:
-    """What stands round a layer of D units; see `chargen.recurrent.residual.Block`."""
+    """Return the shapes of `chargen.recurrent.residual.ResidualBlock`'s weights."""
     E = widened(D)
     shapes = {
         "g_in": (D,),

@@ -13,7 +13,7 @@ from chargen.errors import ChargenError
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
-from chargen.sampling.writer import Writer
+from chargen.sampling.sampler import Sampler
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
 from chargen.text.sources import read_file
@@ -124,7 +124,7 @@ def mutants(data, seed, count):
 def sample_text(run):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        "".join(row[0] for row in Writer.of(run).stream("the", 4, 1, 0))
+        "".join(row[0] for row in Sampler.of(run).stream("the", 4, 1, 0))
 
 
 READERS = {  # kind: (file, reader of a run's file, a valid file)

@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "chargen"
 # From the first to the last; a file imports from rooms above its own, or from its own.
 ROOMS = (
     "errors",
+    "cells",
     "settings",
     "files",
     "distributed",
@@ -33,6 +34,7 @@ ROOMS = (
 )
 TORCH_FREE = (
     "errors",
+    "cells",
     "settings",
     "files",
     "render",

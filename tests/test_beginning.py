@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from chargen.sampling.beginning import LEAST, MOST, led_in
+from chargen.sampling.conversation import Conversation
 from hypothesis import given
 from hypothesis import strategies as st
 from test_engine import made
@@ -11,8 +13,6 @@ from test_engine import made
 import chargen
 from chargen.errors import ChargenError
 from chargen.sampling import Writer, engine
-from chargen.sampling.beginning import LEAST, MOST, led_in
-from chargen.sampling.conversation import Conversation
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings, SamplingSettings
 from chargen.text import Vocabulary

@@ -1,29 +1,26 @@
-"""Each cell: its step against torch.nn, its fast form against its step, the lesson's shapes."""
+"""Cells: the reference step against torch.nn, the fast scan against the step, and their shapes."""
+
+from functools import partial
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chargen.cells import CELLS
 from chargen.errors import ChargenError
-from chargen.recurrent import (
-    CELLS,
-    GRU,
-    LSTM,
-    GRUBefore,
-    MinGRU,
-    RecurrentLayer,
-    SimpleRNN,
-    products,
-)
+from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer, SimpleRNN, matmul
 from chargen.recurrent.activations import ACTIVATIONS
 from chargen.recurrent.cells import lstm
-from chargen.recurrent.products import factors_of, multiplies_bfloat16
+from chargen.recurrent.matmul import multiplies_bfloat16
 from chargen.text import one_hot
 
 N, T, F, H = 2, 4, 3, 5
 
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+GRUBefore = partial(GRU, reset_after=False)
+VARIANTS = {**LAYERS, "gru reset_after=False": GRUBefore}
+every_cell = pytest.mark.parametrize("cell", VARIANTS.values(), ids=VARIANTS)
+every_fast_cell = pytest.mark.parametrize("cell", LAYERS.values(), ids=LAYERS)
 
 
 def seeded(seed=0):
@@ -31,7 +28,7 @@ def seeded(seed=0):
 
 
 def layer_of(cell, activation="tanh"):
-    """A float64 layer whose biases are not zero, so that a forgotten one shows."""
+    """A float64 layer with non-zero biases."""
     layer = cell(H, activation, return_sequences=True, features=F, generator=seeded()).double()
     for parameter in layer.parameters():
         if parameter.ndim == 1:
@@ -43,10 +40,13 @@ def random(*shape, seed):
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64, requires_grad=True)
 
 
+def state_of(layer):
+    return tuple(random(N, H, seed=3 + part) for part in range(len(layer.cell.state)))
+
+
 def run(layer, scan, steps=T):
-    """Outputs, last state, and the gradients of a loss that weighs all of them differently."""
-    inputs = random(N, steps, F, seed=2)
-    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
+    """Outputs, last state, and the gradients of a loss that weights each output differently."""
+    inputs, state = random(N, steps, F, seed=2), state_of(layer)
     outputs, last = scan(layer.project(inputs), state)
     weights = torch.arange(outputs.numel(), dtype=torch.float64).cos().view_as(outputs)
     loss = (outputs * weights).sum() + sum((part**3).sum() for part in last)
@@ -54,45 +54,35 @@ def run(layer, scan, steps=T):
     return [outputs, *last, *torch.autograd.grad(loss, leaves)]
 
 
-MIXED = {name: cell for name, cell in CELLS.items() if cell.mixes}
-FAST = {name: cell for name, cell in CELLS.items() if name != "gru-before"}
-
-
-@pytest.mark.parametrize("cell", FAST.values(), ids=FAST)
+@every_fast_cell
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("steps", [1, T, 9, 24])
-def test_the_fast_form_agrees_with_the_step(cell, activation, steps):
+def test_scan_equals_step_in_values_and_gradients(cell, activation, steps):
     layer = layer_of(cell, activation)
     assert type(layer).scan is not RecurrentLayer.scan
     fast = run(layer, layer.scan, steps)
     reference = run(layer, lambda *a: RecurrentLayer.scan(layer, *a), steps)
-    for ours, theirs in zip(fast, reference, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(fast, reference, rtol=1e-10, atol=1e-12)
 
 
 @every_cell
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_the_gates_are_those_of_the_step(cell, activation):
-    """Put into the cell's last equations they give the next state, over many steps at once too."""
+def test_gates_of_many_steps_give_the_states_of_the_step(cell, activation):
     layer = layer_of(cell, activation)
-    projected = layer.project(random(N, T, F, seed=2))
-    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
+    projected, state = layer.project(random(N, T, F, seed=2)), state_of(layer)
     before, after = [], []
     for projected_t in projected:
         before.append(state)
-        after.append(layer.step(projected_t, state))
-        state = after[-1]
+        state = layer.step(projected_t, state)
+        after.append(state)
     states = [torch.stack(part) for part in zip(*before, strict=True)]
     gates = layer.gates(projected, tuple(states))
-    if cell is LSTM:
-        c = gates["f"] * states[1] + gates["i"] * gates["g"]
-        expected = [gates["o"] * layer.activation.function(c), c]
-    elif cell in (GRU, GRUBefore, MinGRU):
-        expected = [(1 - gates["z"]) * gates["n"] + gates["z"] * states[0]]
-    else:
+    if cell is SimpleRNN:
         assert gates == {}
         return
-    for ours, theirs in zip(expected, zip(*after, strict=True), strict=True):
+    assert tuple(gates) == layer.cell.gates
+    found = layer.cell.update(layer.activation.function, gates, states)
+    for ours, theirs in zip(found, zip(*after, strict=True), strict=True):
         torch.testing.assert_close(ours, torch.stack(theirs))
     for name in set(gates) & set("iforz"):
         assert ((gates[name] > 0) & (gates[name] < 1)).all()
@@ -101,39 +91,27 @@ def test_the_gates_are_those_of_the_step(cell, activation):
 @every_cell
 @pytest.mark.parametrize("steps", [1, 20])
 @pytest.mark.parametrize("ids", [True, False])
-def test_the_fast_forms_agree_in_single_precision_too(cell, ids, steps, monkeypatch):
-    """There other products are used than in double precision, or one call for all.
-
-    Neither inputs nor state need lie in memory as they are indexed.
-    """
-    monkeypatch.setattr(products, "WORTH_ASKING", 0)  # as in layers of hundreds of units
+def test_scan_and_read_equal_step_in_float32(cell, ids, steps, monkeypatch):
+    """float32 uses other matmuls than float64, or one oneDNN call."""
+    monkeypatch.setattr(matmul, "MIN_ONEDNN_SIZE", 0)  # as for hundreds of units
     layer = layer_of(cell).float()
     inputs = random(N, steps, F, seed=2).detach().float()
     inputs = inputs.argmax(dim=2) if ids else inputs.requires_grad_()
-    state = tuple(
-        random(N, H, seed=3 + part).detach().float().requires_grad_()
-        for part in range(len(layer.parts))
-    )
+    state = tuple(part.detach().float().requires_grad_() for part in state_of(layer))
     leaves = [*layer.parameters(), *state, *([] if ids else [inputs])]
 
     def found(outputs, last):
         loss = outputs.sin().sum() + sum((part**2).sum() for part in last)
         return [outputs, *last, *torch.autograd.grad(loss, leaves)]
 
-    results = [
-        found(*layer.read(inputs, state)),
-        found(*layer.scan(layer.project(inputs), state)),
-        found(*RecurrentLayer.scan(layer, layer.project(inputs), state)),
-    ]
     if cell is LSTM and lstm.HAS_ONEDNN:
         assert layer._suits_onednn(inputs)
-    for result in results[:2]:
-        for ours, theirs in zip(result, results[2], strict=True):
-            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+    reference = found(*RecurrentLayer.scan(layer, layer.project(inputs), state))
+    for result in (layer.read(inputs, state), layer.scan(layer.project(inputs), state)):
+        torch.testing.assert_close(found(*result), reference, rtol=1e-4, atol=1e-5)
 
 
-def test_an_lstm_of_many_characters_reads_rows():
-    """One-hot vectors of thousands of characters are no bargain."""
+def test_lstm_selects_rows_for_large_vocabularies():
     few, many = LSTM(2, features=4), LSTM(2, features=5)
     ids = torch.zeros(1, 1, dtype=torch.long)
     assert few._suits_onednn(ids) == lstm.HAS_ONEDNN
@@ -141,45 +119,40 @@ def test_an_lstm_of_many_characters_reads_rows():
 
 
 @pytest.mark.parametrize("multiplies", [True, False])
-def test_an_lstm_rounds_factors_where_the_processor_multiplies_them(monkeypatch, multiplies):
-    """Of x, h and the weights."""
+def test_lstm_casts_operands_on_processors_with_bfloat16(monkeypatch, multiplies):
     monkeypatch.setattr(lstm, "multiplies_bfloat16", lambda: multiplies and multiplies_bfloat16())
     layer = LSTM(32, return_sequences=True, features=16, generator=seeded())
     inputs = random(N, 40, 16, seed=2).detach().float()
     found = {}
     for precision in ("float32", "bfloat16"):
-        with factors_of(precision):
-            outputs, (h, last) = layer(inputs)
+        outputs, (h, last) = layer(inputs, None, precision)
         gradients = torch.autograd.grad(outputs.sin().sum(), list(layer.parameters()))
         found[precision] = [outputs, h, last, *gradients]
-    rounds = multiplies and multiplies_bfloat16() and lstm.HAS_ONEDNN
+    casts = multiplies and multiplies_bfloat16() and lstm.HAS_ONEDNN
     for whole, rounded in zip(found["float32"], found["bfloat16"], strict=True):
         assert rounded.dtype == whole.dtype
-        assert torch.equal(whole, rounded) != rounds
+        assert torch.equal(whole, rounded) != casts
         assert torch.cosine_similarity(whole.flatten(), rounded.flatten(), dim=0) > 0.999
 
 
-def test_what_an_lstm_keeps_is_never_rounded():
+def test_lstm_keeps_c_in_float32():
     layer = LSTM(H, features=F, generator=seeded())
     for block, bias in enumerate((-100.0, 100.0)):  # i is 0, f is 1
         layer.b_h.data[block * H : (block + 1) * H] = bias
     inputs, h, c = (
         random(*shape, seed=2).detach().float() for shape in ((N, T, F), (N, H), (N, H))
     )
-    with factors_of("bfloat16"):
-        _, (_, last) = layer(inputs, (h, c))
+    _, (_, last) = layer(inputs, (h, c), "bfloat16")
     assert torch.equal(last, c)
 
 
 @every_cell
-def test_gradients_agree_with_finite_differences(cell):
+def test_gradients_equal_finite_differences(cell):
     layer = layer_of(cell)
-    inputs = random(N, T, F, seed=2)
-    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
-    weights = tuple(layer.parameters())
+    inputs, state, weights = random(N, T, F, seed=2), state_of(layer), tuple(layer.parameters())
 
     def outputs(inputs, *rest):
-        given, changed = rest[: len(layer.parts)], rest[len(layer.parts) :]
+        given, changed = rest[: len(state)], rest[len(state) :]
         names = dict(zip(dict(layer.named_parameters()), changed, strict=True))
         sequence, last = torch.func.functional_call(layer, names, (inputs, given))
         return sequence, *last
@@ -187,33 +160,17 @@ def test_gradients_agree_with_finite_differences(cell):
     assert torch.autograd.gradcheck(outputs, (inputs, *state, *weights))
 
 
-def copy_to_torch(layer, theirs, order):
-    """Copy our weights into a torch.nn layer, whose blocks of rows stand in ``order``."""
-    for ours, name in ((layer.W_xh, "weight_ih_l0"), (layer.W_hh, "weight_hh_l0")):
-        blocks = ours.data.t().chunk(layer.blocks)
-        getattr(theirs, name).data = torch.cat([blocks[block] for block in order])
-    biases = layer.b_h.data.chunk(layer.blocks)
-    theirs.bias_ih_l0.data = torch.cat([biases[block] for block in order])
-    theirs.bias_hh_l0.data.zero_()
-
-
 @pytest.mark.parametrize(
-    ("cell", "theirs", "order"),
-    [
-        (SimpleRNN, torch.nn.RNN, [0]),
-        (LSTM, torch.nn.LSTM, [0, 1, 2, 3]),
-        (GRU, torch.nn.GRU, [0, 1, 2]),
-    ],
-    ids=["simple", "lstm", "gru"],
+    ("cell", "theirs"), [(SimpleRNN, torch.nn.RNN), (LSTM, torch.nn.LSTM), (GRU, torch.nn.GRU)]
 )
-def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
-    layer = layer_of(cell)
-    peer = theirs(F, H, batch_first=True).double()
-    copy_to_torch(layer, peer, order)
+def test_layers_equal_torch_nn(cell, theirs):
+    layer, peer = layer_of(cell), theirs(F, H, batch_first=True).double()
+    peer.weight_ih_l0.data, peer.weight_hh_l0.data = layer.W_xh.data.t(), layer.W_hh.data.t()
+    peer.bias_ih_l0.data = layer.b_h.data
+    peer.bias_hh_l0.data.zero_()
     if cell is GRU:
         peer.bias_hh_l0.data[2 * H :] = layer.b_m.data
-    inputs = random(N, T, F, seed=2)
-    state = tuple(random(N, H, seed=3 + part) for part in range(len(layer.parts)))
+    inputs, state = random(N, T, F, seed=2), state_of(layer)
     ours, last = layer(inputs, state)
     wrapped = tuple(part[None] for part in state)
     expected, peer_last = peer(inputs, wrapped if len(wrapped) > 1 else wrapped[0])
@@ -222,18 +179,16 @@ def test_agrees_with_torch_nn_under_copied_weights(cell, theirs, order):
     for part, peer_part in zip(last, peer_parts, strict=True):
         torch.testing.assert_close(part, peer_part[0])
     leaves = [inputs, *state]
-    for own, other in zip(
+    torch.testing.assert_close(
         torch.autograd.grad(ours.cos().sum(), [*leaves, layer.b_h]),
         torch.autograd.grad(expected.cos().sum(), [*leaves, peer.bias_ih_l0]),
-        strict=True,
-    ):
-        blocks = own.chunk(layer.blocks) if own.ndim == 1 else ()
-        torch.testing.assert_close(torch.cat([blocks[b] for b in order]) if blocks else own, other)
+    )
 
 
-def test_the_reset_comes_before_the_product():
-    """As its equations say it, column by column; without a reset both conventions agree."""
-    before, after = (layer_of(cell) for cell in (GRUBefore, GRU))
+def test_gru_reset_before_the_matmul():
+    """Its equations; with an open reset gate both variants agree."""
+    before, after = layer_of(GRUBefore), layer_of(GRU)
+    assert "b_m" not in before.state_dict()
     after.load_state_dict({**before.state_dict(), "b_m": torch.zeros(H, dtype=torch.float64)})
     projected, (h,) = random(N, 3 * H, seed=2), (random(N, H, seed=3),)
     (x_r, x_z, x_n), (W_r, W_z, W_n) = projected.chunk(3, 1), before.W_hh.chunk(3, 1)
@@ -245,14 +200,12 @@ def test_the_reset_comes_before_the_product():
     torch.testing.assert_close(before.step(open_reset, (h,))[0], after.step(open_reset, (h,))[0])
 
 
-def test_a_minimal_unit_remembers_alone():
-    """As its equations say it; what one unit holds no other unit's next state depends on."""
+def test_mingru_units_read_their_own_state_alone():
     layer = layer_of(MinGRU)
     (of_z, of_n), h = random(N, 2 * H, seed=2).chunk(2, 1), random(N, H, seed=3)
     z, n = torch.sigmoid(of_z), torch.tanh(of_n)
     projected = torch.cat([of_z, of_n], dim=1)
     torch.testing.assert_close(layer.step(projected, (h,))[0], (1 - z) * n + z * h)
-    assert "W_hh" not in dict(layer.named_parameters())
     changed = h.detach().clone()
     changed[:, 0] += 1
     before, after = (layer.step(projected, (state,))[0] for state in (h, changed))
@@ -261,26 +214,23 @@ def test_a_minimal_unit_remembers_alone():
 
 
 @every_cell
-def test_ids_mean_one_hot_vectors(cell):
-    """Reading rows of W equals multiplying one-hot vectors, in values and gradients."""
+def test_ids_equal_one_hot_vectors(cell):
     layer = layer_of(cell)
     ids = torch.tensor([[0, 2, 2, 1], [1, 1, 0, 2]])
     hot = torch.from_numpy(one_hot(ids.numpy(), F)).double()
     by_row, by_product = layer(ids)[0], layer(hot)[0]
     torch.testing.assert_close(by_row, by_product)
     parameters = list(layer.parameters())
-    for row, product in zip(
+    torch.testing.assert_close(
         torch.autograd.grad(by_row.cos().sum(), parameters),
         torch.autograd.grad(by_product.cos().sum(), parameters),
-        strict=True,
-    ):
-        torch.testing.assert_close(row, product)
+    )
 
 
 @every_cell
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(cut=st.integers(1, 6))
-def test_state_passed_on_continues_the_sequence(cell, cut):
+def test_state_continues_a_sequence(cell, cut):
     layer = layer_of(cell)
     inputs = random(N, 7, F, seed=2)
     whole, last = layer(inputs)
@@ -302,38 +252,28 @@ def test_shapes_of_the_lesson(cell):
     torch.testing.assert_close(last, state[0])
 
 
-@pytest.mark.parametrize("cell", MIXED.values(), ids=MIXED)
-def test_recurrent_weights_start_orthogonal(cell):
-    layer = cell(H, features=F, generator=seeded())
-    for block in layer.W_hh.data.chunk(layer.blocks, dim=1):
-        torch.testing.assert_close(block.t() @ block, torch.eye(H))
-
-
 @every_cell
-def test_the_generator_decides_the_weights(cell):
+def test_parameters_are_those_described_and_seeded(cell):
     one, same, other = (cell(H, features=F, generator=seeded(seed)) for seed in (7, 7, 8))
-    torch.testing.assert_close(dict(one.named_parameters()), dict(same.named_parameters()))
-    assert all(
-        (one.get_parameter(name) != other.get_parameter(name)).any()
-        for name in dict(one.named_parameters())
-        if name.startswith("W")
-    )
+    weights = dict(one.named_parameters())
+    assert {name: w.shape for name, w in weights.items()} == one.cell.shapes(F, H)
+    torch.testing.assert_close(weights, dict(same.named_parameters()))
+    for name, weight in other.named_parameters():
+        assert (weights[name] != weight).any() == name.startswith("W")
+    if one.cell.recurrent:
+        for block in one.W_hh.data.chunk(len(one.cell.gates), dim=1):
+            torch.testing.assert_close(block.t() @ block, torch.eye(H))  # orthogonal
+    forget_bias = 1.0 if cell is LSTM else 0.0
+    for gate, bias in zip(one.cell.gates, one.b_h.data.chunk(len(one.cell.gates)), strict=True):
+        assert (bias == (forget_bias if gate == "f" else 0)).all()
 
 
-def test_a_new_lstm_remembers():
-    """The forget gate's bias starts at 1, every other bias at 0."""
-    i, f, g, o = LSTM(H, features=F).b_h.data.chunk(4)
-    assert (f == 1).all()
-    assert not any(bias.any() for bias in (g, i, o))
-
-
-def test_a_simple_layer_has_two_matrices_and_one_bias():
-    shapes = {name: tuple(p.shape) for name, p in SimpleRNN(H, features=F).named_parameters()}
-    assert shapes == {"W_xh": (F, H), "W_hh": (H, H), "b_h": (H,)}
+def test_simple_layer_has_two_matrices_and_one_bias():
+    assert CELLS["simple"].shapes(F, H) == {"W_xh": (F, H), "W_hh": (H, H), "b_h": (H,)}
 
 
 @every_cell
-def test_what_cannot_be_read_is_refused(cell):
+def test_invalid_arguments_are_refused(cell):
     with pytest.raises(ChargenError, match="activation 'swish' is unknown"):
         cell(H, activation="swish")
     with pytest.raises(ValueError, match="units must be"):

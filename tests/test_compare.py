@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import chargen
+from chargen.cells import CELL_NAMES
 from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
@@ -23,7 +24,7 @@ from chargen.probes.cells import tasks, workers
 from chargen.probes.cells.compare import compare
 from chargen.probes.cells.jobs import ANSWERS, Job, shape
 from chargen.runs.directory import LAST, Run, is_run
-from chargen.settings import CELL_NAMES, ComparisonSettings, ModelSettings
+from chargen.settings import ComparisonSettings, ModelSettings
 
 TINY = {"parameters": 300, "timesteps": 8, "batch_size": 2, "steps": 5}
 CHARS = 6000

@@ -8,8 +8,8 @@ import sys
 import pytest
 from click.shell_completion import ShellComplete
 
+from chargen.cells import CELL_NAMES
 from chargen.cli import chargen
-from chargen.settings import CELL_NAMES
 
 LOADED = """
 import sys

@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen import evaluation
+from chargen.cells import CELL_NAMES
 from chargen.evaluation import evaluate, losses
 from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.recurrent import CharModel, NetworkPredictor
-from chargen.settings import CELL_NAMES, ModelSettings
+from chargen.settings import ModelSettings
 from chargen.text import ShuffledWindows, Streams, Vocabulary, documents
 from chargen.text.documents import DocumentIndex
 from chargen.text.encoding import EncodedCorpus

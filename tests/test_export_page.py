@@ -21,6 +21,7 @@ from test_reports import REFUSED
 from tiny import TEXT, train
 
 from chargen.api import load
+from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
 from chargen.evaluation import Evaluation
 from chargen.pages.writing_page import Written, losses_text, writing_page
@@ -28,18 +29,12 @@ from chargen.probes.units.recording import record
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST
-from chargen.sampling import Writer
-from chargen.sampling.beginning import LEAST
+from chargen.sampling import Sampler
 from chargen.sampling.choice import chosen, distribution
 from chargen.sampling.engine import Engine
 from chargen.sampling.quantization import LEVELS, restored, rounded, through_eight_bits
-from chargen.settings import (
-    ACTIVATION_NAMES,
-    CELL_NAMES,
-    STACK_NAMES,
-    ModelSettings,
-    SamplingSettings,
-)
+from chargen.sampling.sampler import MIN_WARM_UP
+from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 
 CHARS, GREEDY_CHARS = 1000, 300
@@ -49,9 +44,11 @@ HEAD_GAINS = {"tanh": 3.0, "sigmoid": 3.0, "relu": 30.0, "linear": 30.0}
 POINTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.999999, 1 - 2**-32)
 
 
-def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, **given):
+def made(
+    cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, reset_after=True, **given
+):
     """A page whose weights are large enough to matter, and small enough to explode nowhere."""
-    shape = ModelSettings(cell, units, activation)
+    shape = ModelSettings(cell, units, activation, reset_after=reset_after)
     network = CharModel.seeded(shape, len(vocabulary), 3)
     for name, parameter in network.named_parameters():
         parameter.data.mul_(GAINS[activation]).add_(0.1 if parameter.ndim == 1 else 0.0)
@@ -60,9 +57,9 @@ def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, **giv
     return written_of(network, shape, vocabulary, **given)
 
 
-def made_of_blocks(cell="mingru", units=(5, 5), activation="tanh", **given):
+def made_of_blocks(cell="mingru", units=(5, 5), activation="tanh", reset_after=True, **given):
     """The same in residual blocks, gains and biases unlike those that training begins with."""
-    shape = ModelSettings(cell, units, activation, "residual")
+    shape = ModelSettings(cell, units, activation, "residual", reset_after)
     network = CharModel.seeded(shape, len(LETTERS), 3)
     generator = torch.Generator().manual_seed(4)
     for parameter in network.parameters():
@@ -95,7 +92,7 @@ def log_probs(written, ids):
 def text_of(written, prompt, length, **settings):
     arrays = {name: value.numpy() for name, value in network_of(written).state_dict().items()}
     engine = Engine(written.settings, arrays, len(written.vocabulary))
-    rows = Writer(engine, written.vocabulary, None).stream(prompt, length, **settings)
+    rows = Sampler(engine, written.vocabulary, None).stream(prompt, length, **settings)
     return prompt + "".join(row[0] for row in rows)
 
 
@@ -132,11 +129,11 @@ GREEDY = """
     [*((name, "float32") for name in ACTIVATION_NAMES), (ACTIVATION_NAMES[0], "int8")],
 )
 @pytest.mark.parametrize("kind", [made, made_of_blocks], ids=STACK_NAMES)
-@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 def test_a_thousand_characters_are_predicted_as_python_does(
-    browser, page, cell, kind, activation, form
+    browser, page, variant, kind, activation, form
 ):
-    written = kind(cell, activation=activation, form=form)
+    written = kind(**variant, activation=activation, form=form)
     model = model_of(writing_page(written))
     ids = np.random.default_rng(0).integers(len(LETTERS), size=CHARS)
     if browser.script("return typeof Network") == "undefined":  # one page serves all of them
@@ -561,7 +558,7 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, monkeypatch, capsys
     assert page["characters"] == model.vocabulary.characters
     assert [page["cell"], page["units"]] == ["lstm", [3, 2]]
     # Its state was carried through training.
-    assert len(page["begins"]) >= LEAST
+    assert len(page["begins"]) >= MIN_WARM_UP
     assert page["begins"][-1] == model.vocabulary.opening
 
 

@@ -15,7 +15,7 @@ from chargen.errors import ChargenError
 from chargen.probes.gradient import measure as gradient
 from chargen.probes.gradient import plot as gradient_plots
 from chargen.probes.gradient import table as gradient_tables
-from chargen.recurrent import CELLS, CharModel
+from chargen.recurrent import LAYERS, CharModel
 from chargen.settings import ModelSettings
 
 V, H = 7, 5
@@ -23,7 +23,7 @@ SHORT = 12
 IDS = np.random.default_rng(0).integers(0, V, 1200).astype(np.uint16)
 ALONE = IDS[: gradient.WARM_UP_CHARS + SHORT + 2]  # room for one position and no other
 
-every_cell = pytest.mark.parametrize("cell", CELLS)
+every_cell = pytest.mark.parametrize("cell", LAYERS)
 
 
 def model_of(cell="lstm", units=(H,), activation="tanh", seed=0):
@@ -145,7 +145,7 @@ def test_central_differences_agree(cell, units):
     model = model_of(cell, units)
     result = measure(model, ALONE, positions=1)
     for place, layer in enumerate(result.layers):
-        parts = len(CELLS[cell].parts)
+        parts = len(LAYERS[cell].cell.state)
         assert len(layer.curves) == (1 if parts == 1 else 3)
         for k in (0, 1, 2, 7, SHORT):
             seen = [10 ** curve.median[k] * layer.last_state for curve in layer.curves]
@@ -286,7 +286,7 @@ def test_json_has_units_and_nothing_that_json_lacks():
 
 @pytest.mark.parametrize(
     ("cell", "name"),
-    [("lstm", "forget"), ("gru", "update"), ("gru-before", "update"), ("mingru", "update")],
+    [("lstm", "forget"), ("gru", "update"), ("mingru", "update")],
 )
 def test_how_often_the_state_is_kept(cell, name):
     model = model_of(cell)
@@ -301,7 +301,7 @@ def test_how_often_the_state_is_kept(cell, name):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru-before"])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_the_gate_is_read_at_the_steps_of_the_span(cell):
     """With weights so large that it opens and shuts, counted step by step."""
     model = model_of(cell).double()
@@ -312,7 +312,7 @@ def test_the_gate_is_read_at_the_steps_of_the_span(cell):
     gates = []
     for projected in layer.project(inputs[:, gradient.WARM_UP_CHARS :]):
         sums = projected + state[0] @ layer.W_hh
-        gates.append(sums.chunk(layer.blocks, dim=1)[1].sigmoid())
+        gates.append(sums.chunk(len(layer.cell.gates), dim=1)[1].sigmoid())
         state = layer.step(projected, state)
     share = float((torch.stack(gates) > 0.9).double().mean())
     assert 0.1 < share < 0.9

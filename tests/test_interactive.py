@@ -9,13 +9,13 @@ import sys
 import time
 
 import pytest
+from chargen.sampling.conversation import Conversation
 from test_beam import writer
 
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.render.text import visible
-from chargen.sampling.conversation import Conversation
 
 GREEDY = {"temperature": 0}
 # Takes the terminal that it is given as its own, so that keys can interrupt it.

@@ -12,7 +12,7 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.probes.units import measure as memory
 from chargen.probes.units import recording as memory_recording
-from chargen.recurrent import CELLS, CharModel, NetworkPredictor
+from chargen.recurrent import LAYERS, CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
@@ -22,7 +22,7 @@ LINE, QUOTE, BRACKET, CUE = range(H)  # what each unit of `follower` follows
 OPENING = {QUOTE: "“", BRACKET: "(", CUE: "Q"}
 CLOSING = {QUOTE: "”", BRACKET: ")", CUE: ".\n"}
 
-every_cell = pytest.mark.parametrize("cell", CELLS)
+every_cell = pytest.mark.parametrize("cell", LAYERS)
 
 
 def follower():

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from selenium.webdriver.common.keys import Keys
 
+from chargen.cells import CELL_NAMES
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.page import LEVELS, memory_page
 from chargen.probes.units.recording import record
@@ -15,7 +16,7 @@ from chargen.probes.units.result import Followed, Follower, LayerRecord, Memory,
 from chargen.probes.units.result import UnitsResult as Units
 from chargen.probes.units.table import memory_table
 from chargen.recurrent import CharModel
-from chargen.settings import CELL_NAMES, ModelSettings
+from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
 WILD = (

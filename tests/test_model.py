@@ -1,129 +1,326 @@
-"""Stacks, the softmax head, and the network as a predictor."""
+"""Stacks, residual blocks, the character model and its predictor, and the export to torch.nn."""
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import asdict
+from networks import LETTERS, model_run
+from torch import nn
 
+import chargen
 from chargen.errors import ChargenError
 from chargen.predictors import select
-from chargen.recurrent import CELLS, CharModel, NetworkPredictor, SimpleRNN, Stack
+from chargen.recurrent import (
+    LAYERS,
+    CharModel,
+    ForwardMode,
+    NetworkPredictor,
+    ResidualStack,
+    SimpleRNN,
+    Stack,
+)
 from chargen.recurrent.stack import drop
-from chargen.settings import ModelSettings
+from chargen.recurrent.torch_nn import to_torch
+from chargen.settings import (
+    CONVOLVED,
+    PRECISIONS,
+    SMALLEST,
+    STACK_NAMES,
+    ModelSettings,
+    from_options,
+)
 from chargen.text import Vocabulary
 
-N, T, V = 2, 3, 4
-every_cell = pytest.mark.parametrize("cell", CELLS)
+N, T, V, D = 2, 7, 4, 4
+UNITS = {"plain": (5, 6, 7), "residual": (D, D)}
+every_cell = pytest.mark.parametrize("cell", LAYERS)
+every_stack = pytest.mark.parametrize("stack", STACK_NAMES)
 
 
-def model_of(cell="lstm", units=(5, 6, 7), seed=0):
-    return CharModel.seeded(ModelSettings(cell, units), V, seed)
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)
 
 
-def ids_of(seed=0):
-    return np.random.default_rng(seed).integers(V, size=(N, T))
+def model_of(cell="lstm", stack="plain", units=None, activation="tanh"):
+    """A float64 model whose gains and biases differ from their initial values."""
+    shape = ModelSettings(cell, units or UNITS[stack], activation, stack)
+    model = CharModel.seeded(shape, V, 0).double()
+    for parameter in model.parameters():
+        if parameter.ndim == 1:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=seeded(1))
+    return model
+
+
+def ids_of(length=T, seed=0):
+    return torch.randint(V, (N, length), generator=seeded(seed))
+
+
+def dropped(seed, dropout=0.5):
+    return ForwardMode(dropout, seeded(seed))
 
 
 @every_cell
 def test_layers_have_units_of_their_own(cell):
-    logits, state = model_of(cell)(torch.from_numpy(ids_of()))
+    logits, state = model_of(cell)(ids_of())
     assert logits.shape == (N, T, V)
     assert [layer[0].shape for layer in state] == [(N, 5), (N, 6), (N, 7)]
 
 
-def test_a_simple_layer_and_its_head_hold_three_matrices_and_two_biases():
-    shapes = [tuple(p.shape) for p in model_of("simple", (5,)).parameters()]
+def test_simple_model_has_three_matrices_and_two_biases():
+    shapes = [tuple(p.shape) for p in model_of("simple", units=(5,)).parameters()]
     assert sorted(shapes, key=len) == [(V,), (5,), (5, V), (V, 5), (5, 5)]
 
 
+@every_stack
 @every_cell
-def test_the_last_steps_alone_are_the_same_logits(cell):
-    model, ids = model_of(cell), torch.from_numpy(ids_of())
-    torch.testing.assert_close(model(ids, last=2)[0], model(ids)[0][:, -2:])
+def test_last_logits_alone_are_the_same(cell, stack):
+    model = model_of(cell, stack)
+    torch.testing.assert_close(model(ids_of(), last=2)[0], model(ids_of())[0][:, -2:])
 
 
-def test_every_layer_below_another_hands_on_its_sequence():
+def test_stacks_are_checked():
     stack = Stack([SimpleRNN(3, return_sequences=True), SimpleRNN(5)])
     assert stack(torch.ones(1, 4, 2))[0].shape == (1, 5)
     with pytest.raises(ValueError, match="return_sequences"):
         Stack([SimpleRNN(3), SimpleRNN(5)])
     with pytest.raises(ValueError, match="at least one"):
         Stack([])
+    layers = [LAYERS["mingru"](units, return_sequences=True, features=4) for units in (4, 5)]
+    with pytest.raises(ValueError, match="the same units"):
+        ResidualStack(layers, V)
 
 
-def test_dropout_is_by_its_generator_and_without_one_absent():
-    model, ids = model_of(), torch.from_numpy(ids_of())
-    plain = model(ids)[0]
-    dropped, same, other = (
-        model(ids, dropout=0.5, generator=torch.Generator().manual_seed(seed))[0]
-        for seed in (1, 1, 2)
-    )
-    torch.testing.assert_close(dropped, same)
-    assert (dropped != other).any()
-    torch.testing.assert_close(model(ids, dropout=0.5)[0], plain)
+@every_stack
+def test_dropout_depends_on_its_generator_alone(stack):
+    model, ids = model_of(stack=stack), ids_of()
+    assert torch.equal(model(ids, mode=ForwardMode(0.5))[0], model(ids)[0])
+    one, same, other = (model(ids, mode=dropped(seed))[0] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
 
 
 def test_dropout_keeps_the_expected_value():
-    kept = drop(torch.ones(200, 200), 0.25, torch.Generator().manual_seed(0))
+    kept = drop(torch.ones(200, 200), dropped(0, 0.25))
     assert kept.unique().tolist() == [0, pytest.approx(4 / 3)]
     assert kept.mean().item() == pytest.approx(1, abs=0.02)
 
 
+def norm(x, g):
+    return x / (x.square().mean(-1, keepdim=True) + SMALLEST).sqrt() * g
+
+
+def by_equations(model, ids):
+    """Logits and state by the equations of `ResidualBlock`, one time step after the other."""
+    stack = model.stack
+    state = [layer.initial_state(N) for layer in stack.layers]
+    windows = [[torch.zeros(N, D, dtype=torch.float64)] * (CONVOLVED - 1) for _ in stack.layers]
+    logits = []
+    for id_ in ids.unbind(1):
+        x = stack.W_in[id_]
+        for number, (layer, block) in enumerate(zip(stack.layers, stack.blocks, strict=True)):
+            seen = [norm(x, block.g_in), *windows[number]]
+            windows[number] = seen[:-1]
+            c = sum(W * u for W, u in zip(block.W_conv, seen, strict=True))
+            state[number] = layer.step(c @ layer.W_xh + layer.b_h, state[number])
+            gate = c @ block.W_gate
+            x = x + (state[number][0] * gate * gate.sigmoid()) @ block.W_out
+            a, b = (norm(x, block.g_ff) @ block.W_up).chunk(2, dim=1)
+            x = x + (a * a.sigmoid() * b) @ block.W_down
+        logits.append(norm(x, stack.g_out) @ model.W_hy + model.b_y)
+    after = tuple((*own, *window) for own, window in zip(state, windows, strict=True))
+    return torch.stack(logits, dim=1), after
+
+
 @every_cell
-def test_a_network_predicts_log_probabilities_with_state_passed_on(cell):
-    predictor, ids = NetworkPredictor(model_of(cell), Vocabulary("abcd")), ids_of()
+def test_residual_stack_computes_its_equations(cell):
+    model = model_of(cell, "residual")
+    torch.testing.assert_close(model(ids_of()), by_equations(model, ids_of()))
+
+
+@pytest.mark.parametrize("cell", ["mingru", "lstm"])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_residual_gradients_equal_finite_differences(cell, dropout):
+    model, ids = model_of(cell, "residual", (D,)), ids_of(5)
+    names = dict(model.named_parameters())
+    (state,) = model(ids_of(3, seed=1))[1]
+    state = tuple(part.detach().requires_grad_() for part in state)
+
+    def read(*given):
+        weights = dict(zip(names, given[len(state) :], strict=True))
+        arguments = (ids, (given[: len(state)],), None, dropped(7, dropout))
+        logits, (last,) = torch.func.functional_call(model, weights, arguments)
+        return logits, *last
+
+    assert torch.autograd.gradcheck(read, (*state, *names.values()))
+
+
+@every_cell
+@settings(max_examples=10, deadline=None)
+@given(cut=st.integers(1, T - 1))
+def test_state_continues_a_text_in_residual_blocks(cell, cut):
+    """Within the reach of the convolution, too."""
+    model, ids = model_of(cell, "residual"), ids_of()
+    whole, last = model(ids)
+    first, state = model(ids[:, :cut])
+    second, end = model(ids[:, cut:], state)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
+    torch.testing.assert_close(end, last)
+
+
+def test_ids_equal_one_hot_vectors_in_residual_blocks():
+    stack, ids = model_of("mingru", "residual").stack, ids_of()
+    hot = nn.functional.one_hot(ids, V).double()
+    torch.testing.assert_close(stack(ids)[0], stack(hot)[0])
+
+
+def test_documents_are_independent_in_residual_blocks():
+    model, ids = model_of("mingru", "residual"), ids_of()
+    begins = torch.zeros(N, T, dtype=torch.bool)
+    begins[1, 3] = True
+    logits, _ = model(ids, None, begins=begins)
+    torch.testing.assert_close(logits[1, 3:], model(ids[1:, 3:])[0][0])
+    torch.testing.assert_close(logits[0], model(ids[:1])[0][0])
+
+
+def test_bfloat16_gives_nearly_the_same_gradients():
+    model, ids, found = model_of("mingru", "residual", (32, 32)).float(), ids_of(), {}
+    for precision in PRECISIONS:
+        logits, _ = model(ids, mode=ForwardMode(0.2, seeded(5), precision))
+        found[precision] = [logits, *torch.autograd.grad(logits.sin().sum(), model.parameters())]
+    for whole, rounded in zip(found["float32"], found["bfloat16"], strict=True):
+        assert rounded.dtype == whole.dtype
+        assert not torch.equal(whole, rounded)
+        assert torch.cosine_similarity(whole.flatten(), rounded.flatten(), dim=0) > 0.99
+
+
+def predictor_of(cell="lstm"):
+    return NetworkPredictor(model_of(cell).float(), Vocabulary("abcd"))
+
+
+@every_cell
+def test_predictor_passes_state_on_and_its_rows_can_be_selected(cell):
+    predictor, ids = predictor_of(cell), ids_of().numpy()
     whole, _ = predictor.advance(ids)
     assert whole.shape == (N, T, V)
     np.testing.assert_allclose(np.exp(whole).sum(axis=2), 1, rtol=1e-5)
     first, state = predictor.advance(ids[:, :2])
     second, _ = predictor.advance(ids[:, 2:], state)
-    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate([first, second], axis=1), whole, rtol=1e-4, atol=1e-5)
+    rows = np.array([1, 0, 1])
+    picked, _ = predictor.advance(ids[rows, 2:], select(state, rows))
+    np.testing.assert_allclose(picked, second[rows], rtol=1e-4, atol=1e-5)
 
 
-def test_a_long_text_is_read_in_parts(monkeypatch):
-    predictor, ids = NetworkPredictor(model_of(), Vocabulary("abcd")), ids_of()
+def test_predictor_reads_long_texts_in_parts(monkeypatch):
+    predictor, ids = predictor_of(), ids_of().numpy()
     whole, end = predictor.advance(ids)
     monkeypatch.setattr("chargen.recurrent.model.TIMESTEPS_AT_ONCE", 2)
     parts, same_end = predictor.advance(ids)
-    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(same_end, end)
 
 
+def test_predictor_supports_the_least_likely_float32():
+    predictor = predictor_of()
+    with torch.no_grad():
+        predictor.model.W_hy.zero_()
+        predictor.model.b_y.copy_(torch.tensor([3e38, 0, 0, 0]))
+    log_probs, _ = predictor.advance(ids_of().numpy())
+    assert log_probs.max() == 0
+    assert log_probs.min() < -2e38
+
+
+@every_stack
 @every_cell
-def test_rows_of_a_state_can_be_picked(cell):
-    predictor, ids = NetworkPredictor(model_of(cell), Vocabulary("abcd")), ids_of()
-    _, state = predictor.advance(ids)
-    picked, _ = predictor.advance(ids[[1, 0, 1], :1], select(state, np.array([1, 0, 1])))
-    plain, _ = predictor.advance(ids[:, :1], state)
-    np.testing.assert_allclose(picked, plain[[1, 0, 1]], rtol=1e-5, atol=1e-6)
-
-
-def test_weights_make_the_same_model_again():
-    model = model_of()
+def test_weights_and_settings_make_the_same_model_again(cell, stack):
+    shape = ModelSettings(cell, UNITS[stack], stack=stack)
+    model = CharModel.seeded(shape, V, 0)
     weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    again = CharModel.of(ModelSettings("lstm", (5, 6, 7)), V, weights)
-    ids = torch.from_numpy(ids_of())
-    torch.testing.assert_close(again(ids)[0], model(ids)[0])
+    assert {name: value.shape for name, value in weights.items()} == shape.shapes(V)
+    again = CharModel.of(from_options(ModelSettings, asdict(shape)), V, weights)
+    assert torch.equal(again(ids_of())[0], model(ids_of())[0])
 
 
-@pytest.mark.parametrize("units", [(5, 6), (5, 6, 8), (5, 6, 7, 7)])
-def test_weights_of_another_shape_are_refused_by_name(units):
+@pytest.mark.parametrize("units", [(5, 6), (5, 6, 8), (5, 6, 7, 7), (10**7,) * 3])
+def test_weights_of_another_shape_are_refused(units):
     weights = {name: value.numpy() for name, value in model_of().state_dict().items()}
     with pytest.raises(ChargenError, match="have shape"):
         CharModel.of(ModelSettings("lstm", units), V, weights)
 
 
-def test_settings_that_ask_for_the_impossible_allocate_nothing():
-    weights = {"W_hy": np.zeros((2, 2), np.float32)}
-    with pytest.raises(ChargenError, match="have shape"):
-        CharModel.of(ModelSettings("lstm", (10**7,) * 3), 10**6, weights)
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cell": "mingru", "units": (4, 5), "stack": "residual"}, "--units 4,5: must be the same"),
+        ({"stack": "ring"}, "--stack ring: must be one of plain, residual"),
+        (
+            {"cell": "lstm", "reset_after": False},
+            "--reset-after False: must be True, except",
+        ),
+        ({"cell": "gru", "reset_after": 0}, "--reset-after 0: must be True or False"),
+        ({"cell": "gru-before"}, "--cell gru-before: must be one of"),
+    ],
+)
+def test_invalid_settings_are_refused(values, message):
+    with pytest.raises(ChargenError, match=message):
+        ModelSettings(**values)
 
 
-def test_what_is_as_unlikely_as_a_number_can_say_is_predicted_without_a_warning():
-    """Two such log-probabilities add up to less than any float32; a test takes warnings ill."""
-    model = model_of()
-    with torch.no_grad():
-        model.W_hy.zero_()
-        model.b_y.copy_(torch.tensor([3e38, 0, 0, 0]))
-    log_probs, _ = NetworkPredictor(model, Vocabulary("abcd")).advance(ids_of())
-    assert log_probs.max() == 0
-    assert log_probs.min() < -2e38
+# Export to torch.nn
+
+
+@pytest.fixture(params=["simple-tanh", "simple-relu", "lstm-tanh", "gru-tanh"])
+def trained(request, tmp_path):
+    cell, activation = request.param.split("-")
+    return chargen.load(model_run(tmp_path / "run", cell, activation=activation).path, "cpu")
+
+
+def letter_ids(T, seed=0):
+    return torch.randint(len(LETTERS), (2, T), generator=seeded(seed))
+
+
+@torch.no_grad()
+def test_torch_module_predicts_the_same_and_owns_its_weights(trained):
+    module, state, given = trained.to_torch(), None, None
+    cell = trained.run.description.model.cell
+    kind = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell]
+    assert [(type(layer), layer.hidden_size) for layer in module.layers] == [(kind, 7), (kind, 5)]
+    for part in letter_ids(30).split(11, dim=1):
+        expected, state = trained.network(part, state)
+        logits, given = module(part, given)
+        torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)
+    for own, theirs in zip(state, given, strict=True):
+        parts = theirs if isinstance(theirs, tuple) else (theirs,)
+        for part, its in zip(own, parts, strict=True):
+            torch.testing.assert_close(part[None], its, rtol=0, atol=1e-5)
+    for weight in module.parameters():
+        weight.zero_()
+    assert all(weight.any() for weight in trained.network.parameters())
+
+
+def test_torch_module_has_the_same_gradients(trained):
+    module, text = trained.to_torch(), letter_ids(6)
+    for network in (module, trained.network):
+        logits, _ = network(text)
+        nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), text[:, 1:].flatten()).backward()
+    weight = module.layers[0].weight_hh_l0
+    torch.testing.assert_close(weight.grad.t(), trained.network.stack.layers[0].W_hh.grad)
+    torch.testing.assert_close(module.head.weight.grad.t(), trained.network.W_hy.grad)
+
+
+@pytest.mark.parametrize(
+    ("values", "lacking"),
+    [
+        ({"cell": "gru", "reset_after": False}, "gru with reset_after=False"),
+        ({"cell": "mingru"}, "mingru"),
+        ({"cell": "lstm", "activation": "relu"}, "lstm with activation relu, only with tanh"),
+        ({"cell": "simple", "activation": "linear"}, "simple with .*, only with tanh or relu"),
+        ({"cell": "lstm", "stack": "residual"}, "residual blocks"),
+    ],
+)
+def test_what_torch_nn_lacks_is_refused(values, lacking):
+    shape = ModelSettings(units=(4, 4), **values)
+    with pytest.raises(ChargenError, match=f"^torch.nn has no {lacking}; use chargen.recurrent$"):
+        to_torch(CharModel.seeded(shape, V, 0), shape)

@@ -5,6 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
+from chargen.sampling.matching import matches
+from chargen.sampling.novelty_table import novelty_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -12,9 +14,7 @@ import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.sampling import matching
-from chargen.sampling.matching import matches
 from chargen.sampling.novelty import STRETCHES, measure
-from chargen.sampling.novelty_table import novelty_table
 from chargen.text import Vocabulary
 
 IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dtype=np.uint8))

@@ -9,23 +9,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from made import LETTERS, model_run
+from networks import LETTERS, model_run
 
+from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.formats.onnx import export_onnx, step_model
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST, Run
-from chargen.sampling.choice import choose
-from chargen.sampling.generate import generate
-from chargen.settings import (
-    ACTIVATION_NAMES,
-    CELL_NAMES,
-    STACK_NAMES,
-    ModelSettings,
-    SamplingSettings,
-)
+from chargen.sampling import choose, generate
+from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 
 V = len(LETTERS)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chargen import evaluation
+from chargen.cells import CELL_NAMES
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, UniformPredictor, select
 from chargen.recurrent import CharModel, NetworkPredictor
-from chargen.settings import CELL_NAMES, ModelSettings
+from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
 TEXTS = st.text("abc", min_size=2, max_size=60)

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memories import READERS, Dealt, Habit, Solver
 
+from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS, task_named
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
 from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
 from chargen.recurrent.model import CharModel, NetworkPredictor
-from chargen.settings import CELL_NAMES, ModelSettings
+from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
 VARIANTS = [(name, variant) for name, task in TASKS.items() for variant in task.floors]

@@ -9,7 +9,7 @@ import torch
 
 from chargen.errors import ChargenError, NoNumbersError
 from chargen.evaluation import evaluate
-from chargen.recurrent import CELLS, CharModel
+from chargen.recurrent import LAYERS, CharModel
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST, PROGRESS, Run
 from chargen.settings import ModelSettings, TrainingSettings
@@ -213,7 +213,7 @@ def test_one_budget_at_a_time():
 # Learning
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize(
     ("stack", "units"), [("plain", (12,)), ("plain", (12, 10, 8)), ("residual", (12, 12))]
 )

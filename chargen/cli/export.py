@@ -41,7 +41,7 @@ def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) 
 
     from chargen.api import TrainedModel
     from chargen.pages.writing_page import Written, losses_text, writing_page
-    from chargen.sampling import Writer
+    from chargen.sampling import Sampler
     from chargen.sampling.quantization import through_eight_bits
 
     weights = run.weights()
@@ -52,7 +52,7 @@ def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) 
     losses = _losses(models)
     name = run.path.resolve().name
     shape, vocabulary = run.description.model, run.description.vocabulary
-    begins = Writer.of(run).beginning(SamplingSettings(), np.random.default_rng(0))
+    begins = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
     read = tuple(begins.ravel().tolist())
     written = Written(name, shape, vocabulary, weights, form, losses, probed, prompt, read)
     page = writing_page(written)

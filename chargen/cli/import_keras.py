@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
+from chargen.cells import ACTIVATION_NAMES
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
-from chargen.settings import ACTIVATION_NAMES
 
 
 @click.command()
@@ -39,7 +39,7 @@ from chargen.settings import ACTIVATION_NAMES
 @click.option(
     "--cell",
     type=click.Choice(["gru", "gru-before"]),
-    help="Which GRU it is, where a .weights.h5 without biases does not show it.",
+    help="GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False.",
 )
 @click.option(
     "--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/<model name>]"
@@ -80,7 +80,10 @@ def import_keras(
         known = Alphabet.of_json(alphabet, reserved)
     elif alphabet_text is not None:
         known = Alphabet.of_text(alphabet_text, reserved)
-    run, notes = make_run(model, known, out, activation=activation, cell=cell, overwrite=overwrite)
+    reset_after = None if cell is None else cell == "gru"
+    run, notes = make_run(
+        model, known, out, activation=activation, reset_after=reset_after, overwrite=overwrite
+    )
     for note in notes:
         say(visible_line(note), err=True)
     say(visible_line(str(run.path)))

@@ -12,7 +12,7 @@ from typing import Literal
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
-from chargen.sampling.conversation import LINE_END, Conversation
+from chargen.sampling.interactive import LINE_END, Conversation
 
 PROMPT = "> "
 HELP = "Write a line, and the model goes on. Ctrl-C stops what it writes, Ctrl-D ends."

@@ -9,7 +9,7 @@ from pathlib import Path
 from chargen.errors import ChargenError
 from chargen.pages.watch_page import Sample, Watched
 from chargen.runs.directory import BEST, LAST, Run, is_held
-from chargen.sampling import Writer
+from chargen.sampling import Sampler
 
 SAMPLE_CHARS = 200
 TEMPERATURE = 0.8
@@ -50,11 +50,11 @@ class Onlooker:
         if written in (0, self._sampled):
             return
         values = run.read_checkpoint(BEST).values
-        writer = Writer.of(run)
+        sampler = Sampler.of(run)
         if _written(run.path / BEST) != written:  # between the two; they come next time
             return
         self._sampled = written
-        rows = writer.stream("", SAMPLE_CHARS, temperature=TEMPERATURE)
+        rows = sampler.stream("", SAMPLE_CHARS, temperature=TEMPERATURE)
         text = "".join(row[0] for row in rows).strip("\n")
         step, loss = values.get("step"), values.get("validation_loss_nats")
         if not isinstance(step, int) or not isinstance(loss, float | int):

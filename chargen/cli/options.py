@@ -93,6 +93,16 @@ def write_text(file: Path, text: str) -> None:
         raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
 
 
+class CellParam(click.Choice):
+    """The name of a cell; a removed one is refused with the name of its replacement."""
+
+    def convert(self, value: Any, param: Any, context: Any) -> Any:
+        """Check the name."""
+        if value == "gru-before":
+            raise ChargenError("--cell gru-before: removed; use gru (reset_after=False in Python)")
+        return super().convert(value, param, context)
+
+
 class ListParam(click.ParamType):
     """Values separated by commas.
 

@@ -129,27 +129,27 @@ def sample(
     if interactive:
         _check_interactive(settings, count, novelty, as_json)
     from chargen.runs.directory import Run, newest
-    from chargen.sampling.writer import Writer  # no torch, so that it starts at once
+    from chargen.sampling.sampler import Sampler  # no torch, so that it starts at once
     from chargen.text.sources import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
-    writer = Writer.of(newest() if run is None else Run.open(run))
+    sampler = Sampler.of(newest() if run is None else Run.open(run))
     if interactive:
         from chargen.cli.interactive import converse
-        from chargen.sampling.conversation import Conversation
+        from chargen.sampling.interactive import Conversation
 
-        conversation = Conversation(writer, seed, stop, **asdict(settings))
+        conversation = Conversation(sampler, seed, stop, **asdict(settings))
         converse(conversation, beginning, length, unknown)
         return
-    compared = _with_its_text(writer.path) if novelty else None
-    rows = writer.stream(beginning, length, count, seed, unknown, stop, **asdict(settings))
+    compared = _with_its_text(sampler.path) if novelty else None
+    rows = sampler.stream(beginning, length, count, seed, unknown, stop, **asdict(settings))
     texts = _collected(rows, count) if as_json else _shown(beginning, rows, count)
     found = compared.novelty(texts, seed) if compared else None
     if as_json:
-        said = {"run": str(writer.path), "prompt": beginning, "texts": texts}
+        said = {"run": str(sampler.path), "prompt": beginning, "texts": texts}
         say_json(said | ({"novelty": found.to_json()} if found else {}))
     elif found:
-        from chargen.sampling.novelty_table import novelty_table
+        from chargen.sampling.novelty import novelty_table
 
         say("\n" + novelty_table(found), nl=False)
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.cli.completion import devices, texts
 from chargen.cli.options import (
+    CellParam,
     GroupedCommand,
     ListParam,
     LossOnParam,
@@ -21,8 +23,6 @@ from chargen.cli.options import (
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.settings import (
-    ACTIVATION_NAMES,
-    CELL_NAMES,
     DOCUMENT_NAMES,
     HELD_OUT,
     PRECISIONS,
@@ -66,7 +66,7 @@ advanced = grouped_option("Advanced")
     default_help=".corpora beside the run",
     help="Directory of encoded corpora, shared by all runs.",
 )
-@model("--cell", type=click.Choice(CELL_NAMES), default_help=AUTO, help="Recurrent cell.")
+@model("--cell", type=CellParam(CELL_NAMES), default_help=AUTO, help="Recurrent cell.")
 @model(
     "--units",
     type=ListParam(int, "one whole number a layer, as in 256 or 256,128"),

@@ -1,18 +1,18 @@
-"""What Keras 3 saved, read without Keras: a ``.keras`` archive, or a ``.weights.h5`` alone.
+"""Reader of Keras 3 files, ``.keras`` archives and ``.weights.h5``, without Keras.
 
-Nothing in either is run. What is allocated is bounded by the file's own size, and nothing outside
-the file is followed.
+Nothing in a file is executed, memory is bounded by the size of the file, and links out of the file
+are refused.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,42 +24,34 @@ from chargen.files import parse_json, read_bytes, reason
 
 LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
-# Times as many bytes as the file has, and some more: numbers that were learned pack no better.
-MOST_PACKED, LITTLE = 4, 2**20
-DEEPEST = 12  # groups within groups
+# Limit of unpacked bytes: a multiple of the file's, as trained weights hardly compress, and slack.
+MOST_PACKED, SLACK = 4, 2**20
+DEEPEST = 12  # nested groups
 MOST_GROUPS = 10_000
-ARCHIVE, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # how files begin
+ARCHIVE, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # first bytes
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
-
-@dataclass(frozen=True)
-class Variable:
-    """Numbers in the weights file, described but not read."""
-
-    shape: tuple[int, ...]
-    data: Any  # an h5py.Dataset
-
-    def read(self) -> np.ndarray:
-        """As float32; `ValueError` where they are no finite numbers of that kind."""
-        array = np.asarray(self.data[()], dtype=np.float32)
-        if array.shape != self.shape or not np.isfinite(array).all():
-            raise ValueError(f"{self.data.name}: no finite numbers")
-        return array
+ArrayGroups = Mapping[str, tuple[np.ndarray, ...]]
+"""The arrays of each group in order: ``layers/lstm/cell`` begins with the kernel."""
 
 
 @dataclass(frozen=True)
 class KerasFile:
-    """``variables`` by group, in order: ``layers/lstm/cell`` has its kernel first."""
+    """The contents of a file."""
 
-    config: Mapping[str, Any] | None  # None: weights alone
-    version: str | None  # of the Keras that saved it
-    variables: Mapping[str, tuple[Variable, ...]]
+    config: Mapping[str, Any] | None  # None for weights alone
+    version: str | None  # of Keras
+    arrays: ArrayGroups  # float32, finite
+    sha256: str
 
 
-@contextmanager
-def opened(path: Path, data: bytes) -> Iterator[KerasFile]:
-    """What is in ``data``, the bytes of ``path``; `ChargenError` where it is something else."""
+def read_keras(path: Path) -> KerasFile:
+    """Read a file; raise `ChargenError` for anything that Keras 3 does not save."""
+    try:
+        data = read_bytes(path, LARGEST, follow=True)
+    except FileNotFoundError:
+        raise ChargenError(f"{path}: no such file; name what model.save wrote") from None
     config, version, weights = None, None, bytes(data)
     try:
         if data.startswith(ARCHIVE):
@@ -67,7 +59,7 @@ def opened(path: Path, data: bytes) -> Iterator[KerasFile]:
         if not weights.startswith(HDF5):
             raise ValueError("neither a .keras archive nor HDF5")
         with _h5py().File(io.BytesIO(weights), "r") as file:
-            yield KerasFile(config, version, _variables(file, _most(data)))
+            arrays = _arrays(file, _limit(data))
     except (ValueError, KeyError, OSError, RuntimeError, EOFError, zlib.error) as error:
         raise ChargenError(
             f"{path}: not what Keras 3 saves, or damaged ({reason(error)}); save it again as "
@@ -75,23 +67,14 @@ def opened(path: Path, data: bytes) -> Iterator[KerasFile]:
         ) from None
     except (zipfile.BadZipFile, MemoryError) as error:
         raise ChargenError(f"{path}: damaged, or too large ({reason(error)})") from None
-
-
-def read(path: Path) -> bytes:
-    """The file's bytes; `ChargenError` where there are none."""
-    try:
-        return read_bytes(path, LARGEST, follow=True)
-    except FileNotFoundError:
-        raise ChargenError(f"{path}: no such file; name what model.save wrote") from None
+    return KerasFile(config, version, arrays, hashlib.sha256(data).hexdigest())
 
 
 def _h5py() -> Any:
     try:
         import h5py
     except ImportError:
-        raise ChargenError(
-            "reading what Keras saved needs h5py: pip install 'chargen[keras]'"
-        ) from None
+        raise ChargenError("reading Keras files needs h5py: pip install 'chargen[keras]'") from None
     return h5py
 
 
@@ -99,16 +82,15 @@ def _unpacked(data: bytes) -> tuple[Mapping[str, Any], str | None, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         config = parse_json(_entry(archive, CONFIG, LARGEST_JSON))
         metadata = parse_json(_entry(archive, METADATA, LARGEST_JSON))
-        weights = _entry(archive, WEIGHTS, _most(data))
+        weights = _entry(archive, WEIGHTS, _limit(data))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(config, dict):
         raise ValueError(f"{CONFIG} describes no model")
     return config, version if isinstance(version, str) else None, weights
 
 
-def _most(data: bytes) -> int:
-    """Bytes that a part of a file may become."""
-    return MOST_PACKED * len(data) + LITTLE
+def _limit(data: bytes) -> int:
+    return MOST_PACKED * len(data) + SLACK
 
 
 def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
@@ -119,56 +101,49 @@ def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
         return file.read(most)
 
 
-def _variables(file: Any, most: int) -> dict[str, tuple[Variable, ...]]:
-    """Every group's ``vars``; ``most`` bytes is the largest that is described."""
-    h5py = _h5py()
+def _arrays(file: Any, most: int) -> ArrayGroups:
+    """Read the ``vars`` of every group but the optimizer's, at most ``most`` bytes in total."""
     if "layer_names" in file.attrs or "model_weights" in file:
         raise ValueError("laid out by Keras 2")
-    found: dict[str, tuple[Variable, ...]] = {}
+    found: dict[str, tuple[np.ndarray, ...]] = {}
     waiting, seen = [("", file, 0)], 0
     while waiting:
         name, group, depth = waiting.pop()
-        if "vars" in _inner(group):
-            found[name] = tuple(_numbered(group["vars"], name, most))
-        for key in _inner(group):
-            inner = group[key]
-            seen += 1
-            if seen > MOST_GROUPS or depth > DEEPEST:
-                raise ValueError("groups without an end")
-            known = key in ("vars", "seed_generator") or (not name and key == "optimizer")
-            if isinstance(inner, h5py.Group) and not known:
+        members = dict(_members(group))
+        seen += len(members)
+        if seen > MOST_GROUPS or depth > DEEPEST:
+            raise ValueError("groups without an end")
+        if "vars" in members:
+            variables = dict(_members(members.pop("vars")))
+            found[name] = tuple(_read(variables[str(n)], name, most) for n in range(len(variables)))
+            most -= sum(array.nbytes for array in found[name])
+        for key, inner in members.items():
+            if key != "seed_generator" and (name or key != "optimizer"):
                 waiting.append((f"{name}/{key}".lstrip("/"), inner, depth + 1))
-    return {name: variables for name, variables in found.items() if variables}
+    return {name: arrays for name, arrays in found.items() if arrays}
 
 
-def _inner(group: Any) -> list[str]:
-    """What lies in a group itself; a link to elsewhere, to another file even, is refused."""
+def _members(group: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the members of a group; refuse links, which may lead out of the file."""
     h5py = _h5py()
-    names = list(group) if isinstance(group, h5py.Group) else []
-    for name in names:
+    for name in list(group) if isinstance(group, h5py.Group) else []:
         if type(group.get(name, getlink=True)) is not h5py.HardLink:
             raise ValueError(f"{name}: a link that leads elsewhere")
-    return names
+        yield name, group[name]
 
 
-def _numbered(group: Any, name: str, most: int) -> Iterator[Variable]:
-    """The variables ``0``, ``1``, … of a ``vars`` group."""
-    h5py = _h5py()
-    names = _inner(group)
-    for number in range(len(names)):
-        data = group[str(number)]
-        if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-            raise ValueError(f"{name}: no numbers of its own")
-        if data.shape is None or not re.fullmatch(r"[<>]f[248]", _kind(data)):
-            raise ValueError(f"{name}: numbers of the kind {_kind(data)}, not float32")
-        if math.prod(data.shape) * max(4, data.dtype.itemsize) > most:
-            raise ValueError(f"{name}: larger than its file")
-        yield Variable(tuple(map(int, data.shape)), data)
-
-
-def _kind(data: Any) -> str:
-    """The numbers of a dataset, as NumPy names their kind."""
+def _read(data: Any, name: str, most: int) -> np.ndarray:
+    if not isinstance(data, _h5py().Dataset) or data.external or data.is_virtual:
+        raise ValueError(f"{name}: no numbers of its own")
     try:
-        return str(data.dtype.str)
-    except TypeError:  # a kind of HDF5's that NumPy has not
-        return "none"
+        kind = str(data.dtype.str)
+    except TypeError:  # a type that NumPy does not have
+        kind = "none"
+    if data.shape is None or not re.fullmatch(r"[<>]f[248]", kind):
+        raise ValueError(f"{name}: numbers of type {kind}, not float32")
+    if math.prod(data.shape) * max(4, data.dtype.itemsize) > most:
+        raise ValueError(f"{name}: larger than its file")
+    array = np.asarray(data[()], dtype=np.float32)
+    if array.shape != tuple(data.shape) or not np.isfinite(array).all():
+        raise ValueError(f"{name}: numbers that are not finite")
+    return array

@@ -1,12 +1,13 @@
-"""A model as an ONNX graph that makes one step: a character and the state in, both out again.
+"""Export of a model as an ONNX graph that runs one time step.
 
-Axes: N texts, H units, V characters.
+Axes: N sequences, H units, V characters.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,22 @@ import numpy as np
 from chargen import __version__
 from chargen.errors import ChargenError
 from chargen.files import write_file
-from chargen.formats.onnx_cells import stack
-from chargen.formats.onnx_graph import Graph, onnx_package
 from chargen.runs.directory import Run
-from chargen.settings import ModelSettings
+from chargen.sampling.network import NetworkOps, NetworkWeights, read_step
+from chargen.settings import CONVOLVED, SMALLEST, ModelSettings
 
 OPSET, IR = 17, 8  # of 2022, which every runtime in use reads
-LARGEST = 2**31 - 2**20  # bytes: a protocol buffer holds less than 2 GiB
+LARGEST = 2**31 - 2**20  # bytes; a protocol buffer holds less than 2 GiB
 STEP = "chargen-step"
 FORMAT = 1
+ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "linear": "Identity"}
 
 
 def export_onnx(run: Run, out: Path) -> None:
-    """Write the best weights of ``run`` as the step model of `step_model`.
+    """Write the best weights of ``run`` as the graph of `step_model`.
 
-    `ChargenError` where the weights do not fit the run, or the file cannot be written.
+    Raises:
+        ChargenError: The weights do not fit the run, or the file cannot be written.
     """
     description, weights = run.description, run.weights()
     try:
@@ -45,25 +47,38 @@ def export_onnx(run: Run, out: Path) -> None:
 
 
 def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], characters: str) -> Any:
-    """The ``onnx.ModelProto``.
+    """Return the ``onnx.ModelProto`` of one time step.
 
-    Inputs: ``ids`` ``(N,)`` int64, and the state, a tensor ``(N, H)`` float32 for each part of each
-    layer: ``h_0``, of an LSTM ``c_0`` too, in residual blocks then ``u1_0``, ``u2_0`` and ``u3_0``,
-    which the block convolves, the latest first; then ``h_1`` and so on; zeros before the first
-    character. Outputs: ``log_probs`` ``(N, V)`` float32, in nats, of the character that comes next,
-    and the state after this one: ``next_h_0`` and so on, ``next_u1_0`` and so on, to be given back
-    under the names without ``next_``. The metadata says ``format``, ``cell``, ``stack`` (plain or
-    residual), ``activation``, ``units`` and ``vocabulary``: the code points of the characters that
-    the ids from 0 on stand for. `ChargenError` where the package ``onnx`` is missing.
+    Inputs are ``ids`` ``(N,)`` int64 and the state, zeros before the first character: for each
+    layer a tensor ``(N, H)`` float32 for each name in `ModelSettings.state_names`, called ``h_0``,
+    ``c_0``, ``u1_0`` and so on. Outputs are ``log_probs`` ``(N, V)`` float32, in nats, of the next
+    character, and the next state, ``next_h_0`` and so on. The metadata have ``format``, ``cell``,
+    ``stack``, ``activation``, ``units``, ``vocabulary`` (the code points of the ids from 0 on), and
+    ``reset_after`` where it is false.
+
+    Raises:
+        ChargenError: The package ``onnx`` is missing.
     """
-    onnx = onnx_package()
-    graph = Graph(STEP, weights)
-    x, states = stack(graph, settings)
-    logits = graph.add("Add", graph.add("MatMul", x, "W_hy"), "b_y")
+    onnx = _onnx_package()
+    graph = _Graph(onnx, weights)
+    values = {name: _Value(graph, name) for name in weights}
+    states = {
+        f"{part}_{number}": units
+        for number, units in enumerate(settings.units)
+        for part in settings.state_names
+    }
+    logits, after = read_step(
+        graph.ops(),
+        settings,
+        NetworkWeights.of(values, settings),
+        _Value(graph, "ids"),
+        tuple(_Value(graph, name) for name in states),
+    )
     graph.add("LogSoftmax", logits, out="log_probs", axis=-1)
-    described = graph.described(states, len(characters))
+    for name, value in zip(states, after, strict=True):
+        graph.add("Identity", value, out=f"next_{name}")
     made = onnx.helper.make_model(
-        described,
+        graph.proto(states, len(characters)),
         producer_name="chargen",
         producer_version=__version__,
         ir_version=IR,
@@ -82,4 +97,104 @@ def _metadata(settings: ModelSettings, characters: str) -> dict[str, str]:
         "activation": settings.activation,
         "units": json.dumps(settings.units),
         "vocabulary": json.dumps([ord(character) for character in characters]),
+        **({} if settings.reset_after else {"reset_after": "false"}),
     }
+
+
+class _Graph:
+    """An ONNX graph under construction."""
+
+    def __init__(self, onnx: Any, weights: Mapping[str, np.ndarray]) -> None:
+        self._onnx = onnx
+        self._nodes: list[Any] = []
+        self._constants = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+
+    def add(self, operator: str, *inputs: _Value, out: str = "", **attributes: Any) -> _Value:
+        """Append a node with one output."""
+        (value,) = self.add_several(operator, *inputs, outs=[out], **attributes)
+        return value
+
+    def add_several(
+        self, operator: str, *inputs: _Value, outs: list[str], **attributes: Any
+    ) -> list[_Value]:
+        """Append a node with several outputs; an empty name is replaced by a unique one."""
+        names = [out or f"{operator}_{len(self._nodes)}_{n}" for n, out in enumerate(outs)]
+        given = [value.name for value in inputs]
+        self._nodes.append(self._onnx.helper.make_node(operator, given, names, **attributes))
+        return [_Value(self, name) for name in names]
+
+    def constant(self, number: float) -> _Value:
+        """Return a float32 constant, one value for each number."""
+        name = f"constant_{number}"
+        self._constants[name] = np.array(number, dtype=np.float32)
+        return _Value(self, name)
+
+    def ops(self) -> NetworkOps:
+        """Return the operations that append nodes to this graph."""
+
+        def sigmoid(x: _Value) -> _Value:
+            return self.add("Sigmoid", x)
+
+        def norm(x: _Value, gain: _Value) -> _Value:
+            square = self.add("ReduceMean", x * x, axes=[-1], keepdims=1)
+            root = self.add("Sqrt", square + self.constant(SMALLEST))
+            return self.add("Div", x, root) * gain
+
+        return NetworkOps(
+            product=lambda x, W: self.add("MatMul", x, W),
+            split=lambda x, parts: self.add_several("Split", x, outs=[""] * parts, axis=-1),
+            sigmoid=sigmoid,
+            norm=norm,
+            gated=lambda a, b: a * sigmoid(a) * b,
+            take=lambda W, ids: self.add("Gather", W, ids),
+            rows=lambda W: self.add_several("Split", W, outs=[""] * CONVOLVED, axis=0),
+            activations={
+                name: partial(self.add, operator) for name, operator in ACTIVATIONS.items()
+            },
+        )
+
+    def proto(self, states: Mapping[str, int], V: int) -> Any:
+        """Return the ``GraphProto`` with its inputs and outputs."""
+        helper, proto = self._onnx.helper, self._onnx.TensorProto
+
+        def tensors(prefix: str) -> list[Any]:
+            return [
+                helper.make_tensor_value_info(prefix + name, proto.FLOAT, ["N", units])
+                for name, units in states.items()
+            ]
+
+        ids = helper.make_tensor_value_info("ids", proto.INT64, ["N"])
+        log_probs = helper.make_tensor_value_info("log_probs", proto.FLOAT, ["N", V])
+        constants = [
+            self._onnx.numpy_helper.from_array(array, name)
+            for name, array in self._constants.items()
+        ]
+        inputs, outputs = [ids, *tensors("")], [log_probs, *tensors("next_")]
+        return helper.make_graph(self._nodes, STEP, inputs, outputs, constants)
+
+
+class _Value:
+    """A value of a graph, with the arithmetic that `chargen.cells` and `read_step` use."""
+
+    def __init__(self, graph: _Graph, name: str) -> None:
+        self.graph = graph
+        self.name = name
+
+    def __add__(self, other: _Value) -> _Value:
+        return self.graph.add("Add", self, other)
+
+    def __mul__(self, other: _Value) -> _Value:
+        return self.graph.add("Mul", self, other)
+
+    def __rsub__(self, number: float) -> _Value:
+        return self.graph.add("Sub", self.graph.constant(number), self)
+
+
+def _onnx_package() -> Any:
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.numpy_helper
+    except ImportError:
+        raise ChargenError("writing ONNX needs a package: pip install 'chargen[onnx]'") from None
+    return onnx

@@ -1,7 +1,7 @@
-// A network that writes, as `chargen.sampling.engine` computes it: one step after the other.
-// Axes as there: J numbers go into a product and K come out; H units, V characters; D numbers flow
-// past residual blocks, E are inside their feed-forward.
-const TILE = 8; // columns that are summed side by side: as many as a processor holds sums of
+// The network in inference, one time step after the other, as `chargen.sampling.network` has it.
+// Axes: J inputs and K outputs of a matmul; H units, V characters; D units and E feed-forward units
+// of a residual block.
+const TILE = 8; // columns summed together, whose sums fit into registers
 const SMALLEST = 1e-6; // as in chargen/settings.py
 
 function arrayOf({ shape, values, scales }) {
@@ -15,12 +15,11 @@ function arrayOf({ shape, values, scales }) {
 const tiled = (K) => Math.ceil(K / TILE) * TILE;
 const sumsOf = (K) => new Float64Array(tiled(K));
 
-// Columns of a matrix (J, K), all unless told, for products: kept as tiles of eight, a tile's rows
-// one after the other.
+// Columns `from` to `to` of a matrix (J, K), stored in tiles of eight columns, row by row.
 class Matrix {
   constructor(values, J, K, from = 0, to = K) {
     this.J = J;
-    this.K = tiled(to - from); // the columns added are zeros
+    this.K = tiled(to - from); // padded with zeros
     this.values = new Float32Array(J * this.K);
     for (let k = 0; k < to - from; k++) {
       const start = Math.floor(k / TILE) * TILE * J + (k % TILE);
@@ -28,7 +27,7 @@ class Matrix {
     }
   }
 
-  // sums[k] += the sum over j of h[j] W[j, k], which is all that takes time here.
+  // sums[k] += sum over j of h[j] W[j, k].
   addProduct(h, sums) {
     const { J, K, values: W } = this;
     for (let k = 0, at = 0; k < K; k += TILE) {
@@ -53,27 +52,28 @@ const ACTIVATIONS = {
   linear: (x) => x,
 };
 
-// One layer, of F features, 0 where it reads characters. `x` holds what its input adds to each of
-// its sums, `state` what it remembers.
+// One layer with F input features, 0 if it reads characters. `x` holds the projected input, `at` the
+// first column of each gate, `state` the layer's part of the state.
 class Layer {
-  constructor({ cell, activation, arrays }, name, F, H, state) {
+  constructor({ gates, parts, activation, arrays }, name, F, H, state) {
     const of = (part) => arrays[name + part] && arrayOf(arrays[name + part]);
     const [W_xh, W_hh] = [of("W_xh"), of("W_hh")];
     this.H = H;
     this.b_h = of("b_h");
     this.b_m = of("b_m");
     this.columns = this.b_h.length;
-    const apart = this.columns - (cell === "gru-before" ? H : 0); // W_hn, which waits for r
+    this.at = Object.fromEntries(gates.map((gate, k) => [gate, k * H]));
+    // A GRU without b_m has reset_after=False: W_hn is multiplied with the reset state.
+    const apart = gates[0] === "r" && !this.b_m ? this.at.n : this.columns;
     if (W_hh) this.W_hh = new Matrix(W_hh, H, this.columns, 0, apart);
-    if (W_hh) this.W_hn = new Matrix(W_hh, H, this.columns, apart);
-    // Of one-hot characters the product is a row: those are kept as rows.
+    if (W_hh && apart < this.columns) this.W_hn = new Matrix(W_hh, H, this.columns, apart);
+    // A one-hot character selects a row.
     if (F) this.W_xh = new Matrix(W_xh, F, this.columns);
     else this.rows = W_xh;
     this.activation = ACTIVATIONS[activation];
     this.x = sumsOf(this.columns);
-    this.m = sumsOf(this.columns); // of a GRU, what the state adds, which stands apart there
-    this.h = state.subarray(0, H);
-    this.c = state.subarray(H, 2 * H); // of an LSTM, else empty
+    this.m = sumsOf(this.columns); // h W_hh of a GRU
+    parts.forEach((part, k) => (this[part] = state.subarray(k * H, (k + 1) * H)));
   }
 
   readCharacter(id) {
@@ -87,41 +87,36 @@ class Layer {
   }
 }
 
-// What happens at one step; the equations stand in `chargen.recurrent.cells`.
+// One time step of each cell; `chargen.cells` has the equations.
 const STEPS = {
   simple({ W_hh, activation, x, h, H }) {
     W_hh.addProduct(h, x);
-    for (let n = 0; n < H; n++) h[n] = activation(x[n]);
+    for (let k = 0; k < H; k++) h[k] = activation(x[k]);
   },
-  lstm({ W_hh, activation, x, h, c, H }) {
-    W_hh.addProduct(h, x); // i, f, g, o
-    for (let n = 0; n < H; n++) {
-      c[n] = sigmoid(x[H + n]) * c[n] + sigmoid(x[n]) * activation(x[2 * H + n]);
-      h[n] = sigmoid(x[3 * H + n]) * activation(c[n]);
+  lstm({ W_hh, activation, x, h, c, H, at: { i, f, g, o } }) {
+    W_hh.addProduct(h, x);
+    for (let k = 0; k < H; k++) {
+      c[k] = sigmoid(x[f + k]) * c[k] + sigmoid(x[i + k]) * activation(x[g + k]);
+      h[k] = sigmoid(x[o + k]) * activation(c[k]);
     }
   },
-  gru({ W_hh, activation, x, m, h, b_m, H }) {
-    W_hh.addProduct(h, m.fill(0)); // r, z, n
-    for (let n = 0; n < H; n++) {
-      const r = sigmoid(x[n] + m[n]);
-      const z = sigmoid(x[H + n] + m[H + n]);
-      const candidate = activation(x[2 * H + n] + r * (m[2 * H + n] + b_m[n]));
-      h[n] = (1 - z) * candidate + z * h[n];
+  gru(layer) {
+    const { W_hh, W_hn, activation, x, m, h, b_m, H, at: { r, z, n } } = layer;
+    if (W_hn) {
+      W_hh.addProduct(h, x);
+      for (let k = 0; k < H; k++) x[r + k] = sigmoid(x[r + k]) * h[k];
+      W_hn.addProduct(x, m.fill(0));
+    } else W_hh.addProduct(h, m.fill(0));
+    for (let k = 0; k < H; k++) {
+      const sums = W_hn ? m[k] : sigmoid(x[r + k] + m[r + k]) * (m[n + k] + b_m[k]);
+      const kept = sigmoid(W_hn ? x[z + k] : x[z + k] + m[z + k]);
+      h[k] = (1 - kept) * activation(x[n + k] + sums) + kept * h[k];
     }
   },
-  "gru-before"({ W_hh, W_hn, activation, x, m, h, H }) {
-    W_hh.addProduct(h, x); // r, z
-    for (let n = 0; n < H; n++) x[n] = sigmoid(x[n]) * h[n];
-    W_hn.addProduct(x, m.fill(0));
-    for (let n = 0; n < H; n++) {
-      const z = sigmoid(x[H + n]);
-      h[n] = (1 - z) * activation(x[2 * H + n] + m[n]) + z * h[n];
-    }
-  },
-  mingru({ activation, x, h, H }) {
-    for (let n = 0; n < H; n++) {
-      const z = sigmoid(x[n]);
-      h[n] = (1 - z) * activation(x[H + n]) + z * h[n];
+  mingru({ activation, x, h, H, at: { z, n } }) {
+    for (let k = 0; k < H; k++) {
+      const kept = sigmoid(x[z + k]);
+      h[k] = (1 - kept) * activation(x[n + k]) + kept * h[k];
     }
   },
 };
@@ -138,7 +133,7 @@ function norm(x, gain, out) {
   return out;
 }
 
-// What stands round a layer; the equations stand in `chargen.recurrent.residual`.
+// The residual block of a layer; `chargen.recurrent.residual` has the equations.
 class Block {
   constructor({ arrays }, name, D) {
     const of = (part) => arrayOf(arrays[name + part]);
@@ -148,7 +143,7 @@ class Block {
     this.E = W_down.length / D;
     this.W_up = new Matrix(of("W_up"), D, 2 * this.E);
     this.W_down = new Matrix(W_down, this.E, D);
-    // What is convolved: of this character, of the one before and so on.
+    // The window of the convolution, latest first.
     this.seen = Array.from({ length: this.W_conv.length / D }, () => new Float64Array(D));
     [this.c, this.inner, this.wide] = [D, D, 2 * this.E].map(sumsOf);
   }
@@ -157,7 +152,7 @@ class Block {
     for (const u of this.seen) u.fill(0);
   }
 
-  // What the layer reads.
+  // Returns the layer's input.
   enter(x) {
     const { g_in, W_conv, seen, c } = this;
     seen.unshift(norm(x, g_in, seen.pop()));
@@ -168,7 +163,7 @@ class Block {
     return c;
   }
 
-  // x += what comes of the layer's h, then of the feed-forward.
+  // Adds the gated output of the layer to x, then that of the feed-forward network.
   leave(x, h) {
     const { W_gate, W_out, g_ff, W_up, W_down, c, inner, wide, E } = this;
     W_gate.addProduct(c, inner.fill(0));
@@ -186,11 +181,10 @@ class Network {
     const residual = model.stack === "residual";
     this.V = Array.from(characters).length;
     this.units = units;
-    this.parts = cell === "lstm" ? ["h", "c"] : ["h"];
+    this.parts = model.parts;
     const numbers = units.reduce((sum, H) => sum + H * this.parts.length, 0);
     const top = residual ? numbers : this.place(units.length - 1, "h");
-    // What can be looked at of a step: the parts of the first layer, then of the next, and at last
-    // what flowed past all blocks. `top` is what the head reads of it.
+    // The parts of each layer, then the residual stream. `top` is the part that the head reads.
     this.state = new Float64Array(numbers + (residual ? units.at(-1) : 0));
     this.topOf = (state) => state.subarray(top, top + units.at(-1));
     this.top = this.topOf(this.state);
@@ -211,7 +205,7 @@ class Network {
     this.logits = sumsOf(this.V); // V of them, then zeros
   }
 
-  // Where a part of a layer begins in the state.
+  // Returns the place of a part of a layer in the state.
   place(layer, part) {
     const before = this.units.slice(0, layer).reduce((sum, H) => sum + H, 0);
     return before * this.parts.length + this.parts.indexOf(part) * this.units[layer];
@@ -222,7 +216,7 @@ class Network {
     for (const block of this.blocks) block.forget();
   }
 
-  // One character more; the logits are then those of the next.
+  // Reads one character; `logits` are then those of the next one.
   read(id) {
     if (this.blocks.length) this.readThroughBlocks(id);
     else this.readThroughLayers(id);
@@ -255,7 +249,7 @@ class Network {
     this.W_hy.addProduct(this.g_out ? norm(top, this.g_out, this.normed) : top, logits);
   }
 
-  // The logits that followed from a state of long ago.
+  // Returns the logits after an earlier state.
   predictedFrom(state) {
     const logits = sumsOf(this.V);
     this.predict(Float64Array.from(this.topOf(state)), logits);
@@ -265,7 +259,7 @@ class Network {
 
 class NoNumbers extends Error {}
 
-// What the first V logits are drawn by, 1 for the likeliest, as `chargen.sampling.choice` has it.
+// Returns the unnormalized probabilities of the first V logits; see `chargen.sampling.choice`.
 function weightsOf(logits, V, temperature) {
   let best = 0;
   for (let v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
@@ -275,23 +269,23 @@ function weightsOf(logits, V, temperature) {
   return temperature ? weights : weights.fill(0).fill(1, best, best + 1);
 }
 
-// As shares of 1.
+// Returns probabilities.
 function sharesOf(logits, V, temperature) {
   const weights = weightsOf(logits, V, temperature);
   const sum = weights.reduce((total, weight) => total + weight, 0);
   return weights.map((weight) => weight / sum);
 }
 
-// The id that a point in 0 .. 1 stands for.
+// Returns the id at a point in [0, 1) of the cumulative distribution.
 function chosen(logits, V, temperature, point) {
   const weights = weightsOf(logits, V, temperature);
   const mark = point * weights.reduce((total, weight) => total + weight, 0);
   let sum = 0;
   for (let v = 0; v < V; v++) if ((sum += weights[v]) > mark) return v;
-  return weights.lastIndexOf(1); // where rounding left the mark above all sums
+  return weights.lastIndexOf(1); // rounding left the mark above all sums
 }
 
-// Numbers in 0 .. 1, the same for the same seed: Tommy Ettinger's mulberry32.
+// Returns a generator of numbers in [0, 1): mulberry32 of Tommy Ettinger.
 function randomOf(seed) {
   let state = seed >>> 0;
   return () => {

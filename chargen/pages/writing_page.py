@@ -115,7 +115,7 @@ class Written:
 def writing_page(written: Written) -> str:
     """The whole page, which needs nothing from outside itself."""
     settings = written.settings
-    names = ("h", "c") if settings.cell == "lstm" else ("h",)
+    names = settings.described_cell.state
     body = BODY.format(
         name=escape(written.name),
         shape=f"{escape(settings.cell)} of {_units(settings)}",
@@ -161,6 +161,8 @@ def losses_text(losses: Mapping[Form, Evaluation]) -> str:
 def _data(written: Written) -> dict[str, Any]:
     return {
         **asdict(written.settings),
+        "gates": written.settings.described_cell.gates,
+        "parts": written.settings.described_cell.state,
         "characters": written.vocabulary.characters,
         "prompt": written.prompt,
         "begins": written.begins or written.vocabulary.opening.tolist(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chargen.recurrent import CELLS, CharModel, RecurrentLayer
+from chargen.recurrent import LAYERS, CharModel, RecurrentLayer
 
 
 def layers_of(model: CharModel) -> list[RecurrentLayer]:
@@ -12,4 +12,4 @@ def layers_of(model: CharModel) -> list[RecurrentLayer]:
 
 def cell_of(model: CharModel) -> str:
     """The name of its cell."""
-    return next(name for name, kind in CELLS.items() if type(layers_of(model)[0]) is kind)
+    return next(name for name, kind in LAYERS.items() if type(layers_of(model)[0]) is kind)

@@ -1,17 +1,17 @@
-"""Recurrent layers over time, stacks of them, and the character model."""
+"""Recurrent layers, stacks of them, and the character model."""
 
-from chargen.recurrent.cells import CELLS, GRU, LSTM, GRUBefore, MinGRU, SimpleRNN
+from chargen.recurrent.cells import GRU, LAYERS, LSTM, MinGRU, SimpleRNN
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.residual import ResidualStack
-from chargen.recurrent.stack import Stack
+from chargen.recurrent.stack import ForwardMode, Stack
 
 __all__ = [
-    "CELLS",
     "GRU",
+    "LAYERS",
     "LSTM",
     "CharModel",
-    "GRUBefore",
+    "ForwardMode",
     "MinGRU",
     "NetworkPredictor",
     "RecurrentLayer",

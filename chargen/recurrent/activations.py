@@ -1,4 +1,4 @@
-"""Activation functions by name, each with its slope written in terms of its own output."""
+"""Activation functions by name, each with its derivative in terms of its own output."""
 
 from __future__ import annotations
 
@@ -13,29 +13,27 @@ from chargen.errors import ChargenError
 
 @dataclass(frozen=True)
 class Activation:
-    """``function`` is differentiable; ``into(x, out)`` is not; ``slope(y)`` is dy/dx from y."""
+    """An activation function: differentiable, into a buffer, and its derivative dy/dx from y."""
 
     function: Callable[[Tensor], Tensor]
     into: Callable[[Tensor, Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
 
 
-def _into(function: Callable[..., Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
-    return lambda x, out: function(x, out=out)
-
-
 ACTIVATIONS = {
-    "tanh": Activation(torch.tanh, _into(torch.tanh), lambda y: 1 - y * y),
+    "tanh": Activation(torch.tanh, lambda x, out: torch.tanh(x, out=out), lambda y: 1 - y * y),
     "relu": Activation(
         torch.relu, lambda x, out: torch.clamp(x, min=0, out=out), lambda y: (y > 0).to(y.dtype)
     ),
-    "sigmoid": Activation(torch.sigmoid, _into(torch.sigmoid), lambda y: y * (1 - y)),
+    "sigmoid": Activation(
+        torch.sigmoid, lambda x, out: torch.sigmoid(x, out=out), lambda y: y * (1 - y)
+    ),
     "linear": Activation(lambda x: x, lambda x, out: out.copy_(x), torch.ones_like),
 }
 
 
 def activation_named(name: str) -> Activation:
-    """The activation called ``name``; `ChargenError` where there is none."""
+    """Return the activation called ``name``; raise `ChargenError` for an unknown name."""
     try:
         return ACTIVATIONS[name]
     except KeyError:

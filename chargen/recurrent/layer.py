@@ -1,36 +1,44 @@
-"""The one driver that owns time; a cell in `cells/` says what happens at one step of it.
+"""The base class of recurrent layers: parameters, the loop over time, and the reference step.
 
-Axes: N texts, T timesteps, F input features, H units. Inside, time comes first, ``(T, N, H)``, so
-that what one step reads and writes lies together in memory.
+Axes: N sequences per batch, T time steps, F input features, H units. Tensors inside a layer are
+time-major, ``(T, N, H)``, so that the values of one time step are contiguous in memory.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
+from chargen.cells import Cell, CellOps
 from chargen.recurrent.activations import activation_named
-from chargen.recurrent.products import linear
+from chargen.recurrent.matmul import linear
 
 LayerState = tuple[Tensor, ...]
-"""What a layer remembers: tensors ``(N, H)``, the first of which is its output h."""
+"""The state of a layer: one tensor ``(N, H)`` for each name in `Cell.state`; the first is h."""
+
+OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
 
 
 class RecurrentLayer(nn.Module):
-    """A layer of ``units`` memory units that share their weights across time.
+    """A recurrent layer whose weights are shared across time.
 
-    Parameters hold one block of H columns for each gate of the cell (``blocks`` of them):
-    ``W_xh`` ``(F, blocks * H)``, ``W_hh`` ``(H, blocks * H)``, ``b_h`` ``(blocks * H,)``; a cell
-    that does not mix the state has no ``W_hh``.
-    ``features`` (F) is taken from the first input where it is not given. ``generator`` draws the
-    initial weights; without one, torch's own does. W_hh starts orthogonal block by block
-    (Saxe et al. 2014), W_xh uniform after Glorot & Bengio 2010, biases at zero.
+    The parameters are those of `Cell.shapes`, one block of H columns for each gate: ``W_xh``
+    ``(F, gates * H)``, ``W_hh`` ``(H, gates * H)``, ``b_h`` ``(gates * H,)``. W_hh is initialized
+    orthogonally block by block (Saxe et al. 2014), W_xh uniformly (Glorot & Bengio 2010), biases
+    with zeros.
+
+    Args:
+        units: H, the number of hidden units.
+        activation: Name of the activation function.
+        return_sequences: Return h of every time step instead of the last one.
+        features: F; inferred from the first input by default.
+        generator: Source of the initial weights; torch's global generator by default.
     """
 
-    blocks = 1
-    mixes = True  # whether units read each other's state: W_hh is there
-    parts: tuple[str, ...] = ("h",)  # what the tensors of the state are called
+    cell: Cell
 
     W_xh: nn.Parameter
     W_hh: nn.Parameter
@@ -55,52 +63,57 @@ class RecurrentLayer(nn.Module):
 
     @property
     def built(self) -> bool:
-        """Whether the number of input features is known and the weights exist."""
+        """Return True once the parameters exist."""
         return "W_xh" in self._parameters
 
+    @property
+    def weights(self) -> Mapping[str, nn.Parameter]:
+        """The layer's parameters by name."""
+        return self._parameters  # type: ignore[return-value]
+
     def build(self, features: int, generator: torch.Generator | None = None) -> None:
-        """Make the weights for ``features`` inputs."""
-        H, columns = self.units, self.blocks * self.units
-        self.W_xh = nn.Parameter(torch.empty(features, columns))
-        if self.mixes:
-            self.W_hh = nn.Parameter(torch.empty(H, columns))
-        self.b_h = nn.Parameter(torch.zeros(columns))
-        for block in range(self.blocks):
-            own = slice(block * H, (block + 1) * H)
-            nn.init.xavier_uniform_(self.W_xh.data[:, own], generator=generator)
-            if self.mixes:
-                nn.init.orthogonal_(self.W_hh.data[:, own], generator=generator)
+        """Create the parameters for ``features`` input features."""
+        H = self.units
+        for name, shape in self.cell.shapes(features, H).items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        for start in range(0, len(self.b_h), H):
+            block = slice(start, start + H)
+            nn.init.xavier_uniform_(self.W_xh.data[:, block], generator=generator)
+            if self.cell.recurrent:
+                nn.init.orthogonal_(self.W_hh.data[:, block], generator=generator)
 
     def initial_state(self, batch_size: int) -> LayerState:
-        """The state before the first character: zeros, ``(N, H)`` each."""
-        return tuple(self.b_h.new_zeros(batch_size, self.units) for _ in self.parts)
+        """Return the zero state, ``(N, H)`` per part."""
+        return tuple(self.b_h.new_zeros(batch_size, self.units) for _ in self.cell.state)
 
-    def project(self, inputs: Tensor) -> Tensor:
-        """``x_t W_xh + b_h`` for all t at once, as ``(T, N, blocks * H)``.
+    def project(self, inputs: Tensor, precision: str = "float32") -> Tensor:
+        """Return ``x_t W_xh + b_h`` of every time step, ``(T, N, gates * H)``.
 
-        ``inputs`` is ``(N, T, F)``, or ``(N, T)`` integers that stand for one-hot vectors, whose
-        product with W_xh is a row of it.
+        ``inputs`` is ``(N, T, F)``, or ids ``(N, T)``, which select rows of W_xh.
         """
         if inputs.is_floating_point():
-            return linear(inputs.transpose(0, 1), self.W_xh, self.b_h)
+            return linear(inputs.transpose(0, 1), self.W_xh, self.b_h, precision)
         return embedding(inputs.transpose(0, 1), self.W_xh).add_(self.b_h)
 
     def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
-        """What a step decides before it changes the state, by the letters of the cell's equations.
+        """Return the gates of a step by name; empty for a cell without gates.
 
-        ``projected`` ``(..., blocks * H)`` and ``state`` ``(..., H)`` each, for one step or, where
-        the states before them are known, for many; the gates are ``(..., H)``. None by default.
+        Args:
+            projected: ``(..., gates * H)`` for one time step or several.
+            state: The state before each of these steps, ``(..., H)`` per part.
         """
-        return {}
+        function = self.activation.function
+        gates = self.cell.compute(OPS, function, projected, state, self.weights)
+        return {name: gate for name, gate in gates.items() if name not in self.cell.state}
 
     def step(self, projected: Tensor, state: LayerState) -> LayerState:
-        """One step, the reference: ``projected`` ``(N, blocks * H)`` and the state to the next."""
-        raise NotImplementedError
+        """Return the state after one time step: the reference implementation."""
+        return self.cell.step(OPS, self.activation.function, projected, state, self.weights)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """All steps, ``(T, N, blocks * H)`` to h at each, ``(T, N, H)``, and the last state.
+        """Run all time steps: return h of each, ``(T, N, H)``, and the last state.
 
-        This is the reference, a loop over `step`; a cell may do the same faster.
+        This is the reference, a loop over `step`; subclasses override it with a faster form.
         """
         outputs = []
         for projected_t in projected:
@@ -108,15 +121,25 @@ class RecurrentLayer(nn.Module):
             outputs.append(state[0])
         return torch.stack(outputs), state
 
-    def read(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """`project` and `scan`; a cell may do both at once."""
-        return self.scan(self.project(inputs), state)
+    def read(
+        self, inputs: Tensor, state: LayerState, precision: str = "float32"
+    ) -> tuple[Tensor, LayerState]:
+        """Run `project`, then `scan`; subclasses may fuse the two."""
+        return self.scan(self.project(inputs, precision), state)
 
-    def forward(self, inputs: Tensor, state: LayerState | None = None) -> tuple[Tensor, LayerState]:
-        """Read ``inputs``, ``(N, T, F)`` floats or ``(N, T)`` ids, from ``state`` on.
+    def forward(
+        self, inputs: Tensor, state: LayerState | None = None, precision: str = "float32"
+    ) -> tuple[Tensor, LayerState]:
+        """Run the layer over ``inputs``.
 
-        Returns h at every step, ``(N, T, H)``, with ``return_sequences``, else the last,
-        ``(N, H)``, and the state after it.
+        Args:
+            inputs: ``(N, T, F)`` floats or ``(N, T)`` ids.
+            state: The state before the first time step; zeros by default.
+            precision: Precision of large matmuls; see `chargen.recurrent.matmul`.
+
+        Returns:
+            h of every time step ``(N, T, H)`` with ``return_sequences``, else of the last
+            ``(N, H)``, and the state after it.
         """
         if inputs.ndim not in (2, 3) or inputs.shape[1] == 0:
             raise ValueError(
@@ -128,5 +151,5 @@ class RecurrentLayer(nn.Module):
             self.build(inputs.shape[2])
         if state is None:
             state = self.initial_state(inputs.shape[0])
-        outputs, state = self.read(inputs, state)
+        outputs, state = self.read(inputs, state, precision)
         return (outputs.transpose(0, 1) if self.return_sequences else outputs[-1]), state

@@ -1,8 +1,9 @@
-"""The model: a recurrent stack that reads characters and a softmax head that predicts the next."""
+"""The character model: a recurrent stack and a softmax head that predicts the next character."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -11,15 +12,16 @@ from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
 from chargen.errors import NoNumbersError
-from chargen.recurrent.cells import CELLS
-from chargen.recurrent.products import linear
+from chargen.recurrent.cells import LAYERS
+from chargen.recurrent.layer import RecurrentLayer
+from chargen.recurrent.matmul import linear
 from chargen.recurrent.residual import ResidualStack
-from chargen.recurrent.stack import Stack, StackState
+from chargen.recurrent.stack import EVALUATION, ForwardMode, Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
-NORMED_HEAD = 0.3  # of the usual size
-TIMESTEPS_AT_ONCE = 64  # of a long text that is only read: what its gates take stays small
+NORMED_HEAD = 0.3  # scale of the initial head weights on normalized inputs
+TIMESTEPS_AT_ONCE = 64  # of long texts in evaluation, which bounds the memory of the gates
 
 
 class CharModel(nn.Module):
@@ -28,7 +30,12 @@ class CharModel(nn.Module):
         y_t = softmax(h_t W_hy + b_y)
 
     ``W_hy`` is ``(H, V)``, ``b_y`` ``(V,)``. A simple layer with its head holds three matrices
-    and two biases: W_xh, W_hh, b_h, W_hy, b_y. ``generator`` draws the initial weights.
+    and two biases: W_xh, W_hh, b_h, W_hy, b_y.
+
+    Args:
+        settings: The architecture.
+        size: V, the number of characters in the vocabulary.
+        generator: Source of the initial weights; torch's global generator by default.
     """
 
     def __init__(
@@ -39,19 +46,22 @@ class CharModel(nn.Module):
         self.W_hy = nn.Parameter(torch.empty(settings.units[-1], size))
         self.b_y = nn.Parameter(torch.zeros(size))
         nn.init.xavier_uniform_(self.W_hy, generator=generator)
-        if settings.stack == "residual":  # what it reads is normed: begin near a uniform guess
+        if settings.stack == "residual":  # near-uniform initial predictions
             self.W_hy.data *= NORMED_HEAD
 
     @classmethod
     def seeded(cls, settings: ModelSettings, size: int, seed: int) -> CharModel:
-        """The model whose initial weights are those of ``seed``, for V = ``size``."""
+        """Return a model with the initial weights that ``seed`` determines."""
         return cls(settings, size, torch.Generator().manual_seed(seed))
 
     @classmethod
     def of(cls, settings: ModelSettings, size: int, weights: Mapping[str, np.ndarray]) -> CharModel:
-        """The model with these weights; `ChargenError` where they are not of this shape.
+        """Return the model with these weights.
 
-        Nothing of the size that ``settings`` ask for is allocated before that is known.
+        Shapes are checked before anything of the size in ``settings`` is allocated.
+
+        Raises:
+            ChargenError: A weight is missing, unknown or of another shape.
         """
         settings.check({name: value.shape for name, value in weights.items()}, size)
         with torch.device("meta"):
@@ -65,36 +75,37 @@ class CharModel(nn.Module):
         ids: Tensor,
         state: StackState | None = None,
         last: int | None = None,
-        dropout: float = 0.0,
-        generator: torch.Generator | None = None,
+        mode: ForwardMode = EVALUATION,
         begins: Tensor | None = None,
     ) -> tuple[Tensor, StackState]:
-        """``ids`` ``(N, T)`` int64 to logits ``(N, T, V)``, or of the ``last`` steps alone.
+        """Return the logits of the next characters and the state.
 
-        ``dropout`` and ``generator`` are those of `Stack.forward`. Where ``begins`` ``(N, T)``
-        bool says that an input is the first of a document, the state before it is zero, as it is
-        where a text is read from its beginning. N may be 0, a share of a batch with nothing in it.
+        Args:
+            ids: ``(N, T)`` int64; N may be 0, an empty share of a batch.
+            state: The state before the first time step; zeros by default.
+            last: Compute the logits of this many last time steps only.
+            mode: Dropout and matmul precision.
+            begins: ``(N, T)`` bool, True where an input is the first of a document; the state
+                before it is zero.
+
+        Returns:
+            Logits ``(N, T, V)``, and the state after the last time step.
         """
-        if not len(ids):  # not every kernel reads nothing; every weight gets its gradient, zero
+        if not len(ids):  # not every kernel supports N = 0; every weight gets a zero gradient
             logits, state = self.forward(ids.new_zeros(1, ids.shape[1]), None, last)
             return logits[:0], tuple(tuple(part[:0] for part in layer) for layer in state)
         if begins is None:
-            outputs, state = self.stack(ids, state, dropout, generator)
+            outputs, state = self.stack(ids, state, mode)
         else:
-            outputs, state = self._read(ids, state, dropout, generator, begins)
-        # Time first, as the layers keep it, so that the product needs no copy.
+            outputs, state = self._read_documents(ids, state, mode, begins)
+        # Time-major, as the layers keep it, so that the matmul needs no copy.
         outputs = outputs[:, -last:].transpose(0, 1) if last else outputs.transpose(0, 1)
-        return linear(outputs, self.W_hy, self.b_y).transpose(0, 1), state
+        return linear(outputs, self.W_hy, self.b_y, mode.precision).transpose(0, 1), state
 
-    def _read(
-        self,
-        ids: Tensor,
-        state: StackState | None,
-        dropout: float,
-        generator: torch.Generator | None,
-        begins: Tensor,
+    def _read_documents(
+        self, ids: Tensor, state: StackState | None, mode: ForwardMode, begins: Tensor
     ) -> tuple[Tensor, StackState]:
-        """The stack's outputs and state, the window cut wherever a row begins a document."""
+        """Run the stack on the window in parts, cut wherever a row begins a document."""
         cuts = begins.any(dim=0).nonzero().flatten().tolist()
         bounds = [0, *(cut for cut in cuts if cut), ids.shape[1]]
         parts = []
@@ -102,7 +113,7 @@ class CharModel(nn.Module):
             if state is not None:
                 fresh = begins[:, start, None]
                 state = tuple(tuple(h.masked_fill(fresh, 0) for h in layer) for layer in state)
-            outputs, state = self.stack(ids[:, start:end], state, dropout, generator)
+            outputs, state = self.stack(ids[:, start:end], state, mode)
             parts.append(outputs.transpose(0, 1))
         assert state is not None
         return torch.cat(parts).transpose(0, 1), state
@@ -111,15 +122,18 @@ class CharModel(nn.Module):
 def _stack(settings: ModelSettings, size: int, generator: torch.Generator | None) -> Stack:
     residual = settings.stack == "residual"
     features = (settings.units[0] if residual else size, *settings.units)
+    make: Callable[..., RecurrentLayer] = LAYERS[settings.cell]
+    if not settings.reset_after:
+        make = partial(make, reset_after=False)
     layers = [
-        CELLS[settings.cell](units, settings.activation, True, features[index], generator)
+        make(units, settings.activation, True, features[index], generator)
         for index, units in enumerate(settings.units)
     ]
     return ResidualStack(layers, size, generator) if residual else Stack(layers)
 
 
 class NetworkPredictor:
-    """A `CharModel` as a `NextCharPredictor` (see `chargen.predictors`)."""
+    """A `CharModel` behind the `NextCharPredictor` protocol of `chargen.predictors`."""
 
     def __init__(self, model: CharModel, vocabulary: Vocabulary) -> None:
         self.model = model
@@ -129,9 +143,10 @@ class NetworkPredictor:
     def advance(
         self, ids: np.ndarray, state: StackState | None = None
     ) -> tuple[np.ndarray, StackState | None]:
-        """See `NextCharPredictor.advance`; the state is the stack's, on the model's device.
+        """Return log-probabilities and the next state; see `NextCharPredictor.advance`.
 
-        `NoNumbersError` where a prediction is none.
+        Raises:
+            NoNumbersError: A log-probability is NaN.
         """
         device = self.model.b_y.device
         inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
@@ -140,6 +155,6 @@ class NetworkPredictor:
             logits, state = self.model(part, state)
             parts.append(log_softmax(logits, dim=-1).cpu().numpy())
         log_probs = np.concatenate(parts, axis=1)
-        if np.isnan(log_probs.min()):  # a sum of what is very unlikely overflows
+        if np.isnan(log_probs.min()):
             raise NoNumbersError
         return log_probs, state

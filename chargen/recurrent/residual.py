@@ -1,12 +1,12 @@
-"""Residual blocks round recurrent layers: what they are, and what is done in one of them.
+"""Residual blocks around recurrent layers.
 
-The parts are those of He et al. 2016 (residuals), Zhang & Sennrich 2019 (RMS norm), De et al. 2024
-(a short convolution before a gated linear recurrence, a gate after it; arXiv 2402.19427) and
-Shazeer 2020 (gated feed-forward, "SwiGLU"). Axes: N texts, T timesteps, D numbers that flow past
-the blocks, which are also the units of each layer, E those inside the feed-forward.
+The parts come from He et al. 2016 (residual connections), Zhang & Sennrich 2019 (RMSNorm), De et
+al. 2024 (short convolution and gate around a linear recurrence; arXiv 2402.19427) and Shazeer 2020
+(SwiGLU). Axes: N sequences per batch, T time steps, D units, the width of the residual stream and
+of each layer, E the width of the feed-forward network.
 
-Backward passes are written by hand where what autograd keeps, and the zeros into which it writes
-parts of a gradient, would take longer than the sums themselves.
+Backward passes are written by hand where autograd's saved tensors and zero-filled gradients would
+take longer than the arithmetic.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import embedding, silu
 
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import factor, linear, times
-from chargen.recurrent.stack import Stack, StackState, drop
+from chargen.recurrent.matmul import linear, matmul, to_precision
+from chargen.recurrent.stack import EVALUATION, ForwardMode, Stack, StackState, drop
 from chargen.settings import CONVOLVED, SMALLEST, widened
 
 
-class Block(nn.Module):
-    """What stands round one recurrent layer: ``x`` ``(T, N, D)`` to ``x`` of that shape.
+class ResidualBlock(nn.Module):
+    """The residual block of one recurrent layer, from ``x`` ``(T, N, D)`` to that shape.
 
         u_t = norm(x_t) * g_in
         c_t = sum over k of W_conv[k] * u_{t-k}
-        h_t = the layer's, which reads c_t
+        h_t = layer(c_t)
         x_t = x_t + (h_t * silu(c_t W_gate)) W_out
         a_t, b_t = (norm(x_t) * g_ff) W_up
         x_t = x_t + (silu(a_t) * b_t) W_down
 
     with ``norm(x) = x / sqrt(mean(x²) + 1e-6)`` and ``silu(x) = x * sigmoid(x)``. ``W_conv`` is
-    ``(CONVOLVED, D)``, a number a unit and distance; ``W_gate`` and ``W_out`` ``(D, D)``;
-    ``W_up`` ``(D, 2 * E)``, ``W_down`` ``(E, D)``; the gains ``(D,)``.
+    ``(CONVOLVED, D)``, a depthwise convolution; ``W_gate`` and ``W_out`` are ``(D, D)``, ``W_up``
+    ``(D, 2 * E)``, ``W_down`` ``(E, D)``, the gains ``(D,)``.
     """
 
     def __init__(self, D: int, generator: torch.Generator | None) -> None:
@@ -55,29 +55,27 @@ class Block(nn.Module):
             nn.init.normal_(W, std=len(W) ** -0.5, generator=generator)
 
     def enter(self, x: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
-        """c, and the window of u after it: u_t, u_{t-1} and so on, ``(N, D)`` each."""
+        """Return c and the next window: u_t, u_{t-1} and so on, ``(N, D)`` each."""
         c, u = _Enter.apply(x, torch.stack(window[::-1]), self.g_in, self.W_conv)
         return c, u[-len(window) :].unbind()[::-1]
 
-    def leave(
-        self, x: Tensor, c: Tensor, h: Tensor, dropout: float, generator: torch.Generator | None
-    ) -> Tensor:
-        """x after the block; of what is added to it the share ``dropout`` is dropped."""
-        masks = [_mask(x, dropout, generator) for _ in range(2)]
+    def leave(self, x: Tensor, c: Tensor, h: Tensor, mode: ForwardMode) -> Tensor:
+        """Return x after the block; dropout applies to what each half of the block adds."""
+        masks = [_mask(x, mode) for _ in range(2)]
         weights = (self.W_gate, self.W_out, self.g_ff, self.W_up, self.W_down)
-        left: Tensor = _Leave.apply(x, c, h, *masks, *weights)
+        left: Tensor = _Leave.apply(x, c, h, *masks, mode.precision, *weights)
         return left
 
 
 class ResidualStack(Stack):
-    """Layers in residual blocks, all of D units: each adds to what flows past it.
+    """Layers of D units in residual blocks.
 
-        x_t = W_in[character]
-        a `Block` round each layer
-        what the head reads is norm(x_t) * g_out
+        x_t = W_in[id_t]
+        x_t = block(x_t), one `ResidualBlock` for each layer
+        y_t = norm(x_t) * g_out, which the softmax head reads
 
-    ``W_in`` is ``(V, D)`` for V = ``size``. Each layer's state is followed by what its block
-    convolves: ``CONVOLVED - 1`` tensors ``(N, D)``, the latest first.
+    ``W_in`` is ``(V, D)`` for V = ``size``. The state of each layer is followed by its convolution
+    window: ``CONVOLVED - 1`` tensors ``(N, D)``, the latest first.
     """
 
     def __init__(
@@ -93,38 +91,34 @@ class ResidualStack(Stack):
         (D,) = units
         self.W_in = nn.Parameter(torch.empty(size, D))
         nn.init.normal_(self.W_in, generator=generator)
-        self.blocks = nn.ModuleList(Block(D, generator) for _ in self.layers)
+        self.blocks = nn.ModuleList(ResidualBlock(D, generator) for _ in self.layers)
         self.g_out = nn.Parameter(torch.ones(D))
 
     def forward(
-        self,
-        inputs: Tensor,
-        state: StackState | None = None,
-        dropout: float = 0.0,
-        generator: torch.Generator | None = None,
+        self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
     ) -> tuple[Tensor, StackState]:
-        """See `Stack.forward`; dropped is a share of what each half of a block adds."""
+        """Run the stack over ``inputs``; see `Stack.forward`."""
         state = self.initial_state(len(inputs)) if state is None else state
-        return super().forward(inputs, state, dropout, generator)
+        return super().forward(inputs, state, mode)
 
     def initial_state(self, batch_size: int) -> StackState:
-        """See `Stack.initial_state`."""
+        """Return the zero state of every layer and block."""
         window = self.g_out.new_zeros(CONVOLVED - 1, batch_size, len(self.g_out)).unbind()
         return tuple((*state, *window) for state in super().initial_state(batch_size))
 
-    def block(self, index: int) -> Block:
-        """What stands round layer number ``index``."""
-        return cast(Block, self.blocks[index])
+    def block(self, index: int) -> ResidualBlock:
+        """Return the block of layer ``index``."""
+        return cast(ResidualBlock, self.blocks[index])
 
-    def begin(self, inputs: Tensor) -> Tensor:
-        """See `Stack.begin`; ``(N, T, D)``, time first in memory, as all that follows."""
+    def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
+        """Return the embedded inputs, ``(N, T, D)``, time-major in memory."""
         first = inputs.transpose(0, 1)
         if inputs.is_floating_point():
-            return linear(first, self.W_in).transpose(0, 1)
+            return linear(first, self.W_in, None, mode.precision).transpose(0, 1)
         return embedding(first, self.W_in).transpose(0, 1)
 
     def enter(self, index: int, below: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
-        """See `Stack.enter`."""
+        """Return what layer ``index`` reads, and its next convolution window."""
         read, window = self.block(index).enter(below.transpose(0, 1), window)
         return read.transpose(0, 1), window
 
@@ -134,15 +128,14 @@ class ResidualStack(Stack):
         below: Tensor,
         read: Tensor,
         outputs: Tensor,
-        dropout: float = 0.0,
-        generator: torch.Generator | None = None,
+        mode: ForwardMode = EVALUATION,
     ) -> Tensor:
-        """See `Stack.leave`."""
+        """Return the residual stream after block ``index``."""
         x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
-        return self.block(index).leave(x, c, h, dropout, generator).transpose(0, 1)
+        return self.block(index).leave(x, c, h, mode).transpose(0, 1)
 
     def end(self, below: Tensor) -> Tensor:
-        """See `Stack.end`."""
+        """Return the normalized residual stream."""
         normed: Tensor = _Norm.apply(below.transpose(0, 1), self.g_out)
         return normed.transpose(0, 1)
 
@@ -163,7 +156,7 @@ class _Norm(torch.autograd.Function):
 
 
 class _Enter(torch.autograd.Function):
-    """``x`` ``(T, N, D)`` and the window before it to c and to all of u, window and own."""
+    """Norm and convolution: ``x`` ``(T, N, D)`` and the window before it to c and all of u."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, before: Tensor, g: Tensor, W: Tensor) -> tuple[Tensor, Tensor]:
@@ -176,7 +169,7 @@ class _Enter(torch.autograd.Function):
         for k in range(1, K):
             c.addcmul_(u[K - 1 - k : K - 1 - k + T], W[k])
         ctx.save_for_backward(normed, scale, g, u, W)
-        ctx.set_materialize_grads(False)  # u's is seldom any
+        ctx.set_materialize_grads(False)  # u seldom has a gradient
         return c, u
 
     @staticmethod
@@ -196,7 +189,7 @@ class _Enter(torch.autograd.Function):
 
 
 class _Leave(torch.autograd.Function):
-    """What a block does after its layer: in one, since each part of its own costs calls."""
+    """The part of a block after its layer, as one function to save calls."""
 
     @staticmethod
     def forward(
@@ -206,22 +199,23 @@ class _Leave(torch.autograd.Function):
         h: Tensor,
         mask: Tensor | None,
         other_mask: Tensor | None,
+        precision: str,
         W_gate: Tensor,
         W_out: Tensor,
         g: Tensor,
         W_up: Tensor,
         W_down: Tensor,
     ) -> Tensor:
-        weights = [factor(W) for W in (W_gate, W_out, W_up, W_down)]
+        weights = [to_precision(W, precision) for W in (W_gate, W_out, W_up, W_down)]
         W_gate, W_out, W_up, W_down = weights
-        c, h = factor(c.flatten(0, -2)), factor(h.flatten(0, -2))
-        gate = times(c, W_gate)
+        c, h = (to_precision(part.flatten(0, -2), precision) for part in (c, h))
+        gate = matmul(c, W_gate)
         opened = silu(gate)
         gated = opened * h
-        middle = x + _masked(times(gated, W_out), mask).view_as(x)
+        middle = x + _masked(matmul(gated, W_out), mask).view_as(x)
         normed, scale = _normed(middle)
-        v = factor(normed * g).flatten(0, -2)
-        both = times(v, W_up)
+        v = to_precision(normed * g, precision).flatten(0, -2)
+        both = matmul(v, W_up)
         a, b = both.chunk(2, dim=-1)
         widened_opened = silu(a)
         w = widened_opened * b
@@ -229,7 +223,7 @@ class _Leave(torch.autograd.Function):
             c, h, gate, opened, gated, normed, scale, g, v, both, widened_opened, w, *weights,
             mask, other_mask,
         )  # fmt: skip
-        return middle.add_(_masked(times(w, W_down), other_mask).view_as(x))
+        return middle.add_(_masked(matmul(w, W_down), other_mask).view_as(x))
 
     @staticmethod
     @once_differentiable
@@ -240,45 +234,45 @@ class _Leave(torch.autograd.Function):
         ) = ctx.saved_tensors  # fmt: skip
         dtype, shape = d_left.dtype, d_left.shape
         d = _masked(d_left.flatten(0, -2), other_mask).to(c.dtype)
-        d_w, d_W_down = times(d, W_down.t()), times(w.t(), d)
+        d_w, d_W_down = matmul(d, W_down.t()), matmul(w.t(), d)
         (a, b), d_both = both.chunk(2, dim=-1), torch.empty_like(both)
         d_a, d_b = d_both.chunk(2, dim=-1)
         torch.mul(d_w, b, out=d_a)
         torch.ops.aten.silu_backward(d_a, a, grad_input=d_a)
         torch.mul(d_w, widened_opened, out=d_b)
-        d_v, d_W_up = times(d_both, W_up.t()), times(v.t(), d_both)
+        d_v, d_W_up = matmul(d_both, W_up.t()), matmul(v.t(), d_both)
         d_x, d_g = _norm_slopes(d_v.to(dtype).view(shape), normed, scale, g)
         d_x += d_left
         d = _masked(d_x.flatten(0, -2), mask).to(c.dtype)
-        d_gated, d_W_out = times(d, W_out.t()), times(gated.t(), d)
+        d_gated, d_W_out = matmul(d, W_out.t()), matmul(gated.t(), d)
         d_gate = torch.ops.aten.silu_backward(d_gated * h, gate)
-        d_h, d_c = d_gated.mul_(opened), times(d_gate, W_gate.t())
-        d_W_gate = times(c.t(), d_gate)
+        d_h, d_c = d_gated.mul_(opened), matmul(d_gate, W_gate.t())
+        d_W_gate = matmul(c.t(), d_gate)
         of_weights = [d_W.to(dtype) for d_W in (d_W_gate, d_W_out, d_g, d_W_up, d_W_down)]
         of_inputs = (d_x, d_c.to(dtype).view(shape), d_h.to(dtype).view(shape))
-        return *of_inputs, None, None, *of_weights
+        return *of_inputs, None, None, None, *of_weights
 
 
 def _normed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """``x * scale`` and ``scale``, 1 / sqrt(mean(x²) + SMALLEST)."""
+    """Return ``x * scale`` and ``scale = 1 / sqrt(mean(x²) + SMALLEST)``."""
     scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     scale = scale.square_().div_(x.shape[-1]).add_(SMALLEST).rsqrt_()
     return x * scale, scale
 
 
 def _norm_slopes(d: Tensor, normed: Tensor, scale: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-    """The gradients of x and g where that of ``normed * g`` is ``d``."""
+    """Return the gradients of x and g, given the gradient ``d`` of ``normed * g``."""
     along = d * normed
     d_g = along.flatten(0, -2).sum(0)
     mean = (along @ (g / len(g))).unsqueeze(-1)
     return (d * g).addcmul_(normed, mean, value=-1).mul_(scale), d_g
 
 
-def _mask(like: Tensor, share: float, generator: torch.Generator | None) -> Tensor | None:
-    """What `drop` would make of ones, ``(T * N, D)``; none where nothing is dropped."""
-    if not share or generator is None:
+def _mask(like: Tensor, mode: ForwardMode) -> Tensor | None:
+    """Return a dropout mask ``(T * N, D)``, or None without dropout."""
+    if not mode.dropout or mode.generator is None:
         return None
-    return drop(torch.ones_like(like), share, generator).flatten(0, -2)
+    return drop(torch.ones_like(like), mode).flatten(0, -2)
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:

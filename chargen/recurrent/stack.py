@@ -1,8 +1,9 @@
-"""Layers over layers, each with its own number of units."""
+"""Stacks of recurrent layers, each with its own number of units."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -13,24 +14,32 @@ from chargen.recurrent.layer import LayerState, RecurrentLayer
 StackState = tuple[LayerState, ...]
 
 
-def drop(values: Tensor, share: float, generator: torch.Generator | None) -> Tensor:
-    """Inverted dropout (Srivastava et al. 2014) whose randomness is an argument, any shape.
+@dataclass(frozen=True)
+class ForwardMode:
+    """How a forward pass runs; the default is evaluation."""
 
-    Without a ``generator`` nothing is dropped, so that only training drops.
-    """
-    if not share or generator is None:
+    dropout: float = 0.0  # share of a layer's outputs that is dropped
+    generator: torch.Generator | None = None  # of the dropout; without one nothing is dropped
+    precision: str = "float32"  # of large matmuls, one of `chargen.settings.PRECISIONS`
+
+
+EVALUATION = ForwardMode()
+
+
+def drop(values: Tensor, mode: ForwardMode) -> Tensor:
+    """Apply inverted dropout (Srivastava et al. 2014) to a tensor of any shape."""
+    if not mode.dropout or mode.generator is None:
         return values
-    # Laid out as the values are, and of their type: a product of mixed ones takes twice as long.
-    kept = torch.empty_like(values, requires_grad=False).uniform_(generator=generator)
-    return values * kept.ge_(share).div_(1 - share)
+    # In the layout and type of the values: a product of mixed types takes twice as long.
+    kept = torch.empty_like(values, requires_grad=False).uniform_(generator=mode.generator)
+    return values * kept.ge_(mode.dropout).div_(1 - mode.dropout)
 
 
 class Stack(nn.Module):
-    """Layers toward the output: each reads the sequence of h that the one below it puts out.
+    """Recurrent layers from the input to the output; each reads the sequence of h of the one below.
 
-    Every layer but the last must have ``return_sequences``, or the next has no sequence to read.
-    What happens between layers, at all timesteps at once, is `begin`, `enter`, `leave` and `end`;
-    time is the layers' alone.
+    Every layer but the last must have ``return_sequences``. `begin`, `enter`, `leave` and `end`
+    define what happens between layers, for all time steps at once; subclasses override them.
     """
 
     def __init__(self, layers: Iterable[RecurrentLayer]) -> None:
@@ -42,48 +51,43 @@ class Stack(nn.Module):
             raise ValueError("every layer below another one needs return_sequences=True")
 
     def forward(
-        self,
-        inputs: Tensor,
-        state: StackState | None = None,
-        dropout: float = 0.0,
-        generator: torch.Generator | None = None,
+        self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
     ) -> tuple[Tensor, StackState]:
-        """Read ``inputs``, ``(N, T, F)`` or ids ``(N, T)``; returns what the last layer puts out.
+        """Run the stack over ``inputs``, ``(N, T, F)`` or ids ``(N, T)``.
 
-        ``dropout`` is the share dropped of each layer's output, by ``generator``; without a
-        generator nothing is dropped, so that only training drops.
+        Returns:
+            The output of the last layer, and the state after the last time step.
         """
         states = []
-        below = self.begin(inputs)
+        below = self.begin(inputs, mode)
         for index, layer in enumerate(self.layers):
-            own = None if state is None else state[index]
-            cell_state, window = (None, ()) if own is None else self.parted(index, own)
+            cell_state, window = (None, ()) if state is None else self.parted(index, state[index])
             read, window = self.enter(index, below, window)
-            outputs, cell_state = layer(read, cell_state)
-            below = self.leave(index, below, read, outputs, dropout, generator)
+            outputs, cell_state = layer(read, cell_state, mode.precision)
+            below = self.leave(index, below, read, outputs, mode)
             states.append((*cell_state, *window))
         return self.end(below), tuple(states)
 
     def initial_state(self, batch_size: int) -> StackState:
-        """The state before the first character: zeros, ``(N, H)`` each; the layers are built."""
+        """Return the zero state of every layer."""
         numbers = range(len(self.layers))
         return tuple(self.layer(index).initial_state(batch_size) for index in numbers)
 
     def layer(self, index: int) -> RecurrentLayer:
-        """Layer number ``index``, from 0 on."""
+        """Return layer number ``index``, counted from 0."""
         return cast(RecurrentLayer, self.layers[index])
 
     def parted(self, index: int, state: LayerState) -> tuple[LayerState, LayerState]:
-        """What layer number ``index`` remembers, and what is remembered for it beside that."""
-        cell_parts = len(self.layer(index).parts)
+        """Split the state of layer ``index`` into its cell's part and the rest."""
+        cell_parts = len(self.layer(index).cell.state)
         return state[:cell_parts], state[cell_parts:]
 
-    def begin(self, inputs: Tensor) -> Tensor:
-        """What the first layer is entered by: the inputs themselves."""
+    def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
+        """Return the input of the first layer."""
         return inputs
 
     def enter(self, index: int, below: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
-        """What layer number ``index`` reads of ``below``, and its next ``window``."""
+        """Return what layer ``index`` reads, and its next convolution window."""
         return below, window
 
     def leave(
@@ -92,12 +96,11 @@ class Stack(nn.Module):
         below: Tensor,
         read: Tensor,
         outputs: Tensor,
-        dropout: float = 0.0,
-        generator: torch.Generator | None = None,
+        mode: ForwardMode = EVALUATION,
     ) -> Tensor:
-        """What is handed on where layer number ``index`` ``read`` and put out ``outputs``."""
-        return drop(outputs, dropout, generator)
+        """Return the input of the next layer, given what layer ``index`` read and put out."""
+        return drop(outputs, mode)
 
     def end(self, below: Tensor) -> Tensor:
-        """What the head reads: what the last layer handed on."""
+        """Return what the softmax head reads."""
         return below

@@ -1,4 +1,4 @@
-"""A `CharModel` as a plain module of `torch.nn` layers, for whoever goes on in torch alone."""
+"""Conversion of a `CharModel` to a module of standard `torch.nn` layers."""
 
 from __future__ import annotations
 
@@ -15,25 +15,18 @@ from chargen.recurrent.model import CharModel
 from chargen.settings import ModelSettings
 
 KINDS: dict[str, Callable[..., nn.RNNBase]] = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-LACKING = {  # and what it has instead
-    "gru-before": "its GRU resets after the product",
-    "mingru": "its units read each other's state",
-}
-ACTIVATIONS = {"simple": ("tanh", "relu"), "lstm": ("tanh",), "gru": ("tanh",)}  # that it has
+SUPPORTED_ACTIVATIONS = {"simple": ("tanh", "relu"), "lstm": ("tanh",), "gru": ("tanh",)}
 
 TorchState = list[Any]
-"""What each of its layers remembers, as `torch.nn` has it: ``(1, N, H)``, or a pair of these."""
+"""The state of each layer as `torch.nn` returns it: ``(1, N, H)``, or a pair for an LSTM."""
 
 
 class TorchCharModel(nn.Module):
-    """Recurrent layers of `torch.nn`, one on the other, and a linear head.
+    """Stacked `torch.nn` recurrent layers and a linear head.
 
         logits, state = module(ids, state)
 
-    ``ids`` is ``(N, T)`` int64; ``logits`` ``(N, T, V)``, whose softmax is the distribution of the
-    next character; ``state`` a list of what `torch.nn` gives for each layer, ``None`` before the
-    first character: ``h`` ``(1, N, H)``, or ``(h, c)`` of an LSTM. The submodules are ``layers``,
-    each ``batch_first``, the first of which reads one-hot characters, and ``head``.
+    ``layers`` are ``batch_first``, the first reads one-hot characters; ``head`` returns logits.
     """
 
     def __init__(self, layers: list[nn.RNNBase], head: nn.Linear) -> None:
@@ -42,7 +35,16 @@ class TorchCharModel(nn.Module):
         self.head = head
 
     def forward(self, ids: Tensor, state: TorchState | None = None) -> tuple[Tensor, TorchState]:
-        """See the class."""
+        """Return the logits of the next characters and the state.
+
+        Args:
+            ids: ``(N, T)`` int64.
+            state: One entry for each layer: h ``(1, N, H)``, or ``(h, c)`` of an LSTM; zeros by
+                default.
+
+        Returns:
+            Logits ``(N, T, V)``, and the state after the last time step.
+        """
         outputs = nn.functional.one_hot(ids, self.head.out_features).to(self.head.weight.dtype)
         after = []
         for number, layer in enumerate(self.layers):
@@ -52,20 +54,24 @@ class TorchCharModel(nn.Module):
 
 
 def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
-    """The same model, with weights of its own on the same device.
+    """Return a copy of the model made of `torch.nn` layers, on the same device.
 
-    `ChargenError` where `torch.nn` has no such cell, stack or activation.
+    Raises:
+        ChargenError: `torch.nn` has no such cell, stack or activation.
     """
     cell, activation = settings.cell, settings.activation
-    if cell in LACKING:
-        raise ChargenError(f"torch.nn has no {cell}: {LACKING[cell]}; use chargen.recurrent")
-    if settings.stack == "residual":
-        raise ChargenError("torch.nn has no residual blocks round layers; use chargen.recurrent")
-    if activation not in ACTIVATIONS[cell]:
-        raise ChargenError(
-            f"torch.nn has no {cell} with activation {activation}, only with "
-            f"{' or '.join(ACTIVATIONS[cell])}; use chargen.recurrent"
-        )
+    lacking = None
+    if cell not in KINDS:
+        lacking = cell
+    elif not settings.reset_after:
+        lacking = "gru with reset_after=False"
+    elif settings.stack == "residual":
+        lacking = "residual blocks"
+    elif activation not in SUPPORTED_ACTIVATIONS[cell]:
+        supported = " or ".join(SUPPORTED_ACTIVATIONS[cell])
+        lacking = f"{cell} with activation {activation}, only with {supported}"
+    if lacking:
+        raise ChargenError(f"torch.nn has no {lacking}; use chargen.recurrent")
     own = [layer for layer in model.stack.layers if isinstance(layer, RecurrentLayer)]
     H, V = model.W_hy.shape
     head = nn.Linear(H, V, device=model.W_hy.device)
@@ -76,7 +82,7 @@ def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
 
 
 def _layer(cell: str, activation: str, layer: RecurrentLayer) -> nn.RNNBase:
-    """One layer: blocks in the same order, matrices transposed, and a second bias."""
+    """Return one layer: same gate order, transposed matrices, a second bias."""
     F, H = len(layer.W_xh), layer.units
     chosen = {"nonlinearity": activation} if isinstance(layer, SimpleRNN) else {}
     made = KINDS[cell](F, H, batch_first=True, device=layer.W_hh.device, **chosen)

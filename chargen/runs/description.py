@@ -155,7 +155,7 @@ class Description:
         said = values.get("format") if isinstance(values, dict) else None
         if type(said) is int and said > FORMAT:
             raise ChargenError(f"format {said}, this chargen reads {FORMAT} and older: upgrade it")
-        file = convert(values, RunFile)
+        file = convert(_translated(values), RunFile)
         vocabulary = Vocabulary(file.vocabulary)
         if file.imported is not None:
             return cls.of_imported(file.model, vocabulary, file.imported, file.versions)
@@ -163,6 +163,14 @@ class Description:
         assert file.corpus is not None
         _check_windows(file.training, file.corpus)
         return cls(file.model, file.training, vocabulary, file.corpus, file.versions)
+
+
+def _translated(values: Any) -> Any:
+    """Translate the cell that earlier versions call gru-before."""
+    model = values.get("model") if isinstance(values, dict) else None
+    if not isinstance(model, dict) or model.get("cell") != "gru-before":
+        return values
+    return {**values, "model": {**model, "cell": "gru", "reset_after": False}}
 
 
 def _check_windows(training: TrainingSettings, corpus: CorpusRecord) -> None:

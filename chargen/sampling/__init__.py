@@ -1,7 +1,6 @@
-"""Sampling: a model and a prompt to an iterator of characters."""
+"""Sampling: from a trained model and a prompt to an iterator of characters."""
 
-from chargen.sampling.choice import choose
-from chargen.sampling.generate import generate
-from chargen.sampling.writer import Writer
+from chargen.sampling.choice import choose, generate
+from chargen.sampling.sampler import Sampler
 
-__all__ = ["Writer", "choose", "generate"]
+__all__ = ["Sampler", "choose", "generate"]

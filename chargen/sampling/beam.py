@@ -1,6 +1,6 @@
-"""The likeliest text that can be found, instead of one that is drawn.
+"""Beam search for the likeliest texts.
 
-Axes: B texts in the beam, T characters, L characters of the longest stop, V characters.
+Axes: B texts in the beam, T time steps, L characters of the longest stop, V characters.
 """
 
 from __future__ import annotations
@@ -13,28 +13,28 @@ import numpy as np
 from chargen.errors import NoNumbersError
 from chargen.predictors import select
 
-NOTHING = -1  # what a text is followed by once it has ended
+ENDED = -1  # id after the end of a text
 
 Read = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
-"""One step: ids ``(B,)`` and a state to the next character's logits ``(B, V)``, and the state."""
+"""One time step: ids ``(B,)`` and state to the next character's logits ``(B, V)`` and state."""
 
 
 class _Beam:
-    """The likeliest texts so far, the likeliest first."""
+    """The likeliest texts so far, in order."""
 
     def __init__(self, width: int, stops: Sequence[np.ndarray]) -> None:
         self._width = width
         self._stops = stops
-        self._log_probs = np.zeros(1)  # (B,) of the whole texts, in nats
-        self._last = np.full((1, max(map(len, stops), default=0)), NOTHING)  # (B, L)
-        self._steps: list[tuple[np.ndarray, np.ndarray]] = []  # rows before, and ids: (B,) each
-        self.ended = np.zeros(1, dtype=bool)  # (B,) whether a text ends with a stop
+        self._log_probs = np.zeros(1)  # (B,), of whole texts, in nats
+        self._last = np.full((1, max(map(len, stops), default=0)), ENDED)  # (B, L)
+        self._steps: list[tuple[np.ndarray, np.ndarray]] = []  # (B,) each: rows before, and ids
+        self.ended = np.zeros(1, dtype=bool)  # (B,), True if a text ends with a stop
 
     def extend(self, logits: np.ndarray) -> np.ndarray:
-        """Keep the likeliest of all texts that are one character longer: the rows they had, (B,).
+        """Append a character and keep the likeliest texts; return the rows they had, ``(B,)``.
 
-        A text that has ended stays what it is. Of equally likely texts the one whose beginning
-        was the likelier goes first, then the one whose character has the lower id.
+        An ended text stays unchanged. Of equally likely texts, the one with the likelier prefix
+        ranks first, then the one whose character has the lower id.
         """
         V = logits.shape[1]
         totals = self._log_probs[:, None] + _log_softmax(logits)
@@ -43,7 +43,7 @@ class _Beam:
         best = np.argsort(-totals, axis=None, kind="stable")[: self._width]
         best = best[totals.ravel()[best] > -np.inf]
         rows = best // V
-        ids = np.where(self.ended[rows], NOTHING, best % V)
+        ids = np.where(self.ended[rows], ENDED, best % V)
         self._log_probs = totals.ravel()[best]
         self._last = np.concatenate([self._last[rows], ids[:, None]], axis=1)[:, 1:]
         self.ended = self.ended[rows]
@@ -54,11 +54,11 @@ class _Beam:
 
     @property
     def ids(self) -> np.ndarray:
-        """The last character of each text, ``(B,)``."""
+        """The last id of each text, ``(B,)``."""
         return self._steps[-1][1]
 
     def texts(self) -> np.ndarray:
-        """All of them: ``(T, B)``."""
+        """Return the ids of all texts, ``(T, B)``."""
         found, rows = [], np.arange(len(self.ended))
         for before, ids in reversed(self._steps):
             found.append(ids[rows])
@@ -75,13 +75,22 @@ def search(
     count: int = 1,
     stops: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
-    """The ``count`` likeliest texts of ``length`` characters after ``prompt``, ``(T,)`` ids.
+    """Search for the ``count`` likeliest continuations of ``prompt``.
 
-    A beam search: after each character the ``width`` likeliest beginnings are kept, so that what
-    is found is the likeliest of all only where none was dropped that would have become it. A text
-    that ends with one of ``stops``, ids each, has ended, and is weighed against the others by its
-    own probability. ``state`` is that of one text. Returns ids ``(T, count)``, `NOTHING` where a
-    text has ended; T is ``length``, or less where all have. `NoNumbersError` where logits are none.
+    Args:
+        read: Runs one time step.
+        state: The state of one text before the prompt.
+        prompt: ``(T,)`` ids, T > 0.
+        length: Maximum length of a text in characters.
+        width: Number of prefixes that are kept after each character.
+        count: Number of texts to return.
+        stops: Ids of the strings that end a text; it then competes with its own probability.
+
+    Returns:
+        ``(T, count)`` ids, `ENDED` after the end of a text; T is ``length``, or less if all ended.
+
+    Raises:
+        NoNumbersError: A logit is NaN.
     """
     beam = _Beam(width, stops)
     for id_ in prompt[:-1]:
@@ -91,15 +100,15 @@ def search(
         logits, state = read(ids, state)
         state = select(state, beam.extend(logits))
         ids = beam.ids.clip(min=0)
-        if beam.ended[:count].all():  # all others can only become less likely
+        if beam.ended[:count].all():  # the others can only become less likely
             break
     texts = beam.texts()[:, :count]
-    missing = np.full((len(texts), count - texts.shape[1]), NOTHING)  # of so few there can be
+    missing = np.full((len(texts), count - texts.shape[1]), ENDED)
     return np.concatenate([texts, missing], axis=1)
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """``(B, V)`` float64, in nats; `NoNumbersError` where the logits are no numbers."""
+    """Return log-probabilities, float64; raise `NoNumbersError` if a logit is NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         below = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         log_probs: np.ndarray = below - np.log(np.exp(below).sum(axis=1, keepdims=True))

@@ -1,32 +1,42 @@
-"""From a distribution over characters to one of them."""
+"""Draw characters from predicted distributions, and the loop that writes with any predictor.
+
+Axes: N sequences, T time steps, V characters, R recent characters.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from chargen.errors import NoNumbersError
-from chargen.sampling.elementary import LEAST, long_exp
+from chargen.predictors import NextCharPredictor
+from chargen.sampling.arithmetic import MIN_LOG, long_exp
 from chargen.settings import RECENT, SamplingSettings
 
 
 def weights(
     log_probs: np.ndarray, settings: SamplingSettings, recent: np.ndarray | None = None
 ) -> np.ndarray:
-    """What ``(N, V)`` log-probabilities are drawn by: ``(N, V)`` float64, 1 for the likeliest.
+    """Return unnormalized probabilities after temperature and truncation.
 
-    The log-probabilities may lack a constant a row, as logits do. First `penalised` are the
-    characters in ``recent``, ``(N, R)`` ids, if any. Then comes the temperature: probabilities
-    are taken to the power 1/temperature, and 0 leaves the likeliest alone. What then has less
-    than ``min_p`` of the likeliest's share goes (Nguyen et al. 2024), exactly ``top_k`` characters
-    stay (Fan et al. 2018), and of them the fewest whose shares reach ``top_p`` (Holtzman et al.
-    2020). Of equally likely characters the one with the lower id counts as the likelier, so ties
-    change no count.
+    In this order: the repetition penalty; temperature, where 0 keeps the likeliest character alone;
+    min_p (Nguyen et al. 2024); top_k (Fan et al. 2018), exactly k characters; top_p (Holtzman et
+    al. 2020). Of equally likely characters, the one with the lower id ranks first.
+
+    Args:
+        log_probs: ``(N, V)``, up to a constant per row, so logits will do.
+        settings: The sampling settings.
+        recent: ``(N, R)`` ids that the repetition penalty applies to.
+
+    Returns:
+        ``(N, V)`` float64, 1 for the likeliest character.
     """
     values = log_probs.astype(np.float64)
     if recent is not None:
-        values = penalised(values, recent, settings.repetition_penalty)
+        values = penalize(values, recent, settings.repetition_penalty)
     greedy = settings.temperature == 0
-    # A tiny temperature sends all but the likeliest to -inf; of what is no number nothing is drawn.
+    # A tiny temperature sends all but the likeliest to -inf; NaN is detected in `chosen`.
     with np.errstate(over="ignore", invalid="ignore"):
         below = (values - values.max(axis=1, keepdims=True)) / (settings.temperature or 1)
         drawn = long_exp(below)
@@ -47,18 +57,17 @@ def weights(
     return drawn
 
 
-def penalised(values: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndarray:
-    """``(N, V)`` log-probabilities, less for each character that is in its row of ``recent``.
+def penalize(values: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndarray:
+    """Apply a repetition penalty to ``(N, V)`` log-probabilities.
 
-    The score of a character, its nats above the mean of all V, is divided by ``penalty`` where it
-    is above 0, and multiplied by it below. Source: Keskar et al., "CTRL: A conditional transformer
-    language model for controllable generation", 2019, who divide the logit; but a logit has no
-    zero of its own, and one below it would become likelier.
+    The score of a character, its nats above the mean of all V, is divided by ``penalty`` if it is
+    positive and multiplied by it if negative (Keskar et al. 2019, "CTRL", who divide the logit,
+    which has no natural zero).
     """
     N, V = values.shape
     with np.errstate(over="ignore", invalid="ignore"):
         below = values - values.max(axis=1, keepdims=True)
-        means = np.maximum(below, LEAST).cumsum(axis=1)[:, -1:] / V
+        means = np.maximum(below, MIN_LOG).cumsum(axis=1)[:, -1:] / V
         scores = below - means
         less = np.where(scores > 0, scores / penalty, scores * penalty)
     seen = np.zeros((N, V), dtype=bool)
@@ -66,19 +75,19 @@ def penalised(values: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndar
     return np.where(seen, less, scores)
 
 
-def prompts(prompt: np.ndarray, count: int) -> np.ndarray:
-    """What each of ``count`` texts goes on from, ``(N, T)``: one of its own, or ``(T,)`` of all."""
+def prompt_rows(prompt: np.ndarray, count: int) -> np.ndarray:
+    """Return the prompt of each of ``count`` sequences, ``(N, T)``, given one or one for all."""
     ids = np.asarray(prompt, dtype=np.int64)
-    return np.broadcast_to(ids, (count, ids.shape[-1])).copy()  # torch wants to be able to write
+    return np.broadcast_to(ids, (count, ids.shape[-1])).copy()  # writable, as torch wants it
 
 
-def recent_of(prompt: np.ndarray, settings: SamplingSettings) -> np.ndarray | None:
-    """The last `RECENT` ids of each ``prompt``, ``(N, T)``; None where none is penalised."""
+def recent_ids(prompt: np.ndarray, settings: SamplingSettings) -> np.ndarray | None:
+    """Return the last `RECENT` ids of each prompt ``(N, T)``, or None without a penalty."""
     return None if settings.repetition_penalty == 1 else prompt[:, -RECENT:]
 
 
-def remembered(recent: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
-    """``recent`` once ``ids`` ``(N,)`` have come: the last `RECENT` of each text."""
+def append_recent(recent: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
+    """Return ``recent`` followed by ``ids`` ``(N,)``, the last `RECENT` of each sequence."""
     if recent is None:
         return None
     both: np.ndarray = np.concatenate([recent, ids[:, None]], axis=1)
@@ -86,7 +95,7 @@ def remembered(recent: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
 
 
 def distribution(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarray:
-    """`weights` as probabilities: rows sum to 1."""
+    """Return `weights` normalized to a sum of 1 per row."""
     drawn = weights(log_probs, settings)
     shares: np.ndarray = drawn / drawn.sum(axis=1, keepdims=True)
     return shares
@@ -98,14 +107,17 @@ def chosen(
     points: np.ndarray,
     recent: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The ids ``(N,)`` that ``points``, ``(N,)`` in 0 .. 1, stand for.
+    """Invert the cumulative distribution of each row at ``points`` ``(N,)`` in [0, 1).
 
-    A point inverts the cumulative distribution of its row. `NoNumbersError` where it has none.
+    Returns:
+        ``(N,)`` ids.
+
+    Raises:
+        NoNumbersError: A log-probability is NaN.
     """
     cumulative = weights(log_probs, settings, recent).cumsum(axis=1)
     if np.isnan(cumulative[:, -1]).any():
         raise NoNumbersError
-    # The count of cumulative sums at or below the point is the id whose share holds the point.
     ids: np.ndarray = (cumulative <= (points * cumulative[:, -1])[:, None]).sum(axis=1)
     return ids
 
@@ -116,8 +128,39 @@ def choose(
     generator: np.random.Generator,
     recent: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw one id a row from ``(N, V)`` log-probabilities: ``(N,)`` int64.
-
-    One uniform number a row is drawn whatever the settings.
-    """
+    """Draw one id per row of ``(N, V)`` log-probabilities, with one uniform number per row."""
     return chosen(log_probs, settings, generator.random(len(log_probs)), recent)
+
+
+def generate(
+    predictor: NextCharPredictor,
+    prompt: np.ndarray,
+    length: int,
+    settings: SamplingSettings,
+    generator: np.random.Generator,
+    count: int = 1,
+) -> Iterator[np.ndarray]:
+    """Write ``length`` characters after ``prompt`` with any predictor, ``count`` sequences at once.
+
+    Args:
+        predictor: The model.
+        prompt: Ids, ``(T,)`` for all sequences or ``(N, T)`` for each, T > 0; not repeated in the
+            output.
+        length: Characters to write in each sequence.
+        settings: How characters are drawn.
+        generator: Source of randomness.
+        count: N, the number of sequences.
+
+    Yields:
+        The next character of each sequence, ``(N,)`` ids, as soon as it is drawn.
+    """
+    inputs = prompt_rows(prompt, count)
+    if inputs.shape[1] == 0:
+        raise ValueError("a prompt holds one character at least")
+    state, recent = None, recent_ids(inputs, settings)
+    for _ in range(length):
+        log_probs, state = predictor.advance(inputs, state)
+        ids = choose(log_probs[:, -1], settings, generator, recent)
+        recent = append_recent(recent, ids)
+        yield ids
+        inputs = ids[:, None]

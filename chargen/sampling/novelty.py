@@ -1,7 +1,7 @@
-"""How much of a sample is new, and how much is copied from the text that the model learned from.
+"""How much of a sample is new, and how much is copied from the training text.
 
-A model that has learned its text by heart writes nothing new, and one that writes noise nothing
-else: what is new in text of the same kind that it never read says how much is to be expected.
+A model that memorized its text writes nothing new, and one that writes noise nothing else; the
+novelty of held-out text is what to compare with.
 """
 
 from __future__ import annotations
@@ -13,45 +13,52 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.sampling.matching import matches
+from chargen.render.tables import NO_NUMBER, aligned
+from chargen.render.text import counted, visible_line
+from chargen.sampling.suffix_automaton import matches
 from chargen.text.vocabulary import Vocabulary
 
-STRETCHES = 8  # of held-out text at most, as long as the sample each
+MAX_PARTS = 8  # of held-out text
+SHOWN = 200  # characters of the longest copy in the table
+LEGEND = (
+    "Percent of the substrings of each length that are not in the training text: in the sample,",
+    "and in held-out text, as the mean and range of parts as long as the sample.",
+)
 LENGTHS = (2, 3, 4, 6, 8, *(n << k for k in range(2, 24) for n in (3, 4)))
 
 
 @dataclass(frozen=True)
-class New:
-    """What share of all stretches of ``chars`` characters the training text does not have."""
+class NewShare:
+    """Shares of the substrings of ``chars`` characters that are not in the training text."""
 
     chars: int
-    sample: float  # of those in the sample, 0 .. 1
-    held_out: tuple[float, ...]  # of those in each stretch of held-out text
+    sample: float  # of the sample's substrings, 0 .. 1
+    held_out: tuple[float, ...]  # of the substrings of each held-out part
 
 
 @dataclass(frozen=True)
-class Copy:
-    """The longest part of the sample that stands in the training text as well."""
+class LongestCopy:
+    """The longest substring of the sample that is in the training text."""
 
     text: str
-    sample: int  # in which of the texts of the sample, from 0
-    position: int  # where it begins there
-    training_position: int  # and in the training text, at one of the places where it stands
+    sample: int  # number of the text in the sample, from 0
+    position: int  # of its first character in that text
+    training_position: int  # of one occurrence in the training text
 
 
 @dataclass(frozen=True)
 class Novelty:
-    """A sample beside its model's training text, and held-out text beside it in the same way."""
+    """The novelty of a sample and of held-out text, both against the training text."""
 
     chars: int  # of the sample
     training_chars: int
-    stretch_chars: int  # of each stretch of held-out text
-    longest: Copy
-    held_out_longest: tuple[int, ...]  # the longest copy in each stretch
-    new: tuple[New, ...]  # by length
+    stretch_chars: int  # of each held-out part
+    longest: LongestCopy
+    held_out_longest: tuple[int, ...]  # the longest copy in each part
+    new: tuple[NewShare, ...]  # by length
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; shares are of 1, lengths and positions in characters."""
+        """Return JSON values; shares are of 1, lengths and positions in characters."""
         return {
             "sample_chars": self.chars,
             "training_chars": self.training_chars,
@@ -72,17 +79,24 @@ def measure(
     vocabulary: Vocabulary,
     seed: int = 0,
 ) -> Novelty:
-    """Compare ``texts``, ids ``(M,)`` each, and as long stretches of ``held_out``, ``(H,)``.
+    """Measure the novelty of a sample.
 
-    The stretches, which do not overlap, are as long as the longest text and drawn by ``seed``;
-    where ``held_out`` is shorter there is none. ``training`` is ``(L,)`` and is read once.
-    `ChargenError` where the texts are empty.
+    Args:
+        texts: The ids of each text of the sample.
+        training: Ids of the training text, read once.
+        held_out: Ids of held-out text. Parts of it that do not overlap, as long as the longest text
+            of the sample, are measured too; a shorter text has no parts.
+        vocabulary: The characters that the ids stand for.
+        seed: Random seed of the choice of parts.
+
+    Raises:
+        ChargenError: The texts are empty.
     """
     longest = max(map(len, texts), default=0)
     if not longest:
-        raise ChargenError("novelty: nothing was written that could be compared; raise --length")
-    stretches = _drawn(held_out, longest, np.random.default_rng(seed))
-    parts = [np.asarray(part, dtype=np.int64) for part in (*texts, *stretches)]
+        raise ChargenError("novelty: the sample is empty; raise --length")
+    held_out_parts = _drawn(held_out, longest, np.random.default_rng(seed))
+    parts = [np.asarray(part, dtype=np.int64) for part in (*texts, *held_out_parts)]
     border = np.array([len(vocabulary)])
     joined = np.concatenate([ids for part in parts for ids in (part, border)])
     lengths, ends = matches(joined, training, len(vocabulary))
@@ -93,7 +107,7 @@ def measure(
         sum(map(len, own)),
         len(training),
         longest,
-        _longest(own, np.split(ends, bounds), texts, vocabulary),
+        _longest_copy(own, np.split(ends, bounds), texts, vocabulary),
         tuple(int(part.max()) for part in others),
         tuple(_rows(own, others, longest)),
     )
@@ -101,35 +115,61 @@ def measure(
 
 def _drawn(held_out: np.ndarray, chars: int, rng: np.random.Generator) -> list[np.ndarray]:
     places = len(held_out) // chars
-    some = np.sort(rng.choice(places, min(places, STRETCHES), replace=False))
+    some = np.sort(rng.choice(places, min(places, MAX_PARTS), replace=False))
     return [held_out[place * chars : (place + 1) * chars] for place in some]
 
 
-def _longest(
+def _longest_copy(
     own: Sequence[np.ndarray],
     ends: Sequence[np.ndarray],
     texts: Sequence[np.ndarray],
     vocabulary: Vocabulary,
-) -> Copy:
+) -> LongestCopy:
     number = int(np.argmax([part.max(initial=0) for part in own]))
     last = int(own[number].argmax())
     chars, position = int(own[number][last]), last + 1 - int(own[number][last])
     text = vocabulary.decode(texts[number][position : last + 1])
-    return Copy(text, number, position, int(ends[number][last]) - chars)
+    return LongestCopy(text, number, position, int(ends[number][last]) - chars)
 
 
-def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int) -> list[New]:
-    """Up to the first length at which all is new."""
-    rows: list[New] = []
+def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int) -> list[NewShare]:
+    """Return a row for each length, up to the first at which everything is new."""
+    rows: list[NewShare] = []
     for chars in LENGTHS:
         if chars > longest or (rows and min(rows[-1].sample, *rows[-1].held_out, 1) == 1):
             break
         shares = tuple(_share([part], chars) for part in others)
-        rows.append(New(chars, _share(own, chars), shares))
+        rows.append(NewShare(chars, _share(own, chars), shares))
     return rows
 
 
 def _share(parts: Sequence[np.ndarray], chars: int) -> float:
-    """Of all stretches of ``chars`` characters those that are new."""
+    """Return the share of substrings of ``chars`` characters that are new."""
     ends = np.concatenate([part[chars - 1 :] for part in parts])
     return float((ends < chars).mean())
+
+
+def novelty_table(found: Novelty) -> str:
+    """Return the longest copy and a row for each length, for a terminal."""
+    copy = found.longest
+    told = f"longest copy: {counted(len(copy.text), 'character')} of {found.chars:,}"
+    if copy.text:
+        told += f", in the training text from character {copy.training_position + 1:,} on"
+    if found.held_out_longest:
+        told += f"; in held-out text {min(found.held_out_longest)} to {max(found.held_out_longest)}"
+    lines = [told]
+    if copy.text:
+        lines.append(f"  {visible_line(copy.text[:SHOWN])}" + "…" * (len(copy.text) > SHOWN))
+    head = ["chars", "sample", "held out", "range", ""]
+    lines += ["", *aligned([head, *map(_cells, found.new)])]
+    if not found.held_out_longest:
+        lines += ["", "The held-out text is shorter than the sample, so there is no comparison."]
+    return "\n".join([*lines, "", *LEGEND]) + "\n"
+
+
+def _cells(row: NewShare) -> list[str]:
+    cells = [f"{row.chars}", f"{100 * row.sample:.1f}"]
+    if not row.held_out:
+        return [*cells, NO_NUMBER, "", ""]
+    low, high = (f"{100 * bound:.1f}" for bound in (min(row.held_out), max(row.held_out)))
+    return [*cells, f"{100 * sum(row.held_out) / len(row.held_out):.1f}", f"{low}–{high}", ""]

@@ -1,4 +1,4 @@
-"""Texts that end where something is written that was to end them."""
+"""Stop strings, which end a text."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from chargen.errors import ChargenError
 from chargen.text.vocabulary import Vocabulary
 
 Stop = str | Sequence[str]
-"""What ends a text as soon as the model has written it: one text, or any of several."""
+"""One or several strings that end a text as soon as the model has written one of them."""
 
 
 def stops_of(stop: Stop, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """What was given, the longest first; `ChargenError` for what no text could end with."""
+    """Return the stops, longest first; raise `ChargenError` for one that could never be written."""
     given = (stop,) if isinstance(stop, str) else tuple(stop)
     for text in given:
         if not text:
@@ -27,10 +27,10 @@ def stops_of(stop: Stop, vocabulary: Vocabulary) -> tuple[str, ...]:
 
 
 class Stopping:
-    """Reads a text character by character and lets through what comes before a stop.
+    """A filter that ends a text before the first stop.
 
-    What may be the beginning of a stop is held back until that is known. Of stops that end at one
-    place the longest counts; what was there before the first character that is read never does.
+    A possible beginning of a stop is held back until it is certain. Of several stops that end at
+    the same character the longest counts; a stop does not begin before the first character read.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -39,7 +39,7 @@ class Stopping:
         self.ended = False
 
     def read(self, character: str) -> str:
-        """What is certain now; nothing any more once the text has ended."""
+        """Return the characters that are certain after this one; none after the end."""
         if self.ended:
             return ""
         self._held += character
@@ -57,16 +57,16 @@ class Stopping:
         return any(stop.startswith(end) for stop in self._stops)
 
     def rest(self) -> str:
-        """What is held back, where nothing comes any more."""
+        """Return the characters held back, at the end of the text."""
         held, self._held = self._held, ""
         return held
 
 
 def stopped(rows: Iterable[list[str]], stops: Sequence[str], count: int) -> Iterator[list[str]]:
-    """Rows of the next characters of ``count`` texts, up to where each is to stop.
+    """Apply `Stopping` to rows of the next characters of ``count`` texts.
 
-    A piece of a row may then be empty, or hold several characters. Nothing more is asked for once
-    all texts have ended.
+    An item of a row may be empty or hold several characters. ``rows`` is not read further once all
+    texts have ended.
     """
     texts = [Stopping(stops) for _ in range(count)]
     for row in rows:

@@ -15,8 +15,8 @@ from msgspec import structs
 from chargen import __version__
 from chargen.errors import ChargenError
 from chargen.files import Progress
+from chargen.recurrent.matmul import multiplies_bfloat16
 from chargen.recurrent.model import CharModel
-from chargen.recurrent.products import multiplies_bfloat16
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import (

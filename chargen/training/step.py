@@ -14,8 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from chargen.distributed.group import ProcessGroup
 from chargen.recurrent.model import CharModel
-from chargen.recurrent.products import factors_of
-from chargen.recurrent.stack import StackState
+from chargen.recurrent.stack import ForwardMode, StackState
 from chargen.runs.checkpoint import WEIGHTS, below
 from chargen.settings import TrainingSettings
 from chargen.text.windows import IGNORED, WindowBatch
@@ -97,15 +96,13 @@ class TrainingState:
         """
         settings = self._settings
         last = settings.counted_steps(batch.inputs.shape[1])
-        with factors_of(settings.precision):
-            logits, state = self.model(
-                self._tensor(batch.inputs),
-                self._carried if carry else None,
-                last,
-                settings.dropout,
-                self._generator,
-                None if batch.begins is None else self._tensor(batch.begins),
-            )
+        logits, state = self.model(
+            self._tensor(batch.inputs),
+            self._carried if carry else None,
+            last,
+            ForwardMode(settings.dropout, self._generator, settings.precision),
+            None if batch.begins is None else self._tensor(batch.begins),
+        )
         targets = self._tensor(batch.targets[:, -last:])
         loss = next_char_loss(logits, targets, batch.counted(last))
         self._optimizer.zero_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from msgspec import to_builtins
 
+from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled
 from chargen.datasets.longrange import LONGEST_SPAN as LONGRANGE_SPAN
 from chargen.datasets.tasks import LONGEST_SPAN as TASK_SPAN
@@ -20,7 +21,7 @@ from chargen.probes.cells.measure import gather
 from chargen.probes.cells.result import CompareResult, Training
 from chargen.probes.cells.workers import Stop, Watch, Workers
 from chargen.runs.directory import RUN, RUNS, lock
-from chargen.settings import CELL_NAMES, ComparisonSettings
+from chargen.settings import ComparisonSettings
 
 PLAN = "compare.json"
 LARGEST_PLAN = 2**16  # bytes

@@ -29,16 +29,14 @@ from chargen.errors import ChargenError
 from chargen.files import Progress
 from chargen.probes.gradient.result import OPEN, WARM_UP_CHARS, Curve, GradientResult, LayerGradient
 from chargen.probes.layers import cell_of, layers_of
-from chargen.recurrent import GRU, LSTM, CharModel, GRUBefore, MinGRU, RecurrentLayer
+from chargen.recurrent import CharModel, RecurrentLayer
 from chargen.recurrent.layer import LayerState
 
 POSITIONS = 256
 SPAN = 256
 TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**20  # of h, in one graph: about 250 MB with all that a step keeps beside it
-UPDATE = ("update gate", "z")
-# What keeps the state.
-KEEPS = {LSTM: ("forget gate", "f"), GRU: UPDATE, GRUBefore: UPDATE, MinGRU: UPDATE}
+GATE_NAMES = {"f": "forget gate", "z": "update gate"}  # of `Cell.retention`
 
 
 def measure(
@@ -161,11 +159,10 @@ def _gate_open(
     layer: RecurrentLayer, projected: Tensor, before: Sequence[LayerState]
 ) -> np.ndarray:
     """The share of the gate that keeps the state which is above `OPEN`: ``(N,)``."""
-    if type(layer) not in KEEPS:
+    if not layer.cell.retention:
         return np.full(projected.shape[1], np.nan)
-    _, letter = KEEPS[type(layer)]
     states = tuple(torch.stack(part) for part in zip(*before, strict=True))  # (S, N, H) each
-    gate = layer.gates(projected, states)[letter]
+    gate = layer.gates(projected, states)[layer.cell.retention]
     share: np.ndarray = (gate > OPEN).double().mean(dim=(0, 2)).numpy()
     return share
 
@@ -180,11 +177,11 @@ def _found(number: int, layer: RecurrentLayer, flows: Sequence[_Flow]) -> LayerG
         raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
     with np.errstate(divide="ignore"):  # log10 of 0 is -inf
         ratios = np.log10(np.stack([*norms, whole])[:, :, counts]) - np.log10(whole[0, counts])
-    names = [*layer.parts, "both"]
+    names = [*layer.cell.state, "both"]
     curves = [_curve(name, ratio) for name, ratio in zip(names, ratios, strict=True)]
     peaks = ratios[-1, 1:].max(axis=1)
     grew = ratios[-1, -1] > np.maximum(TENFOLD, ratios[-1, len(whole) // 2] + TWICE)
-    gate, _ = KEEPS.get(type(layer), (None, ""))
+    gate = GATE_NAMES.get(layer.cell.retention)
     return LayerGradient(
         layer=number,
         units=layer.units,

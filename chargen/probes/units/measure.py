@@ -84,7 +84,7 @@ def measure(
         )
         for place, feature in enumerate(seconds)
     ]
-    part = layers_of(network)[0].parts[-1]
+    part = layers_of(network)[0].cell.state[-1]
     return UnitsResult(cell_of(network), part, seed, streams.half, tuple(followed), left_out)
 
 

@@ -36,7 +36,7 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
     records = []
     for number, (layer, projected, states, _) in enumerate(walk(network, inputs, start), 1):
         before, after = stacked(states[:-1]), stacked(states[1:])
-        parts = dict(zip(layer.parts, after, strict=True)) | layer.gates(projected, before)
+        parts = dict(zip(layer.cell.state, after, strict=True)) | layer.gates(projected, before)
         told = {name: value[:, 0].float().cpu().numpy() for name, value in parts.items()}
         records.append(LayerRecord(number, layer.units, told))
     shares = network(inputs, start)[0][0].softmax(dim=-1)
@@ -78,7 +78,9 @@ def stacked(states: Sequence[LayerState]) -> LayerState:
 
 
 def _recorded_chars(network: CharModel) -> int:
-    told = sum(layer.units * (len(layer.parts) + _gates(layer)) for layer in layers_of(network))
+    told = sum(
+        layer.units * (len(layer.cell.state) + _gates(layer)) for layer in layers_of(network)
+    )
     return max(1, min(RECORDED_CHARS, RECORDED_VALUES // told))
 
 

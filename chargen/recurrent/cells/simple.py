@@ -1,4 +1,4 @@
-"""The simple recurrent cell (Elman 1990): the state is the output."""
+"""The simple recurrent layer (Elman 1990)."""
 
 from __future__ import annotations
 
@@ -8,32 +8,30 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from chargen.cells import CELLS
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.products import repeated, times
+from chargen.recurrent.matmul import matmul, repeated
 
 
 class SimpleRNN(RecurrentLayer):
-    """A layer of simple recurrent units.
+    """A simple recurrent layer.
 
         h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h)
 
-    ``tanh`` is the ``activation``. The state is ``(h,)``.
+    ``tanh`` stands for the activation function. The state is ``(h,)``.
     """
 
-    def step(self, projected: Tensor, state: LayerState) -> LayerState:
-        """See `RecurrentLayer.step`."""
-        (h,) = state
-        return (self.activation.function(projected + h @ self.W_hh),)
+    cell = CELLS["simple"]
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """See `RecurrentLayer.scan`; the same with a backward pass written by hand."""
+        """Run all time steps; see `RecurrentLayer.scan`."""
         outputs = _SimpleScan.apply(projected, *state, self.W_hh, self.activation)
         return outputs, (outputs[-1],)
 
 
 class _SimpleScan(torch.autograd.Function):
-    """Back-propagation through time: one product a step in the loop, the rest in bulk."""
+    """BPTT with one matmul per time step in the loop and the rest in bulk."""
 
     @staticmethod
     def forward(
@@ -53,13 +51,13 @@ class _SimpleScan(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         outputs, h_0, W_hh = ctx.saved_tensors
         slope = ctx.activation.slope(outputs)
-        d_sums = torch.empty_like(outputs)  # of what goes into the activation
+        d_sums = torch.empty_like(outputs)  # gradient of the pre-activation
         product = repeated(W_hh.t(), len(h_0), len(outputs))
         d_h = d_outputs[-1]
         for t in range(len(outputs) - 1, -1, -1):
             torch.mul(d_h, slope[t], out=d_sums[t])
             if t:
                 d_h = product(d_sums[t], d_outputs[t - 1])
-        d_W_hh = times(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
+        d_W_hh = matmul(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
         d_W_hh.addmm_(h_0.t(), d_sums[0])
         return d_sums, d_sums[0] @ W_hh.t(), d_W_hh, None

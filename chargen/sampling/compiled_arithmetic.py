@@ -1,7 +1,7 @@
-"""The functions of `chargen.sampling.elementary`, compiled by numba, one row of an array at a time.
+"""`chargen.sampling.arithmetic` compiled by numba, for one row of an array at a time.
 
-Each does the same operations in the same order as its namesake and gives the same bits: nothing
-here may be reassociated or fused, so ``fastmath`` stays off.
+Each function does the same operations in the same order as its namesake and gives the same bits;
+nothing may be reassociated or fused, so ``fastmath`` stays off.
 """
 
 from __future__ import annotations
@@ -12,21 +12,22 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from chargen.sampling.elementary import (
-    LEAST,
+from chargen.cells import ACTIVATION_NAMES
+from chargen.sampling.arithmetic import (
     LN2_HIGH,
     LN2_LOW,
     LOG2_E,
     LONG_TERMS,
-    NOTHING,
-    SMALL,
+    MAX_EXP,
+    MIN_LOG,
+    NEUTRAL,
     TERMS,
 )
-from chargen.settings import ACTIVATION_NAMES, SMALLEST
+from chargen.settings import SMALLEST
 
 F = np.float32
 ONE, TWO = F(1), F(2)
-LOG2_E_32, HIGH, LOW, MOST = F(LOG2_E), F(LN2_HIGH), F(LN2_LOW), F(SMALL)
+LOG2_E_32, HIGH, LOW, MOST = F(LOG2_E), F(LN2_HIGH), F(LN2_LOW), F(MAX_EXP)
 SMALLEST_32 = F(SMALLEST)
 A7, A6, A5, A4, A3, A2, A1, A0 = (F(term) for term in TERMS)
 TANH, RELU, SIGMOID, LINEAR = range(len(ACTIVATION_NAMES))
@@ -36,7 +37,7 @@ compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 @compiled
 def exp(x: Any, powers: Any) -> None:
-    """In place; ``powers`` is room for as many int32."""
+    """Exponentiate in place; ``powers`` is a buffer of as many int32."""
     for i in range(len(x)):
         value = min(max(x[i], -MOST), MOST)
         k = np.rint(value * LOG2_E_32)
@@ -56,7 +57,7 @@ def exp(x: Any, powers: Any) -> None:
 
 @compiled
 def sigmoid(x: Any, powers: Any) -> None:
-    """In place."""
+    """Apply the sigmoid in place."""
     for i in range(len(x)):
         x[i] = -x[i]
     exp(x, powers)
@@ -66,7 +67,7 @@ def sigmoid(x: Any, powers: Any) -> None:
 
 @compiled
 def tanh(x: Any, powers: Any) -> None:
-    """In place."""
+    """Apply tanh in place."""
     for i in range(len(x)):
         x[i] = x[i] + x[i]
     exp(x, powers)
@@ -76,7 +77,7 @@ def tanh(x: Any, powers: Any) -> None:
 
 @compiled
 def activate(x: Any, powers: Any, activation: int) -> None:
-    """In place."""
+    """Apply an activation function, by its index in ACTIVATION_NAMES, in place."""
     if activation == TANH:
         tanh(x, powers)
     elif activation == SIGMOID:
@@ -88,7 +89,7 @@ def activate(x: Any, powers: Any, activation: int) -> None:
 
 @compiled
 def gated(a: Any, b: Any, powers: Any, out: Any) -> None:
-    """Each ``(K,)``; ``out`` is neither ``a`` nor ``b``."""
+    """Compute ``silu(a) * b``, ``(K,)``; ``out`` is neither of them."""
     for i in range(len(a)):
         out[i] = a[i]
     sigmoid(out, powers)
@@ -98,7 +99,7 @@ def gated(a: Any, b: Any, powers: Any, out: Any) -> None:
 
 @compiled
 def norm(x: Any, g: Any, out: Any) -> None:
-    """Each ``(D,)``."""
+    """Compute the RMSNorm of ``x`` ``(D,)`` with gain ``g``."""
     D = len(x)
     total = F(0)
     for i in range(D):
@@ -110,15 +111,15 @@ def norm(x: Any, g: Any, out: Any) -> None:
 
 @compiled
 def product(rows: Any, matrix: Any, out: Any) -> None:
-    """``(N, J) @ (J, K)``; six rows of the matrix at a time, since each sum is loaded for it.
+    """Compute ``(N, J) @ (J, K)``, six rows of the matrix at a time.
 
-    For more there are too few registers.
+    Each sum is then loaded once for six additions; for more there are too few registers.
     """
     N, J = rows.shape
     K = matrix.shape[1]
     for n in range(N):
         for k in range(K):
-            out[n, k] = NOTHING
+            out[n, k] = NEUTRAL
     j = 0
     while j + 6 <= J:
         for n in range(N):
@@ -143,15 +144,15 @@ def product(rows: Any, matrix: Any, out: Any) -> None:
 
 @compiled
 def add(x: Any, y: Any, out: Any) -> None:
-    """``x + y``, each ``(K,)``."""
+    """Compute ``x + y``, ``(K,)``."""
     for i in range(len(x)):
         out[i] = x[i] + y[i]
 
 
 @compiled
 def long_exp(x: float) -> float:
-    """Of a number at most 0."""
-    if x < LEAST:
+    """Return e**x of x <= 0."""
+    if x < MIN_LOG:
         return 0.0
     k = np.rint(x * LOG2_E)
     rest = x - k * LN2_HIGH - k * LN2_LOW

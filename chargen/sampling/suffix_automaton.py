@@ -1,9 +1,9 @@
-"""Where the characters of a short text stand in a long one, however long that is.
+"""Longest common substrings of a short text and a long one, by a suffix automaton.
 
-The short text becomes a suffix automaton, which the long one is read through once: time grows with
-both added up, memory with the short one alone. Sources: Blumer et al., "The smallest automaton
-recognizing the subwords of a text", 1985; Chang & Lawler, "Sublinear approximate string matching
-and biological applications", 1994, for the matches that end at each character.
+The automaton of the short text reads the long text once: time is linear in both lengths, memory in
+the short one. Sources: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a
+text"; Chang & Lawler 1994, "Sublinear approximate string matching and biological applications", for
+the matches that end at each character.
 """
 
 from __future__ import annotations
@@ -15,25 +15,33 @@ from typing import Any
 
 import numpy as np
 
-from chargen.sampling.elementary_compiled import compiled
+from chargen.sampling.compiled_arithmetic import compiled
 from chargen.text.memory_map import ArrayReader
 
 BLOCK = 2**22  # characters of the long text in memory at once
-BEYOND = 2**10  # characters read at once where a part of it has ended, and a match has not
-ROOM = 8  # places of the table a character of the short text, which has under 3 transitions
+BEYOND = 2**10  # characters read at once beyond the end of a part, while a match goes on
+SLOTS = 8  # of the hash table per character of the short text, which has under 3 transitions
 FREE = -1
+HASH = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
 def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What of ``short``, ``(M,)`` ids, also stands in ``long``, ``(L,)`` ids below ``size``.
+    """Find the longest match in ``long`` that ends at each character of ``short``.
 
-    Returns, ``(M,)`` int64 each: how many characters that end with this one stand in ``long`` too,
-    at most, and where one such place of it ends; 0 and 0 where not even the character does. What
-    is ``size`` in ``short`` is a border that no match crosses. All processors read ``long``.
+    All processors read ``long`` in parallel.
+
+    Args:
+        short: ``(M,)`` ids; the id ``size`` is a border that no match crosses.
+        long: ``(L,)`` ids below ``size``.
+        size: Number of different ids.
+
+    Returns:
+        ``(M,)`` int64 each: the length of the match, and where an occurrence of it in ``long``
+        ends; 0 and 0 without a match.
     """
     M = len(short)
-    # A key and where it leads stand side by side, since both are looked at, or neither.
-    table = np.full((1 << (ROOM * max(M, 1) - 1).bit_length(), 2), FREE, dtype=np.int64)
+    # Keys and targets are adjacent in memory, since both are read together.
+    table = np.full((1 << (SLOTS * max(M, 1) - 1).bit_length(), 2), FREE, dtype=np.int64)
     links, lengths = np.full((2, 2 * M + 1), FREE, dtype=np.int64)
     prefixes = np.empty(M, dtype=np.int64)
     automaton = (table, links, lengths)
@@ -58,11 +66,11 @@ def _read(
     first: int,
     last: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What `scan` finds of each state in the matches that begin in ``first`` to ``last - 1``."""
+    """Return the longest matches of each state that begin in ``first`` to ``last - 1``."""
     best, ends = np.zeros((2, states), dtype=np.int64)
     state, matched, reader, place = 0, 0, ArrayReader(long), int(first)
     while place < last or (place < len(long) and place - matched < last):
-        # A match that has begun goes on beyond the part; the next part's reader knows none of it.
+        # A match may go on beyond this part; the reader of the next part does not see it.
         end = min(place + BLOCK, last) if place < last else place + BEYOND
         block = long[place:end].astype(np.uint32)
         state, matched = scan(block, place, size + 1, *automaton, state, matched, best, ends)
@@ -73,9 +81,8 @@ def _read(
 
 @compiled
 def find(table: Any, key: int) -> Any:
-    """The place of ``key`` in a table with free places: where it is, or would be put."""
-    mixed = np.uint64(key) * np.uint64(0x9E3779B97F4A7C15)
-    place = np.int64(mixed >> np.uint64(20)) & (len(table) - 1)
+    """Return the slot of ``key`` in the hash table, or the free slot where it belongs."""
+    place = np.int64((np.uint64(key) * HASH) >> np.uint64(20)) & (len(table) - 1)
     while table[place, 0] != FREE and table[place, 0] != key:
         place = (place + 1) & (len(table) - 1)
     return place
@@ -83,7 +90,7 @@ def find(table: Any, key: int) -> Any:
 
 @compiled
 def put(table: Any, key: int, target: int) -> None:
-    """A transition to ``target``, new or instead of another."""
+    """Set a transition to ``target``."""
     place = find(table, key)
     table[place, 0] = key
     table[place, 1] = target
@@ -91,14 +98,14 @@ def put(table: Any, key: int, target: int) -> None:
 
 @compiled
 def build(text: Any, size: int, table: Any, links: Any, lengths: Any, prefixes: Any) -> int:
-    """The automaton of ``text``, character by character; returns the number of its states.
+    """Build the suffix automaton of ``text`` and return the number of its states.
 
-    A state stands for texts that end at the same places: ``lengths`` has the longest of them,
-    ``links`` the state of the longest that ends elsewhere too, ``prefixes`` that of each beginning
-    of ``text``. The transition from a state by a character is kept under ``state * size + id``.
+    A state represents substrings with the same end positions: ``lengths`` has the length of the
+    longest, ``links`` the suffix links, ``prefixes`` the state of each prefix of ``text``. The key
+    of a transition is ``state * size + id``.
     """
     M = len(text)
-    # The characters that lead out of a state, as a list in each: what a copy of it needs.
+    # The outgoing characters of each state as a linked list, which cloning a state needs.
     heads = np.full(len(links), FREE, dtype=np.int64)
     nexts, ids = np.empty(3 * M + 3, dtype=np.int64), np.empty(3 * M + 3, dtype=np.int64)
     edges, states, last = 0, 1, 0
@@ -121,20 +128,20 @@ def build(text: Any, size: int, table: Any, links: Any, lengths: Any, prefixes: 
             if lengths[q] == lengths[p] + 1:
                 links[new] = q
             else:
-                copy = states
+                clone = states
                 states += 1
-                lengths[copy], links[copy] = lengths[p] + 1, links[q]
+                lengths[clone], links[clone] = lengths[p] + 1, links[q]
                 edge = heads[q]
                 while edge != FREE:
                     target = table[find(table, q * size + ids[edge]), 1]
-                    put(table, copy * size + ids[edge], target)
-                    ids[edges], nexts[edges], heads[copy] = ids[edge], heads[copy], edges
+                    put(table, clone * size + ids[edge], target)
+                    ids[edges], nexts[edges], heads[clone] = ids[edge], heads[clone], edges
                     edges += 1
                     edge = nexts[edge]
                 while p != FREE and table[find(table, p * size + id_), 1] == q:
-                    put(table, p * size + id_, copy)
+                    put(table, p * size + id_, clone)
                     p = links[p]
-                links[q] = links[new] = copy
+                links[q] = links[new] = clone
         last = prefixes[i] = new
     return states
 
@@ -152,9 +159,9 @@ def scan(
     best: Any,
     ends: Any,
 ) -> tuple[int, int]:
-    """Read on: ``matched`` characters so far, in ``state``; ``start`` is where the block begins.
+    """Read a block that begins at ``start``, with ``matched`` characters so far in ``state``.
 
-    ``best`` and ``ends`` are how much of each state's texts was read at once, and where it ended.
+    ``best`` and ``ends`` hold the longest match of each state and where it ended.
     """
     for i in range(len(block)):
         id_ = np.int64(block[i])
@@ -173,10 +180,10 @@ def scan(
 
 @compiled
 def spread(order: Any, links: Any, lengths: Any, best: Any, ends: Any) -> None:
-    """What was read of a text was read of its ends too; and nothing more is known of longer ones.
+    """Propagate matches along suffix links, in ``order`` of state length.
 
-    ``order`` are the states by length: first the longest tell their links, then the links tell
-    those of which nothing was read.
+    A match of a string is a match of its suffixes, from the longest states down; a state without a
+    match of its own has the longest match of its link, from the shortest states up.
     """
     for place in range(len(order) - 1, 0, -1):
         state = order[place]

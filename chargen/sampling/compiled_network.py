@@ -1,6 +1,7 @@
-"""`chargen.sampling.layers` compiled by numba: the same operations in the same order, in place.
+"""One time step of a network compiled by numba: the operations of `chargen.cells` and
+`chargen.sampling.network` in the same order, in place.
 
-Axes: N texts, H units, D numbers that flow past the blocks, E those inside the feed-forward.
+Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from chargen.sampling.elementary_compiled import (
+from chargen.cells import CELL_NAMES
+from chargen.sampling.compiled_arithmetic import (
     activate,
     add,
     compiled,
@@ -18,15 +20,14 @@ from chargen.sampling.elementary_compiled import (
     product,
     sigmoid,
 )
-from chargen.settings import CELL_NAMES
 
-SIMPLE, LSTM, GRU, GRU_BEFORE, MINGRU = range(len(CELL_NAMES))
+SIMPLE, LSTM, GRU, MINGRU = range(len(CELL_NAMES))
 ONE = np.float32(1)
 
 
 @compiled
-def step_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: Any) -> None:
-    """`step` of the GRU whose reset comes before the product; the state, reset, takes r's place."""
+def step_reset_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: Any) -> None:
+    """Run a step of the GRU with ``reset_after=False``; ``r * h`` takes r's place in ``sums``."""
     N, H = h.shape
     product(h, W_hh[:, : 2 * H], sums[:, : 2 * H])
     for n in range(N):
@@ -46,7 +47,7 @@ def step_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: A
 
 @compiled
 def step_mingru(activation: int, x: Any, h: Any, powers: Any) -> None:
-    """`step` of the minimal unit, which mixes nothing; ``x`` is lost."""
+    """Run a step of the minGRU; ``x`` is overwritten."""
     N, H = h.shape
     for n in range(N):
         x_n, h_n = x[n], h[n]
@@ -60,9 +61,9 @@ def step_mingru(activation: int, x: Any, h: Any, powers: Any) -> None:
 def step(
     cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any, powers: Any
 ) -> None:
-    """One step of one layer, in place: ``x`` ``(N, blocks * H)`` projected, ``h``, ``c``."""
-    if cell == GRU_BEFORE:
-        step_before(activation, x, W_hh, h, sums, powers)
+    """Run one step of one layer: ``x`` ``(N, gates * H)`` projected; ``h``, ``c`` in place."""
+    if cell == GRU and len(b_m) == 0:
+        step_reset_before(activation, x, W_hh, h, sums, powers)
         return
     if cell == MINGRU:
         step_mingru(activation, x, h, powers)
@@ -97,7 +98,7 @@ def step(
 
 @compiled
 def enter(blocks: Any, layer: int, x: Any, window: Any, c: Any) -> None:
-    """`Block.enter`: ``x`` and ``c`` ``(N, D)``; ``window`` ``(N, CONVOLVED, D)``, from u_t on."""
+    """Compute a layer's input ``c`` from ``x``, ``(N, D)``; ``window`` is ``(N, CONVOLVED, D)``."""
     g_in, W_conv = blocks[0][layer], blocks[1][layer]
     K, D = W_conv.shape
     for n in range(len(x)):
@@ -117,7 +118,7 @@ def enter(blocks: Any, layer: int, x: Any, window: Any, c: Any) -> None:
 def leave(
     blocks: Any, layer: int, x: Any, c: Any, h: Any, sums: Any, wide: Any, inner: Any, powers: Any
 ) -> None:
-    """`Block.leave`: ``x`` in place; ``c`` is lost, and what follows ``h`` is room."""
+    """Update ``x`` after a layer; ``c`` is overwritten, the arguments after ``h`` are buffers."""
     _, _, W_gate, W_out, g_ff, W_up, W_down = blocks
     N, E = inner.shape
     product(c, W_gate[layer], sums)
@@ -136,13 +137,13 @@ def leave(
 
 
 @compiled
-def read_layers(network: Any, ids: Any, room: Any) -> Any:
-    """Every layer reads one character of each text, ``ids`` ``(N,)``; returns what the head reads.
+def read_layers(network: Any, ids: Any, buffers: Any) -> Any:
+    """Read ``ids`` ``(N,)`` with plain layers; return what the softmax head reads.
 
-    ``network`` and ``room`` are those of `chargen.sampling.compiled.Loop`.
+    The arguments are those of `chargen.sampling.compiled_loop.CompiledLoop`.
     """
     cell, activation, tables, W_hh, b_h, b_m, h, c = network
-    projected, sums, powers = room
+    projected, sums, powers = buffers
     for layer in range(len(h)):
         x = projected[layer]
         if layer:
@@ -154,11 +155,11 @@ def read_layers(network: Any, ids: Any, room: Any) -> Any:
 
 
 @compiled
-def read_blocks(network: Any, residual: Any, ids: Any, room: Any) -> Any:
-    """The same through blocks; ``residual`` is that of `chargen.sampling.compiled.Loop`."""
+def read_blocks(network: Any, residual: Any, ids: Any, buffers: Any) -> Any:
+    """Read ``ids`` ``(N,)`` with residual blocks; return what the softmax head reads."""
     cell, activation, tables, W_hh, b_h, b_m, h, c = network
     W_in, blocks, g_out, windows, x, read, added, wide, inner = residual
-    projected, sums, powers = room
+    projected, sums, powers = buffers
     for n in range(len(ids)):
         x[n] = W_in[ids[n]]
     for layer in range(len(h)):
@@ -175,8 +176,8 @@ def read_blocks(network: Any, residual: Any, ids: Any, room: Any) -> Any:
 
 
 @compiled
-def read_one(network: Any, residual: Any, ids: Any, room: Any) -> Any:
-    """The same, through blocks or, where ``residual`` is None, without."""
+def read_one(network: Any, residual: Any, ids: Any, buffers: Any) -> Any:
+    """Read ``ids`` ``(N,)``; ``residual`` is None without residual blocks."""
     if residual is None:
-        return read_layers(network, ids, room)
-    return read_blocks(network, residual, ids, room)
+        return read_layers(network, ids, buffers)
+    return read_blocks(network, residual, ids, buffers)

@@ -1,0 +1,76 @@
+"""Interactive sampling: a text that a user and a model write in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from chargen.errors import ChargenError
+from chargen.sampling.engine import PlainLoop
+from chargen.sampling.sampler import Sampler
+from chargen.sampling.stopping import Stop, Stopping, stops_of
+from chargen.settings import SamplingSettings, from_options
+from chargen.text.vocabulary import Unknown
+
+LINE_END = "\n"
+
+
+class Conversation:
+    """One text of the user's lines and the model's answers, all of them in the model's state.
+
+    ``stop`` and ``settings`` are those of `Sampler.stream`. Without ``stop`` an answer ends with
+    its line: at the first line feed after another character, which is part of the answer.
+    """
+
+    def __init__(self, sampler: Sampler, seed: int = 0, stop: Stop = (), **settings: Any) -> None:
+        chosen = from_options(SamplingSettings, settings)
+        if chosen.beam is not None:
+            raise ChargenError("--beam: a beam search writes whole texts, not answers")
+        self._sampler = sampler
+        self._stops = stops_of(stop, sampler.vocabulary)
+        self._settings = chosen
+        self._loop = PlainLoop(sampler.engine, chosen, 1)
+        self._generator = np.random.default_rng(seed)
+        self._begun = False
+
+    def hear(self, text: str, unknown: Unknown = "error") -> int:
+        """Read a line of the user.
+
+        Returns:
+            The number of characters that ``unknown="skip"`` left out.
+
+        Raises:
+            ChargenError: A character is not in the vocabulary; nothing is read.
+        """
+        ids = self._sampler.vocabulary.encode_typed("your line", text, unknown)
+        self._read(ids)
+        return len(text) - len(ids)
+
+    def answer(self, length: int) -> Iterator[str]:
+        """Write at most ``length`` characters, as `Sampler.stream` yields them.
+
+        Characters count as written once they are consumed.
+
+        Raises:
+            ChargenError: A logit is NaN.
+        """
+        if not self._begun:
+            self._read(self._sampler.start_ids(self._settings, self._generator))
+        stopping, line_begun = Stopping(self._stops), False
+        for _ in range(length):
+            character = self._next()
+            yield stopping.read(character)
+            if stopping.ended or (line_begun and not self._stops and character == LINE_END):
+                return
+            line_begun = line_begun or character != LINE_END
+        yield stopping.rest()
+
+    def _read(self, ids: np.ndarray) -> None:
+        self._loop.read(ids)
+        self._begun = self._begun or ids.size > 0
+
+    def _next(self) -> str:
+        with self._sampler.named_errors():
+            return self._sampler.vocabulary.decode(self._loop.write(self._generator))

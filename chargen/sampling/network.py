@@ -1,0 +1,127 @@
+"""One time step of a trained network, written once for every kind of array.
+
+With NumPy arrays it is the plain form of the inference engine, with graph values the ONNX export.
+Axes: N sequences, V characters, H units of a layer; D units and E feed-forward units of a residual
+block (see `chargen.recurrent.residual`, which has the equations).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from chargen.cells import CellOps, Function
+from chargen.sampling.arithmetic import gated, norm, product, sigmoid, tanh
+from chargen.settings import ModelSettings
+
+State = tuple[Any, ...]
+"""The state of all layers, each with the tensors of `ModelSettings.state_names`, ``(N, H)``."""
+
+
+@dataclass(frozen=True)
+class NetworkOps(CellOps):
+    """Operations of one kind of array, beyond those of a cell."""
+
+    norm: Callable[[Any, Any], Any]  # RMSNorm of (N, D) with a gain (D,)
+    gated: Callable[[Any, Any], Any]  # silu(a) * b
+    take: Callable[[Any, Any], Any]  # rows of a matrix by ids (N,)
+    rows: Callable[[Any], Sequence[Any]]  # all rows of a matrix
+    activations: Mapping[str, Function]
+
+
+NUMPY = NetworkOps(
+    product=product,
+    split=lambda x, parts: np.split(x, parts, axis=-1),
+    sigmoid=sigmoid,
+    norm=norm,
+    gated=gated,
+    take=lambda W, ids: W[ids],
+    rows=list,
+    activations={
+        "tanh": tanh,
+        "relu": lambda x: np.maximum(x, np.float32(0)),
+        "sigmoid": sigmoid,
+        "linear": lambda x: x,
+    },
+)
+
+
+@dataclass(frozen=True)
+class NetworkWeights:
+    """The weights that `ModelSettings.shapes` names, grouped by layer and residual block."""
+
+    layers: tuple[Mapping[str, Any], ...]
+    blocks: tuple[Mapping[str, Any], ...]  # empty without residual blocks
+    top: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Any], settings: ModelSettings) -> NetworkWeights:
+        """Group weights by name."""
+        groups: dict[str, dict[str, Any]] = {}
+        for name, value in weights.items():
+            group, _, part = name.rpartition(".")
+            groups.setdefault(group, {})[part] = value
+        numbers = range(len(settings.units))
+        blocks = numbers if settings.stack == "residual" else ()
+        return cls(
+            tuple(groups[f"stack.layers.{number}"] for number in numbers),
+            tuple(groups[f"stack.blocks.{number}"] for number in blocks),
+            groups[""] | groups.get("stack", {}),
+        )
+
+
+def initial_state(settings: ModelSettings, count: int) -> State:
+    """Return the zero state of ``count`` sequences, float32."""
+    return tuple(
+        np.zeros((count, units), dtype=np.float32)
+        for units in settings.units
+        for _ in settings.state_names
+    )
+
+
+def read_step(
+    ops: NetworkOps, settings: ModelSettings, weights: NetworkWeights, ids: Any, state: State
+) -> tuple[Any, State]:
+    """Read one character of each sequence.
+
+    Returns:
+        The logits of the next character ``(N, V)``, and the next state.
+    """
+    cell, activation = settings.described_cell, ops.activations[settings.activation]
+    parts, cell_parts = len(settings.state_names), len(cell.state)
+    blocks = weights.blocks
+    x = ops.take(weights.top["W_in"] if blocks else weights.layers[0]["W_xh"], ids)
+    after: State = ()
+    for number, layer in enumerate(weights.layers):
+        own = state[number * parts : (number + 1) * parts]
+        own, window = own[:cell_parts], own[cell_parts:]
+        projected = c = x
+        if blocks:
+            c, window = _enter(ops, blocks[number], x, window)
+        if blocks or number:
+            projected = ops.product(c, layer["W_xh"])
+        own = cell.step(ops, activation, projected + layer["b_h"], own, layer)
+        x = _leave(ops, blocks[number], x, c, own[0]) if blocks else own[0]
+        after += (*own, *window)
+    outputs = ops.norm(x, weights.top["g_out"]) if blocks else x
+    return ops.product(outputs, weights.top["W_hy"]) + weights.top["b_y"], after
+
+
+def _enter(ops: NetworkOps, w: Mapping[str, Any], x: Any, window: State) -> tuple[Any, State]:
+    """Return the input of the layer, and the next window of its convolution, latest first."""
+    seen = (ops.norm(x, w["g_in"]), *window)
+    W_conv = ops.rows(w["W_conv"])
+    c = seen[0] * W_conv[0]
+    for u, W in zip(seen[1:], W_conv[1:], strict=True):
+        c = c + u * W
+    return c, seen[:-1]
+
+
+def _leave(ops: NetworkOps, w: Mapping[str, Any], x: Any, c: Any, h: Any) -> Any:
+    """Return the residual stream after the block."""
+    x = x + ops.product(ops.gated(ops.product(c, w["W_gate"]), h), w["W_out"])
+    a, b = ops.split(ops.product(ops.norm(x, w["g_ff"]), w["W_up"]), 2)
+    return x + ops.product(ops.gated(a, b), w["W_down"])

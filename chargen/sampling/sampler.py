@@ -1,0 +1,186 @@
+"""A trained model that samples: from a prompt to an iterator of characters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chargen.errors import ChargenError, NoNumbersError
+from chargen.runs.directory import Run
+from chargen.sampling.beam import ENDED, search
+from chargen.sampling.engine import Engine
+from chargen.sampling.stopping import Stop, stopped, stops_of
+from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
+from chargen.text.vocabulary import Unknown, Vocabulary
+
+MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before an unprompted one
+
+
+class Sampler:
+    """An inference engine with its vocabulary.
+
+    Args:
+        engine: The network.
+        vocabulary: The characters that the ids stand for.
+        path: The run directory, which error messages name.
+        warms_up: Begin unprompted texts after a generated warm-up text (see `warm_up_ids`).
+    """
+
+    def __init__(
+        self, engine: Engine, vocabulary: Vocabulary, path: Path, *, warms_up: bool = False
+    ) -> None:
+        self.engine = engine
+        self.vocabulary = vocabulary
+        self.path = path
+        self._warms_up = warms_up
+
+    @classmethod
+    def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Sampler:
+        """Return a sampler with the best weights of a run, or with others.
+
+        Raises:
+            ChargenError: The weights do not fit the run.
+        """
+        description = run.description
+        vocabulary = description.vocabulary
+        weights = run.weights() if weights is None else weights
+        try:
+            engine = Engine(description.model, weights, len(vocabulary))
+        except ChargenError as error:
+            raise ChargenError(f"{run.path}: {error}") from None
+        return cls(engine, vocabulary, run.path, warms_up=not description.begins_at_zeros)
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int = SAMPLE_CHARS,
+        count: int = 1,
+        seed: int = 0,
+        unknown: Unknown = "error",
+        stop: Stop = (),
+        **settings: Any,
+    ) -> Iterator[list[str]]:
+        """Write ``length`` characters after ``prompt``, ``count`` texts at once.
+
+        Args:
+            prompt: The beginning, which is not repeated in the output.
+            length: Characters to write in each text.
+            count: Number of texts.
+            seed: Random seed.
+            unknown: Whether a character outside the vocabulary is an error or is skipped.
+            stop: One or several strings that end a text; they are not part of the output.
+            **settings: Fields of `SamplingSettings`: temperature, top_k, top_p, min_p,
+                repetition_penalty, or beam, which yields the ``count`` likeliest texts in order.
+
+        Yields:
+            The next character of each text as soon as it is drawn. With ``stop`` an item may be
+            empty or hold several characters, since a possible beginning of a stop is held back.
+
+        Raises:
+            ChargenError: The prompt or the settings are invalid, or a logit is NaN; characters
+                before it have been yielded.
+        """
+        chosen = from_options(SamplingSettings, settings)
+        stops = stops_of(stop, self.vocabulary)
+        ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
+        if chosen.beam is None:
+            rows = self._drawn(ids, length, chosen, np.random.default_rng(seed), count)
+            texts = self._decoded(rows, self.vocabulary.decode)
+        elif count > chosen.beam:
+            raise ChargenError(f"--count {count}: more than a beam of {chosen.beam}; raise --beam")
+        else:
+            ids = ids if len(ids) else self.vocabulary.opening
+            found = self._searched(ids, length, chosen.beam, count, stops)
+            texts = self._decoded(found, self._decode_ended)
+        return stopped(texts, stops, count) if stops else texts
+
+    def start_ids(
+        self, settings: SamplingSettings, generator: np.random.Generator, count: int = 1
+    ) -> np.ndarray:
+        """Return what ``count`` unprompted texts continue, ``(N, T)`` ids or ``(T,)`` for all.
+
+        Greedy sampling begins with a line feed at a zero state.
+
+        Raises:
+            ChargenError: A logit is NaN.
+        """
+        opening = self.vocabulary.opening
+        if not self._warms_up or settings.temperature == 0:
+            return opening
+        # A generator of its own, since the forms of the engine draw different counts of numbers.
+        own = np.random.default_rng(generator.integers(2**63))
+        rows = self.engine.write(opening, MAX_WARM_UP, settings, own, count)
+        with self.named_errors():
+            return warm_up_ids(rows, int(opening[0]))
+
+    @contextmanager
+    def named_errors(self) -> Iterator[None]:
+        """Turn `NoNumbersError` into a `ChargenError` that names the run."""
+        try:
+            yield
+        except NoNumbersError as error:
+            raise ChargenError(f"{self.path}: {error}") from None
+
+    def _drawn(
+        self,
+        ids: np.ndarray,
+        length: int,
+        settings: SamplingSettings,
+        generator: np.random.Generator,
+        count: int,
+    ) -> Iterator[np.ndarray]:
+        if not len(ids):
+            ids = self.start_ids(settings, generator, count)
+        yield from self.engine.write(ids, length, settings, generator, count)
+
+    def _searched(
+        self, ids: np.ndarray, length: int, beam: int, count: int, stops: tuple[str, ...]
+    ) -> Iterator[np.ndarray]:
+        encoded = [self.vocabulary.encode(stop) for stop in stops]
+        # The search detects NaN.
+        read = np.errstate(over="ignore", invalid="ignore")(self.engine.read)
+        start = self.engine.initial_state(1)
+        yield from search(read, start, ids, length, beam, count, encoded)
+
+    def _decode_ended(self, row: np.ndarray) -> list[str]:
+        return ["" if id_ == ENDED else self.vocabulary.characters[id_] for id_ in row]
+
+    def _decoded(
+        self, rows: Iterator[np.ndarray], decode: Callable[[np.ndarray], Iterable[str]]
+    ) -> Iterator[list[str]]:
+        with self.named_errors():
+            for row in rows:
+                yield list(decode(row))
+
+
+def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
+    """Return warm-up texts that bring the state to one that training has seen.
+
+    When training carries the state between windows, hardly any window starts at a zero state, and
+    text sampled from there is odd. A warm-up text ends with its last ``opening`` (a line feed); the
+    last id becomes one in a text without.
+
+    Args:
+        rows: The next ids ``(N,)`` of N texts. It is read until each text has an ``opening`` after
+            `MIN_WARM_UP` characters, at most `MAX_WARM_UP` times.
+        opening: The id of the character that begins a text.
+
+    Returns:
+        The ends of the warm-up texts, ``(N, T)``, as long as the shortest of them.
+    """
+    written, ended = [], np.False_
+    for row in rows:
+        written.append(row)
+        if len(written) >= MIN_WARM_UP:
+            ended = ended | (row == opening)
+        if ended.all():
+            break
+    texts = np.stack(written, axis=1)
+    texts[~ended, -1] = opening
+    lengths = len(written) - (texts[:, ::-1] == opening).argmax(axis=1)
+    T = lengths.min()
+    return np.stack([ids[end - T : end] for ids, end in zip(texts, lengths, strict=True)])
