@@ -1,4 +1,4 @@
-"""Beam search, against all texts that there are, with networks and with tables."""
+"""Beam search, against enumeration of all texts."""
 
 from itertools import product
 
@@ -7,17 +7,17 @@ import pytest
 from fakes import TablePredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_engine import made
+from networks import network_and_engine
 
 from chargen.errors import ChargenError, NoNumbersError
-from chargen.sampling import Writer
-from chargen.sampling.beam import NOTHING, search
+from chargen.sampling import Sampler
+from chargen.sampling.beam import ENDED, search
 from chargen.settings import SamplingSettings
 from chargen.text import Vocabulary
 
 
 def reading(predictor):
-    """A predictor as the search reads it, one character at a time."""
+    """Adapt a predictor to the search, which reads one character at a time."""
 
     def read(ids, state):
         log_probs, state = predictor.advance(ids[:, None], state)
@@ -28,11 +28,11 @@ def reading(predictor):
 
 def found(read, state, length, width, count=1, stops=(), prompt=(0,)):
     rows = search(read, state, np.array(prompt), length, width, count, list(map(np.array, stops)))
-    return [tuple(int(id_) for id_ in text if id_ != NOTHING) for text in zip(*rows, strict=True)]
+    return [tuple(int(id_) for id_ in text if id_ != ENDED) for text in zip(*rows, strict=True)]
 
 
 def until(text, stops):
-    """The text up to the first place where one of the stops has been written."""
+    """The text up to the end of the first stop."""
     for end in range(len(text) + 1):
         if any(text[:end][-len(stop) :] == tuple(stop) for stop in stops):
             return text[:end]
@@ -40,7 +40,7 @@ def until(text, stops):
 
 
 def all_texts(table, length, stops=()):
-    """Every text after character 0, and its log-probability, the likeliest first."""
+    """Every text after character 0 with its log-probability, likeliest first."""
     V = len(table)
     texts = {until(text, stops) for text in product(range(V), repeat=length)}
     costs = {
@@ -60,7 +60,7 @@ def tables(draw):
 
 @settings(deadline=None)
 @given(tables(), st.integers(1, 5), st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3)))
-def test_a_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, stops):
+def test_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, stops):
     characters = "abc"[: len(table)]
     expected = all_texts(table, length, stops)
     count = min(3, len(expected))
@@ -73,15 +73,15 @@ def test_a_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length,
     )
 
 
-def test_it_finds_what_greedy_choice_does_not():
+def test_beam_finds_likelier_texts_than_greedy_choice():
     table = [[0.0001, 0.55, 0.4499], [0.34, 0.33, 0.33], [0.01, 0.01, 0.98]]
     read = reading(TablePredictor("abc", table))
     assert found(read, None, 2, 1) == [(1, 0)]
     assert found(read, None, 2, 2, 2) == [(2, 2), (1, 0)]
 
 
-def test_a_beam_of_one_is_greedy_and_a_network_s_state_goes_with_its_text():
-    _, engine = made("lstm", (7, 3))
+def test_beam_of_one_is_greedy():
+    _, engine = network_and_engine("lstm", (7, 3))
     greedy = engine.write(
         np.array([1, 2]), 40, SamplingSettings(temperature=0), np.random.default_rng(0)
     )
@@ -89,9 +89,8 @@ def test_a_beam_of_one_is_greedy_and_a_network_s_state_goes_with_its_text():
     assert texts == [tuple(int(row[0]) for row in greedy)]
 
 
-def test_each_text_costs_what_the_network_says_of_it():
-    """Were states not picked with their texts, the four would not be the likeliest of 5³."""
-    _, engine = made("gru", (6,), size=5)
+def test_states_are_selected_with_their_texts():
+    _, engine = network_and_engine("gru", (6,), size=5)
     state = engine.initial_state(1)
     costs = {}
     for text in product(range(5), repeat=3):
@@ -106,7 +105,7 @@ def test_each_text_costs_what_the_network_says_of_it():
     assert found(engine.read, state, 3, 5**2, 4, prompt=(4,)) == expected
 
 
-def test_a_text_that_has_ended_outlives_longer_ones_that_are_less_likely():
+def test_ended_text_outranks_longer_less_likely_ones():
     table = [[0.3, 0.7], [0.5, 0.5]]
     read = reading(TablePredictor("ab", table))
     assert found(read, None, 9, 4, stops=[(1,)]) == [(1,)]
@@ -114,11 +113,11 @@ def test_a_text_that_has_ended_outlives_longer_ones_that_are_less_likely():
     assert found(read, None, 4, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0, 1)]
 
 
-def test_more_texts_than_there_can_be_are_empty():
+def test_texts_beyond_all_possible_ones_are_empty():
     assert found(reading(TablePredictor("ab", [[0.6, 0.4]] * 2)), None, 1, 5, 3) == [(0,), (1,), ()]
 
 
-def test_no_numbers_are_told():
+def test_nan_is_refused():
     def read(ids, state):
         return np.full((len(ids), 2), np.nan, dtype=np.float32), state
 
@@ -126,13 +125,13 @@ def test_no_numbers_are_told():
         search(read, None, np.array([0]), 3, 2)
 
 
-def writer(characters="\nabcdefghij"):
-    _, engine = made("lstm", (7, 3))
-    return Writer(engine, Vocabulary(characters), "runs/it")
+def sampler(characters="\nabcdefghij"):
+    _, engine = network_and_engine("lstm", (7, 3))
+    return Sampler(engine, Vocabulary(characters), "runs/it")
 
 
-def test_a_writer_gives_the_likeliest_texts_whatever_the_seed():
-    one = writer()
+def test_sampler_returns_the_likeliest_texts_for_any_seed():
+    one = sampler()
     rows = [list(one.stream("ab", 12, 3, seed, beam=5)) for seed in (0, 1)]
     assert rows[0] == rows[1]
     best, *others = ("".join(text) for text in zip(*rows[0], strict=True))
@@ -141,8 +140,8 @@ def test_a_writer_gives_the_likeliest_texts_whatever_the_seed():
     assert best not in others
 
 
-def test_a_writer_s_beam_stops_where_it_is_told():
-    one = writer()
+def test_sampler_ends_beam_search_texts_at_stops():
+    one = sampler()
     (whole,) = ("".join(row[0] for row in one.stream("ab", 12, beam=4)),)
     stop = whole[4:6]
     text = "".join(row[0] for row in one.stream("ab", 12, beam=4, stop=stop))
@@ -160,6 +159,6 @@ def test_a_writer_s_beam_stops_where_it_is_told():
         ({"beam": 3, "count": 4}, "--count 4: more than a beam of 3; raise --beam"),
     ],
 )
-def test_what_does_not_go_with_a_beam_is_told(options, message):
+def test_options_incompatible_with_a_beam_are_refused(options, message):
     with pytest.raises(ChargenError, match=message):
-        writer().stream("ab", 5, **options)
+        sampler().stream("ab", 5, **options)

@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import VARIANTS
 from selenium.webdriver.common.keys import Keys
 from test_memory_page import WILD
 from test_page import PROBED

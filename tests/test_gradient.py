@@ -165,7 +165,7 @@ def test_central_differences_agree_in_residual_blocks(cell, monkeypatch):
     def loss(layer, place, nudge):
         """With ``nudge`` added to a layer's h once it has read character number ``place``."""
 
-        def read(inputs, state):
+        def read(inputs, state, precision):
             outputs = []
             for number, projected in enumerate(layer.project(inputs)):
                 h, *others = layer.step(projected, state)

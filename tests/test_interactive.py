@@ -1,4 +1,4 @@
-"""Writing in turn: what is remembered, and the command at a real terminal."""
+"""Interactive sampling: its state, and the command at a real terminal."""
 
 import os
 import pty
@@ -9,21 +9,21 @@ import sys
 import time
 
 import pytest
-from chargen.sampling.conversation import Conversation
-from test_beam import writer
+from test_beam import sampler
 
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.render.text import visible
+from chargen.sampling.interactive import Conversation
 
 GREEDY = {"temperature": 0}
-# Takes the terminal that it is given as its own, so that keys can interrupt it.
+# Makes the given terminal its controlling terminal, so that keys can interrupt it.
 OWNING = (
     "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
     "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
 )
-WAITING = 30  # seconds for what comes at once
+WAITING = 30  # seconds until a failure
 
 
 def answer(conversation, length=200):
@@ -31,23 +31,23 @@ def answer(conversation, length=200):
 
 
 def streamed(prompt, length, seed=0, **options):
-    return "".join(row[0] for row in writer().stream(prompt, length, seed=seed, **options))
+    return "".join(row[0] for row in sampler().stream(prompt, length, seed=seed, **options))
 
 
-def test_an_answer_is_what_a_sample_would_be():
+def test_answer_equals_a_sample():
     for stop in ("ea", "\n"):
-        conversation = Conversation(writer(), 3, stop)
+        conversation = Conversation(sampler(), 3, stop)
         assert conversation.hear("ab") == 0
         assert answer(conversation) == streamed("ab", 200, 3, stop=stop)
 
 
-def test_a_conversation_that_nobody_begins_starts_as_a_sample_does():
-    assert answer(Conversation(writer(), 3, "ea")) == streamed("", 200, 3, stop="ea")
+def test_unprompted_conversation_equals_a_sample():
+    assert answer(Conversation(sampler(), 3, "ea")) == streamed("", 200, 3, stop="ea")
 
 
 @pytest.mark.parametrize("settings", [GREEDY, GREEDY | {"repetition_penalty": 1.5}], ids=str)
-def test_all_that_was_heard_and_written_is_remembered(settings):
-    conversation = Conversation(writer(), 0, "\n" * 99, **settings)
+def test_state_includes_all_lines_and_answers(settings):
+    conversation = Conversation(sampler(), 0, "\n" * 99, **settings)
     text = ""
     for line in ("ab", "", "cdj"):
         conversation.hear(line)
@@ -57,26 +57,26 @@ def test_all_that_was_heard_and_written_is_remembered(settings):
         text += said
 
 
-def test_what_was_stopped_is_remembered_as_far_as_it_came():
-    conversation = Conversation(writer(), 0, "\n" * 99, **GREEDY)
+def test_state_includes_the_consumed_part_of_a_stopped_answer():
+    conversation = Conversation(sampler(), 0, "\n" * 99, **GREEDY)
     conversation.hear("ab")
     pieces = conversation.answer(200)
     said = "".join(next(pieces) for _ in range(7))
     assert answer(conversation, 9) == streamed("ab" + said, 9, **GREEDY)
 
 
-def test_an_answer_ends_with_its_line_but_not_before_it_has_begun():
+def test_answer_ends_with_its_line():
     beginning = [seed for seed in range(60) if streamed("ab", 1, seed) == "\n"]
     assert beginning
     for seed in (0, 1, 2, 3, *beginning[:3]):
-        conversation = Conversation(writer(), seed)
+        conversation = Conversation(sampler(), seed)
         conversation.hear("ab")
         said, whole = answer(conversation, 40), streamed("ab", 40, seed)
         assert said == re.match(r"\n*[^\n]*\n?", whole)[0]
 
 
-def test_unknown_characters_are_refused_or_left_out():
-    conversation = Conversation(writer(), 0, "\n" * 99, **GREEDY)
+def test_unknown_characters_are_refused_or_skipped():
+    conversation = Conversation(sampler(), 0, "\n" * 99, **GREEDY)
     with pytest.raises(ChargenError, match="your line: character 'é' at position 1 is not in"):
         conversation.hear("aéb")
     assert conversation.hear("éaébé", "skip") == 3
@@ -93,7 +93,7 @@ def home(tmp_path_factory):
 
 
 class Terminal:
-    """A command at a terminal, written to and read from as somebody who sits there would."""
+    """A command at a pseudo-terminal."""
 
     def __init__(self, home, *arguments):
         self._own, its = pty.openpty()
@@ -106,7 +106,7 @@ class Terminal:
         self.seen = ""
 
     def until(self, text, times=1):
-        """What was shown since the last time, once ``text`` has been."""
+        """Wait for ``text`` and return the output since the last call."""
         end = time.monotonic() + WAITING
         while self.seen.count(text) < times and time.monotonic() < end:
             if select.select([self._own], [], [], 0.1)[0]:
@@ -119,10 +119,7 @@ class Terminal:
         os.write(self._own, keys.encode())
 
     def give_up(self):
-        """Ctrl-C at a prompt, from somebody who has read it.
-
-        Python waits on where the signal comes after the prompt and before the wait for keys.
-        """
+        """Press Ctrl-C once Python waits for keys; a signal right after the prompt is lost."""
         time.sleep(0.3)
         self.type("\x03")
 
@@ -137,7 +134,7 @@ class Terminal:
 
 @pytest.fixture
 def started(home):
-    """Starts a command at a terminal, and sees to it that it ends."""
+    """Start commands at a terminal and end them after the test."""
     terminals = []
 
     def start(*arguments):
@@ -162,7 +159,7 @@ def test_lines_at_a_terminal(home, started):
     terminal.until("the mat")
     terminal.give_up()
     terminal.until("\n> ")
-    terminal.type("\x1b[A\x1b[A\n")  # the line before the last
+    terminal.type("\x1b[A\x1b[A\n")  # arrow up, twice
     shown = terminal.until("\n> ")
     assert "cat\n" in shown
     assert "is not in" not in shown
@@ -170,7 +167,7 @@ def test_lines_at_a_terminal(home, started):
     assert terminal.ends() == 0
 
 
-def test_ctrl_c_stops_the_line_and_not_the_program(started):
+def test_ctrl_c_stops_the_line_alone(started):
     forever = ["--length", "100000000", "--stop", "\x1b" * 9, "--unknown", "skip"]
     terminal = started(*forever, "--temperature", "3")
     terminal.until("> ")
@@ -196,7 +193,7 @@ def test_ctrl_c_stops_the_line_and_not_the_program(started):
         (["--json"], "--interactive and --json: give one"),
     ],
 )
-def test_what_does_not_go_with_it_is_told(capsys, flags, message):
+def test_incompatible_options_are_refused(capsys, flags, message):
     assert main(["sample", "-i", *flags]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)

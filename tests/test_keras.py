@@ -27,7 +27,7 @@ from chargen.cli import chargen as commands
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.formats import Alphabet, import_keras
-from chargen.formats.keras_config import plan_of
+from chargen.formats.keras_config import layout_of_config
 from chargen.runs.directory import RUN
 
 # Keras's own, with NumPy 2.
@@ -43,6 +43,7 @@ CELLS = {
     "gru": ("GRU", {}),
     "gru-before": ("GRU", {"reset_after": False}),
 }
+KINDS_OF = {name: (name.removesuffix("-before"), name != "gru-before") for name in CELLS}
 every_cell = pytest.mark.parametrize("cell", CELLS)
 
 
@@ -110,8 +111,9 @@ def close(ours, theirs):
 def test_the_run_predicts_what_keras_predicts(keras, cell, weights, tmp_path):
     model = made(keras, cell)
     run = imported(model, tmp_path, weights)
-    assert run.description.model.cell == cell
-    assert run.description.model.units == (5, 4)
+    settings = run.description.model
+    assert (settings.cell, settings.reset_after) == KINDS_OF[cell]
+    assert settings.units == (5, 4)
     close(ours(run), theirs(keras, model))
 
 
@@ -124,9 +126,9 @@ def test_without_biases(keras, cell, tmp_path):
     if not cell.startswith("gru"):
         close(ours(imported(model, tmp_path, True, overwrite=True)), shares)
         return
-    with pytest.raises(ChargenError, match=r"does not show where its reset stands; give --cell"):
+    with pytest.raises(ChargenError, match=r"does not show its reset_after; give --cell"):
         imported(model, tmp_path, True, overwrite=True)
-    close(ours(imported(model, tmp_path, True, overwrite=True, cell=cell)), shares)
+    close(ours(imported(model, tmp_path, True, overwrite=True, reset_after=cell == "gru")), shares)
 
 
 @every_cell
@@ -183,7 +185,7 @@ def test_a_class_of_ones_own_by_its_weights(keras, tmp_path):
     logits = theirs(keras, randomized(model))
     shares = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
     close(ours(imported(model, tmp_path, weights=True)), shares)
-    with pytest.raises(ChargenError, match=r"its class Model keeps .*save_weights"):
+    with pytest.raises(ChargenError, match=r"its class Model does not store .*save_weights"):
         imported(model, tmp_path, overwrite=True)
 
 
@@ -201,6 +203,18 @@ def test_the_state_goes_on_and_a_text_is_written(keras, tmp_path):
         ids.append(int(theirs(keras, model, np.array([ids]))[0, -1].argmax()))
     written = loaded.sample(LETTERS[2], 12, temperature=0)
     assert written == "".join(LETTERS[id_] for id_ in ids)
+
+
+def test_runs_of_earlier_versions_with_the_cell_gru_before(keras, tmp_path):
+    model = made(keras, "gru-before")
+    run = imported(model, tmp_path)
+    described = json.loads((run.path / RUN).read_text())
+    assert described["model"].pop("reset_after") is False
+    described["model"]["cell"] = "gru-before"
+    (run.path / RUN).write_text(json.dumps(described))
+    loaded = chargen.load(run.path, device="cpu")
+    assert loaded.run.description == run.description
+    close(ours(run), theirs(keras, model))
 
 
 @pytest.fixture(scope="module")
@@ -276,7 +290,7 @@ REFUSED = {
     "no softmax": (with_setting("Dense", activation="relu"), r"\(Dense\) ends in relu"),
     "mixed cells": (with_class("LSTM", "GRU"), r"more than one cell \('lstm\w*' gru"),
     "no layers": (lambda config: config["config"].update(layers=[]), "its layers are ; only"),
-    "no config": (lambda config: config.update(config=[]), r"keeps to itself|not Keras's"),
+    "no config": (lambda config: config.update(config=[]), r"does not store|not Keras's"),
     "no name": (
         lambda config: layer(config, "LSTM").pop("config"),
         r"configuration is not Keras's",
@@ -340,11 +354,11 @@ def with_dataset(saved, **how):
         ({"shape": (2, 12), "dtype": "f4", "external": "/etc/hostname"}, "no numbers of its own"),
         ({"link": h5py.ExternalLink("/etc/hostname", "/x")}, "a link that leads elsewhere"),
         ({"link": h5py.SoftLink("/layers/lstm/cell/vars/1")}, "a link that leads elsewhere"),
-        ({"data": np.full((2, 12), np.nan, "f4")}, "no finite numbers"),
-        ({"data": np.zeros((2, 12), "i4")}, "numbers of the kind <i4"),
-        ({"data": np.zeros((2, 12), "c8")}, "numbers of the kind <c8"),
-        ({"data": h5py.Empty("f4")}, "layers/lstm/cell: numbers of the kind"),
-        ({"kind": h5py.h5t.UNIX_D32LE}, "layers/lstm/cell: numbers of the kind none"),
+        ({"data": np.full((2, 12), np.nan, "f4")}, "not finite"),
+        ({"data": np.zeros((2, 12), "i4")}, "numbers of type <i4"),
+        ({"data": np.zeros((2, 12), "c8")}, "numbers of type <c8"),
+        ({"data": h5py.Empty("f4")}, "layers/lstm/cell: numbers of type"),
+        ({"kind": h5py.h5t.UNIX_D32LE}, "layers/lstm/cell: numbers of type none"),
     ],
     ids=["bomb", "external", "file link", "link", "nan", "int", "complex", "empty", "time"],
 )
@@ -421,7 +435,7 @@ def test_configurations_of_a_stranger(functional, file, saved):
     assert all(str(file) in one and "\n" not in one for one in said)
     for _ in range(400):
         with contextlib.suppress(ChargenError, ValueError, LookupError, TypeError):
-            plan_of(spoiled(config, rng))
+            layout_of_config(spoiled(config, rng))
 
 
 def alphabet_of(tmp_path, values, reserved=0):
@@ -448,8 +462,8 @@ def test_ids_for_no_character_are_left_out(keras, tmp_path):
     alphabet = alphabet_of(tmp_path, entries)
     run, notes = import_keras(tmp_path / "model.keras", alphabet, tmp_path / "run")
     assert notes == [
-        "left out, for no character: id 2 ('[UNK]'); the other characters share what it predicts "
-        "of them"
+        "left out ids that stand for no character: 2 ('[UNK]'); their probability is shared among "
+        "the characters"
     ]
     kept = [0, 1, 3, 4, 5, 6]
     letters = "".join(LETTERS[id_] for id_ in kept)
@@ -467,7 +481,7 @@ def test_ids_for_no_character_are_left_out(keras, tmp_path):
         (["ab"] * 7, "no entry is one character"),
         ({"a": 1, "b": 2}, "its ids are not 0, 1, 2"),
         ("abc", "neither a list nor a map"),
-        ([1, 2], "an entry is no text"),
+        ([1, 2], "an entry is not text"),
     ],
 )
 def test_alphabets_that_do_not_fit(values, said, file):
@@ -517,8 +531,8 @@ def test_a_model_that_says_its_alphabet(kind, values, reserved, file):
 @pytest.mark.parametrize(
     ("kind", "values", "said"),
     [
-        ("StringLookup", {"vocabulary": "names.txt"}, "does not say its characters"),
-        ("StringLookup", {"vocabulary": ["a"], "invert": True}, "gives no ids"),
+        ("StringLookup", {"vocabulary": "names.txt"}, "does not store its characters"),
+        ("StringLookup", {"vocabulary": ["a"], "invert": True}, "returns no ids"),
         ("TextVectorization", {"vocabulary": ["a"], "split": "whitespace"}, "into words"),
     ],
 )
@@ -529,7 +543,7 @@ def test_what_reads_no_characters(kind, values, said, file):
 
 def test_padding_may_be_no_character(file):
     repacked(file, with_setting("Embedding", mask_zero=True))
-    assert "id 0 is padding, and letters says that it is 'z'" in refused(file)
+    assert "id 0 is padding, but it is 'z' in letters" in refused(file)
     import_keras(file, Alphabet((None, *LETTERS[1:]), "letters"), file.parent / "run")
 
 
@@ -562,7 +576,7 @@ def test_the_command_line(file, tmp_path, capsys):
     capsys.readouterr()
     for arguments, said in (
         (["evaluate", run], "imported, without the text it learned"),
-        (["train", "--resume", "--out", run], "nothing to go on with"),
+        (["train", "--resume", "--out", run], "cannot be resumed"),
         (["probe-longrange", run, "--only", "context"], "imported, without the text"),
         ([*command, "--alphabet", str(alphabet)], "give --overwrite"),
         ([*command, "--overwrite", "--reserved", "1"], "goes with --alphabet"),

@@ -1,27 +1,26 @@
-"""What of a sample is copied: against looking at every place, on small alphabets."""
+"""Novelty of a sample, against exhaustive search on small alphabets."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
-from chargen.sampling.matching import matches
-from chargen.sampling.novelty_table import novelty_table
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.sampling import matching
-from chargen.sampling.novelty import STRETCHES, measure
+from chargen.sampling import suffix_automaton
+from chargen.sampling.novelty import MAX_PARTS, measure, novelty_table
+from chargen.sampling.suffix_automaton import matches
 from chargen.text import Vocabulary
 
 IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dtype=np.uint8))
 
 
 def occurs(part, long):
-    """Whether the ids of ``part`` stand in ``long`` somewhere."""
+    """Return True if ``part`` occurs in ``long``."""
     return bytes(part) in bytes(long)
 
 
@@ -30,8 +29,8 @@ def occurs(part, long):
 @example(np.array([0, 0, 1, 0, 0], dtype=np.uint8), np.array([0, 0], dtype=np.uint8), 1)
 def test_the_longest_match_that_ends_at_each_character(short, long, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(matching, "BLOCK", block)
-        patch.setattr(matching, "BEYOND", 1)
+        patch.setattr(suffix_automaton, "BLOCK", block)
+        patch.setattr(suffix_automaton, "BEYOND", 1)
         patch.setattr("os.cpu_count", lambda: 3)
         lengths, ends = matches(short, long, 3)
     for i, (length, end) in enumerate(zip(lengths, ends, strict=True), 1):
@@ -50,7 +49,7 @@ def test_no_match_crosses_a_border(one, other, long):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32])
-def test_large_alphabets_and_a_text_with_one_character_only(dtype):
+def test_large_alphabets(dtype):
     top = np.iinfo(dtype).max if dtype != np.uint32 else 1_114_110
     long = np.array([top, 5, top, top], dtype=dtype)
     lengths, ends = matches(np.full(5, top, dtype=dtype), long, top + 1)
@@ -87,15 +86,15 @@ def test_shares_and_the_longest_copy(texts):
     assert all(new_share([text], n + 1) == 1 for text in texts if len(text) > n)
 
 
-def test_held_out_stretches_are_as_long_as_the_sample_and_measured_alike():
+def test_held_out_parts_are_as_long_as_the_sample():
     held_out = "the cat sat on the cat, xx dogs sat on a log. xyz zyx; the mat".replace(";", "x")
     found = measured("the dog sat on the mat, ", held_out=held_out)
-    assert found.stretch_chars == 24
-    stretches = [held_out[:24], held_out[24:48]]
+    assert found.part_chars == 24
+    parts = [held_out[:24], held_out[24:48]]
     for row in found.new:
-        expected = [new_share([part], row.chars) for part in stretches]
+        expected = [new_share([part], row.chars) for part in parts]
         np.testing.assert_allclose(row.held_out, expected)
-    assert found.held_out_longest == tuple(map(longest_copy, stretches))
+    assert found.held_out_longest == tuple(map(longest_copy, parts))
 
 
 def longest_copy(text):
@@ -103,16 +102,16 @@ def longest_copy(text):
     return max(len(text[i:j]) for i in starts for j in starts if text[i:j] in TRAINING)
 
 
-def test_a_long_held_out_text_gives_some_stretches_that_the_seed_draws():
+def test_seed_draws_parts_of_held_out_text():
     ids = VOCABULARY.encode("the cat sat xyz " * 500)
     args = [ids[:40]], VOCABULARY.encode(TRAINING), ids, VOCABULARY
     one, same, other = (measure(*args, seed) for seed in (1, 1, 2))
-    assert len(one.held_out_longest) == STRETCHES
+    assert len(one.held_out_longest) == MAX_PARTS
     assert one == same
     assert len({one.held_out_longest, other.held_out_longest}) <= 2
 
 
-def test_what_is_copied_whole_is_not_new_and_nonsense_is():
+def test_copies_are_not_new_and_nonsense_is():
     copied = measured(TRAINING[5:105])
     assert {row.sample for row in copied.new} == {0}
     assert (copied.longest.text, copied.longest.training_position % 48) == (TRAINING[5:105], 5)
@@ -122,7 +121,7 @@ def test_what_is_copied_whole_is_not_new_and_nonsense_is():
     assert "0 characters of 6" in novelty_table(nonsense)
 
 
-def test_nothing_to_compare_is_told():
+def test_empty_samples_are_refused():
     with pytest.raises(ChargenError, match="raise --length"):
         measured("", "")
 
@@ -136,7 +135,7 @@ def home(tmp_path_factory):
     return home
 
 
-def test_the_command_writes_the_sample_and_then_the_table(home, capsys, monkeypatch):
+def test_command_prints_the_sample_and_the_table(home, capsys, monkeypatch):
     monkeypatch.chdir(home)
     assert main(["sample", "--length", "200", "--count", "2", "--json", "--novelty"]) == 0
     said = json.loads(capsys.readouterr().out)
@@ -155,7 +154,7 @@ def test_the_command_writes_the_sample_and_then_the_table(home, capsys, monkeypa
     assert err == ""
 
 
-def test_a_corpus_that_is_gone_is_told_before_anything_is_written(home, tmp_path, capsys):
+def test_missing_corpus_is_refused_before_sampling(home, tmp_path, capsys):
     run = tmp_path / "runs" / "cat"
     shutil.copytree(home / "runs" / "cat", run)
     said = json.loads((run / "run.json").read_text())

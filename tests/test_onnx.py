@@ -1,4 +1,4 @@
-"""The exported step model, run by onnxruntime, against the model itself."""
+"""The exported ONNX step, run by onnxruntime, against the model."""
 
 import itertools
 import json
@@ -9,9 +9,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from networks import LETTERS, model_run
+from networks import LETTERS, VARIANTS, arrays_of, model_run
 
-from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
+from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.formats.onnx import export_onnx, step_model
@@ -25,11 +25,11 @@ from chargen.text import Vocabulary
 V = len(LETTERS)
 UNITS = {"plain": (7, 5), "residual": (6, 6)}
 every_stack = pytest.mark.parametrize("stack", STACK_NAMES)
-every_cell = pytest.mark.parametrize("cell", CELL_NAMES)
+every_variant = pytest.mark.parametrize("variant", VARIANTS.values(), ids=VARIANTS)
 
 
 class Step:
-    """An ONNX file as any program would use it: what it needs stands in the file."""
+    """An ONNX file as any program would use it."""
 
     def __init__(self, data):
         options = onnxruntime.SessionOptions()
@@ -51,7 +51,7 @@ class Step:
 
 
 def network_of(settings):
-    """Weights large enough to matter, gains and biases unlike those that training begins with."""
+    """A network whose gains and biases differ from their initial values."""
     network, rng = CharModel.seeded(settings, V, 0), np.random.default_rng(0)
     for parameter in network.parameters():
         if parameter.ndim == 1:
@@ -59,23 +59,22 @@ def network_of(settings):
     if settings.stack == "plain":
         network.W_hy.data *= 3
     else:
-        network.stack.W_in.data[0] *= 1e-3  # of a size that a norm's least mean square matters to
+        network.stack.W_in.data[0] *= 1e-3  # where SMALLEST matters
     return network
 
 
-def exported(cell, stack="plain", units=None, activation="tanh"):
-    """A model, and its file as it runs."""
-    settings = ModelSettings(cell, units or UNITS[stack], activation, stack)
+def exported(cell, stack="plain", units=None, activation="tanh", **variant):
+    """A model as a predictor, and its ONNX step."""
+    settings = ModelSettings(cell, units or UNITS[stack], activation, stack, **variant)
     network = network_of(settings)
-    weights = {name: value.numpy() for name, value in network.state_dict().items()}
-    step = Step(step_model(settings, weights, LETTERS).SerializeToString())
+    step = Step(step_model(settings, arrays_of(network), LETTERS).SerializeToString())
     return NetworkPredictor(network, Vocabulary(LETTERS)), step
 
 
 @every_stack
-@every_cell
-def test_it_predicts_what_the_model_predicts_over_200_characters(cell, stack):
-    model, step = exported(cell, stack)
+@every_variant
+def test_predictions_and_texts_equal_the_model(variant, stack):
+    model, step = exported(stack=stack, **variant)
     ids = np.random.default_rng(1).integers(V, size=(3, 200))
     expected, _ = model.advance(ids)
     assert expected.std(axis=(0, 1)).max() > 0.05
@@ -83,13 +82,22 @@ def test_it_predicts_what_the_model_predicts_over_200_characters(cell, stack):
     for t in range(200):
         log_probs, state = step(ids[:, t], state)
         np.testing.assert_allclose(log_probs, expected[:, t], rtol=0, atol=3e-5)
+    state, ids = step.initial_state(1), np.array([LETTERS.index("a")])
+    heat, rng = SamplingSettings(), np.random.default_rng(2)
+    rows, written = generate(model, ids, 200, heat, np.random.default_rng(2)), []
+    for _ in range(200):
+        log_probs, state = step(ids, state)
+        ids = choose(log_probs, heat, rng)
+        written.append(ids)
+    np.testing.assert_array_equal(written, list(rows))
+    assert len(set(np.ravel(written))) > 4
 
 
 @every_stack
-@every_cell
+@every_variant
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
-def test_every_activation_in_one_layer(cell, activation, stack):
-    model, step = exported(cell, stack, units=(4,), activation=activation)
+def test_every_activation_in_one_layer(variant, activation, stack):
+    model, step = exported(stack=stack, units=(4,), activation=activation, **variant)
     ids = np.array([[3, 1, 0, 2]])
     expected, state = model.advance(ids)
     own = step.initial_state(1)
@@ -98,23 +106,6 @@ def test_every_activation_in_one_layer(cell, activation, stack):
         np.testing.assert_allclose(log_probs, expected[:, t], rtol=0, atol=3e-5)
     for part, value in zip(state[0], own.values(), strict=True):
         np.testing.assert_allclose(value, part.numpy(), rtol=0, atol=3e-5)
-
-
-@every_stack
-@every_cell
-def test_it_writes_the_same_text(cell, stack):
-    model, step = exported(cell, stack)
-    letters = "".join(map(chr, json.loads(step.metadata["vocabulary"])))
-    state, ids = step.initial_state(1), np.array([letters.index("a")])
-    heat, rng = SamplingSettings(), np.random.default_rng(2)
-    expected = generate(model, ids, 200, heat, np.random.default_rng(2))
-    written = ""
-    for _ in range(200):
-        log_probs, state = step(ids, state)
-        ids = choose(log_probs, heat, rng)
-        written += letters[ids[0]]
-    assert written == model.vocabulary.decode(np.concatenate(list(expected)))
-    assert len(set(written)) > 4
 
 
 def test_names_shapes_and_metadata():
@@ -132,7 +123,7 @@ def test_names_shapes_and_metadata():
 
 
 @pytest.mark.parametrize(("cell", "own"), [("mingru", ["h"]), ("lstm", ["h", "c"])])
-def test_what_a_block_convolves_is_state_by_name(cell, own):
+def test_convolution_windows_are_state_by_name(cell, own):
     model, step = exported(cell, "residual")
     names = [f"{part}_{n}" for n in range(2) for part in (*own, "u1", "u2", "u3")]
     assert step.parts == dict.fromkeys(names, 6)
@@ -146,7 +137,7 @@ def test_what_a_block_convolves_is_state_by_name(cell, own):
         np.testing.assert_allclose(value, part.numpy(), rtol=0, atol=3e-5)
 
 
-def test_the_same_run_gives_the_same_bytes(tmp_path):
+def test_same_run_gives_the_same_bytes(tmp_path):
     run = model_run(tmp_path / "run", "gru")
     for name in ("one", "two"):
         export_onnx(run, tmp_path / name)
@@ -156,18 +147,17 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 
 
 @every_stack
-def test_the_graph_holds_no_weight_twice(stack):
-    settings = ModelSettings("gru-before", (3, 3), stack=stack)
+def test_graph_holds_each_weight_once(stack):
+    settings = ModelSettings("gru", (3, 3), stack=stack, reset_after=False)
     weights = {name: np.ones(shape, "f4") for name, shape in settings.shapes(4).items()}
     model = step_model(settings, weights, "abcd")
     sizes = {one.name: int(np.prod(one.dims)) for one in model.graph.initializer}
     assert sum(sizes[name] for name in weights) == settings.parameters(4)
-    assert (
-        sum(sizes[name] for name in set(sizes) - set(weights)) < 40
-    )  # lengths of blocks, 1 and so on
+    assert sum(sizes[name] for name in set(sizes) - set(weights)) < 40
+    assert {one.key: one.value for one in model.metadata_props}["reset_after"] == "false"
 
 
-def test_the_command_line(tmp_path, monkeypatch, capsys):
+def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = model_run(tmp_path / "run")
     assert main(["export", str(run.path), "--to", "onnx"]) == 0
@@ -193,13 +183,13 @@ def test_weights_of_another_run_are_refused(tmp_path):
         export_onnx(Run.open(run.path), tmp_path / "x.onnx")
 
 
-def test_more_than_a_file_of_onnx_holds(tmp_path, monkeypatch):
+def test_models_beyond_2_gib_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("chargen.formats.onnx.LARGEST", 1000)
     with pytest.raises(ChargenError, match="more weights than"):
         export_onnx(model_run(tmp_path / "run"), tmp_path / "x.onnx")
 
 
-def test_without_the_package(tmp_path, monkeypatch):
+def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ChargenError, match=r"pip install 'chargen\[onnx\]'"):
         export_onnx(model_run(tmp_path / "run"), tmp_path / "x.onnx")

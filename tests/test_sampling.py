@@ -1,4 +1,4 @@
-"""Choosing a character, and writing with a predictor whose answers are known."""
+"""Sampling: the distribution, and writing with a predictor of known answers."""
 
 import numpy as np
 import pytest
@@ -18,19 +18,19 @@ PROBABILITIES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=8).map(
 
 
 def after(probabilities, **settings):
-    """The distribution that one row of probabilities becomes."""
+    """The distribution after the settings apply to one row of probabilities."""
     log_probs = np.log(np.array([probabilities], dtype=np.float64))
     return distribution(log_probs, SamplingSettings(**settings))[0]
 
 
-def test_each_text_may_have_a_prompt_of_its_own():
+def test_each_text_may_have_its_own_prompt():
     after = TablePredictor("abc", [[0.1, 0.8, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]])
     settings, rng = SamplingSettings(temperature=0), np.random.default_rng(0)
     rows = generate(after, np.array([[0, 1], [2, 0]]), 3, settings, rng, 2)
     assert np.array(list(rows)).T.tolist() == [[2, 0, 1], [1, 2, 0]]
 
 
-def test_plain_settings_change_nothing():
+def test_default_settings_change_nothing():
     np.testing.assert_allclose(after([0.5, 0.2, 0.3]), [0.5, 0.2, 0.3])
 
 
@@ -40,11 +40,11 @@ def test_temperature_is_a_power():
 
 
 @pytest.mark.parametrize("temperature", [0, 1e-300])
-def test_no_temperature_takes_the_likeliest(temperature):
+def test_zero_temperature_is_greedy(temperature):
     assert after([0.3, 0.4, 0.3], temperature=temperature).tolist() == [0, 1, 0]
 
 
-def test_greedy_takes_one_of_equals():
+def test_greedy_takes_one_of_several_equals():
     assert after([0.4, 0.2, 0.4], temperature=0).tolist() == [1, 0, 0]
 
 
@@ -61,24 +61,24 @@ def test_top_p_keeps_the_fewest_that_reach_it():
     np.testing.assert_allclose(after([0.1, 0.5, 0.4], top_p=1e-9), [0, 1, 0])
 
 
-def test_min_p_keeps_what_is_likely_beside_the_likeliest():
+def test_min_p_is_relative_to_the_likeliest():
     np.testing.assert_allclose(after([0.1, 0.5, 0.4], min_p=0.21), [0, 5 / 9, 4 / 9])
     np.testing.assert_allclose(after([0.25, 0.5, 0.25], min_p=0.5), [0.25, 0.5, 0.25])
     np.testing.assert_allclose(after([0.1, 0.5, 0.4], min_p=1), [0, 1, 0])
-    # The shares are those that the temperature leaves: 0.4² is 0.64 of 0.5².
+    # After the temperature: 0.4² is 0.64 of 0.5².
     np.testing.assert_allclose(after([0.1, 0.5, 0.4], min_p=0.7, temperature=0.5), [0, 1, 0])
-    # And top_p is of what is left.
+    # Before top_p.
     np.testing.assert_allclose(after([0.2, 0.45, 0.35], min_p=0.5, top_p=0.56), [0, 1, 0])
 
 
-def test_a_penalty_divides_what_lies_above_the_mean_and_multiplies_what_lies_below():
+def test_penalty_divides_scores_above_the_mean_and_multiplies_those_below():
     p, recent = np.array([0.7, 0.2, 0.05, 0.05]), np.array([[0, 2, 0]])
     scores = np.log(p) - np.log(p).mean()
     scores[0] /= 1.5  # above
     scores[2] *= 1.5  # below
     expected = np.exp(scores) / np.exp(scores).sum()
     chosen = SamplingSettings(repetition_penalty=1.5)
-    for constant in (0, 40, -40):  # that a logit may hold
+    for constant in (0, 40, -40):
         drawn = weights(np.log(p)[None] + constant, chosen, recent)
         np.testing.assert_allclose(drawn[0] / drawn.sum(), expected)
     with np.errstate(divide="ignore"):
@@ -86,12 +86,12 @@ def test_a_penalty_divides_what_lies_above_the_mean_and_multiplies_what_lies_bel
     assert (drawn[0] > 0).tolist() == [True, True, False, False]
 
 
-def test_the_penalty_turns_greedy_writing_out_of_a_loop_and_forgets_what_is_long_ago():
+def test_penalty_breaks_loops_and_has_a_limited_memory():
     predictor = TablePredictor("abcd", [[0.7, 0.2, 0.05, 0.05]] * 4)
     assert write(predictor, "a", 3, temperature=0) == ["aaa"]
     penalty = {"temperature": 0, "repetition_penalty": 8}
     assert write(predictor, "a", 3, **penalty) == ["baa"]
-    # The b of the prompt is the first of RECENT, and then no more.
+    # The b of the prompt is the oldest of RECENT, and then dropped.
     assert write(predictor, "b" + "a" * (RECENT - 1), 2, **penalty) == ["ab"]
 
 
@@ -107,7 +107,7 @@ def test_impossible_characters_stay_impossible():
     st.none() | st.floats(0.01, 1),
     st.none() | st.floats(0.01, 1),
 )
-def test_a_distribution_stays_one(probabilities, temperature, top_k, top_p, min_p):
+def test_probabilities_sum_to_one(probabilities, temperature, top_k, top_p, min_p):
     settings = SamplingSettings(temperature, top_k, top_p, min_p)
     kept = distribution(np.log(probabilities), settings)
     assert kept.sum() == pytest.approx(1)
@@ -123,7 +123,7 @@ def test_choices_follow_the_distribution():
     np.testing.assert_allclose(np.bincount(chosen) / 20_000, [0.5, 0.2, 0.3], atol=0.015)
 
 
-def test_a_character_of_no_probability_is_never_chosen():
+def test_impossible_character_is_never_drawn():
     class Edge:
         def random(self, count):
             return np.resize([0.0, 1 - 2**-53], count)
@@ -145,17 +145,17 @@ def write(predictor, prompt, length, seed=0, count=1, **settings):
     return [predictor.vocabulary.decode(text) for text in np.array(list(rows)).T]
 
 
-def test_state_is_warmed_by_the_prompt_and_passed_on():
+def test_state_includes_the_prompt():
     assert write(CountingPredictor("abcd"), "aab", 5, temperature=0) == ["dabcd"]
 
 
-def test_several_texts_are_written_at_once_and_differ():
+def test_several_texts_differ():
     texts = write(CountingPredictor("abcdefgh"), "a", 40, count=3, temperature=3)
     assert len(set(texts)) == 3
     assert all(len(text) == 40 for text in texts)
 
 
-def test_the_same_seed_writes_the_same():
+def test_same_seed_writes_the_same():
     table = np.full((4, 4), 0.25)
     one, same, other = (write(TablePredictor("abcd", table), "a", 50, s) for s in (1, 1, 2))
     assert one == same != other
@@ -167,7 +167,7 @@ def test_every_character_is_read_once():
     assert (predictor.calls, predictor.read) == (10, 4 + 9)
 
 
-def test_characters_come_as_they_are_made():
+def test_characters_are_yielded_one_by_one():
     predictor = TablePredictor("ab", [[0.5, 0.5], [0.5, 0.5]])
     rows = generate(predictor, np.array([0]), 10**9, SamplingSettings(), np.random.default_rng(0))
     next(rows)
@@ -175,12 +175,12 @@ def test_characters_come_as_they_are_made():
 
 
 @pytest.mark.parametrize(("characters", "first"), [("\n ab", "\n"), (" ab", " "), ("ab", "a")])
-def test_a_text_without_prompt_begins_after_a_line_feed(characters, first):
+def test_unprompted_text_begins_after_a_line_feed(characters, first):
     vocabulary = Vocabulary(characters)
     assert vocabulary.decode(vocabulary.opening) == first
 
 
-def test_an_empty_prompt_is_the_callers_mistake():
+def test_empty_prompt_is_refused():
     with pytest.raises(ValueError, match="one character"):
         next(generate(None, np.array([]), 1, SamplingSettings(), np.random.default_rng(0)))
 
@@ -200,7 +200,7 @@ def test_an_empty_prompt_is_the_callers_mistake():
         {"repetition_penalty": float("nan")},
     ],
 )
-def test_settings_are_checked_and_named(settings):
+def test_invalid_settings_are_refused_by_name(settings):
     flag = f"--{next(iter(settings)).replace('_', '-')}"
     with pytest.raises(ChargenError, match=flag):
         SamplingSettings(**settings)

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_beam import writer
+from test_beam import sampler
 
 from chargen.errors import ChargenError
 from chargen.sampling.stopping import Stopping, stopped
@@ -59,7 +59,7 @@ def test_each_of_several_texts_ends_separately():
 @pytest.mark.parametrize("length", [40, 40_000])
 def test_a_stop_does_not_change_the_text_before_it(length):
     """The compiled engine begins a sample of 40,000 characters."""
-    one = writer()
+    one = sampler()
     whole = "".join(row[0] for row in one.stream("ab", 40, seed=3))
     stop = whole[20:23]
     first = whole.index(stop)
@@ -68,7 +68,7 @@ def test_a_stop_does_not_change_the_text_before_it(length):
 
 
 def test_a_stop_does_not_include_the_prompt():
-    one = writer()
+    one = sampler()
     first = next(one.stream("ab", 1, seed=3))[0]
     text = "".join(row[0] for row in one.stream("ab", 1, seed=3, stop="b" + first))
     assert text == first
@@ -80,4 +80,4 @@ def test_a_stop_does_not_include_the_prompt():
 )
 def test_an_impossible_stop_is_refused(stop, message):
     with pytest.raises(ChargenError, match=message):
-        writer().stream("ab", 5, stop=stop)
+        sampler().stream("ab", 5, stop=stop)

@@ -52,7 +52,7 @@ class Novelty:
 
     chars: int  # of the sample
     training_chars: int
-    stretch_chars: int  # of each held-out part
+    part_chars: int  # of each held-out part
     longest: LongestCopy
     held_out_longest: tuple[int, ...]  # the longest copy in each part
     new: tuple[NewShare, ...]  # by length
@@ -62,7 +62,7 @@ class Novelty:
         return {
             "sample_chars": self.chars,
             "training_chars": self.training_chars,
-            "held_out_stretch_chars": self.stretch_chars,
+            "held_out_stretch_chars": self.part_chars,
             "longest_copy": {"chars": len(self.longest.text), **asdict(self.longest)},
             "held_out_longest_copy_chars": list(self.held_out_longest),
             "new": [
