@@ -575,9 +575,9 @@ def test_the_command_line(file, tmp_path, capsys):
     assert main(["evaluate", run, str(tmp_path / "text.txt")]) == 0
     capsys.readouterr()
     for arguments, said in (
-        (["evaluate", run], "imported, without the text it learned"),
+        (["evaluate", run], "imported without a corpus"),
         (["train", "--resume", "--out", run], "cannot be resumed"),
-        (["probe-longrange", run, "--only", "context"], "imported, without the text"),
+        (["probe-longrange", run, "--only", "context"], "imported without"),
         ([*command, "--alphabet", str(alphabet)], "give --overwrite"),
         ([*command, "--overwrite", "--reserved", "1"], "goes with --alphabet"),
         ([*command, "--overwrite", "--alphabet", "a", "--alphabet-text", "b"], "give one"),
