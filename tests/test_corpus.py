@@ -1,103 +1,347 @@
-"""Files, folders and standard input to one text."""
+"""Text of any kind: read completely or refused by name, from files, folders and standard input."""
 
+import gzip
 import hashlib
 import io
+import json
+import os
 import sys
+import tracemalloc
+from pathlib import Path
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.text import read_corpus
-from chargen.text.encoding import scan
-from chargen.text.sources import decode
+from chargen.runs.description import CorpusRecord
+from chargen.runs.directory import RUNS
+from chargen.text import Vocabulary, read_corpus, sources, vocabulary
+from chargen.text.cache import FOLDER
+from chargen.text.corpus import LONGEST_NAME, LongerError, folder_name
+from chargen.text.encoding import encode_with, scan
+from chargen.text.sources import decode, zstd
 
-BOM = b"\xef\xbb\xbf"
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
-def test_utf8_is_read_to_the_letter(text):
-    without_bom = text.removeprefix("\ufeff")
-    if without_bom:
-        assert decode(text.encode(), "x") == without_bom
-
-
-def test_crlf_stays_and_a_bom_goes(tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_bytes(BOM + "één\r\ntwee\r".encode())
-    corpus = read_corpus([file])
-    assert corpus.text == "één\r\ntwee\r"
-    assert corpus.name == "a"
-    assert corpus.sources == (str(file),)
+BOM = "\ufeff"
+WILD = (
+    "a\u0301\u0300é 日本 שלום\u200f مرحبا 😀👨‍👩‍👧\r\r\n\n\x0b\x1c\x85\u2028\u2029"
+    + BOM
+    + "\U0010ffff\uffff\x01\t "
+)
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+TEXTS = st.text(st.sampled_from(WILD) | CHARACTERS, min_size=4, max_size=200)
+SAME_FOLDER = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+COMPRESSORS = {".gz": gzip.compress, ".zst": zstd.compress}
 
 
-def test_sha256_is_that_of_the_file(tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_bytes("日本語 text\r\n".encode())
-    found = scan(read_corpus([file]), "none", lambda done, of: None)
-    assert found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+def read(*names):
+    return read_corpus(names).text
 
 
-def test_a_folder_is_every_txt_below_it_in_order(tmp_path):
+def refused(source, *messages):
+    with pytest.raises(ChargenError) as caught:
+        read(source)
+    assert "\n" not in str(caught.value)
+    for message in messages:
+        assert message in str(caught.value)
+
+
+@SAME_FOLDER
+@example([BOM + BOM + "ab" + BOM])
+@example(["\r\n\r" + WILD])
+@given(st.lists(TEXTS, min_size=1, max_size=4))
+def test_all_characters_are_read_and_only_line_ends_are_added(tmp_path, texts):
+    for file in tmp_path.iterdir():
+        file.unlink()
+    for place, text in enumerate(texts):
+        (tmp_path / f"{place}.txt").write_bytes(text.encode())
+    ended = [text.removeprefix(BOM) for text in texts]
+    ended[:-1] = [text + "\n" * (text[-1] not in "\n\r") for text in ended[:-1]]
+    assert read(tmp_path) == "".join(ended)
+    known = Vocabulary.of(read(tmp_path))
+    assert known.decode(known.encode(read(tmp_path))) == read(tmp_path)
+
+
+def test_names_and_order_of_sources(tmp_path):
     (tmp_path / "poems" / "deep").mkdir(parents=True)
-    (tmp_path / "poems" / "b.txt").write_text("second")
-    (tmp_path / "poems" / "a.txt").write_text("first\n")
-    (tmp_path / "poems" / "deep" / "c.txt").write_text("third")
-    (tmp_path / "poems" / "d.md").write_text("not this one")
-    corpus = read_corpus([tmp_path / "poems"])
-    assert corpus.text == "first\nsecond\nthird"
-    assert corpus.name == "poems"
-
-
-def test_several_sources_are_read_in_the_order_given(tmp_path):
+    texts = {"b.txt": "second", "a.txt": "first\n", "deep/c.txt": "third", "d.md": "ignored"}
+    for name, text in texts.items():
+        (tmp_path / "poems" / name).write_text(text)
     for name in "xyz":
-        (tmp_path / name).write_text(name * 2)
-    corpus = read_corpus([tmp_path / "z", tmp_path / "x"])
-    assert corpus.text == "zz\nxx"
-    assert corpus.name == "z-and-1-more"
+        (tmp_path / name).write_bytes(BOM.encode() + name.encode() * 2 + b"\r\n")
+    folder = read_corpus([tmp_path / "poems"])
+    assert (folder.text, folder.name) == ("first\nsecond\nthird", "poems")
+    several = read_corpus([tmp_path / "z", tmp_path / "x"])
+    assert (several.text, several.name) == ("zz\r\nxx\r\n", "z-and-1-more")
+    assert several.sources == (str(tmp_path / "z"), str(tmp_path / "x"))
+    bundled = read_corpus(["python-docs"])
+    assert (bundled.name, bundled.sources) == ("python-docs", ("python-docs",))
 
 
-def test_standard_input(monkeypatch):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("naïve".encode())))
+class Dribble(io.RawIOBase):
+    """A pipe that returns a few bytes per read."""
+
+    def __init__(self, data, size):
+        self.data, self.size = io.BytesIO(data), size
+
+    def readable(self):
+        return True
+
+    def readinto(self, room):
+        piece = self.data.read(min(self.size, len(room)))
+        room[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("size", range(1, 9))
+def test_a_pipe_in_pieces_of_any_size_is_read_twice(monkeypatch, size):
+    text = "".join("x" * n + "😀日é" for n in range(9))
+    pieces = io.BufferedReader(Dribble(text.encode(), size), buffer_size=size)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(pieces, encoding="ascii"))
     corpus = read_corpus(["-"])
-    assert (corpus.text, corpus.name, corpus.sources) == ("naïve", "stdin", ("-",))
+    assert (corpus.text, corpus.name, corpus.sources) == (text, "stdin", ("-",))
+    assert corpus.text == text
+
+
+def test_a_file_as_standard_input_is_read_from_its_position(tmp_path, monkeypatch):
+    (tmp_path / "x").write_bytes(b"gone" + WILD.encode())
+    with (tmp_path / "x").open("rb") as file:
+        file.seek(4)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
+        corpus = read_corpus(["-"])
+        assert corpus.text == corpus.text == WILD
+
+
+@pytest.mark.parametrize("before", range(5))
+def test_four_byte_characters_across_blocks(tmp_path, before):
+    text = "x" * before + "😀" * (vocabulary.BLOCK // 2) + "é" + "𝒳" * vocabulary.BLOCK
+    (tmp_path / "x.txt").write_bytes(text.encode())
+    known = Vocabulary.of(text)
+    assert known.decode(known.encode(read(tmp_path / "x.txt"))) == text
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+@pytest.mark.parametrize("block", [1, 2, 3, 5, 2**18])
+def test_compressed_text_in_blocks_of_any_size(tmp_path, monkeypatch, suffix, block):
+    monkeypatch.setattr(sources, "BLOCK", block)
+    file, compress = tmp_path / f"x.txt{suffix}", COMPRESSORS[suffix]
+    file.write_bytes(compress((BOM + WILD).encode()) + compress(b"more"))
+    assert read(file) == WILD + "more"
+    assert read_corpus([file]).name == "x"
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_a_damaged_archive_is_refused(tmp_path, suffix):
+    file = tmp_path / f"x.txt{suffix}"
+    whole = COMPRESSORS[suffix](WILD.encode() * 9)
+    for data in (whole[:-5], whole[: len(whole) // 2], b"no archive at all", b"\x00" * 40):
+        file.write_bytes(data)
+        refused(file, f"x.txt{suffix}: damaged or not {suffix}")
+
+
+@pytest.mark.parametrize("suffix", COMPRESSORS)
+def test_an_archive_that_grew_is_not_decompressed_to_its_end(tmp_path, suffix):
+    file = tmp_path / f"x.txt{suffix}"
+    file.write_bytes(COMPRESSORS[suffix](b"a" * 5_000_000))
+    record = CorpusRecord("x", (str(file),), "0" * 64, 600_000, 90_000)
+    blocks = []
+    with pytest.raises(LongerError, match="more than the 600,000 characters"):
+        blocks.extend(len(block) for _, block in record.read_again().blocks())
+    assert len(blocks) <= 3
+    longer = CorpusRecord("x", (str(file),), "0" * 64, 5_000_000, 90_000)
+    assert len(longer.read_again().text) == 5_000_000
+
+
+def test_a_folder_holds_compressed_and_plain_files_in_order(tmp_path):
+    (tmp_path / "a.txt.zst").write_bytes(zstd.compress(b"first"))
+    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfsecond\r")
+    (tmp_path / "c.txt.gz").write_bytes(gzip.compress(b"third"))
+    for name in ("d.gz", "e.md", "f.txt.bz2"):
+        (tmp_path / name).write_bytes(b"ignored")
+    assert read(tmp_path) == "first\nsecond\rthird"
+
+
+NOT_UTF8 = {
+    "a byte that never occurs in UTF-8": b"\xff",
+    "a continuation byte": b"\x80",
+    "an overlong slash of two bytes": b"\xc0\xaf",
+    "an overlong slash of three bytes": b"\xe0\x80\xaf",
+    "an overlong slash of four bytes": b"\xf0\x80\x80\xaf",
+    "an overlong NUL": b"\xc0\x80",
+    "a surrogate": b"\xed\xa0\x80",
+    "a surrogate pair": b"\xed\xa0\xbd\xed\xb8\x80",
+    "beyond Unicode": b"\xf4\x90\x80\x80",
+    "a truncated character": b"\xf0\x9f\x98",
+}
+
+
+@pytest.mark.parametrize("wrong", NOT_UTF8.values(), ids=NOT_UTF8)
+@pytest.mark.parametrize("bom", ["", BOM])
+def test_invalid_utf8_is_refused_with_its_offset(wrong, bom):
+    data = (bom + "aé日😀b").encode()
+    for offset in range(len(bom.encode()), len(data) + 1):
+        with pytest.raises(ChargenError, match=r"^x: not UTF-8 text, byte 0x") as caught:
+            decode(data[:offset] + wrong + data[offset:], "x")
+        place = int(str(caught.value).split("offset ")[1].split(";")[0])
+        assert abs(place - offset) <= 3  # the bytes may cut a character or begin one
+        data[:place].decode()
+
+
+def test_a_text_cut_inside_a_character_is_refused():
+    text = "aé日😀b"
+    data = text.encode()
+    for end in range(1, len(data)):
+        whole = [text[:n] for n in range(1, len(text)) if text[:n].encode() == data[:end]]
+        if whole:
+            assert decode(data[:end], "x") == whole[0]
+        else:
+            with pytest.raises(ChargenError, match="x: not UTF-8 text, byte 0x"):
+                decode(data[:end], "x")
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
         (b"", "empty"),
-        (BOM, "empty"),
+        (BOM.encode(), "empty"),
         (b"ab", "too few"),
-        (b"abc\xff", "byte 0xFF at offset 3"),
-        (BOM + b"abc\xff", "byte 0xFF at offset 6"),
-        (b"abcd\xe4\xb8", "byte 0xE4 at offset 4"),
-        (b"abc\0d", "NUL byte at offset 3"),
+        (BOM.encode() + b"abc\0d", "NUL byte at offset 6, so this is not plain UTF-8 text"),
+        (b"\0", "NUL byte at offset 0"),
         (b"\x89PNG\r\n\x1a\n", "byte 0x89 at offset 0"),
     ],
 )
-def test_what_is_no_text_is_refused_by_name(tmp_path, data, message):
+def test_what_is_not_text_is_refused_by_name(tmp_path, data, message):
     file = tmp_path / "corpus.txt"
     file.write_bytes(data)
-    with pytest.raises(ChargenError, match=message) as caught:
-        _ = read_corpus([file]).text
-    assert str(file) in str(caught.value)
+    refused(file, str(file), message)
 
 
-def test_missing_sources_are_refused_by_name(tmp_path):
-    with pytest.raises(ChargenError, match=r"nothing\.txt: no such file.*fables"):
-        read_corpus([tmp_path / "nothing.txt"])
-    with pytest.raises(ChargenError, match="run chargen corpora fetch text8"):
-        read_corpus(["text8"])
-    with pytest.raises(ChargenError, match=r"no \*\.txt file"):
-        read_corpus([tmp_path])
+def test_missing_sources_are_refused(tmp_path, monkeypatch):
+    refused(tmp_path / "nothing.txt", "nothing.txt: no such file", "fables")
+    refused("text8", "run chargen corpora fetch text8")
+    refused(tmp_path, "no *.txt file")
+    refused("", "an empty corpus name")  # rather than the current folder
     with pytest.raises(ChargenError, match="no corpus given"):
         read_corpus([])
 
 
-def test_bundled_corpora_are_read_by_name():
-    corpus = read_corpus(["python-docs"])
-    assert corpus.name == "python-docs"
-    assert corpus.sources == ("python-docs",)
-    assert len(corpus.text) > 400_000
+def test_special_files_in_a_folder_are_read_or_refused_by_name(tmp_path):
+    good, odd = tmp_path / "a.txt", tmp_path / "odd.txt"
+    good.write_text("good")
+    for target, message in {
+        "/dev/null": "odd.txt: a pipe or a device",
+        "/dev/zero": "odd.txt: a pipe or a device",  # endless
+        "nowhere": "odd.txt: cannot be read (No such file",
+        "odd.txt": "odd.txt: cannot be read (Too many levels",
+    }.items():
+        odd.symlink_to(target)
+        refused(tmp_path, message)
+        odd.unlink()
+    os.mkfifo(odd)
+    for source in (tmp_path, odd):  # without opening it, which would block
+        refused(source, "odd.txt: a pipe or a device", "leave it out", "standard input")
+    odd.unlink()
+    odd.symlink_to("a.txt")
+    assert read(tmp_path) == "good\ngood"
+    odd.unlink()
+    odd.mkdir()
+    (odd / "in.txt").write_text("in it")
+    (tmp_path / ".hidden.txt").write_text("hidden")
+    assert read(tmp_path) == "hidden\ngood\nin it"
+
+
+def test_files_and_folders_without_permission_are_refused_by_name(tmp_path, monkeypatch):
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.txt").write_text("good")
+    scandir = os.scandir
+
+    def denied(path, *mode, **options):
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            os, "scandir", lambda path: (denied if "shut" in os.fspath(path) else scandir)(path)
+        )
+        refused(tmp_path, "shut: this folder cannot be read (Permission denied)")
+    monkeypatch.setattr(Path, "open", denied)
+    refused(tmp_path, "a.txt: cannot be read (Permission denied)")
+    monkeypatch.setattr(Path, "exists", denied)
+    refused(tmp_path, "a.txt: no such file can be read (Permission denied)")
+
+
+@pytest.mark.parametrize("text", ["a" * 50, "a😀\u0301" * 900])
+def test_a_text_of_few_characters_goes_through_all_commands(tmp_path, monkeypatch, capsys, text):
+    monkeypatch.chdir(tmp_path)
+    Path("few.txt").write_text(text)
+    assert main(["train", "few.txt", "--units", "4", "--steps", "3"]) == 0
+    capsys.readouterr()
+    assert main(["sample", "--length", "20"]) == 0
+    out = capsys.readouterr().out
+    assert len(out) == 21
+    assert set(out[:-1]) <= set(text)
+    assert main(["evaluate", "--json"]) == 0
+    loss = json.loads(capsys.readouterr().out)["loss_nats"]
+    assert np.isfinite(loss)
+    assert (loss == 0) == (len(set(text)) == 1)
+    assert main(["inspect", "--memory", text[:3]]) == 0
+    assert main(["probe-longrange", "--only", "templates,context,mined", "--json", "p.json"]) == 0
+    assert json.loads(Path("p.json").read_text())["run"] == "runs/few"
+
+
+@pytest.mark.parametrize("piece", ["the cat sat", "日本", "a😀"])
+def test_the_memory_for_one_long_line_does_not_grow_with_it(tmp_path, monkeypatch, piece):
+    monkeypatch.setattr(sources, "BLOCK", 2**17)
+    text = piece * (4_000_000 // len(piece.encode()))
+    file = tmp_path / "x.txt"
+    file.write_text(text)
+    tracemalloc.start()
+    found = scan(read_corpus([file]), "blank-line", lambda done, total: None)
+    encoded = encode_with(read_corpus([file]), found.vocabulary, "blank-line")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3_500_000  # blocks and tables of a fixed size
+    assert len(encoded.ids) == found.chars == len(text)
+    assert len(found.vocabulary) == len(set(piece))
+    assert encoded.sha256 == found.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@example("..")
+@example("../../etc")
+@example("-rf")
+@example("x" * 300)
+@example("CON")
+@example("con.old")
+@example("日" * 100)
+@example("a\x1b[2J\n\u202e")
+@example(os.fsdecode(b"\xff\xfe"))
+@given(st.text(st.characters(codec=None)) | st.text("./\\-~ \0:\x1b", max_size=8))
+def test_a_folder_name_stays_inside_its_folder(name):
+    made = folder_name(name)
+    assert made.isprintable()
+    assert not set(made) & set('/\\:*?"<>|')
+    assert not made.startswith((".", "-", " "))
+    assert not made.endswith((".", " "))
+    assert 1 <= len(made.encode()) <= LONGEST_NAME
+    assert (RUNS / made).parent == RUNS
+    assert made.split(".")[0].lower() not in {"con", "nul", "aux", "prn", "com1", "lpt9"}
+    assert folder_name(made) == made
+
+
+@pytest.mark.parametrize("name", ["plain", "été 日本", "a.b", "x_1-2", "it's"])
+def test_an_ordinary_folder_name_is_kept(name):
+    assert folder_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["..txt", "-.txt", "\n.txt"])
+def test_a_run_is_always_below_runs(tmp_path, monkeypatch, name):
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    (home / name).write_text("abcabc" * 9)
+    assert main(["train", f"./{name}", "--units", "2", "--steps", "1"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"home"}
+    assert {path.name for path in home.iterdir()} == {name, "runs"}
+    (run,) = set((home / "runs").iterdir()) - {home / "runs" / FOLDER}
+    assert (run / "run.json").is_file()

@@ -1,0 +1,331 @@
+"""Encoding of corpora and the cache: encoded once, completely or not at all, and revalidated."""
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from disk import Crash, Disk, crash_at
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tiny import on
+
+from chargen.cli import main
+from chargen.errors import ChargenError
+from chargen.text import UnknownCharacterError, Vocabulary, encoding, read_corpus, sources
+from chargen.text.cache import FOLDER, CorpusCache
+from chargen.text.encoding import encode, encode_with, scan
+
+TEXT = "one two\n\nthree four é\n" * 20
+CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")
+SAME_FOLDER = settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def quiet(done, total):
+    pass
+
+
+def written(path, text):
+    path.write_bytes(text.encode())
+    return read_corpus([path])
+
+
+# Encoding
+
+
+@SAME_FOLDER
+@given(st.text(st.sampled_from("ab\n\n\r") | CHARACTERS, min_size=3), st.integers(1, 40))
+def test_ids_do_not_depend_on_the_block_size(tmp_path, text, block):
+    corpus = written(tmp_path / "x.txt", text)
+    known = Vocabulary.of(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sources, "BLOCK", block)
+        found = scan(corpus, "blank-line", quiet)
+        ids = np.concatenate(list(encode(corpus, found, quiet)))
+        again = encode_with(corpus, known, "blank-line")
+    assert (found.vocabulary, found.chars) == (known, len(text))
+    assert found.sha256 == again.sha256 == hashlib.sha256(text.encode()).hexdigest()
+    assert ids.dtype == again.ids.dtype == known.dtype
+    assert ids.tolist() == again.ids.tolist() == known.encode(text).tolist()
+    assert found.starts.tolist() == again.starts.tolist()
+
+
+def test_an_unknown_character_is_reported_with_its_place_in_the_whole_text(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "BLOCK", 10)
+    corpus = written(tmp_path / "x.txt", "ab" * 50 + "é" + "ab" * 50)
+    with pytest.raises(UnknownCharacterError) as caught:
+        encode_with(corpus, Vocabulary("ab"))
+    assert (caught.value.character, caught.value.position) == ("é", 100)
+
+
+@pytest.mark.parametrize("after", ["bab" * 9, "abc" * 9, "ab", "aba" * 10])
+def test_a_file_that_changed_after_the_scan_is_an_error(tmp_path, after):
+    corpus = written(tmp_path / "x.txt", "aba" * 9)
+    found = scan(corpus, "none", quiet)
+    (tmp_path / "x.txt").write_text(after)
+    with pytest.raises(ChargenError, match=r"x\.txt: (changed while it was read|2 characters)"):
+        list(encode(corpus, found, quiet))
+
+
+def test_progress_is_in_bytes_and_a_file_that_changes_during_the_scan_is_an_error(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sources, "BLOCK", 10)
+    corpus, progress = written(tmp_path / "x.txt", "é" * 15), []
+    scan(corpus, "none", lambda *both: progress.append(both))
+    assert progress == [(10, 30), (20, 30), (30, 30)]
+
+    def change(done, total):
+        with (tmp_path / "x.txt").open("a") as file:
+            file.write("more" if done < 20 else "")
+
+    with pytest.raises(ChargenError, match=r"x\.txt: changed while it was read; try again"):
+        scan(corpus, "none", change)
+
+
+# The cache
+
+
+@pytest.fixture
+def file(tmp_path):
+    (tmp_path / "x.txt").write_text(TEXT)
+    return tmp_path / "x.txt"
+
+
+@pytest.fixture
+def trusted(monkeypatch):
+    """Trust the time stamps of recent files."""
+    monkeypatch.setattr(encoding, "RECENT", -(10**12))
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """The names of files, once for each time that they are read."""
+    names, raw = [], sources.TextFile._raw
+
+    def recorded(file, on_bytes):
+        names.append(file.name)
+        return raw(file, on_bytes)
+
+    monkeypatch.setattr(sources.TextFile, "_raw", recorded)
+    return names
+
+
+def encoded_in(folder, source, documents="none"):
+    corpus = read_corpus([source])
+    cache = CorpusCache(folder, corpus.name, corpus.sources, documents)
+    return cache.encode(corpus, cache.scan(corpus, quiet), quiet)
+
+
+def text_in(folder, source):
+    encoded = encoded_in(folder, source)
+    return encoded.vocabulary.decode(encoded.ids)
+
+
+def test_an_unchanged_file_is_not_read_again(file, tmp_path, trusted, reads):
+    assert text_in(tmp_path / "kept", file) == TEXT
+    assert len(reads) == 2  # scan and encode
+    assert text_in(tmp_path / "kept", file) == TEXT
+    assert len(reads) == 2
+    os.utime(file, ns=(1, 1))  # its bytes are compared once
+    for _ in range(2):
+        assert text_in(tmp_path / "kept", file) == TEXT
+        assert len(reads) == 3
+    suffixes = sorted(path.suffix for path in (tmp_path / "kept").iterdir())
+    assert suffixes == [".ids", ".jsonl", ".lock", ".starts"]
+
+
+def test_a_recently_changed_file_is_compared_once(file, tmp_path, reads, monkeypatch):
+    text_in(tmp_path / "kept", file)
+    assert text_in(tmp_path / "kept", file) == TEXT
+    assert len(reads) == 3
+    monkeypatch.setattr(encoding, "RECENT", -(10**12))
+    text_in(tmp_path / "kept", file)
+    assert len(reads) == 3
+
+
+@pytest.mark.parametrize("recent", [2 * 10**9, -(10**12)])
+def test_other_bytes_of_the_same_size_and_time_are_noticed(file, tmp_path, monkeypatch, recent):
+    monkeypatch.setattr(encoding, "RECENT", recent)
+    text_in(tmp_path / "kept", file)
+    times = file.stat()
+    file.write_text(TEXT[::-1])
+    os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert text_in(tmp_path / "kept", file) == TEXT[::-1]
+    assert len(list((tmp_path / "kept").glob("*.ids"))) == 1
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "ids", "starts"])
+def test_a_damaged_entry_is_encoded_again(file, tmp_path, ending):
+    text_in(tmp_path / "kept", file)
+    (path,) = (tmp_path / "kept").glob(f"*.{ending}")
+    data = path.read_bytes()
+    wrong = [None, b"", data[:-1], data[: len(data) // 2], data + b"x"]
+    if ending == "jsonl":
+        wrong += [data.replace(b'"format": 1', b'"format": 9')]
+        wrong += [data.replace(b'"chars": ', b'"chars": 1'), b"[]\n", b'{"format": 1}\n']
+    for damaged in wrong:
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        assert text_in(tmp_path / "kept", file) == TEXT
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_crash_at_any_write_leaves_a_usable_cache(file, tmp_path, monkeypatch, torn, replaced):
+    if replaced:
+        file.write_text(TEXT[::-1])
+        text_in(tmp_path / "kept", file)
+        file.write_text(TEXT)
+    for number in range(100):
+        folder = tmp_path / f"kept{number}"
+        if replaced:
+            folder.mkdir()
+            for path in (tmp_path / "kept").iterdir():
+                (folder / path.name).write_bytes(path.read_bytes())
+        on(monkeypatch, crash_at(number, torn))
+        try:
+            text_in(folder, file)
+        except Crash:
+            on(monkeypatch, Disk())
+            assert text_in(folder, file) == TEXT
+            assert not list(folder.glob("*.new"))
+        else:
+            break
+    assert 8 < number < 99
+
+
+def test_concurrent_processes_encode_once(file, tmp_path, trusted, reads):
+    corpus, texts = read_corpus([file]), []
+    cache = CorpusCache(tmp_path / "kept", corpus.name, corpus.sources, "none")
+    found = cache.scan(corpus, quiet)
+    reads.clear()
+
+    def make():
+        encoded = cache.encode(corpus, found, quiet)
+        texts.append(encoded.vocabulary.decode(encoded.ids))
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == [TEXT] * 4
+    assert len(reads) == 1
+
+
+def test_entries_are_separate_by_documents_and_by_standard_input(file, tmp_path, monkeypatch):
+    folder = tmp_path / "kept"
+    for documents, count in {"none": 1, "blank-line": 21}.items():
+        assert len(encoded_in(folder, file, documents).starts) == count
+    for text in ("abcabc", "abcabcd", "abcabc"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+        assert text_in(folder, "-") == text
+    assert len(list(folder.glob("*.ids"))) == 4
+
+
+def test_a_cache_that_cannot_be_written_is_a_user_error(file, tmp_path, monkeypatch):
+    def full(number, name):
+        if name == "write":
+            raise OSError(28, "No space left on device")
+
+    def denied(lock):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ChargenError, match=r"file: cannot be written .*--cache$"):
+        text_in(tmp_path / "file", file)
+    with monkeypatch.context() as patch:
+        on(patch, Disk(full))
+        with pytest.raises(ChargenError, match=r"No space left.* takes \d+ bytes.*--cache$"):
+            text_in(tmp_path / "kept", file)
+    assert not [path for path in (tmp_path / "kept").iterdir() if path.suffix != ".lock"]
+    monkeypatch.setattr("chargen.text.cache.FileLock.acquire", denied)
+    with pytest.raises(ChargenError, match=r"kept: cannot be written \(Permission.*--cache$"):
+        text_in(tmp_path / "kept", file)
+
+
+# On the command line
+
+CAT = "the cat sat on the mat,\nthe rat sat on the cat.\n\n" * 25
+TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cat.txt").write_text(CAT)
+    return tmp_path
+
+
+def evaluated(capsys, *arguments):
+    capsys.readouterr()
+    assert main(["evaluate", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_evaluated_and_resumed_without_its_text(home, capsys):
+    Path("packed.txt.gz").write_bytes(gzip.compress(CAT.encode()))
+    for corpus in ("packed.txt.gz", "cat.txt"):
+        assert main(["train", corpus, "--steps", "5", *TINY]) == 0
+    before = evaluated(capsys)
+    assert evaluated(capsys, "runs/packed") == {**before, "run": "runs/packed"}
+    Path("cat.txt").unlink()
+    assert evaluated(capsys) == before
+    assert main(["train", "--resume", "--steps", "6"]) == 0
+
+
+def test_a_cache_is_shared_by_all_runs_that_name_it(home, capsys):
+    for out in ("a", "b"):
+        options = ["--cache", "kept", "--out", out, "--steps", "5"]
+        assert main(["train", "cat.txt", *options, *TINY]) == 0
+    assert len(list(Path("kept").glob("*.ids"))) == 1
+    assert not list(home.rglob(FOLDER))
+    Path("cat.txt").unlink()
+    assert main(["train", "--resume", "--out", "b", "--steps", "6"]) == 0
+    evaluated(capsys, "a")
+
+
+def test_documents_are_trained_and_evaluated_independently(home, capsys):
+    flags = ["--documents", "blank-line", "--steps", "5", *TINY]
+    assert main(["train", "cat.txt", "--out", "split", *flags]) == 0
+    assert json.loads(Path("split/run.json").read_text())["training"]["documents"] == "blank-line"
+    own = evaluated(capsys, "split")
+    assert main(["train", "cat.txt", "--out", "whole", "--steps", "5", *TINY]) == 0
+    assert own["loss_nats"] != evaluated(capsys, "whole")["loss_nats"]
+
+
+def test_a_process_killed_while_encoding_leaves_no_entry(home, capsys):
+    code = (
+        "import sys, time; from chargen.text import cache, sources; sources.BLOCK = 64\n"
+        "from chargen.cli import main\n"
+        "old = cache.encode\n"
+        "def slow(*given):\n"
+        "    for number, block in enumerate(old(*given)):\n"
+        "        yield block\n"
+        "        if number == 3: print('here', flush=True); time.sleep(60)\n"
+        "cache.encode = slow\n"
+        "main(sys.argv[1:])"
+    )
+    command = [sys.executable, "-c", code, "train", "cat.txt", "--steps", "5", *TINY]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert child.stdout.readline() == b"here\n"
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert list(Path("runs", FOLDER).glob("*.new"))
+    assert not list(Path("runs", FOLDER).glob("*.jsonl"))
+    assert main(["train", "cat.txt", "--steps", "5", *TINY]) == 0
+    assert not list(Path("runs", FOLDER).glob("*.new"))
+    after = evaluated(capsys)
+    assert main(["train", "cat.txt", "--out", "other", "--cache", "k", "--steps", "5", *TINY]) == 0
+    assert {**evaluated(capsys, "other"), "run": after["run"]} == after
