@@ -1,12 +1,13 @@
-"""Documents: where they begin, and that nothing is remembered from one to the next."""
+"""Documents: where they begin, and that they are read independently; the held-out part."""
 
+import re
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from fakes import CountingPredictor
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chargen import evaluation
@@ -16,7 +17,12 @@ from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import ShuffledWindows, Streams, Vocabulary, documents
-from chargen.text.documents import DocumentIndex
+from chargen.text.documents import (
+    MOST_HELD_OUT,
+    DocumentIndex,
+    DocumentSplitter,
+    training_chars,
+)
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.windows import IGNORED
 from chargen.training import start
@@ -30,12 +36,106 @@ def starts_of(lengths):
     return np.array([0, *np.cumsum(lengths[:-1])], dtype=np.int64)
 
 
-# Where they begin
+# Splitting a text into documents
+
+FILES = st.lists(
+    st.text(st.sampled_from("ab\n\n\r\r é日"), min_size=1, max_size=40), min_size=1, max_size=4
+)
+
+
+def split(how, files, cuts=()):
+    """Return the document starts in texts that are cut into blocks."""
+    splitter, found = DocumentSplitter(how), []
+    for number, text in enumerate(files):
+        at = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+        found += [splitter.split(number, text[begin:end]) for begin, end in pairwise(at)]
+    return np.concatenate(found).tolist()
+
+
+@pytest.mark.parametrize(
+    ("how", "files", "starts"),
+    [
+        ("none", ["ab\n\nc", "d"], [0]),
+        ("file", ["ab\n\nc", "d", "ef"], [0, 5, 6]),
+        ("blank-line", ["a\nb\n\nc\n\n\n\nd\n"], [0, 5, 10]),
+        ("blank-line", ["a\r\nb\r\n\r\nc\r\n"], [0, 8]),
+        ("blank-line", ["a\rb\r\rc\r"], [0, 5]),
+        ("blank-line", ["\n\nab\n\n", "\r\n\r\ncd"], [0, 6]),
+        ("blank-line", ["ab\n \ncd"], [0]),
+    ],
+)
+def test_documents_are_texts_files_or_paragraphs(how, files, starts):
+    assert split(how, files) == starts
+
+
+@example(["a\r\n\r\nb"], [3])
+@example(["a\n\nb"], [2])
+@example(["a\r\nb"], [2])
+@example(["\n\na"], [1])
+@example(["a" + "\n" * 20 + "b"], [3, 9, 15])
+@given(FILES, st.lists(st.integers(1, 40), max_size=6))
+def test_documents_do_not_depend_on_the_blocks(files, cuts):
+    """Compare with a regular expression for line ends that contain an empty line."""
+    expected, base = [], 0
+    for text in files:
+        ends = re.finditer(r"(?<=[^\n\r])[\n\r]+(?=[^\n\r])", text)
+        blank = [m.end() for m in ends if max(map(m[0].count, "\n\r")) > 1]
+        expected += [base, *(base + at for at in blank)]
+        base += len(text)
+    for places in ((), cuts, range(1, 41)):
+        assert split("blank-line", files, places) == expected
+    assert split("file", files, cuts) == np.cumsum([0, *map(len, files)])[:-1].tolist()
+
+
+# The held-out part
+
+ONE = np.zeros(1, np.int64)
+SHARES = st.none() | st.floats(0.001, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("chars", "share", "starts", "training"),
+    [
+        (1_115_394, None, [0], 1_003_854),
+        (1_115_394, 0.1, [0], 1_003_854),
+        (10**10, None, [0], 10**10 - MOST_HELD_OUT),
+        (10**10, 0.1, [0], 9 * 10**9),
+        (1000, 0.1, [0, 300, 870, 960], 870),
+        (1000, 0.1, [0, 300, 920], 920),
+        (1000, 0.1, [0, 800, 990], 900),  # too far away
+        (1000, 0.5, [0], 500),
+    ],
+)
+def test_the_held_out_part_is_a_tenth_and_begins_with_a_document(chars, share, starts, training):
+    assert training_chars(chars, share, np.array(starts)) == training
+
+
+@given(st.integers(3, 10**11), SHARES)
+def test_neither_part_is_empty(chars, validation):
+    assert 2 <= training_chars(chars, validation, ONE) < chars
+
+
+@example(3, None, {1})
+@example(1000, 0.1, {850, 950})
+@given(st.integers(3, 2000), SHARES, st.sets(st.integers(1, 1999), max_size=30))
+def test_the_cut_moves_to_the_nearest_document_if_one_is_near(chars, share, places):
+    places = sorted(place for place in places if place < chars)
+    wanted = training_chars(chars, share, ONE)
+    found = training_chars(chars, share, np.array([0, *places]))
+    near = [at for at in places if abs(at - wanted) <= (chars - wanted) / 2 and at >= 2]
+    if near:
+        assert found in near
+        assert abs(found - wanted) == min(abs(at - wanted) for at in near)
+    else:
+        assert found == wanted
+    assert 2 <= found < chars
+
+
+# The index of document starts
 
 
 @given(LENGTHS, st.lists(st.integers(0, 1300), min_size=1, max_size=10), st.integers(1, 20))
-def test_beginnings_are_found(lengths, places, timesteps):
-    """With blocks of four, so that a few documents are many blocks."""
+def test_document_starts_are_found(lengths, places, timesteps):
     starts, places = starts_of(lengths), np.array(places)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "BLOCK", 4)
@@ -51,7 +151,7 @@ def test_beginnings_are_found(lengths, places, timesteps):
         np.testing.assert_array_equal(begins, wanted)
 
 
-def test_beginnings_are_found_among_many():
+def test_document_starts_are_found_among_many():
     starts = np.arange(100_000) * 7
     places = np.random.default_rng(0).integers(0, 800_000, 5000)
     found = DocumentIndex(starts).before(places)
@@ -60,7 +160,7 @@ def test_beginnings_are_found_among_many():
 
 @pytest.mark.parametrize("make", [Streams, lambda i, N, T, s: ShuffledWindows(i, N, T, 1, s)])
 @given(LENGTHS.filter(lambda lengths: sum(lengths) > 15))
-def test_batches_tell_which_inputs_begin_a_document(make, lengths):
+def test_batches_mark_inputs_that_begin_a_document(make, lengths):
     starts = starts_of(lengths)
     batches = make(np.arange(sum(lengths)), 2, 7, starts)
     for index in range(len(batches)):
@@ -72,7 +172,7 @@ def test_batches_tell_which_inputs_begin_a_document(make, lengths):
             np.testing.assert_array_equal(batch.begins, wanted)
 
 
-# Reading them
+# Reading documents in a network
 
 
 def model_of(cell, units, size):
@@ -92,10 +192,10 @@ def gradients(model, loss):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("units", [(5,), (5, 6)])
-@pytest.mark.parametrize("size", [4, 40])  # with 40, an LSTM reads its input another way
+@pytest.mark.parametrize("size", [4, 40])  # with 40, an LSTM uses another kernel for its input
 @pytest.mark.parametrize("last", [None, 4])
 @pytest.mark.parametrize("carried", [True, False])
-def test_documents_in_a_window_are_read_each_by_itself(cell, units, size, last, carried):
+def test_documents_in_a_window_are_read_independently(cell, units, size, last, carried):
     N, T = 3, 11
     generator = torch.Generator().manual_seed(2)
     model = model_of(cell, units, size)
@@ -133,8 +233,8 @@ def test_documents_in_a_window_are_read_each_by_itself(cell, units, size, last, 
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_what_a_document_follows_does_not_reach_it(cell):
-    """Not even numbers that are none: the state is replaced, not multiplied."""
+def test_the_state_before_a_document_does_not_reach_it(cell):
+    """NaN does not either: the state is replaced, not multiplied."""
     model = model_of(cell, (5,), 4)
     ids = torch.tensor([[0, 1, 2, 3, 1]])
     begins = torch.tensor([[False, False, True, False, False]])
@@ -147,8 +247,8 @@ def test_what_a_document_follows_does_not_reach_it(cell):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize("begun", [False, True])
-def test_a_share_with_no_rows_has_no_loss_and_no_gradient(cell, begun):
-    """A process that has nothing of a batch still takes part in the sum of gradients."""
+def test_an_empty_share_has_no_loss_and_no_gradient(cell, begun):
+    """A process without rows still takes part in the sum of gradients."""
     model = model_of(cell, (5, 6), 4)
     ids = torch.zeros(0, 7, dtype=torch.int64)
     begins = torch.zeros(0, 7, dtype=torch.bool) if begun else None
@@ -163,7 +263,7 @@ def test_a_share_with_no_rows_has_no_loss_and_no_gradient(cell, begun):
 
 
 @pytest.mark.parametrize("cuts", [(), (2,), (1, 3), (0, 4)])
-def test_losses_and_gradients_of_shares_add_up_to_the_batch(cuts):
+def test_losses_and_gradients_of_shares_add_up(cuts):
     generator = torch.Generator().manual_seed(0)
     model = model_of("gru", (5,), 4)
     ids = torch.randint(4, (4, 6), generator=generator)
@@ -183,7 +283,7 @@ def test_losses_and_gradients_of_shares_add_up_to_the_batch(cuts):
 
 
 @pytest.mark.parametrize("state", ["carry", "reset"])
-def test_training_forgets_where_a_document_begins(tmp_path, monkeypatch, state):
+def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
     text = "the cat sat on the mat. " * 40
     (tmp_path / "cat.txt").write_text(text)
     tiny = {"units": (4,), "timesteps": 8, "batch_size": 4, "steps": 10, "state": state}
@@ -216,15 +316,15 @@ def test_training_forgets_where_a_document_begins(tmp_path, monkeypatch, state):
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats)
 
 
-# Evaluating them
+# Evaluation of documents
 
 
-def test_what_was_read_is_counted_anew_in_each_document():
-    """A predictor that counts what it read is right only where each document begins from zero."""
+def test_evaluation_resets_the_state_at_documents():
+    """A predictor that counts characters is right only if each document begins from zero."""
     lengths = np.random.default_rng(0).integers(1, 200, 300)
     ids = np.concatenate([np.arange(length) for length in lengths]) % 4
     starts = starts_of(lengths)
-    ids[starts[1:]] = lengths[:-1] % 4  # what counting on predicts where the next one begins
+    ids[starts[1:]] = lengths[:-1] % 4  # what the previous document predicts
     for first in (1, 7, int(starts[250]), int(starts[250]) + 1, len(ids) - 1):
         measured = evaluate(CountingPredictor("abcd"), ids, first, starts=starts)
         assert measured.accuracy == 1
@@ -233,7 +333,7 @@ def test_what_was_read_is_counted_anew_in_each_document():
 
 
 def by_itself(predictor, ids, start, starts):
-    """Nats and hits of ``ids[start:]``, document by document from its beginning."""
+    """Return nats and hits of ``ids[start:]``, document by document."""
     counts = np.zeros(2)
     for first, end in pairwise([*starts, len(ids)]):
         log_probs, _ = predictor.advance(ids[None, first:end].astype(np.int64))
@@ -245,8 +345,8 @@ def by_itself(predictor, ids, start, starts):
 
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS, st.data())
-def test_each_character_is_predicted_from_its_own_document_once(lengths, data):
-    """However it is cut, shared out and sorted; the n-gram forgets sooner than the warm-up."""
+def test_each_character_is_predicted_once_from_its_own_document(lengths, data):
+    """The n-gram's memory is shorter than the warm-up."""
     starts, chars = starts_of(lengths), sum(lengths) + 2
     ids = np.random.default_rng(chars).integers(0, 3, chars).astype(np.uint8)
     vocabulary = Vocabulary("abc")
@@ -272,8 +372,8 @@ def test_each_character_is_predicted_from_its_own_document_once(lengths, data):
 
 
 @pytest.mark.parametrize("start", [1, 400, 512, 2500])
-@pytest.mark.parametrize("size", [2, 3, 70])
-def test_shares_of_one_text_make_the_whole(start, size):
+@pytest.mark.parametrize("size", [3, 70])
+def test_shares_of_processes_add_up(start, size):
     text = np.random.default_rng(0).integers(0, 3, 9000).astype(np.uint8)
     network = NetworkPredictor(model_of("lstm", (5,), 3), Vocabulary("abc"))
     whole = losses(network, text, start)
@@ -285,7 +385,7 @@ def test_shares_of_one_text_make_the_whole(start, size):
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_a_network_reads_documents_as_if_each_were_all(cell):
+def test_a_network_evaluates_documents_independently(cell):
     lengths = [5, 300, 1, 40, 2500, 1, 1, 77]
     ids = np.random.default_rng(0).integers(0, 4, sum(lengths)).astype(np.uint8)
     network = NetworkPredictor(model_of(cell, (6, 5), 4), Vocabulary("abcd"))
@@ -297,7 +397,7 @@ def test_a_network_reads_documents_as_if_each_were_all(cell):
 
 
 @pytest.mark.parametrize("chars", [600, 5000])
-def test_a_text_that_is_one_document_is_read_as_one(chars):
+def test_one_document_is_read_like_a_text_without_documents(chars):
     ids = np.random.default_rng(0).integers(0, 2, chars).astype(np.uint8)
     asked = []
 
@@ -313,8 +413,7 @@ def test_a_text_that_is_one_document_is_read_as_one(chars):
 
 
 @pytest.mark.parametrize("length", [20, 500])
-def test_documents_are_read_side_by_side_with_little_that_is_padded(length):
-    """Of all that is read, at least two thirds are characters that count."""
+def test_documents_are_read_in_parallel_with_little_padding(length):
     lengths = np.random.default_rng(0).geometric(1 / length, 2000)
     ids = np.zeros(lengths.sum(), dtype=np.uint8)
     read = []
