@@ -1,4 +1,4 @@
-"""Windows of inputs and targets: shapes, order, and every character once."""
+"""Batches of windows: shapes, order, each target once per epoch; random permutations."""
 
 from itertools import pairwise
 
@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chargen.text import ShuffledWindows, Streams, one_hot, window
-from chargen.text.windows import IGNORED, Resets
+from chargen.text.windows import IGNORED, Permutation, Resets
 
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 60))
 
 
 def text_of(batch_size, timesteps, more):
-    """Ids that all differ, so that an id tells its position."""
+    """Return distinct ids: each id is its position."""
     return np.arange(batch_size * timesteps + 1 + more)
 
 
@@ -26,27 +26,13 @@ def test_a_window_and_its_targets():
         window(np.arange(10), 7, 3)
 
 
-def test_one_hot_of_the_lesson():
-    """Two samples of one step with three features are (2, 1, 3)."""
-    assert one_hot(np.array([[0], [2]]), 3).tolist() == [[[1, 0, 0]], [[0, 0, 1]]]
+def test_one_hot_vectors():
+    assert one_hot(np.array([[0], [2]]), 3).tolist() == [[[1, 0, 0]], [[0, 0, 1]]]  # (2, 1, 3)
     assert one_hot(np.array([[0, 1, 1, 0]]), 2).shape == (1, 4, 2)
     assert one_hot(np.array([[1]]), 2).dtype == np.float32
-
-
-@pytest.mark.parametrize("ids", [[[3]], [[-1]]])
-def test_one_hot_refuses_ids_outside(ids):
-    with pytest.raises(IndexError):
-        one_hot(np.array(ids), 3)
-
-
-@given(SIZES)
-def test_streams_read_every_target_once_an_epoch(sizes):
-    N, T, _ = sizes
-    ids = text_of(*sizes)
-    streams = Streams(ids, N, T)
-    seen = [streams.batch(0, index).targets for index in range(len(streams))]
-    counted = np.concatenate([targets[targets != IGNORED] for targets in seen])
-    assert sorted(counted) == list(range(1, len(ids)))
+    for ids in ([[3]], [[-1]]):
+        with pytest.raises(IndexError):
+            one_hot(np.array(ids), 3)
 
 
 @given(SIZES)
@@ -56,12 +42,11 @@ def test_streams_continue_row_by_row(sizes):
     batches = [streams.batch(0, index).inputs for index in range(len(streams))]
     assert all(batch.shape == (N, T) for batch in batches[:-1])
     assert batches[-1].shape[0] == N
-    rows = np.concatenate(batches, axis=1)
-    assert (np.diff(rows, axis=1) == 1).all()
+    assert (np.diff(np.concatenate(batches, axis=1), axis=1) == 1).all()
 
 
 @given(SIZES, st.integers(0, 3), st.slices(5))
-def test_resets_are_of_first_inputs_and_the_same_whoever_reads(sizes, epoch, rows):
+def test_resets_mark_first_inputs_and_are_the_same_for_all_processes(sizes, epoch, rows):
     N, T, _ = sizes
     ids = text_of(*sizes)
     starts = np.arange(0, len(ids), 5)
@@ -84,55 +69,50 @@ def test_resets_are_of_first_inputs_and_the_same_whoever_reads(sizes, epoch, row
             np.testing.assert_array_equal(own, begins[rows])
 
 
-@pytest.mark.parametrize("resets", [0.0, 0.05, 0.5])
-def test_so_many_windows_are_reset_others_each_epoch_and_seed(resets):
+def reset_rows(streams, epoch=0):
+    """Return the first inputs of all windows, and whether each is reset."""
+    batches = [streams.batch(epoch, index) for index in range(len(streams))]
+    inputs = np.concatenate([batch.inputs[:, 0] for batch in batches])
+    none = np.zeros(4, bool)
+    begins = [none if batch.begins is None else batch.begins[:, 0] for batch in batches]
+    return inputs, np.concatenate(begins)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5])
+def test_resets_are_random_by_epoch_and_seed(share):
     ids = np.ones(4 * 8 * 500 + 1, dtype=np.int64)
 
-    def reset(epoch, seed):
-        streams = Streams(ids, 4, 8, None, Resets(resets, 0, seed))
-        found = [streams.batch(epoch, index).begins for index in range(len(streams))]
-        rows = [np.zeros(4, bool) if begins is None else begins[:, 0] for begins in found]
-        return np.stack(rows)
+    def resets(epoch, seed):
+        return reset_rows(Streams(ids, 4, 8, None, Resets(share, 0, seed)), epoch)[1]
 
-    one = reset(0, 0)
-    assert one.mean() == pytest.approx(resets, abs=0.04)
-    assert (one == reset(0, 0)).all()
-    for other in (reset(1, 0), reset(0, 1)):
-        assert (one != other).any() == (resets > 0)
+    one = resets(0, 0)
+    assert one.mean() == pytest.approx(share, abs=0.04)
+    assert (one == resets(0, 0)).all()
+    for other in (resets(1, 0), resets(0, 1)):
+        assert (one != other).any() == (share > 0)
 
 
-def test_windows_that_begin_as_what_is_written_does_are_reset_more_often():
-    """Ten times as often: what is written begins at zeros, after a line feed where it can."""
+def test_windows_after_a_line_feed_are_reset_ten_times_as_often():
     line_feed, rest = 3, 5
     ids = np.where(np.random.default_rng(0).random(4 * 8 * 2000 + 1) < 0.2, line_feed, rest)
-    streams = Streams(ids, 4, 8, None, Resets(0.05, line_feed, 0))
-    first, reset = [], []
-    for index in range(len(streams)):
-        batch = streams.batch(0, index)
-        first.extend(batch.inputs[:, 0])
-        reset.extend(np.zeros(4, bool) if batch.begins is None else batch.begins[:, 0])
-    begins_a_line, reset = np.array(first) == line_feed, np.array(reset)
-    assert reset[begins_a_line].mean() == pytest.approx(0.5, abs=0.05)
-    assert reset[~begins_a_line].mean() == pytest.approx(0.05, abs=0.02)
+    first, reset = reset_rows(Streams(ids, 4, 8, None, Resets(0.05, line_feed, 0)))
+    assert reset[first == line_feed].mean() == pytest.approx(0.5, abs=0.05)
+    assert reset[first != line_feed].mean() == pytest.approx(0.05, abs=0.02)
 
 
 @given(SIZES, st.integers(0, 3))
-def test_shuffled_windows_read_every_target_once_an_epoch(sizes, epoch):
+def test_shuffled_windows_have_all_timesteps(sizes, epoch):
     N, T, _ = sizes
-    ids = text_of(*sizes)
-    windows = ShuffledWindows(ids, N, T, seed=1)
-    batches = [windows.batch(epoch, index) for index in range(len(windows))]
-    counted = np.concatenate([batch.targets[batch.targets != IGNORED] for batch in batches])
-    assert sorted(counted) == list(range(1, len(ids)))
-    for batch in batches:
-        inputs, targets = batch.inputs, batch.targets
-        assert inputs.shape == targets.shape
-        assert inputs.shape[1] == T
-        assert ((targets == inputs + 1) | (targets == IGNORED)).all()
+    windows = ShuffledWindows(text_of(*sizes), N, T, seed=1)
+    for index in range(len(windows)):
+        batch = windows.batch(epoch, index)
+        assert batch.inputs.shape == batch.targets.shape
+        assert batch.inputs.shape[1] == T
+        assert ((batch.targets == batch.inputs + 1) | (batch.targets == IGNORED)).all()
 
 
-@pytest.mark.parametrize("timesteps", [1, 5])  # with 1, where windows begin cannot shift
-def test_shuffled_windows_differ_by_epoch_and_seed_alone(timesteps):
+@pytest.mark.parametrize("timesteps", [1, 5])  # with 1, there is no phase
+def test_shuffled_windows_depend_on_epoch_and_seed_only(timesteps):
     ids = np.arange(1000)
     one, same, other = (ShuffledWindows(ids, 4, timesteps, seed) for seed in (1, 1, 2))
     assert (one.batch(3, 2).inputs == same.batch(3, 2).inputs).all()
@@ -146,26 +126,26 @@ def test_batches_are_int64_from_narrow_ids(make):
     assert batch.inputs.dtype == batch.targets.dtype == np.int64
 
 
-def test_a_text_that_fills_no_window_is_refused():
+def test_a_text_shorter_than_a_window_is_refused():
     with pytest.raises(ValueError, match="do not fill"):
         Streams(np.arange(6), 2, 3)
     with pytest.raises(ValueError, match="do not fill"):
         ShuffledWindows(np.arange(3), 1, 3, 0)
 
 
-# Shares: each process reads some rows of a batch
+# Each process reads some rows of a batch
 
 MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, 3, starts))
 
 
 def shares(rows, cuts):
-    """Slices that together are ``rows`` rows, cut at ``cuts``; some may be empty."""
+    """Return slices that partition the rows; some may be empty."""
     bounds = [0, *sorted(cuts), rows]
     return [slice(start, end) for start, end in pairwise(bounds)]
 
 
 @given(SIZES, st.sampled_from(MAKERS), st.integers(0, 2), st.lists(st.integers(0, 5), max_size=4))
-def test_shares_of_rows_are_the_whole_batch(sizes, make, epoch, cuts):
+def test_shares_partition_the_batch_and_every_target_counts_once(sizes, make, epoch, cuts):
     N, T, _ = sizes
     ids = text_of(*sizes)
     starts = np.array([0, 1, *range(4, len(ids), 3)])
@@ -191,7 +171,7 @@ def test_shares_of_rows_are_the_whole_batch(sizes, make, epoch, cuts):
 
 
 class Endless:
-    """A text of any length in no memory: each id is its position; it keeps what was read."""
+    """A text of any length in which each id is its position; records what was read."""
 
     def __init__(self, length):
         self.length = length
@@ -207,7 +187,7 @@ class Endless:
 
 @pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize("rows", [slice(0, 0), slice(1, 3), slice(2, 4), slice(4, None)])
-def test_a_share_reads_the_ids_of_its_own_rows_alone(make, rows):
+def test_a_share_reads_only_its_own_rows(make, rows):
     whole, own = Endless(10_000), Endless(10_000)
     inputs = make(whole, 6, 5).batch(1, 7).inputs[rows]
     batch = make(own, 6, 5).batch(1, 7, rows)
@@ -216,7 +196,7 @@ def test_a_share_reads_the_ids_of_its_own_rows_alone(make, rows):
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_a_text_beyond_all_memory_is_cut_like_a_small_one(make):
+def test_batches_of_a_text_larger_than_memory(make):
     batches = make(Endless(10**13), 64, 50)
     for index in (0, 1, len(batches) // 2, len(batches) - 1):
         batch = batches.batch(2, index)
@@ -230,5 +210,71 @@ def test_shuffled_windows_come_from_all_over_the_text():
     batches = ShuffledWindows(Endless(10**10), 100, 10, seed=0)
     for epoch, index in ((0, 0), (0, 1), (5, 0)):
         places = batches.batch(epoch, index).inputs[:, 0]
-        assert np.histogram(places, 10, (0, 10**10))[0].max() < 30  # 10 are to be expected
+        assert np.histogram(places, 10, (0, 10**10))[0].max() < 30  # 10 are expected
         assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.4
+
+
+# Permutation
+
+
+def drawn(size, seed):
+    return Permutation(size, seed).at(np.arange(size))
+
+
+def chi_square(counts):
+    return float(((counts - counts.mean()) ** 2).sum() / counts.mean())
+
+
+@given(st.integers(1, 5000), st.integers(0, 2**70), st.integers(0, 2**40), st.data())
+def test_a_permutation_is_a_bijection_with_random_access(size, seed, epoch, data):
+    whole = drawn(size, (seed, epoch))
+    assert sorted(whole) == list(range(size))
+    places = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=20)), dtype=np.int64)
+    assert (Permutation(size, (seed, epoch)).at(places) == whole[places]).all()
+
+
+def test_sizes_of_permutations():
+    for size in [*range(1, 100), 255, 256, 257, 9_999, 10_000, 2**16 + 1]:
+        assert sorted(drawn(size, (0, 1))) == list(range(size))
+    with pytest.raises(ValueError, match="size is 0"):
+        Permutation(0, (1,))
+
+
+@pytest.mark.parametrize("size", [10**10, 2**50, 2**62])
+def test_a_permutation_larger_than_memory(size):
+    found = Permutation(size, (3,)).at(np.r_[np.arange(50_000), size - np.arange(1, 50_000)])
+    assert len(np.unique(found)) == len(found)
+    assert 0 <= found.min() <= found.max() < size
+    assert chi_square(np.histogram(found, 100, (0, size))[0]) < 160  # 99 degrees: 1 in 10,000
+
+
+def test_permutations_of_different_seeds_are_independent():
+    orders = [drawn(1000, seed) for seed in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2))]
+    for index, one in enumerate(orders):
+        for other in orders[:index]:
+            assert (one == other).sum() < 10  # 1 is expected
+            assert abs(np.corrcoef(one, other)[0, 1]) < 0.12
+
+
+def test_all_permutations_of_four_are_equally_likely():
+    """24 permutations, 23 degrees of freedom: beyond 53 once in 2,500."""
+    codes = [tuple(drawn(4, (seed, 7))) for seed in range(4800)]
+    _, counts = np.unique(codes, axis=0, return_counts=True)
+    assert len(counts) == 24
+    assert chi_square(counts) < 53
+
+
+@pytest.mark.parametrize("size", [1000, 1024, 1025, 99_991])
+def test_a_permutation_has_no_structure(size):
+    fixed = neighbours = falls = 0
+    for seed in range(20):
+        order = drawn(size, (seed, 0))
+        steps = np.diff(order)
+        fixed += (order == np.arange(size)).sum()
+        neighbours += (abs(steps) == 1).sum()
+        falls += (steps < 0).sum()
+        assert abs(np.corrcoef(order[:-1], order[1:])[0, 1]) < 5 / size**0.5
+        assert chi_square(np.histogram(order[:500], 10, (0, size))[0]) < 34  # 9 degrees
+    assert 5 <= fixed <= 42  # one per permutation is expected
+    assert 15 <= neighbours <= 70  # two per permutation
+    assert abs(falls / (20 * size) - 0.5) < 0.01

@@ -1,4 +1,4 @@
-"""Arrays that stand in a file: what they hold, and that reading them takes no memory for long."""
+"""Memory-mapped arrays: their values, and the memory that reading them takes."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ STATUS = Path("/proc/self/status")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
-def test_a_mapped_file_is_what_was_written(tmp_path, dtype):
+def test_a_mapped_file_is_read_only_and_has_the_written_values(tmp_path, dtype):
     path = tmp_path / "ids"
     values = np.arange(5000).astype(dtype)
     path.write_bytes(values.tobytes())
@@ -25,32 +25,21 @@ def test_a_mapped_file_is_what_was_written(tmp_path, dtype):
         np.testing.assert_array_equal(array, values)
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+        release(array[1000:][5:])
+        np.testing.assert_array_equal(array, values)
 
 
-def test_an_empty_file_is_an_empty_array(tmp_path):
+def test_odd_sizes(tmp_path):
     path = tmp_path / "ids"
     path.touch()
     array = map_file(path, np.uint16)
     assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
-
-
-def test_half_an_item_is_refused(tmp_path):
-    path = tmp_path / "ids"
     path.write_bytes(b"abc")
     with pytest.raises(ValueError, match="multiple"):
         map_file(path, np.uint16)
 
 
-def test_what_was_let_go_is_read_anew(tmp_path):
-    path = tmp_path / "ids"
-    path.write_bytes(bytes(range(256)) * 100)
-    array = map_file(path, np.uint8)
-    before = array.sum()
-    release(array[1000:][5:])
-    assert array.sum() == before
-
-
-def test_the_map_is_found_under_views_and_never_under_memory(tmp_path):
+def test_the_map_is_found_under_views_only(tmp_path):
     path = tmp_path / "ids"
     path.write_bytes(bytes(4096))
     array = map_file(path, np.uint16)
@@ -63,7 +52,7 @@ def test_the_map_is_found_under_views_and_never_under_memory(tmp_path):
         release(memory)
 
 
-# Each reads some 130 to 160 MB of a file of 1 GB, a page here and there or one after another.
+# Each reads 130 to 160 MB of a file of 1 GB, scattered or in order.
 READERS = {
     "streams": """
 streams = Streams(ids, 256, 16)
@@ -129,25 +118,25 @@ print(peak - before)
 """
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="Linux alone tells what a process holds of files")
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux reports the resident size of files")
 @pytest.mark.parametrize("reader", READERS)
-def test_reading_a_file_of_any_size_holds_little_of_it(tmp_path, reader):
-    """Where nothing is let go, the same reading holds far more: that is what is measured."""
+def test_reading_a_large_file_keeps_little_of_it_in_memory(tmp_path, reader):
+    """Without releases, the same reading takes far more."""
     path = tmp_path / "sparse"
     with path.open("wb") as file:
         file.truncate(2**30)
     megabytes = {}
-    for how in ("let go", "kept"):
+    for how in ("released", "kept"):
         program = PROGRAM.replace("{reader}", READERS[reader])
         ran = subprocess.run(
             [sys.executable, "-c", program, path, how], capture_output=True, text=True, check=True
         )
         megabytes[how] = float(ran.stdout)
-    assert megabytes["let go"] < 56
+    assert megabytes["released"] < 56
     assert megabytes["kept"] > 100
 
 
-def test_where_nobody_tells_what_is_held_reads_are_counted(tmp_path, monkeypatch):
+def test_reads_are_counted_if_the_resident_size_is_unknown(tmp_path, monkeypatch):
     path = tmp_path / "ids"
     path.write_bytes(bytes(range(200)) * 100)
     monkeypatch.setattr(module, "STATM", tmp_path / "nowhere")
@@ -157,7 +146,7 @@ def test_where_nobody_tells_what_is_held_reads_are_counted(tmp_path, monkeypatch
     array = map_file(path, np.uint8)
     reader = ArrayReader(array)
     positions = np.arange(64)[:, None] + np.arange(5)
-    for calls in (1, 2, 4):  # 64 places of 64 KiB and a little: let go after 48, looked at by 16
+    for calls in (1, 2, 4):  # 64 places of about 64 KiB: released after 48
         np.testing.assert_array_equal(reader.rows(positions), array[positions])
         assert len(gone) == calls
     memory = ArrayReader(array.copy())
