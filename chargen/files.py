@@ -23,7 +23,7 @@ SHOWN = 200  # characters of a reason
 
 T = TypeVar("T")
 Progress = Callable[[int, int], object]
-"""Called with the units read so far and their total, which is 0 where it is unknown."""
+"""Progress callback: the units read so far and their total, or 0 if the total is unknown."""
 
 
 class UnwritableError(ChargenError):

@@ -18,29 +18,23 @@ from msgspec.structs import asdict, fields, force_setattr, replace
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES, CELLS, Cell, cell_named
 from chargen.errors import ChargenError
 
-COMPARED_CELLS = ("simple", "lstm", "gru")  # where no others are named
+COMPARED_CELLS = ("simple", "lstm", "gru")  # by default
 STACK_NAMES = ("plain", "residual")
 SMALLEST = 1e-6  # added to the mean square that RMS normalization divides by
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
 STATE_NAMES = ("carry", "reset")
-PRECISIONS = ("float32", "bfloat16")  # of the factors of large products
+PRECISIONS = ("float32", "bfloat16")  # of the operands of large matmuls
 DOCUMENT_NAMES = ("none", "file", "blank-line")
 INSTRUMENTS = ("templates", "context", "mined", "gradient")
 MINUTES = 5.0  # default training budget
 SAMPLE_CHARS = 500  # default length of a sample
 BUDGETS = ("steps", "epochs", "minutes")
 MOST_LAYERS = 100
-HELD_OUT = 0.1  # of a text, where nothing else is said
-MOST_HELD_OUT = 5_000_000  # characters, where nothing else is said: more would say little more
-LONGEST_ASKED = 8192  # span in characters: beyond it a case takes longer to read than anyone waits
-RECENT = 32  # characters before the next one, of which a repetition penalty makes each less likely
-COMPARED = (
-    "longrange",
-    "copy",
-    "recall",
-    "flipflop",
-    "brackets",
-)  # bundled texts whose answers are known
+HELD_OUT = 0.1  # default share of a text that is held out
+MOST_HELD_OUT = 5_000_000  # characters held out by default
+LONGEST_ASKED = 8192  # largest measured span, in characters
+RECENT = 32  # window of the repetition penalty, in characters
+COMPARED = ("longrange", "copy", "recall", "flipflop", "brackets")  # corpora with known answers
 
 
 def widened(units: int) -> int:
@@ -228,10 +222,10 @@ class TrainingSettings(Settings, frozen=True):
             )
 
     def stages(self) -> tuple[TrainingSettings, ...]:
-        """One training after another, each for as large a share of the budget.
+        """Return the settings of each curriculum stage; the stages share the budget equally.
 
-        Those of the `curriculum`, of fewer timesteps and of so many more texts side by side that a
-        batch has as many characters, then one as the settings say. Both sizes must be known.
+        Earlier stages have fewer timesteps and a larger batch size, so that every batch has about
+        the same number of characters. ``timesteps`` and ``batch_size`` must be set.
         """
         assert self.timesteps is not None
         assert self.batch_size is not None
@@ -243,17 +237,14 @@ class TrainingSettings(Settings, frozen=True):
         )
 
     def counted_steps(self, timesteps: int) -> int:
-        """How many of a window's ``timesteps`` the loss counts, from its end.
-
-        The last window of an epoch may be shorter than what `loss_on` asks for, and counts whole.
-        """
+        """Return how many of the last time steps of a window enter the loss."""
         if self.loss_on == "all":
             return timesteps
         return min(timesteps, 1 if self.loss_on == "last" else int(self.loss_on))
 
 
 class SamplingSettings(Settings, frozen=True):
-    """How the next character is chosen from its distribution."""
+    """Sampling hyperparameters: the choice of the next character from its distribution."""
 
     temperature: NonNegative = 1.0  # divisor of the log-probabilities; 0 is greedy
     top_k: Count | None = None  # choose among this many of the most probable characters

@@ -144,41 +144,20 @@ class Recorder:
 class _Inode:
     def __init__(self, data: bytes = b"") -> None:
         self.durable = data
-        self.pending = []
+        self.pending = []  # (position, data) of unsynced writes; None is a truncation
 
     def content(self, how: str) -> bytes:
         """Return what was written (kept), synced (lost), or written but half of the last (torn)."""
-        data = bytearray(self.durable)
-        pending = [] if how == "lost" else self.pending
-        for number, (what, position, rest) in enumerate(pending):
-            if what == "cut":
-                del data[position:]
-                data.extend(bytes(position - len(data)))
-                continue
-            torn = how == "torn" and number == max(
-                n for n, (kind, *_) in enumerate(pending) if kind == "write"
-            )
-            written = rest[: len(rest) // 2] if torn else rest
+        data, pending = bytearray(self.durable), [] if how == "lost" else self.pending
+        last = max((n for n, (_, written) in enumerate(pending) if written is not None), default=-1)
+        for number, (position, written) in enumerate(pending):
             data.extend(bytes(max(0, position - len(data))))
-            data[position : position + len(written)] = written
+            if written is None:
+                del data[position:]
+                continue
+            part = written[: len(written) // 2] if how == "torn" and number == last else written
+            data[position : position + len(part)] = part
         return bytes(data)
-
-
-def _apply(entries: dict[str, _Inode], change: tuple) -> None:
-    kind, *rest = change
-    if kind == "link":
-        entries[rest[0]] = rest[1]
-    elif kind == "rename":
-        entries.pop(rest[0], None)
-        entries[rest[1]] = rest[2]
-    else:
-        entries.pop(rest[0], None)
-
-
-def _change(seen: dict[str, _Inode], kind: str, *names: str) -> tuple:
-    if kind == "create":
-        return ("link", names[0], _Inode())
-    return ("rename", *names, seen[names[0]]) if kind == "rename" else ("unlink", *names)
 
 
 def after_power_loss(log: list, before: Mapping[str, bytes]) -> Iterator[tuple[int, dict]]:
@@ -188,27 +167,27 @@ def after_power_loss(log: list, before: Mapping[str, bytes]) -> Iterator[tuple[i
     took place.
     """
     durable = {name: _Inode(data) for name, data in before.items()}
-    seen, pending = dict(durable), []  # as the program sees it, and what may be lost
+    seen, pending = dict(durable), []  # as the program sees it; unsynced (removed, added) names
     for cut in range(len(log) + 1):
-        chosen = itertools.chain.from_iterable(
-            itertools.combinations(pending, count) for count in range(len(pending) + 1)
-        )
-        for changes in chosen:
-            entries = dict(durable)
-            for change in changes:
-                _apply(entries, change)
-            for how in ("kept", "lost", "torn"):
-                yield cut, {name: inode.content(how) for name, inode in entries.items()}
+        for count in range(len(pending) + 1):
+            for changes in itertools.combinations(pending, count):
+                entries = dict(durable)
+                for removed, added in changes:
+                    entries.pop(removed, None)
+                    entries.update(added)
+                for how in ("kept", "lost", "torn"):
+                    yield cut, {name: inode.content(how) for name, inode in entries.items()}
         if cut == len(log):
             return
-        kind, *rest = log[cut]
+        kind, name, *rest = *log[cut], ""
         if kind == "sync folder":
             durable, pending = dict(seen), []
         elif kind == "sync":
-            inode = seen[rest[0]]
-            inode.durable, inode.pending = inode.content("kept"), []
+            seen[name].durable, seen[name].pending = seen[name].content("kept"), []
         elif kind in ("write", "cut"):
-            seen[rest[0]].pending.append((kind, rest[1], rest[2] if kind == "write" else b""))
-        elif kind != "create" or rest[0] not in seen:
-            pending.append(_change(seen, kind, *rest))
-            _apply(seen, pending[-1])
+            seen[name].pending.append((rest[0], rest[1] if kind == "write" else None))
+        elif kind != "create" or name not in seen:
+            added = {"create": {name: _Inode()}, "rename": {rest[0]: seen.get(name)}, "unlink": {}}
+            pending.append((None if kind == "create" else name, added[kind]))
+            seen.pop(name, None)
+            seen.update(added[kind])

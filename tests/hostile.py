@@ -19,15 +19,8 @@ from chargen.text import Vocabulary
 from chargen.text.sources import read_file
 
 TEXT = "the cat sat on the mat\n" * 4
-RECORD = {
-    "step": 7,
-    "chars": 70,
-    "seconds": 1.5,
-    "train_loss_nats": 1.5,
-    "validation_loss_nats": 1.5,
-    "learning_rate": 0.5,
-    "gradient_norm": 1.5,
-}
+LOSSES = {"train_loss_nats": 1.5, "validation_loss_nats": 1.5}
+RECORD = {"step": 7, "chars": 70, "seconds": 1.5, **LOSSES, "learning_rate": 1, "gradient_norm": 2}
 PROGRESS_LINE = json.dumps(RECORD).encode() + b"\n"
 BANK = b"""# facts
 [facts one]

@@ -104,7 +104,7 @@ def main() -> int:
             print(f"seed {seed}: {here} kills, the same to the bit", flush=True)
             seed += 1
     if not saved:
-        raise SystemExit("no child reached its first checkpoint: nothing was shown")
+        raise SystemExit("every child was killed before its first checkpoint")
     runs = seed - wanted.seed
     print(f"{kills} kills in {runs} runs, {saved} of them after a first checkpoint: nothing lost")
     return 0
