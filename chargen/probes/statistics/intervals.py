@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from msgspec import Meta
+
 from chargen.probes.plain import count, number
+
+Count = Annotated[int, Meta(ge=0)]
 
 Z95 = 1.959963984540054  # the standard normal quantile that leaves 2.5 % on either side
 BOOTSTRAP_DRAWS = 2000
@@ -80,6 +84,10 @@ class Estimate:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if self.low > self.value or self.value > self.high:
+            raise ValueError(f"{self.value} lies outside its interval")
+
     @classmethod
     def of(cls, value: float, draws: np.ndarray) -> Estimate:
         """The percentile interval of ``draws``, ``(draws,)``, round ``value``."""
@@ -98,6 +106,35 @@ class Estimate:
         if not found.low <= found.value <= found.high:
             raise ValueError(f"{name} {found.value} lies outside its interval")
         return found
+
+
+def flat(values: Any) -> Any:
+    """Spell each `Estimate` of built-in values as three keys: ``x``, ``x_low`` and ``x_high``."""
+    if isinstance(values, list | tuple):
+        return [flat(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    told = {}
+    for key, value in values.items():
+        if isinstance(value, dict) and value.keys() == {"value", "low", "high"}:
+            told |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}
+        else:
+            told[key] = flat(value)
+    return told
+
+
+def nested(values: Any) -> Any:
+    """Collect the three keys of each `Estimate` in one dictionary: the inverse of `flat`."""
+    if isinstance(values, list):
+        return [nested(value) for value in values]
+    if not isinstance(values, dict):
+        return values
+    return {
+        key: {"value": value, "low": values[f"{key}_low"], "high": values[f"{key}_high"]}
+        if {f"{key}_low", f"{key}_high"} <= values.keys()
+        else nested(value)
+        for key, value in values.items()
+    }
 
 
 def block_bootstrap(

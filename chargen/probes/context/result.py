@@ -1,0 +1,181 @@
+"""Results of the context instrument, in one model and compared between models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from msgspec import Struct, convert, to_builtins
+
+from chargen.probes.statistics.intervals import Count, Estimate, block_bootstrap, flat, nested
+from chargen.render.text import counted
+
+BLOCK = 32  # consecutive positions; the bootstrap resamples whole blocks
+THRESHOLD_BITS = 0.0144  # negligible excess: 1% of perplexity, log2(1.01)
+
+
+class ContextRow(
+    Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={
+        "context": "context_chars",
+        "context_most": "context_most_chars",
+        "swap": "excess_bits",
+        "reset": "reset_excess_bits",
+        "difference": "reset_minus_swap_bits",
+    },
+):
+    """Excess bits per character with a limited context."""
+
+    context: Count  # fewest characters of context; 0: only replaced text
+    context_most: Count  # most characters of context, see `measure`
+    beyond_timesteps: bool | None  # longer than the BPTT length; None if that is unknown
+    swap: Estimate  # excess after context replacement
+    reset: Estimate | None = None  # excess after a zero state; None at context 0
+    difference: Estimate | None = None  # reset - swap
+
+    @property
+    def disagree(self) -> bool:
+        """Whether reset and swap differ by at least `THRESHOLD_BITS` and significantly."""
+        difference = self.difference
+        if difference is None or difference.low <= 0 <= difference.high:
+            return False
+        return abs(difference.value) >= THRESHOLD_BITS
+
+
+class ContextResult(
+    Struct,
+    frozen=True,
+    tag="context",
+    tag_field="instrument",
+    rename={
+        "full": "full_context_chars",
+        "full_bits": "bits_per_char",
+        "rows": "contexts",
+        "effective": "effective_context_chars",
+        "effective_low": "effective_context_low_chars",
+        "effective_high": "effective_context_high_chars",
+    },
+):
+    """Result in one model. With a ``refusal`` there are no rows and nothing is claimed."""
+
+    seed: Count
+    trained_timesteps: Count | None  # BPTT length in training, characters
+    positions: Count  # predicted characters, the same in every row
+    full: Count  # fewest characters of full context
+    full_bits: float | None  # bits per character with full context; None without rows
+    rows: tuple[ContextRow, ...]  # by context, ascending from 0
+    effective: Count | None  # effective context length; None: longer than the last row's
+    effective_low: Count | None  # 95% interval, likewise
+    effective_high: Count | None
+    refusal: str | None = None
+    chars: Count = 0  # length of the text
+    block_bits: tuple[float, ...] = ()  # full-context bits summed by block; not in the JSON
+
+    def __post_init__(self) -> None:
+        contexts = [row.context for row in self.rows]
+        if bool(contexts) == bool(self.refusal):
+            raise ValueError("either contexts or a refusal is needed")
+        if contexts and (contexts != sorted({0, *contexts}) or len(contexts) < 2):
+            raise ValueError(f"contexts {contexts} do not ascend from 0")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object, the same for the same predictor, text and seed."""
+        values: dict[str, Any] = flat(to_builtins(self))
+        del values["block_bits"]
+        for value, row in zip(values["contexts"], self.rows, strict=True):
+            value["disagree"] = row.disagree
+        return values | {
+            "bar_bits": THRESHOLD_BITS,
+            "disagree_at_chars": [row.context for row in self.rows if row.disagree],
+            "finding": self.finding(),
+        }
+
+    @classmethod
+    def from_json(cls, values: Any) -> ContextResult:
+        """Decode what `to_json` returned; a ``ValueError`` names the field that does not fit."""
+        return convert(nested(values), cls)
+
+    def finding(self) -> str:
+        """Return the effective context length and where swap and reset disagree."""
+        if self.refusal:
+            return self.refusal
+        steps = self.trained_timesteps
+        trained = f"; trained with {counted(steps, 'timestep')}" if steps else ""
+        return f"{self.effective_text()}{trained}{self._disagreement()}"
+
+    def effective_text(self) -> str:
+        """Return the effective context length with its interval, as a phrase."""
+        longest = self.rows[-1].context
+        if self.effective is None:
+            low = self.effective_low
+            least = "" if low is None else f" (95%: {low} or more)"
+            return f"uses more than {counted(longest, 'character')} of context{least}"
+        if self.effective == 0:
+            return "uses no context: replacing all of it costs nothing"
+        high = f"over {longest}" if self.effective_high is None else self.effective_high
+        same = self.effective_low == self.effective_high
+        interval = "" if same else f" (95%: {self.effective_low} to {high})"
+        return f"uses {counted(self.effective, 'character')} of context{interval}"
+
+    def _disagreement(self) -> str:
+        rows = self.rows[1:]
+        apart = [row.context for row in rows if row.disagree]
+        if not apart:
+            return ""
+        if len(apart) > 1 and apart == [row.context for row in rows[: len(apart)]]:
+            return f"; reset and swap disagree up to {apart[-1]}"
+        return f"; reset and swap disagree at {', '.join(map(str, apart))}"
+
+
+class BitsComparison(
+    Struct,
+    frozen=True,
+    tag="context",
+    tag_field="instrument",
+    rename={"difference": "difference_bits_per_char"},
+):
+    """Paired difference in bits per character between two models with full context."""
+
+    first: str
+    second: str
+    positions: int  # characters that both predicted
+    difference: Estimate  # first - second
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object."""
+        values: dict[str, Any] = flat(to_builtins(self))
+        return values
+
+
+def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:
+    """Compare the full-context bits of every pair of models.
+
+    Differences are paired by block; their intervals are from a bootstrap of blocks. Refused
+    results give no comparison.
+
+    Args:
+        results: results by model name, for one text, seed and set of positions.
+
+    Raises:
+        ValueError: The results are not for the same positions of one text.
+    """
+    places = {(one.chars, one.seed, one.full, one.positions) for one in results.values()}
+    if len(places) != 1:
+        raise ValueError(f"{', '.join(results)}: not measured at the same positions of one text")
+    ((_, seed, _, positions),) = places
+    if not positions:
+        return ()
+    pairs = list(combinations(results, 2))
+    blocks = {name: np.array(one.block_bits) for name, one in results.items()}  # (K,) each
+    apart = np.stack([blocks[a] - blocks[b] for a, b in pairs], axis=1)  # (K, P)
+    counts = np.full(len(apart), BLOCK)
+    draws = block_bootstrap(apart, counts, np.random.default_rng([seed, 2]))
+    means = apart.sum(axis=0) / positions
+    return tuple(
+        BitsComparison(*pair, positions, Estimate.of(float(means[place]), draws[:, place]))
+        for place, pair in enumerate(pairs)
+    )
