@@ -71,7 +71,11 @@ def measured(text: str, name: str, minutes: float, seed: int, recalls: bool) -> 
             "chars_read": last["chars"],
             "chars_a_second": round(last["chars"] / last["seconds"]),
             "written_a_second": round(rate(ours(own, 1, engine._compiled), 1, WRITTEN)),
-            "effective_context": predicted.effective,
+            "effective_context": [
+                predicted.effective,
+                predicted.effective_low,
+                predicted.effective_high,
+            ],
             "state_bytes": sum(part.numel() * part.element_size() for p in state for part in p),
         }
         if recalls:

@@ -13,9 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
 from chargen.probes.gradient import measure as gradient
-from chargen.probes.gradient import plot as gradient_plots
-from chargen.probes.gradient import table as gradient_tables
+from chargen.probes.gradient.report import section, shown_distances
 from chargen.recurrent import LAYERS, CharModel
+from chargen.render.figures import PICTURE
+from chargen.render.report import Figure, Table, to_text
 from chargen.settings import ModelSettings
 
 V, H = 7, 5
@@ -94,7 +95,7 @@ def test_a_linear_recurrence_fades_by_its_factor_exactly():
     assert result.finding().startswith(
         "layer 1: the gradient halves in 6.6 characters, is 1/100 in 43.7"
     )
-    assert "not what is remembered" in result.finding()
+    assert "not of memory" in result.finding()
 
 
 def test_a_recurrence_that_grows_is_an_explosion():
@@ -104,7 +105,7 @@ def test_a_recurrence_that_grows_is_an_explosion():
     assert (layer.exploded, layer.peak_chars) == (1.0, 60)
     assert layer.peak == pytest.approx(60 * math.log10(1.1))
     assert layer.half_life is None
-    assert "the gradient explodes at 100% of positions, 10^2.5 at most" in result.finding()
+    assert "the gradient explodes at 100% of positions, maximum 10^2.5" in result.finding()
 
 
 def test_tenfold_is_where_an_explosion_begins():
@@ -351,68 +352,69 @@ def test_refusals():
         measure(linear(1e40))
 
 
-def test_table_says_what_was_found_and_what_it_does_not_mean():
+def pair_of(units, **options):
+    return tuple(measure(model_of(units=units, seed=seed), **options) for seed in (1, 0))
+
+
+def blocks_of(kind, report):
+    return [block for block in report.blocks if isinstance(block, kind)]
+
+
+def test_the_report_of_a_run_has_reach_and_gradient_by_distance():
     result = measure(linear(0.9), span=200, trained_timesteps=64)
-    lines = gradient_tables.gradient_table(result).splitlines()
-    assert lines[0] == result.finding()
-    cells = [line.split() for line in lines]
-    assert ["8", "-0.37", "[-0.37,", "-0.37]"] in cells
-    order = [line.split()[0] for line in lines if line and line.split()[0] in ("──", "64", "128")]
-    assert order == ["64", "──", "128"]
-    text = " ".join(lines)
-    assert "a large gradient is not memory" in text
-    assert "half in 6.6 characters, a hundredth in 43.7" in text
+    report = section({"run": (result, result)})
+    assert report.finding == result.finding()
+    assert "a large gradient is not memory" in report.meaning
+    reach, by_distance = blocks_of(Table, report)
+    assert ["run", "1", "trained", "6.6", "43.7", "10^-0.0 at 1", "0%", "64", ""] in reach.rows
+    assert ["8", *["-0.37 (-0.37 to -0.37)"] * 2, ""] in by_distance.rows
+    assert by_distance.rules == [(8, "training length (64)")]
+    assert [row[0] for row in by_distance.rows][-3:] == ["64", "128", "200"]
+    assert all(len(line) <= 100 for line in to_text([report]).splitlines())
 
 
-def test_table_shows_parts_and_initialisation_beside_the_model():
-    trained, initial = (measure(model_of(units=(4, H), seed=seed)) for seed in (1, 0))
-    text = gradient_tables.gradient_table(trained, initial)
-    heads = [line.split("  ") for line in text.splitlines() if line.lstrip().startswith("k ")]
-    names = ["h", "c", "both", "h at start", "c at start", "both at start"]
-    assert [[part.strip() for part in head if part][1:] for head in heads] == [names, names]
-    assert text.count("forget gate over 0.9 in ") == 4
-    assert "none" in text
-    assert "c begins at k = 1" in text
-    assert all(len(line) <= 100 for line in text.splitlines()[1:])
-    with pytest.raises(ValueError, match="one span and one shape"):
-        gradient_tables.gradient_table(trained, measure(model_of(), span=5))
+def test_the_report_has_a_table_per_layer_with_every_part_of_the_state():
+    report = section({"run": pair_of((4, H))})
+    reach, *by_distance = blocks_of(Table, report)
+    names = ["k", "h", "c", "both", "initial h", "initial c", "initial both", ""]
+    assert [table.header for table in by_distance] == [names, names]
+    assert [row[:3] for row in reach.rows[:2]] == [["run", "1", "initial"], ["run", "1", "trained"]]
+    assert all(row[-1].startswith("forget gate ") for row in reach.rows)
+    assert by_distance[0].rows[0][2] == "none"
+    assert "c begins at k = 1" in by_distance[0].caption
+    assert all(len(line) <= 100 for line in to_text([report]).splitlines())
+
+
+@pytest.mark.parametrize("runs", [["run"], ["a", "b"]])
+def test_the_figure_has_a_panel_per_layer_with_bands_and_marks(runs):
+    units = (3, 4, 4, H) if len(runs) == 1 else (4, H)
+    report = section(dict.fromkeys(runs, pair_of(units, trained_timesteps=8)))
+    (figure,) = blocks_of(Figure, report)
+    shown = [axes for axes in figure.draw(PICTURE, "title").axes if axes.get_visible()]
+    titles = [f"layer {number}, {n} units" for number, n in enumerate(units, 1)]
+    if len(runs) > 1:
+        titles = [f"{run}, {title}" for run in runs for title in titles]
+        assert report.finding.startswith("characters after which half of the gradient is left: a ")
+    assert [axes.get_title(loc="left") for axes in shown] == titles
+    for axes in shown:
+        labels = axes.get_legend_handles_labels()[1]
+        assert {"trained, h alone", "trained, c alone", "one half"} <= set(labels)
+        assert "trained, h and c together, with quartiles" in labels
+        assert "at initialization, with quartiles" in labels
+        assert len(axes.collections) == 2
+        assert [text.get_text() for text in axes.texts] == ["training length (8)"]
 
 
 @pytest.mark.parametrize(
     ("span", "shown"), [(1, [0, 1]), (8, [0, 1, 2, 4, 8]), (10, [0, 1, 2, 4, 8, 10])]
 )
 def test_distances_end_with_the_span(span, shown):
-    assert gradient_tables.shown_distances(span) == shown
+    assert shown_distances(span) == shown
 
 
-def test_plot_has_a_panel_a_layer_with_bands_and_marks(tmp_path):
-    trained, initial = (
-        measure(model_of(units=(3, 4, 4, H), seed=seed), trained_timesteps=8) for seed in (1, 0)
-    )
-    figure = gradient_plots.gradient_figure(trained, initial)
-    shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in shown] == [
-        f"layer {number}, {units} units" for number, units in enumerate((3, 4, 4, H), 1)
-    ]
-    for axes in shown:
-        labels = axes.get_legend_handles_labels()[1]
-        assert {"model, h alone", "model, c alone", "a half"} <= set(labels)
-        assert "model, h and c together, with quartiles" in labels
-        assert "at initialisation, with quartiles" in labels
-        assert len(axes.collections) == 2
-        assert [text.get_text() for text in axes.texts] == ["--timesteps 8"]
-    path = tmp_path / "gradient.png"
-    gradient_plots.save_gradient_plot(trained, path, initial, "an LSTM")
-    data = path.read_bytes()
-    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1440, 900)
-    with pytest.raises(ChargenError, match="cannot be written"):
-        gradient_plots.save_gradient_plot(trained, tmp_path / "none" / "plot.png")
-
-
-def test_tables_and_plots_import_neither_torch_nor_matplotlib():
-    code = (
-        "import sys, chargen.probes.gradient.table, chargen.probes.gradient.plot; "
-        "print(*sys.modules)"
-    )
+def test_reports_import_neither_torch_nor_matplotlib():
+    names = "context", "mined", "gradient"
+    modules = ", ".join(f"chargen.probes.{name}.report" for name in names)
+    code = f"import sys, {modules}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert not {"torch", "matplotlib"} & set(done.stdout.split())

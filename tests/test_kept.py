@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from test_page import LESS, PROBED, RUNS
 from test_reports import REFUSED, RESULT, with_span50
 
 from chargen.errors import ChargenError
-from chargen.probes.context.measure import ContextResult
+from chargen.probes.context.result import ContextResult
 from chargen.probes.runner import TRAINED
 from chargen.probes.runner.kept import read_probed
 from chargen.probes.runner.page_curve import curve_section
@@ -16,6 +17,7 @@ from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.statistics.span50 import Span50
 from chargen.probes.templates.result import TemplatesResult
 
+CONTEXT = PROBED.context[TRAINED]
 INF = float("inf")
 ODD = (None, True, -1, 0, 0.5, 2**63, "x", "", [], {}, [1], {"a": 1})
 HALVES = [
@@ -111,7 +113,7 @@ def test_another_file_is_refused_by_name(tmp_path):
     ("kind", "result"),
     [
         (TemplatesResult, replace(PROBED.templates, rows=RESULT.rows[:2])),
-        (ContextResult, replace(PROBED.context[TRAINED], rows=PROBED.context[TRAINED].rows[:3])),
+        (ContextResult, structs.replace(CONTEXT, rows=CONTEXT.rows[:3])),
     ],
 )
 def test_any_odd_value_is_refused_or_harmless(kind, result):

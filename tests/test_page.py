@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from msgspec import structs
 from test_reports import ACCURACIES, REFUSED, RESULT, with_span50
 from test_reports import row as span_row
 
 from chargen.predictors import UniformPredictor
-from chargen.probes.context.measure import ContextResult, ContextRow
-from chargen.probes.context.paired import BitsComparison
+from chargen.probes.context.result import BitsComparison, ContextResult, ContextRow
 from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
 from chargen.probes.mined.mining import CLOSERS, WORDS
 from chargen.probes.mined.result import MinedResult, MinedRow
@@ -36,20 +36,20 @@ def near(value, half=0.01):
 
 def context_row(context, lost):
     reset = near(lost / 2) if context else None
-    return ContextRow(context, context, near(lost), reset, reset, beyond_timesteps=context > 64)
+    return ContextRow(context, context, context > 64, near(lost), reset, reset)
 
 
 def context_result(scale=1.0, effective=(64, 8, 128)):
     rows = tuple(
         context_row(n, scale * lost) for n, lost in zip(CONTEXTS, (9, 3, 1, 0, 0), strict=True)
     )
-    return ContextResult(3, 64, 4096, 2048, 2.25, rows, effective, "")
+    return ContextResult(3, 64, 4096, 2048, 2.25, rows, *effective)
 
 
 def mined_row(kind, distance, gain):
     told = [near(x, 0.25) for x in (8 + gain, gain, gain / 2)] if gain else [None] * 3
     cases = 200 if gain else 7
-    return MinedRow(kind, distance, 2 * distance - 1, cases, *told, beyond_timesteps=distance > 64)
+    return MinedRow(kind, distance, 2 * distance - 1, distance > 64, cases, *told)
 
 
 def layer(number, rate, parts=("h", "c", "both")):
@@ -142,7 +142,7 @@ def test_the_two_sentences_and_the_limits_stand_in_plain_words(page):
         "I grew up in France",
         "a large gradient is not memory",
         "no bound on what it remembers",
-        "at initialisation",
+        "at initialization",
     ):
         assert told in words(page)
     for term in page_parts.GLOSSARY:
@@ -181,13 +181,13 @@ def test_every_number_of_the_other_figures_is_in_a_table(page):
         for curve in (curve for layer in result.layers for curve in layer.curves):
             bounds = f"({curve.lower[64]:.2f} to {curve.upper[64]:.2f})"
             assert f"{curve.median[64]:.2f} {bounds}" in told
-    assert "effective context" in told
+    assert "effective context length" in told
 
 
 def test_an_untrained_networks_gain_has_a_column_where_it_was_measured(page):
-    assert "untrained, gain over swap" not in page
-    rows = [replace(row, untrained=near(-0.5)) if row.gain else row for row in MINED.rows]
-    beside = probed_page(replace(PROBED, mined=replace(MINED, rows=tuple(rows))))
+    assert f"{WORDS}, untrained" not in page
+    rows = [structs.replace(row, untrained=near(-0.5)) if row.gain else row for row in MINED.rows]
+    beside = probed_page(replace(PROBED, mined=structs.replace(MINED, rows=tuple(rows))))
     assert "untrained, gain over swap" in beside
     assert "-0.50 (-0.51 to -0.49)" in cells(beside)
     assert f"{WORDS}, untrained" in beside
@@ -245,7 +245,7 @@ def test_what_others_named_is_text_and_not_html():
         PROBED,
         run=name,
         templates=replace(RESULT, bank=name),
-        mined=replace(MINED, ngram=name),
+        mined=structs.replace(MINED, ngram=name),
         warnings=(name,),
     )
     shown = replace(SHOWN[0], context=name, note=name, candidates=("<b>", *SHOWN[0].candidates[1:]))
@@ -270,7 +270,7 @@ def test_where_nothing_is_claimed_two_sentences_are_shown_without_an_accuracy():
 def test_only_what_was_asked_is_told():
     page = probed_page(Probed("runs/long", mined=MINED))
     assert re.findall(r'<section id="(\w+)"', page) == ["mined"]
-    nothing = replace(MINED, rows=())
+    nothing = structs.replace(MINED, rows=())
     assert "<svg" not in probed_page(Probed("runs/long", mined=nothing))
 
 
@@ -292,9 +292,9 @@ def test_a_finding_is_told_in_plain_words(accuracies, meaning):
 @pytest.mark.parametrize(
     ("effective", "meaning"),
     [
-        ((0, 0, 0), "as well with nothing of it in view"),
-        ((64, 8, 128), "With its last 64 characters in view"),
-        ((None, None, None), "Even with 128 characters in view it was not shown"),
+        ((0, 0, 0), "as well without any context"),
+        ((64, 8, 128), "With 64 characters of context"),
+        ((None, None, None), "Even 128 characters of context are not shown"),
     ],
 )
 def test_an_effective_context_is_told_in_plain_words(effective, meaning):
@@ -307,8 +307,8 @@ def test_of_several_runs_the_finding_comes_first_and_each_part_is_linked_to(seve
     assert f"asked the same sentences, {farther_said()}" in words(top)
     assert "runs/long and runs/less" in words(top)
     assert "the n-grams are gone" in words(several)
-    assert "used: long 64 (95 %: 8–128); less >128 (95 %: 8–>128)" in words(top).replace(
-        "&gt;", ">"
+    assert "long uses 64 characters of context (95%: 8 to 128); less uses more than 128" in words(
+        top
     )
     links = re.findall(r'href="#([\w-]+)"', top)
     assert links == ["templates", "context", "mined", "gradient"]
@@ -339,7 +339,7 @@ def test_of_several_runs_every_number_of_the_figures_is_in_a_table(several):
 def test_of_several_runs_pairs_are_told_with_their_tests(several):
     assert "long against less" in words(several)
     assert ["4", "3", "40", "-9.2", "&lt;0.001", "&lt;0.001", "less ahead"] in rows_of(several)
-    assert ["long less less", "+0.1250", "0.0625–0.2500"] in rows_of(several)
+    assert ["long − less", "+0.1250", "0.0625–0.2500"] in rows_of(several)
     assert "McNemar" in words(several)
     assert "Holm" in words(several)
 
@@ -353,22 +353,24 @@ def test_of_several_runs_spans_beyond_the_trained_length_say_whose(several):
     assert notes["16"] == ""
     assert notes["32"] == "held out, beyond --timesteps 16 of less"
     assert "beyond --timesteps 16 of less, beyond --timesteps 64 of long" in notes["256"]
-    assert "beyond --timesteps 64" in {line[-1] for line in rows_of(several)}
+    assert "training length (64)" in words(several)
 
 
 def test_of_several_runs_figures_have_a_curve_each_chance_and_limits(several):
-    templates, context = re.findall(r"<svg.*?</svg>", several, flags=re.S)
+    templates, context, mined, gradient = re.findall(r"<svg.*?</svg>", several, flags=re.S)
     for text in ("chance, 1/8", "--timesteps 64 of long", "--timesteps 16 of less"):
         assert f">{text}<" in templates
     assert "long, --timesteps 64, span50 700 (620–" in templates
     assert "less, --timesteps 16" in templates
-    assert "counts as none" in context
+    assert "threshold: 0.0144 bits" in context
+    assert "long, returning word, over swap" in mined
+    assert "less, layer 2, 7 units" in gradient
 
 
 def test_of_several_runs_what_others_named_is_text():
     name = r"$\frac$<script>alert(1)<b>"
     evil = replace(PROBED, run=name, templates=replace(RESULT, bank=name, trained_timesteps=32))
-    bits = replace(BITS, first=name)
+    bits = structs.replace(BITS, first=name)
     page = runs_page(ProbedRuns((evil, LESS), (replace(PAIR, first=name),), (bits,), (name,)))
     assert not re.search("<script>|<b>", page)
     assert "&lt;script&gt;alert(1)" in page
@@ -389,7 +391,7 @@ def test_of_several_runs_only_what_was_asked_is_told():
     assert re.findall(r'<section id="(\w+)"', runs_page(only)) == ["mined"]
     assert "<svg" not in runs_page(UNKNOWNS)
     assert "not learned: c" in words(runs_page(UNKNOWNS))
-    refused = replace(context_result(), rows=(), refusal="not measured: too short")
+    refused = structs.replace(context_result(), rows=(), refusal="not measured: too short")
     short = {TRAINED: refused, UNTRAINED: refused}
     page = runs_page(ProbedRuns(tuple(Probed(run, context=short) for run in ("a", "b"))))
     assert "not measured: too short" in words(page)
@@ -400,7 +402,7 @@ def test_a_gradient_halves_in_one_character_or_in_more():
     assert "halves in 1.0 character, " in gradient_result(np.log10(2)).finding()
     assert "halves in 2.0 characters, " in gradient_result(np.log10(2) / 2).finding()
     told = replace(gradient_result(0.1), trained_timesteps=1).finding()
-    assert "trained on 1 timestep " in told
+    assert "trained with 1 timestep " in told
 
 
 def test_parts_of_a_page_escape_their_text():

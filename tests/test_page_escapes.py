@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 from test_architectures import GOOD, result, trained_as
 from test_architectures import RESULT as COMPARED
 from test_export_page import made as written
@@ -48,7 +49,7 @@ def renamed(probed, evil):
         probed,
         run=evil,
         templates=replace(RESULT, bank=evil, rows=rows),
-        mined=replace(MINED, ngram=evil),
+        mined=structs.replace(MINED, ngram=evil),
         warnings=(evil,),
     )
 
@@ -61,7 +62,7 @@ def pages(evil):
     yield probed_page(one)
     yield probed_page(replace(UNKNOWN, run=evil, templates=refused, demonstration=(shown,)))
     pair = replace(RUNS.templates[0], first=evil)
-    bits = replace(RUNS.context[0], first=evil)
+    bits = structs.replace(RUNS.context[0], first=evil)
     yield runs_page(replace(RUNS, runs=(one, LESS), templates=(pair,), context=(bits,)))
     cells = (trained_as(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
     yield comparison_page(result(*cells, task="recall", budget=evil))

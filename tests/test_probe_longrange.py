@@ -113,7 +113,7 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     assert main(["probe-longrange", "runs/long", "--json", str(out), "--plot", str(plot)]) == 0
     printed, err = capsys.readouterr()
     assert err.startswith("drawn: ")
-    headings = ["known span", "last n characters", "brings back", "gradient travels"]
+    headings = ["known span", "Effective context length", "Natural dependencies", "Gradient flow"]
     assert [heading for heading in headings if heading in printed] == headings
     result = json.loads(out.read_text())
     assert set(result["context"]) == set(result["gradient"]) == {"trained", "untrained"}
@@ -242,7 +242,7 @@ def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(
     costs = [run["context"]["trained"]["bits_per_char"] for run in told["runs"]]
     assert row["difference_bits_per_char"] == pytest.approx(costs[0] - costs[1])
     assert row["difference_bits_per_char_high"] < 0
-    for heading in ("known span", "last n characters", "gradient travels"):
+    for heading in ("known span", "Effective context length", "Gradient flow"):
         assert heading in printed
 
 

@@ -8,7 +8,6 @@ import pytest
 
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
-from chargen.probes.context import plot as context_plots
 from chargen.probes.runner import probed
 from chargen.probes.statistics.intervals import Proportion
 from chargen.probes.statistics.span50 import Span50
@@ -163,20 +162,13 @@ def whole_labels():
     return plots.templates_figure(RESULT).axes[0].get_legend_handles_labels()[1]
 
 
-def test_the_picture_of_context_has_its_control(tmp_path, monkeypatch):
+def test_each_figure_of_a_run_has_a_file(tmp_path):
     from test_page import PROBED
 
-    asked = []
-    draw = context_plots.context_figure
-    monkeypatch.setattr(
-        context_plots, "context_figure", lambda *given: asked.append(given) or draw(*given)
-    )
     drawn = probed.save_probed_plots(PROBED, tmp_path / "all.png")
     assert [path.name for path in drawn] == [
         f"all{name}.png" for name in ("", "-context", "-mined", "-gradient")
     ]
-    ((result, _, untrained),) = asked
-    assert (result, untrained) == tuple(PROBED.context.values())
 
 
 def test_plot_refusals(tmp_path):

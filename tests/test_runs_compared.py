@@ -13,7 +13,7 @@ from test_reports import REFUSED, RESULT
 from chargen.errors import ChargenError
 from chargen.predictors import UniformPredictor
 from chargen.probes.context import measure as context
-from chargen.probes.context.paired import compare_bits
+from chargen.probes.context.result import compare_bits
 from chargen.probes.runner.plot import save_templates_runs_plot, templates_runs_figure
 from chargen.probes.runner.table import limits, short_names, templates_runs_table
 from chargen.probes.statistics.span50 import Span50
@@ -121,10 +121,10 @@ def test_results_of_other_places_are_not_compared(options):
     uniform = UniformPredictor(LETTERS)
     one = context.measure(uniform, cycle(), contexts=(8,))
     other = context.measure(uniform, cycle(), **{"contexts": (8,)} | options)
-    with pytest.raises(ValueError, match="a, b: not measured at the same places of one text"):
+    with pytest.raises(ValueError, match="a, b: not measured at the same positions of one text"):
         compare_bits({"a": one, "b": other})
     longer = context.measure(uniform, cycle(36_001), contexts=(8,))
-    with pytest.raises(ValueError, match="same places of one text"):
+    with pytest.raises(ValueError, match="same positions of one text"):
         compare_bits({"a": one, "b": longer})
 
 

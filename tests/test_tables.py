@@ -3,16 +3,9 @@
 from dataclasses import replace
 
 import pytest
-from memories import LETTERS, Recaller
 from readers import LastCue, Remembers, measure
-from test_mined import PLANTED
 from test_reports import RESULT
 
-from chargen.predictors import UniformPredictor
-from chargen.probes.context.table import mined_table
-from chargen.probes.mined import measure as mined
-from chargen.probes.mined.mining import WORDS
-from chargen.probes.runner.table import mined_runs_table
 from chargen.probes.templates.table import templates_table
 from chargen.render.tables import ruled, timesteps_limit
 from chargen.render.text import counted, listed
@@ -66,35 +59,8 @@ def test_the_cue_and_the_decoys_have_a_table_of_their_own():
     assert all(len(line) <= 100 for line in lines)
 
 
-def test_mined_runs_stand_side_by_side_with_their_controls():
-    known = {
-        name: mined.measure(one, PLANTED, longest=256, untrained=UniformPredictor(LETTERS))
-        for name, one in {"r/far": Recaller(400), "r/near": Recaller(64)}.items()
-    }
-    lines = [line.split() for line in mined_runs_table(known).splitlines()]
-    assert ["distance", "far", "95", "%", "untrained", "near", "95", "%", "untrained"] in lines
-    (row,) = [line for line in lines if line[:1] == ["128–255"]]
-    gain = known["r/far"].of_kind(WORDS)[7].gain
-    assert row[1] == f"{gain.value:.2f}"
-    assert row[3:5] == ["0.00", "0.00"]
-    assert [
-        "closing",
-        "bracket",
-        "or",
-        "quote:",
-        "too",
-        "few",
-        "cases",
-        "at",
-        "every",
-        "distance",
-    ] in lines
-
-
 def test_one_of_a_thing_is_said_in_the_singular():
     assert (counted(1, "character"), counted(2, "character")) == ("1 character", "2 characters")
     assert [listed(list(names)) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
-    one = mined.measure(UniformPredictor(LETTERS), PLANTED[:1])
-    assert "Looked for in 1 character." in mined_table(one)
     told = measure(Remembers(0), spans=(4,)).finding()
     assert told == "no better than chance at 4 characters"

@@ -9,7 +9,4 @@ one sentence what was found.
 
 TITLES = {
     "templates": "Sentences with a known span",
-    "context": "What only the last n characters are worth",
-    "mined": "What the text itself brings back",
-    "gradient": "How far the gradient travels",
 }

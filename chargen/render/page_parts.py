@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from chargen import __version__
 from chargen.render import html
 from chargen.render.figures import Interval, svg
+from chargen.render.page import render
+from chargen.render.report import Section
 from chargen.render.text import listed
 
 if TYPE_CHECKING:
@@ -109,6 +111,12 @@ def section(name: str, title: str, *parts: str) -> str:
     return (
         f'<section id="{html.escape(name)}">\n<h2>{html.escape(title)}</h2>\n{inside}\n</section>'
     )
+
+
+def built(found: Section) -> tuple[Glance, str]:
+    """Return what stands on top of a page about a section, and the section itself."""
+    glance = Glance(found.name, found.title, found.finding, found.meaning)
+    return glance, render("section.html", section=found)
 
 
 def figure(drawn: Figure, name: str, label: str, caption: str) -> str:

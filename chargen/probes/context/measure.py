@@ -233,7 +233,7 @@ def _rows(
 ) -> tuple[ContextRow, ...]:
     rows = []
     for place, n in enumerate((0, *contexts)):
-        found = [Estimate.of(float(m), d) for m, d in zip(means[:, place], draws[:, :, place].T)]
+        found = [Estimate.of(float(means[i, place]), draws[:, i, place]) for i in range(3)]
         beyond = None if timesteps is None else n > timesteps
         most = n + read_length(n) - 1 if n else 0
         rows.append(ContextRow(n, most, beyond, *(found if n else found[:1])))

@@ -1,4 +1,4 @@
-"""What instrument (c), `chargen.probes.gradient.measure`, found in one model. Imports no torch."""
+"""Results of the gradient instrument in one network. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from chargen.render.text import counted
 
-WARM_UP_CHARS = 256  # read before the span, so that the state is where text brings it
+WARM_UP_CHARS = 256  # burn-in text before the span
 OPEN = 0.9  # a gate above this counts as open
 HALF, HUNDREDTH = math.log10(1 / 2), -2.0
 JSON_DIGITS = 6
@@ -18,10 +18,10 @@ JSON_DIGITS = 6
 
 @dataclass(frozen=True)
 class Curve:
-    """log10 g(k)/g(0) of a part of the state at k = 0 .. span, each ``(span + 1,)``.
+    """Quartiles over positions of log10 g(k)/g(0) at k = 0 .. span, each ``(span + 1,)``.
 
-    Quartiles over positions, each a value that was seen; -inf where nothing arrives. g(0) is that
-    of the whole state for each of its parts, so that they can be compared.
+    Each quartile is an observed value, -inf for a gradient of zero. g(0) is that of the whole
+    state for each of its parts, which makes the parts comparable.
     """
 
     part: str  # h, c, or both
@@ -30,9 +30,9 @@ class Curve:
     upper: np.ndarray
 
     def reaches(self, level: float) -> float | None:
-        """The characters after which the median stays at or under ``level``, a log10.
+        """Return the characters after which the median stays at or under ``level``, a log10.
 
-        Interpolated between two states; None where it is still above at the end of the span.
+        The value is interpolated between two states; None if the median is above at the end.
         """
         (above,) = np.nonzero(self.median > level)
         if not len(above):
@@ -43,26 +43,29 @@ class Curve:
         return k + float((self.median[k] - level) / (self.median[k] - self.median[k + 1]))
 
     def to_json(self) -> dict[str, list[float | None]]:
-        """Three lists by k, without a unit; null stands for zero, which has no logarithm."""
+        """Return three lists by k, without a unit; null is the logarithm of zero."""
         quartiles = {"lower_quartile": self.lower, "median": self.median}
         quartiles["upper_quartile"] = self.upper
-        return {f"log10_ratio_{name}": _plain(values) for name, values in quartiles.items()}
+        return {
+            f"log10_ratio_{name}": [_rounded(value) for value in values.tolist()]
+            for name, values in quartiles.items()
+        }
 
 
 @dataclass(frozen=True)
 class LayerGradient:
-    """What was found at one layer."""
+    """Result in one layer."""
 
     layer: int  # 1 reads the characters
     units: int
-    positions: int  # that count: those whose last state the loss depends on at all
-    last_state: float  # median of g(0), in nats by one unit of state
-    curves: tuple[Curve, ...]  # the parts of the state, and the whole of it last
+    positions: int  # positions whose loss depends on the layer's last state
+    last_state: float  # median of g(0), in nats per unit of state
+    curves: tuple[Curve, ...]  # the parts of the state, and the whole state last
     peak: float  # the largest log10 g(k)/g(0), k > 0, of the whole state at any position
-    peak_chars: int  # the k where it was
-    exploded: float  # the share of positions where g(span) is over 10 g(0) and 2 g(span / 2)
-    gate: str | None  # what keeps the state from step to step; None where nothing does
-    gate_open: float | None  # its share above 0.9, over positions, steps and units
+    peak_chars: int  # its k
+    exploded: float  # fraction of positions with g(span) over 10 g(0) and 2 g(span / 2)
+    gate: str | None  # the gate that preserves the state; None if the cell has none
+    gate_open: float | None  # fraction of it above `OPEN`, over positions, steps and units
 
     @property
     def whole(self) -> Curve:
@@ -71,28 +74,28 @@ class LayerGradient:
 
     @property
     def half_life(self) -> float | None:
-        """Characters after which the median stays at half of g(0) or less; None: not in the span.
+        """Characters after which the median stays at or under g(0) / 2; None: beyond the span.
 
-        For g(k) = rho^k that is ln 2 / ln(1/rho).
+        For g(k) = rho^k it is ln 2 / ln(1/rho).
         """
         return self.whole.reaches(HALF)
 
     @property
     def hundredth(self) -> float | None:
-        """The same for a hundredth of g(0)."""
+        """Characters after which the median stays at or under g(0) / 100."""
         return self.whole.reaches(HUNDREDTH)
 
     @property
     def explodes(self) -> bool:
-        """Whether at half of the positions or more the gradient grows, and to over tenfold.
+        """Whether the gradient explodes at half of the positions or more.
 
-        That it is large is not enough: below other layers it grows at first, since all of them
-        carry it, and then fades.
+        A large gradient does not suffice: in a lower layer it first grows, because the layers
+        above carry it too, and then fades.
         """
         return self.exploded >= 0.5
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; distances in characters, shares of 1."""
+        """Return a JSON object; distances in characters, fractions of 1."""
         gate = {"name": self.gate, "open_above": OPEN, "open_share": _rounded(self.gate_open)}
         return {
             "layer": self.layer,
@@ -109,23 +112,19 @@ class LayerGradient:
             "curves": {curve.part: curve.to_json() for curve in self.curves},
         }
 
-    def gate_said(self) -> str:
-        """How often the gate that keeps the state is open; empty where there is none."""
-        return f"{self.gate} over {OPEN} in {self.gate_open:.1%}" if self.gate else ""
-
 
 @dataclass(frozen=True)
 class GradientResult:
-    """What the instrument found in one model."""
+    """Result in one network."""
 
     cell: str  # as in --cell
     span: int  # the longest distance, characters
-    seed: int  # of the positions
-    trained_timesteps: int | None  # how far back gradients travelled in training, characters
+    seed: int  # seed of the positions
+    trained_timesteps: int | None  # BPTT length in training, characters
     layers: tuple[LayerGradient, ...]  # from the input to the output
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary, the same for the same model and seed."""
+        """Return a JSON object, the same for the same model and seed."""
         return {
             "instrument": "gradient",
             "cell": self.cell,
@@ -138,20 +137,20 @@ class GradientResult:
         }
 
     def finding(self) -> str:
-        """One sentence: how far the gradient goes, and that this is not yet memory."""
-        trained = self.trained_timesteps
-        said = [self._said(layer) for layer in self.layers]
-        said += [f"trained on {counted(trained, 'timestep')}"] if trained else []
-        return f"{'; '.join(said)} (how far a change is felt, not what is remembered)"
+        """Return the reach of the gradient in each layer."""
+        steps = self.trained_timesteps
+        parts = [self._layer_finding(layer) for layer in self.layers]
+        parts += [f"trained with {counted(steps, 'timestep')}"] if steps else []
+        return f"{'; '.join(parts)} (the reach of the gradient, not of memory)"
 
     def distance(self, chars: float | None) -> str:
-        """A half-life for a person to read; one that lies beyond the span as ``>256``."""
+        """Return a distance as text, one beyond the span as ``>256``."""
         return f">{self.span}" if chars is None else f"{chars:.1f}"
 
-    def _said(self, layer: LayerGradient) -> str:
+    def _layer_finding(self, layer: LayerGradient) -> str:
         if layer.explodes:
-            often = f"at {layer.exploded:.0%} of positions, 10^{layer.peak:.1f} at most"
-            return f"layer {layer.layer}: the gradient explodes {often}"
+            peak = f"at {layer.exploded:.0%} of positions, maximum 10^{layer.peak:.1f}"
+            return f"layer {layer.layer}: the gradient explodes {peak}"
         half, rest = self.distance(layer.half_life), self.distance(layer.hundredth)
         noun = "character" if half == "1.0" else "characters"
         return f"layer {layer.layer}: the gradient halves in {half} {noun}, is 1/100 in {rest}"
@@ -159,7 +158,3 @@ class GradientResult:
 
 def _rounded(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else round(value, JSON_DIGITS)
-
-
-def _plain(values: np.ndarray) -> list[float | None]:
-    return [_rounded(value) for value in values.tolist()]

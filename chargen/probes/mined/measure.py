@@ -62,7 +62,7 @@ def measure(
         most = 2 * group.distance - 1
         rows.append(
             MinedRow(
-                group.kind, group.distance, most, len(group), full, gain, over, beyond, control
+                group.kind, group.distance, most, beyond, len(group), full, gain, over, control
             )
         )
     name = ngram_name if ngram else None

@@ -13,6 +13,7 @@ from chargen.text.brackets import parse_brackets
 from chargen.text.vocabulary import Vocabulary
 
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
+KINDS = (WORDS, CLOSERS)
 LONGEST = 1024  # cues lie nearer than that
 CASES = 256  # of a kind at distances of one power of two, at most
 TEXT_CHARS = 2**17  # that are mined, at most

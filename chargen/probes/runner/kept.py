@@ -8,7 +8,7 @@ from typing import Any
 
 from chargen.errors import ChargenError
 from chargen.files import parse_json, read_bytes, reason
-from chargen.probes.context.measure import ContextResult
+from chargen.probes.context.result import ContextResult
 from chargen.probes.runner.results import Probed
 from chargen.probes.templates.result import TemplatesResult
 

@@ -11,6 +11,7 @@ from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
 from chargen.predictors import NextCharPredictor
 from chargen.probes.context import measure as context
+from chargen.probes.context.result import ContextResult
 from chargen.probes.gradient import measure as gradient
 from chargen.probes.gradient.result import GradientResult
 from chargen.probes.mined import measure as mined
@@ -125,7 +126,7 @@ def _templates(
 
 def _context(
     subject: Subject, ids: np.ndarray, seed: int, watch: Watch
-) -> dict[str, context.ContextResult]:
+) -> dict[str, ContextResult]:
     return {
         name: context.measure(
             predictor,

@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from chargen.probes import TITLES
 from chargen.probes.runner import ProbedRuns
-from chargen.probes.runner import page_rest as page_runs_rest
 from chargen.probes.runner import table as runs_tables
 from chargen.probes.runner.plot import templates_runs_figure
-from chargen.probes.runner.probed import pair
+from chargen.probes.runner.probed import sections
 from chargen.probes.templates import page as page_templates
 from chargen.probes.templates.comparison import PairComparison
 from chargen.probes.templates.page import NAME
@@ -44,14 +43,8 @@ def runs_page(probed: ProbedRuns) -> str:
     draws its figures.
     """
     said = f"{counted(len(probed.runs), 'run')}: {listed([run.run for run in probed.runs])}"
-    probed = _called_shortly(probed)
-    told = [_templates(probed)] if probed.results() else []
-    if context := {run.run: pair(run.context) for run in probed.runs if run.context}:
-        told.append(page_runs_rest.context_part(probed.context, context))
-    if mined := {run.run: run.mined for run in probed.runs if run.mined}:
-        told.append(page_runs_rest.mined_part(mined))
-    if flows := {run.run: pair(run.gradient) for run in probed.runs if run.gradient}:
-        told.append(page_runs_rest.gradient_part(flows))
+    told = [_templates(_called_shortly(probed))] if probed.results() else []
+    told += map(parts.built, sections(probed.runs, probed.context))
     left_out = parts.warnings(probed.warnings)
     glances = [glance for glance, _ in told]
     return parts.page(TITLE, said, glances, left_out, *(section for _, section in told))
@@ -64,10 +57,7 @@ def _called_shortly(probed: ProbedRuns) -> ProbedRuns:
     templates = tuple(
         replace(one, first=names[one.first], second=names[one.second]) for one in probed.templates
     )
-    context = tuple(
-        replace(one, first=names[one.first], second=names[one.second]) for one in probed.context
-    )
-    return replace(probed, runs=runs, templates=templates, context=context)
+    return replace(probed, runs=runs, templates=templates)
 
 
 def _templates(probed: ProbedRuns) -> tuple[Glance, str]:

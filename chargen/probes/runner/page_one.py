@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from chargen.probes.context import page as page_context
-from chargen.probes.gradient import page as page_gradient
 from chargen.probes.runner import TRAINED, Probed
-from chargen.probes.runner.probed import pair
+from chargen.probes.runner.probed import sections as rest_sections
 from chargen.probes.templates import page as page_templates
 from chargen.render import page_parts as parts
-from chargen.render.page_parts import Glance
 
 TITLE = "How far back does it remember?"
 
@@ -19,31 +16,16 @@ def probed_page(probed: Probed) -> str:
     It asks for nothing on the network, and of the same ``probed`` it is the same. matplotlib
     draws its figures.
     """
-    sections = []
+    sections, glances = [], []
     if probed.templates:
         sections.append(page_templates.templates_section(probed.templates, probed.demonstration))
-    if probed.context:
-        sections.append(page_context.context_section(*pair(probed.context)))
-    if probed.mined:
-        sections.append(page_context.mined_section(probed.mined))
-    if probed.gradient:
-        sections.append(page_gradient.gradient_section(*pair(probed.gradient)))
+        glances.append(page_templates.templates_glance(probed.templates))
+    for section in rest_sections([probed]):
+        glance, built = parts.built(section)
+        glances.append(glance)
+        sections.append(built)
     left_out = parts.warnings(probed.warnings)
-    return parts.page(TITLE, _about(probed), _glances(probed), left_out, *sections)
-
-
-def _glances(probed: Probed) -> list[Glance]:
-    """What each instrument found and what that means, where it was asked."""
-    told = []
-    if probed.templates:
-        told.append(page_templates.templates_glance(probed.templates))
-    if probed.context:
-        told.append(page_context.context_glance(probed.context[TRAINED]))
-    if probed.mined:
-        told.append(page_context.mined_glance(probed.mined))
-    if probed.gradient:
-        told.append(page_gradient.gradient_glance(probed.gradient[TRAINED]))
-    return told
+    return parts.page(TITLE, _about(probed), glances, left_out, *sections)
 
 
 def _about(probed: Probed) -> str:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chargen.errors import ChargenError
-from chargen.probes.context.measure import BAR_BITS, ContextResult
 from chargen.probes.runner.table import limits, short_names
 from chargen.probes.templates import span_axes
 from chargen.probes.templates.result import TemplatesResult
@@ -32,19 +31,6 @@ def save_templates_runs_plot(
     if all(result.refusal for result in results.values()):
         raise ChargenError(f"{path}: there is nothing to draw: no run has learned the bank")
     drawing.save(templates_runs_figure(results, title), path)
-
-
-def save_context_runs_plot(
-    results: Mapping[str, ContextResult], path: str | Path, title: str = ""
-) -> None:
-    """Write excess against context, a curve a run, to ``path``, a PNG of 1440 × 900 pixels.
-
-    Runs that were not measured are left out; where none is left and where the path cannot be
-    written is a `ChargenError`.
-    """
-    if all(result.refusal for result in results.values()):
-        raise ChargenError(f"{path}: there is nothing to draw: no run was measured")
-    drawing.save(context_runs_figure(results, title), path)
 
 
 def templates_runs_figure(
@@ -76,38 +62,13 @@ def templates_runs_figure(
     return figure
 
 
-def context_runs_figure(
-    results: Mapping[str, ContextResult], title: str = "", size: Size = PICTURE
-) -> Figure:
-    """Excess of swap against context, drawn without any display."""
-    known = {run: result for run, result in results.items() if not result.refusal}
-    names = short_names(list(results))
-    figure = drawing.new_figure(size)
-    axes = figure.add_subplot()
-    for (run, result), style in zip(known.items(), _styles(), strict=False):
-        rows = result.rows[1:]  # an axis of powers has no place for 0
-        contexts = [row.context for row in rows]
-        name = f"{names[run]}{_timesteps(result)}"
-        drawing.curve(axes, contexts, [row.swap for row in rows], name, **style)
-    axes.set_yscale("symlog", linthresh=BAR_BITS)
-    axes.yaxis.set_major_formatter("{x:g}")
-    bar = f"counts as none: {BAR_BITS} bits, 1 % of perplexity"
-    axes.axhline(BAR_BITS, color=INK, linewidth=1, linestyle=":", label=bar)
-    axes.axhline(0, color=INK, linewidth=1)
-    drawing.powers_of_two(axes, contexts)
-    lost = "bits a character lost, with 95 % intervals"
-    drawing.dress(axes, size, "characters in view", lost)
-    drawing.finish(figure, size, title or "How much is lost with so few characters in view?")
-    return figure
-
-
 def _styles() -> Iterator[dict[str, Any]]:
     """A colour and a marker for each run, then the same colours with other markers."""
     for colour, marker in zip(cycle(COLOURS), cycle(MARKERS), strict=False):
         yield {"color": colour, "marker": marker, "linewidth": 2, "markersize": 5}
 
 
-def _timesteps(result: TemplatesResult | ContextResult) -> str:
+def _timesteps(result: TemplatesResult) -> str:
     steps = result.trained_timesteps
     return f", --timesteps {steps}" if steps else ""
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chargen.probes.context.measure import ContextResult
-from chargen.probes.context.paired import BitsComparison
+from chargen.probes.context.result import BitsComparison, ContextResult
 from chargen.probes.gradient.result import GradientResult
 from chargen.probes.mined.result import MinedResult
 from chargen.probes.templates.comparison import PairComparison

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
-from chargen.probes.context.paired import compare_bits
+from chargen.probes.context.result import compare_bits
 from chargen.probes.runner.one import HeldOut, Subject, Watch, one_bank, probe
 from chargen.probes.runner.results import TRAINED, Probed, ProbedRuns
 from chargen.probes.templates.comparison import compare_all

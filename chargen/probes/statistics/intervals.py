@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-
 from msgspec import Meta
 
 from chargen.probes.plain import count, number
@@ -114,7 +113,7 @@ def flat(values: Any) -> Any:
         return [flat(value) for value in values]
     if not isinstance(values, dict):
         return values
-    told = {}
+    told: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, dict) and value.keys() == {"value", "low", "high"}:
             told |= {key: value["value"], f"{key}_low": value["low"], f"{key}_high": value["high"]}

@@ -13,12 +13,12 @@ import numpy as np
 
 from chargen.evaluation import WARM_UP, Segments, nats_to_bits, predictions
 from chargen.predictors import NextCharPredictor
-from chargen.probes.context.sites import BLOCK
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.render.text import listed
 
 STREAM = 16 * WARM_UP  # characters of a stretch at least, so that a text of two is read in one
 STREAMS = 64  # stretches at most
+BLOCK = 32  # characters; the bootstrap resamples whole blocks
 FEWEST_BLOCKS = 8  # of which an interval can be told
 
 

@@ -1,0 +1,178 @@
+"""Report of natural dependencies: bits gained from the cue, by distance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from chargen.probes.mined.mining import KINDS
+from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
+from chargen.probes.statistics.intervals import Estimate
+from chargen.render import figures
+from chargen.render.figures import GREY, INK, LEAD, OTHER, Size
+from chargen.render.report import (
+    NO_NUMBER,
+    Block,
+    Bullets,
+    Details,
+    Figure,
+    Section,
+    Table,
+    Text,
+    between,
+    estimate,
+    rules_at,
+    training_limits,
+)
+from chargen.render.text import counted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+NAME, TITLE = "mined", "Natural dependencies"
+Found = Mapping[str, MinedResult]
+"""Results by run."""
+
+NGRAM: dict[str, Any] = {"color": OTHER, "linestyle": "--", "markersize": 4}
+CONTROL: dict[str, Any] = {"color": GREY, "linestyle": ":", "markersize": 4}
+MEANING = (
+    "A word that returns, a bracket that closes: how much better the model predicts them because "
+    "it read the earlier word or the opening bracket at that distance. Zero gain means that the "
+    "model did not use it."
+)
+QUESTION = (
+    "Some characters depend on an earlier place in the text, the cue: a word that returns after "
+    "one earlier use, a bracket or quotation mark that closes. How many bits does the model save "
+    "on such a target because the cue is in its context?"
+)
+METHOD = (
+    "Gain over swap: the text up to the end of the cue is replaced by another part of the text of "
+    "about equal length that neither contains the word nor leaves the bracket open.",
+    "Gain over the n-gram: bits that the n-gram baseline, which sees only the characters just "
+    "before the target, needs more. Memory takes a gain over both: a word can be predictable from "
+    "its neighbours alone.",
+    f"Distances are grouped by powers of two. Under {FEWEST_CASES} cases no number is reported. "
+    "Intervals are from a bootstrap of blocks of text.",
+)
+LIMITS = (
+    "The swap replaces the cue and all text before it, so the gain belongs to both. The cases are "
+    "found by rules, without understanding of the text."
+)
+
+
+def section(found: Found) -> Section:
+    """Report one run or several; ``found`` is keyed by the run's short name."""
+    blocks: list[Block] = [Text(QUESTION)]
+    if any(row.gain for result in found.values() for row in result.rows):
+        caption = (
+            "Bits gained per target over swap, by distance to the cue, with 95% intervals. Each "
+            "point stands for the distances of one power of two."
+        )
+        label = f"Bits gained by distance: {_finding(found)}"
+        blocks.append(Figure(NAME, partial(_draw, found), label, caption))
+    blocks += [_table(found, kind) for kind in KINDS]
+    blocks += [_details(run, result) for run, result in found.items()]
+    result = next(iter(found.values()))
+    mined = f"Cases were mined from {counted(result.chars, 'character')}. Seed {result.seed}."
+    method = Details("Method and limitations", [Bullets([*METHOD, mined]), Text(LIMITS)])
+    return Section(NAME, TITLE, _finding(found), MEANING, [*blocks, method])
+
+
+def _finding(found: Found) -> str:
+    if len(found) == 1:
+        return next(iter(found.values())).finding()
+    return "; ".join(f"{run}: {result.finding()}" for run, result in found.items())
+
+
+def _table(found: Found, kind: str) -> Block:
+    """Tabulate one run with all its columns, or the gains of several side by side."""
+    runs = list(found)
+    columns = [found[run].of_kind(kind) for run in runs]
+    if not any(row.gain for rows in columns for row in rows):
+        cases = counted(sum(row.cases for row in columns[0]), "case")
+        return Text(f"{runs[0]}, {kind}: {cases} in all, too few at every distance.", "note")
+    one = found[runs[0]] if len(runs) == 1 else None
+    header = ["distance", "cases", *(["bits"] if one else [])]
+    for run in runs:
+        header += ["gain" if one else run, "95%"]
+        header += [f"over {one.ngram}", "95%"] if one and one.ngram else []
+        header += ["untrained"] if _has_control(found[run]) else []
+    cells = [
+        _cells(found, dict(zip(runs, rows, strict=True))) for rows in zip(*columns, strict=True)
+    ]
+    caption = f"{runs[0] if one else 'All runs'}, {kind}: bits gained per target over swap"
+    caption += f", then over a {one.ngram}" if one and one.ngram else ""
+    caption += ", with 95% intervals. Untrained: gain of a network of the same shape before "
+    caption += "training."
+    limits = training_limits({run: found[run].trained_timesteps for run in runs})
+    return Table([*header, ""], cells, caption, rules_at([r.distance for r in columns[0]], limits))
+
+
+def _cells(found: Found, rows: Mapping[str, MinedRow]) -> list[str]:
+    first = next(iter(rows.values()))
+    cells = [first.distances(), str(first.cases)]
+    for run, row in rows.items():
+        if len(rows) == 1:
+            cells.append(_value(row.target_bits))
+        cells += [_value(row.gain), between(row.gain, 2) if row.gain else ""]
+        if len(rows) == 1 and found[run].ngram:
+            over = row.over_ngram
+            cells += [_value(over), between(over, 2) if over else ""]
+        if _has_control(found[run]):
+            cells.append(_value(row.untrained))
+    few = not any(row.gain for row in rows.values())
+    return [*cells, f"under {FEWEST_CASES} cases" if few else ""]
+
+
+def _details(run: str, result: MinedResult) -> Details:
+    header = ["distance", "cases", "bits", "gain over swap", f"gain over {result.ngram}"]
+    tables = []
+    for kind in dict.fromkeys(row.kind for row in result.rows if row.gain):
+        rows = []
+        for row in result.of_kind(kind):
+            found = (row.target_bits, row.gain, row.over_ngram, row.untrained)
+            rows.append([row.distances(), str(row.cases), *(estimate(one, 2) for one in found)])
+        caption = f"{run}, {kind}: bits per target and what it gains, with 95% intervals."
+        tables.append(Table([*header, "untrained, gain over swap"], rows, caption))
+    return Details(f"{run}: all intervals", tables)
+
+
+def _value(found: Estimate | None) -> str:
+    return f"{found.value:.2f}" if found else NO_NUMBER
+
+
+def _has_control(result: MinedResult) -> bool:
+    return any(row.untrained for row in result.rows)
+
+
+def _draw(found: Found, size: Size, title: str) -> Drawing:
+    figure = figures.new_figure(size)
+    axes = figure.add_subplot()
+    styles = [LEAD] if len(found) == 1 else figures.curve_styles()
+    measured = set()
+    for (run, result), style in zip(found.items(), styles, strict=False):
+        for kind, marker in zip(KINDS, "os", strict=True):
+            rows = [row for row in result.of_kind(kind) if row.gain]
+            if not rows:
+                continue
+            measured |= {row.distance for row in rows}
+            middles = [(row.distance * (row.distance_most + 1)) ** 0.5 for row in rows]
+            curves = [("over swap", [row.gain for row in rows], style)]
+            if len(found) == 1 and _has_control(result):
+                curves.insert(0, ("untrained", [row.untrained for row in rows], CONTROL))
+            if len(found) == 1 and result.ngram:
+                over = [row.over_ngram for row in rows]
+                curves.insert(0, (f"over a {result.ngram}", over, NGRAM))
+            whose = "" if len(found) == 1 else f"{run}, "
+            for name, gained, look in curves:
+                label = f"{whose}{kind}, {name}"
+                figures.curve(axes, middles, gained, label, **look | {"marker": marker})
+    axes.axhline(0, color=INK, linewidth=1, label="no gain")
+    distances = [*sorted(measured), 2 * max(measured)]
+    limits = training_limits({run: result.trained_timesteps for run, result in found.items()})
+    figures.limits(axes, distances, limits, size, "top")
+    figures.powers_of_two(axes, distances)
+    figures.dress(axes, size, "characters between cue and target", "bits gained per target")
+    figures.finish(figure, size, title)
+    return figure
