@@ -1,4 +1,4 @@
-"""What `chargen corpora stats` tells of a text, against counts by hand and by plain Python."""
+"""`chargen corpora stats`, compared with counts in plain Python."""
 
 import gzip
 import json
@@ -26,7 +26,7 @@ def ids_of(text):
 
 
 def entropy(text, n):
-    """H(n-grams) - H(contexts), by the book."""
+    """Return H(n-grams) - H(contexts)."""
     grams = [text[k : k + n] for k in range(len(text) - n + 1)]
 
     def bits(counts):
@@ -48,7 +48,7 @@ def test_entropies_are_those_of_the_counts(text):
         assert (one.distinct, one.seen_once_share) == (len(grams), pytest.approx(once))
 
 
-def test_entropies_of_texts_whose_answer_is_known():
+def test_entropies_of_known_texts():
     alternating = entropies(ids_of("ab" * 500), 2)
     assert [one.bits_per_char for one in alternating] == [1, 0]
     drawn = np.random.default_rng(0).integers(0, 8, 100_000)
@@ -79,20 +79,20 @@ def test_the_longest_repeat_is_found(text):
 @given(FEW, st.data())
 @example("a\n\na\n \nb", None)
 @example("bba \nb", None)
-def test_lines_are_counted_wherever_blocks_are_cut(text, data):
+def test_lines_do_not_depend_on_the_blocks(text, data):
     counter = LineCounter()
     cut = data.draw(st.integers(0, len(text))) if data else 3
     for block in (text[:cut], text[cut:]):
         counter.read(block)
     found = counter.statistics()
     lines = text.removesuffix("\n").split("\n")
-    told = [line for line in lines if line.strip()]
+    filled = [line for line in lines if line.strip()]
     lengths = sorted(map(len, lines))
-    assert (found.count, found.blank) == (len(lines), len(lines) - len(told))
+    assert (found.count, found.blank) == (len(lines), len(lines) - len(filled))
     assert found.median_chars == lengths[math.ceil(len(lines) * 0.5) - 1]
     assert found.p90_chars == lengths[math.ceil(len(lines) * 0.9) - 1]
     assert found.longest_chars == lengths[-1]
-    repeated = 1 - len(set(told)) / len(told) if told else 0
+    repeated = 1 - len(set(filled)) / len(filled) if filled else 0
     assert found.repeated_share == pytest.approx(repeated)
 
 
@@ -121,7 +121,7 @@ def test_characters_bytes_alphabet_and_scripts(file):
     assert list(found.scripts.values()) == sorted(found.scripts.values(), reverse=True)
 
 
-def test_what_compressors_make_of_it(file):
+def test_compressed_sizes(file):
     found = measure(read_corpus([file]))
     data = TEXT.encode()
     assert found.packed_bytes["zlib"] == len(zlib.compress(data, 9))
@@ -130,7 +130,7 @@ def test_what_compressors_make_of_it(file):
     assert set(found.packed_bits_per_char) == {"zlib", "lzma", "zstd"}
 
 
-def test_of_a_large_text_the_beginning_is_counted_and_the_figures_say_so(file, monkeypatch):
+def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatch):
     monkeypatch.setattr(statistics, "COUNTED_CHARS", 10)
     monkeypatch.setattr(statistics, "PACKED_CHARS", 25)
     monkeypatch.setattr("chargen.text.sources.BLOCK", 7)
@@ -147,7 +147,7 @@ def test_of_a_large_text_the_beginning_is_counted_and_the_figures_say_so(file, m
     assert "the first 25 characters, bits/char: zlib" in table
 
 
-def test_the_command_takes_what_train_takes(file, capsys, monkeypatch):
+def test_the_command_takes_the_sources_of_train(file, capsys, monkeypatch):
     Path("more").mkdir()
     Path("more/one.txt.gz").write_bytes(gzip.compress(b"packed text\n"))
     assert main(["corpora", "stats", file, "more", "fables", "--json"]) == 0
@@ -160,7 +160,7 @@ def test_the_command_takes_what_train_takes(file, capsys, monkeypatch):
     assert told["packed"]["bits_per_char"]["zstd"] < 8
 
 
-def test_the_table_fits_and_cannot_drive_a_terminal(file, capsys):
+def test_the_report_fits_and_is_escaped(file, capsys):
     assert main(["corpora", "stats", file]) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -172,7 +172,7 @@ def test_the_table_fits_and_cannot_drive_a_terminal(file, capsys):
 
 
 @pytest.mark.parametrize("arguments", [["none.txt"], ["empty.txt"], []])
-def test_a_mistake_is_one_line(file, capsys, arguments):
+def test_user_errors_are_one_line(file, capsys, arguments):
     Path("empty.txt").touch()
     assert main(["corpora", "stats", *arguments]) == 2
     out, err = capsys.readouterr()

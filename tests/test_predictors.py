@@ -1,4 +1,4 @@
-"""Predictors that need no training, and evaluation with a predictor whose loss is known."""
+"""The n-gram baseline, and evaluation of predictors whose loss is known."""
 
 import numpy as np
 import pytest
@@ -23,14 +23,14 @@ def ngram_of(text, order):
 
 
 def after(predictor, context):
-    """The distribution after a context, as a mapping."""
+    """Return the distribution after a context as a mapping."""
     ids = predictor.vocabulary.encode(context)[None].astype(np.int64)
     log_probs, _ = predictor.advance(ids)
     return dict(zip(predictor.vocabulary.characters, np.exp(log_probs[0, -1]), strict=True))
 
 
 def kneser_ney(text, order, context, character):
-    """Interpolated Kneser-Ney as the paper writes it, one probability at a time."""
+    """Return one probability of interpolated Kneser-Ney, computed as in the paper."""
     alphabet = sorted(set(text))
 
     def counts(length):
@@ -56,7 +56,7 @@ def kneser_ney(text, order, context, character):
 
 @pytest.mark.parametrize("order", [2, 3, 4])
 @pytest.mark.parametrize("context", ["a", "b", "ra", "abr", "cad", "dabra", "rrr"])
-def test_the_ngram_is_kneser_ney(order, context):
+def test_the_ngram_baseline_is_kneser_ney(order, context):
     text = "abracadabra abracadabra arcana"
     for character, probability in after(ngram_of(text, order), context).items():
         assert probability == pytest.approx(kneser_ney(text, order, context, character), rel=1e-5)
@@ -72,7 +72,7 @@ def test_ngram_distributions_sum_to_one(text, asked, order):
 
 
 @given(TEXTS, st.integers(1, 20), st.integers(2, 6))
-def test_an_ngram_read_in_parts_is_the_same_to_the_bit(asked, cut, order):
+def test_reading_in_parts_gives_the_same_bits(asked, cut, order):
     predictor = ngram_of("abcabbacab", order)
     ids = predictor.vocabulary.encode(asked)[None]
     cut = min(cut, len(asked) - 1)
@@ -83,22 +83,10 @@ def test_an_ngram_read_in_parts_is_the_same_to_the_bit(asked, cut, order):
 
 
 @given(TEXTS, TEXTS, st.integers(2, 6))
-def test_an_ngram_sees_its_order_and_nothing_before(one, other, order):
+def test_an_ngram_depends_on_its_order_only(one, other, order):
     predictor = ngram_of("abcabbacab", order)
     shared = "abcab"[: order - 1]
     assert after(predictor, one + shared) == after(predictor, other + shared)
-
-
-def test_the_uniform_predictor():
-    assert after(UniformPredictor(Vocabulary("abcd")), "ab")["c"] == pytest.approx(0.25)
-
-
-def test_select_goes_through_nested_states():
-    state = (np.arange(3), (np.arange(6).reshape(3, 2), None))
-    one, (two, nothing) = select(state, np.array([2, 2, 0]))
-    assert one.tolist() == [2, 2, 0]
-    assert two.tolist() == [[4, 5], [4, 5], [0, 1]]
-    assert nothing is None
 
 
 def test_an_ngram_needs_a_text_and_an_order():
@@ -108,25 +96,29 @@ def test_an_ngram_needs_a_text_and_an_order():
         ngram_of("a", 3)
 
 
-def test_loss_and_accuracy_are_those_of_the_table():
+def test_select_handles_nested_states():
+    state = (np.arange(3), (np.arange(6).reshape(3, 2), None))
+    one, (two, nothing) = select(state, np.array([2, 2, 0]))
+    assert one.tolist() == [2, 2, 0]
+    assert two.tolist() == [[4, 5], [4, 5], [0, 1]]
+    assert nothing is None
+
+
+def test_loss_and_accuracy_of_a_known_predictor():
     predictor = TablePredictor("ab", [[0.25, 0.75], [0.5, 0.5]])
-    measured = evaluate(predictor, np.array([0, 1, 0, 0]))
-    assert measured.loss_nats == pytest.approx(-np.log([0.75, 0.5, 0.25]).mean())
-    assert measured.accuracy == pytest.approx(2 / 3)
-    assert measured.chars == 3
+    found = evaluate(predictor, np.array([0, 1, 0, 0]))
+    assert found.loss_nats == pytest.approx(-np.log([0.75, 0.5, 0.25]).mean())
+    assert (found.accuracy, found.chars) == (pytest.approx(2 / 3), 3)
+    assert after(UniformPredictor(Vocabulary("abcd")), "ab")["c"] == pytest.approx(0.25)
+    eight = Evaluation(np.log(8), 0.5, 10)
+    assert (eight.bits_per_char, eight.perplexity) == (pytest.approx(3), pytest.approx(8))
+    assert eight.to_json()["loss_nats"] == np.log(8)
 
 
-def test_units_of_the_loss():
-    measured = Evaluation(np.log(8), 0.5, 10)
-    assert measured.bits_per_char == pytest.approx(3)
-    assert measured.perplexity == pytest.approx(8)
-    assert measured.to_json()["loss_nats"] == np.log(8)
-
-
-@pytest.mark.parametrize("start", [1, 2, 511, 512, 513, 900, 2999])
+@pytest.mark.parametrize("start", [1, 511, 512, 513, 2999])
 @pytest.mark.parametrize("streams", [None, 1, 7])
 def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
-    """A predictor whose memory is shorter than the warm-up gives the same number either way."""
+    """The predictor's memory is shorter than the warm-up."""
     monkeypatch.setattr(evaluation, "CHUNK_FLOATS", 100)
     text = "".join(np.random.default_rng(0).choice(list("abcd"), 3000))
     predictor = ngram_of(text[:500], 4)
@@ -140,11 +132,11 @@ def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_streams_of_a_network_are_within_a_thousandth_of_a_nat(cell):
-    """Its memory has no end, so it is the warm-up that makes the numbers agree."""
+    """Its memory is unbounded; the warm-up makes the losses agree."""
     text = "".join(np.random.default_rng(0).choice(list("abcd"), 5000))
     network = CharModel.seeded(ModelSettings(cell, (16,)), 4, 0)
     for parameter in network.parameters():
-        parameter.data *= 1.5  # or it would forget faster than a trained one does
+        parameter.data *= 1.5  # so that it forgets as slowly as a trained one
     predictor = NetworkPredictor(network, Vocabulary("abcd"))
     ids = predictor.vocabulary.encode(text)
     one, many = (evaluate(predictor, ids, 600, streams) for streams in (1, None))
@@ -152,7 +144,7 @@ def test_streams_of_a_network_are_within_a_thousandth_of_a_nat(cell):
 
 
 def test_state_is_carried_through_the_text():
-    """A predictor that counts what it read is right only where nothing was read twice or lost."""
+    """A predictor that counts characters is right only if none is read twice or lost."""
     ids = np.arange(1, 400) % 4
     measured = evaluate(CountingPredictor("abcd"), ids)
     assert measured.loss_nats == pytest.approx(-np.log(0.1 / 3))
@@ -161,6 +153,6 @@ def test_state_is_carried_through_the_text():
 
 
 @pytest.mark.parametrize("start", [0, 5])
-def test_the_first_character_has_no_text_before_it(start):
+def test_the_first_character_cannot_be_predicted(start):
     with pytest.raises(ValueError, match="start"):
         evaluate(UniformPredictor(Vocabulary("ab")), np.zeros(5, dtype=np.uint8), start)

@@ -1,9 +1,9 @@
-"""Encodes and trains on a text of 10 GB, kills its encoding, and holds it all to what is promised.
+"""Encode and train on a text of 10 GB, kill its encoding, and check the promised limits.
 
     python -m tests.soak.large --gigabytes 10 --seed 0
 
-Run it from the repository's root. The text and its ids take some 21 GB of the folder that TMPDIR
-names while it runs. It ends with 1 and a line for what was missed.
+Run it from the root of the repository. The text and its ids take about 21 GB in TMPDIR. The exit
+status is 1 if a limit is missed, with a line for each.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from benchmarks import corpus, texts
 from chargen.text.sources import find_texts
 
 GIGABYTE = 10**9
-ROOM = 2.5  # bytes on the disk a byte of text: itself, its ids, and a little beside
+ROOM = 2.5  # bytes on disk per byte of text
 KILLED = GIGABYTE  # bytes of text whose encoding is killed
 LEAST_MB_PER_SECOND = 60
-MOST_MB_MORE = 150  # memory, than the small text takes
-LEAST_RATIO = 0.97  # of the speed of training on the small text
+MOST_MB_MORE = 150  # memory beyond that of the small text
+LEAST_RATIO = 0.97  # of the training speed on the small text
 
 
 def kept(folder: Path) -> dict[str, str]:
-    """SHA-256 of all that lies there, locks apart, and manifests, which hold times."""
+    """Return the SHA-256 of all files except locks and manifests."""
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".lock", ".jsonl"):
@@ -38,7 +38,7 @@ def kept(folder: Path) -> dict[str, str]:
 
 
 def written(folder: Path, since: float) -> int:
-    """Bytes of ids that lie there unfinished, written after the time ``since``."""
+    """Return the bytes of unfinished ids that were written after ``since``."""
     try:
         found = [path.stat() for path in folder.glob("*.ids.new")]
     except FileNotFoundError:  # finished meanwhile
@@ -47,7 +47,7 @@ def written(folder: Path, since: float) -> int:
 
 
 def kill(folder: Path, size: int, kills: int, rng: random.Random) -> str | None:
-    """Kill an encoding at random places, then let one end; what is wrong with it, if anything."""
+    """Kill an encoding at random places, then compare a complete one with an unbroken one."""
     text = texts.write(folder / "killed.txt", size)
     command = [sys.executable, "-m", "benchmarks.corpus", "encode", text, "blank-line"]
     subprocess.run([*command, folder / "unbroken"], check=True, stdout=subprocess.DEVNULL)
@@ -68,7 +68,7 @@ def kill(folder: Path, size: int, kills: int, rng: random.Random) -> str | None:
 
 
 def missed(rows: list[corpus.Row]) -> list[str]:
-    """What the figures of `benchmarks.corpus` miss of what is promised."""
+    """Return the promised limits that the figures of `benchmarks.corpus` miss."""
     said = []
     large = max(row["mb"] for row in rows if "mb" in row)
     for row in rows:
@@ -95,8 +95,8 @@ def main() -> int:
     room, free = ROOM * max(size, 2 * KILLED), shutil.disk_usage(tempfile.gettempdir()).free
     if free < room:
         raise SystemExit(
-            f"{tempfile.gettempdir()}: {free / GIGABYTE:.0f} GB are free and "
-            f"{room / GIGABYTE:.0f} needed; name a roomier folder in TMPDIR"
+            f"{tempfile.gettempdir()}: {free / GIGABYTE:.0f} GB are free, "
+            f"{room / GIGABYTE:.0f} needed; set TMPDIR to a folder with more space"
         )
     with tempfile.TemporaryDirectory() as folder:
         wrong = kill(Path(folder), min(size, KILLED), wanted.kills, random.Random(wanted.seed))

@@ -1,6 +1,8 @@
-"""Phrase banks, exact spans, and the corpus made from them."""
+"""Phrase banks, sentences of exact spans, and the bundled corpora."""
 
+import hashlib
 import re
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -21,7 +23,7 @@ COMPOSERS = {(name, half): Composer(bank, half) for name, bank in BANKS.items() 
 
 
 def fillers_of(frame):
-    """The stretches of filler of a frame, what a decoy says apart."""
+    """Return the fillers of a sentence without its distractor."""
     filler = frame.text[len(frame.text) - frame.span : -len(frame.facts.lead)]
     if frame.decoy and frame.decoy.place == "after":
         return filler.split(frame.facts.cues[frame.decoy.fact].join(frame.facts.decoy_after))
@@ -43,7 +45,7 @@ def windows(text):
     place=st.sampled_from(["before", "after"]),
     seed=st.integers(0, 2**32),
 )
-def test_a_frame_has_exactly_its_span(name, half, which, span, answer, other, place, seed):
+def test_a_sentence_has_exactly_its_span(name, half, which, span, answer, other, place, seed):
     facts, composer = BANKS[name].fact_sets[which], COMPOSERS[name, half]
     decoy = None if other is None else Decoy((answer + other) % 8, place)
     rng = np.random.default_rng(seed)
@@ -52,9 +54,9 @@ def test_a_frame_has_exactly_its_span(name, half, which, span, answer, other, pl
             composer.frame(facts, answer, span, rng, decoy)
         return
     frame = composer.frame(facts, answer, span, rng, decoy)
-    cue, told = facts.cues[answer], facts.opening + facts.cues[answer]
+    cue, stated = facts.cues[answer], facts.opening + facts.cues[answer]
     assert frame.text[-span - len(cue) : -span] == cue
-    assert frame.text[:-span].endswith(told)
+    assert frame.text[:-span].endswith(stated)
     assert frame.text.endswith(facts.lead)
     assert frame.target == facts.targets[answer]
     assert frame.text.count(facts.lead) == 1
@@ -63,7 +65,7 @@ def test_a_frame_has_exactly_its_span(name, half, which, span, answer, other, pl
         assert (facts.cues[decoy.fact] in frame.text[-span:]) == (frame.decoy.place == "after")
 
 
-def test_default_spans_are_reached_and_most_others():
+def test_default_spans_and_all_longer_ones_exist():
     for composer in COMPOSERS.values():
         for facts in composer.bank.fact_sets:
             reached = [span for span in range(4, 1101) if composer.reaches(facts, span)]
@@ -76,7 +78,7 @@ def test_halves_share_no_thirty_characters_of_filler(name):
     corpus = windows(bundled.read(name, 200_000))
     rng = np.random.default_rng(0)
     composer = COMPOSERS[name, "test"]
-    asked = [frame for _, frame in zip(range(1500), composer.sentences(rng), strict=False)]
+    asked = [*islice(composer.sentences(rng), 1500)]
     asked += [composer.frame(BANKS[name].fact_sets[0], 0, 1024, rng) for _ in range(20)]
     stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
     assert sum(len(windows(stretch)) for stretch in stretches) > 10_000
@@ -84,7 +86,7 @@ def test_halves_share_no_thirty_characters_of_filler(name):
 
 
 @given(st.integers(0, 400), st.integers(0, 2**32))
-def test_fillers_come_out_exact_and_links_never_meet(chars, seed):
+def test_fillers_have_exact_lengths_and_links_are_never_adjacent(chars, seed):
     fillers = Fillers(BANK.test, BANK.links)
     if fillers.reaches(chars):
         text = fillers.draw(chars, np.random.default_rng(seed))
@@ -92,8 +94,14 @@ def test_fillers_come_out_exact_and_links_never_meet(chars, seed):
         assert not re.search("( now| too){2}", text)
 
 
+def test_fillers_draw_pieces_uniformly():
+    text = Fillers(BANK.training, BANK.links).draw(20_000, np.random.default_rng(0))
+    counts = [text.count(piece) for piece in BANK.training]
+    assert max(counts) < 1.7 * min(counts)
+
+
 @pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
-def test_a_bundled_bank_is_what_the_instrument_needs(bank):
+def test_bundled_banks_meet_the_needs_of_the_instrument(bank):
     alike, arbitrary = bank.fact_sets
     for facts in bank.fact_sets:
         assert (len(facts.cues), facts.shortest_span) == (8, 4)
@@ -104,42 +112,33 @@ def test_a_bundled_bank_is_what_the_instrument_needs(bank):
     assert len(bank.training) == 4 * len(bank.test) == 20
 
 
-def test_each_corpus_is_made_from_its_bank():
+def test_corpora_are_generated_from_their_banks():
     assert [bundled.made_from(bank.name) for bank in (BANK, ZH)] == list(BANKS)
     assert bundled.made_from("my.bank") is None
-
-
-def test_chinese_text_is_sentences_in_chinese():
     text = bundled.read("longrange-zh", 20_000)
     assert set(text) <= set(ZH.characters())
     sentence = re.compile("(在..遇见的)?那位(朋友|商人)来自..(，.+)?，他(会说|在卖)..。")
     assert all(sentence.fullmatch(line) for line in text.split("\n")[:-1])
-    assert text != bundled.read("longrange-zh", 20_000, seed=1)
 
 
-def test_fillers_draw_each_piece_equally_often():
-    fillers = Fillers(BANK.training, BANK.links)
-    text = fillers.draw(100_000, np.random.default_rng(0))
-    counts = [text.count(piece) for piece in BANK.training]
-    assert max(counts) < 1.3 * min(counts)
+@pytest.mark.parametrize(
+    ("name", "seed", "sha256"),
+    [
+        ("longrange", 0, "5002bc5e322e43c1"),
+        ("longrange", 7, "33e9d34bf35f287a"),
+        ("longrange-zh", 0, "1fa6012b7c71b306"),
+    ],
+)
+def test_a_generated_corpus_is_a_function_of_its_seed(name, seed, sha256):
+    text = bundled.read(name, 30_000, seed)
+    assert len(text) == 30_000
+    assert hashlib.sha256(text.encode()).hexdigest().startswith(sha256)
+    assert bundled.read(name, 20_000, seed) == text[:20_000]
 
 
-def test_corpus_is_a_function_of_its_seed():
-    text = bundled.read("longrange", 20_000, seed=3)
-    assert len(text) == 20_000
-    assert text == bundled.read("longrange", 20_000, seed=3)
-    assert text != bundled.read("longrange", 20_000, seed=4)
-    assert bundled.read("longrange", 30_000, seed=3).startswith(text)
-
-
-def test_corpus_has_the_spans_that_it_says():
+def test_the_distribution_of_spans_in_a_corpus():
     rng = np.random.default_rng(0)
-    frames = [
-        f
-        for _, f in zip(
-            range(4000), COMPOSERS["longrange", "training"].sentences(rng), strict=False
-        )
-    ]
+    frames = [*islice(COMPOSERS["longrange", "training"].sentences(rng), 4000)]
     spans = np.array([frame.span for frame in frames])
     assert spans.max() <= longrange.LONGEST_SPAN
     assert not any(map(longrange.is_held_out, spans))
@@ -150,89 +149,80 @@ def test_corpus_has_the_spans_that_it_says():
     assert np.mean([f.decoy is not None for f in frames]) == pytest.approx(0.5, abs=0.05)
 
 
-def test_longrange_ends_where_it_was_asked_to():
-    assert len(bundled.read("longrange", 1)) == 1
-    assert len(longrange.corpus(BANK, 5000, 0)) >= 5000
-    assert longrange.corpus(BANK, 5000, 0).endswith(".\n")
-
-
 @pytest.mark.parametrize("name", bundled.names())
 def test_bundled_texts_are_read_and_described(name):
     assert len(bundled.read(name, 1000)) == 1000
     assert "\n" not in bundled.describe(name)
 
 
-def test_bundled_refusals():
-    with pytest.raises(ChargenError, match=r"no bundled corpus 'odes'.*longrange"):
-        bundled.read("odes")
-    with pytest.raises(ChargenError, match="at least 1"):
-        bundled.read("longrange", 0)
-    with pytest.raises(ChargenError, match="fewer than"):
-        bundled.read("fables", 10**9)
-
-
-def line_of(found):
-    return TEXT[: TEXT.index(found)].count("\n") + 1
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
-        ("Latvia -> Latvian", "Latvia > Latvian", "expected CUE -> TARGET"),
-        ("Latvia -> Latvian", "Latvia -> Lettish!", "differs in length"),
-        ("Latvia -> Latvian", "Persia -> Latvian", "cue Persia is repeated"),
-        ("Latvia -> Latvian", "Latvia -> Russet!", "begins with 'R' already"),
-        ('decoy after = ", past {cue}"', 'decoy past = "{cue}"', "unknown setting 'decoy past'"),
-        ('decoy after = ", past {cue}"', 'decoy after = "past"', "must hold {cue}"),
-        ('decoy after = ", past {cue}"', "decoy after = past {cue}", "expected text in double quo"),
-        ('no cue = "abroad"', 'no cue = "home"', "not as long as the cues"),
-        ('no cue = "abroad"', 'no cue = "XXXXXX"', "no training text holds 'X'"),
-        ('", sent late"', '", sent Xate"', "no training text holds 'X'"),
-        ('frame = "a letter from {cue}', 'frame = "a letter', "must be like"),
-        ("[facts spelled alike]", "[fact spelled alike]", "unknown section"),
-        ("[facts spelled alike]", "Peru", "a line before the first"),
-        ("[facts arbitrary]", "[facts spelled alike]", "is repeated"),
-        ('", sent dry"', '", sent dryly at last"', "longer than"),
-        ('", sent dry"', '", sent late"', "is in the other half too"),
-        ('", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
-    ],
-)
-def test_a_mistake_in_a_bank_is_named_with_its_line(old, new, message):
-    text = TEXT.replace(old, new, 1)
-    with pytest.raises(ChargenError, match=re.escape(message)) as caught:
-        phrase_bank.parse_bank(text, "my.bank")
-    said = re.match(r"my\.bank, line (\d+): ", str(caught.value))
-    assert said
-    header = line_of("[facts spelled alike]")  # mistakes between lines are named at the header
-    assert int(said[1]) in {line_of(old), header}
+def test_requests_for_bundled_texts_are_checked():
+    for request, message in {
+        ("odes",): r"no bundled corpus 'odes'.*longrange",
+        ("longrange", 0): "at least 1",
+        ("fables", 10**9): "fewer than",
+    }.items():
+        with pytest.raises(ChargenError, match=message):
+            bundled.read(*request)
+    assert len(longrange.corpus(BANK, 5000, 0)) >= 5000
+    assert longrange.corpus(BANK, 5000, 0).endswith(".\n")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "message"),
+    ("text", "old", "new", "message"),
     [
-        ("泰国 -> 泰语", "泰国 -> 德语", "another target begins with '德' already"),
-        ("泰国 -> 泰语", "泰国 -> 泰国语", "differs in length"),
-        ('"，爱看书"', '"，爱看雪"', "no training text holds '雪'"),
-        ('"，爱唱歌"', '"，常唱歌"', "is in the other half too"),
-        ('"，爱唱歌"', "“，爱唱歌”", "expected text in double quotes"),
-        ('no cue = "本国"', 'no cue = "国"', "not as long as the cues"),
+        (TEXT, "Latvia -> Latvian", "Latvia > Latvian", "expected CUE -> TARGET"),
+        (TEXT, "Latvia -> Latvian", "Latvia -> Lettish!", "differs in length"),
+        (TEXT, "Latvia -> Latvian", "Persia -> Latvian", "cue Persia is repeated"),
+        (TEXT, "Latvia -> Latvian", "Latvia -> Russet!", "begins with 'R' already"),
+        (
+            TEXT,
+            'decoy after = ", past {cue}"',
+            'decoy past = "{cue}"',
+            "unknown setting",
+        ),
+        (TEXT, 'decoy after = ", past {cue}"', 'decoy after = "past"', "must hold {cue}"),
+        (
+            TEXT,
+            'decoy after = ", past {cue}"',
+            "decoy after = past {cue}",
+            "expected text in",
+        ),
+        (TEXT, 'no cue = "abroad"', 'no cue = "home"', "not as long as the cues"),
+        (TEXT, 'no cue = "abroad"', 'no cue = "XXXXXX"', "no training text holds 'X'"),
+        (TEXT, '", sent late"', '", sent Xate"', "no training text holds 'X'"),
+        (TEXT, 'frame = "a letter from {cue}', 'frame = "a letter', "must be like"),
+        (TEXT, "[facts spelled alike]", "[fact spelled alike]", "unknown section"),
+        (TEXT, "[facts spelled alike]", "Peru", "a line before the first"),
+        (TEXT, "[facts arbitrary]", "[facts spelled alike]", "is repeated"),
+        (TEXT, '", sent dry"', '", sent dryly at last"', "longer than"),
+        (TEXT, '", sent dry"', '", sent late"', "is in the other half too"),
+        (TEXT, '", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
+        (ZH_TEXT, "泰国 -> 泰语", "泰国 -> 德语", "another target begins with '德' already"),
+        (ZH_TEXT, "泰国 -> 泰语", "泰国 -> 泰国语", "differs in length"),
+        (ZH_TEXT, '"，爱看书"', '"，爱看雪"', "no training text holds '雪'"),
+        (ZH_TEXT, '"，爱唱歌"', '"，常唱歌"', "is in the other half too"),
+        (ZH_TEXT, '"，爱唱歌"', "“，爱唱歌”", "expected text in double quotes"),
+        (ZH_TEXT, 'no cue = "本国"', 'no cue = "国"', "not as long as the cues"),
     ],
+    ids=lambda value: value[:20],
 )
-def test_a_mistake_in_the_chinese_bank_is_named_with_its_line(old, new, message):
+def test_a_mistake_in_a_bank_is_reported_with_its_line(text, old, new, message):
     with pytest.raises(ChargenError, match=re.escape(message)) as caught:
-        phrase_bank.parse_bank(ZH_TEXT.replace(old, new, 1), "my.bank")
-    line = ZH_TEXT[: ZH_TEXT.index(old)].count("\n") + 1
-    header = ZH_TEXT[: ZH_TEXT.index("[facts spelled")].count("\n") + 1
-    assert int(re.match(r"my\.bank, line (\d+): ", str(caught.value))[1]) in {line, header}
+        phrase_bank.parse_bank(text.replace(old, new, 1), "my.bank")
+    number = re.match(r"my\.bank, line (\d+): ", str(caught.value))
+    assert number
+    # A mistake between lines is reported at the header.
+    lines = {text[: text.index(found)].count("\n") + 1 for found in (old, "[facts spelled alike]")}
+    assert int(number[1]) in lines
 
 
 @pytest.mark.parametrize("section", ["[training fillers]", "[test fillers]", "[links]"])
-def test_a_missing_section_is_named(section):
+def test_a_missing_section_is_reported(section):
     with pytest.raises(ChargenError, match=re.escape(section)):
         phrase_bank.parse_bank(TEXT[: TEXT.index(section)], "my.bank")
 
 
-def test_a_bank_that_is_no_text_is_refused(tmp_path):
+def test_a_bank_that_is_not_text_is_refused(tmp_path):
     path = tmp_path / "my.bank"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ChargenError, match=r"my\.bank"):
