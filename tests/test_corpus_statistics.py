@@ -73,7 +73,7 @@ def repeat_by_hand(text):
 @example("abcdefg abcdefg")
 def test_the_longest_repeat_is_found(text):
     found = longest_repeat(ids_of(text))
-    assert (found.chars, found.first, found.second) == repeat_by_hand(text)
+    assert found == repeat_by_hand(text)
 
 
 @given(FEW, st.data())
@@ -116,18 +116,18 @@ def test_characters_bytes_alphabet_and_scripts(file):
     assert [one.count for one in found.rarest] == sorted(counts.values())[:8]
     assert "U+001B" in {statistics.character_name(c) for c in found.alphabet}
     told = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
-    assert {name: found.scripts[name] for name in told} == told
-    assert sum(found.scripts.values()) == found.chars
-    assert list(found.scripts.values()) == sorted(found.scripts.values(), reverse=True)
+    assert {name: found.scripts_chars[name] for name in told} == told
+    assert sum(found.scripts_chars.values()) == found.chars
+    assert list(found.scripts_chars.values()) == sorted(found.scripts_chars.values(), reverse=True)
 
 
 def test_compressed_sizes(file):
     found = measure(read_corpus([file]))
     data = TEXT.encode()
-    assert found.packed_bytes["zlib"] == len(zlib.compress(data, 9))
-    assert found.packed_bytes["lzma"] == len(lzma.compress(data, preset=9))
-    assert found.packed_bits_per_char["zlib"] == 8 * found.packed_bytes["zlib"] / len(TEXT)
-    assert set(found.packed_bits_per_char) == {"zlib", "lzma", "zstd"}
+    assert found.packed.bytes["zlib"] == len(zlib.compress(data, 9))
+    assert found.packed.bytes["lzma"] == len(lzma.compress(data, preset=9))
+    assert found.packed.bits_per_char["zlib"] == 8 * found.packed.bytes["zlib"] / len(TEXT)
+    assert set(found.packed.bits_per_char) == {"zlib", "lzma", "zstd"}
 
 
 def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatch):
@@ -138,9 +138,12 @@ def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatc
     found = measure(read_corpus([file]), lambda done, of: seen.append((done, of)))
     assert found.chars == len(TEXT)
     assert found.lines.count == TEXT.count("\n") + 1
-    assert (found.counted_chars, found.ngrams[0].distinct) == (10, len(set(TEXT[:10])))
-    assert found.packed_bytes["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
-    assert found.packed_chars == 25
+    assert (found.ngrams.counted_chars, found.ngrams.orders[0].distinct) == (
+        10,
+        len(set(TEXT[:10])),
+    )
+    assert found.packed.bytes["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
+    assert found.packed.chars == 25
     assert seen[-1] == (len(TEXT.encode()), len(TEXT.encode()))
     table = corpus_report(found)
     assert "in the first 10 characters" in table

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.text import ShuffledWindows, Streams, one_hot, window
+from chargen.text import ShuffledWindows, Streams, one_hot
 from chargen.text.windows import IGNORED, Permutation, Resets
 
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 60))
@@ -16,14 +16,6 @@ SIZES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 60))
 def text_of(batch_size, timesteps, more):
     """Return distinct ids: each id is its position."""
     return np.arange(batch_size * timesteps + 1 + more)
-
-
-def test_a_window_and_its_targets():
-    inputs, targets = window(np.arange(10), 2, 3)
-    assert inputs.tolist() == [2, 3, 4]
-    assert targets.tolist() == [3, 4, 5]
-    with pytest.raises(IndexError):
-        window(np.arange(10), 7, 3)
 
 
 def test_one_hot_vectors():

@@ -2,7 +2,7 @@
 
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.vocabulary import UnknownCharacterError, Vocabulary
-from chargen.text.windows import ShuffledWindows, Streams, one_hot, window
+from chargen.text.windows import ShuffledWindows, Streams, one_hot
 
 __all__ = [
     "Corpus",
@@ -12,5 +12,4 @@ __all__ = [
     "Vocabulary",
     "one_hot",
     "read_corpus",
-    "window",
 ]

@@ -40,6 +40,15 @@ COMPRESSORS: dict[str, Callable[[], Any]] = {
 
 
 @dataclass(frozen=True)
+class CharacterCount:
+    """A character, its Unicode name and its frequency."""
+
+    character: str
+    name: str
+    count: int
+
+
+@dataclass(frozen=True)
 class LineStatistics:
     """Statistics of lines; lengths are in characters, without the line feed."""
 
@@ -65,74 +74,52 @@ class NgramEntropy:
 
 
 @dataclass(frozen=True)
-class Repeat:
-    """The longest string that occurs twice in a text; its occurrences may overlap."""
+class NgramStatistics:
+    """Entropies of a text by n-gram order."""
 
-    chars: int
-    first: int  # index of the first occurrence
-    second: int
+    counted_chars: int
+    orders: tuple[NgramEntropy, ...]
 
 
 @dataclass(frozen=True)
-class CharacterCount:
-    """A character, its Unicode name and its frequency."""
+class LongestRepeat:
+    """The longest string that occurs twice in a text; its occurrences may overlap."""
 
-    character: str
-    name: str
-    count: int
+    counted_chars: int
+    chars: int
+    first_char: int  # index of the first occurrence
+    second_char: int
+    text: str  # its first `SHOWN_CHARS` characters
+
+
+@dataclass(frozen=True)
+class Compression:
+    """Compressed sizes of a text by compressor; bits are comparable with a model's loss."""
+
+    chars: int
+    bytes: dict[str, int]
+    bits_per_char: dict[str, float]
 
 
 @dataclass(frozen=True)
 class TextStatistics:
     """Statistics of a corpus, see `measure`."""
 
-    name: str
+    corpus: str
     chars: int
     bytes: int  # of the text in UTF-8
     alphabet: str  # sorted
+    alphabet_chars: int
     rarest: tuple[CharacterCount, ...]  # the rarest first
-    scripts: dict[str, int]  # number of characters by script, descending
+    scripts_chars: dict[str, int]  # number of characters by script, descending
     lines: LineStatistics
-    counted_chars: int  # length of the text for n-grams and repeats
-    ngrams: tuple[NgramEntropy, ...]
-    repeat: Repeat
-    repeat_text: str  # its beginning
-    packed_chars: int  # length of the compressed text
-    packed_bytes: dict[str, int]  # compressed size by compressor
-
-    @property
-    def packed_bits_per_char(self) -> dict[str, float]:
-        """Bits per character of each compressor, comparable with a model's loss."""
-        return {name: 8 * size / self.packed_chars for name, size in self.packed_bytes.items()}
+    ngrams: NgramStatistics
+    longest_repeat: LongestRepeat
+    packed: Compression
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; its keys carry units."""
-        return {
-            "corpus": self.name,
-            "chars": self.chars,
-            "bytes": self.bytes,
-            "alphabet": self.alphabet,
-            "alphabet_chars": len(self.alphabet),
-            "rarest": [asdict(one) for one in self.rarest],
-            "scripts_chars": self.scripts,
-            "lines": asdict(self.lines),
-            "ngrams": {
-                "counted_chars": self.counted_chars,
-                "orders": [asdict(one) for one in self.ngrams],
-            },
-            "longest_repeat": {
-                "counted_chars": self.counted_chars,
-                "chars": self.repeat.chars,
-                "first_char": self.repeat.first,
-                "second_char": self.repeat.second,
-                "text": self.repeat_text,
-            },
-            "packed": {
-                "chars": self.packed_chars,
-                "bytes": self.packed_bytes,
-                "bits_per_char": self.packed_bits_per_char,
-            },
-        }
+        return asdict(self)
 
 
 def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextStatistics:
@@ -187,24 +174,28 @@ class _TextCounter:
         counts = self._counts[codes]
         widths = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
         kept = np.concatenate(self._kept)
+        packed_chars = PACKED_CHARS - self._to_pack
+        packed_bits = {name: 8 * size / packed_chars for name, size in self._packed.items()}
         ids = np.searchsorted(codes, kept)
-        repeat = longest_repeat(ids)
-        shown = kept[repeat.first :][: min(repeat.chars, SHOWN_CHARS)]
         return TextStatistics(
             name,
             chars=int(counts.sum()),
             bytes=int((counts * widths).sum()),
             alphabet="".join(map(chr, codes)),
+            alphabet_chars=len(codes),
             rarest=_rarest(codes, counts),
-            scripts=_scripts(codes, counts),
+            scripts_chars=_scripts(codes, counts),
             lines=self._lines.statistics(),
-            counted_chars=len(kept),
-            ngrams=tuple(entropies(ids, LONGEST_NGRAM)),
-            repeat=repeat,
-            repeat_text="".join(map(chr, shown)),
-            packed_chars=PACKED_CHARS - self._to_pack,
-            packed_bytes=self._packed,
+            ngrams=NgramStatistics(len(kept), tuple(entropies(ids, LONGEST_NGRAM))),
+            longest_repeat=_shown_repeat(kept, ids),
+            packed=Compression(packed_chars, self._packed, packed_bits),
         )
+
+
+def _shown_repeat(codes: np.ndarray, ids: np.ndarray) -> LongestRepeat:
+    chars, first, second = longest_repeat(ids)
+    shown = codes[first : first + min(chars, SHOWN_CHARS)]
+    return LongestRepeat(len(ids), chars, first, second, "".join(map(chr, shown)))
 
 
 def _rarest(codes: np.ndarray, counts: np.ndarray) -> tuple[CharacterCount, ...]:
@@ -297,8 +288,8 @@ def _sum_of_logs(counts: np.ndarray) -> float:
     return float((positive * np.log2(positive)).sum())
 
 
-def longest_repeat(ids: np.ndarray) -> Repeat:
-    """Return the longest string of ``ids`` ``(L,)`` that occurs twice, with two occurrences.
+def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
+    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences.
 
     Strings of 2^k characters are ranked by the ranks of their halves (Karp, Miller & Rosenberg
     1972); the length is then composed of descending powers. Takes O(L log² L) time and 4 L bytes
@@ -317,10 +308,10 @@ def longest_repeat(ids: np.ndarray) -> Repeat:
             chars, found = chars + (1 << k), longer
     _, places, counts = np.unique(found, return_index=True, return_counts=True)
     if not chars:
-        return Repeat(0, 0, 0)
+        return 0, 0, 0
     first = int(places[counts > 1].min())
     second = first + 1 + int(np.argmax(found[first + 1 :] == found[first]))
-    return Repeat(chars, first, second)
+    return chars, first, second
 
 
 def _joined(left: np.ndarray, right: np.ndarray, chars: int) -> np.ndarray | None:

@@ -52,13 +52,6 @@ class Batches(Protocol):
         ...
 
 
-def window(ids: np.ndarray, start: int, timesteps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return ``timesteps`` inputs from ``start`` on and their targets, each ``(T,)``."""
-    if start < 0 or start + timesteps >= len(ids):
-        raise IndexError(f"window {start}:{start + timesteps} and its targets exceed the text")
-    return ids[start : start + timesteps], ids[start + 1 : start + timesteps + 1]
-
-
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
     """Return ``(N, T)`` ids as ``(N, T, V)`` float32 one-hot vectors, V = ``size``.
 
