@@ -32,6 +32,12 @@ def _can_be_interrupted():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def no_fsync(monkeypatch):
+    """Skip waiting for the disk, in tests that are not about power loss."""
+    monkeypatch.setattr("os.fsync", lambda file: None)
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
     """A `browser.Browser`; without one, the tests that ask for it are skipped."""

@@ -17,7 +17,9 @@ from chargen.distributed.launch import launch
 from chargen.errors import ChargenError
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["chargen.api", "chargen.cli.watching", "torch.distributed.run"])
+SERVER.set_forkserver_preload(
+    ["chargen.api", "chargen.cli.training_display", "torch.distributed.run"]
+)
 HOST = "127.0.0.1"
 SLOW = """
 import sys, time

@@ -61,6 +61,7 @@ def test_given_settings_are_never_changed():
     assert {name: settings[name] for name in given} == given
     assert notes == []
     assert choose(minutes=None, units=None) == choose()
+    assert not choose(cell="gru", reset_after=False)[0]["reset_after"]
 
 
 @pytest.mark.parametrize("stack", ["plain", "residual"])

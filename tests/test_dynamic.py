@@ -1,4 +1,4 @@
-"""Dynamic evaluation: what it predicts, when it learns, and by which rule."""
+"""Dynamic evaluation: predictions, the order of learning, and the update rule."""
 
 import json
 
@@ -17,7 +17,7 @@ from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 from chargen.training.dynamic import EPSILON, DynamicSettings, evaluate_dynamic
 
-STILL = DynamicSettings(learning_rate=0.0, decay=0.0, timesteps=4)
+FROZEN = DynamicSettings(learning_rate=0.0, decay=0.0, timesteps=4)
 VOCABULARY = Vocabulary("abcdef")
 TRAINING = np.random.default_rng(0).integers(6, size=300)
 TEXT = np.tile(np.random.default_rng(1).integers(6, size=11), 30)
@@ -28,49 +28,49 @@ def model():
     return CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
 
 
-def still(model, ids, start=1, starts=None):
+def static(model, ids, start=1, starts=None):
     return evaluate(NetworkPredictor(model, VOCABULARY), ids, start, 1, starts)
 
 
-def dynamic(model, ids, start=1, adapting=STILL, starts=None):
+def dynamic(model, ids, start=1, adapting=FROZEN, starts=None):
     return evaluate_dynamic(model, ids, start, TRAINING, adapting, starts)
 
 
 @pytest.mark.parametrize("start", [1, 2, 200, 329])
-def test_one_that_does_not_learn_is_a_sequential_reading(model, start):
-    found, wanted = dynamic(model, TEXT, start), still(model, TEXT, start)
+def test_without_learning_the_loss_is_the_static_one(model, start):
+    found, wanted = dynamic(model, TEXT, start), static(model, TEXT, start)
     assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
     assert (found.accuracy, found.chars) == (wanted.accuracy, wanted.chars)
 
 
-def test_documents_begin_from_nothing(model):
+def test_documents_start_from_a_zero_state(model):
     starts = np.array([0, 3, 10, 50, 51, 200])
-    found, wanted = dynamic(model, TEXT, 40, STILL, starts), still(model, TEXT, 40, starts)
+    found, wanted = dynamic(model, TEXT, 40, FROZEN, starts), static(model, TEXT, 40, starts)
     assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
-    assert found.loss_nats != pytest.approx(still(model, TEXT, 40).loss_nats, abs=1e-4)
+    assert found.loss_nats != pytest.approx(static(model, TEXT, 40).loss_nats, abs=1e-4)
 
 
-def test_what_is_read_is_learned(model):
+def test_repeated_text_is_learned(model):
     quick = DynamicSettings(learning_rate=0.02, decay=0.0, timesteps=11)
-    assert dynamic(model, TEXT, adapting=quick).loss_nats < still(model, TEXT).loss_nats - 0.3
+    assert dynamic(model, TEXT, adapting=quick).loss_nats < static(model, TEXT).loss_nats - 0.3
 
 
-def test_a_stretch_is_predicted_before_it_is_learned(model):
+def test_each_stretch_is_predicted_before_it_is_learned(model):
     wild = DynamicSettings(learning_rate=10.0, decay=0.0, timesteps=20)
     first = dynamic(model, TEXT[:21], adapting=wild)
-    assert first.loss_nats == pytest.approx(still(model, TEXT[:21]).loss_nats, abs=1e-6)
+    assert first.loss_nats == pytest.approx(static(model, TEXT[:21]).loss_nats, abs=1e-6)
     assert dynamic(model, TEXT[:41], adapting=wild).loss_nats > first.loss_nats + 1
 
 
-def test_the_model_stays_as_it_is(model):
+def test_model_is_not_changed(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=0.1))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(weight.grad is None for weight in model.parameters())
 
 
-def test_the_rule_is_that_of_the_paper(model, monkeypatch):
-    """Written once more: the weights after each of three stretches, from every training window."""
+def test_update_rule_is_that_of_the_paper(model, monkeypatch):
+    """Compare with the rule written out, over three stretches and every training window."""
     monkeypatch.setattr("chargen.training.dynamic.WINDOWS", 10**6)
     adapting = DynamicSettings(learning_rate=0.03, decay=0.2, timesteps=6)
     own = CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
@@ -85,8 +85,8 @@ def test_the_rule_is_that_of_the_paper(model, monkeypatch):
         after = tuple(tuple(part.detach() for part in layer) for layer in state)
         return loss.item(), [weight.grad.clone() for weight in weights], after
 
-    all_of = [gradients(TRAINING[at : at + 7])[1] for at in range(len(TRAINING) - 6)]
-    usual = [torch.stack(of).square().mean(0).sqrt() for of in zip(*all_of, strict=True)]
+    every = [gradients(TRAINING[at : at + 7])[1] for at in range(len(TRAINING) - 6)]
+    usual = [torch.stack(of).square().mean(0).sqrt() for of in zip(*every, strict=True)]
     mean = torch.cat([root.flatten() for root in usual]).mean()
     trained = [weight.detach().clone() for weight in weights]
     lost, state = [], None
@@ -100,12 +100,12 @@ def test_the_rule_is_that_of_the_paper(model, monkeypatch):
     assert result.loss_nats == pytest.approx(np.mean(lost), abs=1e-5)
 
 
-def test_weights_that_are_no_numbers_any_more_are_told(model):
+def test_non_finite_weights_are_an_error(model):
     with pytest.raises(NoNumbersError):
         dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=1e38))
 
 
-def test_the_command_reports_it_apart(tmp_path, monkeypatch, capsys):
+def test_command_reports_the_dynamic_loss_separately(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cat.txt").write_text("the cat sat on the mat. " * 60)
     small = {"units": (8,), "timesteps": 8, "batch_size": 4, "steps": 40}
@@ -121,5 +121,6 @@ def test_the_command_reports_it_apart(tmp_path, monkeypatch, capsys):
     assert found["loss_nats"] < both["loss_nats"]
     assert main(["evaluate", "--dynamic", "runs/cat", "cat.txt"]) == 0
     rows = capsys.readouterr().out.splitlines()
-    assert [row[:20].strip() for row in rows[-3:]] == ["model", "6-gram", "the model, dynamic"]
-    assert f"{found['loss_nats']:.4f}" in rows[-1]
+    labels = [row[:20].strip() for row in rows[2:5]]
+    assert labels == ["model", "6-gram baseline", "model, dynamic"]
+    assert f"{found['loss_nats']:.4f}" in rows[4]

@@ -1,5 +1,6 @@
-"""What is resumed: checked before it is believed, and what differs is told."""
+"""Resuming: the same bits as an uninterrupted run, and checks before anything is trusted."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +15,7 @@ from chargen.recurrent.model import CharModel
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import LAST, PROGRESS, Run
 from chargen.training import start
+from chargen.training.loop import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -28,17 +30,120 @@ def _often(monkeypatch):
     often(monkeypatch)
 
 
+@pytest.fixture(scope="module")
+def finished(corpus, tmp_path_factory):
+    """A finished run of 5 steps."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        often(patch)
+        train(corpus, path)
+    return path
+
+
 @pytest.fixture
-def unbroken(corpus, tmp_path):
-    train(corpus, tmp_path / "unbroken")
-    return state_of(tmp_path / "unbroken")
+def run(finished, tmp_path):
+    """A copy of the finished run."""
+    shutil.copytree(finished, tmp_path / "run")
+    shutil.copytree(finished.parent / ".corpora", tmp_path / ".corpora")
+    return tmp_path / "run"
 
 
-# From elsewhere
+def train_until(corpus, out, step=None, **settings):
+    """Train or resume, and stop at a step."""
+    resume = out.exists()
+    with start([corpus], {} if resume else settings, out, resume=resume, device="cpu") as session:
+        session.run(lambda: session.trainer.counters.step == step)
 
 
-def changed(out, arrays=None, **values):
-    """Write `LAST` anew with other arrays (None: without it) and values."""
+# To the bit
+
+STAGED = {"curriculum": (2, 3), "timesteps": 4, "batch_size": 3}
+
+
+@pytest.mark.parametrize(
+    ("ways", "stops"),
+    [
+        ({}, (1,)),
+        ({}, (4,)),
+        ({}, (5, 6, 9)),
+        ({"state": "reset"}, (5,)),
+        ({"resets": 0.3}, (5,)),
+        ({"average": 0.2}, (3,)),
+        ({"precision": "bfloat16"}, (3,)),
+        (STAGED, (3, 5)),
+        ({**STAGED, "resets": 0.3}, (5,)),
+        ({**STAGED, "state": "reset"}, (3, 9)),
+    ],
+    ids=str,
+)
+def test_resumed_run_ends_with_the_bits_of_an_unbroken_one(corpus, tmp_path, ways, stops):
+    settings = {**TINY, "steps": 11, **ways}
+    train_until(corpus, tmp_path / "unbroken", **settings)
+    for stop in (*stops, None):
+        train_until(corpus, tmp_path / "broken", stop, **settings)
+    assert state_of(tmp_path / "broken") == state_of(tmp_path / "unbroken")
+
+
+def test_same_seed_gives_the_same_bytes(corpus, tmp_path, finished):
+    for name, seed in (("same", 0), ("other", 1)):
+        train(corpus, tmp_path / name, seed=seed)
+    assert state_of(tmp_path / "same") == state_of(finished) != state_of(tmp_path / "other")
+
+
+def test_progress_after_the_checkpoint_is_dropped(corpus, run):
+    kept = (run / PROGRESS).read_bytes()
+    Run.open(run).append_progress({"step": 999, "validation_loss_nats": 0.1})
+    start([corpus], {}, run, resume=True, device="cpu").close()
+    assert (run / PROGRESS).read_bytes() == kept
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_lost_progress_lines_are_an_error(corpus, run, kept):
+    lines = (run / PROGRESS).read_bytes().splitlines(keepends=True)
+    (run / PROGRESS).write_bytes(b"".join(lines[:kept]) + lines[kept][:-1])
+    with pytest.raises(ChargenError, match=rf"{kept} of the 3 lines that last\.safetensors counts"):
+        train(corpus, run)
+
+
+# Budgets and settings
+
+
+def test_finished_run_continues_with_a_larger_budget(corpus, run):
+    assert train(corpus, run) == []
+    assert train(corpus, run, epochs=1)[0].step == 6
+    settings = Run.open(run).description.training
+    assert (settings.steps, settings.epochs) == (None, 1)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+def test_larger_budget_resets_patience(corpus, tmp_path, monkeypatch, crashes):
+    monkeypatch.setattr(Trainer, "_validate", lambda self: 1.0)
+    out = tmp_path / "run"
+    train(corpus, out, steps=100, patience=2)
+    assert train(corpus, out) == []
+    if crashes:  # after the new budget is saved
+        start([corpus], {"steps": 200}, out, resume=True, device="cpu").close()
+        assert len(train(corpus, out)) == 4
+    else:
+        assert len(train(corpus, out, steps=200)) == 4
+
+
+def test_other_settings_and_other_corpora_are_refused(corpus, run, tmp_path):
+    before = {file.name: file.read_bytes() for file in run.iterdir()}
+    with pytest.raises(ChargenError, match=r"--units 9: .* uses 3,2;"):
+        train(corpus, run, units=(9,))
+    (tmp_path / "other.txt").write_text(TEXT + "!")
+    with pytest.raises(ChargenError, match="trained on another corpus"):
+        train(tmp_path / "other.txt", run)
+    assert before == {file.name: file.read_bytes() for file in run.iterdir()}
+    assert train(corpus, run, units=(3, 2), timesteps=4) == []
+
+
+# Untrusted checkpoints
+
+
+def change(out, arrays=None, **values):
+    """Rewrite the last checkpoint with other arrays, or without those that are None."""
     run = Run.open(out)
     last = run.read_checkpoint(LAST)
     found = {**last.arrays, **(arrays or {})}
@@ -48,135 +153,77 @@ def changed(out, arrays=None, **values):
 
 FLOATS = np.zeros((3, 3), np.float32)
 WRONG = {
-    "weights shaped otherwise": {"arrays": {"model.W_hy": FLOATS}},
-    "weights of doubles": {"arrays": {"model.b_y": np.zeros(13)}},
+    "weights of another shape": {"arrays": {"model.W_hy": FLOATS}},
+    "weights in float64": {"arrays": {"model.b_y": np.zeros(13)}},
     "weights missing": {"arrays": {"model.b_y": None}},
-    "weights besides": {"arrays": {"model.x": FLOATS}},
-    "moments shaped otherwise": {"arrays": {"optimizer.0.exp_avg": FLOATS}},
+    "weights added": {"arrays": {"model.x": FLOATS}},
+    "moments of another shape": {"arrays": {"optimizer.0.exp_avg": FLOATS}},
     "moments missing": {"arrays": {"optimizer.0.exp_avg_sq": None}},
-    "moments besides": {"arrays": {"optimizer.99.exp_avg": FLOATS}},
-    "state of another batch": {"arrays": {"state.0.0": np.zeros((4, 3), np.float32)}},
+    "moments added": {"arrays": {"optimizer.99.exp_avg": FLOATS}},
+    "state of another batch size": {"arrays": {"state.0.0": np.zeros((4, 3), np.float32)}},
     "state of other units": {"arrays": {"state.1.0": FLOATS}},
     "state missing": {"arrays": {"state.1.1": None}},
     "generator missing": {"arrays": {"generator": None}},
     "generator cut": {"arrays": {"generator": np.zeros(7, np.uint8)}},
     "generator of floats": {"arrays": {"generator": np.zeros(5056, np.float32)}},
     "generator in rows": {"arrays": {"generator": np.zeros((2, 2528), np.uint8)}},
-    "something besides": {"arrays": {"x": FLOATS}},
+    "array added": {"arrays": {"x": FLOATS}},
+    "average missing": {"arrays": {"unaveraged.b_y": FLOATS}},
     "batch beyond the epoch": {"batch": 10**6},
+    "stage beyond the curriculum": {"stage": 1},
     "negative step": {"step": -1},
-    "step of half": {"step": 1.5},
+    "fractional step": {"step": 1.5},
     "step as text": {"step": "3"},
-    "step as a truth": {"step": True},
-    "no moments at a step": {"step": 0},
-    "counter besides": {"colour": 3},
+    "step as a boolean": {"step": True},
+    "moments at step 0": {"step": 0},
+    "counter added": {"colour": 3},
     "environment of numbers": {"environment": {"torch": 3}},
-    "environment that drives a terminal": {"environment": {"torch": "\x1b[31m"}},
+    "environment with escapes": {"environment": {"torch": "\x1b[31m"}},
 }
-
-
-AFTERWARDS = ("generator cut", "batch beyond the epoch")  # found by the trainer
+FOUND_LATER = ("generator cut", "batch beyond the epoch")  # by the trainer
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_does_not_fit_the_settings_is_refused_before_a_model_is_made(
-    corpus, tmp_path, monkeypatch, wrong
+def test_checkpoint_that_does_not_fit_is_refused_before_a_model_is_built(
+    corpus, run, monkeypatch, wrong
 ):
-    out = tmp_path / "run"
-    train(corpus, out)
-    changed(out, **WRONG[wrong])
-    if wrong not in AFTERWARDS:
-        monkeypatch.setattr(CharModel, "seeded", lambda *given: pytest.fail("a model was made"))
+    change(run, **WRONG[wrong])
+    if wrong not in FOUND_LATER:
+        monkeypatch.setattr(CharModel, "seeded", lambda *given: pytest.fail("a model was built"))
     with pytest.raises(ChargenError, match=r"last\.safetensors: does not fit the run \("):
-        train(corpus, out, steps=9)
+        train(corpus, run, steps=9)
 
 
-@pytest.mark.parametrize(
-    ("average", "array"), [(0.0, np.zeros(13, np.float32)), (0.1, None), (0.1, FLOATS)]
-)
-def test_weights_that_go_on_are_there_where_others_are_averages(corpus, tmp_path, average, array):
-    out = tmp_path / "run"
-    train(corpus, out, average=average)
-    changed(out, {"unaveraged.b_y": array})
+@pytest.mark.parametrize("array", [None, FLOATS])
+def test_unaveraged_weights_are_checked(corpus, tmp_path, array):
+    train(corpus, tmp_path / "run", average=0.1)
+    change(tmp_path / "run", {"unaveraged.b_y": array})
     with pytest.raises(ChargenError, match=r"does not fit the run \(unaveraged\.b_y has shape"):
-        train(corpus, out, steps=9)
+        train(corpus, tmp_path / "run", steps=9)
 
 
-def test_a_description_that_lies_about_its_text_is_refused(corpus, tmp_path):
-    out = tmp_path / "run"
-    train(corpus, out)
-    run = Run.open(out)
-    settings, record = run.description.training, run.description.corpus
-    for description in (
-        replace(run.description, training=structs.replace(settings, batch_size=2**30)),
-        replace(run.description, training=structs.replace(settings, validation=0.5)),
-        replace(run.description, corpus=structs.replace(record, training_chars=5)),
+def test_description_that_contradicts_its_text_is_refused(corpus, run):
+    description = Run.open(run).description
+    settings, record = description.training, description.corpus
+    for changed in (
+        replace(description, training=structs.replace(settings, batch_size=2**30)),
+        replace(description, training=structs.replace(settings, validation=0.5)),
+        replace(description, corpus=structs.replace(record, training_chars=5)),
     ):
-        Run(out, description).write_description()
+        Run(run, changed).write_description()
         with pytest.raises(ChargenError, match=r"run|--batch-size"):
-            train(corpus, out, resume=True)
+            train(corpus, run)
 
 
-# Told
-
-
-def test_another_environment_is_told(corpus, tmp_path):
-    out = tmp_path / "run"
-    train(corpus, out)
-    before = Run.open(out).read_checkpoint(LAST).values["environment"]
-    with start([corpus], {}, out, resume=True, device="cpu") as session:
-        assert session.notes == ()
-    changed(out, environment={**before, "torch": "1.0", "threads": "64"})
-    with start([corpus], {}, out, resume=True, device="cpu") as session:
-        assert session.notes == (
-            f"torch {torch.__version__} (was 1.0), threads {torch.get_num_threads()} (was 64): "
-            "results may differ in the last digits",
-        )
-
-
-def test_a_run_of_another_kind_of_device_goes_on_here(corpus, tmp_path):
-    out = tmp_path / "run"
-    train(corpus, out)
-    environment = {"device": "cuda NVIDIA H200"}
-    changed(out, {"generator": np.zeros(16, np.uint8)}, environment=environment)
-    with start([corpus], {"steps": 9}, out, resume=True, device="cpu") as session:
-        assert "(was cuda NVIDIA H200): results may differ" in session.notes[0]
-        assert [report.step for report in session.trainer.reports()][-1] == 9
-
-
-def test_a_run_without_a_save_begins_from_the_beginning_and_says_so(corpus, tmp_path, unbroken):
-    out = tmp_path / "run"
-    start([corpus], TINY, out, device="cpu").close()
-    (out / PROGRESS).write_bytes(b'{"step": 2, "valid')
-    with start([corpus], {}, out, resume=True, device="cpu") as session:
-        assert session.notes == (
-            f"{out}: stopped before its first checkpoint; starts from the beginning",
-        )
-        session.run()
-    assert state_of(out) == unbroken
-
-
-def test_a_run_whose_save_was_removed_does_not_begin_again(corpus, tmp_path):
-    out = tmp_path / "run"
-    train(corpus, out)
-    (out / LAST).unlink()
-    before = (out / PROGRESS).read_bytes()
+def test_missing_checkpoint_is_an_error(corpus, run):
+    (run / LAST).unlink()
+    before = (run / PROGRESS).read_bytes()
     with pytest.raises(ChargenError, match=r"last\.safetensors: missing"):
-        train(corpus, out)
-    assert (out / PROGRESS).read_bytes() == before
+        train(corpus, run)
+    assert (run / PROGRESS).read_bytes() == before
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2])
-def test_progress_that_lost_lines_is_named(corpus, tmp_path, kept):
-    out = tmp_path / "run"
-    train(corpus, out)
-    lines = (out / PROGRESS).read_bytes().splitlines(keepends=True)
-    (out / PROGRESS).write_bytes(b"".join(lines[:kept]) + lines[kept][:-1])
-    with pytest.raises(ChargenError, match=rf"last\.safetensors counts 3 lines and {kept} are"):
-        train(corpus, out)
-
-
-def test_a_link_in_a_run_is_not_written_through(tmp_path):
+def test_links_in_a_run_are_not_written_through(tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("precious")
     for name in ("last", "last.new", "progress"):
@@ -188,20 +235,38 @@ def test_a_link_in_a_run_is_not_written_through(tmp_path):
     assert precious.read_text() == "precious"
 
 
-def test_what_the_checkpoint_does_not_count_is_gone_at_once(corpus, tmp_path):
+# Notes
+
+
+def notes_of(corpus, out):
+    with start([corpus], {}, out, resume=True, device="cpu") as session:
+        return session.notes
+
+
+def test_changed_environment_is_noted(corpus, run):
+    assert notes_of(corpus, run) == ()
+    before = Run.open(run).read_checkpoint(LAST).values["environment"]
+    change(run, environment={**before, "torch": "1.0", "threads": "64"})
+    assert notes_of(corpus, run) == (
+        f"torch {torch.__version__} (was 1.0), threads {torch.get_num_threads()} (was 64): "
+        "results may differ in the last digits",
+    )
+
+
+def test_run_of_another_device_type_continues(corpus, run):
+    environment = {"device": "cuda NVIDIA H200"}
+    change(run, {"generator": np.zeros(16, np.uint8)}, environment=environment)
+    with start([corpus], {"steps": 9}, run, resume=True, device="cpu") as session:
+        assert "(was cuda NVIDIA H200): results may differ" in session.notes[0]
+        assert [report.step for report in session.trainer.reports()][-1] == 9
+
+
+def test_run_without_a_checkpoint_starts_from_the_beginning(corpus, tmp_path, finished):
     out = tmp_path / "run"
+    start([corpus], TINY, out, device="cpu").close()
+    (out / PROGRESS).write_bytes(b'{"step": 2, "valid')
+    assert notes_of(corpus, out) == (
+        f"{out}: stopped before its first checkpoint; starts from the beginning",
+    )
     train(corpus, out)
-    kept = (out / PROGRESS).read_bytes()
-    (out / PROGRESS).write_bytes(kept + b'{"step": 9, "valid\0\0')
-    start([corpus], {}, out, resume=True, device="cpu").close()
-    assert (out / PROGRESS).read_bytes() == kept
-
-
-def test_a_run_that_patience_ended_goes_on_after_a_crash_too(corpus, tmp_path, monkeypatch):
-    """More steps were asked for; it is stopped before its next save, and resumed."""
-    out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr("chargen.training.loop.Trainer._validate", lambda self: 1.0)
-        train(corpus, out, steps=100, patience=2)
-    start([corpus], {"steps": 200}, out, resume=True, device="cpu").close()
-    assert train(corpus, out)
+    assert state_of(out) == state_of(finished)

@@ -1,4 +1,4 @@
-"""Nothing that is printed drives the terminal: no text, no name, no run from elsewhere."""
+"""Printed text never controls the terminal, whether from a model, a file name or a run."""
 
 import json
 import os
@@ -27,7 +27,7 @@ TURNING = {*map(chr, range(0x202A, 0x202F)), *map(chr, range(0x2066, 0x206A))}
 
 
 def acts(char):
-    """By Unicode's own categories: control, surrogate, line and paragraph separator."""
+    """Return whether a character controls the terminal, by its Unicode category."""
     return unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp"} or char in TURNING
 
 
@@ -37,7 +37,7 @@ def acting(text):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A folder with a corpus full of escapes and a run trained on it, both with wild names."""
+    """A directory with a corpus full of escapes and runs trained on it, with such names."""
     home = tmp_path_factory.mktemp("home")
     (home / f"{NAME}.txt").write_text(TEXT, newline="")
     sizes = {"units": (8,), "timesteps": 8, "batch_size": 4}
@@ -54,7 +54,7 @@ def here(home, monkeypatch):
 
 @given(st.text(st.characters(codec=None)))
 @example("".join(map(chr, range(0x2100))) + "\ud800\udcff\udfff")
-def test_what_acts_is_spelled_and_the_rest_stays(text):
+def test_control_characters_are_escaped_and_others_stay(text):
     shown = visible(text)
     assert not acting(shown)
     assert shown == "".join(repr(c)[1:-1] if acting(c) else c for c in text)
@@ -77,7 +77,7 @@ def piped(home, *arguments, **environment):
 
 
 def on_a_terminal(home, *arguments, **environment):
-    """What a terminal is sent by a command that ends well."""
+    """Return what a successful command sends to a terminal."""
     own, its = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "chargen", *arguments],
@@ -88,14 +88,14 @@ def on_a_terminal(home, *arguments, **environment):
     try:
         while piece := os.read(own, 65536):
             sent += piece
-    except OSError:  # as Linux says that nobody holds the other end any more
+    except OSError:  # Linux, when the other end is closed
         pass
     os.close(own)
     assert process.wait() == 0
-    return sent.replace(b"\r\n", b"\n")  # which the terminal makes of line feeds
+    return sent.replace(b"\r\n", b"\n")  # the terminal translates newlines
 
 
-def test_a_sample_is_spelled_on_a_terminal_and_written_as_it_is_elsewhere(home):
+def test_sample_is_escaped_on_a_terminal_only(home):
     text = chargen.load(home / "runs" / NAME).sample("a cat\r\n", 400, 3, temperature=2.0) + "\n"
     assert acting(text) >= {"\x1b", "\x9b", "\r", "\x7f", "\u202e", "\u2028"}
     prompted = [*SAMPLE, "--prompt", "a cat\r\n"]
@@ -103,7 +103,7 @@ def test_a_sample_is_spelled_on_a_terminal_and_written_as_it_is_elsewhere(home):
     assert on_a_terminal(home, *prompted).decode() == visible(text)
 
 
-def test_several_samples_and_a_terminal_that_lacks_characters(home):
+def test_terminal_with_a_limited_encoding(home):
     sent = on_a_terminal(home, *SAMPLE, "--count", "2", PYTHONIOENCODING="ascii")
     written = piped(home, *SAMPLE, "--count", "2").decode()
     assert acting(written)
@@ -111,7 +111,7 @@ def test_several_samples_and_a_terminal_that_lacks_characters(home):
 
 
 class Terminal:
-    """Remembers what it was shown, piece by piece."""
+    """A terminal that records each flushed piece."""
 
     def __init__(self):
         self.seen, self.pending = [], ""
@@ -127,7 +127,7 @@ class Terminal:
         self.pending = ""
 
 
-def test_a_sample_is_shown_letter_by_letter(here, monkeypatch):
+def test_sample_is_shown_character_by_character(here, monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert main(SAMPLE) == 0
@@ -135,7 +135,7 @@ def test_a_sample_is_shown_letter_by_letter(here, monkeypatch):
     assert terminal.seen == [*map(visible, written), "\n"]
 
 
-def test_a_bundled_text_is_written_as_it_is(home):
+def test_bundled_text_is_written_unchanged(home):
     from chargen.datasets import bundled
 
     for name in ("flipflop", "english.bank"):
@@ -160,7 +160,7 @@ def test_a_bundled_text_is_written_as_it_is(home):
     ],
     ids=lambda arguments: visible_line(" ".join(arguments)),
 )
-def test_what_commands_print_is_spelled(here, capsys, recwarn, arguments):
+def test_output_of_commands_is_escaped(here, capsys, recwarn, arguments):
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     assert out
@@ -173,7 +173,7 @@ def test_what_commands_print_is_spelled(here, capsys, recwarn, arguments):
         assert SPELLED in out + err
 
 
-def test_several_runs_are_told_by_names_that_are_spelled(here, capsys):
+def test_names_in_reports_on_several_runs_are_escaped(here, capsys):
     asked = ["probe-longrange", f"runs/{NAME}", "runs/other\x1b", "--only", "gradient"]
     assert main(asked) == 0
     out, _ = capsys.readouterr()
@@ -181,9 +181,9 @@ def test_several_runs_are_told_by_names_that_are_spelled(here, capsys):
     assert r"other\x1b" in out
     pair = replace(PAIR, first=f"runs/{NAME}")
     runs = (replace(PROBED, run=f"runs/{NAME}"), LESS)
-    told = runs_text(replace(RUNS, runs=runs, templates=(pair,), context=()))
-    assert told.count(SPELLED) > 5
-    assert NAME not in told
+    text = runs_text(replace(RUNS, runs=runs, templates=(pair,), context=()))
+    assert text.count(SPELLED) > 5
+    assert NAME not in text
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_several_runs_are_told_by_names_that_are_spelled(here, capsys):
     ],
     ids=lambda arguments: visible_line(" ".join(arguments)),
 )
-def test_a_mistake_is_one_line_that_spells_the_name(here, capsys, arguments):
+def test_user_error_is_one_line_with_an_escaped_name(here, capsys, arguments):
     assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -219,7 +219,7 @@ def test_a_mistake_is_one_line_that_spells_the_name(here, capsys, arguments):
     assert r"red\x1b[31m" in err
 
 
-def test_a_run_from_elsewhere_says_nothing_but_its_own_lines(home, tmp_path, monkeypatch, capsys):
+def test_run_of_a_stranger_is_printed_escaped(home, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for file in (home / "runs" / "other\x1b").iterdir():
         Path(file.name).write_bytes(file.read_bytes())
@@ -240,7 +240,7 @@ def test_a_run_from_elsewhere_says_nothing_but_its_own_lines(home, tmp_path, mon
     assert (out, err.count("\n"), acting(err)) == ("", 1, set())
 
 
-def test_names_that_are_no_utf8_are_told_and_written(home, tmp_path, monkeypatch, capsys):
+def test_names_that_are_not_utf8(home, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     name = os.fsdecode(b"caf\xe9\xff")
     shown = r"caf\udce9\udcff"
@@ -259,18 +259,16 @@ def test_names_that_are_no_utf8_are_told_and_written(home, tmp_path, monkeypatch
     assert f"{shown}.none: no such file" in capsys.readouterr().err
     Path(f"{name}.txt").write_text(TEXT)
     assert main(["train", f"{name}.txt", "--units", "2", "--steps", "1"]) == 2
-    assert f"{shown}.txt: a name that is not UTF-8" in capsys.readouterr().err
+    assert f"{shown}.txt: the name is not UTF-8" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
-def test_what_training_says_is_spelled(here, capsys, monkeypatch):
-    monkeypatch.setattr(
-        "chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0
-    )  # one each validation
+def test_progress_of_training_is_escaped(here, capsys, monkeypatch):
+    monkeypatch.setattr("chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0)
     out = f"new{NAME}"
     sizes = ["--units", "4", "--timesteps", "8", "--batch-size", "4", "--steps", "4"]
     assert main(["train", f"{NAME}.txt", "--out", out, *sizes]) == 0
     _, err = capsys.readouterr()
     assert not acting(err)
-    assert err.count("\\x1b") > 2  # names, and what the model wrote
-    assert f"Next: chargen sample new{SPELLED}\n" in err
+    assert err.count("\\x1b") > 2  # in names and samples
+    assert f"'new{SPELLED}'" in err.splitlines()[-1]

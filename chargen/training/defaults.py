@@ -182,7 +182,7 @@ def choose_defaults(
     chosen |= {name: getattr(preset, name) for name in ("learning_rate", "beta2", "average")}
     chosen = {name: value for name, value in chosen.items() if name not in given.names}
     activation = given.model.activation if "activation" in given.names else ""
-    model = ModelSettings(cell, units, activation, stack)
+    model = structs.replace(given.model, cell=cell, units=units, activation=activation, stack=stack)
     return model, structs.replace(given.training, **chosen), notes
 
 
