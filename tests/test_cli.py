@@ -106,6 +106,7 @@ def test_training_from_standard_input(home, capsys, monkeypatch):
     assert main(["train", "-", "--steps", "25", *TINY]) == 0
     capsys.readouterr()
     assert main(["evaluate"]) == 0  # from the cache
+    assert "The model does not beat the 6-gram baseline (" in capsys.readouterr().out
     shutil.rmtree(Path("runs", FOLDER))
     assert main(["evaluate"]) == 2
     assert "runs/stdin was trained on standard input" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from chargen.cli.events import EventWriter
 from chargen.cli.terminal import say
+from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
 from chargen.render.text import counted, visible_line
 from chargen.settings import MINUTES, SamplingSettings
@@ -200,12 +201,13 @@ class TrainingDisplay:
             self._tell(f"Best validation loss {best:.4f} nats ({bits:.3f} bits per character).")
             cheap = trainer.run.description.corpus.training_chars <= BASELINE_CHARS
             if cheap and not stopped:
-                baseline = model.floor().loss_nats
-                margin = baseline - best
-                self._tell(
-                    f"The 6-gram baseline has {baseline:.4f} nats: the model is "
-                    f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
-                )
+                with contextlib.suppress(ChargenError):  # the corpus is gone, and so is its cache
+                    baseline = model.floor().loss_nats
+                    margin = baseline - best
+                    self._tell(
+                        f"The 6-gram baseline has {baseline:.4f} nats: the model is "
+                        f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
+                    )
         self._tell(f"Next: {next_command(trainer, stopped, margin)}")
 
     def _tell(self, text: str, **style: Any) -> None:

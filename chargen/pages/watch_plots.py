@@ -77,7 +77,7 @@ def norm_figure(lines: Lines, clip_norm: float) -> Figure:
     shown = thinned(lines)
     steps, norms = (_column(shown, name) for name in ("step", "gradient_norm"))
     clipped: dict[str, Any] = {"color": INK, "linestyle": ":", "linewidth": 1.2}
-    axes.axhline(clip_norm, label=f"cut down to --clip-norm {clip_norm:g}", **clipped)
+    axes.axhline(min(clip_norm, LARGEST), label=f"cut down to --clip-norm {clip_norm:g}", **clipped)
     axes.plot(steps, norms, color=OTHER, linewidth=1.4, label="gradient's norm before that")
     axes.set_ylim(bottom=0)
     drawing.dress(axes, SMALL, "step", "")
