@@ -11,8 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
-from test_architectures import GOOD, result, trained_as
-from test_architectures import RESULT as COMPARED
+from test_compare_report import GOOD, comparison, page_of, summary_of
 from test_export_page import made as written
 from test_memory_page import DISTANCE, FOLLOWED, made
 from test_memory_page import RESULT as UNITS
@@ -21,13 +20,13 @@ from test_reports import RESULT, tally
 from test_terminal import acting
 
 from chargen.pages.writing_page import writing_page
-from chargen.probes.cells.page import comparison_page
-from chargen.probes.cells.plot import save_comparison_plot
+from chargen.probes.cells.report import MAIN_FIGURE, report
 from chargen.probes.runner.page import runs_page
 from chargen.probes.runner.page_one import probed_page
 from chargen.probes.units.page import memory_page
 from chargen.render import figures as drawing
 from chargen.render import html
+from chargen.render.report import save_figures
 from chargen.render.text import visible, visible_line
 from chargen.text.vocabulary import Vocabulary
 
@@ -64,8 +63,8 @@ def pages(evil):
     pair = replace(RUNS.templates[0], first=evil)
     bits = structs.replace(RUNS.context[0], first=evil)
     yield runs_page(replace(RUNS, runs=(one, LESS), templates=(pair,), context=(bits,)))
-    cells = (trained_as(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
-    yield comparison_page(result(*cells, task="recall", budget=evil))
+    cells = (summary_of(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
+    yield page_of(comparison(*cells, task="recall", budget=evil))
     followed = replace(FOLLOWED, feature=evil)
     units = replace(UNITS, followed=(DISTANCE, followed), left_out=(evil,))
     yield memory_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
@@ -193,7 +192,8 @@ def test_a_picture_says_every_text_as_text(tmp_path, recwarn, size):
 
 
 def test_a_comparison_is_drawn_whatever_its_variants_are_called(tmp_path, recwarn):
-    cells = (trained_as(cell, GOOD, variants=(EVIL, "\ud800")) for cell in CELLS)
-    save_comparison_plot(replace(COMPARED, task="recall", cells=tuple(cells)), tmp_path / "x.png")
+    cells = (summary_of(cell, GOOD, variants=(EVIL, "\ud800")) for cell in CELLS)
+    sections = report(comparison(*cells, task="recall"))
+    save_figures(sections, tmp_path / "x.png", EVIL, MAIN_FIGURE)
     assert (tmp_path / "x.png").is_file()
     assert not acting("".join(str(warning.message) for warning in recwarn))

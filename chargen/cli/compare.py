@@ -24,45 +24,45 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
     type=click.Choice(COMPARED),
     default="longrange",
     show_default=True,
-    help="The bundled text that is learned, and what is asked.",
+    help="Corpus to train on and trials to evaluate.",
 )
 @click.option(
-    "--cells",
-    type=ListParam(str, "names of cells"),
-    help="Cells to compare." + default(COMPARED_CELLS),
+    "--cells", type=ListParam(str, "names of cells"), help="Cells." + default(COMPARED_CELLS)
 )
-@click.option("--seeds", type=int, help="Trainings of each cell." + default(C.seeds))
-@click.option("--minutes", type=float, help="Budget of each training: minutes.  [default: 2]")
-@click.option("--steps", type=int, help="Budget of each training: parameter updates.")
+@click.option("--seeds", type=int, help="Runs per cell." + default(C.seeds))
+@click.option("--minutes", type=float, help="Budget of each run, in minutes.  [default: 2]")
+@click.option("--steps", type=int, help="Budget of each run, in parameter updates.")
 @click.option(
     "--parameters",
     type=int,
-    help="Weights of each model, about: as many units as that takes." + default(C.parameters),
+    help="Approximate number of weights of each model." + default(C.parameters),
 )
 @click.option(
     "--learning-rates",
     type=ListParam(float, "numbers, as in 0.002,0.004"),
-    help="AdamW's highest rate; of several each cell takes its best." + default(C.learning_rates),
+    help="Peak learning rates; each cell uses its best." + default(C.learning_rates),
 )
 @click.option(
-    "--timesteps", type=int, help="Characters that gradients travel back." + default(C.timesteps)
+    "--timesteps",
+    type=int,
+    help="Length of truncated back-propagation through time, in characters." + default(C.timesteps),
 )
-@click.option("--batch-size", type=int, help="Texts read side by side." + default(C.batch_size))
-@click.option("--seed", type=int, help="Of what is asked." + default(C.seed))
+@click.option("--batch-size", type=int, help="Sequences per batch." + default(C.batch_size))
+@click.option("--seed", type=int, help="Random seed of the trials." + default(C.seed))
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    help="Trainings at a time.  [default: one a processor core]",
+    help="Maximum number of concurrent runs.  [default: the number of CPU cores]",
 )
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="The comparison's folder.  [default: runs/compare-<task>]",
+    help="Directory of the comparison.  [default: runs/compare-<task>]",
 )
-@click.option("--overwrite", is_flag=True, help="Start over, losing what was trained.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
-@click.option("--report", type=click.Path(path_type=Path), help="One HTML page with all of it.")
+@click.option("--overwrite", is_flag=True, help="Delete the existing comparison and start over.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="JSON output file.")
+@click.option("--plot", type=click.Path(path_type=Path), help="PNG figure of accuracy by span.")
+@click.option("--report", type=click.Path(path_type=Path), help="HTML report.")
 def compare(
     jobs: int | None,
     out: Path | None,
@@ -74,15 +74,16 @@ def compare(
 ) -> int:
     """Train and compare recurrent cells under one budget.
 
-    Every training is a run of its own in the comparison's folder. What is stopped goes on where
-    it was when the same command is given again.
+    Trains each cell with several seeds, one budget and about the same number of weights, and
+    evaluates all models on the same trials. Each training is a run in the comparison's directory.
+    The same command resumes an interrupted comparison.
 
     \b
-    longrange  sentences whose end hangs on their beginning
+    longrange  sentences whose last word depends on an earlier word
     copy       ten symbols, a delay, and the same ten symbols
-    recall     pairs of a key and a value, asked by their keys
-    flipflop   a bit is written, others are to be ignored, and the one written is read
-    brackets   brackets of four kinds, opened and closed in order
+    recall     key-value pairs, queried by key
+    flipflop   write a bit, ignore others, read the bit
+    brackets   nested brackets of four kinds
 
     \b
     Examples:
@@ -94,37 +95,37 @@ def compare(
     from tqdm import tqdm
 
     from chargen.cli.training_display import Signals
+    from chargen.probes.cells import report as kit
     from chargen.probes.cells.compare import compare as compare_cells
-    from chargen.probes.cells.page import comparison_page
-    from chargen.probes.cells.plot import save_comparison_plot
-    from chargen.probes.cells.table import comparison_table
+    from chargen.render.report import save_figures, to_html, to_text
 
     signals = Signals(signal.SIGINT, signal.SIGTERM)
     with signals, tqdm(total=1, disable=None, leave=False, bar_format=BAR) as bar:
 
-        def watch(done: float, total: int, what: str) -> None:
-            over = int(done) - int(bar.n)
+        def on_runs(done: float, total: int, active: str) -> None:
+            finished = int(done) - int(bar.n)
             bar.total, bar.n = total, done
-            bar.set_description_str(visible_line(what))
-            if bar.disable and over > 0:  # no terminal to draw a bar on
-                say(f"{int(done)} of {total} trainings done", err=True)
+            bar.set_description_str(visible_line(active))
+            if bar.disable and finished > 0:
+                say(f"{int(done)} of {total} runs finished", err=True)
 
         result = compare_cells(
             settings,
             out,
             jobs=jobs,
             overwrite=overwrite,
-            watch=watch,
+            on_runs=on_runs,
             should_stop=lambda: signals.caught is not None,
         )
     if result is None:
-        say("stopped; the same command goes on where it was", err=True)
+        say("interrupted; run the same command to resume", err=True)
         return 128 + (signals.caught or 0)
-    say(comparison_table(result), nl=False)
+    sections, about = kit.report(result), kit.about(result)
+    say(to_text(sections), nl=False)
     if json_file is not None:
         write_text(json_file, json.dumps(result.to_json(), indent=1) + "\n")
     if plot is not None:
-        save_comparison_plot(result, plot)
+        save_figures(sections, plot, f"{result.task}: {about}", kit.MAIN_FIGURE)
     if report is not None:
-        write_text(report, comparison_page(result))
+        write_text(report, to_html(kit.TITLE, about, sections, ()))
     return 0

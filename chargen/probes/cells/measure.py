@@ -1,110 +1,131 @@
-"""Several cells, several seeds, one budget: what the difference between architectures is worth.
+"""Statistics over the runs of a cell: accuracy by span, span50 and solved seeds.
 
-A cell that was trained once is one observation, however many sentences it was asked. Intervals
-are therefore from a bootstrap over seeds, then over trials (A. C. Davison and D. V. Hinkley,
-"Bootstrap methods and their application", 1997, 3.8). All seeds answer the same trials, so for
-the mean these are drawn once for all of them: a set of trials that happens to be easy is so for
-every seed (A. B. Owen, "The pigeonhole bootstrap", 2007).
+One run is one observation, however many trials it answers. Intervals come from a bootstrap over
+seeds, then over trials (A. C. Davison and D. V. Hinkley, "Bootstrap methods and their
+application", 1997, section 3.8). All seeds answer the same trials, so the mean resamples trials
+once for all seeds (A. B. Owen, "The pigeonhole bootstrap", 2007).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
+from msgspec.structs import replace
 
-from chargen.probes.cells.result import Answers, CellResult, Training, VariantResult
-from chargen.probes.cells.tasks import SOLVED, TaskResult, by_round
-from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, wilson
+from chargen.probes.cells.result import CellSummary, RunScores, VariantScores, VariantSummary
+from chargen.probes.cells.tasks import SOLVED, TaskResult, TaskRow, by_round
+from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, Proportion, wilson
 from chargen.probes.statistics.span50 import Span50, said
-from chargen.probes.templates.result import TemplatesResult
+from chargen.probes.templates.result import SpanResult, TemplatesResult
 
 
-def answers_of(result: TemplatesResult | TaskResult, control: str) -> tuple[Answers, ...]:
-    """What a model won, a variant at a time; ``control`` names the untrained network's answers."""
+def variant_scores(result: TemplatesResult | TaskResult, control: str) -> tuple[VariantScores, ...]:
+    """Return the scores of a model by variant; ``control`` names the untrained network."""
     if isinstance(result, TemplatesResult):
         rows = result.rows
         controls = [row.controls[control].choice for row in rows if control in row.controls]
-        spans, credits = tuple(r.span for r in rows), tuple(r.credits for r in rows)
-        return (Answers("", rows[0].chance, spans, credits, tuple(controls)),)
-    found = []
-    for variant in dict.fromkeys(row.variant for row in result.rows):
-        own = result.of(variant)
-        controls = [row.controls[control] for row in own if control in row.controls]
-        spans, credits = tuple(row.span for row in own), tuple(row.credits for row in own)
-        found.append(Answers(variant, own[0].floor, spans, credits, tuple(controls)))
-    return tuple(found)
+        return (_scores("", rows, controls),)
+    variants = dict.fromkeys(row.variant for row in result.rows)
+    return tuple(
+        _scores(
+            variant,
+            own := result.of(variant),
+            [row.controls[control] for row in own if control in row.controls],
+        )
+        for variant in variants
+    )
 
 
-def gather(
+def _scores(
+    variant: str, rows: Sequence[SpanResult | TaskRow], untrained: Sequence[Proportion]
+) -> VariantScores:
+    return VariantScores(
+        variant,
+        rows[0].chance,
+        tuple(row.span for row in rows),
+        tuple(row.credits for row in rows),
+        tuple((one.successes, one.trials) for one in untrained),
+    )
+
+
+def summarize(
     cell: str,
     units: tuple[int, ...],
     parameters: int,
     learning_rate: float,
     tuning: Mapping[float, float | None],
-    trainings: Sequence[Training],
+    runs: Sequence[RunScores],
     timesteps: int,
     seed: int,
-    together: int = 1,
-) -> CellResult:
-    """Put the trainings of one cell together; the bootstrap is a function of ``seed``.
+    round_size: int = 1,
+) -> CellSummary:
+    """Summarize the runs of one cell over seeds.
 
-    So many trials ``together``, one after the other, are a round: they are drawn as one.
+    Args:
+        cell: Name of the cell.
+        units: Hidden units of each layer.
+        parameters: Number of weights.
+        learning_rate: Peak learning rate of the runs.
+        tuning: Bits per character of each learning rate that was tried.
+        runs: Scores by seed.
+        timesteps: Truncated BPTT length in characters.
+        seed: Random seed of the bootstrap.
+        round_size: Consecutive trials that the bootstrap resamples together.
     """
     rng = np.random.default_rng([seed, 2])
-    S = len(trainings)
-    bits = np.array([one.bits_per_char for one in trainings])
+    S = len(runs)
+    bits = np.array([run.bits_per_char for run in runs])
     drawn = bits[rng.integers(S, size=(BOOTSTRAP_DRAWS, S))].mean(axis=1)
-    by_variant = zip(*(one.answers for one in trainings), strict=True)
-    return CellResult(
+    by_variant = zip(*(run.answers for run in runs), strict=True)
+    return CellSummary(
         cell=cell,
         units=units,
         parameters=parameters,
         learning_rate=learning_rate,
         tuning=tuning,
-        trainings=tuple(trainings),
-        variants=tuple(_variant(answers, timesteps, seed, together, rng) for answers in by_variant),
+        runs=tuple(runs),
+        variants=tuple(_variant(own, timesteps, seed, round_size, rng) for own in by_variant),
         bits_per_char=Estimate.of(float(bits.mean()), drawn),
     )
 
 
 def _variant(
-    answers: tuple[Answers, ...],
+    scores: tuple[VariantScores, ...],
     timesteps: int,
     seed: int,
-    together: int,
+    round_size: int,
     rng: np.random.Generator,
-) -> VariantResult:
-    trials = tuple(map(len, answers[0].credits))
-    rounds = [[by_round(won, together) for won in one.credits] for one in answers]
-    dealt = [replace(one, credits=tuple(won)) for one, won in zip(answers, rounds, strict=True)]
-    text, chars = _median_span50([half for one in dealt if (half := one.span50(seed))], rng)
-    return VariantResult(
-        answers=answers,
+) -> VariantSummary:
+    trials = tuple(map(len, scores[0].credits))
+    rounds = [[by_round(credits, round_size) for credits in one.credits] for one in scores]
+    grouped = [replace(one, credits=tuple(own)) for one, own in zip(scores, rounds, strict=True)]
+    text, chars = _median_span50([half for one in grouped if (half := one.span50(seed))], rng)
+    return VariantSummary(
+        scores=scores,
         accuracy=tuple(
-            _mean(np.array(won), count * len(answers), rng)
-            for won, count in zip(zip(*rounds, strict=True), trials, strict=True)
+            _mean(np.array(credits), count * len(scores), rng)
+            for credits, count in zip(zip(*rounds, strict=True), trials, strict=True)
         ),
         span50=text,
         span50_chars=chars,
-        solved=tuple(_solves(one, timesteps) for one in answers),
+        solved=tuple(_is_solved(one, timesteps) for one in scores),
         trials=trials,
     )
 
 
-def _mean(won: np.ndarray, trials: int, rng: np.random.Generator) -> Estimate:
-    """The mean over S seeds of what each won on average in the same R rounds: ``won``, ``(S, R)``.
+def _mean(credits: np.ndarray, trials: int, rng: np.random.Generator) -> Estimate:
+    """Return the mean credit of S seeds in the same R rounds, ``(S, R)``.
 
-    Its interval is that of the bootstrap, and never narrower than Wilson's of all ``trials``.
+    The bootstrap interval is widened to the Wilson interval of all ``trials``: if every trial is
+    correct, all bootstrap samples are equal.
     """
-    S, R = won.shape
+    S, R = credits.shape
     times = rng.multinomial(R, np.full(R, 1 / R), BOOTSTRAP_DRAWS)  # (draws, R)
-    shares = times @ won.T / R  # (draws, S)
+    means = times @ credits.T / R  # (draws, S)
     seeds = rng.integers(S, size=(BOOTSTRAP_DRAWS, S))
-    mean = float(won.mean())
-    found = Estimate.of(mean, np.take_along_axis(shares, seeds, axis=1).mean(axis=1))
-    # Where every trial was right no draw differs, and yet the next trial might be wrong.
+    mean = float(credits.mean())
+    found = Estimate.of(mean, np.take_along_axis(means, seeds, axis=1).mean(axis=1))
     low, high = wilson(mean * trials, trials)
     return Estimate(mean, min(found.low, low), max(found.high, high))
 
@@ -112,9 +133,10 @@ def _mean(won: np.ndarray, trials: int, rng: np.random.Generator) -> Estimate:
 def _median_span50(
     halves: Sequence[Span50], rng: np.random.Generator
 ) -> tuple[str, tuple[float, float, float] | None]:
-    """The median over seeds; a seed whose curve fits nothing leaves none that means anything.
+    """Return the median span50 over seeds as text and as (median, low, high).
 
-    Of each seed that is drawn, once or more often, its own draws of rounds are taken.
+    There is no median if the curve of a seed has no fit. The bootstrap resamples seeds, then the
+    bootstrap samples of each seed's rounds.
     """
     unfit = sum(not half.fits for half in halves)
     if not halves or unfit:
@@ -123,22 +145,21 @@ def _median_span50(
     drawn = np.array([half.drawn for half in halves])  # (S, draws)
     seeds = rng.integers(S, size=(BOOTSTRAP_DRAWS, S))
     columns = rng.integers(drawn.shape[1], size=seeds.shape)
-    medians = _median(drawn[seeds, columns])
+    medians = _lower_median(drawn[seeds, columns])
     low, high = np.quantile(medians, [0.025, 0.975], method="inverted_cdf")
-    middle = float(_median(np.array([[half.chars for half in halves]]))[0])
+    middle = float(_lower_median(np.array([[half.chars for half in halves]]))[0])
     chars = (middle, min(float(low), middle), max(float(high), middle))
     return said(*chars, halves[0].first, halves[0].last), chars
 
 
-def _median(values: np.ndarray) -> np.ndarray:
-    """Of each row, one of its values: between a number and infinity there is no middle."""
+def _lower_median(values: np.ndarray) -> np.ndarray:
+    """Return the lower median of each row: a number and infinity have no midpoint."""
     S = values.shape[1]
     middle: np.ndarray = np.sort(values, axis=1)[:, (S - 1) // 2]
     return middle
 
 
-def _solves(answers: Answers, timesteps: int) -> bool:
-    """Right in `SOLVED` at every span up to ``timesteps``, of which there must be one."""
-    shares = zip(answers.spans, answers.accuracy, strict=True)
-    within = [share for span, share in shares if span <= timesteps]
+def _is_solved(scores: VariantScores, timesteps: int) -> bool:
+    pairs = zip(scores.spans, scores.accuracy, strict=True)
+    within = [accuracy for span, accuracy in pairs if span <= timesteps]
     return bool(within) and min(within) >= SOLVED

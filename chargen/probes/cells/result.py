@@ -1,12 +1,13 @@
-"""What the comparison of architectures, `chargen.probes.cells.measure`, found."""
+"""Result of comparing cells: scores of each run, summaries over seeds, and their JSON."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from chargen.probes.cells.tasks import SOLVED
 from chargen.probes.statistics.intervals import Estimate, Proportion
@@ -14,188 +15,180 @@ from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
 from chargen.render.text import counted
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What one trained model won in one variant of a task, span by span."""
+class VariantScores(Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of one trained model in one variant of a task, by span."""
 
-    variant: str  # empty for a task that has but one
+    variant: str  # empty for a task with one variant
     chance: float
     spans: tuple[int, ...]  # ascending, characters
-    credits: tuple[tuple[float, ...], ...]  # by span: what each trial won, 0 .. 1
-    untrained: tuple[Proportion, ...] = ()  # by span: a network of the same shape; () if not asked
+    credits: tuple[tuple[float, ...], ...]  # by span: the credit of each trial, 0 to 1
+    untrained: tuple[tuple[float, int], ...] = ()  # by span: successes and trials; () if not run
 
     @property
     def accuracy(self) -> tuple[float, ...]:
-        """The share that is right, by span."""
-        return tuple(sum(won) / len(won) for won in self.credits)
+        """The mean credit, by span."""
+        return tuple(sum(credits) / len(credits) for credits in self.credits)
 
     def span50(self, seed: int) -> Span50 | None:
-        """See `chargen.probes.statistics.span50`; None where too few spans were asked."""
+        """Fit the span50; None if the variant has too few spans."""
         if len(self.spans) < FEWEST_SPANS:
             return None
         return fit(self.spans, self.credits, self.chance, seed)
 
-    def to_json(self) -> dict[str, Any]:
-        """Everything, as plain values; `from_json` reads it back."""
-        untrained = [[one.successes, one.trials] for one in self.untrained]
-        return {**vars(self), "untrained": untrained}
 
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Answers:
-        """Answers from plain values; `KeyError`, `TypeError` or `ValueError` for others."""
-        return cls(
-            str(values["variant"]),
-            float(values["chance"]),
-            tuple(map(int, values["spans"])),
-            tuple(tuple(map(float, won)) for won in values["credits"]),
-            tuple(Proportion(float(won), int(trials)) for won, trials in values["untrained"]),
-        )
+class RunScores(Struct, frozen=True, forbid_unknown_fields=True):
+    """Scores of one training run, as ``answers.json`` stores them."""
 
-
-@dataclass(frozen=True)
-class Training:
-    """One model: how it was trained and what it can do."""
-
-    cell: str
-    seed: int
-    bits_per_char: float  # the best over the held-out text
+    bits_per_char: float  # lowest validation loss
     chars: int  # read in training
     seconds: float
-    diverged: bool  # its loss was no number any more: asked were the weights validated as best, or
-    # those that it began with, where none ever were
-    answers: tuple[Answers, ...]  # by variant
+    # The loss became NaN or infinite. The best validated weights are evaluated, or the initial
+    # weights if there was no validation.
+    diverged: bool
+    answers: tuple[VariantScores, ...] = ()  # by variant
 
 
 @dataclass(frozen=True)
-class VariantResult:
-    """What one cell won in one variant, over all its seeds."""
+class VariantSummary:
+    """Scores of one cell in one variant, over all seeds."""
 
-    answers: tuple[Answers, ...]  # by seed
+    scores: tuple[VariantScores, ...]  # by seed
     accuracy: tuple[Estimate, ...]  # by span, the mean over seeds
     span50: str  # the median over seeds with its interval, as text
-    span50_chars: tuple[float, float, float] | None  # and in characters; None where none fits
+    span50_chars: tuple[float, float, float] | None  # median, low, high; None without a fit
     solved: tuple[bool, ...]  # by seed
-    trials: tuple[int, ...]  # by span: of one seed, and the same for all
+    trials: tuple[int, ...]  # by span, of each seed
 
     @property
-    def first(self) -> Answers:
-        """Any seed's answers: variant, spans and chance are the same for all."""
-        return self.answers[0]
+    def first(self) -> VariantScores:
+        """Scores of the first seed: variant, spans and chance are equal for all seeds."""
+        return self.scores[0]
 
     @property
-    def solved_share(self) -> float:
-        """The share of seeds that are right in `SOLVED` at every span of the trained length."""
-        return sum(self.solved) / len(self.solved)
+    def untrained(self) -> tuple[Proportion, ...]:
+        """Accuracy of an untrained network by span; empty if it was not evaluated."""
+        pairs = next((one.untrained for one in self.scores if one.untrained), ())
+        return tuple(Proportion(*pair) for pair in pairs)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; shares are of 1, spans in characters."""
-        chars = self.span50_chars or (None, None, None)
-        ends = zip(("", "_low", "_high"), chars, strict=True)
-        on_grid = {
-            f"span50_chars{end}": round(x, 1)
-            if x is not None and self.first.spans[0] <= x <= self.first.spans[-1]
-            else None
-            for end, x in ends
-        }
-        untrained = next((one.untrained for one in self.answers if one.untrained), ())
+        """Return a JSON object; proportions as fractions of 1, spans in characters."""
+        first, untrained = self.first, self.untrained
+        bounds = zip(("", "_low", "_high"), self.span50_chars or (None,) * 3, strict=True)
         return {
-            "variant": self.first.variant,
-            "chance": self.first.chance,
-            "solved_share": self.solved_share,
+            "variant": first.variant,
+            "chance": first.chance,
+            "solved_share": sum(self.solved) / len(self.solved),
             "solved": list(self.solved),
             "span50": self.span50,
-            **on_grid,
+            **{
+                f"span50_chars{end}": round(x, 1)
+                if x is not None and first.spans[0] <= x <= first.spans[-1]
+                else None
+                for end, x in bounds
+            },
             "spans": [
                 {
                     "span_chars": span,
                     **self.accuracy[place].to_json("accuracy"),
-                    "accuracy_by_seed": [one.accuracy[place] for one in self.answers],
+                    "accuracy_by_seed": [one.accuracy[place] for one in self.scores],
                     "trials_a_seed": self.trials[place],
                     "untrained": untrained[place].to_json() if untrained else None,
                 }
-                for place, span in enumerate(self.first.spans)
+                for place, span in enumerate(first.spans)
             ],
         }
 
 
 @dataclass(frozen=True)
-class CellResult:
-    """One cell, trained with several seeds."""
+class CellSummary:
+    """Scores of one cell, trained with several seeds."""
 
     cell: str
     units: tuple[int, ...]
     parameters: int
     learning_rate: float
-    tuning: Mapping[float, float | None]  # learning rate → bits a character, None if it diverged
-    trainings: tuple[Training, ...]  # by seed
-    variants: tuple[VariantResult, ...]
+    tuning: Mapping[float, float | None]  # learning rate → bits per character; None: diverged
+    runs: tuple[RunScores, ...]  # by seed: 0, 1, 2, …
+    variants: tuple[VariantSummary, ...]
     bits_per_char: Estimate  # mean over seeds
 
-    @cached_property
+    @property
     def chars_per_second(self) -> float:
-        """In training, validation included: the median over the seeds that read any, or 0."""
-        rates = [one.chars / one.seconds for one in self.trainings if one.seconds > 0]
+        """The median training speed over seeds, validation included; 0 if nothing was read."""
+        rates = [run.chars / run.seconds for run in self.runs if run.seconds > 0]
         return statistics.median(rates) if rates else 0.0
 
     @property
     def diverged(self) -> int:
-        """How many of the trainings did."""
-        return sum(one.diverged for one in self.trainings)
+        """The number of runs that diverged."""
+        return sum(run.diverged for run in self.runs)
+
+    def finding(self) -> str:
+        """Return the solved seeds and the span50 of each variant, in one clause."""
+        parts = []
+        for variant in self.variants:
+            solved = f"solved by {sum(variant.solved)} of {counted(len(variant.solved), 'seed')}"
+            label = f"{variant.first.variant}: " if variant.first.variant else ""
+            parts.append(f"{label}{solved}, span50 {variant.span50}")
+        if self.diverged:
+            parts.append(f"{counted(self.diverged, 'run')} diverged")
+        return f"{self.cell}: {', '.join(parts)}"
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; keys carry their units."""
-        tuning = [
-            {"learning_rate": rate, "bits_per_char": bits} for rate, bits in self.tuning.items()
-        ]
+        """Return a JSON object; keys carry their units."""
+        bits: dict[str, float | None] = {**self.bits_per_char.to_json("bits_per_char")}
+        if len(self.runs) == 1:  # one run gives no interval
+            bits |= {"bits_per_char_low": None, "bits_per_char_high": None}
         return {
             "cell": self.cell,
             "units": list(self.units),
             "parameters": self.parameters,
             "learning_rate": self.learning_rate,
-            "tuning": tuning,
-            **self._bits_json(),
+            "tuning": [
+                {"learning_rate": rate, "bits_per_char": found}
+                for rate, found in self.tuning.items()
+            ],
+            **bits,
             "chars_per_second": round(self.chars_per_second),
             "diverged": self.diverged,
             "trainings": [
                 {
-                    "seed": one.seed,
-                    "bits_per_char": one.bits_per_char,
-                    "chars": one.chars,
-                    "seconds": round(one.seconds, 1),
-                    "diverged": one.diverged,
+                    "seed": seed,
+                    "bits_per_char": run.bits_per_char,
+                    "chars": run.chars,
+                    "seconds": round(run.seconds, 1),
+                    "diverged": run.diverged,
                 }
-                for one in self.trainings
+                for seed, run in enumerate(self.runs)
             ],
             "variants": [variant.to_json() for variant in self.variants],
         }
 
-    def _bits_json(self) -> dict[str, float | None]:
-        """One training tells nothing of others: there is no interval then."""
-        told: dict[str, float | None] = {**self.bits_per_char.to_json("bits_per_char")}
-        if len(self.trainings) == 1:
-            told |= {"bits_per_char_low": None, "bits_per_char_high": None}
-        return told
-
 
 @dataclass(frozen=True)
-class CompareResult:
-    """Cells side by side."""
+class CellComparison:
+    """Summaries of several cells, trained on one task with one budget."""
 
     task: str
-    budget: str  # as a person says it: "2 minutes"
+    budget: str  # such as "2 minutes"
     seed: int  # of the trials
     trained_timesteps: int
-    longest_trained_span: int  # characters: no span of the corpus is longer
-    threads: int  # of the processor, to each training
-    cells: tuple[CellResult, ...]
+    longest_trained_span: int  # characters
+    threads: int  # CPU threads of each run
+    cells: tuple[CellSummary, ...]
 
     @property
     def seeds(self) -> int:
-        """Trainings of each cell."""
-        return len(self.cells[0].trainings)
+        """The number of runs of each cell."""
+        return len(self.cells[0].runs)
+
+    def finding(self) -> str:
+        """Return which cells solve the task and their span50, in one sentence."""
+        cells = "; ".join(cell.finding() for cell in self.cells)
+        return f"{self.task}: {cells}; trained on {counted(self.trained_timesteps, 'timestep')}"
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary of everything that tables and pictures show."""
+        """Return a JSON object with every number of the report."""
         return {
             "task": self.task,
             "budget": self.budget,
@@ -207,18 +200,3 @@ class CompareResult:
             "finding": self.finding(),
             "cells": [cell.to_json() for cell in self.cells],
         }
-
-    def finding(self) -> str:
-        """One sentence: which cells solve it, and how far each remembers."""
-        said = "; ".join(map(_said, self.cells))
-        return f"{self.task}: {said}; trained on {counted(self.trained_timesteps, 'timestep')}"
-
-
-def _said(cell: CellResult) -> str:
-    parts = []
-    for variant in cell.variants:
-        solved = f"solved by {sum(variant.solved)} of {counted(len(variant.solved), 'seed')}"
-        named = f"{variant.first.variant}: " if variant.first.variant else ""
-        parts.append(f"{named}{solved}, span50 {variant.span50}")
-    diverged = [f"{counted(cell.diverged, 'training')} diverged"] if cell.diverged else []
-    return f"{cell.cell}: {', '.join([*parts, *diverged])}"

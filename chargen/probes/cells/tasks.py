@@ -1,13 +1,14 @@
-"""Instrument (d): tasks that need memory and whose floor is known.
+"""Instrument (d): memory tasks with a known chance level.
 
-Trials of exact spans are put to a predictor that learned the task's corpus, and what counts is
-which of the task's candidates it holds the likeliest where one is asked.
+The model reads trials of an exact span. A trial's character is correct if the model gives the
+correct candidate the highest probability among the task's K candidates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,54 +22,68 @@ from chargen.probes.statistics.intervals import Proportion
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
 from chargen.text.vocabulary import UnknownCharacterError
 
-SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a task has
-TRIALS = 400  # a span and variant, at least: a 95 % interval no wider than 4.9 points either way
-PREFIX_CHARS = (32, 128)  # of the task's own lines before a trial, at least and under
-SOLVED = 0.95  # the share that is right, at every span up to the trained length
+SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # characters; the nearest span of the task is used
+TRIALS = 400  # minimum per span and variant: the 95% interval is at most 4.9 points to either side
+PREFIX_CHARS = (32, 128)  # minimum and limit of the lines of the task before a trial
+SOLVED = 0.95  # minimum accuracy, at every span up to the training length
 
 
 @dataclass(frozen=True)
 class TaskRow:
-    """What was found at one span of one variant."""
+    """Accuracy at one span of one variant."""
 
-    variant: str  # such as "4 pairs"; empty for a task that has but one
-    span: int  # characters from the end of what must be remembered to the start of its place
-    beyond_corpus: bool  # longer than any span of the corpus
-    beyond_timesteps: bool | None  # longer than gradients travelled; None where that is not known
-    floor: float  # what guessing wins
-    right: Proportion  # a trial that asks several characters counts the share that is right
+    variant: str  # such as "4 pairs"; empty for a task with one variant
+    span: int  # characters from the end of the cue to the start of the target
+    beyond_corpus: bool  # longer than every span of the corpus
+    beyond_timesteps: bool | None  # longer than the training length; None if that is unknown
+    chance: float
+    accuracy: Proportion  # a trial with several targets counts the fraction that is correct
     controls: Mapping[str, Proportion]
-    credits: tuple[float, ...]  # what each trial won, 0 .. 1
+    credits: tuple[float, ...]  # of each trial, 0 to 1
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; shares are of 1, spans in characters."""
+        """Return a JSON object; proportions as fractions of 1, spans in characters."""
         return {
             "variant": self.variant,
             "span_chars": self.span,
             "beyond_corpus": self.beyond_corpus,
             "beyond_timesteps": self.beyond_timesteps,
-            "chance": self.floor,
-            **self.right.to_json(),
+            "chance": self.chance,
+            **self.accuracy.to_json(),
             "controls": {name: one.to_json() for name, one in self.controls.items()},
         }
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """What the instrument found."""
+    """Accuracy of one model on one task."""
 
     task: str
     seed: int
-    trained_timesteps: int | None  # how far back gradients travelled, characters
+    trained_timesteps: int | None  # truncated BPTT length in characters
+    round_size: int  # trials per round
     rows: tuple[TaskRow, ...]  # by variant, then by span
-    span50: Mapping[str, Span50]  # by variant; without those that have too few spans
+
+    @cached_property
+    def span50(self) -> dict[str, Span50]:
+        """The span50 by variant, except variants with too few spans."""
+        return {
+            variant: fit(
+                [row.span for row in own],
+                [by_round(row.credits, self.round_size) for row in own],
+                own[0].chance,
+                self.seed,
+            )
+            for variant in dict.fromkeys(row.variant for row in self.rows)
+            if len(own := self.of(variant)) >= FEWEST_SPANS
+        }
 
     def of(self, variant: str) -> tuple[TaskRow, ...]:
-        """The rows of one variant, by span."""
+        """Return the rows of one variant, by span."""
         return tuple(row for row in self.rows if row.variant == variant)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary, the same for the same predictor and seed."""
+        """Return a JSON object, a function of the predictor and the seed."""
         return {
             "instrument": "task",
             "task": self.task,
@@ -91,43 +106,63 @@ def measure(
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> TaskResult:
-    """Ask ``predictor`` at ``trials`` trials, or a few more, of each variant and span of ``task``.
+    """Evaluate a predictor on trials of every variant and span of a task.
 
-    Spans are those that the task can make nearest to ``spans``, and its shortest. In each round
-    of trials, as many as there are candidates, every candidate is right equally often. Every
-    trial stands after other lines of the task, cut at random, whose length does not depend on the
-    span. ``controls`` answer the same trials. A predictor whose vocabulary lacks a character of
-    the task is a `ChargenError`.
+    Each round of trials has one trial per candidate, so that every candidate is correct equally
+    often. A trial follows other lines of the task, cut at a random length that does not depend on
+    the span.
+
+    Args:
+        predictor: The model under test.
+        task: The task that the model was trained on.
+        spans: Spans in characters. The nearest spans that the task has are used, and its shortest.
+        trials: Minimum number of trials per variant and span; rounds are complete.
+        seed: Random seed of the trials.
+        controls: Predictors that are evaluated on the same trials, by name.
+        trained_timesteps: Truncated BPTT length of the model, if known.
+        progress: Called with the characters read and their total.
+
+    Raises:
+        ChargenError: The predictor's vocabulary lacks a character of the task.
     """
-    asked = [(variant, span) for variant in task.floors for span in task.nearest(spans, variant)]
-    batches = [_Batch.make(task, variant, span, trials, seed) for variant, span in asked]
+    wanted = [(variant, span) for variant in task.floors for span in task.nearest(spans, variant)]
+    batches = [_TrialBatch.generate(task, variant, span, trials, seed) for variant, span in wanted]
     others = controls or {}
     meter = Meter(progress, sum(batch.chars for batch in batches) * (1 + len(others)))
     rows = []
     for batch in batches:
-        won = batch.won(predictor, task, meter)
-        answers = {name: _proportion(batch.won(one, task, meter)) for name, one in others.items()}
-        rows.append(batch.row(task, won, answers, trained_timesteps))
-    by_variant = ([row for row in rows if row.variant == variant] for variant in task.floors)
-    together = len(task.candidates)
-    halves = {some[0].variant: _span50(some, together, seed) for some in by_variant}
-    fitted = {variant: half for variant, half in halves.items() if half}
-    return TaskResult(task.name, seed, trained_timesteps, tuple(rows), fitted)
+        credits = batch.credits(predictor, meter)
+        controlled = {name: proportion(batch.credits(one, meter)) for name, one in others.items()}
+        beyond = None if trained_timesteps is None else batch.span > trained_timesteps
+        rows.append(
+            TaskRow(
+                variant=batch.variant,
+                span=batch.span,
+                beyond_corpus=batch.span > LONGEST_SPAN,
+                beyond_timesteps=beyond,
+                chance=task.floors[batch.variant],
+                accuracy=proportion(credits),
+                controls=controlled,
+                credits=tuple(credits.tolist()),
+            )
+        )
+    return TaskResult(task.name, seed, trained_timesteps, len(task.candidates), tuple(rows))
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """N trials of one variant and span, each at the end of a text of one length."""
+class _TrialBatch:
+    """N trials of one variant and span, each at the end of a text of T characters."""
 
+    task: Task
     variant: str
     span: int
-    texts: tuple[str, ...]  # (N,) of one length T
-    before: tuple[int, ...]  # (N,) the characters before each trial
+    texts: tuple[str, ...]  # (N,)
+    before: tuple[int, ...]  # (N,) characters before each trial
     trials: tuple[Trial, ...]  # (N,)
 
     @classmethod
-    def make(cls, task: Task, variant: str, span: int, least: int, seed: int) -> _Batch:
-        """A function of the arguments alone; other spans and variants do not change it."""
+    def generate(cls, task: Task, variant: str, span: int, least: int, seed: int) -> _TrialBatch:
+        """Generate trials from the arguments alone, independent of other spans and variants."""
         rng = np.random.default_rng([seed, list(task.floors).index(variant), span])
         trials: list[Trial] = []
         while len(trials) < least:
@@ -138,41 +173,24 @@ class _Batch:
             _lines(task, count, rng) + trial.text
             for trial, count in zip(trials, before, strict=True)
         )
-        return cls(variant, span, texts, before, tuple(trials))
+        return cls(task, variant, span, texts, before, tuple(trials))
 
     @property
     def chars(self) -> int:
-        """The characters that a predictor reads."""
+        """The number of characters that a predictor reads."""
         return len(self.texts) * (len(self.texts[0]) - 1)
 
-    def row(
-        self,
-        task: Task,
-        won: np.ndarray,
-        controls: Mapping[str, Proportion],
-        trained_timesteps: int | None,
-    ) -> TaskRow:
-        """What is to be known about these trials, of which each won so much."""
-        return TaskRow(
-            variant=self.variant,
-            span=self.span,
-            beyond_corpus=self.span > LONGEST_SPAN,
-            beyond_timesteps=None if trained_timesteps is None else self.span > trained_timesteps,
-            floor=task.floors[self.variant],
-            right=_proportion(won),
-            controls=controls,
-            credits=tuple(won.tolist()),
-        )
-
-    def won(self, predictor: NextCharPredictor, task: Task, meter: Meter) -> np.ndarray:
-        """What each trial won, ``(N,)``: the share of its characters that are right."""
+    def credits(self, predictor: NextCharPredictor, meter: Meter) -> np.ndarray:
+        """Return the fraction of each trial's targets that is correct, ``(N,)``."""
+        task, vocabulary = self.task, predictor.vocabulary
         try:
-            ids = predictor.vocabulary.encode("".join(self.texts)).astype(np.int64)
+            ids = vocabulary.encode("".join(self.texts)).astype(np.int64)
         except UnknownCharacterError as error:
             raise ChargenError(
-                f"{task.name}: not learned: {error}; train on the {task.name} corpus"
+                f"{task.name}: not in the model's training data: {error}; train on the "
+                f"{task.name} corpus"
             ) from None
-        candidates = predictor.vocabulary.encode(task.candidates).astype(np.int64)
+        candidates = vocabulary.encode(task.candidates).astype(np.int64)
         N, T = len(self.texts), len(self.texts[0])
         starts = np.arange(N) * T
         places = np.array([trial.places for trial in self.trials])  # (N, Q)
@@ -182,37 +200,31 @@ class _Batch:
         segments = Segments(starts, starts + places[:, 0], starts + T)
         for found in predictions(predictor, ids, segments, on_read=meter.read):
             columns = found.places - segments.begins[found.rows]
-            held = found.log_probs[:, candidates]  # (n, K)
-            best = held == held.max(axis=1, keepdims=True)
-            own = best[np.arange(len(best)), answers[found.rows, columns]]
-            credit[found.rows, columns] = own / best.sum(axis=1)
-        won: np.ndarray = credit.mean(axis=1)
-        return won
+            scores = found.log_probs[:, candidates]  # (n, K)
+            best = scores == scores.max(axis=1, keepdims=True)
+            correct = best[np.arange(len(best)), answers[found.rows, columns]]
+            credit[found.rows, columns] = correct / best.sum(axis=1)
+        mean: np.ndarray = credit.mean(axis=1)
+        return mean
+
+
+def proportion(credits: np.ndarray) -> Proportion:
+    """Return the mean credit of trials as a proportion."""
+    return Proportion(min(float(credits.sum()), float(len(credits))), len(credits))
+
+
+def by_round(credits: Sequence[float], round_size: int) -> tuple[float, ...]:
+    """Return the mean credit of each round of ``round_size`` consecutive trials.
+
+    The trials of a round differ only in the target and their outcomes are correlated. Rounds are
+    independent, and a bootstrap resamples them.
+    """
+    return tuple(np.reshape(credits, (-1, round_size)).mean(axis=1).tolist())
 
 
 def _lines(task: Task, chars: int, rng: np.random.Generator) -> str:
-    """The end of some lines of the task's corpus."""
+    """Return the last ``chars`` characters of random lines of the task's corpus."""
     text = ""
     while len(text) < chars:
         text += task.line(rng)
     return text[len(text) - chars :]
-
-
-def _proportion(won: np.ndarray) -> Proportion:
-    return Proportion(min(float(won.sum()), float(len(won))), len(won))
-
-
-def _span50(rows: Sequence[TaskRow], together: int, seed: int) -> Span50 | None:
-    if len(rows) < FEWEST_SPANS:
-        return None
-    won = [by_round(row.credits, together) for row in rows]
-    return fit([row.span for row in rows], won, rows[0].floor, seed)
-
-
-def by_round(won: Sequence[float], together: int) -> tuple[float, ...]:
-    """What each round won on average, of trials in their order, so many ``together`` in a round.
-
-    The trials of a round say the same but for what is asked, and often come out the same: it is
-    rounds that are independent, and that a bootstrap draws.
-    """
-    return tuple(np.reshape(won, (-1, together)).mean(axis=1).tolist())

@@ -1,0 +1,182 @@
+"""Training runs of a comparison: settings, run directory, and scores of the trained model."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from msgspec import to_builtins
+
+from chargen.api import TrainedModel, load
+from chargen.datasets import bundled
+from chargen.datasets.tasks import TASKS
+from chargen.errors import ChargenError
+from chargen.evaluation import nats_to_bits
+from chargen.files import read_json, write_file
+from chargen.predictors import NextCharPredictor
+from chargen.probes.cells import tasks
+from chargen.probes.cells.measure import variant_scores
+from chargen.probes.cells.result import RunScores, VariantScores
+from chargen.probes.templates import measure as templates
+from chargen.probes.templates.cases import nearest_spans
+from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.runs.checkpoint import WEIGHTS, Checkpoint
+from chargen.runs.directory import BEST, LAST, Run, is_run
+from chargen.settings import ComparisonSettings, ModelSettings
+
+ANSWERS = "answers.json"
+LARGEST_ANSWERS = 2**22  # bytes
+UNTRAINED = "untrained"
+
+
+@cache
+def model_shape(cell: str, parameters: int, vocabulary_size: int) -> tuple[ModelSettings, int]:
+    """Return a one-layer model with about ``parameters`` weights, and its number of weights.
+
+    Raises:
+        ChargenError: A model with one unit has more weights.
+    """
+
+    def count(units: int) -> int:
+        return ModelSettings(cell, (units,)).parameters(vocabulary_size)
+
+    if count(1) > parameters:
+        raise ChargenError(
+            f"--parameters {parameters}: must be at least {count(1)}, the weights of one {cell} "
+            "unit"
+        )
+    largest = bisect_right(range(1, parameters + 1), parameters, key=count)
+    units = min((largest, largest + 1), key=lambda units: abs(count(units) - parameters))
+    return ModelSettings(cell, (units,)), count(units)
+
+
+@cache
+def vocabulary_size(task: str) -> int:
+    """Return the number of distinct characters of the task's corpus."""
+    return len(set(bundled.read(task)))
+
+
+@dataclass(frozen=True)
+class ComparedRun:
+    """One training run of a comparison."""
+
+    settings: ComparisonSettings
+    cell: str
+    learning_rate: float
+    seed: int
+    path: Path
+
+    @classmethod
+    def of(
+        cls, out: Path, settings: ComparisonSettings, cell: str, rate: float, seed: int
+    ) -> ComparedRun:
+        """Return the run of ``cell`` in the comparison directory ``out``."""
+        return cls(settings, cell, rate, seed, out / f"{cell}-rate{rate:g}-seed{seed}")
+
+    @property
+    def log(self) -> Path:
+        """The output of the training process."""
+        return self.path.with_suffix(self.path.suffix + ".log")
+
+    def arguments(self, threads: int) -> list[str]:
+        """Return the arguments of ``chargen`` that start the run or resume it."""
+        settings, (budget, amount) = self.settings, self.settings.budget
+        model, _ = model_shape(self.cell, settings.parameters, vocabulary_size(settings.task))
+        flags = {
+            "out": self.path,
+            "cell": self.cell,
+            "stack": model.stack,
+            "units": ",".join(map(str, model.units)),
+            "seed": self.seed,
+            "learning-rate": self.learning_rate,
+            "timesteps": settings.timesteps,
+            "batch-size": settings.batch_size,
+            "precision": "float32",  # the default depends on the cell
+            "patience": 0,  # equal budgets: no early stopping
+            budget: amount,
+            "threads": threads,
+            "device": "cpu",
+        }
+        started = is_run(self.path) and (self.path / LAST).is_file()
+        given = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+        corpus = self.path.parent / f"{settings.task}.txt"
+        return ["train", str(corpus), *given, "--resume" if started else "--overwrite"]
+
+    def budget_used(self) -> float:
+        """Return the fraction of the budget used at the last validation, 0 to 1."""
+        lines = Run.open(self.path).progress() if is_run(self.path) else []
+        if not lines:
+            return 0.0
+        budget, amount = self.settings.budget
+        used = lines[-1]["seconds"] / 60 if budget == "minutes" else lines[-1]["step"]
+        return min(1.0, float(used) / amount)
+
+    def read_scores(self) -> RunScores | None:
+        """Return the scores of the finished run; None if it is not finished.
+
+        Raises:
+            ChargenError: ``answers.json`` is damaged.
+        """
+        try:
+            return read_json(self.path / ANSWERS, RunScores, LARGEST_ANSWERS)
+        except FileNotFoundError:
+            return None
+        except ChargenError as error:
+            raise ChargenError(f"{error}; delete the file to evaluate the run again") from None
+
+    def evaluate(self, diverged: bool, trials: bool, untrained: bool) -> RunScores:
+        """Evaluate the run's best weights and write the scores to ``answers.json``.
+
+        Args:
+            diverged: Training ended with a NaN or infinite loss.
+            trials: Evaluate the model on the trials of the task, not only its validation loss.
+            untrained: Evaluate the untrained network on the same trials.
+        """
+        if not Run.open(self.path).progress():
+            _save_initial_weights(self.path)
+        model = load(self.path, device="cpu")
+        lines = model.run.progress()
+        best = min((line["validation_loss_nats"] for line in lines), default=None)
+        scores = RunScores(
+            bits_per_char=nats_to_bits(model.evaluate().loss_nats if best is None else best),
+            chars=lines[-1]["chars"] if lines else 0,
+            seconds=float(lines[-1]["seconds"]) if lines else 0.0,
+            diverged=diverged,
+            answers=_evaluate_trials(model, self.settings, untrained) if trials else (),
+        )
+        write_file(self.path / ANSWERS, (json.dumps(to_builtins(scores)) + "\n").encode())
+        return scores
+
+
+def _save_initial_weights(path: Path) -> None:
+    """Write the initial weights as the best ones of a run that diverged before any validation."""
+    run = Run.open(path)
+    description = run.description
+    size, seed = len(description.vocabulary), description.training.seed
+    weights = CharModel.seeded(description.model, size, seed).state_dict()
+    arrays = {WEIGHTS + name: value.numpy() for name, value in weights.items()}
+    run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
+
+
+def _evaluate_trials(
+    model: TrainedModel, settings: ComparisonSettings, untrained: bool
+) -> tuple[VariantScores, ...]:
+    controls: Mapping[str, NextCharPredictor] = {}
+    if untrained:
+        controls = {UNTRAINED: NetworkPredictor(model.initial_network(), model.vocabulary)}
+    if settings.task in TASKS:
+        measured = tasks.measure(
+            model.predictor, TASKS[settings.task], seed=settings.seed, controls=controls
+        )
+        return variant_scores(measured, UNTRAINED)
+    bank = bundled.bank(bundled.BANKS[settings.task])
+    spans = nearest_spans(bank, templates.SPANS)
+    # Without a knowledge gate all cells are evaluated on the same trials.
+    found = templates.measure(
+        model.predictor, bank, spans=spans, seed=settings.seed, controls=controls, gate=0.0
+    )
+    return variant_scores(found, UNTRAINED)
