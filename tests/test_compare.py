@@ -352,7 +352,7 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, number, code):
     )
     folder = out / "simple-rate0.004-seed0"
     log = folder.with_name(folder.name + ".log")
-    while not (log.exists() and "timesteps" in log.read_text()) and process.poll() is None:
+    while not (log.exists() and "batch" in log.read_text()) and process.poll() is None:
         time.sleep(0.05)
     if number == signal.SIGINT:
         os.killpg(process.pid, number)
