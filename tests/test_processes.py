@@ -1,24 +1,223 @@
-"""Training in several processes: the result of one process, and no loss with any of them."""
+"""Training in several processes: collectives, lost processes, and the result of one process."""
 
 import json
 import os
 import signal
 import sys
+import time
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
-from groups import HOST, SLOW, chargen, children, ranks, torchrun, wait_for
+import torch.distributed as dist
+from groups import HOST, SLOW, Forked, children, listening, ranks, run_launcher, wait_for
+from hypothesis import given
+from hypothesis import strategies as st
 from tiny import TINY, state_of
 from torch.distributed import TCPStore
+from torch.distributed.run import main as torchrun
 
 from chargen.cli import main
-from chargen.distributed import PEER_LOST
-from chargen.distributed.group import ProcessGroup
+from chargen.cli.environment import run_in_group
+from chargen.distributed import PEER_LOST, PeerError, group
+from chargen.distributed.group import ProcessGroup, join, peer_errors
+from chargen.distributed.launch import _outcome
+from chargen.errors import ChargenError
 from chargen.runs.directory import LAST, Run
 from chargen.training import start
 
-TEXT = "the cat sat on the mat, the rat sat on the cat. " * 60
+KILLED = -signal.SIGKILL
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
+
+
+@given(st.integers(0, 1000), st.integers(1, 40))
+def test_shares_cover_every_row_once_and_differ_by_one(count, size):
+    shares = []
+    for rank in range(size):
+        one = ProcessGroup()
+        one.rank, one.size = rank, size
+        shares.append(range(count)[one.rows(count)])
+    assert [row for share in shares for row in share] == list(range(count))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_collectives_of_a_single_process_are_the_identity():
+    model = torch.nn.Linear(2, 3)
+    with join("cpu") as single:
+        assert (single.rank, single.size, single.leads, single.launchers) == (0, 1, True, [])
+        single.synchronize(model)
+        assert single.sum_gradients(model, [1.5, 2.5]) == [1.5, 2.5]
+        assert single.sum(np.ones(2, np.float32)).tolist() == [1, 1]
+        assert single.gather("a") == ["a"]
+        assert single.run_on_lead(lambda: "a") == single.run_on_all(lambda: "a") == "a"
+    assert not dist.is_initialized()
+
+
+def test_only_errors_about_lost_processes_are_translated():
+    gloo = RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error")
+    memory = dist.DistBackendError("NCCL: CUDA out of memory")
+    for error in (gloo, dist.DistBackendError("NCCL error"), RuntimeError("shapes"), memory):
+        expected = PeerError if error is gloo or "NCCL error" in str(error) else type(error)
+        with pytest.raises(expected), peer_errors():
+            raise error
+
+
+def test_variables_that_describe_no_group_are_refused(monkeypatch):
+    monkeypatch.setattr(group, "TIMEOUT", timedelta(seconds=0.1))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for device, variables, message in (
+        ("cpu", "WORLD_SIZE=2", "RANK expected.*start with torchrun"),
+        ("cpu", "RANK=2", "RANK must be less than WORLD_SIZE"),
+        ("cuda", "LOCAL_RANK=1", "process 2 of this machine has no GPU"),
+        ("cpu", f"RANK=1 MASTER_PORT=9 MASTER_ADDR={HOST}", f"answer at {HOST}:9"),
+    ):
+        for variable in variables.split():
+            monkeypatch.setenv(*variable.split("="))
+        with pytest.raises(ChargenError, match=message), join(device):
+            pass
+
+
+@pytest.mark.parametrize(("work", "code"), [(lambda: 3, 3), (lambda: 1 // 0, 1)])
+def test_a_process_of_a_group_skips_finalization(monkeypatch, work, code):
+    codes = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    run_in_group(work)
+    assert codes == [code]
+
+
+def collectives(us):
+    torch.manual_seed(us.rank)
+    model = torch.nn.Linear(1, 1)
+    us.synchronize(model)
+    model(torch.full((1, 1), float(us.rank))).sum().backward()
+    numbers = us.sum_gradients(model, [us.rank + 0.5, 1.0])
+    values = [us.gather("x" * us.rank), us.broadcast(us.rank), us.run_on_lead(lambda: us.rank)]
+    with join("cpu") as again:  # another training in the same process
+        values += [again.sum(np.array([[2.0**60], [us.rank]])).tolist(), us.run_on_all(lambda: 7)]
+    return [numbers, [[p.item(), p.grad.item()] for p in model.parameters()], *values]
+
+
+def test_collectives(tmp_path):
+    ended = [rank.ended() for rank in ranks(tmp_path, 3, collectives)]
+    assert [(code, err) for code, _, err in ended] == [(0, "")] * 3
+    torch.manual_seed(0)
+    weight, bias = (value.item() for value in torch.nn.Linear(1, 1).parameters())
+    for rank, (_, out, _) in enumerate(ended):
+        numbers, parameters, gathered, *others = json.loads(out)
+        assert (numbers, parameters) == ([4.5, 3.0], [[weight, 3.0], [bias, 3.0]])
+        assert gathered == (None if rank else ["", "x", "xx"])
+        assert others == [0, 0, [[3 * 2.0**60], [3.0]], 7]
+
+
+def end_early(us, how):
+    us.sum(np.ones(1))
+    if us.rank == us.size - 1:
+        if how == "error":
+            raise ChargenError("the text is too short")
+        os.kill(os.getpid(), signal.SIGKILL) if how == "kill" else 1 // 0
+    us.sum(np.ones(1))
+
+
+@pytest.mark.parametrize(("how", "code"), [("error", 2), ("kill", KILLED), ("bug", 1)])
+def test_a_process_that_ends_early_is_lost_to_the_others(tmp_path, how, code):
+    *others, last = [rank.ended() for rank in ranks(tmp_path, 3, end_early, how)]
+    assert [code for code, _, _ in others] == [PEER_LOST] * 2
+    assert all(err.startswith("PeerError: another process failed") for _, _, err in others)
+    assert (last[0], "ZeroDivisionError" in last[2]) == (code, how == "bug")
+
+
+def wait_long(_, freezes):
+    group.TIMEOUT = timedelta(seconds=1)
+    dist.destroy_process_group()
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"
+    with join("cpu") as us:
+        us.run_on_lead(lambda: time.sleep(1.5))
+        us.run_on_all(lambda: us.leads or time.sleep(1.5))
+        if freezes and not us.leads:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        us.sum(np.ones(1))
+
+
+@pytest.mark.parametrize(("freezes", "code"), [(False, 0), (True, PEER_LOST)])
+def test_long_work_is_waited_for_and_a_silent_process_is_not(tmp_path, freezes, code):
+    lead, other = ranks(tmp_path, 2, wait_long, freezes)
+    assert lead.ended()[0] == code
+    other.process.kill()
+
+
+# Launched by --processes
+
+
+def test_the_exit_code_is_that_of_the_process_that_ended_the_group():
+    assert _outcome({}) == (0, "")
+    assert _outcome({1: PEER_LOST, 0: 2}) == (2, "")
+    assert _outcome({0: KILLED, 1: 1}) == (1, "")
+    assert _outcome({1: KILLED, 0: PEER_LOST}) == (137, "process 2 was killed (SIGKILL)")
+    assert _outcome({0: -15, 1: PEER_LOST}) == (PEER_LOST, "a process was lost")
+    assert _outcome({0: 143, 1: -15}) == _outcome({1: -15}) == (143, "")
+
+
+RANK = "import os, signal, sys, time, json; rank = int(os.environ['RANK']);"
+
+
+@only_linux
+def test_processes_get_arguments_and_input_and_listen_on_the_loopback_alone(tmp_path):
+    before = listening()
+    script = RANK + "rank or print(json.dumps([sys.stdin.read(), sys.argv[1:]])); time.sleep(1)"
+    arguments = ["a b", "$HOME", "${rank}", "--flag=ü", ""]
+    process = Forked(tmp_path, run_launcher, 2, script, *arguments, stdin="text")
+    wait_for(process.files[1].read_text)
+    opened = listening() - before
+    assert opened
+    assert all(address.startswith("0100007F:") for address in opened), opened  # 127.0.0.1
+    code, out, err = process.ended()
+    assert (code, json.loads(out), err) == (0, ["text", arguments], "")
+
+
+DIE = RANK + "rank == 1 and (os.path.exists(sys.argv[1]) or os.kill(os.getpid(), 9)); time.sleep(1)"
+
+
+def test_a_group_restarts_after_a_kill_and_gives_up_after_three_restarts(tmp_path):
+    process = Forked(tmp_path, run_launcher, 2, DIE, tmp_path / "marker")
+    wait_for(lambda: process.err)
+    (tmp_path / "marker").touch()
+    code, _, err = process.ended()
+    assert (code, err.count("\n")) == (0, err.count("restarting"))
+    assert err.startswith("process 2 was killed (SIGKILL); restarting, 3 left from the last save")
+    code, _, err = Forked(tmp_path, run_launcher, 2, DIE, tmp_path / "none").ended()
+    assert (code, err.count("restarting")) == (137, 3)
+    assert err.endswith("process 2 was killed (SIGKILL); --resume continues from the last save\n")
+
+
+def test_an_error_ends_the_group_without_a_restart(tmp_path):
+    script = RANK + "rank and (print('no such file', file=sys.stderr), sys.exit(2)); time.sleep(9)"
+    assert Forked(tmp_path, run_launcher, 2, script).ended() == (2, "", "no such file\n")
+
+
+HEAR = """
+caught = []
+for number in (2, 15): signal.signal(number, lambda number, _: caught.append(number))
+print("ready", flush=True)
+while not caught: time.sleep(.02)
+time.sleep(.5)
+print("heard", len(caught), flush=True)
+sys.exit(128 + caught[0])
+"""
+
+
+@pytest.mark.parametrize(("send", "number"), [(os.killpg, 2), (os.kill, 15)])
+def test_a_signal_reaches_each_process_once(tmp_path, send, number):
+    process = Forked(tmp_path, run_launcher, 2, RANK + HEAR)
+    wait_for(lambda: process.files[1].read_text().count("ready") == 2)
+    send(process.process.pid, number)  # a terminal sends Ctrl-C to the process group
+    code, out, err = process.ended()
+    assert (code, out.count("heard 1"), err) == (128 + number, 2, "")
+
+
+# Training
+
 # At a low learning rate, since differences in the order of summation grow from step to step.
 CURVE = {"units": (8, 6), "timesteps": 8, "batch_size": 8, "dropout": 0.0, "patience": 0,
          "learning_rate": 0.004}  # fmt: skip
@@ -29,29 +228,27 @@ WAYS = (
     {"steps": 60, "curriculum": (2,), "resets": 0.3},
 )
 FAST = ["--units=4", "--timesteps=8", "--batch-size=8", "--device=cpu"]
-LONG_FLAGS = [*FAST, "--dropout=0.5", "--patience=0", "--steps=100000"]
-LONG = {"units": (4,), "timesteps": 8, "batch_size": 8, "dropout": 0.5, "patience": 0,
-        "steps": 100_000}  # fmt: skip
+LONG = {"units": (4,), "timesteps": 8, "batch_size": 8, "patience": 0, "steps": 100_000}
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "cat.txt"
-    path.write_text(TEXT.replace("cat. ", "cat.\n\n"))
+    path.write_text("the cat sat on the mat, the rat sat on the cat.\n\n" * 60)
     return path
 
 
-def train(group, corpus, *ways):
+def train(us, corpus, *ways):
     """Return the loss of each step of a training in each of the ways."""
     torch.set_num_threads(1)
-    return [_train(group, corpus, **way) for way in ways]
+    return [_train(us, corpus, **way) for way in ways]
 
 
-def _train(group, corpus, out, stop_at=-1, resume=False, **settings):
+def _train(us, corpus, out, stop_at=-1, resume=False, **settings):
     given = settings if resume else {**TINY, **settings}
     # Several processes agree in one step to stop after the next.
-    last = stop_at - 1 if group.size > 1 else stop_at
-    with start([corpus], given, out, resume=resume, device="cpu", group=group) as session:
+    last = stop_at - 1 if us.size > 1 else stop_at
+    with start([corpus], given, out, resume=resume, device="cpu", group=us) as session:
         reports = session.trainer.reports(lambda: session.trainer.counters.step == last)
         return [report.train_loss_nats for report in reports]
 
@@ -115,27 +312,18 @@ def test_more_processes_than_sequences(corpus, tmp_path):
     assert (arrays["generator"] != arrays["generator.1"]).any()  # each draws its own dropout
 
 
+@only_linux
 def test_killed_and_stopped_processes_lose_nothing(corpus, tmp_path):
     """The run restarts after a kill, saves on Ctrl-C, and equals an unbroken one to the bit."""
     out = tmp_path / "run"
-    process = chargen(
-        tmp_path,
-        "train",
-        corpus,
-        "--processes=2",
-        f"--out={out}",
-        *FAST,
-        "--dropout=0.5",
-        "--patience=0",
-        "--steps=100000",
-    )
+    words = ["train", str(corpus), f"--out={out}", *FAST, "--processes=2", "--dropout=0.3"]
+    process = Forked(tmp_path, main, [*words, "--patience=0", "--steps=100000"])
     wait_for((out / LAST).exists)
-    os.kill(min(children(process.pid)), signal.SIGKILL)
-    wait_for(lambda: "restarting" in process.err)
+    os.kill(min(children(process.process.pid)), signal.SIGKILL)
     wait_for(lambda: process.err.count("2 processes") == 2)
     before = values(out)["step"]
     wait_for(lambda: values(out)["step"] > before)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.process.pid, signal.SIGINT)
     code, printed, err = process.ended()
     assert (code, printed, err.count("restarting"), err.count("Stopped (")) == (130, "", 1, 1)
     assert "process 1 was killed (SIGKILL)" in err
@@ -146,17 +334,18 @@ def test_killed_and_stopped_processes_lose_nothing(corpus, tmp_path):
     assert state_of(out) == state_of(tmp_path / "unbroken")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="processes outlive a killed launcher elsewhere")
+@only_linux
 def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
     """Two machines, as far as torchrun knows, of which one is lost with its launcher."""
     out = tmp_path / "run"
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-    flags = ["--nnodes=1:2", "--nproc-per-node=1", "--max-restarts=3", "--rdzv-backend=c10d"]
-    flags += [f"--rdzv-endpoint={HOST}:{store.port}", "--rdzv-id=x", f"--local-addr={HOST}"]
-    meeting = "join_timeout=60,last_call_timeout=1,keep_alive_interval=1,is_host=0"
-    flags += [f"--rdzv-conf={meeting}", "--no-python", sys.executable, "-c", SLOW, "train"]
-    flags += [corpus, f"--out={out}", "--steps=150", *FAST]
-    first, second = (torchrun(tmp_path, name, flags) for name in ("first", "second"))
+    flags = "--nnodes=1:2 --nproc-per-node=1 --max-restarts=3 --rdzv-backend=c10d --rdzv-id=x "
+    flags += f"--rdzv-endpoint={HOST}:{store.port} --local-addr={HOST} --rdzv-conf=is_host=0,"
+    flags += "join_timeout=60,last_call_timeout=1,keep_alive_interval=1 --no-python"
+    words = [*flags.split(), sys.executable, "-c", SLOW, "train", str(corpus), f"--out={out}"]
+    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": 1}  # see docs/scaling.md
+    given = (tmp_path, torchrun, [*words, "--steps=150", *FAST])
+    first, second = (Forked(*given, name=name, environment=own) for name in ("one", "two"))
     wait_for((out / LAST).exists)
     second.process.kill()
     code, _, err = first.ended()
@@ -164,20 +353,17 @@ def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
     assert (values(out)["step"], values(out)["environment"]["processes"]) == (150, "1")
 
 
-def test_one_process_reads_the_input_and_prints(tmp_path):
-    out = tmp_path / "run"
-    words = ["train", "-", f"--out={out}", "--steps=4", *FAST]
-    lead, other = ranks(tmp_path, 2, main, words, stdin=TEXT)
+def test_one_process_reads_the_input_and_prints(corpus, tmp_path):
+    words = ["train", "-", f"--out={tmp_path / 'run'}", "--steps=4", *FAST]
+    lead, other = ranks(tmp_path, 2, main, words, stdin=corpus.read_text())
     code, printed, err = lead.ended()
     assert (code, printed, other.ended()) == (0, "", (0, "", ""))
-    assert "seed 0, 2 processes" in err
-    assert f"{len(TEXT):,} characters" in err
-    assert len(Run.open(out).progress()) == 1
+    assert err.count("2 processes") == err.count("2,940 characters") == 1
+    assert len(Run.open(tmp_path / "run").progress()) == 1
 
 
 def test_one_process_prints_a_user_error(tmp_path):
-    words = ["train", str(tmp_path / "none.txt"), f"--out={tmp_path / 'run'}"]
-    lead, other = ranks(tmp_path, 2, main, words)
+    lead, other = ranks(tmp_path, 2, main, ["train", str(tmp_path / "none.txt")])
     code, printed, err = lead.ended()
     assert (code, printed, err.count("\n")) == (2, "", 1)
     assert err.startswith(f"chargen: {tmp_path / 'none.txt'}: no such file")
@@ -187,4 +373,4 @@ def test_one_process_prints_a_user_error(tmp_path):
 def test_processes_and_torchrun_disagree(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert main(["train", "fables", "--processes", "2"]) == 2
-    assert capsys.readouterr().err.startswith("chargen: --processes 2: 3 are started already")
+    assert capsys.readouterr().err.startswith("chargen: --processes 2: ")
