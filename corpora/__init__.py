@@ -1,4 +1,4 @@
-"""Texts and phrase banks that come with chargen, as the package data of `chargen.corpora`.
+"""Bundled texts and phrase banks, the package data of `chargen.corpora`.
 
-They are plain files, read with ``importlib.resources.files("chargen.corpora")``.
+Read them with ``importlib.resources.files("chargen.corpora")``.
 """
