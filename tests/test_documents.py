@@ -287,11 +287,11 @@ def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
     text = "the cat sat on the mat. " * 40
     (tmp_path / "cat.txt").write_text(text)
     tiny = {"units": (4,), "timesteps": 8, "batch_size": 4, "steps": 10, "state": state}
-    told, forward = [], CharModel.forward
+    calls, forward = [], CharModel.forward
 
     def spy(self, *given):
         if torch.is_grad_enabled():
-            told.append((given[0], given[5]))
+            calls.append((given[0], given[-1]))
         return forward(self, *given)
 
     with start([tmp_path / "cat.txt"], tiny, tmp_path / "run") as session:
@@ -302,10 +302,10 @@ def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
         encoded = EncodedCorpus(trainer.vocabulary, "", len(ids), starts, (), ids)
         documents = Trainer(trainer.run, trainer.model, encoded, trainer.settings)
         reports = list(documents.reports())
-    assert len(told) == 10
-    assert sum(begins is not None for _, begins in told) >= 3
+    assert len(calls) == 10
+    assert sum(begins is not None for _, begins in calls) >= 3
     batches = documents._batches
-    for step, (inputs, begins) in enumerate(told):
+    for step, (inputs, begins) in enumerate(calls):
         batch = batches.batch(0, step)
         np.testing.assert_array_equal(inputs, batch.inputs)
         assert (begins is None) == (batch.begins is None)

@@ -178,8 +178,8 @@ def _cause(error: Exception, timeout: float) -> str:
     cause = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(cause, TimeoutError):
         return f"no byte in {timeout:g} s"
-    said = getattr(cause, "strerror", None) or cause or type(cause).__name__
-    return f"no network or no such server: {said}" if cause is not error else reason(said)
+    text = getattr(cause, "strerror", None) or cause or type(cause).__name__
+    return f"no network or no such server: {text}" if cause is not error else reason(text)
 
 
 class _HttpsRedirects(urllib.request.HTTPRedirectHandler):

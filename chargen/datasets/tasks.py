@@ -165,24 +165,24 @@ class RecallTask(Task):
     def line(self, rng: np.random.Generator) -> str:
         """See `Task.line`."""
         pairs = int(PAIRS[rng.integers(len(PAIRS))])
-        told = _pairs(pairs, 0, rng)
-        parts, length = list(told), 0
+        stated = _pairs(pairs, 0, rng)
+        parts, length = list(stated), 0
         for place in rng.permutation(pairs)[:QUERIES]:
             wait = delay(LONGEST_SPAN - PAIR * pairs, rng)
             length += wait + PAIR
             if length + PAIR * pairs > LONGEST_SPAN:
                 break
-            parts.append("." * wait + told[place])
+            parts.append("." * wait + stated[place])
         return "".join(parts) + "\n"
 
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
         """See `Task.trials`; the values of one text are rotated."""
         pairs = int(variant.split(maxsplit=1)[0])
         after = int(rng.integers(pairs))  # pairs after the queried one
-        told = _pairs(pairs, 1, rng)
+        stated = _pairs(pairs, 1, rng)
         place = pairs - 1 - after
         delay = span - (PAIR - 1) - PAIR * after
-        text = "".join(told) + "." * delay + told[place]
+        text = "".join(stated) + "." * delay + stated[place]
         return [Trial.of(rotated(text, VALUES, by), 1, VALUES) for by in range(len(VALUES))]
 
 

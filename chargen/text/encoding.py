@@ -116,7 +116,7 @@ class _Pass:
             self._file_digests[number].update(data)
 
     def files(self, read_ns: int) -> tuple[FileRecord, ...]:
-        """Return records of the files; the pass must have been told to hash ``files``."""
+        """Return records of the files, if the pass was created with ``files``."""
         digests = self._file_digests or []
         return tuple(
             FileRecord.of(file, digest.hexdigest(), read_ns)

@@ -43,7 +43,7 @@ OnBytes = Callable[[memoryview], object]
 
 @dataclass(frozen=True)
 class TextFile:
-    """One file of a corpus, or what stands for one; it can be read repeatedly."""
+    """A file, standard input or bundled text of a corpus; it can be read repeatedly."""
 
     name: str  # shown in messages
     open: Callable[[], AbstractContextManager[BinaryIO]]

@@ -149,7 +149,7 @@ class _TextCounter:
         self._counts = np.zeros(CODES, dtype=np.int64)
         self._bytes = 0
         self._lines = LineCounter()
-        self._kept: list[np.ndarray] = []
+        self._beginning: list[np.ndarray] = []
         self._left = COUNTED_CHARS
         self._compressors = {name: make() for name, make in COMPRESSORS.items()}
         self._packed = dict.fromkeys(COMPRESSORS, 0)
@@ -159,8 +159,8 @@ class _TextCounter:
         codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
         self._counts += np.bincount(codes, minlength=CODES)
         self._lines.read(text)
-        self._kept.append(codes[: self._left].copy())
-        self._left -= len(self._kept[-1])
+        self._beginning.append(codes[: self._left].copy())
+        self._left -= len(self._beginning[-1])
         if self._to_pack:
             data = text[: self._to_pack].encode()
             self._to_pack -= min(self._to_pack, len(text))
@@ -173,10 +173,10 @@ class _TextCounter:
         codes = np.flatnonzero(self._counts)
         counts = self._counts[codes]
         widths = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
-        kept = np.concatenate(self._kept)
+        beginning = np.concatenate(self._beginning)
         packed_chars = PACKED_CHARS - self._to_pack
         packed_bits = {name: 8 * size / packed_chars for name, size in self._packed.items()}
-        ids = np.searchsorted(codes, kept)
+        ids = np.searchsorted(codes, beginning)
         return TextStatistics(
             name,
             chars=int(counts.sum()),
@@ -186,8 +186,8 @@ class _TextCounter:
             rarest=_rarest(codes, counts),
             scripts_chars=_scripts(codes, counts),
             lines=self._lines.statistics(),
-            ngrams=NgramStatistics(len(kept), tuple(entropies(ids, LONGEST_NGRAM))),
-            longest_repeat=_shown_repeat(kept, ids),
+            ngrams=NgramStatistics(len(beginning), tuple(entropies(ids, LONGEST_NGRAM))),
+            longest_repeat=_shown_repeat(beginning, ids),
             packed=Compression(packed_chars, self._packed, packed_bits),
         )
 
