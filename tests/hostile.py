@@ -41,6 +41,27 @@ MARKS = rb'" { } [ ] : , \ \ud800 = -> NaN -Infinity 1e999 -1 0 1.5 null true ""
 PIECES = rb'F64 BF16 1000000000 9223372036854775807 "model": "units": "chars": "shape":'.split()
 BINARY = [b"\0", b"\xff", b"\n", b"\x80\x04", b"PK\x03\x04", b"\x1b[2J", b"9" * 30, b"[" * 3000]
 TOKENS = [*MARKS, *PIECES, *BINARY]
+NUMBERS = [None, True, -1, 0, 2, 1.5, 10**9, 2**63, 1e308]
+TEXTS = ["", "x", "\x1b[2J\n", "\ud800", "\udc80", "9" * 10_000]
+LISTS = [[], [0], [10**9], [1] * 1000, ["x"], {}, {"a": 1}, {"a": {"a": []}}]
+ODD = [*NUMBERS, *TEXTS, *LISTS]
+
+
+def paths(values, path=()):
+    """Yield the path of every JSON value."""
+    yield path
+    inner = enumerate(values) if isinstance(values, list) else ()
+    for key, value in values.items() if isinstance(values, dict) else inner:
+        yield from paths(value, (*path, key))
+
+
+def changed(values, path, value):
+    """Return a copy of JSON values with another value at a path."""
+    if not path:
+        return value
+    copy = dict(values) if isinstance(values, dict) else list(values)
+    copy[path[0]] = changed(values[path[0]], path[1:], value) if path[1:] else value
+    return copy
 
 
 def make_run(folder):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hostile import PROGRESS_LINE, RECORD, is_read
+from hostile import ODD, PROGRESS_LINE, RECORD, changed, is_read, paths
 from msgspec import structs
 
 from chargen.cli import main
@@ -18,10 +18,6 @@ from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 12
 TINY = ["--units", "3", "--timesteps", "4", "--batch-size", "2", "--steps", "30"]
-NUMBERS = [None, True, -1, 0, 2, 1.5, 10**9, 2**63, 1e308]
-TEXTS = ["", "x", "\x1b[2J\n", "\ud800", "\udc80", "9" * 10_000]
-LISTS = [[], [0], [10**9], [1] * 1000, ["x"], {}, {"a": 1}, {"a": {"a": []}}]
-ODD = [*NUMBERS, *TEXTS, *LISTS]
 
 
 @pytest.fixture(scope="module")
@@ -56,23 +52,6 @@ def commands(run):
         ["export", run, "--to", "page", "--out", run.parent / "page.html"],
         ["export", run, "--to", "onnx", "--out", run.parent / "step.onnx"],
     ]
-
-
-def paths(values, path=()):
-    """Yield the path of every JSON value."""
-    yield path
-    inner = enumerate(values) if isinstance(values, list) else ()
-    for key, value in values.items() if isinstance(values, dict) else inner:
-        yield from paths(value, (*path, key))
-
-
-def changed(values, path, value):
-    """Return a copy of JSON values with another value at a path."""
-    if not path:
-        return value
-    copy = dict(values) if isinstance(values, dict) else list(values)
-    copy[path[0]] = changed(values[path[0]], path[1:], value) if path[0] in copy else value
-    return copy
 
 
 def exit_code(capsys, command):
