@@ -71,12 +71,11 @@ def pick(request):
     return select
 
 
-def snapshots(monkeypatch, home, out, **options):
-    """Train and return the contents of the run directory before each write."""
-    with monkeypatch.context() as patch:
-        disk = on(patch, Snapshots(out))
-        train(home.corpus, out, **options)
-    return list(disk.states)
+def train_on(disk, home, out, **options):
+    """Train on a simulated disk; return the reports."""
+    with pytest.MonkeyPatch.context() as patch:
+        on(patch, disk)
+        return train(home.corpus, out, **options)
 
 
 # Kills
@@ -91,25 +90,26 @@ def test_a_crash_at_any_write_loses_nothing(home, pick):
         assert not list(out.glob("*.new"))
 
 
-def test_a_crash_at_any_write_of_a_resumed_run_loses_nothing(home, pick, monkeypatch):
+def test_a_crash_at_any_write_of_a_resumed_run_loses_nothing(home, pick):
     more, out = {"resume": True, "steps": 8}, home.new()
     with start([home.corpus], TINY, out, device="cpu") as session:
         list(session.trainer.reports(lambda: session.trainer.counters.step == 3))
     Run.open(out).append_progress({"step": 9, "validation_loss_nats": 0.1})  # not in a checkpoint
-    states = snapshots(monkeypatch, home, out, **more)
+    train_on(disk := Snapshots(out), home, out, **more)
     end = state_of(out)
-    assert len(states) > 15
-    for state in pick(states):
+    assert len(disk.states) > 15
+    for state in pick(disk.states):
         out = restore(state, home.new())
         train(home.corpus, out, **more)
         assert state_of(out) == end, state
 
 
-def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick, monkeypatch):
+def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick):
     out = home.new()
     train(home.corpus, out, seed=7, units=(4,))
     old = state_of(out)
-    states = snapshots(monkeypatch, home, out, overwrite=True)
+    train_on(disk := Snapshots(out), home, out, overwrite=True)
+    states = list(disk.states)
     without = [state for state in states if RUN not in dict(state)]
     assert without
     assert RUN in dict(states[0])
@@ -137,13 +137,6 @@ def test_real_kills():
 # Power cuts
 
 
-def recorded(monkeypatch, home, out, **options):
-    with monkeypatch.context() as patch:
-        recorder = on(patch, Recorder())
-        train(home.corpus, out, **options)
-    return recorder.log
-
-
 def steps_saved(log):
     """Return the step of the last save that is durable: renamed, and the directory synced."""
     renamed, done = 0, 0
@@ -161,8 +154,9 @@ def contents(log, before):
     return found
 
 
-def test_a_power_cut_leaves_the_old_checkpoint_or_the_new(home, pick, monkeypatch):
-    found = contents(recorded(monkeypatch, home, home.new()), {})
+def test_a_power_cut_leaves_the_old_checkpoint_or_the_new(home, pick):
+    train_on(disk := Recorder(), home, home.new())
+    found = contents(disk.log, {})
     assert len(found) > 35
     for state, log in found.items():
         saved = steps_saved(log)
@@ -176,14 +170,14 @@ def test_a_power_cut_leaves_the_old_checkpoint_or_the_new(home, pick, monkeypatc
         assert state_of(out) == home.end
 
 
-def test_a_power_cut_never_mixes_two_runs(home, pick, monkeypatch):
+def test_a_power_cut_never_mixes_two_runs(home, pick):
     out = home.new()
     train(home.corpus, out, seed=7)
     old = state_of(out)
     before = {name: (out / name).read_bytes() for name in (RUN, PROGRESS, BEST, LAST)}
-    log = recorded(monkeypatch, home, out, overwrite=True)
-    log = log[: next(n for n, call in enumerate(log) if call[0] == "rename") + 2]
-    for state in pick(contents(log, before)):
+    train_on(disk := Recorder(), home, out, overwrite=True)
+    first = next(n for n, call in enumerate(disk.log) if call[0] == "rename")
+    for state in pick(contents(disk.log[: first + 2], before)):
         out = restore(state, home.new())
         train(home.corpus, out)
         assert state_of(out) in (old, home.end)
@@ -192,32 +186,28 @@ def test_a_power_cut_never_mixes_two_runs(home, pick, monkeypatch):
 # A disk that refuses
 
 
-def refused(monkeypatch, disk, home, out):
+def refused(disk, home, out):
     """Train on a disk that refuses; return the final error and the errors in reports."""
-    with monkeypatch.context() as patch:
-        on(patch, disk)
-        try:
-            reports = train(home.corpus, out)
-        except ChargenError as error:
-            return str(error), []
+    try:
+        reports = train_on(disk, home, out)
+    except ChargenError as error:
+        return str(error), []
     return "", [report.unsaved for report in reports if report.unsaved]
 
 
-def calls(monkeypatch, home):
+def calls(home, torn=False):
     """Return the names of the writing calls of a whole training."""
     names = []
-    with monkeypatch.context() as patch:
-        on(patch, Disk(lambda number, name: names.append(name), torn=True))
-        train(home.corpus, home.new())
+    train_on(Disk(lambda number, name: names.append(name), torn), home, home.new())
     return names
 
 
-def test_one_refusal_costs_nothing(home, pick, monkeypatch):
-    total = len(calls(monkeypatch, home))
+def test_one_refusal_costs_nothing(home, pick):
+    total = len(calls(home, torn=True))
     assert total > 50
     for at in pick(range(total)):
         out, code = home.new(), CODES[at % 4]
-        error, reported = refused(monkeypatch, refuse_at(at, code, torn=True), home, out)
+        error, reported = refused(refuse_at(at, code, torn=True), home, out)
         assert error or reported
         for text in filter(None, [error, *reported]):
             assert text.startswith(str(out))
@@ -229,14 +219,12 @@ def test_one_refusal_costs_nothing(home, pick, monkeypatch):
         assert not list(out.glob("*.new")), at
 
 
-def test_a_disk_that_stays_full_keeps_the_last_checkpoint(home, pick, monkeypatch):
-    total = len(calls(monkeypatch, home))
+def test_a_disk_that_stays_full_keeps_the_last_checkpoint(home, pick):
+    total = len(calls(home, torn=True))
     ends = set()
     for at in [total // 10, total // 2, total - 4, *pick(range(total))]:
         out = home.new()
-        error, _ = refused(
-            monkeypatch, refuse_at(at, CODES[at % 4], forever=True, torn=True), home, out
-        )
+        error, _ = refused(refuse_at(at, CODES[at % 4], forever=True, torn=True), home, out)
         assert error.startswith(str(out))
         ends.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
         assert not list(out.glob("*.new")), at
@@ -249,13 +237,9 @@ def test_a_disk_that_stays_full_keeps_the_last_checkpoint(home, pick, monkeypatc
     assert "RUN has no checkpoint yet: --resume starts from the beginning" in ends
 
 
-def test_a_save_that_took_place_and_was_reported_as_failed_counts(home, monkeypatch):
+def test_a_save_that_took_place_and_was_reported_as_failed_counts(home):
     """The directory sync fails after the new checkpoint is in place; then the process is killed."""
-    names = []
-    with monkeypatch.context() as patch:
-        on(patch, Disk(lambda number, name: names.append(name)))
-        train(home.corpus, home.new())
-    renamed = [number for number, name in enumerate(names) if name == "replace"]
+    renamed = [number for number, name in enumerate(calls(home)) if name == "replace"]
     failed = renamed[2] + 1  # run.json, the best, the last
     for at in (failed + 1, renamed[5] - 1):
         out = home.new()
@@ -266,16 +250,14 @@ def test_a_save_that_took_place_and_was_reported_as_failed_counts(home, monkeypa
             if number >= at:
                 raise Crash
 
-        with monkeypatch.context() as patch:
-            on(patch, Disk(before))
-            with pytest.raises(Crash):
-                train(home.corpus, out)
+        with pytest.raises(Crash):
+            train_on(Disk(before), home, out)
         train(home.corpus, out)
         assert state_of(out) == home.end, at
 
 
-def writes_before_training(monkeypatch, home, out):
-    with monkeypatch.context() as patch:
+def writes_before_training(home, out):
+    with pytest.MonkeyPatch.context() as patch:
         begun = on(patch, Disk())
         start([home.corpus], TINY, out, device="cpu").close()
     return begun.calls
@@ -284,7 +266,7 @@ def writes_before_training(monkeypatch, home, out):
 def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(home, monkeypatch):
     out, shown = home.new(), []
     monkeypatch.setattr("click.echo", lambda text="", **style: shown.append(str(text)))
-    first = writes_before_training(monkeypatch, home, out) + 2
+    first = writes_before_training(home, out) + 2
     on(monkeypatch, refuse_at(first, CODES[0]))
     command = ["train", str(home.corpus), "--out", str(out), *FLAGS, "--overwrite"]
     assert main(command) == 0
@@ -300,7 +282,7 @@ def test_best_weights_that_could_not_be_written_are_written_later(home, monkeypa
     monkeypatch.setattr(Trainer, "_validate", lambda self: 1.0 + self.counters.step)
     unbroken, out = home.new(), home.new()
     train(home.corpus, unbroken)
-    first = writes_before_training(monkeypatch, home, home.new()) + 2
-    error, reported = refused(monkeypatch, refuse_at(first, CODES[0]), home, out)
+    first = writes_before_training(home, home.new()) + 2
+    error, reported = refused(refuse_at(first, CODES[0]), home, out)
     assert (error, len(reported)) == ("", 1)
     assert state_of(out) == state_of(unbroken)
