@@ -1,16 +1,13 @@
-"""Instrument (c): how much of one character's loss is felt k characters back, as a gradient.
+"""Gradient instrument: norm of a single loss's gradient with respect to earlier states.
 
     g(k) = ‖∂loss_T / ∂state_{T-k}‖
 
-loss_T is the loss, in nats, at the single step T: summed over several steps it would mix
-distances. g(k)/g(0) falling to nothing is the vanishing gradient (Hochreiter & Schmidhuber 1997),
-its growing without bound the exploding one (Pascanu et al. 2013, arXiv 1211.5063). Where next to
-nothing arrives, training has next to nothing to go by: this helps to explain instrument (a). It
-does not replace it. A large gradient says that the past can change the prediction, not that it
-makes it right: it is not memory.
+loss_T is the loss in nats at the single step T; a sum over steps would mix distances. g(k)/g(0)
+that falls to zero is a vanishing gradient (Hochreiter & Schmidhuber 1997), one that grows without
+bound an exploding one (Pascanu et al. 2013, arXiv 1211.5063). A large gradient says that the past
+can change the prediction, not that it improves it: it is not memory.
 
-This is the one instrument that needs the network itself. Axes: N positions, S = span + 1 states,
-H units.
+This instrument needs the network itself. Axes: N positions, S = span + 1 states, H units.
 """
 
 from __future__ import annotations
@@ -30,13 +27,13 @@ from chargen.files import Progress
 from chargen.probes.gradient.result import OPEN, WARM_UP_CHARS, Curve, GradientResult, LayerGradient
 from chargen.probes.layers import cell_of, layers_of
 from chargen.recurrent import CharModel, RecurrentLayer
-from chargen.recurrent.layer import LayerState
+from chargen.recurrent.layer import OPS, LayerState
 
 POSITIONS = 256
 SPAN = 256
 TENFOLD, TWICE = 1.0, math.log10(2)
-STATE_FLOATS = 2**20  # of h, in one graph: about 250 MB with all that a step keeps beside it
-GATE_NAMES = {"f": "forget gate", "z": "update gate"}  # of `Cell.retention`
+STATE_FLOATS = 2**22  # values of h in one graph, which takes about 200 bytes for each
+GATE_NAMES = {"f": "forget gate", "z": "update gate"}  # by `Cell.retention`
 
 
 def measure(
@@ -49,16 +46,26 @@ def measure(
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> GradientResult:
-    """Measure g(k), k = 0 .. ``span``, at ``positions`` places of the held-out ``ids`` ``(M,)``.
+    """Measure g(k), k = 0 .. ``span``, at random positions of a held-out text.
 
-    A float64 copy of ``model`` on the CPU is measured; the model itself is not touched. The places
-    are drawn from ``seed`` without replacement; before each, the text is read over
-    `WARM_UP_CHARS` characters and the span. Clipping and dropout play no part. The gradient of h
-    counts every way from it to the loss, through the layers above too; that of c is for h held
-    fixed, so that h and c together are the gradient of the state. What a residual block convolves,
-    the last few characters, is no part of it. Two models measured on the same
-    ``ids`` with the same ``seed`` are measured at the same places. `ChargenError` where the text
-    is too short, the gradient is beyond float64, or a layer's last state never counts.
+    A float64 copy of the model on the CPU is measured, without gradient clipping or dropout; the
+    model stays unchanged. The gradient of h includes every path to the loss, also through the
+    layers above. That of c is for constant h, so that both together are the gradient of the state.
+    The convolution windows of residual blocks are not part of the state. Two models have the same
+    positions for the same text and seed.
+
+    Args:
+        model: the network under test.
+        ids: the text, ``(M,)``.
+        positions: number of positions N, drawn without replacement.
+        span: longest distance k; `WARM_UP_CHARS` are read before it.
+        seed: seed of the positions.
+        trained_timesteps: BPTT length in training, to be marked.
+        progress: called with the characters read and their total.
+
+    Raises:
+        ChargenError: The text is too short, the gradient exceeds float64, or the loss does not
+            depend on a layer's last state at any position.
     """
     inputs, targets = _windows(ids, positions, span, seed)
     model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
@@ -78,14 +85,14 @@ def measure(
 
 @dataclass(frozen=True)
 class _Flow:
-    """What N positions showed at one layer."""
+    """Measurements of N positions in one layer."""
 
     norms: np.ndarray  # (parts, S, N), of the gradients by ascending k
-    gate_open: np.ndarray  # (N,), the share; nan without a gate
+    gate_open: np.ndarray  # (N,), fraction; nan without a gate
 
 
 def _windows(ids: np.ndarray, positions: int, span: int, seed: int) -> tuple[Tensor, Tensor]:
-    """``(N, WARM_UP_CHARS + S)`` characters before each place, and the ``(N,)`` there."""
+    """Return the ``(N, WARM_UP_CHARS + S)`` characters before each position, and ``(N,)`` there."""
     if positions < 1 or span < 1:
         raise ValueError(f"positions and span are 1 or more, not {positions} and {span}")
     read = WARM_UP_CHARS + span + 1
@@ -102,7 +109,7 @@ def _windows(ids: np.ndarray, positions: int, span: int, seed: int) -> tuple[Ten
 
 @torch.enable_grad()
 def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
-    """What one batch shows at each layer, from one backward pass."""
+    """Measure one batch of positions in each layer with one backward pass."""
     with torch.no_grad():
         _, starts = model.stack(inputs[:, :WARM_UP_CHARS])
     stack, walks, gates = model.stack, [], []
@@ -110,36 +117,42 @@ def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
     for index, layer in enumerate(layers_of(model)):
         start, window = stack.parted(index, starts[index])
         read, _ = stack.enter(index, below, window)
-        projected = layer.project(read)
-        states = _walk(layer, projected, start)
-        gates.append(_gate_open(layer, projected, [start, *states[:-1]]))
+        states, gate_open = _walk(layer, layer.project(read), start)
         outputs = torch.stack([state[0] for state in states], dim=1)  # (N, S, H)
         below = stack.leave(index, below, read, outputs)
         walks.append(states)
-    # A row's gradient of the sum is that of its own loss: no other row's loss knows its states.
+        gates.append(gate_open)
+    # Rows are independent: the gradient of the summed loss in a row is that of its own loss.
     logits = stack.end(below)[:, -1] @ model.W_hy + model.b_y
     loss = cross_entropy(logits, targets, reduction="sum")
     return [_Flow(norms, gate) for norms, gate in zip(_norms(loss, walks), gates, strict=True)]
 
 
-def _walk(layer: RecurrentLayer, projected: Tensor, start: LayerState) -> list[LayerState]:
-    """The state after each of S steps of the reference, each part with a gradient of its own.
+def _walk(
+    layer: RecurrentLayer, projected: Tensor, start: LayerState
+) -> tuple[list[LayerState], np.ndarray]:
+    """Return the state after each of S steps, with a gradient, and how often the gate is open.
 
-    A part goes on as a view of itself: h is made from c within the step, and what the gradient of
-    the view counts is c's way to later steps alone.
+    Each part continues as a view of itself. h is made from c within the step, so the gradient of
+    the view of c counts only the path of c to later steps.
     """
     states, state = [], start
+    gate_open = projected.new_full((projected.shape[1],), 0.0 if layer.cell.retention else np.nan)
+    function = layer.activation.function
     for projected_t in projected:
-        after = layer.step(projected_t, state)
+        gates = layer.cell.compute(OPS, function, projected_t, state, layer.weights)
+        if layer.cell.retention:
+            gate_open += (gates[layer.cell.retention] > OPEN).double().mean(dim=1)
+        after = layer.cell.update(function, gates, state)
         state = tuple(part.view_as(part).requires_grad_() for part in after)
         states.append(state)
-    return states
+    return states, (gate_open / len(projected)).numpy()
 
 
 def _norms(loss: Tensor, walks: Sequence[Sequence[LayerState]]) -> list[np.ndarray]:
-    """The gradient's norm by each part of each state, ``(parts, S, N)`` a layer, k ascending."""
+    """Return each layer's norms of the gradients, ``(parts, S, N)``, by ascending k."""
     sought = [part for states in walks for state in states for part in state]
-    # c of step T is used by no loss at T: a gradient of zero.
+    # The loss does not depend on the last c, whose gradient is zero.
     gradients = iter(torch.autograd.grad(loss, sought, materialize_grads=True))
     norms = []
     for states in walks:
@@ -149,28 +162,15 @@ def _norms(loss: Tensor, walks: Sequence[Sequence[LayerState]]) -> list[np.ndarr
 
 
 def _norm(gradient: Tensor) -> Tensor:
-    """``(N, H)`` to ``(N,)``; scaled, so that no square leaves the range of float64."""
+    """Return the norms of ``(N, H)``, scaled so that no square leaves the range of float64."""
     scale = gradient.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
     return scale[:, 0] * torch.linalg.vector_norm(gradient / scale, dim=1)
-
-
-@torch.no_grad()
-def _gate_open(
-    layer: RecurrentLayer, projected: Tensor, before: Sequence[LayerState]
-) -> np.ndarray:
-    """The share of the gate that keeps the state which is above `OPEN`: ``(N,)``."""
-    if not layer.cell.retention:
-        return np.full(projected.shape[1], np.nan)
-    states = tuple(torch.stack(part) for part in zip(*before, strict=True))  # (S, N, H) each
-    gate = layer.gates(projected, states)[layer.cell.retention]
-    share: np.ndarray = (gate > OPEN).double().mean(dim=(0, 2)).numpy()
-    return share
 
 
 def _found(number: int, layer: RecurrentLayer, flows: Sequence[_Flow]) -> LayerGradient:
     norms = np.concatenate([flow.norms for flow in flows], axis=2)
     if not np.isfinite(norms).all():
-        raise ChargenError(f"layer {number}: the gradient is beyond float64; ask a shorter span")
+        raise ChargenError(f"layer {number}: the gradient exceeds float64; use a shorter span")
     whole = np.hypot.reduce(norms)  # (S, N)
     counts = whole[0] > 0
     if not counts.any():
@@ -197,6 +197,6 @@ def _found(number: int, layer: RecurrentLayer, flows: Sequence[_Flow]) -> LayerG
 
 
 def _curve(part: str, ratios: np.ndarray) -> Curve:
-    """Quartiles over N of ``(S, N)``; none between two values, which -inf would spoil."""
+    """Return the quartiles of ``(S, N)`` over N, without interpolation, which -inf would spoil."""
     quartiles = np.quantile(ratios, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
     return Curve(part, *quartiles)
