@@ -9,8 +9,15 @@ from memories import LETTERS, Recaller, word
 
 from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.probes.mined import measure as mined
-from chargen.probes.mined.dependencies import Case, by_distance, returning_words
-from chargen.probes.mined.mining import CASES, CLOSERS, WORDS, Plan
+from chargen.probes.mined.mining import (
+    CASES,
+    CLOSERS,
+    WORDS,
+    Case,
+    Plan,
+    by_distance,
+    returning_words,
+)
 from chargen.probes.mined.report import section
 from chargen.render.figures import PICTURE
 from chargen.render.report import Details, Figure, Table, to_text
@@ -169,7 +176,7 @@ def test_parallel_reading_equals_reading_each_case_alone():
             continue
         gained = []
         for (_, cue_end, start, end), swap in zip(group.cases, group.swaps, strict=True):
-            other = plan.swaps[swap] + np.arange(plan.swap_chars(group))
+            other = plan.swaps[swap] + np.arange(plan.swap_chars(group.distance))
             swapped = [*PLANTED[other], *PLANTED[cue_end:start]]
             own = PLANTED[start - plan.full : start]
             gained.append(cost(swapped, start, end) - cost(own, start, end))
@@ -186,7 +193,7 @@ def test_replacements_lie_apart_and_do_not_hold_the_cue(ids, kind):
         for (cue, cue_end, start, end), swap in zip(group.cases, group.swaps, strict=True):
             assert group.distance <= start - cue_end < 2 * group.distance
             other_start = plan.swaps[swap]
-            other_end = other_start + plan.swap_chars(group)
+            other_end = other_start + plan.swap_chars(group.distance)
             assert other_end <= start - plan.full or other_start >= end
             other = text[other_start:other_end]
             if kind == WORDS:
@@ -212,12 +219,12 @@ def test_brackets_and_quotes_are_parsed_with_a_stack():
 
 def test_a_word_returns_after_exactly_one_earlier_use():
     text = "the sea and the land, the sea. King kings of 1of1 sea"
-    cases = returning_words(text, 1000).cases
+    cases = returning_words(text, 1000)[0]
     assert [text[case.start : case.end] for case in cases] == ["the", "sea"]
     assert cases[1] == Case(4, 7, 26, 29)
     assert cases[1].distance == 19
     # The first use is out of reach of the third, which is then a return of the second.
-    assert [case.start for case in returning_words(text, 30).cases] == [12, 26, 50]
+    assert [case.start for case in returning_words(text, 30)[0]] == [12, 26, 50]
 
 
 def test_cases_are_grouped_by_powers_of_two():

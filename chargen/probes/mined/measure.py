@@ -1,13 +1,12 @@
-"""Instrument (b), second half: what is gained where a text itself hangs on what stood before?
+"""Natural dependencies: bits gained from a cue that lies some distance back in the text.
 
-Mined from any text: a bracket or quote that closes, and a word that comes back after one earlier
-use. Asked by how far back the cue lies: how many bits cheaper is the target with the cue in view?
+The cases are mined from any text (`chargen.probes.mined.mining`): brackets and quotes that close,
+and words that return after one earlier use.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,9 +17,12 @@ from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 
-NGRAM_CHARS = 32  # that an n-gram reads before a target: more than it looks back
-BLOCK_CHARS = 1024  # of text whose cases the bootstrap draws together
-SLICE = 64  # cases of like distance that are read side by side
+NGRAM_CHARS = 32  # context that the n-gram reads before a target
+BLOCK_CHARS = 1024  # characters of text whose cases the bootstrap resamples together
+SLICE = 64  # cases of similar distance that are read in parallel
+
+Bits = Mapping[str, np.ndarray]
+"""Bits per target of N cases, ``(N,)`` each, by the name of an estimate of `MinedRow`."""
 
 
 def measure(
@@ -35,52 +37,41 @@ def measure(
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> MinedResult:
-    """Measure what cues less than ``longest`` characters back, a power of two, are worth.
+    """Measure the bits gained from cues at distances below ``longest``, a power of two.
 
-    ``ids`` is ``(L,)``, text that the predictor was not trained on; its first 131,072 characters
-    are mined. "All" is the text from twice ``longest`` before a target on, at least. With *swap*
-    everything up to the end of the cue gives way to another part of the same text, about as long,
-    which does not hold the word, or in which nothing awaits the closing character at its end; so
-    the gain is that of the cue and of what stood before it. A word is scored whole, from its
-    first character on. ``ngram`` reads 32 characters before each of the same targets, which is
-    exact up to order 33; ``untrained``, a control, is asked all that the predictor is. 256 cases
-    a bin at most, drawn at random; under 100 no number is given.
+    Full context is at least twice ``longest``. With *swap*, the text up to the end of the cue is
+    replaced by another part of the same text of about equal length that does not contain the word,
+    or leave the bracket open; the gain belongs to the cue and all text before it. A word is scored
+    as a whole. At most 256 cases per kind and power of two are drawn; under 100 give no number.
+    Every target is read from the end of its own cue. With full context the text is read in streams
+    with a burn-in of twice ``longest`` characters.
 
-    What is exact: every target is read from its own cue on. Full readings go through the text in
-    streams that are warmed on twice ``longest`` characters.
+    Args:
+        predictor: the model under test.
+        ids: text that the model was not trained on, ``(L,)``; the first 131,072 characters count.
+        ngram: baseline that reads 32 characters before each target, exact up to order 33.
+        ngram_name: its name in the result.
+        untrained: a network of the same shape before training, measured like the model.
+        longest: upper limit of the distances, in characters.
+        seed: seed of cases, replacements and bootstrap.
+        trained_timesteps: BPTT length in training, to be marked.
+        progress: called with the characters read and their total.
     """
     if longest < 2 or longest & (longest - 1):
         raise ValueError(f"longest is {longest}, it must be a power of two above 1")
     plan = Plan.of(predictor.vocabulary, ids, longest, seed)
-    asked = [group for group in plan.groups if len(group) >= FEWEST_CASES]
-    found = _read(predictor, ngram, untrained, plan, asked, progress) if asked else {}
+    numbered = list(enumerate(plan.groups))
+    measured = {i: group for i, group in numbered if len(group) >= FEWEST_CASES}
+    found = _read(predictor, ngram, untrained, plan, measured, progress) if measured else {}
     rows = []
-    for place, group in enumerate(plan.groups):
-        rng = np.random.default_rng([seed, 2, place])
-        full, gain, over, control = _estimates(group, found.get((group.kind, group.distance)), rng)
+    for place, group in numbered:
         beyond = None if trained_timesteps is None else group.distance > trained_timesteps
+        rng = np.random.default_rng([seed, 2, place])
+        estimates = _estimates(group, found[place], rng) if place in found else {}
         most = 2 * group.distance - 1
-        rows.append(
-            MinedRow(
-                group.kind, group.distance, most, beyond, len(group), full, gain, over, control
-            )
-        )
+        rows.append(MinedRow(group.kind, group.distance, most, beyond, len(group), **estimates))
     name = ngram_name if ngram else None
     return MinedResult(seed, trained_timesteps, len(plan.ids), plan.full, name, tuple(rows))
-
-
-@dataclass(frozen=True)
-class _Bits:
-    """What the targets of a group cost and what they gained, bits a target, each ``(N,)``."""
-
-    full: np.ndarray
-    gain: np.ndarray
-    over_ngram: np.ndarray | None
-    untrained: np.ndarray | None
-
-
-Key = tuple[str, int]
-"""A group's kind and distance."""
 
 
 def _read(
@@ -88,80 +79,74 @@ def _read(
     ngram: NextCharPredictor | None,
     untrained: NextCharPredictor | None,
     plan: Plan,
-    groups: Sequence[Group],
+    groups: Mapping[int, Group],
     progress: Progress,
-) -> Mapping[Key, _Bits]:
-    networks = [predictor, *([untrained] if untrained else [])]
-    read = Meter(progress, _chars(plan, groups, len(networks), ngram is not None)).read
-    own, *control = (_gains(network, plan, groups, read) for network in networks)
+) -> Mapping[int, Bits]:
+    """Measure the groups with the model and its controls."""
+    starts = {place: (group.starts - NGRAM_CHARS).clip(min=0) for place, group in groups.items()}
+    before = {
+        place: Segments(starts[place], group.starts, group.cases[:, 3])
+        for place, group in groups.items()
+    }
+    total = _chars(plan, list(groups.values())) * (2 if untrained else 1)
+    total += sum(segments.chars for segments in before.values()) if ngram else 0
+    on_read = Meter(progress, total).read
+    own = _gains(predictor, plan, groups, on_read)
+    control = _gains(untrained, plan, groups, on_read) if untrained else {}
     found = {}
-    for group in groups:
-        key = group.kind, group.distance
-        full, gain = own[key]
-        over = None
-        if ngram is not None:
-            costs = surprisals(ngram, plan.ids, _ngram_segments(group), None, read)
-            over = costs.sum(axis=1) - full
-        found[key] = _Bits(full, gain, over, control[0][key][1] if control else None)
+    for place, (full, gain) in own.items():
+        bits = {"target_bits": full, "gain": gain}
+        if ngram:
+            short = surprisals(ngram, plan.ids, before[place], None, on_read)
+            bits["over_ngram"] = short.sum(axis=1) - full
+        if untrained:
+            bits["untrained"] = control[place][1]
+        found[place] = bits
     return found
 
 
 def _gains(
-    predictor: NextCharPredictor, plan: Plan, groups: Sequence[Group], read: OnRead
-) -> Mapping[Key, tuple[np.ndarray, np.ndarray]]:
-    """What each group's targets cost with all in view and what they gained, ``(N,)`` bits each."""
-    known = plan.in_place(surprisals(predictor, plan.ids, plan.streams, None, read))
+    predictor: NextCharPredictor, plan: Plan, groups: Mapping[int, Group], on_read: OnRead
+) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
+    """Return each group's bits with full context and bits gained over swap, ``(N,)`` each."""
+    streams = plan.streams
+    rows = surprisals(predictor, plan.ids, streams, None, on_read)
+    parts = (row[:n] for row, n in zip(rows, streams.ends - streams.begins, strict=True))
+    full = np.concatenate([np.zeros(plan.full), *parts])  # (L,)
     found = {}
-    lengths = _lengths(plan, groups)
-    for length, _, state in states_after(predictor, plan.ids, plan.swaps, lengths, read):
-        for group in (some for some in groups if plan.swap_chars(some) == length):
+    lengths = sorted({plan.swap_chars(group.distance) for group in groups.values()})
+    for length, _, state in states_after(predictor, plan.ids, plan.swaps, lengths, on_read):
+        for place, group in groups.items():
+            if plan.swap_chars(group.distance) != length:
+                continue
             gains = []
-            for part in group.slices(SLICE):
-                swapped_state = select(state, part.swaps)
-                swapped = surprisals(predictor, plan.ids, part.segments, swapped_state, read)
-                gains.append((swapped - part.rows_of(known)).sum(axis=1))
-            full = group.rows_of(known).sum(axis=1)
-            found[group.kind, group.distance] = full, np.concatenate(gains)
+            for part in _slices(group):
+                after = select(state, part.swaps)
+                swapped = surprisals(predictor, plan.ids, part.segments, after, on_read)
+                gains.append((swapped - part.at_targets(full)).sum(axis=1))
+            found[place] = group.at_targets(full).sum(axis=1), np.concatenate(gains)
     return found
 
 
-def _lengths(plan: Plan, groups: Sequence[Group]) -> list[int]:
-    """How much of the other text is read, ascending."""
-    return sorted({plan.swap_chars(group) for group in groups})
+def _slices(group: Group) -> Sequence[Group]:
+    return [group[first : first + SLICE] for first in range(0, len(group), SLICE)]
 
 
-def _ngram_segments(group: Group) -> Segments:
-    starts = (group.starts - NGRAM_CHARS).clip(min=0)
-    return Segments(starts, group.starts, group.ends)
+def _chars(plan: Plan, groups: Sequence[Group]) -> int:
+    """Return the number of characters that `_gains` reads."""
+    swaps = len(plan.swaps) * max(plan.swap_chars(group.distance) for group in groups)
+    cases = sum(part.segments.chars for group in groups for part in _slices(group))
+    return plan.streams.chars + swaps + cases
 
 
-def _chars(plan: Plan, groups: Sequence[Group], networks: int, ngram: bool) -> int:
-    """The characters that are read."""
-    each = plan.streams.chars + len(plan.swaps) * _lengths(plan, groups)[-1]
-    for group in groups:
-        each += sum(part.segments.chars for part in group.slices(SLICE))
-    ngrams = (_ngram_segments(group).chars for group in groups)
-    return networks * each + (sum(ngrams) if ngram else 0)
-
-
-def _estimates(
-    group: Group, found: _Bits | None, rng: np.random.Generator
-) -> tuple[Estimate | None, Estimate | None, Estimate | None, Estimate | None]:
-    """What targets cost in full, gained over swap and the n-gram, and an untrained network's gain.
-
-    Each with its interval; all share the bootstrap's draws.
-    """
-    if found is None:
-        return None, None, None, None
-    columns = [found.full, found.gain, found.over_ngram, found.untrained]
-    there = [place for place, column in enumerate(columns) if column is not None]
-    values = np.stack([column for column in columns if column is not None], axis=1)  # (N, 2..4)
+def _estimates(group: Group, found: Bits, rng: np.random.Generator) -> dict[str, Estimate]:
+    """Return the mean of each with its interval; all share the bootstrap's draws."""
+    values = np.stack(list(found.values()), axis=1)  # (N, 2..4)
     blocks, block_of = np.unique(group.starts // BLOCK_CHARS, return_inverse=True)
     sums = np.zeros((len(blocks), values.shape[1]))
     np.add.at(sums, block_of, values)
     draws = block_bootstrap(sums, np.bincount(block_of), rng)
-    told = {
-        place: Estimate.of(float(values[:, column].mean()), draws[:, column])
-        for column, place in enumerate(there)
+    return {
+        name: Estimate.of(float(values[:, column].mean()), draws[:, column])
+        for column, name in enumerate(found)
     }
-    return told[0], told[1], told.get(2), told.get(3)

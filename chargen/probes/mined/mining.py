@@ -1,42 +1,107 @@
-"""Which of a text's dependencies are asked, and what other text goes in their cue's place."""
+"""Mining of natural dependencies: closing brackets and quotes, and words that return.
+
+Axes: N cases, P replacement texts, L characters of text.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from chargen.evaluation import Segments
-from chargen.probes.mined.dependencies import Case, by_distance, holds, returning_words
 from chargen.text.brackets import parse_brackets
 from chargen.text.vocabulary import Vocabulary
 
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
 KINDS = (WORDS, CLOSERS)
-LONGEST = 1024  # cues lie nearer than that
-CASES = 256  # of a kind at distances of one power of two, at most
-TEXT_CHARS = 2**17  # that are mined, at most
-SWAPS = 64  # parts of the text that are put in the cues' place
-STREAMS = 64  # in which the whole text is read, at most
+LONGEST = 1024  # every distance is below it
+CASES = 256  # maximum number of cases per kind and power of two of the distance
+TEXT_CHARS = 2**17  # maximum length of the mined text
+SWAPS = 64  # replacement texts
+STREAMS = 64  # maximum number of streams in which the whole text is read
+WORD = re.compile(r"[^\W\d_]{3,}")  # three letters or more of any script
 
 
-@dataclass(frozen=True)
+class Case(NamedTuple):
+    """A target that depends on a cue, as indices in a text."""
+
+    cue_start: int
+    cue_end: int  # one past the cue
+    start: int  # of the target
+    end: int  # one past the target
+
+    @property
+    def distance(self) -> int:
+        """Characters from the end of the cue to the start of the target."""
+        return self.start - self.cue_end
+
+
+Unfit = Callable[[Case, np.ndarray, np.ndarray], np.ndarray]
+"""Whether parts ``starts .. ends - 1`` of the text, ``(P,)`` each, hold the cue of a case."""
+
+
+def returning_words(text: str, reach: int) -> tuple[list[Case], Unfit]:
+    """Find words that occur exactly once within the ``reach`` characters before them.
+
+    Case matters. In a script without spaces a word is all text between two punctuation marks, and
+    few return. A replacement text is unfit if the word starts in it.
+    """
+    uses: dict[str, list[int]] = {}
+    cases = []
+    for found in WORD.finditer(text):
+        word, start = found[0], found.start()
+        earlier = uses.setdefault(word, [])
+        in_reach = [place for place in earlier[-2:] if place >= start - reach]
+        if len(in_reach) == 1:
+            cases.append(Case(in_reach[0], in_reach[0] + len(word), start, found.end()))
+        earlier.append(start)
+    places = {word: np.array(starts) for word, starts in uses.items()}
+
+    def unfit(case: Case, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        own = places[text[case.start : case.end]]
+        return np.asarray(np.searchsorted(own, starts) < np.searchsorted(own, ends))
+
+    return cases, unfit
+
+
+def closers(text: str) -> tuple[list[Case], Unfit]:
+    """Find closing brackets and quotation marks; a text is unfit if it ends within such a pair."""
+    found = parse_brackets(text)
+    cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]
+
+    def unfit(case: Case, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        return np.asarray(found.open_before[text[case.start]][ends] > 0)
+
+    return cases, unfit
+
+
+def by_distance(cases: Sequence[Case], longest: int) -> dict[int, list[Case]]:
+    """Group the cases below ``longest`` by powers of two: 1, 2 to 3, 4 to 7 …"""
+    groups: dict[int, list[Case]] = {1 << b: [] for b in range((longest - 1).bit_length())}
+    for case in cases:
+        if 0 < case.distance < longest:
+            groups[1 << case.distance.bit_length() - 1].append(case)
+    return groups
+
+
+@dataclass(frozen=True, eq=False)
 class Group:
     """Cases of one kind at distances of one power of two, ascending by distance."""
 
     kind: str
-    distance: int  # the least
+    distance: int  # the shortest
     cases: np.ndarray  # (N, 4) as `Case`
-    swaps: np.ndarray  # (N,) which of the plan's other parts goes in the cue's place
+    swaps: np.ndarray  # (N,) index of each case's replacement text
 
     def __len__(self) -> int:
         return len(self.cases)
 
-    @property
-    def segments(self) -> Segments:
-        """The text from the end of each cue to the end of its target, which is predicted."""
-        return Segments(*self.cases[:, 1:].T)
+    def __getitem__(self, rows: slice) -> Group:
+        return replace(self, cases=self.cases[rows], swaps=self.swaps[rows])
 
     @property
     def starts(self) -> np.ndarray:
@@ -44,106 +109,67 @@ class Group:
         return self.cases[:, 2]
 
     @property
-    def ends(self) -> np.ndarray:
-        """One past each target, ``(N,)``."""
-        return self.cases[:, 3]
+    def segments(self) -> Segments:
+        """The text from the end of each cue to the end of its target, which is predicted."""
+        return Segments(*self.cases[:, 1:].T)
 
-    def slices(self, size: int) -> Iterator[Group]:
-        """The cases ``size`` at a time."""
-        for first in range(0, len(self), size):
-            part = slice(first, first + size)
-            yield replace(self, cases=self.cases[part], swaps=self.swaps[part])
-
-    def rows_of(self, values: np.ndarray) -> np.ndarray:
-        """Of a value a character, ``(L,)``, those of each target: ``(N, longest)``, then zeros."""
-        steps = np.arange(int((self.ends - self.starts).max()))
-        places = self.starts[:, None] + steps
-        there = values[places.clip(max=len(values) - 1)]
-        rows: np.ndarray = np.where(places < self.ends[:, None], there, 0.0)
-        return rows
+    def at_targets(self, values: np.ndarray) -> np.ndarray:
+        """Return the values ``(L,)`` at each target: ``(N, longest)``, padded with zeros."""
+        ends = self.cases[:, 3]
+        places = self.starts[:, None] + np.arange(int((ends - self.starts).max()))
+        found = values[places.clip(max=len(values) - 1)]
+        return np.where(places < ends[:, None], found, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
-    """All that is asked of one text."""
+    """The cases of one text and their replacement texts."""
 
-    ids: np.ndarray  # (L,) the text that is mined
-    full: int  # characters before a target that "all" means, at least
-    swaps: np.ndarray  # (P,) where other parts of ``full`` characters start
-    groups: tuple[Group, ...]  # by kind, then distance
+    ids: np.ndarray  # (L,) the mined text
+    full: int  # fewest characters of full context
+    swaps: np.ndarray  # (P,) where replacement texts of ``full`` characters start
+    groups: tuple[Group, ...] = ()  # by kind, then distance
 
     @classmethod
     def of(cls, vocabulary: Vocabulary, ids: np.ndarray, longest: int, seed: int) -> Plan:
-        """The dependencies of a text; a text under six times ``longest`` is asked less far back."""
+        """Mine a text; one shorter than six times ``longest`` gets shorter distances."""
         ids = ids[:TEXT_CHARS]
         while longest > 1 and 6 * longest > len(ids):
             longest //= 2
         if longest < 2:
-            return cls(ids, 0, np.zeros(0, dtype=np.int64), ())
+            return cls(ids, 0, np.zeros(0, dtype=np.int64))
         full = 2 * longest
         rng = np.random.default_rng([seed, 0])
         shares = np.arange(SWAPS + 1) * (len(ids) - full) // SWAPS
-        plan = cls(ids, full, rng.integers(shares[:-1], shares[1:] + 1), ())
+        plan = cls(ids, full, rng.integers(shares[:-1], shares[1:] + 1))
         text = vocabulary.decode(ids)
-        groups = [*plan._words(text, longest, seed), *plan._closers(text, longest, seed)]
-        return replace(plan, groups=tuple(groups))
+        words = plan._groups(WORDS, *returning_words(text, full), longest, seed)
+        return replace(plan, groups=(*words, *plan._groups(CLOSERS, *closers(text), longest, seed)))
 
-    def swap_chars(self, group: Group) -> int:
-        """How much of the other text is read: with what is left in view, ``full`` at most."""
-        return self.full - 2 * group.distance
+    def swap_chars(self, distance: int) -> int:
+        """Return how much of a replacement text is read before cases at these distances."""
+        return self.full - 2 * distance
 
     @property
     def streams(self) -> Segments:
-        """Parallel streams through the text from ``full`` on."""
+        """Parallel streams through the text after the first ``full`` characters."""
         chars = len(self.ids) - self.full
         N = min(STREAMS, max(1, chars // 512))
         bounds = self.full + np.arange(N + 1) * chars // N
         return Segments(bounds[:-1] - self.full, bounds[:-1], bounds[1:])
 
-    def in_place(self, rows: np.ndarray) -> np.ndarray:
-        """What the streams told, ``(N, longest)``, a value a character: ``(L,)``, first zeros."""
-        lengths = self.streams.ends - self.streams.begins
-        told = [row[:length] for row, length in zip(rows, lengths, strict=True)]
-        return np.concatenate([np.zeros(self.full), *told])
-
-    def _words(self, text: str, longest: int, seed: int) -> Iterator[Group]:
-        found = returning_words(text, self.full)
-
-        def without(case: Case, ends: np.ndarray, chars: int) -> np.ndarray:
-            """Which other parts do not hold the word."""
-            return ~holds(found.uses[text[case.start : case.end]], ends - chars, ends)
-
-        return self._groups(WORDS, found.cases, longest, seed, without)
-
-    def _closers(self, text: str, longest: int, seed: int) -> Iterator[Group]:
-        found = parse_brackets(text)
-        cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]
-
-        def without(case: Case, ends: np.ndarray, chars: int) -> np.ndarray:
-            """At the end of which other parts nothing awaits the closing character."""
-            nothing: np.ndarray = found.open_before[text[case.start]][ends] == 0
-            return nothing
-
-        return self._groups(CLOSERS, cases, longest, seed, without)
-
     def _groups(
-        self,
-        kind: str,
-        cases: Sequence[Case],
-        longest: int,
-        seed: int,
-        without: Callable[[Case, np.ndarray, int], np.ndarray],
+        self, kind: str, cases: Sequence[Case], unfit: Unfit, longest: int, seed: int
     ) -> Iterator[Group]:
-        """The groups of a kind; a case for which no other part will do is left out."""
-        within = [case for case in cases if case.start >= self.full]
-        for distance, some in by_distance(within, longest).items():
+        """Yield the groups of a kind, without cases that no replacement text fits."""
+        cases = [case for case in cases if case.start >= self.full]
+        for distance, some in by_distance(cases, longest).items():
             rng = np.random.default_rng([seed, 1, kind == WORDS, distance])
-            chars = self.full - 2 * distance
-            ends = self.swaps + chars
+            ends = self.swaps + self.swap_chars(distance)
             kept: list[tuple[Case, int]] = []
             for case in (some[place] for place in rng.permutation(len(some))):
                 apart = (ends <= case.start - self.full) | (self.swaps >= case.end)
-                fit = np.flatnonzero(apart & without(case, ends, chars))
+                fit = np.flatnonzero(apart & ~unfit(case, self.swaps, ends))
                 if len(fit):
                     kept.append((case, int(rng.choice(fit))))
                 if len(kept) == CASES:
