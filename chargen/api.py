@@ -18,7 +18,7 @@ from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
 from chargen.probes.runner import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
 from chargen.probes.surprisal import measure as surprise
-from chargen.probes.surprisal.measure import Scores
+from chargen.probes.surprisal.result import Scores, compare
 from chargen.probes.units import measure as memory
 from chargen.probes.units.features import default_cues
 from chargen.probes.units.recording import record
@@ -362,7 +362,7 @@ def score(
         surprise.score(model.name, model.predictor, model.vocabulary.encode(known))
         for model in models
     ]
-    return surprise.compare(known, len(text) - len(known), scores, seed)
+    return compare(known, len(text) - len(known), scores, seed)
 
 
 def train(

@@ -18,8 +18,9 @@ from chargen.errors import ChargenError
 from chargen.evaluation import WARM_UP
 from chargen.predictors import BackoffNgram
 from chargen.probes.surprisal import measure as surprise
-from chargen.probes.surprisal.measure import Score, compare, score
-from chargen.probes.surprisal.table import places, score_table
+from chargen.probes.surprisal.measure import score
+from chargen.probes.surprisal.report import place_text, score_table
+from chargen.probes.surprisal.result import Score, compare
 from chargen.text import Vocabulary
 
 TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]
@@ -68,8 +69,8 @@ def test_a_text_of_some_pages_is_read_from_its_beginning():
 
 def test_the_dearest_places_come_first_and_the_earlier_of_equals():
     found = compare("aabcaba", 0, [of_table("aabcaba")])
-    assert found.surprising(4) == [6, 4, 2, 5]
-    assert found.surprising(99)[-1] == 3
+    assert [place.position for place in found.surprising(4)] == [7, 5, 3, 6]
+    assert found.surprising(99)[-1].position == 4
 
 
 def made_of(nats, run):
@@ -82,29 +83,29 @@ def test_the_cheapest_run_comes_first_and_what_others_cost_more_is_told():
     noise = rng.random(3000)
     close, far = noise + rng.normal(0, 0.3, 3000), noise + 0.2 + rng.normal(0, 0.3, 3000)
     found = compare("a" * 3001, 0, [made_of(far, "far"), made_of(noise, "best")])
-    (pair,) = found.dearer
+    (pair,) = found.differences
     assert [one.run for one in found.runs] == ["best", "far"]
     assert (pair.first, pair.second) == ("far", "best")
     assert pair.difference.value == pytest.approx((far - noise).mean())
     assert 0.15 < pair.difference.low < pair.difference.value < pair.difference.high < 0.25
-    assert found.finding == "The text is most like best."
+    assert found.finding == "best predicts the text best."
     close += 0.001 - (close - noise).mean()
     found = compare("a" * 3001, 0, [made_of(noise, "best"), made_of(close, "close")])
-    assert found.finding == "The text may be as much like close as like best."
+    assert found.finding == "best is not significantly better than close."
 
 
 def test_differences_are_paired():
     """Where both find the same places hard, the interval is that of the difference alone."""
     hard = np.random.default_rng(0).exponential(3, 3000)
     found = compare("a" * 3001, 0, [made_of(hard, "one"), made_of(hard + 0.01, "other")])
-    difference = found.dearer[0].difference
+    difference = found.differences[0].difference
     assert difference.low == pytest.approx(0.01)
     assert difference.high == pytest.approx(0.01)
 
 
 def test_of_a_short_text_no_interval_is_told():
     found = compare("a" * 201, 0, [made_of(np.ones(200), "one"), made_of(np.full(200, 9), "two")])
-    assert found.dearer[0].difference is None
+    assert found.differences[0].difference is None
     assert "too short" in found.finding
     assert "too short" in score_table(found)
 
@@ -115,15 +116,15 @@ def test_a_place_is_shown_in_its_line_and_pointed_at():
     nats = np.ones(len(text) - 1)
     nats[at - 1] = 9
     found = compare(text, 0, [made_of(nats, "it")])
-    (place,) = places(found, 1)
+    place = place_text(text, *found.surprising(1))
     assert place.heading == f"line 2, character {at - 10}"
     assert place.before == "  " + "x" * 57 + "日\u0301本"
     assert place.character == "b"
     assert place.after.startswith(r"\tand what follows")
     assert place.pointer == " " * (2 + 57 + 4) + "^"
-    assert place.rows == ("  it  0.012 %, 9.0 nats  expected 'a', 0.012 %",)
+    assert place.rows == ["  it  0.012%, 9.0 nats  expected 'a', 0.012%"]
     nats[text.index("\n", at) - 1] = 10
-    (place,) = places(compare(text, 0, [made_of(nats, "it")]), 1)
+    place = place_text(text, *compare(text, 0, [made_of(nats, "it")]).surprising(1))
     assert (place.character, place.after) == (r"\n", "")
 
 
@@ -167,14 +168,14 @@ def test_the_command_tells_which_run_a_text_is_more_like(here, capsys):
     assert 0 < pair["difference_nats_per_char_low"] < pair["difference_nats_per_char"]
     assert err == ""
     out, err = said(capsys, "runs/cat", "runs/dog", "new.txt", "--unknown", "skip", "--top", "2")
-    assert "The text is most like runs/dog." in out
+    assert "runs/dog predicts the text best." in out
     assert out.count("^") == 2
     assert err == f"left out {len(left)} characters that not all models know\n"
 
 
 def test_one_text_alone_is_scored_by_the_newest_run_as_evaluate_does(here, capsys):
     out, err = said(capsys, "dog.txt", "--json", "--top", "0")
-    assert err.startswith("runs/dog was trained on this text and has an advantage; chargen eva")
+    assert err.startswith("runs/dog was trained on this text, so its loss is too low; chargen eva")
     assert err.count("\n") == 1
     result = json.loads(out)
     assert result["runs"][0]["run"] == "runs/dog"
@@ -204,9 +205,9 @@ def test_what_a_model_does_not_know_is_named(here, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["runs/cat"], "runs/cat: a run and no text; name the text last"),
+        (["runs/cat"], "runs/cat: a run, not a text; missing FILE"),
         (["runs/cat", "nowhere.txt"], "nowhere.txt: no such file"),
-        (["runs/none", "cat.txt"], "runs/none: no such run folder"),
+        (["runs/none", "cat.txt"], "runs/none: no such run directory"),
         (["runs/cat", "runs/cat", "cat.txt"], "runs/cat: named twice"),
         ([], "Missing argument '[RUN]... FILE'"),
     ],

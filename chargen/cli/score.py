@@ -22,16 +22,16 @@ from chargen.render.text import visible_line
     type=click.IntRange(0),
     default=5,
     show_default=True,
-    help="Show this many places where the text surprises most.",
+    help="Number of places with the highest surprisal to show.",
 )
 @click.option(
     "--unknown",
     type=click.Choice(["error", "skip"]),
     default="error",
     show_default=True,
-    help="What to do about the text's characters that a model does not know.",
+    help="Characters that are not in a model's vocabulary: an error, or left out for all runs.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of intervals.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
 @device_option
 @threads_option
 def score(
@@ -45,11 +45,10 @@ def score(
 ) -> None:
     """Measure the surprisal of a text.
 
-    What is named last is the text, FILE or - for standard input; before it come runs, or none for
-    the newest one. Every character but the first is predicted once, from all that stand before
-    it. Several runs answer which author a text is more like: all predict the same characters, and
-    each difference comes with its 95 % interval, from a bootstrap of blocks. With --unknown skip,
-    what one of the models does not know is left out for all of them.
+    The last argument is the text: FILE, or - for standard input. The runs come before it; without
+    any, the newest run is used. Each character but the first is predicted once, from all
+    characters before it. Several runs are compared on the same characters, each difference with
+    its 95% interval from a bootstrap of blocks; this shows, for example, whose style a text is in.
 
     \b
     Examples:
@@ -59,13 +58,13 @@ def score(
     """
     from chargen.api import load
     from chargen.api import score as score_text
-    from chargen.probes.surprisal.table import places, score_json, score_table
+    from chargen.probes.surprisal.report import place_text, score_table
     from chargen.render.text import counted
     from chargen.text.corpus import read_corpus
 
     *runs, file = names
     if Path(file, "run.json").exists():
-        raise ChargenError(f"{file}: a run and no text; name the text last, as in RUN FILE")
+        raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
     set_up_torch(threads)
     text = read_corpus([file]).text
     models = [load(run, device) for run in runs or (None,)]
@@ -74,17 +73,18 @@ def score(
     for model in models:
         if model.run.description.corpus.sha256 == digest:
             say(
-                f"{visible_line(str(model.run.path))} was trained on this text and has an "
-                "advantage; chargen evaluate tells what it makes of the part that was held out",
+                f"{visible_line(str(model.run.path))} was trained on this text, so its loss is too "
+                "low; chargen evaluate measures the held-out part",
                 err=True,
             )
     if as_json:
-        say_json({"text": file, **score_json(found, top)})
+        say_json({"text": file, **found.to_json(top)})
         return
     if found.left_out:
         say(f"left out {counted(found.left_out, 'character')} that not all models know", err=True)
     say(score_table(found), nl=False)
-    for place in places(found, top):
-        say(f"\n{place.heading}\n{place.before}", nl=False)
-        say(place.character, nl=False, fg="red", bold=True)
-        say("\n".join([place.after, place.pointer, *place.rows]))
+    for place in found.surprising(top):
+        shown = place_text(found.text, place)
+        say(f"\n{shown.heading}\n{shown.before}", nl=False)
+        say(shown.character, nl=False, fg="red", bold=True)
+        say("\n".join([shown.after, shown.pointer, *shown.rows]))

@@ -1,0 +1,89 @@
+"""Report of a text's surprisal: a table of runs, and the most surprising places in context."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import NamedTuple
+
+from chargen.evaluation import nats_to_bits
+from chargen.probes.surprisal.result import Scores, SurprisingPlace
+from chargen.render.report import NO_NUMBER, Table, aligned, between, table_text
+from chargen.render.text import visible_line
+
+BEFORE, AFTER = 60, 30  # characters shown around a place
+INDENT = "  "
+
+
+class PlaceText(NamedTuple):
+    """The lines that show a place; ``before``, ``character`` and ``after`` form one line."""
+
+    heading: str
+    before: str
+    character: str
+    after: str
+    pointer: str  # spaces and a mark below the character
+    rows: list[str]  # one per run
+
+
+def score_table(found: Scores) -> str:
+    """Return a row per run, the differences to the best run, and the finding."""
+    rows = []
+    for one in found.runs:
+        loss, bits = (round(x, 4) + 0.0 for x in (one.loss_nats, nats_to_bits(one.loss_nats)))
+        total, chars = f"{one.total_nats:,.1f}", f"{len(one.nats):,}"
+        rows.append([one.run, f"{loss:.4f}", f"{bits:.4f}", total, chars, ""])
+    head = ["run", "nats/char", "bits/char", "nats", "characters", ""]
+    text = table_text(Table(head, rows))
+    if not found.differences:
+        return text
+    rows = []
+    for pair in found.differences:
+        by = pair.difference
+        cells = [f"{by.value:+.4f}", between(by, 4)] if by else [NO_NUMBER] * 2
+        rows.append([f"{pair.first} − {pair.second}", *cells])
+    differences = table_text(Table(["nats/char at the same places", "difference", "95%"], rows))
+    return f"{text}\n{differences}\n{visible_line(found.finding)}\n"
+
+
+def place_text(text: str, place: SurprisingPlace) -> PlaceText:
+    """Return the line of a place with a pointer, and what each run predicted there."""
+    at = place.position - 1
+    end = text.find("\n", at)
+    before = visible_line(text[at - min(place.column - 1, BEFORE) : at])
+    after = text[at + 1 : min(len(text) if end < 0 else end, at + 1 + AFTER)]
+    character = visible_line(place.character)
+    rows = aligned(
+        [
+            [
+                one.run,
+                f"{_percent(one.nats)}, {one.nats:.1f} nats",
+                f"expected {visible_line(repr(one.expected))}, {_percent(one.expected_nats)}",
+            ]
+            for one in place.runs
+        ]
+    )
+    return PlaceText(
+        f"line {place.line:,}, character {place.column:,}",
+        INDENT + before,
+        character,
+        visible_line(after),
+        INDENT + " " * _columns(before) + "^" * max(1, _columns(character)),
+        [INDENT + row for row in rows],
+    )
+
+
+def _percent(nats: float) -> str:
+    return f"{100 * math.exp(-nats):.2g}%"
+
+
+def _columns(text: str) -> int:
+    """Return the width in a terminal: 2 columns for wide characters, 0 for combining marks."""
+    return sum(
+        0
+        if unicodedata.category(char) in ("Mn", "Me")
+        else 2
+        if unicodedata.east_asian_width(char) in "WF"
+        else 1
+        for char in text
+    )

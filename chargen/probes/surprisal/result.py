@@ -1,0 +1,150 @@
+"""Surprisal of one text under one or several models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from msgspec import Struct, to_builtins
+
+from chargen.evaluation import nats_to_bits
+from chargen.probes.statistics.intervals import Estimate, block_bootstrap, flat
+from chargen.render.text import listed
+
+BLOCK = 32  # characters; the bootstrap resamples whole blocks
+FEWEST_BLOCKS = 8  # fewer give no interval
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """Surprisal under one model of each character but the first, arrays ``(L - 1,)`` float64."""
+
+    run: str
+    nats: np.ndarray
+    expected: str  # the character with the highest probability at each place
+    expected_nats: np.ndarray  # its surprisal
+
+    @property
+    def total_nats(self) -> float:
+        """The negative log-likelihood of the text, given its first character."""
+        return float(self.nats.sum())
+
+    @property
+    def loss_nats(self) -> float:
+        """Nats per character."""
+        return self.total_nats / len(self.nats)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object without the arrays."""
+        return {
+            "run": self.run,
+            "loss_nats": self.loss_nats,
+            "bits_per_char": nats_to_bits(self.loss_nats),
+            "total_nats": self.total_nats,
+            "chars": len(self.nats),
+        }
+
+
+class LossDifference(
+    Struct, frozen=True, omit_defaults=True, rename={"difference": "difference_nats_per_char"}
+):
+    """Paired difference in loss between two models."""
+
+    first: str
+    second: str
+    difference: Estimate | None = None  # nats per character; None: the text is too short
+
+
+class PlaceScore(Struct, frozen=True):
+    """Surprisal of one character under one model."""
+
+    run: str
+    nats: float
+    expected: str
+    expected_nats: float
+
+
+class SurprisingPlace(Struct, frozen=True):
+    """A character of the text; position, line and column count from 1."""
+
+    position: int
+    line: int
+    column: int
+    character: str
+    runs: tuple[PlaceScore, ...]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One text under several models."""
+
+    text: str  # the characters that all models know
+    left_out: int  # number of other characters
+    runs: tuple[Score, ...]  # by ascending loss
+    differences: tuple[LossDifference, ...]  # of each other model and the first
+
+    def surprising(self, most: int) -> list[SurprisingPlace]:
+        """Return the ``most`` places of the highest mean surprisal, the highest first."""
+        nats = np.sum([one.nats for one in self.runs], axis=0)
+        return [self._place(1 + int(i)) for i in np.argsort(-nats, kind="stable")[:most]]
+
+    def _place(self, at: int) -> SurprisingPlace:
+        line, column = self.text.count("\n", 0, at) + 1, at - self.text.rfind("\n", 0, at)
+        scores = (
+            PlaceScore(
+                one.run,
+                float(one.nats[at - 1]),
+                one.expected[at - 1],
+                float(one.expected_nats[at - 1]),
+            )
+            for one in self.runs
+        )
+        return SurprisingPlace(at + 1, line, column, self.text[at], tuple(scores))
+
+    @property
+    def finding(self) -> str:
+        """The model that fits the text best, if the intervals tell."""
+        if not self.differences:
+            return ""
+        first = self.runs[0].run
+        if any(one.difference is None for one in self.differences):
+            return "The text is too short to compare the runs."
+        pairs = ((one.first, one.difference) for one in self.differences)
+        unsure = [run for run, difference in pairs if difference and difference.low <= 0]
+        if unsure:
+            return f"{first} is not significantly better than {listed(unsure)}."
+        return f"{first} predicts the text best."
+
+    def to_json(self, most: int) -> dict[str, Any]:
+        """Return a JSON object with the ``most`` surprising places."""
+        return {
+            "chars": len(self.text),
+            "left_out_chars": self.left_out,
+            "runs": [one.to_json() for one in self.runs],
+            "differences": flat(to_builtins(self.differences)),
+            "surprising": to_builtins(self.surprising(most)),
+        }
+
+
+def compare(text: str, left_out: int, scores: Sequence[Score], seed: int = 0) -> Scores:
+    """Compare each model with the best one, character by character.
+
+    Intervals are from a bootstrap of blocks of `BLOCK` characters, the same blocks for all models.
+    """
+    first, *others = ordered = sorted(scores, key=lambda one: one.total_nats)
+    L = len(first.nats)
+    edges = np.arange(0, L, BLOCK)
+    counts = np.diff(np.append(edges, L))
+    apart = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
+    found: list[Estimate | None] = [None] * len(others)
+    if others and len(edges) >= FEWEST_BLOCKS:
+        draws = block_bootstrap(np.stack(apart, axis=1), counts, np.random.default_rng(seed))
+        found = [
+            Estimate.of(one.loss_nats - first.loss_nats, draws[:, place])
+            for place, one in enumerate(others)
+        ]
+    pairs = zip(others, found, strict=True)
+    differences = (LossDifference(other.run, first.run, each) for other, each in pairs)
+    return Scores(text, left_out, tuple(ordered), tuple(differences))
