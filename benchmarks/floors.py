@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chargen.api import FLOOR_CHARS
+from chargen.api import BASELINE_CHARS
 from chargen.errors import ChargenError
 from chargen.evaluation import evaluate, nats_to_bits
 from chargen.predictors import BackoffNgram, State
@@ -84,12 +84,12 @@ class Row:
 
 def ngrams(text: Text) -> Iterator[Row]:
     """Kneser-Ney n-grams of the training text, as ``chargen evaluate`` sets them beside a model."""
-    training = text.ids[max(0, text.cut - FLOOR_CHARS) : text.cut]
+    training = text.ids[max(0, text.cut - BASELINE_CHARS) : text.cut]
     for order in NGRAM_ORDERS:
         found = evaluate(BackoffNgram(text.vocabulary, training, order), text.ids, text.cut)
         condition = f"sees {order - 1} characters back"
         if len(training) < text.cut:
-            condition += f"; counted the last {FLOOR_CHARS:,}"
+            condition += f"; counted the last {BASELINE_CHARS:,}"
         name = f"Kneser-Ney {order}-gram"
         yield Row(name, found.loss_nats, found.bits_per_char, None, False, condition)
 

@@ -155,7 +155,7 @@ def measured(name: str, seed: int, steps: int, out: Path) -> dict[str, Any]:
         for report in trainer.reports():
             nats = report.validation_loss_nats or nats
         seconds = time.perf_counter() - begun
-        predictor, held_out = trainer.predictor, trainer._text.ids[trainer._training_chars :]
+        predictor, held_out = trainer.predictor, trainer.text.ids[trainer._training_chars :]
         found = templates.measure(predictor, bundled.bank("english.bank"), spans=SPANS, gate=0.0)
         seen = context.measure(predictor, held_out)
     return {

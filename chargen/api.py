@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 Sources = str | Path | Sequence[str | Path]
 """Files, directories, ``-`` or names of bundled corpora: one, or several in reading order."""
 
-FLOOR_ORDER = 6  # of the n-gram baseline
-FLOOR_CHARS = 10_000_000  # training characters that an n-gram counts at most, for memory
+BASELINE_ORDER = 6  # of the n-gram baseline
+BASELINE_CHARS = 10_000_000  # training characters that an n-gram counts at most, for memory
 
 
 class TrainedModel:
@@ -148,18 +148,18 @@ class TrainedModel:
         given = None if corpus is None else self._given(corpus)
         text, start, starts = self._measured(given)
         own, end = self._own(given).ids, self.run.description.corpus.training_chars
-        training = own[max(0, end - FLOOR_CHARS) : end]
+        training = own[max(0, end - BASELINE_CHARS) : end]
         settings = settings or DynamicSettings()
         return evaluate_dynamic(self.network, text, start, training, settings, starts, progress)
 
-    def floor(self, corpus: Sources | Corpus | None = None) -> Evaluation:
+    def baseline(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy of the n-gram baseline, as `evaluate` measures them.
 
-        The back-off n-gram of order `FLOOR_ORDER` counts the last `FLOOR_CHARS` characters of the
-        training text.
+        It is a back-off n-gram of order `BASELINE_ORDER`, counted on the last `BASELINE_CHARS`
+        characters of the training text.
         """
         given = None if corpus is None else self._given(corpus)
-        (ngram,) = self._counted((FLOOR_ORDER,), self._own(given)).values()
+        (ngram,) = self._counted((BASELINE_ORDER,), self._own(given)).values()
         return self._evaluated(ngram, given)
 
     def probe_longrange(
@@ -182,15 +182,15 @@ class TrainedModel:
         return probe(self, _banks(bank), held_out, only, spans, seed, watch)
 
     def score(self, text: str, unknown: Unknown = "error") -> Scores:
-        """What each character of ``text`` costs: see `score`, which takes several models."""
+        """Return the surprisal of each character of ``text``; see `score` for several models."""
         return score([self], text, unknown)
 
     def held_out(self) -> np.ndarray:
-        """Ids ``(M,)`` of the text that was kept from training."""
+        """Return the ids ``(M,)`` of the held-out text."""
         return self.corpus().ids[self.run.description.corpus.training_chars :]
 
     def unseen(self, corpus: Corpus) -> tuple[np.ndarray, int]:
-        """Ids ``(L,)`` of a text, and where the part begins that the model was not trained on."""
+        """Return the ids ``(L,)`` of a text and the index of its first untrained character."""
         try:
             encoded = self._given(corpus)
         except ChargenError as error:
@@ -206,16 +206,23 @@ class TrainedModel:
         seed: int = 0,
         progress: Progress = lambda done, total: None,
     ) -> Memory:
-        """What every memory unit does while ``text`` is read, and which follow something readable.
+        """Record every hidden unit while ``text`` is read, and score units against features.
 
-        The units are scored on the run's held-out text; where that is gone or too short a note
-        says so. ``cues`` are words whose being told is looked for; without any, they are those
-        of `chargen.probes.units.features.default_cues`. A character of ``text`` that the
-        vocabulary lacks is a `ChargenError`, or left out with ``unknown="skip"``.
+        Args:
+            text: the text to read.
+            unknown: ``error`` or ``skip`` for characters outside the vocabulary.
+            cues: words whose presence is a feature, by default `default_cues` of the held-out text.
+            seed: random seed of the scores.
+            progress: called with the work done and in total.
+
+        Returns:
+            The recording and the scores on the held-out text; a note if that text is missing.
         """
         ids = self.vocabulary.encode_typed("memory text", text, unknown)
         if not len(ids):
-            raise ChargenError("memory text: nothing of it is left to read; give a text")
+            raise ChargenError(
+                "memory text: no character of it is in the vocabulary; give another text"
+            )
         recording = record(self.network, self.vocabulary, ids)
         notes, units = [], None
         if len(ids) > len(recording.text):
@@ -236,15 +243,12 @@ class TrainedModel:
         )
 
     def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
-        """Back-off n-grams that read the run's own training text, by name.
-
-        Of a large one they read the last `FLOOR_CHARS` characters.
-        """
+        """Return back-off n-grams of the training text by name; see `baseline`."""
         return self._counted(orders, self.corpus())
 
     def _counted(self, orders: Sequence[int], own: EncodedCorpus) -> dict[str, NextCharPredictor]:
         end = self.run.description.corpus.training_chars
-        training = own.ids[max(0, end - FLOOR_CHARS) : end]
+        training = own.ids[max(0, end - BASELINE_CHARS) : end]
         for order in orders:
             if order not in self._ngrams:
                 self._ngrams[order] = BackoffNgram(self.vocabulary, training, order)
@@ -308,7 +312,7 @@ class TrainedModel:
         return encoded
 
     def initial_network(self) -> CharModel:
-        """The network as its training began: what a measure says of one that learned nothing."""
+        """Return the untrained network: the initial weights of the run's seed."""
         description = self.run.description
         seed, size = description.training.seed, len(self.vocabulary)
         return CharModel.seeded(description.model, size, seed).to(self.network.b_y.device)
@@ -345,11 +349,16 @@ def probe_longrange(
 def score(
     models: Sequence[TrainedModel], text: str, unknown: Unknown = "error", seed: int = 0
 ) -> Scores:
-    """Which of ``models`` does ``text`` cost the least? All predict the same characters.
+    """Compare the surprisal of the same characters under several models.
 
-    A character that one of the vocabularies lacks is a `ChargenError`, or left out for all of them
-    with ``unknown="skip"``. So is a text of which nothing but a first character is left. One run
-    twice is a `ChargenError`; ``seed`` is that of the intervals of what one costs more.
+    Args:
+        models: models of different runs.
+        text: the text; every character but the first is predicted.
+        unknown: ``error`` or ``skip`` (for all models) for characters that a vocabulary lacks.
+        seed: random seed of the intervals of differences.
+
+    Raises:
+        ChargenError: a run is given twice, or fewer than two characters remain.
     """
     _check_distinct(models)
     known = text
@@ -357,7 +366,7 @@ def score(
         kept = model.vocabulary.encode_typed(f"text for {model.name}", known, unknown)
         known = model.vocabulary.decode(kept)
     if len(known) < 2:
-        raise ChargenError("text: too short, the first character is predicted from nothing")
+        raise ChargenError("text: too short, give at least two characters")
     scores = [
         surprise.score(model.name, model.predictor, model.vocabulary.encode(known))
         for model in models
@@ -397,8 +406,8 @@ def train(
         The model with the weights of the lowest validation loss.
 
     Raises:
-        ChargenError: a setting or the corpus is invalid (nothing is written), training diverged, or
-            the run directory cannot be written.
+        ChargenError: a setting or the corpus is invalid and nothing is written; training diverged;
+            or the run directory cannot be written.
     """
     with (
         join(device_named(device).type) as group,
@@ -417,7 +426,9 @@ def train(
         run(session)
         trained = session.trainer.run
         weights = group.run_on_lead(trained.weights)  # others may not see the run directory
-    return TrainedModel(trained, device, weights)
+    model = TrainedModel(trained, device, weights)
+    model._corpus = session.trainer.text  # its sources may be gone
+    return model
 
 
 def _check_distinct(models: Sequence[TrainedModel]) -> None:
@@ -438,7 +449,7 @@ def _read(corpus: Sources | Corpus) -> Corpus:
 
 
 def _banks(bank: str | Path | None) -> list[Bank]:
-    """The bank in a file, or the bundled one of that name; without either, all bundled ones."""
+    """Return the bank in a file or the bundled one of that name, by default all bundled ones."""
     if bank is None:
         return [bundled.bank(name) for name in bundled.BANKS.values()]
     if str(bank) in bundled.BANKS.values() and not Path(bank).exists():
@@ -447,7 +458,7 @@ def _banks(bank: str | Path | None) -> list[Bank]:
 
 
 def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus | None) -> list[HeldOut]:
-    """For each model its held-out text; or what of ``text`` none of them was trained on."""
+    """Return each model's held-out text, or the part of ``text`` that no model trained on."""
     if text is None:
         return [model.held_out for model in models]
     corpus = _read(text)

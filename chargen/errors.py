@@ -11,7 +11,7 @@ class ChargenError(Exception):
     exit_code = 2
 
 
-class NoNumbersError(ChargenError):
+class NonFiniteError(ChargenError):
     """A model's predictions are not finite."""
 
     def __init__(self) -> None:

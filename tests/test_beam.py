@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import network_and_engine
 
-from chargen.errors import ChargenError, NoNumbersError
+from chargen.errors import ChargenError, NonFiniteError
 from chargen.sampling import Sampler
 from chargen.sampling.beam import ENDED, search
 from chargen.settings import SamplingSettings
@@ -121,7 +121,7 @@ def test_nan_is_refused():
     def read(ids, state):
         return np.full((len(ids), 2), np.nan, dtype=np.float32), state
 
-    with pytest.raises(NoNumbersError):
+    with pytest.raises(NonFiniteError):
         search(read, None, np.array([0]), 3, 2)
 
 

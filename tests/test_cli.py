@@ -453,7 +453,7 @@ def test_python_trains_samples_and_evaluates(home):
     assert text == chargen.load("runs/cat").sample("the ", 20, temperature=0.5, seed=3)
     assert len(model.sample()) == 500  # as on the command line
     assert model.evaluate().chars == len(TEXT) // 10
-    assert model.floor().loss_nats < 1
+    assert model.baseline().loss_nats < 1
 
 
 def test_python_raises_errors_and_writes_nothing(home, at_run):

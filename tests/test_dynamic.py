@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 import chargen
 from chargen.cli import main
-from chargen.errors import NoNumbersError
+from chargen.errors import NonFiniteError
 from chargen.evaluation import evaluate
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
@@ -101,7 +101,7 @@ def test_update_rule_is_that_of_the_paper(model, monkeypatch):
 
 
 def test_non_finite_weights_are_an_error(model):
-    with pytest.raises(NoNumbersError):
+    with pytest.raises(NonFiniteError):
         dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=1e38))
 
 

@@ -14,7 +14,7 @@ from networks import VARIANTS, arrays_of, network_and_engine
 
 import chargen
 from chargen.cells import ACTIVATION_NAMES
-from chargen.errors import ChargenError, NoNumbersError
+from chargen.errors import ChargenError, NonFiniteError
 from chargen.recurrent import CharModel
 from chargen.runs.directory import BEST, Run
 from chargen.sampling import Sampler, arithmetic, engine
@@ -318,7 +318,7 @@ def test_nan_ends_the_text_after_the_characters_before_it(temperature):
     for form in FORMS:
         rows = form(own, PROMPT, 10_000, chosen, np.random.default_rng(0), 3)
         found.append([])
-        with pytest.raises(NoNumbersError, match=r"predictions are not finite.* train again"):
+        with pytest.raises(NonFiniteError, match=r"predictions are not finite.* train again"):
             found[-1].extend(rows)
     assert 30 < len(found[0]) < 60  # 8 ** 42 exceeds float32
     np.testing.assert_array_equal(*found)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from chargen.errors import ChargenError, NoNumbersError
+from chargen.errors import ChargenError, NonFiniteError
 from chargen.evaluation import evaluate
 from chargen.recurrent import LAYERS, CharModel
 from chargen.runs.directory import BEST, LAST, PROGRESS, Run
@@ -342,7 +342,7 @@ def test_divergence_keeps_the_last_good_weights(corpus, tmp_path, monkeypatch, w
         assert all(np.isfinite(array).all() for array in checkpoint.arrays.values())
 
 
-@pytest.mark.parametrize("error", [None, NoNumbersError])
+@pytest.mark.parametrize("error", [None, NonFiniteError])
 def test_divergence_in_validation_is_not_recorded(corpus, tmp_path, monkeypatch, error):
     results = iter([np.array([2.0, 1.0]), error or np.array([math.nan, 0.0])])
 

@@ -60,7 +60,7 @@ def evaluate(
       chargen evaluate runs/fables --json
       chargen evaluate runs/fables other.txt
     """
-    from chargen.api import FLOOR_ORDER, load
+    from chargen.api import BASELINE_ORDER, load
     from chargen.text.corpus import read_corpus
 
     set_up_torch(threads)
@@ -68,19 +68,19 @@ def evaluate(
     text = None if corpus is None else read_corpus([corpus])
     measured = model.evaluate(text)
     try:
-        baseline = model.floor(text)
+        baseline = model.baseline(text)
     except ChargenError as error:
         baseline = None
         say(f"without the n-gram baseline: {visible_line(str(error))}", err=True)
     learning = _dynamic(model, text) if dynamic else None
     if as_json:
         result = {"run": str(model.run.path), **measured.to_json()}
-        ngram = {"order": FLOOR_ORDER, **baseline.to_json()} if baseline else None
+        ngram = {"order": BASELINE_ORDER, **baseline.to_json()} if baseline else None
         say_json({**result, "ngram": ngram, "dynamic": learning and learning.to_json()})
         return
     say(f"{visible_line(str(model.run.path))}, {measured.chars:,} characters")
     say(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
-    name = f"{FLOOR_ORDER}-gram baseline"
+    name = f"{BASELINE_ORDER}-gram baseline"
     for label, row in {"model": measured, name: baseline, "model, dynamic": learning}.items():
         if row:
             # Rounded before they are formatted, so that a tiny negative number has no minus sign.

@@ -65,12 +65,12 @@ class Onlooker:
         """Count the n-gram of the run's corpus, which takes seconds; whether it was to be done."""
         if self._has_floor or not any(map(os.path.exists, self._weights())):
             return False
-        from chargen.api import FLOOR_ORDER, load
+        from chargen.api import BASELINE_ORDER, load
 
         self._has_floor = True
         try:
-            found = load(self._path, "cpu").floor()
-            self._floor = (found.loss_nats, f"{FLOOR_ORDER}-gram", "")
+            found = load(self._path, "cpu").baseline()
+            self._floor = (found.loss_nats, f"{BASELINE_ORDER}-gram", "")
         except ChargenError as error:
             self._floor = (None, "", f"Without the n-gram floor: {error}.")
         return True

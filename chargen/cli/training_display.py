@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from chargen.cli.events import EventWriter
 from chargen.cli.terminal import say
-from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
 from chargen.render.text import counted, visible_line
 from chargen.settings import MINUTES, SamplingSettings
@@ -29,7 +28,7 @@ SAMPLE_CHARS = 120
 VERBOSE_SAMPLE_CHARS = 600
 SECONDS_BETWEEN_SAMPLES = 30
 SAMPLE_TEMPERATURE = 0.8
-BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
+CHEAP_BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
 
 
 class Signals:
@@ -144,7 +143,8 @@ class TrainingDisplay:
             )
             stack.callback(self._close_bar)
             for report in trainer.reports(self._should_stop):
-                self._validation = report.validation_loss_nats or self._validation
+                if report.validation_loss_nats is not None:
+                    self._validation = report.validation_loss_nats
                 self._bar.n = 100 * report.budget_used
                 self._bar.set_description_str(self._line(report, trainer), refresh=False)
                 self._bar.update(0)
@@ -180,8 +180,9 @@ class TrainingDisplay:
         )
         if not verbose:
             return line
+        best = trainer.counters.best_loss or 0.0
         return (
-            f"{line}  step {report.step}  best {trainer.counters.best_loss:.4f}  "
+            f"{line}  step {report.step}  best {best:.4f}  "
             f"learning rate {report.learning_rate:.2e}  gradient norm {report.gradient_norm:.3g}"
         )
 
@@ -195,19 +196,18 @@ class TrainingDisplay:
         size = f"{counters.step:,} steps, {counters.seconds:.0f} s"
         self._tell(f"Stopped ({size})." if stopped else f"Done: {trainer.ending} ({size}).")
         margin = None
-        if counters.progress_lines:
-            best = counters.best_loss
+        best = counters.best_loss
+        if best is not None:
             bits = nats_to_bits(best)
             self._tell(f"Best validation loss {best:.4f} nats ({bits:.3f} bits per character).")
-            cheap = trainer.run.description.corpus.training_chars <= BASELINE_CHARS
+            cheap = trainer.run.description.corpus.training_chars <= CHEAP_BASELINE_CHARS
             if cheap and not stopped:
-                with contextlib.suppress(ChargenError):  # the corpus is gone, and so is its cache
-                    baseline = model.floor().loss_nats
-                    margin = baseline - best
-                    self._tell(
-                        f"The 6-gram baseline has {baseline:.4f} nats: the model is "
-                        f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
-                    )
+                baseline = model.baseline().loss_nats
+                margin = baseline - best
+                self._tell(
+                    f"The 6-gram baseline has {baseline:.4f} nats: the model is "
+                    f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
+                )
         self._tell(f"Next: {next_command(trainer, stopped, margin)}")
 
     def _tell(self, text: str, **style: Any) -> None:

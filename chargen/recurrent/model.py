@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import log_softmax
 
-from chargen.errors import NoNumbersError
+from chargen.errors import NonFiniteError
 from chargen.recurrent.cells import LAYERS
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.matmul import linear
@@ -146,7 +146,7 @@ class NetworkPredictor:
         """Return log-probabilities and the next state; see `NextCharPredictor.advance`.
 
         Raises:
-            NoNumbersError: A log-probability is NaN.
+            NonFiniteError: A log-probability is NaN.
         """
         device = self.model.b_y.device
         inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
@@ -156,5 +156,5 @@ class NetworkPredictor:
             parts.append(log_softmax(logits, dim=-1).cpu().numpy())
         log_probs = np.concatenate(parts, axis=1)
         if np.isnan(log_probs.min()):
-            raise NoNumbersError
+            raise NonFiniteError
         return log_probs, state

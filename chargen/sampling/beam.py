@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.errors import NoNumbersError
+from chargen.errors import NonFiniteError
 from chargen.predictors import select
 
 ENDED = -1  # id after the end of a text
@@ -90,7 +90,7 @@ def search(
         ``(T, count)`` ids, `ENDED` after the end of a text; T is ``length``, or less if all ended.
 
     Raises:
-        NoNumbersError: A logit is NaN.
+        NonFiniteError: A logit is NaN.
     """
     beam = _Beam(width, stops)
     for id_ in prompt[:-1]:
@@ -108,10 +108,10 @@ def search(
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Return log-probabilities, float64; raise `NoNumbersError` if a logit is NaN."""
+    """Return log-probabilities, float64; raise `NonFiniteError` if a logit is NaN."""
     with np.errstate(over="ignore", invalid="ignore"):
         below = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
         log_probs: np.ndarray = below - np.log(np.exp(below).sum(axis=1, keepdims=True))
     if np.isnan(log_probs).any():
-        raise NoNumbersError
+        raise NonFiniteError
     return log_probs

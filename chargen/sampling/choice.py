@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from chargen.errors import NoNumbersError
+from chargen.errors import NonFiniteError
 from chargen.predictors import NextCharPredictor
 from chargen.sampling.arithmetic import MIN_LOG, long_exp
 from chargen.settings import RECENT, SamplingSettings
@@ -113,11 +113,11 @@ def chosen(
         ``(N,)`` ids.
 
     Raises:
-        NoNumbersError: A log-probability is NaN.
+        NonFiniteError: A log-probability is NaN.
     """
     cumulative = weights(log_probs, settings, recent).cumsum(axis=1)
     if np.isnan(cumulative[:, -1]).any():
-        raise NoNumbersError
+        raise NonFiniteError
     ids: np.ndarray = (cumulative <= (points * cumulative[:, -1])[:, None]).sum(axis=1)
     return ids
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from chargen.errors import NoNumbersError
+from chargen.errors import NonFiniteError
 from chargen.sampling.choice import append_recent, chosen, prompt_rows, recent_ids
 from chargen.sampling.network import NUMPY, NetworkWeights, State, initial_state, read_step
 from chargen.settings import ModelSettings, SamplingSettings
@@ -70,7 +70,7 @@ class Engine:
             The next character of each sequence, ``(N,)`` ids.
 
         Raises:
-            NoNumbersError: A logit is NaN.
+            NonFiniteError: A logit is NaN.
         """
         total = self.multiplications * count * (prompt.shape[-1] + length)
         form = _compiled if total > MIN_COMPILED else _plain
@@ -145,5 +145,5 @@ def _compiled(
         broken = (written < 0).any(axis=1)
         yield from written[: broken.argmax()] if broken.any() else written
         if broken.any():
-            raise NoNumbersError
+            raise NonFiniteError
         ids = written[-1]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.errors import ChargenError, NoNumbersError
+from chargen.errors import ChargenError, NonFiniteError
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine
@@ -119,10 +119,10 @@ class Sampler:
 
     @contextmanager
     def named_errors(self) -> Iterator[None]:
-        """Turn `NoNumbersError` into a `ChargenError` that names the run."""
+        """Turn `NonFiniteError` into a `ChargenError` that names the run."""
         try:
             yield
-        except NoNumbersError as error:
+        except NonFiniteError as error:
             raise ChargenError(f"{self.path}: {error}") from None
 
     def _drawn(

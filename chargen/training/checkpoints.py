@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from msgspec import Struct, convert
 from torch import nn
 
 from chargen import __version__
@@ -18,7 +17,7 @@ from chargen.recurrent.model import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below
 from chargen.runs.description import Description
 from chargen.runs.directory import BEST, LAST, Run
-from chargen.settings import ModelSettings, TrainingSettings
+from chargen.settings import ModelSettings, Natural, NonNegative, TrainingSettings
 
 # Prefixes of array names. `UNAVERAGED` weights exist if `WEIGHTS` are their running average.
 OPTIMIZER, STATE, GENERATOR, UNAVERAGED = "optimizer.", "state.", "generator", "unaveraged."
@@ -26,38 +25,20 @@ ENVIRONMENT = "environment"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, each shaped like its parameter
 
 
-@dataclass
-class Counters:
+class Counters(Struct, forbid_unknown_fields=True):
     """The position of a training; with the tensors, all that a resumed training needs."""
 
-    step: int = 0
-    stage: int = 0  # of the curriculum
-    epoch: int = 0
-    batch: int = 0  # within the epoch
-    chars: int = 0
-    seconds: float = 0.0
-    loss_sum: float = 0.0  # over the batches since the last validation
-    loss_batches: int = 0
-    best_loss: float = math.inf
-    since_best: int = 0  # validations
-    progress_lines: int = 0
-
-    def to_json(self) -> dict[str, int | float | None]:
-        """Return plain values that `from_json` reads."""
-        best = self.best_loss if math.isfinite(self.best_loss) else None
-        return {**vars(self), "best_loss": best}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Counters:
-        """Check and convert plain values; raises `KeyError`, `TypeError` or `ValueError`."""
-        best = values["best_loss"]
-        counters = cls(**{**values, "best_loss": math.inf if best is None else best})
-        for name, value in vars(counters).items():
-            kinds = (int,) if isinstance(getattr(cls, name), int) else (int, float)
-            unset = name == "best_loss" and value == math.inf
-            if type(value) not in kinds or not (0 <= value < 2**63 or unset):
-                raise ValueError(f"{name} is {value!r:.40}")
-        return counters
+    step: Natural = 0
+    stage: Natural = 0  # of the curriculum
+    epoch: Natural = 0
+    batch: Natural = 0  # within the epoch
+    chars: Natural = 0
+    seconds: NonNegative = 0.0
+    loss_sum: NonNegative = 0.0  # over the batches since the last validation
+    loss_batches: Natural = 0
+    best_loss: NonNegative | None = None  # None before the first validation
+    since_best: Natural = 0  # validations
+    progress_lines: Natural = 0
 
 
 class CheckpointWriter:
@@ -156,20 +137,20 @@ def by_decay(model: CharModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def counters_and_environment(checkpoint: Checkpoint) -> tuple[Counters, dict[str, str]]:
-    """Return a checkpoint's checked values; raises `KeyError`, `TypeError` or `ValueError`."""
+    """Return a checkpoint's checked values; raises `ValueError`."""
     values = dict(checkpoint.values)
     before = values.pop(ENVIRONMENT, {})
     texts = [*before.keys(), *before.values()] if isinstance(before, dict) else [before]
     if not all(isinstance(text, str) and text.isprintable() and len(text) <= 100 for text in texts):
         raise ValueError(f"{ENVIRONMENT} is not a mapping of names to texts")
-    return Counters.from_json(values), before
+    return convert(values, Counters), before
 
 
 def check_checkpoint(checkpoint: Checkpoint, description: Description) -> None:
     """Compare a checkpoint with its run's settings before anything of its size is allocated.
 
     Raises:
-        ChargenError, KeyError, TypeError, ValueError: they do not belong together.
+        ChargenError, ValueError: they do not belong together.
     """
     counters, _ = counters_and_environment(checkpoint)
     model, size = description.model, len(description.vocabulary)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chargen.errors import NoNumbersError
+from chargen.errors import NonFiniteError
 from chargen.evaluation import WARM_UP, Evaluation
 from chargen.files import Progress
 from chargen.recurrent.model import CharModel
@@ -62,7 +62,7 @@ def evaluate_dynamic(
         progress: called with the characters predicted so far and in total.
 
     Raises:
-        NoNumbersError: a prediction is not finite.
+        NonFiniteError: a prediction is not finite.
     """
     learner = _DynamicModel(copy.deepcopy(model), training, settings)
 
@@ -79,7 +79,7 @@ def evaluate_dynamic(
         more = learner.learn(ids[at - 1 : end - 1], ids[at:end], begins(at - 1, end - 1))
         nats, hits = nats + more[0], hits + more[1]
         if not math.isfinite(nats):
-            raise NoNumbersError
+            raise NonFiniteError
         progress(end - start, len(ids) - start)
     count = len(ids) - start
     return Evaluation(nats / count, hits / count, count)

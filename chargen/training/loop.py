@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from msgspec.structs import asdict
 
 from chargen.distributed.group import ProcessGroup
-from chargen.errors import ChargenError, NoNumbersError
+from chargen.errors import ChargenError, NonFiniteError
 from chargen.evaluation import losses
 from chargen.files import UnwritableError
 from chargen.recurrent.model import CharModel, NetworkPredictor
@@ -83,7 +84,7 @@ class Trainer:
         self.group = group or ProcessGroup()
         self.counters = Counters()
         self.ending = ""  # why training ended
-        self._text = text
+        self.text = text
         self._training_chars = run.description.corpus.training_chars
         self._stages = settings.stages()
         self._state = TrainingState(model, settings, self.group)
@@ -212,7 +213,7 @@ class Trainer:
         settings = self._stages[stage]
         assert settings.batch_size is not None
         self.counters.stage = stage
-        self._batches = _batches(self._text, self._training_chars, settings)
+        self._batches = _batches(self.text, self._training_chars, settings)
         self._state.set_batch_size(settings.batch_size)
 
     def _check_step(self, step: StepResult) -> None:
@@ -239,7 +240,7 @@ class Trainer:
 
     def _validate(self) -> float:
         """Return the validation loss in nats per character; NaN if a prediction is not finite."""
-        text, group, start = self._text, self.group, self._training_chars
+        text, group, start = self.text, self.group, self._training_chars
         try:
             sums = losses(
                 self.predictor,
@@ -249,7 +250,7 @@ class Trainer:
                 rank=group.rank,
                 size=group.size,
             )
-        except NoNumbersError:
+        except NonFiniteError:
             sums = np.full(2, math.nan)
         return float(group.sum(sums)[0] / (len(text.ids) - start))
 
@@ -258,7 +259,7 @@ class Trainer:
         counters = self.counters
         counters.loss_sum, counters.loss_batches = 0.0, 0
         counters.since_best += 1
-        if validation_loss < counters.best_loss:
+        if counters.best_loss is None or validation_loss < counters.best_loss:
             counters.best_loss, counters.since_best = validation_loss, 0
             values = {"step": counters.step, "validation_loss_nats": validation_loss}
             self._writer.best = self._checked(Checkpoint(self._state.weights(), values))
@@ -282,7 +283,7 @@ class Trainer:
             return
         arrays = self._state.arrays()
         now = environment(self._state.device, self.group.size)
-        values = {**self.counters.to_json(), ENVIRONMENT: now}
+        values = {**asdict(self.counters), ENVIRONMENT: now}
         checkpoint = self._checked(Checkpoint(arrays, values))
         if self.group.leads:
             self._writer.save(checkpoint, self.counters.step)

@@ -254,7 +254,7 @@ def _plan_resumed(
     else:
         try:
             check_checkpoint(checkpoint, before)
-        except (ChargenError, KeyError, TypeError, ValueError) as error:
+        except (ChargenError, ValueError) as error:
             raise mismatch(run, error) from None
     return TrainingPlan(
         resumed,
