@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from chargen.errors import ChargenError
+from chargen.files import Progress
 from chargen.text.sources import (
     DECOMPRESSORS,
     STANDARD_INPUT,
@@ -25,7 +26,6 @@ RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  #
 LONGEST_NAME = 100  # UTF-8 bytes of a corpus name; file systems allow 255
 
 OnFileBytes = Callable[[int, memoryview], object]
-"""Called with the index of a file and each block of its bytes, before decompression."""
 
 
 class LongerError(ChargenError):
@@ -42,24 +42,38 @@ class Corpus:
     most: float = math.inf  # maximum number of characters
 
     def blocks(
-        self, on_bytes: OnFileBytes = lambda number, data: None
+        self,
+        progress: Progress = lambda done, total: None,
+        on_bytes: OnFileBytes = lambda number, data: None,
     ) -> Iterator[tuple[int, str]]:
         """Yield the text in blocks, each with the index of its file.
 
         A line feed is added after a file whose last line has none if another file follows; nothing
         else is changed.
 
+        Args:
+            progress: Called after each block with the bytes read and the size of all files.
+            on_bytes: Called with the index of a file and its bytes.
+
         Raises:
             LongerError: The text is longer than `most`; raised as soon as that many are read.
             ChargenError: A file is not text, or the whole text is too short.
         """
-        chars = 0
+        chars = done = 0
+        total = sum(file.stamps()[0] for file in self.files)
+
+        def count(number: int, data: memoryview) -> None:
+            nonlocal done
+            done += len(data)
+            on_bytes(number, data)
+
         for number, file in enumerate(self.files):
             block = ""
-            for block in file.blocks(partial(on_bytes, number)):
+            for block in file.blocks(partial(count, number)):
                 chars += len(block)
                 self._check_most(chars)
                 yield number, block
+                progress(done, total)
             if number < len(self.files) - 1 and not block.endswith(LINE_ENDS):
                 chars += 1
                 yield number, "\n"

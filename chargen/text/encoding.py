@@ -39,26 +39,15 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def of(cls, file: TextFile, sha256: str, read_ns: int) -> FileRecord:
         """Record the present state of a file."""
-        return cls(file.name, *_stamps(file), sha256, read_ns)
+        return cls(file.name, *file.stamps(), sha256, read_ns)
 
     def is_current(self, file: TextFile) -> bool | None:
         """Return whether ``file`` is unchanged; None if only its bytes can tell."""
         if file.name != self.name:
             return False
-        if file.path is None or _stamps(file) != (self.bytes, self.mtime_ns, self.ctime_ns):
+        if file.path is None or file.stamps() != (self.bytes, self.mtime_ns, self.ctime_ns):
             return None
         return None if max(self.mtime_ns, self.ctime_ns) > self.read_ns - RECENT else True
-
-
-def _stamps(file: TextFile) -> tuple[int, int, int]:
-    """Return size, modification time and status change time; zeros for what is not a file."""
-    if file.path is None:
-        return 0, 0, 0
-    try:
-        status = file.path.stat()
-    except OSError as error:
-        raise ChargenError(f"{file.name}: cannot be read ({error.strerror})") from error
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,42 +74,33 @@ class EncodedCorpus(ScannedCorpus):
 
 
 class _Pass:
-    """One pass over the text of a corpus, with running totals."""
+    """One pass over the text of a corpus that computes hashes and counts characters."""
 
-    def __init__(
-        self, corpus: Corpus, progress: Progress = lambda done, total: None, files: bool = False
-    ) -> None:
+    def __init__(self, corpus: Corpus, hash_files: bool = False) -> None:
         self._corpus = corpus
-        self._progress = progress
-        self._bytes = 0
-        self._text_digest = hashlib.sha256()
-        self._file_digests = [hashlib.sha256() for _ in corpus.files] if files else None
+        self._digest = hashlib.sha256()
+        self._file_digests = [hashlib.sha256() for _ in corpus.files] if hash_files else []
         self.chars = 0
 
     @property
     def sha256(self) -> str:
-        return self._text_digest.hexdigest()
+        return self._digest.hexdigest()
 
-    def blocks(self) -> Iterator[tuple[int, str]]:
-        """Yield the blocks of the text, each with the index of its file."""
-        total = sum(_stamps(file)[0] for file in self._corpus.files)
-        for number, text in self._corpus.blocks(self._on_bytes):
-            self._text_digest.update(text.encode())
+    def blocks(self, progress: Progress = lambda done, total: None) -> Iterator[tuple[int, str]]:
+        for number, text in self._corpus.blocks(progress, self._hash):
+            self._digest.update(text.encode())
             self.chars += len(text)
             yield number, text
-            self._progress(self._bytes, total)
 
-    def _on_bytes(self, number: int, data: memoryview) -> None:
-        self._bytes += len(data)
+    def _hash(self, number: int, data: memoryview) -> None:
         if self._file_digests:
             self._file_digests[number].update(data)
 
     def files(self, read_ns: int) -> tuple[FileRecord, ...]:
-        """Return records of the files, if the pass was created with ``files``."""
-        digests = self._file_digests or []
+        """Return records of the hashed files."""
         return tuple(
             FileRecord.of(file, digest.hexdigest(), read_ns)
-            for file, digest in zip(self._corpus.files, digests, strict=True)
+            for file, digest in zip(self._corpus.files, self._file_digests, strict=True)
         )
 
 
@@ -136,16 +116,16 @@ def scan(corpus: Corpus, documents: str, progress: Progress) -> ScannedCorpus:
         ChargenError: A file cannot be read, or changes while it is read.
     """
     seen, splitter, begun = CharacterSet(), DocumentSplitter(documents), time.time_ns()
-    before = [_stamps(file) for file in corpus.files]
-    reading = _Pass(corpus, progress, files=True)
+    before = [file.stamps() for file in corpus.files]
+    reading = _Pass(corpus, hash_files=True)
     with tempfile.TemporaryFile() as file:
-        for number, text in reading.blocks():
+        for number, text in reading.blocks(progress):
             seen.add(text)
             file.write(splitter.split(number, text).data)
         file.flush()
         starts = map_file(file, np.int64)
     for text_file, stamps in zip(corpus.files, before, strict=True):
-        if _stamps(text_file) != stamps:
+        if text_file.stamps() != stamps:
             raise _changed(text_file.name)
     files = reading.files(begun)
     return ScannedCorpus(seen.vocabulary(), reading.sha256, reading.chars, starts, files)
@@ -157,9 +137,9 @@ def encode(corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> Iterat
     Raises:
         ChargenError: The corpus has changed since it was scanned.
     """
-    reading = _Pass(corpus, progress)
+    reading = _Pass(corpus)
     try:
-        for _, text in reading.blocks():
+        for _, text in reading.blocks(progress):
             yield scanned.vocabulary.encode(text)
     except UnknownCharacterError:
         raise _changed(*corpus.sources) from None

@@ -58,6 +58,16 @@ class TextFile:
         """
         return decode_blocks(self._decompressed(on_bytes), self.name)
 
+    def stamps(self) -> tuple[int, int, int]:
+        """Return size, modification time and status change time; zeros for what is not a file."""
+        if self.path is None:
+            return 0, 0, 0
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise _unreadable(self.name, error) from error
+        return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
     def sha256(self) -> str:
         """Return the SHA-256 of the bytes before decompression."""
         digest = hashlib.sha256()

@@ -130,15 +130,8 @@ def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextS
         progress: Called with the bytes read and their total.
     """
     counter = _TextCounter()
-    done, size = 0, sum(file.path.stat().st_size for file in corpus.files if file.path)
-
-    def on_bytes(number: int, data: memoryview) -> None:
-        nonlocal done
-        done += len(data)
-
-    for _, text in corpus.blocks(on_bytes):
+    for _, text in corpus.blocks(progress):
         counter.read(text)
-        progress(done, size)
     return counter.statistics(corpus.name)
 
 
