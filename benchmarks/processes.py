@@ -1,8 +1,8 @@
-"""Training steps in groups of processes of this machine, beside one process with all its threads.
+"""Time training steps in several processes and in one process with as many threads.
 
-The group's batch is the same however many share it. What a step takes is measured whole, and taken
-apart: the work on a process's rows alone, and the sum of the gradients alone. `benchmarks.scaling`
-makes a model of it.
+The whole batch is the same for each number of processes. The benchmark times the step, its
+computation on one process's rows, and the all-reduce of the gradients; `benchmarks.scaling` fits a
+model to them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ sys.exit(launch(int(sys.argv[1]), ["-m", "benchmarks.processes"], sys.stderr.wri
 def training_step(
     units: int, layers: int, texts: int, group: ProcessGroup, rows: int
 ) -> Callable[[], None]:
-    """A whole step of a model on ``rows`` of ``texts``, which the group's processes share."""
+    """Return a training step on ``rows`` sequences of a batch of ``texts``."""
     model = CharModel.seeded(ModelSettings("lstm", (units,) * layers), V, 0)
     settings = TrainingSettings(timesteps=T, batch_size=texts)
     state = TrainingState(model, settings, group)
@@ -50,7 +50,7 @@ def training_step(
 
 
 def seconds_of(step: Callable[[], None], group: ProcessGroup) -> tuple[float, float]:
-    """The median of one step's seconds, and how far five in six lie below it plus that.
+    """Return the median seconds of a step and the distance from it to the 5/6 quantile.
 
     The ranks make the same number of steps.
     """
@@ -70,13 +70,13 @@ def seconds_of(step: Callable[[], None], group: ProcessGroup) -> tuple[float, fl
 
 
 def summing(size: int, group: ProcessGroup) -> Callable[[], None]:
-    """The sum of so many float32 numbers over the ranks."""
+    """Return an all-reduce of ``size`` float32 numbers."""
     numbers = torch.zeros(size)
     return lambda: dist.all_reduce(numbers) and None
 
 
 def measure(group: ProcessGroup) -> list[dict[str, float]]:
-    """One row a shape, in seconds; the same at all ranks or nearly so."""
+    """Return one row of seconds for each shape."""
     rows = []
     for units, layers, texts in SHAPES:
         own = len(range(texts)[group.rows(texts)])
@@ -90,7 +90,7 @@ def measure(group: ProcessGroup) -> list[dict[str, float]]:
 
 
 def launched(processes: int, threads: int) -> list[dict[str, float]]:
-    """`measure` in a group of its own."""
+    """Run `measure` in a new process group."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-c", LAUNCH, str(processes)]
     ran = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -98,7 +98,7 @@ def launched(processes: int, threads: int) -> list[dict[str, float]]:
 
 
 def medians(rounds: list[list[dict[str, float]]]) -> list[dict[str, float]]:
-    """Of each number over the rounds."""
+    """Return the median of each number over the rounds."""
     return [
         {name: statistics.median(row[name] for row in rows) for name in rows[0]}
         for rows in zip(*rounds, strict=True)

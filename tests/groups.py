@@ -16,12 +16,12 @@ from chargen.distributed.group import join
 from chargen.distributed.launch import launch
 from chargen.errors import ChargenError
 
+os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # as chargen does before it loads torch
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(
-    ["chargen.api", "chargen.cli.training_display", "torch.distributed.run"]
-)
+MODULES = ["chargen.api", "torch.distributed.run", "torch._dynamo", "hypothesis", "pytest"]
+SERVER.set_forkserver_preload(MODULES)  # _dynamo: torch's optimizers import it in a second
 HOST = "127.0.0.1"
-SECONDS = 120  # after which a process that has not ended fails the test
+SECONDS = 120  # time limit of every wait
 SLOW = """
 import sys, time
 from chargen.cli import main

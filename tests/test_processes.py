@@ -271,7 +271,7 @@ def values(out):
 
 @pytest.fixture(scope="module")
 def curves(corpus, tmp_path_factory):
-    """The losses of `WAYS` and the folder of each run, by the number of processes."""
+    """Return the losses of `WAYS` and the folder of each run, by the number of processes."""
     found = {}
     for size, ways in ((1, WAYS), (2, WAYS), (4, WAYS[:1])):
         folder = tmp_path_factory.mktemp("curves")
@@ -291,7 +291,7 @@ def test_several_processes_learn_what_one_does(curves, size, way):
 
 
 def test_a_run_resumes_with_another_number_of_processes(corpus, tmp_path, curves):
-    """One, two, four and one process in turn: no character is skipped or read twice."""
+    """Use one, two, four and one process in turn; no character is skipped or read twice."""
     out = tmp_path / "run"
     (losses,) = in_group(tmp_path, 1, corpus, {**CURVE, **WAYS[0], "out": out, "stop_at": 73})
     for size, stop in ((2, 120), (4, 160), (1, -1)):
@@ -336,7 +336,7 @@ def test_killed_and_stopped_processes_lose_nothing(corpus, tmp_path):
 
 @only_linux
 def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
-    """Two machines, as far as torchrun knows, of which one is lost with its launcher."""
+    """Kill one of two torchruns, which count as two machines, and with it its process."""
     out = tmp_path / "run"
     store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
     flags = "--nnodes=1:2 --nproc-per-node=1 --max-restarts=3 --rdzv-backend=c10d --rdzv-id=x "
