@@ -188,7 +188,7 @@ def _text_bytes(source: str) -> float:
     """Return how many bytes of text a file holds at least: infinity for a device, 0 for none."""
     try:
         status = os.stat(source)
-    except (OSError, ValueError):  # whoever reads it will say so
+    except (OSError, ValueError):  # reported when it is read
         return 0
     if stat.S_ISDIR(status.st_mode):
         return 0
