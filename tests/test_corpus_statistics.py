@@ -115,8 +115,8 @@ def test_characters_bytes_alphabet_and_scripts(file):
     counts = Counter(TEXT)
     assert [one.count for one in found.rarest] == sorted(counts.values())[:8]
     assert "U+001B" in {statistics.character_name(c) for c in found.alphabet}
-    told = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
-    assert {name: found.scripts_chars[name] for name in told} == told
+    expected = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
+    assert {name: found.scripts_chars[name] for name in expected} == expected
     assert sum(found.scripts_chars.values()) == found.chars
     assert list(found.scripts_chars.values()) == sorted(found.scripts_chars.values(), reverse=True)
 
@@ -154,13 +154,13 @@ def test_the_command_takes_the_sources_of_train(file, capsys, monkeypatch):
     Path("more").mkdir()
     Path("more/one.txt.gz").write_bytes(gzip.compress(b"packed text\n"))
     assert main(["corpora", "stats", file, "more", "fables", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["corpus"] == "text-and-2-more"
-    assert told["chars"] > len(TEXT) + 70_000
-    assert told["scripts_chars"]["Hebrew"] == 120
-    assert {"count", "median_chars", "p90_chars", "longest_chars"} <= set(told["lines"])
-    assert [one["n"] for one in told["ngrams"]["orders"]] == [1, 2, 3, 4, 5]
-    assert told["packed"]["bits_per_char"]["zstd"] < 8
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["corpus"] == "text-and-2-more"
+    assert shown["chars"] > len(TEXT) + 70_000
+    assert shown["scripts_chars"]["Hebrew"] == 120
+    assert {"count", "median_chars", "p90_chars", "longest_chars"} <= set(shown["lines"])
+    assert [one["n"] for one in shown["ngrams"]["orders"]] == [1, 2, 3, 4, 5]
+    assert shown["packed"]["bits_per_char"]["zstd"] < 8
 
 
 def test_the_report_fits_and_is_escaped(file, capsys):

@@ -30,7 +30,7 @@ LOOPBACK = ("127.0.0.1",)
 
 
 class Server(ThreadingHTTPServer):
-    """A server whose handler ``way`` answers; ``asked`` lists (path, Range) of all requests."""
+    """A server that answers by calling ``way`` and records the path and Range of requests."""
 
     daemon_threads = True
 
@@ -113,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(self.server.data[:1000])
 
     def elsewhere(self):
-        """Send the last part whatever the range."""
+        """Send the last ten bytes for any range."""
         last = len(self.server.data) - 10
         self.head(206, 10, Content_Range=f"bytes {last}-{last + 9}/{last + 10}")
         self.wfile.write(self.server.data[-10:])

@@ -115,7 +115,7 @@ ids = wide = streams = windows = documents = None
 
 @pytest.mark.skipif(not STATUS.exists(), reason="only Linux reports the resident size of files")
 def test_reading_a_large_file_keeps_little_of_it_in_memory(tmp_path):
-    """Without releases, the same reading takes far more."""
+    """Compare with the memory of a reader that never releases pages."""
     path = tmp_path / "sparse"
     with path.open("wb") as file:
         file.truncate(2**30)
