@@ -165,7 +165,7 @@ def measured(name: str, seed: int, steps: int, out: Path) -> dict[str, Any]:
         "bits_per_char": round(nats_to_bits(nats), 4),
         "effective_context": [seen.effective, seen.effective_low, seen.effective_high],
         "span50": str(found.to_json()["span50"]),
-        "right": {row.span: round(row.all.choice.share, 3) for row in found.rows},
+        "accuracy": {row.span: round(row.accuracy.value, 3) for row in found.rows},
     }
 
 

@@ -16,7 +16,8 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probes.runner import HeldOut, Probed, ProbedRuns, Watch, probe, probe_runs
+from chargen.probes.result import ProbeResult, RunResult
+from chargen.probes.run import HeldOut, Watch, probe
 from chargen.probes.surprisal import measure as surprise
 from chargen.probes.surprisal.result import Scores, compare
 from chargen.probes.units import measure as memory
@@ -171,7 +172,7 @@ class TrainedModel:
         bank: str | Path | None = None,
         text: Sources | Corpus | None = None,
         watch: Watch = lambda instrument, done, total: None,
-    ) -> Probed:
+    ) -> RunResult:
         """Measure how far back the model remembers, with the instruments that ``only`` names.
 
         Sentences are asked from the phrase bank ``bank``, a file or a bundled one's name, or from
@@ -179,7 +180,7 @@ class TrainedModel:
         instruments read the run's held-out text, or all of ``text`` where that is another one.
         """
         (held_out,) = _unseen([self], text)
-        return probe(self, _banks(bank), held_out, only, spans, seed, watch)
+        return probe([self], _banks(bank), [held_out], True, only, spans, seed, watch).runs[0]
 
     def score(self, text: str, unknown: Unknown = "error") -> Scores:
         """Return the surprisal of each character of ``text``; see `score` for several models."""
@@ -332,7 +333,7 @@ def probe_longrange(
     bank: str | Path | None = None,
     text: Sources | Corpus | None = None,
     watch: Watch = lambda instrument, done, total: None,
-) -> ProbedRuns:
+) -> ProbeResult:
     """Which of ``models`` remembers farther? All are asked the same cases, and compared.
 
     The rest is that of `TrainedModel.probe_longrange`. Without ``text``, context and mined read
@@ -343,7 +344,7 @@ def probe_longrange(
     corpora = [model.run.description.corpus for model in models]
     one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
     unseen = _unseen(models, text)
-    return probe_runs(models, _banks(bank), unseen, one_text, only, spans, seed, watch)
+    return probe(models, _banks(bank), unseen, one_text, only, spans, seed, watch)
 
 
 def score(

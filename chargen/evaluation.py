@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State, select
+from chargen.predictors import NextCharPredictor, State, context_limit, select
 from chargen.text.memory_map import ArrayReader
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
@@ -165,12 +165,18 @@ def surprisals(
     """Return the surprisal of each predicted character in bits.
 
     Any number of segments is allowed: `ROWS` of them are read in parallel. The arguments are those
-    of `predictions`.
+    of `predictions`. Characters beyond the predictor's context limit are skipped, see
+    `context_limit`.
 
     Returns:
         ``(N, segments.longest)`` float64; rows of shorter segments end in zeros.
     """
     bits = np.zeros((len(segments), segments.longest))
+    limit = context_limit(predictor)
+    if limit is not None and (segments.begins - segments.starts >= limit).all():
+        near = replace(segments, starts=segments.begins - limit)
+        on_read(segments.chars - near.chars)
+        segments, state = near, None
     for rows in _row_batches(len(segments)):
         part = segments[rows]
         for found in predictions(predictor, ids, part, select(state, rows), on_read):
@@ -187,9 +193,15 @@ def advance_all(
 ) -> tuple[np.ndarray, State]:
     """Read ``ids`` ``(N, T)`` in chunks that take little memory.
 
+    Characters beyond the predictor's context limit are skipped, see `context_limit`.
+
     Returns:
         The log-probabilities after the last character, ``(N, V)`` in nats, and the state there.
     """
+    limit = context_limit(predictor)
+    if limit is not None and limit < ids.shape[1]:
+        on_read(ids[:, :-limit].size)
+        ids, state = ids[:, -limit:], None
     last: np.ndarray = np.empty((len(ids), 0))
     for steps in _chunks(predictor, *ids.shape):
         log_probs, state = predictor.advance(ids[:, steps], state)
@@ -240,19 +252,23 @@ class CandidateScores:
         shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
         return shares
 
+    def __getitem__(self, rows: slice) -> CandidateScores:
+        return CandidateScores(self.log_probs[rows], self.greedy[rows])
+
 
 def score_candidates(
     predictor: NextCharPredictor,
     contexts: Sequence[str],
     candidates: Sequence[str],
     on_read: OnRead = lambda chars: None,
+    state: State = None,
 ) -> CandidateScores:
     """Score K candidates of equal length after each of N contexts of equal length.
 
-    Each context is read once, then every candidate from the state after it.
+    Each context is read once from ``state``, then every candidate from the state after it.
     """
     N, K = len(contexts), len(candidates)
-    here, state = advance_all(predictor, _encode(predictor, contexts), None, on_read)  # (N, V)
+    here, state = advance_all(predictor, _encode(predictor, contexts), state, on_read)  # (N, V)
     targets = np.tile(_encode(predictor, candidates), (N, 1))  # (N K, T)
     rows = np.repeat(np.arange(N), K)
     log_probs = np.zeros(N * K)

@@ -42,6 +42,39 @@ def select(state: State, rows: np.ndarray) -> State:
     return state[rows]
 
 
+def context_limit(predictor: NextCharPredictor) -> int | None:
+    """Return the number of last characters that a prediction depends on, None if not limited."""
+    limit: int | None = getattr(predictor, "context_chars", None)
+    return limit
+
+
+class LimitedPredictor:
+    """A predictor whose predictions depend on the last ``context_chars`` characters only."""
+
+    def __init__(self, predictor: NextCharPredictor, context_chars: int) -> None:
+        self.vocabulary = predictor.vocabulary
+        self.advance = predictor.advance
+        self.context_chars = context_chars
+
+
+def limited(predictor: NextCharPredictor, longest: int = 256) -> NextCharPredictor:
+    """Return the predictor with its context limit, if it forgets within ``longest`` characters.
+
+    The limit is measured on random text: after half as many characters, predictions are those
+    after the whole text to within 1e-6 nats. The state of an untrained LSTM or GRU contracts
+    exponentially, so that the other half leaves less than float32 can hold.
+    """
+    ids = np.random.default_rng(0).integers(len(predictor.vocabulary), size=(8, longest))
+    whole = predictor.advance(ids)[0][:, -1]
+    limit = 16
+    while limit < longest:
+        near = predictor.advance(ids[:, -limit:])[0][:, -1]
+        limit *= 2
+        if np.abs(near - whole).max() < 1e-6:
+            return LimitedPredictor(predictor, limit)
+    return predictor
+
+
 class UniformPredictor:
     """A uniform distribution over all characters; its loss is ln V."""
 
@@ -107,6 +140,7 @@ class BackoffNgram:
             raise ValueError(f"order is {order} and the text has {len(ids)} characters, 2 at least")
         self.vocabulary = vocabulary
         self.order = order
+        self.context_chars = order - 1
         self._levels = self._count(np.asarray(ids, dtype=np.int64), min(order, len(ids)) - 1)
 
     def _count(self, ids: np.ndarray, longest: int) -> list[_Level]:

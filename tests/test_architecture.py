@@ -26,6 +26,16 @@ ROOMS = (
     "training",
     "sampling",
     "probes",
+    "probes.layers",
+    "probes.statistics",
+    "probes.templates",
+    "probes.context",
+    "probes.mined",
+    "probes.gradient",
+    "probes.units",
+    "probes.surprisal",
+    "probes.result",
+    "probes.run",
     "formats",
     "pages",
     "api",
@@ -80,6 +90,14 @@ def test_imports_point_upward(file):
         return_to = set(ROOMS[: ROOMS.index(room_of(file)) + 1]) | {"__version__"}
     rooms = {package_of(name) for name in imports(file) if name.startswith("chargen.")}
     assert rooms <= return_to
+
+
+def test_instruments_do_not_import_each_other():
+    names = ("templates", "context", "mined", "gradient", "units", "surprisal")
+    instruments = {f"probes.{name}" for name in names}
+    for file in (file for file in FILES if room_of(file) in instruments):
+        used = {package_of(name) for name in imports(file) if name.startswith("chargen.")}
+        assert used & instruments <= {room_of(file)}, file
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))

@@ -1,14 +1,17 @@
-"""Two models on the same frames: McNemar and Holm, against figures worked out by hand."""
+"""Two models on the same sentences: McNemar and Holm, against values worked out by hand."""
 
-from dataclasses import replace
 from fractions import Fraction
 
 import pytest
-from test_reports import row
+from fakes import ORACLE, Remembers, SaysTheSame, cloze
+from msgspec import structs
+from results import span_row, templates_result
 
 from chargen.errors import ChargenError
-from chargen.probes.templates.comparison import compare, holm, mcnemar
-from chargen.probes.templates.result import TemplatesResult
+from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates.result import compare, finding_of, holm, mcnemar
+
+SPANS = (4, 16, 64)
 
 
 @pytest.mark.parametrize(
@@ -28,7 +31,7 @@ def test_mcnemar_by_hand(only_first, only_second, p):
     assert mcnemar(only_first, only_second) == float(p)
 
 
-def test_mcnemar_of_very_many_frames():
+def test_mcnemar_of_very_many_sentences():
     assert mcnemar(2000, 2000) == 1
     assert mcnemar(1900, 2100) == pytest.approx(0.00166, abs=2e-5)  # normal, with correction
     assert 0 <= mcnemar(0, 4000) < 1e-300
@@ -44,24 +47,38 @@ def test_holm_by_hand():
     assert holm([]) == []
 
 
-def asked(credits, span=4, frames="same"):
-    return replace(row(span, 0.5), credits=tuple(credits), frames_sha256=frames)
+def given(credits, span=4, sentences="same"):
+    return span_row(span, 0.5, credits=tuple(credits), frames_sha256=sentences)
 
 
-def result(*rows):
-    return TemplatesResult("english.bank", 0, 64, rows, "")
+def compared(first, second):
+    (pair,) = compare({"first": first, "second": second})
+    return pair
 
 
-def test_results_are_compared_frame_by_frame():
-    first = result(asked([1, 1, 1, 1, 1, 1, 0, 0.5]), asked([1.0] * 8, 8), asked([1.0] * 8, 32))
-    second = result(asked([1, 0, 0, 0, 0, 0.5, 1, 1]), asked([0.0] * 8, 8), asked([1.0] * 8, 16))
-    near, far = compare(first, second)
+def finding(**results):
+    return finding_of(results, compare({n: one for n, one in results.items() if not one.refusal}))
+
+
+def test_results_are_compared_sentence_by_sentence():
+    pair = compared(
+        templates_result(
+            given([1, 1, 1, 1, 1, 1, 0, 0.5]), given([1.0] * 8, 8), given([1.0] * 8, 32)
+        ),
+        templates_result(
+            given([1, 0, 0, 0, 0, 0.5, 1, 1]), given([0.0] * 8, 8), given([1.0] * 8, 16)
+        ),
+    )
+    near, far = pair.spans
     assert (near.span, near.frames, near.only_first, near.only_second) == (4, 8, 5, 2)
     assert near.difference == 3 / 8
     assert near.p == 2 * (1 + 7 + 21) / 128
     assert near.p_holm == near.p  # the larger of the two
     assert (far.p, far.p_holm) == (2 / 256, 4 / 256)
-    assert far.to_json() == {
+    assert pair.to_json()[1] == {
+        "instrument": "templates",
+        "first": "first",
+        "second": "second",
         "span_chars": 8,
         "frames": 8,
         "only_first": 8,
@@ -72,16 +89,71 @@ def test_results_are_compared_frame_by_frame():
     }
 
 
-def test_one_model_with_itself_differs_nowhere():
-    same = result(asked([1, 0, 1]), asked([0, 0, 1], 8))
-    assert [(one.p, one.p_holm, one.difference) for one in compare(same, same)] == [(1, 1, 0)] * 2
-
-
-@pytest.mark.parametrize("frames", ["other", ""])
-def test_other_frames_are_not_compared(frames):
-    with pytest.raises(ChargenError, match="span 4: the two were asked different frames"):
-        compare(result(asked([1, 0])), result(asked([1, 0], frames=frames)))
-    with pytest.raises(ChargenError, match="different frames"):
-        compare(result(asked([1], frames="")), result(asked([1], frames="")))
+def test_other_sentences_are_not_compared():
+    same = templates_result(given([1, 0]))
+    for other in ("other", ""):
+        with pytest.raises(ChargenError, match="span 4: the two results are for different"):
+            compared(same, templates_result(given([1, 0], sentences=other)))
+    unknown = templates_result(given([1], sentences=""))
+    with pytest.raises(ChargenError, match="for different sentences"):
+        compared(unknown, unknown)
     with pytest.raises(ChargenError, match="no span in common"):
-        compare(result(asked([1], 4)), result(asked([1], 8)))
+        compared(same, templates_result(given([1], 8)))
+    with pytest.raises(ChargenError, match="different sentences"):
+        compared(cloze(ORACLE, (4,)), cloze(ORACLE, (4,), seed=1))
+
+
+def test_holm_is_over_all_spans_of_all_pairs():
+    right, wrong = given([1.0] * 8), given([0.0] * 8)
+    results = {
+        name: templates_result(row) for name, row in zip("abc", (right, wrong, wrong), strict=True)
+    }
+    ab, ac, bc = compare(results)
+    assert [(pair.first, pair.second) for pair in (ab, ac, bc)] == [*map(tuple, ("ab", "ac", "bc"))]
+    assert [pair.spans[0].p_holm for pair in (ab, ac, bc)] == [6 / 256, 6 / 256, 1]
+    assert [pair.ahead for pair in (ab, ac, bc)] == [{1}, {1}, set()]
+    assert compare({"a": templates_result(right)}) == ()
+
+
+def test_the_finding_names_the_model_that_remembers_farther():
+    far, near = (cloze(one, SPANS, trained_timesteps=64) for one in (ORACLE, Remembers(16)))
+    unknown = cloze(SaysTheSame(), SPANS, gate=0.9)
+    found = finding(far=far, near=near)
+    assert found == (
+        "far remembers farther than near: ahead at 64, by 100 percentage points at 64 characters, "
+        f"span50 >64 against {near.span50.text()}"
+    )
+    assert finding(near=near, far=far) == found
+    one = finding(far=far, unknown=unknown)
+    assert one.startswith("far: remembers at least 64 characters")
+    assert one.endswith("; not learned: unknown")
+    assert finding(unknown=unknown) == "not learned: unknown"
+    twins = finding(a=near, b=near, c=near)
+    assert twins == "no significant difference between a and b, a and c, b and c"
+    by_chance = {
+        "a": templates_result(given([1, 1, 0, 1])),
+        "b": templates_result(given([1, 0, 0, 0])),
+    }
+    assert finding(**by_chance) == "no significant difference between a and b"
+
+
+def test_more_accurate_is_not_yet_farther():
+    first = templates_result(given([1.0] * 300 + [0.0] * 100), given([1.0] * 400, 8))
+    second = templates_result(given([1.0] * 200 + [0.0] * 200), given([1.0] * 400, 8))
+    assert finding(a=first, b=second) == (
+        "a is more accurate than b: ahead at 4, by 25 percentage points at 4 characters"
+    )
+    mixed = templates_result(given([1.0] * 400), given([0.0] * 400, 8))
+    assert finding(a=mixed, b=second) == (
+        "neither of a and b is ahead at all spans: a is ahead at 4, b is ahead at 8"
+    )
+
+
+@pytest.mark.parametrize(("high", "farther"), [(90.0, True), (110.0, False)])
+def test_span50_decides_only_where_the_intervals_are_apart(high, farther):
+    def with_half(correct, *half):
+        result = templates_result(given([1.0] * correct + [0.0] * (400 - correct)))
+        return structs.replace(result, span50=Span50(*half, 4, 1024, 1 / 8, 0.02, 0.5, 0.06))
+
+    found = finding(a=with_half(300, 120.0, 100.0, 140.0), b=with_half(200, 80.0, 70.0, high))
+    assert ("remembers farther" in found) == farther

@@ -15,10 +15,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import VARIANTS
+from results import REFUSED, RUN
 from selenium.webdriver.common.keys import Keys
 from test_memory_page import WILD
-from test_page import PROBED
-from test_reports import REFUSED
 from tiny import TEXT, train
 
 from chargen.api import load
@@ -100,7 +99,7 @@ def text_of(written, prompt, length, **settings):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "tales.html"
-    file.write_text(writing_page(made(probed=PROBED)), encoding="utf-8")
+    file.write_text(writing_page(made(probed=RUN)), encoding="utf-8")
     return file
 
 
@@ -198,25 +197,25 @@ def test_the_loss_of_rounded_weights_stands_beside_the_originals():
 
 def test_a_page_of_256_units_is_as_small_as_promised():
     vocabulary = Vocabulary("".join(map(chr, range(32, 97))))
-    written = made(units=(256,), vocabulary=vocabulary, probed=PROBED)
+    written = made(units=(256,), vocabulary=vocabulary, probed=RUN)
     assert len(writing_page(written).encode()) < 2_500_000
     assert len(writing_page(replace(written, form="int8")).encode()) < 800_000
 
 
 def test_the_page_is_the_same_each_time_and_asks_nobody():
-    page = writing_page(made(probed=PROBED))
-    assert page == writing_page(made(probed=PROBED))
+    page = writing_page(made(probed=RUN))
+    assert page == writing_page(made(probed=RUN))
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("</script>") == 1
 
 
 def test_the_curve_is_that_of_the_templates_or_else_of_the_context():
-    assert "Right answers by span: remembers" in writing_page(made(probed=PROBED))
-    refused = writing_page(made(probed=replace(PROBED, templates=REFUSED)))
-    assert "Bits lost by characters in view: uses" in refused
+    assert "Accuracy by span: remembers" in writing_page(made(probed=RUN))
+    refused = writing_page(made(probed=replace(RUN, templates=REFUSED)))
+    assert "Excess bits by context: uses 64 characters" in refused
     missing = writing_page(made(probed=None))
-    assert "chargen probe-longrange RUN --json RUN/longrange.json measures it" in missing
-    assert missing == writing_page(made(probed=replace(PROBED, templates=REFUSED, context={})))
+    assert "Run chargen probe-longrange RUN --json RUN/longrange.json" in missing
+    assert missing == writing_page(made(probed=replace(RUN, templates=REFUSED, context={})))
 
 
 # in a browser
@@ -565,7 +564,7 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, monkeypatch, capsys
 
 def test_a_curve_that_is_older_than_the_weights_is_told(run, tmp_path, capsys):
     measured = run / "longrange.json"
-    measured.write_text(json.dumps(replace(PROBED, run="runs/tiny").to_json()))
+    measured.write_text(json.dumps(replace(RUN, run="runs/tiny").to_json()))
     command = ["export", str(run), "--to", "page", "--out", str(tmp_path / "tiny.html")]
     said = []
     for seconds in (-10, 10):
@@ -580,7 +579,7 @@ def test_a_curve_that_is_older_than_the_weights_is_told(run, tmp_path, capsys):
 
 def test_eight_bits_are_measured_with_the_weights_of_the_page(run, tmp_path, capsys):
     out = tmp_path / "small.html"
-    (run / "longrange.json").write_text(json.dumps(replace(PROBED, run="runs/tiny").to_json()))
+    (run / "longrange.json").write_text(json.dumps(replace(RUN, run="runs/tiny").to_json()))
     command = ["export", str(run), "--to", "page", "--weights", "int8", "--out", str(out)]
     assert main([*command, "--prompt", "the cat"]) == 0
     (run / "longrange.json").unlink()
@@ -595,7 +594,7 @@ def test_eight_bits_are_measured_with_the_weights_of_the_page(run, tmp_path, cap
     assert f"{bits:.4f} bits a character with 8-bit weights, {whole:.4f} with" in said
     assert err == ""
     page = out.read_text(encoding="utf-8")
-    assert "Right answers by span: remembers" in page
+    assert "Accuracy by span: remembers" in page
     assert model_of(page)["prompt"] == "the cat"
     assert bits != whole
 

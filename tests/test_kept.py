@@ -1,24 +1,21 @@
 """Results of probe-longrange --json are read back."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hostile import ODD, changed, paths
 from msgspec import structs
-from test_page import LESS, PROBED, RUNS
-from test_reports import REFUSED, RESULT, with_span50
+from results import LESS, REFUSED, RUN, RUNS, TEMPLATES, with_span50
 
 from chargen.errors import ChargenError
 from chargen.probes.context.result import ContextResult
-from chargen.probes.runner import TRAINED
-from chargen.probes.runner.kept import read_probed
-from chargen.probes.runner.page_curve import curve_section
+from chargen.probes.result import TRAINED, curve_section, read_result
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.statistics.span50 import Span50
 from chargen.probes.templates.result import TemplatesResult
+from chargen.render.report import section_html
 
-CONTEXT = PROBED.context[TRAINED]
+CONTEXT = RUN.context[TRAINED]
 INF = float("inf")
 HALVES = [
     *((700.0, 620.0, 810.0), (700.0, 620.0, INF), (700.0, 0.0, 810.0), (INF, 900.0, INF)),
@@ -36,7 +33,7 @@ def written(tmp_path, values):
     return file
 
 
-@pytest.mark.parametrize("result", [RESULT, REFUSED, *(with_span50(*half) for half in HALVES)])
+@pytest.mark.parametrize("result", [TEMPLATES, REFUSED, *(with_span50(*half) for half in HALVES)])
 def test_templates_round_trip(result):
     told = again(result.to_json())
     read = TemplatesResult.from_json(told)
@@ -46,49 +43,51 @@ def test_templates_round_trip(result):
 
 def test_a_curve_without_a_fit_round_trips():
     half = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, fit_p=0.0, misfit=0.5)
-    told = again(replace(RESULT, span50=half).to_json())
+    told = again(structs.replace(TEMPLATES, span50=half).to_json())
     read = TemplatesResult.from_json(told)
     assert read.span50.text() == "no fit"
     assert again(read.to_json()) == told
 
 
 def test_rows_with_d_round_trip():
-    rows = [replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in RESULT.rows]
-    told = again(replace(RESULT, rows=tuple(rows)).to_json())
+    rows = [structs.replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in TEMPLATES.rows]
+    told = again(structs.replace(TEMPLATES, rows=tuple(rows)).to_json())
     assert again(TemplatesResult.from_json(told).to_json()) == told
 
 
-@pytest.mark.parametrize("name", PROBED.context)
+@pytest.mark.parametrize("name", RUN.context)
 def test_context_round_trips(name):
-    told = again(PROBED.context[name].to_json())
+    told = again(RUN.context[name].to_json())
     read = ContextResult.from_json(told)
     assert again(read.to_json()) == told
 
 
 def test_a_run_is_found_by_its_name(tmp_path):
-    one = read_probed(written(tmp_path, PROBED.to_json()), tmp_path / "elsewhere" / "long")
-    assert one.templates.finding() == PROBED.templates.finding()
-    assert one.context[TRAINED].finding() == PROBED.context[TRAINED].finding()
+    one = read_result(written(tmp_path, RUN.to_json()), tmp_path / "elsewhere" / "long")
+    assert one.templates.finding() == RUN.templates.finding()
+    assert one.context[TRAINED].finding() == RUN.context[TRAINED].finding()
     several = written(tmp_path, RUNS.to_json())
-    assert read_probed(several, tmp_path / "less").run == LESS.run
-    with pytest.raises(ChargenError, match=r"tells of runs/long, runs/less, not of .*other"):
-        read_probed(several, tmp_path / "other")
+    assert read_result(several, tmp_path / "less").run == LESS.run
+    with pytest.raises(ChargenError, match=r"is about runs/long, runs/less, not about .*other"):
+        read_result(several, tmp_path / "other")
 
 
 def test_another_file_is_refused_by_name(tmp_path):
     file = tmp_path / "longrange.json"
-    with pytest.raises(ChargenError, match=r"longrange\.json: no such file; chargen probe"):
-        read_probed(file, tmp_path / "long")
+    with pytest.raises(
+        ChargenError, match=r"longrange\.json: no such file; write it with chargen probe-longrange"
+    ):
+        read_result(file, tmp_path / "long")
     for data in (b"", b"[]", b"7", b"{}", b'{"runs": 3}', b'{"run": "long"}', b"\xff", b"{" * 999):
         file.write_bytes(data)
-        with pytest.raises(ChargenError, match=r"longrange\.json: not what probe-longrange"):
-            read_probed(file, tmp_path / "long")
+        with pytest.raises(ChargenError, match=r"longrange\.json: damaged, or not written by"):
+            read_result(file, tmp_path / "long")
 
 
 @pytest.mark.parametrize(
     ("kind", "result"),
     [
-        (TemplatesResult, replace(PROBED.templates, rows=RESULT.rows[:2])),
+        (TemplatesResult, structs.replace(RUN.templates, rows=TEMPLATES.rows[:2])),
         (ContextResult, structs.replace(CONTEXT, rows=CONTEXT.rows[:3])),
     ],
 )
@@ -106,5 +105,5 @@ def test_any_odd_value_is_refused_or_harmless(kind, result):
 
 
 def test_a_result_read_back_draws_the_same_curve(tmp_path):
-    read = read_probed(written(tmp_path, PROBED.to_json()), tmp_path / "long")
-    assert curve_section(read) == curve_section(PROBED)
+    read = read_result(written(tmp_path, RUN.to_json()), tmp_path / "long")
+    assert section_html(curve_section(read)) == section_html(curve_section(RUN))

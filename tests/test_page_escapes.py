@@ -11,18 +11,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
+from results import DEMONSTRATION, LESS, MINED, RUN, RUNS, TEMPLATES, UNKNOWN, near, tally
 from test_compare_report import GOOD, comparison, page_of, summary_of
 from test_export_page import made as written
 from test_memory_page import DISTANCE, FOLLOWED, made
 from test_memory_page import RESULT as UNITS
-from test_page import LESS, MINED, PROBED, RUNS, SHOWN, UNKNOWN, near
-from test_reports import RESULT, tally
 from test_terminal import acting
 
 from chargen.pages.writing_page import writing_page
 from chargen.probes.cells.report import MAIN_FIGURE, report
-from chargen.probes.runner.page import runs_page
-from chargen.probes.runner.page_one import probed_page
+from chargen.probes.result import ProbeResult
 from chargen.probes.units.page import memory_page
 from chargen.render import figures as drawing
 from chargen.render import html
@@ -38,37 +36,40 @@ TEXTS = st.text(st.sampled_from("<>&\"'/!-[]=;#x \n\r\u2028\x1b\0") | st.charact
 CELLS = ("simple", "lstm")
 
 
-def renamed(probed, evil):
-    """``probed`` with every text in it that comes from files and names."""
+def renamed(evil):
+    """Return a run's result with every text in it that comes from files and names."""
     rows = tuple(
-        replace(row, fact_sets={evil: tally(0.5, 200)}, controls={evil: tally(0.125)})
-        for row in RESULT.rows
+        structs.replace(row, fact_sets={evil: tally(0.5, 200)}, controls={evil: tally(0.125)})
+        for row in TEMPLATES.rows
     )
     return replace(
-        probed,
+        RUN,
         run=evil,
-        templates=replace(RESULT, bank=evil, rows=rows),
+        templates=structs.replace(TEMPLATES, bank=evil, rows=rows),
         mined=structs.replace(MINED, ngram=evil),
         warnings=(evil,),
     )
 
 
 def pages(evil):
-    """Every kind of page, with ``evil`` wherever a corpus, a bank, a name or a prompt stands."""
-    one = renamed(PROBED, evil)
-    shown = replace(SHOWN[0], context=evil, note=evil, candidates=(evil, *SHOWN[0].candidates[1:]))
-    refused = replace(UNKNOWN.templates, refusal=evil)
-    yield probed_page(one)
-    yield probed_page(replace(UNKNOWN, run=evil, templates=refused, demonstration=(shown,)))
-    pair = replace(RUNS.templates[0], first=evil)
+    """Yield every kind of page with ``evil`` in place of each corpus, bank, name and prompt."""
+    one = renamed(evil)
+    yield ProbeResult((one,), warnings=(evil,)).page()
+    sentence, refused = DEMONSTRATION[0], structs.replace(UNKNOWN.templates, refusal=evil)
+    shown = structs.replace(sentence, context=evil, note=evil,
+                            candidates=(evil, *sentence.candidates[1:]))  # fmt: skip
+    unknown = replace(UNKNOWN, run=evil, templates=refused, demonstration=(shown,))
+    yield ProbeResult((unknown,)).page()
+    pair = structs.replace(RUNS.templates[0], first=evil)
     bits = structs.replace(RUNS.context[0], first=evil)
-    yield runs_page(replace(RUNS, runs=(one, LESS), templates=(pair,), context=(bits,)))
+    yield replace(RUNS, runs=(one, LESS), templates=(pair,), context=(bits,)).page()
     cells = (summary_of(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
     yield page_of(comparison(*cells, task="recall", budget=evil))
     followed = replace(FOLLOWED, feature=evil)
     units = replace(UNITS, followed=(DISTANCE, followed), left_out=(evil,))
     yield memory_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
-    told = replace(one, templates=replace(one.templates, trained_timesteps=None))
+    untimed = structs.replace(one.templates, trained_timesteps=None)
+    told = replace(one, templates=untimed)
     page = written(vocabulary=Vocabulary.of(f"a{evil}"), prompt=f"a{evil}", probed=told)
     yield writing_page(replace(page, name=evil))
 

@@ -53,8 +53,8 @@ def test_a_model_that_knows_is_measured_beside_its_controls(knowing, capsys, tmp
     assert main(["probe-longrange", "runs/long", *flags]) == 0
     printed, err = capsys.readouterr()
     assert "remembers 4 characters" in printed
-    assert "trained on 64 timesteps" in printed
-    assert "drawn" in err
+    assert "trained with 64 timesteps" in printed
+    assert err.startswith("figures: ")
     assert plot.read_bytes().startswith(b"\x89PNG")
     result = json.loads(out.read_text())
     near, far = result["templates"]["spans"]
@@ -89,9 +89,9 @@ def test_without_the_training_text_the_ngrams_are_left_out_and_it_says_so(
     printed, err = capsys.readouterr()
     assert "without the n-gram controls: long.txt: no such file" in err
     assert "without mined: long.txt: no such file" in err
-    header = next(line for line in printed.splitlines() if "cue deleted" in line)
-    assert "untrained" in header
-    assert "gram" not in header
+    first = [line.split()[0] for line in printed.splitlines() if line]
+    assert "untrained" in first
+    assert "20-gram" not in first
 
 
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
@@ -100,11 +100,11 @@ def test_of_a_model_that_knows_nothing_nothing_is_claimed(at_run, capsys, tmp_pa
     flags = ["--only", "templates", "--json", str(out), "--plot", str(plot)]
     assert main(["probe-longrange", run, *flags]) == 0
     printed, err = capsys.readouterr()
-    assert "drawn: nothing" in err
+    assert "figures: none" in err
     assert not plot.exists()
     assert "not learned: train on the longrange corpus" in " ".join(printed.split())
     assert "remembers" not in printed
-    assert "this measures nothing" in printed
+    assert "Demonstration, not a measurement" in printed
     assert json.loads(out.read_text())["demonstration"]
 
 
@@ -112,8 +112,13 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     assert main(["probe-longrange", "runs/long", "--json", str(out), "--plot", str(plot)]) == 0
     printed, err = capsys.readouterr()
-    assert err.startswith("drawn: ")
-    headings = ["known span", "Effective context length", "Natural dependencies", "Gradient flow"]
+    assert err.startswith("figures: ")
+    headings = [
+        "Cloze sentences",
+        "Effective context length",
+        "Natural dependencies",
+        "Gradient flow",
+    ]
     assert [heading for heading in headings if heading in printed] == headings
     result = json.loads(out.read_text())
     assert set(result["context"]) == set(result["gradient"]) == {"trained", "untrained"}
@@ -148,13 +153,13 @@ def test_an_instrument_that_lacks_its_text_is_left_out_and_it_says_so(at_run, ca
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--only templates,magic", "--only templates,magic: 'magic' is none of templates"),
+        ("--only templates,magic", "--only templates,magic: 'magic' is not one of templates"),
         ("--text nothing.txt", "nothing.txt: no such file"),
         ("--text cat.txt", "cat.txt: character 'H'"),
-        ("--spans 4,1000000", "--spans 4,1000000: must be whole numbers from 1 to 8192"),
+        ("--spans 4,1000000", "--spans 4,1000000: must be integers from 1 to 8192"),
         ("--bank nothing.bank", "nothing.bank"),
-        ("--spans 4,x", "--spans 4,x: must be whole numbers"),
-        ("--spans 0", "--spans 0: must be whole numbers"),
+        ("--spans 4,x", "--spans 4,x: must be integers"),
+        ("--spans 0", "--spans 0: must be integers"),
         ("--spans 5", "span 5"),
         ("--json nowhere/a.json", "nowhere/a.json: cannot be written"),
         ("--plot .", ".: cannot be written"),
@@ -190,9 +195,9 @@ def test_runs_are_asked_the_same_and_compared(knowing, capsys, tmp_path):
     flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
     assert main(["probe-longrange", *runs, *flags]) == 0
     printed, err = capsys.readouterr()
-    assert "no span tells runs/long and runs/twin apart" in printed
+    assert "no significant difference between long and twin" in printed
     assert "long against twin" in printed
-    assert "drawn" in err
+    assert err.startswith("figures: ")
     assert plot.read_bytes().startswith(b"\x89PNG")
     told = json.loads(out.read_text())
     assert set(told) == {"runs", "comparisons", "finding", "warnings"}
@@ -235,14 +240,14 @@ def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(
     assert main(["probe-longrange", "runs/long", "runs/twin", *flags]) == 0
     printed, err = capsys.readouterr()
     assert err == ""
-    assert "not learned: runs/twin" in " ".join(printed.split())
+    assert "not learned: twin" in " ".join(printed.split())
     told = json.loads(out.read_text())
     (row,) = told["comparisons"]  # of bits: one of the two has learned the bank
     assert row["instrument"] == "context"
     costs = [run["context"]["trained"]["bits_per_char"] for run in told["runs"]]
     assert row["difference_bits_per_char"] == pytest.approx(costs[0] - costs[1])
     assert row["difference_bits_per_char_high"] < 0
-    for heading in ("known span", "Effective context length", "Gradient flow"):
+    for heading in ("Cloze sentences", "Effective context length", "Gradient flow"):
         assert heading in printed
 
 
@@ -255,7 +260,7 @@ def test_runs_of_different_texts_need_one_named(at_run, capsys, tmp_path):
     assert main(["probe-longrange", *runs, "--only", "templates,context"]) == 0
     printed, err = capsys.readouterr()
     assert err.startswith("without context: the runs were trained on different texts")
-    assert "not learned: runs/long and runs/cat" in " ".join(printed.split())
+    assert "not learned: long and cat" in " ".join(printed.split())
     (tmp_path / "a.txt").write_text("a letter from Persia in Persian.")
     flags = ["--only", "context", "--text", str(tmp_path / "a.txt")]
     assert main(["probe-longrange", *runs, *flags]) == 2
@@ -267,7 +272,7 @@ def test_runs_of_different_texts_need_one_named(at_run, capsys, tmp_path):
     [
         ("runs/long runs/long", "runs/long: named twice; name each run once"),
         ("runs/long ./runs/../runs/long", "named twice"),
-        ("runs/long runs/none", "runs/none: no such run folder"),
+        ("runs/long runs/none", "runs/none: no such run directory"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_one_line(at_run, capsys, runs, message):

@@ -1,10 +1,163 @@
-"""Wilson's interval and chance, against known figures."""
+"""Intervals and span50, against published values and curves that are known."""
 
+import json
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.probes.statistics.intervals import Proportion, chance, wilson
+from chargen.probes.statistics import span50
+from chargen.probes.statistics.intervals import wilson
+from chargen.probes.statistics.span50 import Span50, fit
+
+SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
+FRAMES = 416
+
+
+def curve(half, slope, lapse, spans=SPANS, chance=1 / 8):
+    """The formula as PROBE.md writes it."""
+    fallen = 1 / (1 + np.exp(slope * (np.log2(spans) - np.log2(half))))
+    return chance + (1 - chance - lapse) * fallen
+
+
+def drawn(accuracies, seed=0, frames=FRAMES):
+    """Frames right or wrong, drawn with these accuracies."""
+    rng = np.random.default_rng(seed)
+    return [(rng.random(frames) < accuracy).astype(float) for accuracy in accuracies]
+
+
+def exactly(*accuracies, frames=400):
+    """Frames of which exactly these shares are right."""
+    rights = [round(accuracy * frames) for accuracy in accuracies]
+    return [[1.0] * right + [0.0] * (frames - right) for right in rights]
+
+
+@pytest.mark.parametrize(
+    ("half", "slope", "lapse"), [(330, 1.8, 0.01), (60, 1.0, 0.03), (20, 3.0, 0.0), (700, 1.2, 0.1)]
+)
+def test_the_interval_holds_what_frames_were_drawn_from(half, slope, lapse):
+    found = fit(SPANS, drawn(curve(half, slope, lapse), seed=1), 1 / 8, seed=0)
+    assert found.fits
+    assert found.on_grid
+    assert 4 < found.low < half < found.high < 1024
+    assert found.low < found.chars < found.high < 1.6 * found.low
+    assert found.lapse == pytest.approx(lapse, abs=0.035)
+
+
+def test_many_intervals_hold_it_about_as_often_as_they_say():
+    found = [fit(SPANS, drawn(curve(90, 1.5, 0.04), seed), 1 / 8, seed, 400) for seed in range(20)]
+    assert sum(one.low <= 90 <= one.high for one in found) >= 17
+    assert sum(one.fit_p > 0.1 for one in found) >= 14
+    assert np.mean([np.log2(one.chars / 90) for one in found]) == pytest.approx(0, abs=0.06)
+
+
+def test_more_frames_make_the_interval_narrower():
+    few, many = (
+        fit(SPANS, drawn(curve(100, 2, 0.02), frames=frames), 1 / 8, 0) for frames in (100, 1600)
+    )
+    assert np.log(few.high / few.low) > 2 * np.log(many.high / many.low)
+
+
+@pytest.mark.parametrize("chars", [8, 32, 128])
+def test_a_sudden_fall_may_be_anywhere_between_two_spans(chars):
+    found = fit(SPANS, [[1.0] * 40 if s <= chars else [1 / 8] * 40 for s in SPANS], 1 / 8, seed=0)
+    assert found.chars == pytest.approx(chars * 2**0.5, rel=0.03)
+    assert chars < found.low < 1.1 * chars
+    assert 1.8 * chars < found.high < 2 * chars
+
+
+def test_off_the_grid_there_is_no_number():
+    beyond = fit(SPANS, drawn(curve(2500, 1.5, 0.02)), 1 / 8, 0)
+    always = fit(SPANS, exactly(*[0.95] * 9), 1 / 8, 0)
+    below = fit(SPANS, exactly(0.35, 0.2, *[0.125] * 7), 1 / 8, 0)
+    assert [one.text() for one in (beyond, always, below)] == [">1024", ">1024", "<4"]
+    assert [one.chars for one in (beyond, always, below)] == [np.inf, np.inf, 0]
+    for one in (beyond, always, below):
+        told = one.to_json()
+        assert [told[f"span50_chars{end}"] for end in ("", "_low", "_high")] == [None] * 3
+        assert not one.on_grid
+
+
+def test_an_interval_that_leaves_the_grid_says_so():
+    found = fit(SPANS, drawn(curve(1000, 1.5, 0.02)), 1 / 8, 0)
+    assert found.text().endswith("–>1024)")
+    told = found.to_json()
+    assert told["span50_chars_low"] < 1000
+    assert told["span50_chars_high"] is None
+
+
+def test_what_no_curve_describes_gets_no_number():
+    dip = exactly(1, 1, 0.3, 0.3, 0.95, 0.95, 0.2, 0.125, 0.125)
+    found = fit(SPANS, dip, 1 / 8, 0)
+    assert found.fit_p < span50.POOR
+    assert found.misfit > span50.POOR_POINTS
+    assert found.text() == "no fit"
+    assert not found.on_grid
+    told = found.to_json()
+    assert (told["span50"], told["span50_chars"], told["span50_chars_low"]) == (
+        "no fit",
+        None,
+        None,
+    )
+
+
+def test_a_curve_that_is_nowhere_far_off_is_good_enough():
+    shares = (1, 1, 1, 0.975, 0.94, 0.92, 0.85, 0.7, 0.45)  # as a trained LSTM was seen to fall
+    found = fit(SPANS, exactly(*shares), 1 / 8, 0)
+    assert found.fit_p < span50.POOR
+    assert found.misfit < span50.POOR_POINTS
+    assert found.on_grid
+
+
+def test_fifty_frames_may_lie_far_off_a_curve_by_chance():
+    found = fit(SPANS, drawn(curve(60, 1, 0.0), frames=30), 1 / 8, 1)
+    assert found.misfit > span50.POOR_POINTS
+    assert found.fit_p > 0.05
+    assert found.fits
+
+
+def test_below_chance_is_no_memory_that_ended():
+    assert fit(SPANS, exactly(1, 1, 1, 1, 0, 0, 0, 0, 0), 1 / 8, 0).text() == "no fit"
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_draws_anew():
+    frames = drawn(curve(100, 2, 0.02))
+    first, again, other = (json.dumps(fit(SPANS, frames, 1 / 8, s).to_json()) for s in (3, 3, 4))
+    assert first == again
+    assert first != other
+
+
+def test_the_order_of_frames_and_a_gap_between_spans_do_not_matter():
+    frames = drawn(curve(100, 2, 0.02))
+    turned = [won[::-1] for won in frames]
+    assert fit(SPANS, frames, 1 / 8, 0) == fit(SPANS, turned, 1 / 8, 0)
+    kept = [0, 2, 3, 4, 5, 6, 8]
+    some = fit([SPANS[i] for i in kept], [frames[i] for i in kept], 1 / 8, 0)
+    assert some.low < 100 < some.high
+
+
+def test_text_and_half_way():
+    known = Span50(700.4, 620.2, 809.9, 4, 1024, 1 / 8, 0.02, 0.5, 0.01)
+    assert known.text() == "700 (620–810)"
+    assert known.half_way == pytest.approx((0.98 + 0.125) / 2)
+    assert known.to_json() == {
+        "span50": "700 (620–810)",
+        "span50_chars": 700.4,
+        "span50_chars_low": 620.2,
+        "span50_chars_high": 809.9,
+        "span50_lapse": 0.02,
+        "span50_fit_p": 0.5,
+        "span50_misfit": 0.01,
+    }
+
+
+@pytest.mark.parametrize(
+    ("spans", "frames"), [((4, 8), 5), ((4, 16, 8), 5), ((4, 8, 8), 5), ((4, 8, 16), 0)]
+)
+def test_refusals(spans, frames):
+    with pytest.raises(ValueError, match="span"):
+        fit(spans, [[1.0] * frames for _ in spans], 1 / 8, 0)
 
 
 @pytest.mark.parametrize(
@@ -16,7 +169,7 @@ from chargen.probes.statistics.intervals import Proportion, chance, wilson
         (1, 29, 0.0061, 0.1718),
     ],
 )
-def test_wilson_matches_published_figures(successes, trials, low, high):
+def test_wilson_matches_published_values(successes, trials, low, high):
     assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
@@ -29,20 +182,12 @@ def test_wilson_holds_the_share_and_mirrors(case):
     assert mirrored == pytest.approx((1 - high, 1 - low), abs=1e-9)
 
 
-def test_four_hundred_frames_are_enough_for_five_points():
+def test_four_hundred_sentences_give_intervals_under_five_points():
     low, high = wilson(200, 400)
     assert (high - low) / 2 <= 0.049
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 5), (6, 5)])
-def test_wilson_refuses_what_is_no_proportion(successes, trials):
+def test_wilson_refuses_counts_that_are_no_proportion(successes, trials):
     with pytest.raises(ValueError, match="trials"):
         wilson(successes, trials)
-
-
-def test_chance_and_json():
-    assert chance(8) == 0.125
-    told = Proportion(50, 400).to_json()
-    assert told["accuracy"] == chance(8)
-    assert told["frames"] == 400
-    assert told["accuracy_low"] < 0.125 < told["accuracy_high"]

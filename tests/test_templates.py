@@ -1,11 +1,11 @@
-"""The template instrument, validated by predictors whose memory is known. Nothing is trained."""
+"""Cloze sentences, validated by predictors of known memory; nothing is trained."""
 
 import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from readers import (
+from fakes import (
     BANK,
     CHINESE,
     LIKELY,
@@ -15,250 +15,365 @@ from readers import (
     LastCue,
     Remembers,
     SaysTheSame,
-    measure,
-    shares,
+    cloze,
 )
 
 from chargen.errors import ChargenError
-from chargen.evaluation import advance_all, score_candidates
-from chargen.predictors import UniformPredictor
+from chargen.evaluation import CandidateScores, advance_all, score_candidates
+from chargen.predictors import BackoffNgram, LimitedPredictor, UniformPredictor, limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
-from chargen.probes.templates import measure as templates
-from chargen.probes.templates.comparison import compare
-from chargen.probes.templates.outcomes import Outcome
+from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES
+from chargen.probes.templates.measure import (
+    ENGLISH,
+    FRAMES,
+    Outcome,
+    choose_bank,
+    demonstrate,
+)
+from chargen.probes.templates.measure import SPANS as DEFAULT_SPANS
+from chargen.probes.templates.result import KNOWLEDGE_GATE, span_label
 from chargen.text.vocabulary import Vocabulary
 
+UNKNOWING = [SaysTheSame(), UniformPredictor(VOCABULARY)]
 
-def test_an_oracle_is_right_at_every_span():
-    result = measure(ORACLE)
-    assert shares(result) == [1.0] * len(SPANS)
-    assert [row.all.greedy.share for row in result.rows] == [1.0] * len(SPANS)
-    assert [row.to_decoy for row in result.rows] == [None] * len(SPANS)
-    assert result.finding().startswith(
-        "remembers 256 characters and perhaps more, the longest span that was asked (--spans "
-        "4,512,1024 asks farther)"
+
+def accuracies(result, pick=lambda row: row):
+    return [pick(row).accuracy.value for row in result.rows]
+
+
+def test_an_oracle_has_full_accuracy_at_every_span():
+    result = cloze(ORACLE)
+    assert accuracies(result) == [1.0] * len(SPANS)
+    assert [row.greedy_accuracy.value for row in result.rows] == [1.0] * len(SPANS)
+    assert [row.distractor.errors_to_distractor for row in result.rows] == [None] * len(SPANS)
+    assert result.finding() == (
+        "remembers at least 256 characters, the longest span measured (--spans 4,512,1024 "
+        "measures longer ones), span50 >256"
     )
-    assert result.finding().endswith(", span50 >256")
 
 
 @pytest.mark.parametrize(
-    ("longest", "said"),
+    ("longest", "hint"),
     [
-        (2048, " (--spans 4,4096,8192 asks farther)"),
-        (4096, " (--spans 4,8192 asks farther)"),
+        (2048, " (--spans 4,4096,8192 measures longer ones)"),
+        (4096, " (--spans 4,8192 measures longer ones)"),
         (8192, ""),
     ],
 )
-def test_what_is_said_to_ask_farther_can_be_asked(longest, said):
-    result = measure(ORACLE, spans=(4, longest), frames=8)
-    expected = f"remembers {longest} characters and perhaps more, the longest span that was asked"
-    assert result.finding() == expected + said
+def test_the_hint_names_spans_that_are_allowed(longest, hint):
+    found = cloze(ORACLE, spans=(4, longest), frames=8).finding()
+    assert found == f"remembers at least {longest} characters, the longest span measured{hint}"
 
 
-@pytest.mark.parametrize("predictor", [SaysTheSame(), UniformPredictor(VOCABULARY)])
-def test_one_that_knows_nothing_is_right_in_exactly_one_of_eight(predictor):
-    result = measure(predictor)
+@pytest.mark.parametrize("predictor", UNKNOWING)
+def test_a_constant_answer_scores_exactly_chance_and_the_cue_has_no_effect(predictor):
+    result = cloze(predictor)
     for pick in (
-        lambda row: row.all,
+        lambda row: row,
         lambda row: row.plain,
-        lambda row: row.decoy,
+        lambda row: row.distractor,
         lambda row: row.fact_sets["arbitrary"],
         lambda row: row.controls["cue deleted"],
     ):
-        assert shares(result, pick) == [1 / 8] * len(SPANS)
+        assert accuracies(result, pick) == [1 / 8] * len(SPANS)
     assert result.finding() == "no better than chance at 4 characters"
     assert result.span50 is None
     assert result.to_json()["span50"] is None
+    assert {(row.d.value, row.d.low, row.d.high) for row in result.rows} == {(0, 0, 0)}
 
 
-@pytest.mark.parametrize("chars", [8, 32, 128])
-def test_one_that_remembers_so_far_is_perfect_within_and_at_chance_beyond(chars):
-    result = measure(Remembers(chars), trained_timesteps=64)
-    assert shares(result) == [1.0 if span <= chars else 1 / 8 for span in SPANS]
-    assert chars <= result.span50.low <= result.span50.chars <= result.span50.high <= 2 * chars
-    said = f"remembers {chars} characters (90% right or more), span50 {result.span50.text()}"
-    assert result.finding() == f"{said}; trained on 64 timesteps"
+@pytest.mark.parametrize(("chars", "bank"), [(8, BANK), (32, BANK), (128, BANK), (32, CHINESE)])
+def test_a_known_memory_is_perfect_within_and_at_chance_beyond(chars, bank):
+    result = cloze(Remembers(chars, bank), bank=bank, trained_timesteps=64)
+    expected = [1.0 if span <= chars else 1 / 8 for span in SPANS]
+    assert accuracies(result) == expected
+    assert accuracies(result, lambda row: row.controls["cue deleted"]) == [1 / 8] * len(SPANS)
+    half = result.span50
+    assert chars <= half.low <= half.chars <= half.high <= 2 * chars
+    assert result.finding() == (
+        f"remembers {chars} characters (accuracy 90% or more), span50 {half.text()}; "
+        "trained with 64 timesteps"
+    )
+    told = result.to_json()
+    assert told["span50_chars_low"] < told["span50_chars"] < told["span50_chars_high"]
 
 
 @pytest.mark.parametrize("predictor", [ORACLE, SaysTheSame(), Remembers(32)])
-def test_answers_dealt_anew_bring_anyone_to_chance(predictor):
-    batches = cases.shuffled(cases.make(BANK, 16, 400, seed=0), seed=1)
-    outcome = Outcome.join(
-        Outcome.of(batch, score_candidates(predictor, batch.contexts, batch.facts.targets))
-        for batch in batches
-    )
-    low, high = wilson(outcome.credit.sum(), len(outcome.credit))
+def test_permuted_answers_bring_anyone_to_chance(predictor):
+    rng = np.random.default_rng(1)
+    outcomes = []
+    for batch in cases.make(BANK, 16, 400, seed=0):
+        frames = [
+            replace(frame, answer=int(answer))
+            for frame, answer in zip(batch.frames, rng.permutation(batch.answers), strict=True)
+        ]
+        scores = score_candidates(predictor, batch.contexts, batch.facts.targets)
+        outcomes.append(Outcome.of(replace(batch, frames=tuple(frames)), scores))
+    credit = Outcome.join(outcomes).credit
+    low, high = wilson(credit.sum(), len(credit))
     assert low <= 1 / 8 <= high
 
 
-def test_with_its_cue_deleted_the_oracle_stands_at_chance():
-    result = measure(ORACLE, controls={"forgetful": Remembers(4)})
-    assert shares(result, lambda row: row.controls["cue deleted"]) == [1 / 8] * len(SPANS)
-    assert shares(result, lambda row: row.controls["forgetful"]) == [1.0] + [1 / 8] * 6
-    for row in result.rows:  # a decoy is never the answer: with one, chance would lie under 1/K
-        trials = [tally.choice.trials for tally in row.controls.values()]
-        assert trials == [row.plain.choice.trials] * 2 == [16] * 2
+def test_controls_are_measured_on_the_sentences_without_a_distractor():
+    result = cloze(ORACLE, controls=lambda: {"forgetful": Remembers(4)})
+    assert accuracies(result, lambda row: row.controls["forgetful"]) == [1.0] + [1 / 8] * 6
+    for row in result.rows:  # a distractor is never the answer: chance would be below 1/K
+        assert [one.frames for one in row.controls.values()] == [row.plain.frames] * 2 == [16] * 2
 
 
-def test_in_chinese_it_measures_the_same():
-    result = measure(Remembers(32, CHINESE), bank=CHINESE)
-    assert shares(result) == [1.0] * 4 + [1 / 8] * 3
-    assert shares(result, lambda row: row.controls["cue deleted"]) == [1 / 8] * len(SPANS)
-    assert [row.all.greedy.share for row in result.rows[:4]] == [1.0] * 4
-    assert 32 <= result.span50.low <= result.span50.high <= 64
-    batch = cases.make(CHINESE, 16, 32, 0)[0]
-    for frame, context, cueless in zip(batch.frames, batch.contexts, batch.cueless, strict=True):
-        assert context[-18:-16] == batch.facts.cues[frame.answer]
-        assert cueless[-18:] == "本国" + context[-16:]
-
-
-def test_a_refusal_names_the_corpus_that_would_help():
-    def refusal(bank):
-        return measure(Remembers(2, bank), bank=bank, gate=0.9).refusal
-
-    assert refusal(BANK).startswith("not learned: train on the longrange corpus, or see")
-    assert "--only context,mined" in refusal(BANK)
-    assert refusal(CHINESE).startswith("not learned: train on the longrange-zh corpus, or")
-    mine = replace(CHINESE, name="my.bank")
-    assert refusal(mine).startswith("not learned: train on a corpus made from my.bank, or")
-
-
-def test_decoys_are_told_apart_by_where_they_stand():
-    row = measure(LastCue(), spans=(64,)).rows[0]
-    assert row.plain.choice.share == 1
-    assert 0.2 < row.decoy.choice.share < 0.8
-    assert row.to_decoy == 1
-    before, after = row.decoys["before"], row.decoys["after"]
-    assert (before.tally.choice.share, before.to_decoy) == (1, None)
-    assert (after.tally.choice.share, after.to_decoy) == (0, 1)
-    told = row.to_json()["with_decoy"]
+def test_the_last_cue_falls_for_distractors_after_the_cue_only():
+    row = cloze(LastCue(), spans=(64,)).rows[0]
+    assert row.plain.accuracy.value == 1
+    assert 0.2 < row.distractor.accuracy.value < 0.8
+    before, after = row.distractor.before, row.distractor.after
+    assert (before.accuracy.value, before.errors_to_distractor) == (1, None)
+    assert (after.accuracy.value, after.errors_to_distractor) == (0, 1)
+    told = cloze(LastCue(), spans=(64,)).to_json()["spans"][0]["with_decoy"]
     assert (told["errors_to_decoy"], told["after"]["errors_to_decoy"]) == (1, 1)
     assert told["before"]["frames"] + told["after"]["frames"] == told["frames"] == 16
-
-
-def test_a_short_span_has_no_room_for_a_decoy_after_its_cue():
-    row = measure(LastCue(), spans=(4,)).rows[0]
-    assert set(row.decoys) == {"before"}
-    assert row.to_json()["with_decoy"]["after"] is None
-
-
-@pytest.mark.parametrize("predictor", [SaysTheSame(), UniformPredictor(VOCABULARY)])
-def test_a_cue_that_is_not_heard_moves_nothing(predictor):
-    for row in measure(predictor, spans=(4, 64)).rows:
-        assert (row.d.value, row.d.low, row.d.high) == (0, 0, 0)
-
-
-def test_d_is_the_bits_by_which_the_cue_alone_moves_the_choice():
-    rows = measure(Remembers(32), spans=(4, 32, 64)).rows
-    rest = (1 - LIKELY) / (len(VOCABULARY) - 1)
-    # The cue decides the first character alone: its own target's up, the other's down, twice.
-    for row in rows[:2]:
-        assert row.d.value == pytest.approx(2 * np.log2(LIKELY / rest))
-        assert row.d.low == pytest.approx(row.d.high)
-    assert rows[2].d.value == 0
-    assert rows[0].to_json()["d_bits"] == rows[0].d.value
-    assert {"d_bits_low", "d_bits_high"} <= set(rows[0].to_json())
+    short = cloze(LastCue(), spans=(4,))
+    assert short.rows[0].distractor.after is None  # no room for one
+    assert short.to_json()["spans"][0]["with_decoy"]["after"] is None
 
 
 class Wavering(Remembers):
-    """Forgets the cue in a share of the frames, by what stands before it."""
+    """Forgets the cue in a third of the sentences, by the length of what precedes them."""
 
     def fact(self, text, facts, span):
         return None if len(text) % 3 == 0 else super().fact(text, facts, span)
 
 
-def test_d_has_an_interval_over_frames():
-    row = measure(Wavering(100), spans=(16,), frames=64).rows[0]
-    assert row.d.low < row.d.high
-    assert row.d.low <= row.d.value <= row.d.high
+def test_d_is_the_number_of_bits_by_which_the_cue_moves_the_choice():
+    result = cloze(Remembers(32), spans=(4, 32, 64))
+    rest = (1 - LIKELY) / (len(VOCABULARY) - 1)
+    # The cue determines the first character alone: up for its own target, down for the other's.
+    for row in result.rows[:2]:
+        assert row.d.value == pytest.approx(2 * np.log2(LIKELY / rest))
+        assert row.d.low == pytest.approx(row.d.high)
+    assert result.rows[2].d.value == 0
+    told = result.to_json()["spans"][0]
+    assert {"d_bits", "d_bits_low", "d_bits_high"} <= set(told)
+    wavering = cloze(Wavering(100), spans=(16,), frames=64).rows[0].d
+    assert wavering.low < wavering.high
+    assert wavering.low <= wavering.value <= wavering.high
 
 
-def test_nothing_is_claimed_below_the_gate():
-    result = measure(SaysTheSame(), gate=templates.KNOWLEDGE_GATE)
-    assert result.refusal.startswith("not learned: train on the longrange corpus")
+def test_nothing_is_claimed_below_the_gate_and_no_control_is_made():
+    made = []
+    result = cloze(SaysTheSame(), gate=KNOWLEDGE_GATE, controls=lambda: made.append(1) or {})
     assert result.finding() == result.refusal
+    assert "accuracy 12% at 4 characters" in result.refusal
     assert [row.span for row in result.rows] == [4]
-    assert measure(ORACLE, gate=templates.KNOWLEDGE_GATE, spans=(4, 8)).refusal == ""
+    assert not made
+    known = cloze(Remembers(8), gate=KNOWLEDGE_GATE, spans=(64, 128))
+    assert (known.refusal, [row.span for row in known.rows]) == ("", [4, 64, 128])
 
 
-def test_span50_is_in_the_json_and_needs_three_spans():
-    told = measure(Remembers(32)).to_json()
-    assert told["span50"].startswith("46 (")
-    assert 32 < told["span50_chars_low"] < told["span50_chars"] < told["span50_chars_high"] < 64
-    assert measure(Remembers(32), spans=(4, 64)).to_json()["span50"] is None
-    assert measure(Remembers(32), spans=(4, 16, 64)).span50.text() == "32 (17–62)"
+def test_a_refusal_names_the_corpus_to_train_on():
+    def refusal(bank):
+        return cloze(Remembers(2, bank), bank=bank, gate=0.9).refusal
+
+    assert refusal(BANK).startswith("not learned: train on the longrange corpus, or measure any")
+    assert refusal(CHINESE).startswith("not learned: train on the longrange-zh corpus, or")
+    mine = replace(CHINESE, name="my.bank")
+    assert refusal(mine).startswith("not learned: train on a corpus made from my.bank, or")
+    missing = cloze(UniformPredictor(Vocabulary("\n ,abc")))
+    assert missing.rows == ()
+    assert "vocabulary lacks '.' 'A'" in missing.refusal
+    assert json.loads(json.dumps(missing.to_json()))["spans"] == []
 
 
-def test_each_frames_credit_is_kept_in_the_order_of_the_cases():
-    result = measure(LastCue(), spans=(64,))
-    row = result.rows[0]
-    assert sum(row.credits) == row.all.choice.successes
-    decoyed = [f.decoy is not None for b in cases.make(BANK, 64, 32, 0) for f in b.frames]
-    rights = [credit for credit, decoy in zip(row.credits, decoyed, strict=True) if not decoy]
-    assert rights == [1.0] * 16
-    assert "credits" not in row.to_json()
+def test_each_sentence_is_read_once_with_each_cue():
+    read = []
+
+    class Counting(Remembers):
+        def advance(self, ids, state=None):
+            read.append(ids.size)
+            return super().advance(ids, state)
+
+    predictor = Counting(10_000)
+    seen = []
+    spans = (4, 32)
+    cloze(predictor, spans, progress=lambda done, total: seen.append((done, total)), gate=0.9)
+    rest = 0
+    for batch in (batch for span in spans for batch in cases.make(BANK, span, 32, 0)):
+        N, M, K = len(batch.frames), len(batch.plain), len(batch.facts.targets)
+        start, letters = batch.cue_start, len(batch.facts.targets[0]) - 1
+        rest += N * start + (N + 2 * M) * (len(batch.contexts[0]) - start + K * letters)
+    assert sum(read) == rest
+    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
+    assert seen[-1][0] == seen[-1][1]
 
 
-def test_two_predictors_are_compared_on_the_same_frames_alone():
-    near, far = compare(measure(ORACLE, spans=(4, 64)), measure(Remembers(8), spans=(4, 64)))
-    assert (near.p, far.only_first, far.only_second) == (1, 32, 0)
-    other = measure(ORACLE, spans=(4, 64), seed=1)
-    with pytest.raises(ChargenError, match="asked different frames"):
-        compare(other, measure(ORACLE, spans=(4, 64)))
-
-
-def test_the_gate_is_at_the_shortest_span_though_it_was_not_asked_for():
-    result = measure(Remembers(8), gate=templates.KNOWLEDGE_GATE, spans=(64, 128))
-    assert result.refusal == ""
-    assert [row.span for row in result.rows] == [4, 64, 128]
-
-
-def test_a_vocabulary_that_cannot_spell_the_bank_is_told():
-    result = measure(UniformPredictor(Vocabulary("\n ,abc")))
-    assert result.rows == ()
-    assert "vocabulary lacks '.' 'A'" in result.refusal
-    assert json.loads(json.dumps(result.to_json()))["spans"] == []
-
-
-def test_same_seed_same_json_whatever_else_is_asked():
-    told = json.dumps(measure(LastCue(), spans=(32, 64)).to_json())
-    assert told == json.dumps(measure(LastCue(), spans=(64, 32)).to_json())
-    other = json.loads(json.dumps(measure(LastCue(), spans=(4, 64, 128)).to_json()))
-    assert json.loads(told)["spans"][1] == other["spans"][1]
+def test_json_is_a_function_of_the_seed_and_not_of_the_other_spans():
+    told = cloze(LastCue(), spans=(32, 64)).to_json()
+    assert json.dumps(told) == json.dumps(cloze(LastCue(), spans=(64, 32)).to_json())
+    assert told["spans"][1] == cloze(LastCue(), spans=(4, 64, 128)).to_json()["spans"][1]
     assert cases.make(BANK, 64, 32, 0) != cases.make(BANK, 64, 32, 1)
 
 
 def test_json_keys_carry_their_units():
-    told = measure(ORACLE, spans=(32, 512), trained_timesteps=64).to_json()
+    told = cloze(ORACLE, spans=(32, 512), trained_timesteps=64).to_json()
     assert told["trained_timesteps"] == 64
     assert told["longest_trained_span_chars"] == 256
     near, far = told["spans"]
     expected = {"span_chars": 32, "label": "held out", "beyond_timesteps": False, "chance": 0.125}
     assert near.items() >= expected.items()
     assert (near["accuracy"], near["accuracy_high"], near["frames"]) == (1.0, 1.0, 32)
-    assert far["label"] == "longer than trained"
-    assert far["beyond_timesteps"] is True
-    assert templates.label(64) == "trained"
+    assert (far["label"], far["beyond_timesteps"]) == ("longer than trained", True)
+    assert "credits" not in near
+    assert span_label(64) == "trained"
 
 
-def test_progress_ends_at_its_total():
-    seen = []
-    measure(ORACLE, spans=(4, 32), progress=lambda done, total: seen.append((done, total)))
-    assert [done for done, _ in seen] == sorted({done for done, _ in seen})
-    assert seen[-1][0] == seen[-1][1]
-
-
-def test_reading_in_chunks_changes_nothing(monkeypatch):
-    batch = cases.make(BANK, 16, 32, 0)[0]
-    ids = np.stack([VOCABULARY.encode(context) for context in batch.contexts])
-    whole, _ = advance_all(ORACLE, ids)
-    monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 7 * len(ids) * len(VOCABULARY))
-    chunked, state = advance_all(ORACLE, ids)
-    np.testing.assert_array_equal(whole, chunked)
-    assert state.tolist() == list(batch.contexts)
+def test_span50_takes_three_spans():
+    assert cloze(Remembers(32), spans=(4, 64)).span50 is None
+    assert cloze(Remembers(32), spans=(4, 16, 64)).span50.text() == "32 (17–62)"
 
 
 def test_ties_share_credit():
     scores = score_candidates(UniformPredictor(VOCABULARY), ["past "], ["Russian", "Persian"])
     np.testing.assert_array_equal(scores.credit, [[0.5, 0.5]])
+    assert isinstance(scores[:1], CandidateScores)
+
+
+def test_a_limited_predictor_skips_what_it_cannot_see():
+    ids = VOCABULARY.encode(BANK.fact_sets[0].opening * 50)
+    ngram = BackoffNgram(VOCABULARY, ids, 5)
+    unlimited = BackoffNgram(VOCABULARY, ids, 5)
+    unlimited.context_chars = None
+    read = np.stack([ids[:300], ids[5:305]]).astype(np.int64)
+    seen = []
+    last, state = advance_all(ngram, read, None, seen.append)
+    whole, after = advance_all(unlimited, read)
+    np.testing.assert_array_equal(last, whole)
+    np.testing.assert_array_equal(state, after)
+    assert sum(seen) == read.size
+
+
+@pytest.mark.parametrize(("chars", "limit"), [(3, 32), (30, 64), (1000, None)])
+def test_the_context_limit_is_measured(chars, limit):
+    class Sums:
+        vocabulary = VOCABULARY
+
+        def advance(self, ids, state=None):
+            before = np.zeros((len(ids), 0), int) if state is None else state
+            text = np.concatenate([before, ids], axis=1)
+            last = text[:, -chars:].sum(axis=1)
+            return np.broadcast_to(-last[:, None, None] / 1e3, (*ids.shape, 1)), text
+
+    found = limited(Sums())
+    assert getattr(found, "context_chars", None) == limit
+    assert isinstance(found, LimitedPredictor) == (limit is not None)
+
+
+def test_default_spans_are_the_nearest_that_all_fact_sets_have():
+    assert cases.nearest_spans(BANK, DEFAULT_SPANS) == DEFAULT_SPANS
+    assert cases.nearest_spans(CHINESE, DEFAULT_SPANS) == DEFAULT_SPANS
+    long_lead = replace(BANK.fact_sets[0], lead=", sold on in ")  # 13 characters
+    bank = replace(BANK, name="my.bank", fact_sets=(long_lead, BANK.fact_sets[1]))
+    # 4 + a phrase or two has to be 13 + another: no span under 17 is in both.
+    assert cases.nearest_spans(bank, ())[0] > 13
+    told = cloze(Remembers(100, bank), bank=bank, spans=None, gate=KNOWLEDGE_GATE)
+    spans = [row.span for row in told.rows]
+    assert spans == list(cases.nearest_spans(bank, DEFAULT_SPANS))
+    assert spans[2:] == [64, 128, 256, 512, 1024]
+    even = replace(BANK.fact_sets[0], lead=" and in ")
+    odd = replace(BANK.fact_sets[1], lead=" just of ")
+    bank = replace(BANK, fact_sets=(even, odd), test=(", sent late ",), links=(" now", " too"))
+    with pytest.raises(ChargenError, match=r"english\.bank: its fact sets .* no span in common"):
+        cases.nearest_spans(bank, ())
+    with pytest.raises(ChargenError, match=r"span 12: .* nearest spans are 8, 14, 15"):
+        cloze(ORACLE, spans=(4, 12))
+
+
+@pytest.mark.parametrize("span", [4, 64])
+def test_sentences_are_balanced_and_batches_need_no_padding(span):
+    batches = cases.make(BANK, span, FRAMES, 0)
+    assert sum(len(batch.frames) for batch in batches) >= FRAMES
+    for facts in BANK.fact_sets:
+        for distracted in (False, True):
+            answers = [
+                frame.answer
+                for batch in batches
+                for frame in batch.frames
+                if batch.facts is facts and (frame.decoy is not None) == distracted
+            ]
+            assert len(set(np.bincount(answers, minlength=8).tolist())) == 1
+    for batch in batches:
+        assert len(set(map(len, batch.contexts))) == 1
+        cue = len(batch.facts.cues[0])
+        texts = zip(batch.frames, batch.contexts, batch.cueless, batch.recued, strict=True)
+        for (frame, context, cueless, recued), other in zip(texts, batch.others, strict=True):
+            assert context.endswith(frame.text)
+            assert len(context) - len(frame.text) >= cases.PREFIX_CHARS[0]
+            assert context[-span - cue : -span] == batch.facts.cues[frame.answer]
+            assert cueless == context[: -span - cue] + "abroad" + context[-span:]
+            changed = batch.facts.cues[other]
+            assert recued == context[: -span - cue] + changed + context[-span:]
+            assert other != frame.answer
+
+
+def test_each_pair_of_facts_is_compared_once():
+    for batch in (batch.without_distractors() for batch in cases.make(BANK, 16, 224, 0)):
+        pairs = set(zip(batch.answers.tolist(), batch.others.tolist(), strict=True))
+        assert len(pairs) == len(batch.frames) == 8 * 7
+
+
+class Both:
+    """Knows the sentences of the given banks, in one vocabulary."""
+
+    def __init__(self, *banks):
+        self.vocabulary = Vocabulary.of(BANK.characters() + CHINESE.characters())
+        self.readers = [Remembers(10_000, bank) for bank in banks]
+        for reader in self.readers:
+            reader.vocabulary = self.vocabulary
+
+    def advance(self, ids, state=None):
+        states = state or (None,) * len(self.readers)
+        found = [r.advance(ids, s) for r, s in zip(self.readers, states, strict=True)]
+        if not found:
+            return UniformPredictor(self.vocabulary).advance(ids)
+        return np.max([log_probs for log_probs, _ in found], axis=0), tuple(s for _, s in found)
+
+
+def test_the_bank_that_most_models_know_is_chosen():
+    banks = [BANK, CHINESE]
+    english, chinese = Both(BANK), Both(CHINESE)
+    assert choose_bank([english], banks, 0) == (BANK, ())
+    assert choose_bank([chinese], banks, 0) == (CHINESE, ())
+    assert choose_bank([Both(BANK, CHINESE)], banks, 0) == (BANK, (CHINESE,))
+    assert choose_bank([Both()], banks, 0) == (BANK, ())
+    assert choose_bank([english, chinese, chinese], banks, 0) == (CHINESE, ())
+    # A bank that only one can spell is not tried.
+    assert choose_bank([chinese, english, Remembers(9, CHINESE)], banks, 0) == (CHINESE, ())
+    assert choose_bank([UniformPredictor(Vocabulary("ab"))], banks, 0) == (BANK, ())
+    assert choose_bank([english], [CHINESE], 0) == (CHINESE, ())
+    unlearned = UniformPredictor(Vocabulary(CHINESE.characters()))
+    assert choose_bank([unlearned, Both()], banks, 0) == (CHINESE, ())
+
+
+def test_the_demonstration_shows_probabilities_without_an_accuracy():
+    text = "".join(context + "".join(ends) for context, ends in ENGLISH)
+    sky, france = demonstrate(UniformPredictor(Vocabulary.of(text)))
+    assert sky.shares == pytest.approx([1 / 3] * 3)
+    assert "French" in france.candidates
+    assert france.note == ""
+    assert "accuracy" not in json.dumps([sky.to_json(), france.to_json()])
+    known = Vocabulary.of("the clouds are in a sky of mud")
+    sky, france = demonstrate(UniformPredictor(known))
+    assert "sea" in sky.candidates
+    assert "cannot be spelled: French" in france.note
+    assert "not in the vocabulary, left out: , F I" in france.note
+    assert france.candidates == ()
+
+
+def test_the_demonstration_is_in_the_language_of_the_vocabulary():
+    text = "".join(context + "".join(ends) for context, ends in CHINESE_SENTENCES)
+    sky, france = demonstrate(UniformPredictor(Vocabulary.of(text)))
+    assert (sky.candidates, sky.note) == (("天空", "大海", "泥土"), "")
+    assert france.candidates[0] == "法语"
+    both = Vocabulary.of(text + "".join(context + "".join(ends) for context, ends in ENGLISH))
+    assert demonstrate(UniformPredictor(both))[0].candidates[0] == "sky"
+    for _, ends in (*ENGLISH, *CHINESE_SENTENCES):
+        assert len(set(map(len, ends))) == 1

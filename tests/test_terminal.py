@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from test_page import LESS, PAIR, PROBED, RUNS
+from msgspec import structs
+from results import LESS, PAIR, RUN, RUNS
 
 import chargen
 from chargen.cli import main
-from chargen.probes.runner.probed import runs_text
+from chargen.render.report import to_text
 from chargen.render.text import visible, visible_line
 
 ESCAPES = "\x1b]0;owned\x07\x1b[31mred\x1b[0m\x9b2J\x08\x7f\r\u202eevil\u2066\u2028"
@@ -179,11 +180,12 @@ def test_names_in_reports_on_several_runs_are_escaped(here, capsys):
     out, _ = capsys.readouterr()
     assert SPELLED in out
     assert r"other\x1b" in out
-    pair = replace(PAIR, first=f"runs/{NAME}")
-    runs = (replace(PROBED, run=f"runs/{NAME}"), LESS)
-    text = runs_text(replace(RUNS, runs=runs, templates=(pair,), context=()))
-    assert text.count(SPELLED) > 5
-    assert NAME not in text
+    pair = structs.replace(PAIR, first=f"runs/{NAME}")
+    runs = (replace(RUN, run=f"runs/{NAME}"), LESS)
+    result = replace(RUNS, runs=runs, templates=(pair,), context=())
+    told = to_text(result.sections(), verbose=True)
+    assert told.count(SPELLED) > 5
+    assert NAME not in told
 
 
 @pytest.mark.parametrize(

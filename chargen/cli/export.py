@@ -18,7 +18,7 @@ from chargen.settings import SamplingSettings
 if TYPE_CHECKING:
     from chargen.api import TrainedModel
     from chargen.evaluation import Evaluation
-    from chargen.probes.runner import Probed
+    from chargen.probes.result import RunResult
     from chargen.runs.directory import Run
 
 Form = Literal["float32", "int8"]
@@ -71,15 +71,15 @@ def _losses(models: dict[Form, TrainedModel]) -> dict[Form, Evaluation]:
         return {}
 
 
-def _probed(run: Run, file: Path | None) -> Probed | None:
+def _probed(run: Run, file: Path | None) -> RunResult | None:
     """What is known of how far back it remembers; what is not is told, and how to get it."""
-    from chargen.probes.runner.kept import read_probed
+    from chargen.probes.result import read_result
     from chargen.runs.directory import BEST
 
     given, file = file, file or run.path / LONGRANGE
     made = f"chargen probe-longrange {run.path} --json {file}"
     if given or file.exists():
-        probed = read_probed(file, run.path)
+        probed = read_result(file, run.path)
         if file.stat().st_mtime < (run.path / BEST).stat().st_mtime:
             older = f"{file}: older than the run's weights; {made} measures them"
             say(visible_line(older), err=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,39 +21,38 @@ from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 from chargen.settings import INSTRUMENTS, LONGEST_ASKED
 
-if TYPE_CHECKING:
-    from chargen.probes.runner import Probed, ProbedRuns
-
 
 class SpansParam(click.ParamType):
-    """``4,8,16``: whole numbers."""
+    """Comma-separated spans in characters, such as ``4,8,16``."""
 
     name = "spans"
 
     def convert(self, value: Any, param: Any, context: Any) -> tuple[int, ...]:
-        """Text to ascending numbers."""
+        """Return ascending numbers."""
         try:
             spans = tuple(sorted({int(part) for part in str(value).split(",")}))
         except ValueError:
             spans = ()
         if not spans or spans[0] < 1 or spans[-1] > LONGEST_ASKED:
             raise ChargenError(
-                f"--spans {value}: must be whole numbers from 1 to {LONGEST_ASKED}, as in 4,8,16"
+                f"--spans {value}: must be integers from 1 to {LONGEST_ASKED}, such as 4,8,16"
             )
         return spans
 
 
 class OnlyParam(click.ParamType):
-    """``templates,context``: names of instruments."""
+    """Comma-separated names of instruments, such as ``templates,context``."""
 
     name = "instruments"
 
     def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
-        """Text to names, in the order in which they are asked."""
+        """Return names in the order in which the instruments run."""
         names = str(value).split(",")
         wrong = [name for name in names if name not in INSTRUMENTS]
         if wrong:
-            raise ChargenError(f"--only {value}: {wrong[0]!r} is none of {', '.join(INSTRUMENTS)}")
+            raise ChargenError(
+                f"--only {value}: {wrong[0]!r} is not one of {', '.join(INSTRUMENTS)}"
+            )
         return tuple(name for name in INSTRUMENTS if name in names)
 
 
@@ -69,27 +67,31 @@ class OnlyParam(click.ParamType):
 @click.option(
     "--only",
     type=OnlyParam(),
-    help="Some of templates,context,mined,gradient.  [default: all]",
+    help="Instruments to run, some of templates,context,mined,gradient.  [default: all]",
     default=",".join(INSTRUMENTS),
 )
 @click.option(
-    "--spans", type=SpansParam(), help="Spans to ask, in characters.  [default: 4,8,16 … 1024]"
+    "--spans",
+    type=SpansParam(),
+    help="Spans of the cloze sentences, in characters.  [default: 4,8,16 … 1024]",
 )
 @click.option(
     "--bank",
     type=click.Path(path_type=Path),
-    help="A phrase bank: a file, or a bundled one.  [default: the bundled one that fits]",
+    help="Phrase bank, a file or a bundled one.  [default: the bundled one that fits]",
 )
 @click.option(
     "--text",
     shell_complete=completion.texts,
-    help="A text to read: file, folder or bundled corpus.  [default: what was held out]",
+    help="Text to read: file, directory or bundled corpus.  [default: the held-out text]",
 )
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write all as JSON.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw what was found, PNG.")
-@click.option("--report", type=click.Path(path_type=Path), help="One HTML page with all of it.")
 @click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the cases."
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write the results as JSON."
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Write the figures as PNG.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML report.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Random seed."
 )
 @device_option
 @threads_option
@@ -106,22 +108,21 @@ def probe_longrange(
     device: str,
     threads: int | None,
 ) -> None:
-    """Measure how far back a model remembers.
+    """Measure how far back the model of RUN remembers, with four instruments and their controls.
 
     \b
-    templates  sentences whose end hangs on their beginning ("a letter from Persia, … in":
-               Persian or Russian?), right how often as the span between the two grows; for
-               a model of the bundled corpus longrange or longrange-zh, or of --bank
-    context    how much worse it predicts the held-out text from its last n characters alone
-    mined      what it gains where the text itself brings something back: a closing bracket,
-               a word that returns
-    gradient   how far back a loss is felt in training, at initialisation and trained
+    templates  accuracy of cloze sentences whose end depends on their beginning ("a letter from
+               Persia, … in": Persian or Russian?), by the span between the two; for a model
+               of the bundled corpus longrange or longrange-zh, or of --bank
+    context    increase in bits per character with only the last n characters of context
+    mined      gain from an earlier cue in the text: an open bracket, an earlier use of a word
+    gradient   gradient of the loss with respect to earlier states, before and after training
 
-    Several runs are asked the same cases and compared: templates with McNemar's test, corrected
-    after Holm, context and mined on the text that all were trained on, or on --text.
+    Several runs are given the same cases and compared: templates by McNemar's test with Holm's
+    correction, context and mined on the text that all were trained on, or on --text.
 
-    --plot draws templates to the file itself and the others beside it, named after them. --report
-    writes figures, tables and what they mean, to be opened in a browser.
+    --plot writes the figure of templates to the given file and the others beside it, with the
+    instrument's name added.
 
     \b
     Examples:
@@ -129,24 +130,16 @@ def probe_longrange(
       chargen probe-longrange
       chargen probe-longrange runs/longrange --only templates --plot memory.png
       chargen probe-longrange runs/fables --only context,gradient --json memory.json
-      chargen probe-longrange runs/lstm runs/gru runs/simple --report farther.html
+      chargen probe-longrange runs/lstm runs/gru runs/simple --report comparison.html
     """
     check_writable(json_file, plot, report)
     from tqdm import tqdm
 
-    from chargen.api import load
-    from chargen.api import probe_longrange as probe_several
-    from chargen.probes.runner.page import runs_page
-    from chargen.probes.runner.page_one import probed_page
-    from chargen.probes.runner.probed import (
-        probed_text,
-        runs_text,
-        save_probed_plots,
-        save_runs_plots,
-    )
+    from chargen import api
+    from chargen.render.report import save_figures, to_text
 
     set_up_torch(threads)
-    models = [load(run, device) for run in runs or (None,)]
+    models = [api.load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
 
         def watch(instrument: str, done: int, total: int) -> None:
@@ -155,23 +148,18 @@ def probe_longrange(
             bar.set_description(instrument, refresh=False)
             bar.update(done - bar.n)
 
-        asked: dict[str, Any] = {"only": only, "bank": bank, "text": text, "watch": watch}
-        found: Probed | ProbedRuns
-        if len(models) == 1:
-            found = models[0].probe_longrange(spans, seed, **asked)
-            said, draw = probed_text(found), partial(save_probed_plots, found)
-            page = partial(probed_page, found)
-        else:
-            found = probe_several(models, spans, seed, **asked)
-            said, draw = runs_text(found), partial(save_runs_plots, found)
-            page = partial(runs_page, found)
-    for warning in found.warnings:
+        result = api.probe_longrange(
+            models, spans, seed, only=only, bank=bank, text=text, watch=watch
+        )
+    for warning in result.warnings:
         say(visible_line(warning), err=True)
-    say(said, nl=False)
+    sections = result.sections()
+    say(to_text(sections), nl=False)
     if json_file is not None:
-        write_text(json_file, json.dumps(found.to_json(), indent=1) + "\n")
+        write_text(json_file, json.dumps(result.to_json(), indent=1) + "\n")
     if plot is not None:
-        drawn = ", ".join(map(str, draw(plot))) or "nothing"
-        say(f"drawn: {visible_line(drawn)}", err=True)
+        title = f"{', '.join(result.names)}: {result.title.lower()}"
+        written = ", ".join(map(str, save_figures(sections, plot, title, "templates")))
+        say(f"figures: {visible_line(written) or 'none'}", err=True)
     if report is not None:
-        write_text(report, page())
+        write_text(report, result.page())

@@ -13,11 +13,11 @@ from msgspec.structs import asdict
 
 from chargen import __version__
 from chargen.evaluation import Evaluation
-from chargen.probes.runner import Probed
-from chargen.probes.runner.page_curve import curve_section
+from chargen.probes.result import RunResult, curve_section
 from chargen.probes.units.page import MEANS
 from chargen.probes.units.table import part_name
 from chargen.render.html import bundled, document, embed, escape
+from chargen.render.report import section_html
 from chargen.sampling.quantization import rounded
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
@@ -107,7 +107,7 @@ class Written:
     losses: Mapping[Form, Evaluation] = field(
         default_factory=dict
     )  # on one text, where it is there
-    probed: Probed | None = None  # how far back it remembers
+    probed: RunResult | None = None  # how far back it remembers
     prompt: str = ""  # the beginning that the page opens with
     begins: tuple[int, ...] = ()  # read unseen where no beginning is given; if none, a line feed
 
@@ -127,7 +127,7 @@ def writing_page(written: Written) -> str:
         parts="".join(
             f'<option value="{name}">{part_name(name, settings.cell)}</option>' for name in names
         ),
-        curve=curve_section(written.probed),
+        curve=section_html(curve_section(written.probed)),
         version=__version__,
     )
     data = json.dumps(_data(written), ensure_ascii=False, separators=(",", ":"))

@@ -1,12 +1,8 @@
 """Instruments that measure how far back a model remembers, each with its controls.
 
-An instrument is a module with a function ``measure(predictor, ..., progress) -> Result``. It sees
-the model through `NextCharPredictor` alone (`gradient` needs the network), prints nothing, and
-tells ``progress`` how many characters of how many it has read. A result is a frozen dataclass;
-its ``to_json()`` is a plain dictionary whose keys carry their units, and its ``finding()`` says in
-one sentence what was found.
+An instrument is a package: ``measure.py`` has the function ``measure(predictor, ..., progress)``,
+``result.py`` the frozen record that it returns, with ``to_json()`` and ``finding()``, and
+``report.py`` the function ``section(found, ...)``, which turns the results of one run or several
+into the tables, figures and sentences of a report. An instrument sees the model through
+`NextCharPredictor` alone; `gradient` and `units` need the network. `run` uses all of them.
 """
-
-TITLES = {
-    "templates": "Sentences with a known span",
-}

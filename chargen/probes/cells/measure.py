@@ -24,7 +24,8 @@ def variant_scores(result: TemplatesResult | TaskResult, control: str) -> tuple[
     """Return the scores of a model by variant; ``control`` names the untrained network."""
     if isinstance(result, TemplatesResult):
         rows = result.rows
-        controls = [row.controls[control].choice for row in rows if control in row.controls]
+        tallies = [row.controls[control] for row in rows if control in row.controls]
+        controls = [Proportion(one.accuracy.value * one.frames, one.frames) for one in tallies]
         return (_scores("", rows, controls),)
     variants = dict.fromkeys(row.variant for row in result.rows)
     return tuple(

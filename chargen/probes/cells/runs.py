@@ -177,6 +177,6 @@ def _evaluate_trials(
     spans = nearest_spans(bank, templates.SPANS)
     # Without a knowledge gate all cells are evaluated on the same trials.
     found = templates.measure(
-        model.predictor, bank, spans=spans, seed=settings.seed, controls=controls, gate=0.0
+        model.predictor, bank, spans=spans, seed=settings.seed, controls=lambda: controls, gate=0.0
     )
     return variant_scores(found, UNTRAINED)

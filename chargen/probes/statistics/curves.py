@@ -10,6 +10,7 @@ import numpy as np
 TIED = 0.005  # nats of log-likelihood: too little to prefer one span50 to another
 MARGIN = 2.0  # octaves beyond the spans asked in which span50 is sought
 COARSE, SLOPES = 1 / 8, (0.25, 128.0)  # the grid's step in octaves; slopes an octave
+ONE_THREAD = 2**18  # multiplications of a product that BLAS does not spread over threads
 TINY = 1e-12  # probabilities nearer to 0 than this count as this
 
 
@@ -102,15 +103,19 @@ class Search:
 
     def _profile(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """At each place, the log-likelihood of the best curve there, and which it is."""
-        both = np.concatenate([samples, self.data.trials - samples], axis=1).T  # (2M, D)
+        both = np.concatenate([samples, self.data.trials - samples], axis=1)  # (D, 2M)
         values = np.empty((len(self.grid.places), len(samples)))
         curves = np.empty(values.shape, dtype=int)
-        for row, place in enumerate(self.grid.places):
-            failure = self.data.failure(place, self.slopes[:, None], self.lapses[:, None])
-            logs = np.concatenate([np.log1p(-failure), np.log(failure)], axis=1)  # (C, 2M)
-            likelihoods = logs @ both
-            curves[row] = likelihoods.argmax(axis=0)
-            values[row] = likelihoods.max(axis=0)
+        rows = max(1, ONE_THREAD // (both.shape[1] * len(self.slopes)))
+        for place, at in enumerate(self.grid.places):
+            failure = self.data.failure(at, self.slopes[:, None], self.lapses[:, None])
+            logs = np.concatenate([np.log1p(-failure), np.log(failure)], axis=1).T  # (2M, C)
+            for start in range(0, len(samples), rows):
+                part = slice(start, start + rows)
+                likelihoods = both[part] @ logs
+                best = likelihoods.argmax(axis=1)
+                curves[place, part] = best
+                values[place, part] = likelihoods[np.arange(len(best)), best]
         return values, curves
 
     def _best_possible(self, samples: np.ndarray) -> np.ndarray:

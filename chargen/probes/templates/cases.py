@@ -1,10 +1,11 @@
-"""The frames that the template instrument asks, a function of bank and seed alone."""
+"""Test sentences of the cloze instrument, a function of phrase bank and seed alone."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -13,30 +14,31 @@ from chargen.datasets.longrange import Composer, Decoy, Frame, any_place, other_
 from chargen.datasets.phrase_bank import Bank, FactSet
 from chargen.errors import ChargenError
 
-PREFIX_CHARS = (32, 128)  # the natural text before a frame is at least, and under, so long
-LONGEST = 2048  # characters: no bank is searched for longer spans of its own
+PREFIX_CHARS = (32, 128)  # least, and end of the range, of the text before the longest sentence
+LONGEST = 2048  # characters: default spans are sought up to here
 BATCH_ROUNDS = 7  # Latin squares that share one length, so that no padding is needed
+CACHED = 16  # spans whose sentences are kept for the next run
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N frames of one fact set and one span, each at the end of a context of T characters."""
+    """N sentences of one fact set and one span, each at the end of T characters of context."""
 
     facts: FactSet
     span: int
     frames: tuple[Frame, ...]  # (N,)
-    contexts: tuple[str, ...]  # (N,) of one length T, all before the target
+    contexts: tuple[str, ...]  # (N,) of length T, all text before the target
 
     @property
-    def cueless(self) -> tuple[str, ...]:
-        """The contexts with a word of equal length, which is no cue, in the cue's place."""
-        return self._with_cues([self.facts.no_cue] * len(self.contexts))
+    def answers(self) -> np.ndarray:
+        """The correct answer of each sentence, ``(N,)`` in 0 .. K-1."""
+        return np.array([frame.answer for frame in self.frames])
 
     @property
     def others(self) -> np.ndarray:
-        """A fact for each frame that is not its answer: ``(N,)`` in 0 .. K-1.
+        """A wrong answer for each sentence, ``(N,)`` in 0 .. K-1.
 
-        In K - 1 rounds without decoys, each pair of facts comes once.
+        In K - 1 rounds without distractors, each pair of facts occurs once.
         """
         K = len(self.facts.cues)
         rounds = np.arange(len(self.frames)) // K
@@ -44,58 +46,65 @@ class Batch:
         return others
 
     @property
-    def recued(self) -> tuple[str, ...]:
-        """The contexts with the cue of another fact, that of `others`, in the cue's place."""
-        return self._with_cues([self.facts.cues[other] for other in self.others])
+    def cueless(self) -> tuple[str, ...]:
+        """The contexts with a neutral word of equal length in place of the cue."""
+        return self._with_cues([self.facts.no_cue] * len(self.contexts))
 
-    def _with_cues(self, words: Sequence[str]) -> tuple[str, ...]:
-        before = self.span + len(self.facts.no_cue)
-        return tuple(
-            context[:-before] + word + context[-self.span :]
-            for context, word in zip(self.contexts, words, strict=True)
-        )
+    @property
+    def recued(self) -> tuple[str, ...]:
+        """The contexts with the cue of another fact, that of `others`."""
+        return self._with_cues([self.facts.cues[other] for other in self.others])
 
     @property
     def plain(self) -> np.ndarray:
-        """Which frames hold no decoy, ascending: ``(M,)`` in 0 .. N-1."""
+        """The indices of the sentences without a distractor, ascending, ``(M,)``."""
         return np.flatnonzero([frame.decoy is None for frame in self.frames])
 
-    def without_decoys(self) -> Batch:
-        """The frames that hold no decoy."""
+    @property
+    def cue_start(self) -> int:
+        """Where the cue begins in every context."""
+        return len(self.contexts[0]) - self.span - len(self.facts.no_cue)
+
+    def without_distractors(self) -> Batch:
+        """Return the sentences without a distractor."""
         frames = tuple(self.frames[n] for n in self.plain)
         return replace(self, frames=frames, contexts=tuple(self.contexts[n] for n in self.plain))
 
-    @property
-    def answers(self) -> np.ndarray:
-        """The right answer of each frame: ``(N,)`` in 0 .. K-1."""
-        return np.array([frame.answer for frame in self.frames])
+    def _with_cues(self, words: Sequence[str]) -> tuple[str, ...]:
+        start = self.cue_start
+        return tuple(
+            context[:start] + word + context[-self.span :]
+            for context, word in zip(self.contexts, words, strict=True)
+        )
 
 
-def make(bank: Bank, span: int, frames: int, seed: int) -> list[Batch]:
-    """At least ``frames`` frames of one span, balanced, from the bank's test half.
+@lru_cache(CACHED)
+def make(bank: Bank, span: int, frames: int, seed: int) -> tuple[Batch, ...]:
+    """Return at least ``frames`` balanced sentences of one span from the bank's test half.
 
-    The frames are dealt in rounds. A round holds, for each set of facts, each of its K answers
-    once without a decoy and once with one, so that a constant answer is right in exactly 1/K of
-    the frames with and without. Each frame follows other sentences of the test half, cut at
-    random; how long they are does not depend on the span. The frames of other spans do not
-    change these.
+    A round holds, for each fact set, each of its K answers once without and once with a
+    distractor, so that a constant answer has an accuracy of exactly 1/K in both halves. Each
+    sentence follows other sentences of the test half, cut at random; the length of that text does
+    not depend on the span. The sentences do not depend on which other spans are measured.
     """
     rng = np.random.default_rng([seed, span])
     check_spans(bank, [span])
     composer = Composer(bank, "test")
     rounds = -(-frames // sum(2 * len(facts.cues) for facts in bank.fact_sets))
-    return [
+    return tuple(
         _batch(composer, facts, span, range(first, min(first + BATCH_ROUNDS, rounds)), rng)
         for facts in bank.fact_sets
         for first in range(0, rounds, BATCH_ROUNDS)
-    ]
+    )
 
 
 def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
-    """The shortest span that every set of facts has, then those nearest to the ``wanted``.
+    """Return the shortest span that every fact set has, then those nearest to the wanted ones.
 
-    Ascending, and no longer than `LONGEST`. Of ``wanted`` those count that are half as long again
-    as the shortest. A bank whose sets have no span in common is a `ChargenError`.
+    The spans ascend up to `LONGEST`. Wanted spans below 1.5 times the shortest are left out.
+
+    Raises:
+        ChargenError: the bank's fact sets have no span in common.
     """
     composer = Composer(bank, "test")
     common = (
@@ -105,45 +114,45 @@ def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
     )
     shortest = next(common, None)
     if shortest is None:
-        raise ChargenError(f"{bank.name}: its sets of facts have no span in common")
-    farther = [span for span in wanted if 2 * span >= 3 * shortest]
-    reached = list(common) if farther else []
-    near = {min(reached, key=lambda s: abs(s - span)) for span in farther if reached}
+        raise ChargenError(f"{bank.name}: its fact sets have no span in common")
+    longer = [span for span in wanted if 2 * span >= 3 * shortest]
+    reached = list(common) if longer else []
+    near = {min(reached, key=lambda s: abs(s - span)) for span in longer if reached}
     return tuple(sorted({shortest, *near}))
 
 
-def digest(batches: Sequence[Batch]) -> str:
-    """A SHA-256 of all that the frames ask, and in which order."""
-    said = hashlib.sha256()
-    for batch in batches:
-        for context, frame in zip(batch.contexts, batch.frames, strict=True):
-            asked = [context, str(frame.answer), *batch.facts.targets]
-            said.update("\0".join(asked).encode() + b"\0")
-    return said.hexdigest()
-
-
 def check_spans(bank: Bank, spans: Sequence[int]) -> None:
-    """Refuse a span that no sentence of the bank has, and name the nearest that one has."""
+    """Check that the bank has sentences of every span.
+
+    Raises:
+        ChargenError: it has none of some span; the message names the nearest spans.
+    """
     composer = Composer(bank, "test")
     for span, facts in product(spans, bank.fact_sets):
         if not composer.reaches(facts, span):
-            _refuse(composer, facts, span)
+            reached = [s for s in range(1, 2 * span + 100) if composer.reaches(facts, s)]
+            near = sorted(sorted(reached, key=lambda s: abs(s - span))[:3])
+            raise ChargenError(
+                f"span {span}: no test sentence of {bank.name}, {facts.name!r}, has it; "
+                f"the nearest spans are {', '.join(map(str, near))}"
+            )
 
 
-def _refuse(composer: Composer, facts: FactSet, span: int) -> None:
-    reached = [s for s in range(1, 2 * span + 100) if composer.reaches(facts, s)]
-    near = sorted(sorted(reached, key=lambda s: abs(s - span))[:3])
-    raise ChargenError(
-        f"span {span}: no {composer.half} sentence of {composer.bank.name}, {facts.name!r}, "
-        f"has it; nearest are {', '.join(map(str, near))}"
-    )
+def digest(batches: Sequence[Batch]) -> str:
+    """Return a SHA-256 of the contexts, answers and targets in their order."""
+    sha256 = hashlib.sha256()
+    for batch in batches:
+        for context, frame in zip(batch.contexts, batch.frames, strict=True):
+            case = [context, str(frame.answer), *batch.facts.targets]
+            sha256.update("\0".join(case).encode() + b"\0")
+    return sha256.hexdigest()
 
 
 def _batch(
     composer: Composer, facts: FactSet, span: int, rounds: range, rng: np.random.Generator
 ) -> Batch:
     frames = [frame for _ in rounds for frame in _round(composer, facts, span, rng)]
-    # Room for the longest frame with its decoy, and natural text before every one.
+    # Room for the longest sentence with its distractor, and text before every sentence.
     chars = max(len(frame.text) for frame in frames) + int(rng.integers(*PREFIX_CHARS))
     contexts = tuple(_preceded(composer, frame, chars, rng) for frame in frames)
     return Batch(facts, span, tuple(frames), contexts)
@@ -153,29 +162,14 @@ def _round(composer: Composer, facts: FactSet, span: int, rng: np.random.Generat
     K = len(facts.cues)
     frames = [composer.frame(facts, answer, span, rng) for answer in range(K)]
     for answer in range(K):
-        decoy = Decoy(other_fact(answer, K, rng), any_place(rng))
-        frames.append(composer.frame(facts, answer, span, rng, decoy))
+        distractor = Decoy(other_fact(answer, K, rng), any_place(rng))
+        frames.append(composer.frame(facts, answer, span, rng, distractor))
     return frames
 
 
 def _preceded(composer: Composer, frame: Frame, chars: int, rng: np.random.Generator) -> str:
-    """The frame at the end of ``chars`` characters of text, cut where the length says."""
     text = frame.text
     before = composer.sentences(rng)
     while len(text) < chars:
         text = next(before).sentence + text
     return text[-chars:]
-
-
-def shuffled(batches: Sequence[Batch], seed: int) -> list[Batch]:
-    """The same contexts with the answers dealt out anew: a control that must come out at chance."""
-    rng = np.random.default_rng(seed)
-    dealt = []
-    for batch in batches:
-        answers = rng.permutation(batch.answers)
-        frames = [
-            replace(frame, answer=int(answer), target=batch.facts.targets[answer])
-            for frame, answer in zip(batch.frames, answers, strict=True)
-        ]
-        dealt.append(replace(batch, frames=tuple(frames)))
-    return dealt

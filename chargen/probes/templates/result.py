@@ -1,119 +1,104 @@
-"""What instrument (a), `chargen.probes.templates.measure`, found in one model."""
+"""Results of the cloze sentences, in one model and compared between models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct, convert, field, structs, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
-from chargen.probes.plain import count, maybe_count, number
-from chargen.probes.statistics.intervals import Estimate
+from chargen.errors import ChargenError
+from chargen.probes.statistics.intervals import Count, Estimate, flat, nested
 from chargen.probes.statistics.span50 import Span50
-from chargen.probes.templates.outcomes import PLACES, Decoyed, Tally
-from chargen.render.text import counted
+from chargen.render.text import counted, listed
 from chargen.settings import LONGEST_ASKED
 
-KNOWLEDGE_GATE = 0.9  # the accuracy at the shortest span under which nothing is claimed
+KNOWLEDGE_GATE = 0.9  # accuracy at the shortest span below which nothing is claimed
+SIGNIFICANCE = 0.05  # level of the corrected p-value
 
 Label = Literal["trained", "held out", "longer than trained"]
+Probability = Annotated[float, Meta(gt=0, lt=1)]
 
 
-@dataclass(frozen=True)
-class SpanResult:
-    """What was found at one span."""
+class Tally(Struct, frozen=True):
+    """Accuracy over some sentences, with 95% Wilson intervals."""
 
-    span: int  # characters from the end of the cue to the start of the target
-    label: Label  # whether a corpus made from the bank has such spans
-    beyond_timesteps: bool | None  # longer than gradients travelled; None where that is not known
-    chance: float
-    all: Tally
-    plain: Tally  # the half of the frames without a decoy
-    decoy: Tally  # the half with one
-    to_decoy: (
-        float | None
-    )  # the share of errors in `decoy` that chose the decoy; None without errors
-    fact_sets: Mapping[str, Tally]  # by the set's name
-    controls: Mapping[str, Tally]  # by the control's name
-    decoys: Mapping[str, Decoyed] = field(default_factory=dict)  # `decoy` by where it stood
-    d: Estimate | None = None  # bits that the cue moves the choice, see `contrast`
-    credits: tuple[float, ...] = ()  # what each frame won, 0 .. 1, in the order of the cases
-    frames_sha256: str = ""  # of what the frames say: two results with one hash can be compared
-
-    def to_json(self) -> dict[str, Any]:
-        """A plain dictionary; shares are of 1, spans in characters."""
-        return {
-            "span_chars": self.span,
-            "label": self.label,
-            "beyond_timesteps": self.beyond_timesteps,
-            "chance": self.chance,
-            "frames_sha256": self.frames_sha256,
-            **self.all.to_json(),
-            **(self.d.to_json("d_bits") if self.d else {}),
-            "without_decoy": self.plain.to_json(),
-            "with_decoy": Decoyed(self.decoy, self.to_decoy).to_json()
-            | {place: self._decoy_json(place) for place in PLACES},
-            "fact_sets": {name: tally.to_json() for name, tally in self.fact_sets.items()},
-            "controls": {name: tally.to_json() for name, tally in self.controls.items()},
-        }
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> SpanResult:
-        """What `to_json` wrote, all but ``credits``."""
-        apart = Decoyed.from_json(values["with_decoy"])
-        places = {place: values["with_decoy"][place] for place in PLACES}
-        return cls(
-            span=count(values["span_chars"]),
-            label=values["label"],
-            beyond_timesteps=values["beyond_timesteps"],
-            chance=number(values["chance"]),
-            all=Tally.from_json(values),
-            plain=Tally.from_json(values["without_decoy"]),
-            decoy=apart.tally,
-            to_decoy=apart.to_decoy,
-            fact_sets=_tallies(values["fact_sets"]),
-            controls=_tallies(values["controls"]),
-            decoys={name: Decoyed.from_json(one) for name, one in places.items() if one},
-            d=Estimate.from_json(values, "d_bits") if "d_bits" in values else None,
-            frames_sha256=values["frames_sha256"],
-        )
-
-    def _decoy_json(self, place: str) -> dict[str, Any] | None:
-        """None where no frame has a decoy there: a short span has no room for one after its cue."""
-        return self.decoys[place].to_json() if place in self.decoys else None
+    accuracy: Estimate  # the correct target had the highest probability; ties share credit
+    frames: Count  # sentences
+    greedy_accuracy: Estimate  # greedy decoding generated the correct target
 
 
-@dataclass(frozen=True)
-class TemplatesResult:
-    """What the instrument found. Where ``refusal`` is not empty, nothing is claimed."""
+class DistractorTally(Tally, frozen=True):
+    """Accuracy over sentences with a distractor."""
+
+    errors_to_distractor: float | None = field(name="errors_to_decoy")
+    """Fraction of the errors that chose the distractor's target; None without errors."""
+
+
+class WithDistractor(DistractorTally, frozen=True):
+    """Accuracy over all sentences with a distractor, and by its position."""
+
+    before: DistractorTally | None  # distractor before the sentence
+    after: DistractorTally | None  # after the cue; None where the span is too short for one
+
+
+class SpanResult(Tally, frozen=True):
+    """Result at one span; its own accuracy is over all sentences."""
+
+    span: Annotated[int, Meta(ge=1)] = field(name="span_chars")
+    """Characters from the end of the cue to the start of the target."""
+    label: Label  # whether a corpus made from the phrase bank contains this span
+    beyond_timesteps: bool | None  # longer than the BPTT length; None if that is unknown
+    chance: Probability
+    plain: Tally = field(name="without_decoy")
+    distractor: WithDistractor = field(name="with_decoy")
+    fact_sets: dict[str, Tally]
+    controls: dict[str, Tally]  # on the sentences without a distractor
+    d: Estimate | None = field(default=None, name="d_bits")
+    """Median number of bits by which the cue moves the choice, see `measure.cue_effect`."""
+    frames_sha256: str = ""  # hash of the sentences; only results with one hash are compared
+    credits: tuple[float, ...] = ()  # credit of each sentence, 0 to 1; not in the JSON
+
+
+class TemplatesResult(Struct, frozen=True):
+    """Result in one model. With a ``refusal`` nothing is claimed."""
 
     bank: str
-    seed: int
-    trained_timesteps: int | None  # how far back gradients travelled, characters
-    rows: tuple[SpanResult, ...]  # by span; only the shortest where the knowledge gate failed
+    seed: Count
+    trained_timesteps: Count | None  # BPTT length in training, characters
+    rows: tuple[SpanResult, ...]  # by ascending span; the shortest alone below the gate
     refusal: str
-    span50: Span50 | None = None  # None without `refusal` too, where too few spans were asked
+    span50: Span50 | None = None  # also None with too few spans for a fit
+
+    def __post_init__(self) -> None:
+        spans = [row.span for row in self.rows]
+        if not spans and not self.refusal:
+            raise ValueError("either spans or a refusal is needed")
+        if spans != sorted(set(spans)):
+            raise ValueError(f"spans {spans} do not ascend")
+        if len({frozenset(row.controls) for row in self.rows}) > 1:
+            raise ValueError("every span needs the same controls")
 
     @property
-    def sure_chars(self) -> int | None:
-        """The longest span up to which answers are right as often as `KNOWLEDGE_GATE` says."""
-        return _last_span(self.rows, lambda row: row.all.choice.share >= KNOWLEDGE_GATE)
+    def reliable_chars(self) -> int | None:
+        """The longest span up to which accuracy is at least `KNOWLEDGE_GATE`."""
+        return self._last_span(lambda row: row.accuracy.value >= KNOWLEDGE_GATE)
 
     @property
     def above_chance_chars(self) -> int | None:
-        """The longest span up to which answers are surely better than chance."""
-        return _last_span(self.rows, lambda row: row.all.choice.interval[0] > row.chance)
-
-    @property
-    def limits(self) -> tuple[tuple[int, str], ...]:
-        """The spans, ascending, beyond which training did not go, and what each is called."""
-        limits = [(LONGEST_SPAN, f"longest trained span {LONGEST_SPAN}")]
-        if self.trained_timesteps:
-            limits.append((self.trained_timesteps, f"--timesteps {self.trained_timesteps}"))
-        return tuple(sorted(limits))
+        """The longest span up to which accuracy is significantly above chance."""
+        return self._last_span(lambda row: row.accuracy.low > row.chance)
 
     def to_json(self) -> dict[str, Any]:
-        """A plain dictionary, the same for the same predictor and seed."""
+        """Return a JSON object, the same for the same predictor and seed."""
+        rows = flat(to_builtins(self.rows))
+        for row in rows:
+            del row["credits"]
+            if row["d_bits"] is None:
+                del row["d_bits"]
         return {
             "instrument": "templates",
             "bank": self.bank,
@@ -123,80 +108,253 @@ class TemplatesResult:
             "refusal": self.refusal or None,
             "finding": self.finding(),
             **(self.span50.to_json() if self.span50 else {"span50": None, "span50_chars": None}),
-            "spans": [row.to_json() for row in self.rows],
+            "spans": rows,
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TemplatesResult:
-        """What `to_json` wrote; `KeyError`, `TypeError` or `ValueError` for anything else.
+    def from_json(cls, values: Any) -> TemplatesResult:
+        """Decode what `to_json` returned, without the credits of single sentences.
 
-        Of span50 the numbers as they were told, of the frames only how many were right.
+        Raises:
+            ValueError: a field is missing or does not fit; the message names it.
         """
-        rows = tuple(map(SpanResult.from_json, values["spans"]))
-        spans = [row.span for row in rows]
-        if not rows and not values["refusal"]:
-            raise ValueError("neither spans nor why there are none")
-        if spans != sorted(set(spans)) or not all(span >= 1 for span in spans):
-            raise ValueError(f"spans {spans} are not ascending")
-        if not all(0 < row.chance < 1 for row in rows):
-            raise ValueError("chance is a share between 0 and 1")
-        if len({frozenset(row.controls) for row in rows}) > 1:
-            raise ValueError("not every span has the same controls")
+        rows = convert(nested(values["spans"]), tuple[SpanResult, ...])
         half = None
         if rows and values["span50"] is not None:
-            half = Span50.from_json(values, spans[0], spans[-1], rows[0].chance)
-        return cls(
-            str(values["bank"]),
-            count(values["seed"]),
-            maybe_count(values["trained_timesteps"]),
-            rows,
-            str(values["refusal"] or ""),
-            half,
+            half = Span50.from_json(values, rows[0].span, rows[-1].span, rows[0].chance)
+        bank, seed, timesteps, refusal = convert(
+            [values[name] for name in ("bank", "seed", "trained_timesteps", "refusal")],
+            tuple[str, Count, Count | None, str | None],
         )
+        return cls(bank, seed, timesteps, rows, refusal or "", half)
 
     def finding(self) -> str:
-        """One sentence: how far back the answer is known, or why nothing is claimed."""
+        """Return in one sentence how far back the model remembers, or why that is not known."""
         if self.refusal:
             return self.refusal
-        trained = (
-            f"; trained on {self.trained_timesteps} timesteps" if self.trained_timesteps else ""
-        )
+        steps = self.trained_timesteps
+        trained = f"; trained with {counted(steps, 'timestep')}" if steps else ""
         half = f", span50 {self.span50.text()}" if self.span50 else ""
-        return f"{_finding(self.rows, self.sure_chars, self.above_chance_chars)}{half}{trained}"
+        return f"{self._reach()}{half}{trained}"
+
+    def _reach(self) -> str:
+        reliable, above = self.reliable_chars, self.above_chance_chars
+        shortest, longest = self.rows[0].span, self.rows[-1].span
+        if above is None:
+            return f"no better than chance at {counted(shortest, 'character')}"
+        if reliable is None:
+            return f"better than chance up to {counted(above, 'character')}"
+        if reliable == longest:
+            # The shortest span stays, since the knowledge gate needs it.
+            longer = (n * longest for n in (2, 4) if n * longest <= LONGEST_ASKED)
+            spans = ",".join(map(str, (shortest, *longer)))
+            more = f" (--spans {spans} measures longer ones)" if "," in spans else ""
+            return (
+                f"remembers at least {counted(longest, 'character')}, the longest span "
+                f"measured{more}"
+            )
+        part = f"remembers {counted(reliable, 'character')} (accuracy {KNOWLEDGE_GATE:.0%} or more)"
+        return part if above == reliable else f"{part}, better than chance up to {above}"
+
+    def _last_span(self, holds: Callable[[SpanResult], bool]) -> int | None:
+        last = None
+        for row in self.rows:
+            if not holds(row):
+                break
+            last = row.span
+        return last
 
 
-def _tallies(values: Mapping[str, Any]) -> dict[str, Tally]:
-    return {name: Tally.from_json(one) for name, one in values.items()}
+class Demonstration(Struct, frozen=True):
+    """Probabilities of the possible endings of one sentence; no measurement."""
+
+    context: str
+    candidates: tuple[str, ...]
+    shares: tuple[float, ...]  # probabilities of the candidates, normalized to 1
+    per_char_bits: tuple[float, ...]  # bits per character of each candidate
+    note: str  # characters and candidates that were left out; empty if none
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object; ``share`` is a fraction of 1, ``bits_per_char`` is in bits."""
+        columns = zip(self.candidates, self.shares, self.per_char_bits, strict=True)
+        return {
+            "context": self.context,
+            "candidates": [
+                {"text": text, "share": share, "bits_per_char": bits}
+                for text, share, bits in columns
+            ],
+            "note": self.note or None,
+        }
 
 
-def label(span: int) -> Label:
-    """How a span stands to those of a corpus made from a bank."""
+class SpanComparison(Struct, frozen=True, rename={"span": "span_chars"}):
+    """Two models at one span, compared sentence by sentence."""
+
+    span: int  # characters
+    frames: int  # sentences that both models were given
+    only_first: int  # sentences that only the first model answers correctly
+    only_second: int
+    p: float  # exact two-sided McNemar test
+    p_holm: float  # p after Holm's correction over all spans of all pairs
+
+    @property
+    def difference(self) -> float:
+        """The difference in accuracy, first - second, -1 to 1; a tie counts as an error."""
+        return (self.only_first - self.only_second) / self.frames
+
+    @property
+    def ahead(self) -> int:
+        """1 if the first model is significantly more accurate, -1 if the second is, else 0."""
+        differs = self.p_holm < SIGNIFICANCE
+        return differs * ((self.difference > 0) - (self.difference < 0))
+
+
+class PairComparison(Struct, frozen=True):
+    """Two models, by name, at every span."""
+
+    first: str
+    second: str
+    spans: tuple[SpanComparison, ...]  # ascending
+
+    @property
+    def ahead(self) -> set[int]:
+        """The models that are significantly ahead at some span: 1 the first, -1 the second."""
+        return {row.ahead for row in self.spans} - {0}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return a JSON object for each span."""
+        pair = {"instrument": "templates", "first": self.first, "second": self.second}
+        return [pair | to_builtins(row) | {"difference": row.difference} for row in self.spans]
+
+
+def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...]:
+    """Compare every pair of models by McNemar's test, with Holm's correction over all tests.
+
+    The exact test looks at the sentences that one model answers correctly and the other does not:
+    under the null hypothesis each falls to either side with probability 1/2. Sources: Q. McNemar,
+    Psychometrika 12, 1947; S. Holm, Scandinavian Journal of Statistics 6, 1979.
+
+    Args:
+        results: results by model name, in which every model was given the same sentences.
+
+    Raises:
+        ChargenError: two results have no span in common, or are for different sentences.
+    """
+    pairs = [
+        PairComparison(a, b, tuple(_compare_spans(results[a], results[b])))
+        for a, b in combinations(results, 2)
+    ]
+    corrected = iter(holm([row.p for pair in pairs for row in pair.spans]))
+    return tuple(
+        structs.replace(
+            pair, spans=tuple(structs.replace(row, p_holm=next(corrected)) for row in pair.spans)
+        )
+        for pair in pairs
+    )
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Return the exact two-sided p-value for counts of discordant sentences, 1 without any.
+
+    Raises:
+        ValueError: a count is negative.
+    """
+    if min(only_first, only_second) < 0:
+        raise ValueError(f"{only_first} and {only_second}: counts are 0 or more")
+    frames = only_first + only_second
+    tail = sum(math.comb(frames, k) for k in range(min(only_first, only_second) + 1))
+    # Integers up to the last division: 2^frames is too large for a float.
+    return min(1.0, 2 * tail / 2**frames) if frames else 1.0
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values with Holm's step-down correction for multiple tests, in the given order."""
+    corrected = [0.0] * len(ps)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairComparison]) -> str:
+    """Return in one sentence which of several models remembers farther, and by how much.
+
+    Of two models that differ significantly at some span, one remembers farther if no span speaks
+    for the other and it is above chance at longer spans or its span50 interval lies above; else
+    it is more accurate.
+
+    Args:
+        results: results by model name.
+        pairs: `compare` of the results that claim something.
+    """
+    known = {name: result for name, result in results.items() if not result.refusal}
+    parts = [_pair_finding(known, pair) for pair in pairs if pair.ahead]
+    if alike := [pair for pair in pairs if not pair.ahead]:
+        names = ", ".join(f"{pair.first} and {pair.second}" for pair in alike)
+        parts.append(f"no significant difference between {names}")
+    if len(known) == 1:
+        ((name, result),) = known.items()
+        parts.append(f"{name}: {result.finding()}")
+    if unknown := [name for name in results if name not in known]:
+        parts.append(f"not learned: {listed(unknown)}")
+    return "; ".join(parts)
+
+
+def span_label(span: int) -> Label:
+    """Return whether a corpus made from a phrase bank contains a span."""
     if span > LONGEST_SPAN:
         return "longer than trained"
     return "held out" if is_held_out(span) else "trained"
 
 
-def _last_span(rows: Sequence[SpanResult], holds: Callable[[SpanResult], bool]) -> int | None:
-    """The longest span up to which ``holds`` is true at every one, None if not at the first."""
-    last = None
-    for row in rows:
-        if not holds(row):
-            break
-        last = row.span
-    return last
+def _compare_spans(first: TemplatesResult, second: TemplatesResult) -> Iterator[SpanComparison]:
+    others = {row.span: row for row in second.rows}
+    common = [row for row in first.rows if row.span in others]
+    if not common:
+        raise ChargenError("the two results have no span in common")
+    for row in common:
+        other = others[row.span]
+        if not row.frames_sha256 or row.frames_sha256 != other.frames_sha256:
+            raise ChargenError(
+                f"span {row.span}: the two results are for different sentences; "
+                "compare results of one bank, one seed and one number of sentences"
+            )
+        pairs = [(a == 1, b == 1) for a, b in zip(row.credits, other.credits, strict=True)]
+        counts = pairs.count((True, False)), pairs.count((False, True))
+        p = mcnemar(*counts)
+        yield SpanComparison(row.span, len(row.credits), *counts, p, p)
 
 
-def _finding(rows: Sequence[SpanResult], sure: int | None, some: int | None) -> str:
-    longest = rows[-1].span
-    if some is None:
-        return f"no better than chance at {counted(rows[0].span, 'character')}"
-    if sure == longest:
-        reach = counted(longest, "character")
-        # With the shortest, at which it is seen whether the facts were learned.
-        spans = [rows[0].span, *(n * longest for n in (2, 4) if n * longest <= LONGEST_ASKED)]
-        more = f" (--spans {','.join(map(str, spans))} asks farther)" if len(spans) > 1 else ""
-        return f"remembers {reach} and perhaps more, the longest span that was asked{more}"
-    if sure is None:
-        return f"better than chance up to {counted(some, 'character')}"
-    part = f"remembers {counted(sure, 'character')} ({KNOWLEDGE_GATE:.0%} right or more)"
-    return part if some == sure else f"{part}, better than chance up to {some}"
+def _pair_finding(known: Mapping[str, TemplatesResult], pair: PairComparison) -> str:
+    if len(pair.ahead) == 2:
+        first, second = (_ahead_at([r for r in pair.spans if r.ahead == way]) for way in (1, -1))
+        return (
+            f"neither of {pair.first} and {pair.second} is ahead at all spans: "
+            f"{pair.first} is {first}, {pair.second} is {second}"
+        )
+    names = [pair.first, pair.second][:: max(pair.ahead)]
+    better, worse = (known[name] for name in names)
+    ahead = [row for row in pair.spans if row.ahead]
+    verb = "remembers farther than" if _reaches(better, worse) else "is more accurate than"
+    most = max(ahead, key=lambda row: abs(row.difference))
+    points = (
+        f"{100 * abs(most.difference):.0f} percentage points at {counted(most.span, 'character')}"
+    )
+    halves = (
+        f", span50 {better.span50.text()} against {worse.span50.text()}"
+        if better.span50 and worse.span50
+        else ""
+    )
+    return f"{names[0]} {verb} {names[1]}: {_ahead_at(ahead)}, by {points}{halves}"
+
+
+def _reaches(better: TemplatesResult, worse: TemplatesResult) -> bool:
+    if (better.above_chance_chars or 0) > (worse.above_chance_chars or 0):
+        return True
+    half, other = better.span50, worse.span50
+    return bool(half and other and half.fits and other.fits and half.low > other.high)
+
+
+def _ahead_at(rows: Sequence[SpanComparison]) -> str:
+    return f"ahead at {listed([str(row.span) for row in rows])}"

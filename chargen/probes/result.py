@@ -1,0 +1,194 @@
+"""Results of all instruments, in one run or several, and their report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from msgspec import structs
+
+from chargen.errors import ChargenError
+from chargen.files import parse_json, read_bytes, reason
+from chargen.probes.context import report as context_report
+from chargen.probes.context.result import BitsComparison, ContextResult
+from chargen.probes.gradient import report as gradient_report
+from chargen.probes.gradient.result import GradientResult
+from chargen.probes.mined import report as mined_report
+from chargen.probes.mined.result import MinedResult
+from chargen.probes.templates import report as templates_report
+from chargen.probes.templates.result import (
+    Demonstration,
+    PairComparison,
+    TemplatesResult,
+    finding_of,
+)
+from chargen.render.report import Block, Figure, Section, Text, to_html
+from chargen.render.text import listed, visible_line
+
+Pair = TypeVar("Pair", PairComparison, BitsComparison)
+
+TRAINED, UNTRAINED = "trained", "untrained"
+LARGEST = 2**24  # bytes of a JSON file
+CURVE, CURVE_TITLE = "longrange", "How far back it remembers"
+MISSING = (
+    "Not measured yet. Run chargen probe-longrange RUN --json RUN/longrange.json and export the "
+    "run again: the curve then appears here."
+)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Results in one run; None or empty for an instrument that was left out."""
+
+    run: str
+    templates: TemplatesResult | None = None
+    demonstration: tuple[Demonstration, ...] = ()  # if the templates claim nothing
+    context: Mapping[str, ContextResult] = field(default_factory=dict)  # trained and untrained
+    mined: MinedResult | None = None
+    gradient: Mapping[str, GradientResult] = field(default_factory=dict)  # likewise
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object, the same for the same run and seed."""
+        return {
+            "run": self.run,
+            "templates": self.templates and self.templates.to_json(),
+            "demonstration": [sentence.to_json() for sentence in self.demonstration],
+            "context": {name: found.to_json() for name, found in self.context.items()},
+            "mined": self.mined and self.mined.to_json(),
+            "gradient": {name: found.to_json() for name, found in self.gradient.items()},
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """Results in one run or several that were given the same cases."""
+
+    runs: tuple[RunResult, ...]
+    templates: tuple[PairComparison, ...] = ()  # between the runs that know the bank
+    context: tuple[BitsComparison, ...] = ()  # between all runs, at the same characters
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON object: of one run its own, else with a list ``runs``."""
+        if len(self.runs) == 1:
+            return self.runs[0].to_json()
+        rows = [row for pair in self.templates for row in pair.to_json()]
+        return {
+            "runs": [run.to_json() for run in self.runs],
+            "comparisons": [*rows, *(pair.to_json() for pair in self.context)],
+            "finding": self.finding(),
+            "warnings": list(self.warnings),
+        }
+
+    def finding(self) -> str:
+        """Return in one sentence how far back the run remembers, or which of several farther."""
+        if results := {run.run: run.templates for run in self.runs if run.templates}:
+            return finding_of(results, self.templates)
+        if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
+            return "; ".join(f"{name} {found.finding()}" for name, found in contexts.items())
+        return "no instrument measured which run remembers farther"
+
+    @property
+    def names(self) -> list[str]:
+        """A name for each run: that of its directory, or its path where two share a name."""
+        names = [visible_line(Path(run.run).name) for run in self.runs]
+        if len(set(names)) < len(names) or not all(names):
+            return [visible_line(run.run) for run in self.runs]
+        return names
+
+    @property
+    def title(self) -> str:
+        """The title of the report."""
+        several = len(self.runs) > 1
+        return "Which remembers farther?" if several else "How far back does it remember?"
+
+    @property
+    def about(self) -> str:
+        """What was measured, in one line."""
+        names = [run.run for run in self.runs]
+        return f"Run {names[0]}" if len(names) == 1 else f"{len(names)} runs: {listed(names)}"
+
+    def sections(self) -> list[Section]:
+        """Return the section of each instrument that was used."""
+        names = dict(zip((run.run for run in self.runs), self.names, strict=True))
+        runs = {names[run.run]: run for run in self.runs}
+
+        def renamed(pair: Pair) -> Pair:
+            return structs.replace(pair, first=names[pair.first], second=names[pair.second])
+
+        sections = []
+        if templates := {name: run.templates for name, run in runs.items() if run.templates}:
+            shown = {name: run.demonstration for name, run in runs.items() if run.demonstration}
+            sections.append(
+                templates_report.section(templates, [*map(renamed, self.templates)], shown)
+            )
+        if contexts := {name: _pair(run.context) for name, run in runs.items() if run.context}:
+            sections.append(context_report.section(contexts, [*map(renamed, self.context)]))
+        if mined := {name: run.mined for name, run in runs.items() if run.mined}:
+            sections.append(mined_report.section(mined))
+        if gradients := {name: _pair(run.gradient) for name, run in runs.items() if run.gradient}:
+            sections.append(gradient_report.section(gradients))
+        return sections
+
+    def page(self) -> str:
+        """Return the report as one HTML page, the same for the same result."""
+        return to_html(self.title, self.about, self.sections(), self.warnings)
+
+
+def curve_section(result: RunResult | None) -> Section:
+    """Return the main curve of a run as a section for another page.
+
+    That is the curve of the templates, or of the context for a model that knows no phrase bank.
+    """
+    for section in ProbeResult((result,)).sections() if result else ():
+        for block in section.blocks:
+            if isinstance(block, Figure):
+                blocks: list[Block] = [replace(block, name=CURVE), Text(section.meaning)]
+                return replace(section, name=CURVE, title=CURVE_TITLE, blocks=blocks)
+    return Section(CURVE, CURVE_TITLE, "not measured", "", [Text(MISSING, "note")])
+
+
+def read_result(file: Path, run: Path) -> RunResult:
+    """Read what ``probe-longrange --json`` wrote about a run: its templates and context.
+
+    Args:
+        file: the JSON file, of one run or several.
+        run: the run's directory; its name is looked for in the file.
+
+    Raises:
+        ChargenError: there is no such file, it is damaged, or it does not contain the run.
+    """
+    try:
+        values = parse_json(read_bytes(file, LARGEST, follow=True))
+        results = values.get("runs", [values])
+        names = ", ".join(one["run"] for one in results)
+        found = [_decode(one) for one in results if Path(one["run"]).name == run.resolve().name]
+    except FileNotFoundError:
+        raise ChargenError(
+            f"{file}: no such file; write it with chargen probe-longrange --json"
+        ) from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ChargenError(
+            f"{file}: damaged, or not written by probe-longrange --json "
+            f"({type(error).__name__}: {reason(error)}); write it again"
+        ) from None
+    if not found:
+        raise ChargenError(f"{file}: is about {reason(names)}, not about {run}; probe that run")
+    return found[0]
+
+
+def _decode(values: Mapping[str, Any]) -> RunResult:
+    templates, context = values["templates"], values["context"]
+    return RunResult(
+        values["run"],
+        templates=None if templates is None else TemplatesResult.from_json(templates),
+        context={name: ContextResult.from_json(found) for name, found in context.items()},
+    )
+
+
+def _pair(found: Mapping[str, Any]) -> tuple[Any, Any]:
+    return found[TRAINED], found[UNTRAINED]

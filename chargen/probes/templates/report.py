@@ -1,0 +1,389 @@
+"""Report of the cloze sentences: accuracy by span, beside the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import cycle
+from typing import TYPE_CHECKING, Any
+
+from chargen.datasets.longrange import LONGEST_SPAN
+from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates.result import (
+    KNOWLEDGE_GATE,
+    SIGNIFICANCE,
+    Demonstration,
+    DistractorTally,
+    PairComparison,
+    SpanResult,
+    Tally,
+    TemplatesResult,
+    finding_of,
+)
+from chargen.render import figures
+from chargen.render.figures import GREY, INK, LEAD, MARKERS, OTHER, PAPER, Size
+from chargen.render.report import (
+    NO_NUMBER,
+    Bars,
+    Block,
+    Bullets,
+    Details,
+    Figure,
+    Section,
+    Sentence,
+    Table,
+    Text,
+    between,
+    rules_at,
+    training_limits,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+Results = Mapping[str, TemplatesResult]
+"""Results by the run's short name."""
+
+NAME, TITLE = "templates", "Cloze sentences"
+QUESTION = (
+    "“The clouds are in the sky”: the last few characters suffice to guess the last word. “I grew "
+    "up in France, and … I speak fluent French”: the word that determines the last one is a clause "
+    "away. The model completes sentences of the second kind with ever more characters between the "
+    "word that determines the answer, the cue, and the answer, the target. An answer is correct if "
+    "the correct word gets the highest probability among all candidates."
+)
+METHOD = (
+    "Every candidate is the answer equally often; candidates have equal length and differ in their "
+    "first character. A constant answer scores exactly chance.",
+    "Each sentence follows other text of the same kind, whose length does not depend on the span.",
+    "The filler between cue and target says nothing about the answer. Its phrases do not occur in "
+    "the training corpus, except at spans 4 and 8, which have no room for a phrase.",
+    "Half of the sentences contain a distractor: the cue of another fact, before the sentence or "
+    "after its cue.",
+    "Controls complete the sentences without a distractor. The model with its cue deleted and an "
+    "untrained network must stay at chance; an n-gram succeeds only within its order.",
+    "D is the number of bits by which the cue alone moves the choice between its own answer and "
+    "another (median over the sentences without a distractor); 0 means that the cue has no effect. "
+    "It shows traces of memory that are too weak for a correct answer.",
+    f"Sentences are independent trials, intervals are 95% Wilson intervals. Where accuracy at the "
+    f"shortest span is below {KNOWLEDGE_GATE:.0%}, the facts were not learned and nothing is "
+    "claimed.",
+    "span50 is the span at which accuracy has fallen half-way from its ceiling to chance. It comes "
+    "from a psychometric curve with known chance and one lapse rate, its interval from a bootstrap "
+    "of the sentences. Outside the measured spans it is printed as > or <; a curve that does not "
+    "fit is reported as “no fit”.",
+)
+LIMITS = (
+    "This is one kind of fact, stated once in a short sentence, and the model was trained to "
+    "recall it: the result is no bound on what it remembers of other text. One trained model is "
+    "one seed; "
+    "it says nothing about other models of the same architecture."
+)
+COMPARED = (
+    "Pairs of runs are compared on the sentences that only one of them answers correctly (exact "
+    "McNemar test), with Holm’s correction for the number of spans and pairs."
+)
+DEMONSTRATION = (
+    "Demonstration, not a measurement: the probabilities of a few endings of two sentences, "
+    "normalized to 1, and the bits per character of each ending."
+)
+
+
+def section(
+    results: Results,
+    pairs: Sequence[PairComparison] = (),
+    demonstrations: Mapping[str, Sequence[Demonstration]] | None = None,
+) -> Section:
+    """Report one run or several.
+
+    Args:
+        results: results by the run's short name.
+        pairs: comparisons of the runs that claim something, with the same names.
+        demonstrations: example sentences of the runs that claim nothing.
+    """
+    several = len(results) > 1
+    known = {run: result for run, result in results.items() if not result.refusal}
+    shown = known or {run: result for run, result in results.items() if result.rows}
+    first = next(iter((shown or results).values()))
+    blocks: list[Block] = [Text(QUESTION)]
+    if known:
+        blocks.append(_figure(known))
+    if shown:
+        blocks += [_accuracy_table(shown), _measures_table(shown)]
+    if several:
+        blocks += [_runs_table(results), *(_pair_table(pair) for pair in pairs)]
+        findings = [f"{run}: {result.finding()}" for run, result in results.items()]
+        blocks.append(Details("Finding of each run", [Bullets(findings)]))
+    blocks += [
+        Details(f"{run}: all intervals" if several else "All intervals", [_interval_table(result)])
+        for run, result in shown.items()
+    ]
+    for run, sentences in (demonstrations or {}).items():
+        blocks += _demonstration(run if several else "", sentences)
+    bank = Text(f"Phrases from {first.bank}, sentences of seed {first.seed}.", "note")
+    method: list[Block] = [Bullets([*METHOD, *([COMPARED] if pairs else [])]), Text(LIMITS), bank]
+    blocks.append(Details("Method and limitations", method))
+    finding = finding_of(results, pairs) if several else first.finding()
+    meaning = _meaning_of_several(bool(pairs)) if several else _meaning(first)
+    return Section(NAME, TITLE, finding, meaning, blocks)
+
+
+def _figure(known: Results) -> Figure:
+    frames = min(row.frames for result in known.values() for row in result.rows)
+    if len(known) > 1:
+        curves = "One curve per run; a hollow diamond marks its span50."
+    else:
+        curves = "Orange: sentences with a distractor. Grey: controls, which have no memory."
+    caption = (
+        f"Accuracy by span, at least {frames} sentences per span, with 95% intervals. The "
+        f"horizontal line is chance. {curves} Vertical lines mark the training length and the "
+        "longest span of the training corpus."
+    )
+    findings = [f"{run}: {result.finding()}" for run, result in known.items()]
+    finding = "; ".join(findings) if len(known) > 1 else next(iter(known.values())).finding()
+    return Figure(NAME, partial(_draw, known), f"Accuracy by span: {finding}", caption)
+
+
+def _meaning(result: TemplatesResult) -> str:
+    reliable, above, steps = (
+        result.reliable_chars,
+        result.above_chance_chars,
+        result.trained_timesteps,
+    )
+    if result.refusal:
+        return "Nothing is claimed: the model has not learned such sentences."
+    if above is None:
+        return "Given a fact and asked for it shortly after, the model does no better than chance."
+    if reliable is None:
+        return f"Given a fact and asked for it {above} characters later, it beats chance."
+    text = (
+        f"Given a fact and asked for it {reliable} characters later, the model answers correctly "
+        f"in at least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {result.rows[0].chance:.1%}."
+    )
+    if steps and reliable > steps:
+        text += (
+            f" That is beyond the training length of {steps} characters: the fact was carried in "
+            "the hidden state."
+        )
+    return text
+
+
+def _meaning_of_several(compared: bool) -> str:
+    if not compared:
+        return "All runs completed the same sentences."
+    return (
+        "All runs completed the same sentences. One is called better only where a paired test, "
+        "corrected for the number of spans and pairs, finds a significant difference."
+    )
+
+
+def _limits(results: Results) -> list[tuple[int, str]]:
+    steps = training_limits({run: one.trained_timesteps for run, one in results.items()})
+    return sorted([*steps, (LONGEST_SPAN, f"longest trained span ({LONGEST_SPAN})")])
+
+
+def _by_span(results: Results) -> Iterator[dict[str, SpanResult]]:
+    for rows in zip(*(result.rows for result in results.values()), strict=True):
+        yield dict(zip(results, rows, strict=True))
+
+
+def _accuracy_table(results: Results) -> Table:
+    """Tabulate the accuracy of each run by span, and D of a single run."""
+    several = len(results) > 1
+    header = ["span"]
+    for run in results:
+        header += [run if several else "accuracy, %", "95%"]
+    rows = []
+    for found in _by_span(results):
+        first = next(iter(found.values()))
+        cells = [str(first.span)]
+        for row in found.values():
+            low, high = (round(100 * bound) for bound in (row.accuracy.low, row.accuracy.high))
+            cells += [_percent(row), f"{low}–{high}"]
+        if not several:
+            cells += [f"{first.d.value:.2f}", between(first.d, 2)] if first.d else [NO_NUMBER, ""]
+        rows.append([*cells, "" if first.label == "trained" else first.label])
+    first = next(iter(results.values())).rows[0]
+    caption = (
+        f"Accuracy in percent with its 95% interval, by span in characters from the end of the cue "
+        f"to the start of the target; chance is {first.chance:.1%}. {first.frames} sentences per "
+        f"span, the same for every run."
+    )
+    if not several:
+        header += ["D, bits", "95%"]
+        caption += " D: bits by which the cue alone moves the choice, median."
+    rules = rules_at([row.span for row in next(iter(results.values())).rows], _limits(results))
+    return Table([*header, ""], rows, caption, rules)
+
+
+def _measures_table(results: Results) -> Table:
+    """Tabulate further measures and the controls, one row each, by span."""
+    several = len(results) > 1
+    rows = []
+    for run, result in results.items():
+        for name, value in _measures(result):
+            cells = [value(row) for row in result.rows]
+            rows.append([*([run] if several else []), name, *cells, ""])
+    spans = [str(row.span) for row in next(iter(results.values())).rows]
+    head = ["run", "accuracy, %, by span"] if several else ["accuracy, %, by span"]
+    caption = (
+        "Greedy decoding: the share of sentences in which it generates the answer. Errors on the "
+        "distractor: percent of the errors that chose its answer. Controls, on the sentences "
+        "without a distractor, from “cue deleted” on."
+    )
+    return Table([*head, *spans, ""], rows, caption)
+
+
+def _measures(result: TemplatesResult) -> Iterator[tuple[str, Callable[[SpanResult], str]]]:
+    def errors(tally: DistractorTally | None) -> str:
+        share = tally.errors_to_distractor if tally else None
+        return NO_NUMBER if share is None else f"{100 * share:.0f}"
+
+    yield "greedy decoding", lambda row: f"{100 * row.greedy_accuracy.value:.0f}"
+    yield "without distractor", lambda row: _percent(row.plain)
+    yield "with distractor", lambda row: _percent(row.distractor)
+    yield "distractor before", lambda row: _percent(row.distractor.before)
+    yield "distractor after cue", lambda row: _percent(row.distractor.after)
+    yield "errors on distractor", lambda row: errors(row.distractor)
+    yield "… before", lambda row: errors(row.distractor.before)
+    yield "… after cue", lambda row: errors(row.distractor.after)
+    for name in result.rows[0].controls:
+        yield name, lambda row, name=name: _percent(row.controls[name])  # type: ignore[misc]
+
+
+def _interval_table(result: TemplatesResult) -> Table:
+    first = result.rows[0]
+    names = [*first.fact_sets, *first.controls]
+    rows = []
+    for row in result.rows:
+        tallies = [row, row.plain, row.distractor, row.distractor.before, row.distractor.after]
+        tallies += [*row.fact_sets.values(), *row.controls.values()]
+        greedy = _interval(row.greedy_accuracy)
+        cells = [_interval(tally.accuracy if tally else None) for tally in tallies]
+        rows.append([str(row.span), greedy, *cells, ""])
+    header = ["span", "greedy", "all", "no distractor", "distractor", "before", "after", *names, ""]
+    half = result.span50
+    fit = "" if half is None else (
+        f" The curve of span50 ({half.text()}) has a lapse rate of {half.lapse:.1%} and lies at "
+        f"most {100 * half.misfit:.1f} points off the accuracies; {half.fit_p:.1%} of samples from "
+        "the curve lie as far off."
+    )  # fmt: skip
+    return Table(header, rows, f"Accuracy in percent with 95% intervals.{fit}")
+
+
+def _runs_table(results: Results) -> Table:
+    rows = [
+        [
+            run,
+            str(result.trained_timesteps or NO_NUMBER),
+            result.span50.text() if result.span50 else NO_NUMBER,
+            "not learned" if result.refusal else "",
+        ]
+        for run, result in results.items()
+    ]
+    return Table(["run", "timesteps", "span50", ""], rows, "Training length and span50.")
+
+
+def _pair_table(pair: PairComparison) -> Table:
+    def p_value(p: float) -> str:
+        return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+    rows = [
+        [
+            *map(str, (row.span, row.only_first, row.only_second)),
+            f"{100 * row.difference:+.1f}",
+            *map(p_value, (row.p, row.p_holm)),
+            {1: f"{pair.first} ahead", -1: f"{pair.second} ahead", 0: ""}[row.ahead],
+        ]
+        for row in pair.spans
+    ]
+    header = ["span", f"only {pair.first}", f"only {pair.second}", "points", "p", "p, Holm", ""]
+    caption = (
+        f"{pair.first} against {pair.second}: sentences that only one of the two answers "
+        "correctly, difference in percentage points, exact McNemar test, and p after Holm’s "
+        f"correction over all spans of all pairs; significant below {SIGNIFICANCE}."
+    )
+    return Table(header, rows, caption)
+
+
+def _demonstration(run: str, sentences: Sequence[Demonstration]) -> Iterator[Block]:
+    yield Text(f"{run}: {DEMONSTRATION}" if run else DEMONSTRATION, "note")
+    for one in sentences:
+        yield Sentence([(f"{one.context}…", "")], one.note)
+        columns = sorted(zip(one.shares, one.candidates, one.per_char_bits, strict=True))
+        if columns:
+            rows = [(text, share, f"{bits:.2f} bits/char") for share, text, bits in columns[::-1]]
+            yield Bars(rows)
+
+
+def _percent(tally: Tally | None) -> str:
+    return f"{100 * tally.accuracy.value:.0f}" if tally else NO_NUMBER
+
+
+def _interval(found: Estimate | None) -> str:
+    if found is None:
+        return NO_NUMBER
+    return f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
+
+
+def _draw(known: Results, size: Size, title: str) -> Drawing:
+    drawing = figures.new_figure(size)
+    axes = drawing.add_subplot()
+    result = next(iter(known.values()))
+    spans = [row.span for row in result.rows]
+    chance = result.rows[0].chance
+    axes.axhline(chance, color=INK, linewidth=1, label=f"chance, 1/{1 / chance:.0f}")
+    figures.limits(axes, spans, _limits(known), size)
+    if len(known) == 1:
+        _draw_one(axes, result)
+    else:
+        for (run, one), style in zip(known.items(), figures.curve_styles(), strict=False):
+            half = f", span50 {one.span50.text()}" if one.span50 else ""
+            _curve(axes, spans, one.rows, f"{run}{half}", style)
+            look = {"color": style["color"], "markersize": 9, "markerfacecolor": PAPER}
+            _draw_span50(axes, one.span50, look)
+    figures.powers_of_two(axes, spans)
+    axes.set_xlim(spans[0] / 1.25, spans[-1] * 1.25)
+    axes.set_ylim(-0.02, 1.04)
+    tenths = range(0, 11, 2)
+    axes.set_yticks([tenth / 10 for tenth in tenths], [f"{10 * tenth}%" for tenth in tenths])
+    far = "span: characters from the end of the cue to the start of the target"
+    x = far if size.wide else "span: characters from cue to target"
+    figures.dress(axes, size, x, "accuracy")
+    figures.finish(drawing, size, title)
+    return drawing
+
+
+def _draw_one(axes: Axes, result: TemplatesResult) -> None:
+    """Draw the controls, the sentences with a distractor and all sentences of one run."""
+    rows, spans = result.rows, [row.span for row in result.rows]
+    for marker, name in zip(cycle(MARKERS), rows[0].controls, strict=False):
+        style = {"color": GREY, "marker": marker, "linestyle": ":", "markersize": 4}
+        _curve(axes, spans, [row.controls[name] for row in rows], name, style)
+    style = {"color": OTHER, "marker": "o", "linestyle": "--", "markersize": 4}
+    _curve(axes, spans, [row.distractor for row in rows], "model, with a distractor", style)
+    _curve(axes, spans, rows, "model, all sentences", LEAD)
+    if half := result.span50:
+        text = f"span50 {half.text()}"
+        _draw_span50(axes, half, {"color": INK, "markersize": 6, "label": text})
+        if not half.on_grid:
+            figures.named(axes, text)
+
+
+def _curve(
+    axes: Axes, spans: Sequence[int], tallies: Iterable[Tally], name: str, style: dict[str, Any]
+) -> None:
+    figures.curve(axes, spans, [tally.accuracy for tally in tallies], name, **style)
+
+
+def _draw_span50(axes: Axes, half: Span50 | None, style: dict[str, Any]) -> None:
+    """Draw a diamond at span50, with its interval as far as the axis reaches."""
+    if half is None or not half.on_grid:
+        return
+    low, high = max(half.low, half.first), min(half.high, half.last)
+    axes.errorbar(
+        [half.chars], [half.half_way], xerr=[[half.chars - low], [high - half.chars]],
+        marker="D", capsize=4, linestyle="none", zorder=4, **style,
+    )  # fmt: skip

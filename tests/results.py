@@ -1,0 +1,130 @@
+"""Sample results of every instrument in runs that differ, for the tests of reports."""
+
+from dataclasses import replace
+
+import numpy as np
+from msgspec import structs
+
+from chargen.predictors import UniformPredictor
+from chargen.probes.context.result import BitsComparison, ContextResult, ContextRow
+from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
+from chargen.probes.mined.mining import CLOSERS, WORDS
+from chargen.probes.mined.result import MinedResult, MinedRow
+from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
+from chargen.probes.statistics.intervals import Estimate, Proportion
+from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates.measure import demonstrate
+from chargen.probes.templates.result import (
+    DistractorTally,
+    PairComparison,
+    SpanComparison,
+    SpanResult,
+    Tally,
+    TemplatesResult,
+    WithDistractor,
+    span_label,
+)
+from chargen.text.vocabulary import Vocabulary
+
+CONTEXTS = (0, 1, 8, 64, 128)
+SPAN = 80
+ACCURACIES = {4: 1.0, 16: 1.0, 32: 0.98, 64: 0.95, 128: 0.92, 256: 0.7, 512: 0.3, 1024: 0.14}
+
+
+def near(value, half=0.01):
+    return Estimate(value, value - half, value + half)
+
+
+def tally(share, frames=400, kind=Tally, *more):
+    accuracy = Estimate(share, *Proportion(share * frames, frames).interval)
+    return kind(accuracy, frames, accuracy, *more)
+
+
+def span_row(span, share, **changed):
+    apart = tally(share * 0.9, 100, DistractorTally, 0.5)
+    row = SpanResult(
+        *structs.astuple(tally(share)),
+        span=span,
+        label=span_label(span),
+        beyond_timesteps=span > 64,
+        chance=1 / 8,
+        plain=tally(share, 200),
+        distractor=tally(share * 0.9, 200, WithDistractor, 0.5, apart, None if span < 9 else apart),
+        fact_sets={"spelled alike": tally(share, 200)},
+        controls={"cue deleted": tally(0.125, 200), "untrained": tally(0.13)},
+        d=near(10 * share, 1),
+    )
+    return structs.replace(row, **changed)
+
+
+def templates_result(*rows, timesteps=64, refusal=""):
+    return TemplatesResult("english.bank", 0, timesteps, rows, refusal)
+
+
+def with_span50(*numbers, p=0.5):
+    return structs.replace(TEMPLATES, span50=Span50(*numbers, 4, 1024, 1 / 8, 0.02, p, 0.06))
+
+
+def context_row(context, excess):
+    reset = near(excess / 2) if context else None
+    return ContextRow(context, context, context > 64, near(excess), reset, reset)
+
+
+def context_result(scale=1.0, effective=(64, 8, 128)):
+    rows = tuple(
+        context_row(n, scale * bits) for n, bits in zip(CONTEXTS, (9, 3, 1, 0, 0), strict=True)
+    )
+    return ContextResult(3, 64, 4096, 2048, 2.25, rows, *effective)
+
+
+def mined_row(kind, distance, gain):
+    found = [near(x, 0.25) for x in (8 + gain, gain, gain / 2)] if gain else [None] * 3
+    cases = 200 if gain else 7
+    return MinedRow(kind, distance, 2 * distance - 1, distance > 64, cases, *found)
+
+
+def gradient_result(*rates):
+    def layer(number, rate):
+        logs = -rate * np.arange(SPAN + 1.0)
+        curves = tuple(Curve(part, logs - 0.5, logs, logs + 0.25) for part in ("h", "c", "both"))
+        return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, "forget gate", 0.4)
+
+    layers = tuple(layer(place, rate) for place, rate in enumerate(rates, 1))
+    return GradientResult("lstm", SPAN, 3, 64, layers)
+
+
+TEMPLATES = templates_result(*(span_row(*one) for one in ACCURACIES.items()))
+REFUSED = templates_result(refusal="not learned: train on the longrange corpus")
+MINED = MinedResult(
+    seed=3,
+    trained_timesteps=64,
+    chars=131_072,
+    full=2048,
+    ngram="20-gram",
+    rows=(*(mined_row(WORDS, d, g) for d, g in ((32, 0), (64, 1.5), (128, 0.75))),
+          mined_row(CLOSERS, 32, 0)),
+)  # fmt: skip
+RUN = RunResult(
+    "runs/long",
+    templates=with_span50(700.0, 620.0, 810.0),
+    context={TRAINED: context_result(), UNTRAINED: context_result(0.001, (0, 0, 0))},
+    mined=MINED,
+    gradient={TRAINED: gradient_result(0.02, 0.03), UNTRAINED: gradient_result(0.1, 0.2)},
+    warnings=("without the n-gram controls: long.txt: no such file",),
+)
+DEMONSTRATION = demonstrate(UniformPredictor(Vocabulary.of("the clouds are in the sky, mud")))
+UNKNOWN = RunResult("runs/" + 80 * "c", templates=REFUSED, demonstration=DEMONSTRATION)
+LESS = replace(
+    RUN,
+    run="runs/less",
+    templates=templates_result(
+        *(span_row(span, share * 0.7 + 0.3) for span, share in ACCURACIES.items()), timesteps=16
+    ),
+    context={TRAINED: context_result(0.5, (None, 8, None)), UNTRAINED: context_result(0.001)},
+    warnings=(),
+)
+PAIR = PairComparison("runs/long", "runs/less", (SpanComparison(4, 400, 3, 40, 1e-9, 0.0004),))
+BITS = BitsComparison("runs/long", "runs/less", 4096, Estimate(0.125, 0.0625, 0.25))
+ONE = ProbeResult((RUN,), warnings=RUN.warnings)
+RUNS = ProbeResult((RUN, LESS), (PAIR,), (BITS,), ("runs/long: the n-grams are missing",))
+UNKNOWNS = ProbeResult((UNKNOWN, replace(UNKNOWN, run="runs/less")))

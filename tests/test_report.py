@@ -1,0 +1,443 @@
+"""Reports of one run or several: the terminal, the page, its figures, and the page in a browser."""
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from msgspec import structs
+from results import (
+    ACCURACIES,
+    BITS,
+    DEMONSTRATION,
+    LESS,
+    MINED,
+    ONE,
+    PAIR,
+    REFUSED,
+    RUN,
+    RUNS,
+    TEMPLATES,
+    UNKNOWN,
+    UNKNOWNS,
+    context_result,
+    gradient_result,
+    near,
+    span_row,
+    templates_result,
+    with_span50,
+)
+
+from chargen.probes.mined.mining import CLOSERS, WORDS
+from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
+from chargen.probes.templates import report as templates
+from chargen.render import figures
+from chargen.render.page import GLOSSARY
+from chargen.render.report import Bars, Figure, Table, estimate, save_figures, to_text
+
+TAG = re.compile(r"<[^>]*>")
+NAMES = ["templates", "context", "mined", "gradient"]
+
+
+@pytest.fixture(scope="module")
+def page():
+    return ONE.page()
+
+
+@pytest.fixture(scope="module")
+def several():
+    return RUNS.page()
+
+
+def words(page):
+    """Return what a reader sees, with one space between words."""
+    text = TAG.sub(" ", page[page.index("<body>") :]).replace("&gt;", ">").replace("&lt;", "<")
+    return " ".join(text.split())
+
+
+def cells(page):
+    return [TAG.sub("", cell) for cell in re.findall(r"<td>.*?</td>", page)]
+
+
+def svgs(page):
+    return re.findall(r"<svg.*?</svg>", page, flags=re.S)
+
+
+def only(result, run="runs/long"):
+    """Return the report of one run whose templates are ``result``."""
+    return ProbeResult((RunResult(run, templates=result),))
+
+
+def terminal(result, verbose=False):
+    return to_text(result.sections(), verbose)
+
+
+def rows(text):
+    return [line.split() for line in text.splitlines()]
+
+
+def axes_of(result):
+    (section,) = result.sections()
+    (figure,) = (block for block in section.blocks if isinstance(block, Figure))
+    return figure.draw(figures.PICTURE, "").axes[0]
+
+
+def legend(axes):
+    return axes.get_legend_handles_labels()[1]
+
+
+# terminal
+
+
+def test_a_section_begins_with_its_finding():
+    heading, line, finding = terminal(only(TEMPLATES)).splitlines()[:3]
+    assert (heading, line) == ("Cloze sentences", "===============")
+    assert finding.startswith("remembers 128 characters (accuracy 90% or more), better than chance")
+    assert ", span50 700 (620–810);" in terminal(only(with_span50(700.0, 620.0, 810.0)))
+
+
+def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
+    text = terminal(only(TEMPLATES))
+    assert ["128", "92", "89–94", "9.20", "8.20–10.20", "held", "out"] in rows(text)
+    assert ["distractor", "after", "cue", "–", "90", "88", "86", "83", "63", "27", "13"] in rows(
+        text
+    )
+    assert ["cue", "deleted", *["12"] * 8] in rows(text)
+    first = [line[0] for line in rows(text) if line]
+    table = first[first.index("span") + 1 : first.index("Accuracy")]
+    assert table == ["4", "16", "32", "64", "──", "128", "256", "──", "512", "1024"]
+    assert "── training length (64) ──" in text
+    assert "── longest trained span (256) ──" in text
+    assert "chance is 12.5%" in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+    short = terminal(only(templates_result(*TEMPLATES.rows[:2]))).splitlines()
+    after = short.index(next(line for line in short if line.startswith("  16  ")))
+    assert ["training" in short[after + 1], "longest" in short[after + 2]] == [True, True]
+
+
+def test_a_refusal_shows_the_shortest_span_and_the_demonstration():
+    text = terminal(ProbeResult((UNKNOWN,)))
+    assert REFUSED.refusal in text
+    assert "Demonstration, not a measurement" in text
+    assert "the clouds are in the …" in text
+    assert ["sky", "33.3%"] in [row[:2] for row in rows(text)]
+    assert "remembers" not in text
+    gated = templates_result(span_row(4, 0.5), refusal="not learned")
+    assert ["4", "50", "45–55"] in [row[:3] for row in rows(terminal(only(gated)))]
+
+
+def test_several_runs_stand_side_by_side():
+    text = terminal(RUNS)
+    assert ["span", "long", "95%", "less", "95%"] in rows(text)
+    assert ["512", "30", "26–35", "51", "46–56", "longer", "than", "trained"] in rows(text)
+    assert ["long", "cue", "deleted", *["12"] * 8] in rows(text)
+    assert ["less", "16", "–"] in rows(text)
+    assert ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"] in rows(text)
+    assert "less remembers farther than long" in text
+    assert "── training length (16) of less ──" in text
+    assert "── training length (64) of long ──" in text
+    assert "── longest trained span (256) ──" in text
+    unknown = terminal(ProbeResult((replace(LESS, templates=REFUSED), RUN)))
+    assert ["less", "64", "–", "not", "learned"] in rows(unknown)
+    assert "McNemar" not in terminal(UNKNOWNS)
+
+
+def test_runs_are_called_by_their_directory_unless_two_share_its_name():
+    assert RUNS.names == ["long", "less"]
+    twins = ProbeResult((RunResult("x/a"), RunResult("y/a")))
+    assert twins.names == ["x/a", "y/a"]
+    assert RUNS.finding() == "runs/less remembers farther than runs/long: ahead at 4, by 9 " + (
+        "percentage points at 4 characters"
+    )
+
+
+# figures
+
+
+def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():
+    axes = axes_of(only(TEMPLATES))
+    assert {"chance, 1/8", "cue deleted", "untrained", "model, all sentences"} <= set(legend(axes))
+    assert {text.get_text() for text in axes.texts} == {
+        "training length (64)",
+        "longest trained span (256)",
+    }
+    assert len(axes.containers) == 4  # error bars: two controls, distractors, all
+    (bars,) = [bar for bar in axes.containers if bar.get_label() == "model, all sentences"]
+    drawn = [segment[:, 1].tolist() for segment in bars.lines[2][0].get_segments()]
+    bounds = [(row.accuracy.low, row.accuracy.high) for row in TEMPLATES.rows]
+    assert drawn == [pytest.approx(bound) for bound in bounds]
+    assert bars.lines[0].get_ydata().tolist() == list(ACCURACIES.values())
+    (line,) = [line for line in axes.lines if line.get_label() == "chance, 1/8"]
+    assert list(line.get_ydata()) == [1 / 8, 1 / 8]
+
+
+def test_equal_limits_share_one_label_and_limits_off_the_axis_are_in_the_legend():
+    equal = axes_of(only(structs.replace(TEMPLATES, trained_timesteps=256)))
+    (label,) = [text.get_text() for text in equal.texts]
+    assert set(label.split(" = ")) == {"training length (256)", "longest trained span (256)"}
+    short = axes_of(only(templates_result(*TEMPLATES.rows[:3], timesteps=2048)))
+    off = {"training length (2048), off the axis", "longest trained span (256), off the axis"}
+    assert off <= set(legend(short))
+    assert not short.texts
+
+
+@pytest.mark.parametrize(
+    ("half", "p", "label"),
+    [
+        ((700.0, 620.0, float("inf")), 0.5, "span50 700 (620–>1024)"),
+        ((float("inf"),) * 3, 0.5, "span50 >1024"),
+        ((float("inf"),) * 3, 0.001, "span50 no fit"),
+    ],
+)
+def test_span50_is_drawn_on_the_axis_and_else_named(half, p, label):
+    axes = axes_of(only(with_span50(*half, p=p)))
+    assert label in legend(axes)
+    marks = [bar for bar in axes.containers if "span50" in bar.get_label()]
+    assert len(marks) == (half[0] == 700)
+    for mark in marks:
+        assert mark.lines[0].get_xydata().tolist() == [[700, (0.98 + 0.125) / 2]]
+        (bar,) = mark.lines[2]
+        assert [point.tolist()[0] for point in bar.get_segments()[0]] == [620, 1024]
+
+
+def test_several_runs_have_a_curve_each():
+    known = {"a/long": with_span50(700.0, 620.0, 810.0), "a/less": LESS.templates}
+    runs = [RunResult(run, templates=one) for run, one in (known | {"a/no": REFUSED}).items()]
+    axes = axes_of(ProbeResult(tuple(runs)))
+    assert legend(axes) == ["chance, 1/8", "long, span50 700 (620–810)", "less"]
+    assert len(axes.containers) == 3
+    assert {text.get_text() for text in axes.texts} == {
+        "training length (16) of less",
+        "training length (64) of long",
+        "longest trained span (256)",
+    }
+    one = axes_of(only(TEMPLATES))
+    for name in ("get_xlim", "get_ylim", "get_xlabel", "get_ylabel"):
+        assert getattr(one, name)() == getattr(axes, name)()
+
+
+@pytest.mark.parametrize("size", [figures.PICTURE, figures.PAGE])
+def test_the_model_comes_first_in_the_legend_and_only_a_picture_has_a_title(size):
+    (figure,) = (b for b in templates.section({"a": TEMPLATES}).blocks if isinstance(b, Figure))
+    drawn = figure.draw(size, "an LSTM")
+    assert drawn.legends[0].get_texts()[0].get_text() == "model, all sentences"
+    assert (drawn.get_suptitle() == "an LSTM") == (size is figures.PICTURE)
+
+
+def test_each_instrument_with_numbers_has_a_png_file(tmp_path):
+    written = save_figures(ONE.sections(), tmp_path / "all.png", "long", "templates")
+    names = [f"all{name}.png" for name in ("", "-context", "-mined", "-gradient")]
+    assert [path.name for path in written] == names
+    data = written[0].read_bytes()
+    assert data.startswith(b"\x89PNG")
+    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1440, 900)
+    assert save_figures(UNKNOWNS.sections(), tmp_path / "no.png", "", "templates") == []
+
+
+# page
+
+
+@pytest.mark.parametrize("result", [ONE, RUNS], ids=["one", "several"])
+def test_a_page_begins_with_the_findings_and_links_to_the_sections(result):
+    page = result.page()
+    assert page == result.page()
+    top = page[: page.index("<section")]
+    places = [words(page).index(section.finding) for section in result.sections()]
+    assert places == sorted(places)
+    assert re.findall(r'href="#([\w-]+)"', top) == NAMES
+    assert re.findall(r'<section id="([\w-]+)"', page) == NAMES
+    assert all(warning in words(top) for warning in result.warnings)
+    assert all(f"<dt>{term}</dt>" in page for term, _ in GLOSSARY)
+    for text in (
+        f"<h1>{result.title}</h1>",
+        result.about,
+        "english.bank",
+        "The clouds are in the sky",
+        "no bound on what it remembers",
+        "a large gradient is not memory",
+    ):
+        assert text in page
+
+
+def test_every_number_of_the_figures_is_in_a_table(page, several):
+    for result, made in ((ONE, page), (RUNS, several)):
+        expected = Counter()  # some are alike, and each must be there
+        for run in result.runs:
+            for row in run.templates.rows:
+                parts = [row.plain, row.distractor, *row.controls.values(), *row.fact_sets.values()]
+                for found in (row.accuracy, row.greedy_accuracy, *(one.accuracy for one in parts)):
+                    low, high = 100 * found.low, 100 * found.high
+                    expected[f"{100 * found.value:.1f} ({low:.1f}–{high:.1f})"] += 1
+            for row in [row for found in run.context.values() for row in found.rows]:
+                for found in filter(None, (row.swap, row.reset, row.difference)):
+                    expected[estimate(found, 4)] += 1
+            for row in run.mined.rows:
+                if row.kind == WORDS and row.gain:
+                    expected.update(estimate(x, 2) for x in (row.target_bits, row.gain))
+        assert expected <= Counter(cells(made))
+    for found in RUN.gradient.values():
+        for curve in (curve for layer in found.layers for curve in layer.curves):
+            bounds = f"({curve.lower[64]:.2f} to {curve.upper[64]:.2f})"
+            assert f"{curve.median[64]:.2f} {bounds}" in cells(page)
+    assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(page)
+
+
+def test_the_meaning_is_in_plain_words():
+    def meaning(*accuracies, refusal=""):
+        spans = [span_row(span, share) for span, share in zip((4, 128), accuracies, strict=False)]
+        return templates.section({"a": templates_result(*spans, refusal=refusal)}).meaning
+
+    assert meaning(refusal="not learned").startswith("Nothing is claimed")
+    assert "no better than chance" in meaning(0.125, 0.125)
+    assert "asked for it 4 characters later, it beats chance" in meaning(0.5, 0.125)
+    near_only = meaning(1.0, 0.125)
+    assert "asked for it 4 characters later, the model answers correctly in at least" in near_only
+    assert "training length" not in near_only
+    assert "beyond the training length of 64 characters" in meaning(1.0, 1.0)
+
+
+def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
+    assert f"{WORDS}, untrained" not in page
+    rows = [structs.replace(row, untrained=near(-0.5)) if row.gain else row for row in MINED.rows]
+    mined = structs.replace(MINED, rows=tuple(rows))
+    beside = ProbeResult((replace(RUN, mined=mined),)).page()
+    assert "-0.50 (-0.51 to -0.49)" in cells(beside)
+    assert f"{WORDS}, untrained" in beside
+
+
+def test_figures_are_inline_and_label_their_marks(page, several):
+    one, compared = svgs(page), svgs(several)
+    assert len(one) == len(compared) == 4
+    for text in ("chance, 1/8", "training length (64)", "span50 700 (620–810)"):
+        assert text in one[0]
+    assert "untrained, swap" in one[1]
+    assert "no gain" in one[2]
+    assert "layer 2, 7 units" in one[3]
+    assert all('role="img" aria-label="' in figure for figure in (*one, *compared))
+    assert "training length (16) of less" in compared[0]
+    assert "long, span50 700 (620–" in compared[0]
+
+
+def test_definitions_are_unique_and_colors_come_from_the_style(page):
+    defined = re.findall(r' id="([^"]+)"', page)
+    assert len(defined) == len(set(defined))
+    assert set(re.findall(r'(?:href="#|url\(#)([\w-]+)', page)) == set(defined)
+    figures = "".join(svgs(page))
+    assert not re.findall(r"#[0-9a-f]{6}", figures)
+    variables = set(re.findall(r"var\(--(\w+)\)", figures))
+    assert variables >= {"ink", "paper", "rule", "grey", "model", "other", "third"}
+    light, dark = page.split("prefers-color-scheme: dark")
+    assert all(f"--{name}:" in part for name in variables for part in (light, dark))
+    assert "font-family" not in figures
+
+
+def test_a_page_is_small_and_loads_nothing(page):
+    assert len(page) < 600_000
+    assert not re.search(r"https?:|//\w|@import|<link|<img|<script", page)
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
+    assert "default-src &#39;none&#39;" in policy
+    assert "*" not in policy
+
+
+def test_sections_appear_only_for_instruments_that_were_used():
+    mined = ProbeResult(tuple(RunResult(run, mined=MINED) for run in ("a", "b")))
+    assert [section.name for section in mined.sections()] == ["mined"]
+    nothing = structs.replace(MINED, rows=())
+    assert "<svg" not in ProbeResult((RunResult("a", mined=nothing),)).page()
+    assert "<svg" not in UNKNOWNS.page()
+    assert "not learned: c" in words(UNKNOWNS.page())
+    refused = structs.replace(context_result(), rows=(), refusal="not measured: too short")
+    short = {TRAINED: refused, UNTRAINED: refused}
+    page = ProbeResult(tuple(RunResult(run, context=short) for run in ("a", "b"))).page()
+    assert "not measured: too short" in words(page)
+    assert "<svg" not in page
+
+
+def test_the_demonstration_has_a_bar_per_ending():
+    (section,) = ProbeResult((UNKNOWN,)).sections()
+    bars = [row for block in section.blocks if isinstance(block, Bars) for row in block.rows]
+    assert len(bars) == sum(len(one.candidates) for one in DEMONSTRATION)
+    assert not any(isinstance(block, Table) for block in section.blocks)
+
+
+def test_a_gradient_halves_in_one_character_or_in_more():
+    assert "halves in 1.0 character, " in gradient_result(np.log10(2)).finding()
+    assert "halves in 2.0 characters, " in gradient_result(np.log10(2) / 2).finding()
+
+
+def test_the_json_of_one_run_and_of_several():
+    assert list(ONE.to_json()) == [
+        *("run", "templates", "demonstration", "context", "mined", "gradient", "warnings")
+    ]
+    told = RUNS.to_json()
+    assert list(told) == ["runs", "comparisons", "finding", "warnings"]
+    assert [row["instrument"] for row in told["comparisons"]] == ["templates", "context"]
+    assert {PAIR.first, BITS.first} == {told["comparisons"][1]["first"]}
+
+
+# browser
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [1200, 360])
+@pytest.mark.parametrize(
+    "result", [ONE, RUNS, UNKNOWNS], ids=["one run", "several", "several unknown"]
+)
+def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(
+    browser, tmp_path, result, width, dark
+):
+    file = tmp_path / "report.html"
+    page = result.page()
+    file.write_text(page, encoding="utf-8")
+    browser.open(file, width, dark=dark)
+    browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert browser.errors() == []
+    assert browser.requests() == []
+    assert not browser.overflows()
+    paper = browser.script("return getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
+    line = "return [...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)"
+    inks = set(browser.script(line))
+    assert ("rgb(232, 230, 227)" if dark else "rgb(28, 28, 28)") in inks or "<svg" not in page
+    assert paper not in inks
+
+
+def test_on_a_phone_letters_in_figures_can_be_read(browser, tmp_path, page):
+    file = tmp_path / "report.html"
+    file.write_text(page, encoding="utf-8")
+    browser.open(file, 360)
+    script = """
+        return [...document.querySelectorAll('figure svg')].map(svg => {
+          const scale = svg.clientWidth / svg.viewBox.baseVal.width
+          const letters = [...svg.querySelectorAll('text')].filter(e => !e.closest('.small'))
+          return Math.min(...letters.map(e => parseFloat(getComputedStyle(e).fontSize) * scale))
+        })"""
+    assert min(browser.script(script)) >= 6.5  # the exponents of powers of ten are the smallest
+    assert browser.find("#templates figure svg").size["width"] <= 360
+
+
+def test_the_browser_refuses_what_a_page_is_made_to_load(browser, tmp_path, page):
+    file = tmp_path / "loading.html"
+    image = '<img src="http://chargen.invalid/a.png">'
+    for text, refused in ((image, False), (page.replace("<body>", f"<body>{image}"), True)):
+        file.write_text(text, encoding="utf-8")
+        browser.open(file)
+        (message,) = browser.errors()
+        assert ("Content Security Policy" in message) == refused
+
+
+def test_the_browser_finds_what_is_wrong_with_a_page(browser, tmp_path):
+    file = tmp_path / "wrong.html"
+    file.write_text(
+        '<meta name="viewport" content="width=device-width"><p style="width: 500px">wide</p>'
+        "<script>console.error('wrong'); fetch('http://chargen.invalid/').catch(() => 0)</script>"
+    )
+    browser.open(file, 360)
+    assert browser.overflows()
+    assert any("wrong" in message for message in browser.errors())
+    assert browser.requests() == ["http://chargen.invalid/"]
+    browser.open(file, 1200)
+    assert not browser.overflows()
+    browser.shot(tmp_path / "shot.png")
+    assert (tmp_path / "shot.png").read_bytes().startswith(b"\x89PNG")
