@@ -61,7 +61,7 @@ bench: .venv/installed-test  ## measure speed against named baselines
 	touch $@
 
 docs: .venv/installed-docs  ## generate the reference pages and build the site in build/site
-	$(BIN)/python -m docs.help
+	$(BIN)/python -m docs.commands
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 clean:  ## remove everything that make created, except runs/

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from chargen.cli import chargen
-from docs.help import PAGE, page
+from docs.commands import PAGE, page
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 READMES = ["README.md", "README.zh.md"]
 
 
