@@ -1,7 +1,7 @@
-"""Draws docs/gradient.svg: ``python -m docs.figures``.
+"""Draw docs/gradient.svg: ``python -m docs.figures``.
 
-g(k) as `chargen probe-longrange --only gradient` measures it, of networks that were not trained:
-how far back a loss is felt hangs on the cell and on how it begins.
+The figure shows g(k), as `chargen probe-longrange --only gradient` measures it, for untrained
+networks: the reach of the gradient depends on the cell and its initialization.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from chargen.text.vocabulary import Vocabulary
 
 DRAWN = Path(__file__).with_name("gradient.svg")
 UNITS, SPAN, POSITIONS = 64, 100, 64
-GATE = slice(UNITS, 2 * UNITS)  # of the bias: f of an LSTM, z of a GRU
+GATE = slice(UNITS, 2 * UNITS)  # bias of f (LSTM) or z (GRU)
 LOWEST = -8  # log10
 
 
 def curve(cell: str, *, activation: str = "tanh", rho: float = 1, bias: float | None = None):
-    """Medians over positions of log10 g(k)/g(0), k = 0 .. `SPAN`, for W_hh ``rho`` times as large
-    and a keeping gate's bias of ``bias``."""
+    """Return the median of log10 g(k)/g(0) for k = 0 .. `SPAN`.
+
+    ``rho`` scales W_hh; ``bias`` sets the bias of the gate that keeps the state.
+    """
     text = bundled.read("longrange", 20_000)
     vocabulary = Vocabulary.of(text)
     model = CharModel.seeded(ModelSettings(cell, (UNITS,), activation), len(vocabulary), seed=0)
@@ -39,7 +41,7 @@ def curve(cell: str, *, activation: str = "tanh", rho: float = 1, bias: float | 
 
 
 def draw() -> Figure:
-    """Simple cells on the left, gated ones on the right."""
+    """Draw vanilla RNNs on the left and gated cells on the right."""
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     for rho, color in ((1.1, "C3"), (1.0, "C4"), (0.9, "C2")):
@@ -50,7 +52,7 @@ def draw() -> Figure:
         for bias, style in ((0, ":"), (1, "--"), (5, "-")):
             label = f"{cell.upper()}, $b_{gate}$ = {bias}"
             right.plot(curve(cell, bias=bias), style, color=color, label=label)
-    right.plot(curve("simple"), color="black", label="simple, tanh")
+    right.plot(curve("simple"), color="black", label="vanilla RNN, tanh")
     for axes in (left, right):
         axes.set_ylim(LOWEST, 5)
         axes.set_yticks(range(LOWEST, 5, 2), [f"$10^{{{e}}}$" for e in range(LOWEST, 5, 2)])
@@ -64,7 +66,7 @@ def draw() -> Figure:
 
 
 if __name__ == "__main__":
-    # Names in the file that are the same each time, and text as text.
+    # Stable ids, and text as text.
     mpl.rcParams.update({"svg.hashsalt": "chargen", "svg.fonttype": "none"})
     figure = draw()
     assert np.isfinite(figure.axes[0].dataLim.get_points()).all()

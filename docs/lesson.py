@@ -1,11 +1,9 @@
-"""Runs the lesson: every block of code of docs/tutorial.md, in order, and what each puts out.
+"""Run the code blocks of docs/tutorial.md in order and compare or update their outputs.
 
-``python -m docs.lesson`` writes the outputs into the page anew, and into its Chinese sister, whose
-code is the same. Blocks marked ``python`` share one set of names; in a block marked ``sh`` each
-line is a `chargen` command. A block marked ``text`` right below is the output. Where that hangs on
-a training, whose last digits another processor changes, a comment between the two, which no
-reader sees, says how far the numbers may lie apart. An output that ends with a line ``…`` is only
-the beginning of what is put out.
+``python -m docs.lesson`` writes the outputs into the English and the Chinese page, which share
+their code. ``python`` blocks share one namespace; each line of a ``sh`` block is a `chargen`
+command. A ``text`` block directly below is the output. An HTML comment between the two states the
+tolerance of numbers that depend on a training. An output that ends with ``…`` is shortened.
 """
 
 from __future__ import annotations
@@ -31,30 +29,30 @@ BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 CUT = "…"
-BRACKETS = re.compile(r" \([^)]*\)")  # an interval, which not every fit has
+BRACKETS = re.compile(r" \([^)]*\)")  # an interval
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-TO = re.compile(r"(?<=\d) to (?=-?\d)")  # between numbers of which one is negative, else a dash
+TO = re.compile(r"(?<=\d) to (?=-?\d)")  # between two numbers, else a dash
 
 
 @dataclass(frozen=True)
 class Block:
-    """A block of code and what the page says that it puts out."""
+    """A block of code and the output that the page shows."""
 
     language: str
     code: str
     output: str
-    within: float  # how far the numbers of another run may be from those of the output
-    line: int  # of the page
+    within: float  # tolerance of the numbers in the output
+    line: int  # line number in the page
 
 
 class _Python(InteractiveInterpreter):
     def showtraceback(self) -> None:
-        """An error ends the lesson."""
-        raise  # noqa: PLE0704  what is being handled
+        """Raise the error instead of printing it."""
+        raise  # noqa: PLE0704  re-raises the current error
 
 
 def blocks(page: str) -> list[Block]:
-    """The blocks of a page."""
+    """Return the code blocks of a page."""
     return [
         Block(
             found["language"],
@@ -68,7 +66,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def outputs(lesson: list[Block]) -> Iterator[str]:
-    """What each block puts out on standard output, run one after the other where you are."""
+    """Run the blocks in order in the working directory and yield their standard output."""
     names = _Python({"__name__": "lesson"})
     for block in lesson:
         said = io.StringIO()
@@ -86,11 +84,11 @@ def _commands(lines: str) -> None:
     for line in lines.splitlines():
         program, *arguments = shlex.split(line)
         if program != "chargen" or main(arguments):
-            raise ValueError(f"{line}: is no command, or failed")
+            raise ValueError(f"{line}: not a chargen command, or it failed")
 
 
 def agrees(block: Block, output: str) -> bool:
-    """Whether an output is the one in the page, its numbers as near as they should be."""
+    """Return whether an output matches the page within the tolerance."""
     output = _cut(output, block.output)
     if not block.within:
         return output == block.output
@@ -98,18 +96,18 @@ def agrees(block: Block, output: str) -> bool:
     words, said = (NUMBER.sub("#", text).split() for text in texts)
     here, there = ([float(number) for number in NUMBER.findall(text)] for text in texts)
     near = (abs(a - b) <= block.within for a, b in zip(here, there, strict=False))
-    return words == said and all(near)  # the same words have as many numbers
+    return words == said and all(near)  # equal words imply equally many numbers
 
 
 def _cut(output: str, said: str) -> str:
-    """As many lines of an output as the page shows."""
+    """Shorten an output to the lines that the page shows."""
     if not said.endswith(f"{CUT}\n"):
         return output
     return "".join(output.splitlines(keepends=True)[: said.count("\n") - 1]) + f"{CUT}\n"
 
 
 def written(page: str, made: list[str]) -> str:
-    """The page with these outputs."""
+    """Return the page with new outputs."""
     number = count()
 
     def put(found: re.Match[str]) -> str:

@@ -1,11 +1,8 @@
-"""What mkdocs is told beside mkdocs.yml: pages above docs/, and the language of a page.
-
-A repository's page shows README.md at the top and docs/ below it; the site has all of them side by
-side. So the links between the two are made to fit, and no page is written twice.
-"""
+"""mkdocs hooks: pages above docs/, links between them and docs/, and the language of a page."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -17,7 +14,7 @@ ABOVE = ("README.md", "README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages above docs/, whose links lead into it."""
+    """Add the pages above docs/ and rewrite their links."""
     for name in ABOVE:
         text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
         files.append(File.generated(config, name, content=text))
@@ -25,12 +22,12 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links from docs/ to the pages above it."""
-    return markdown.replace("](../", "](")
+    """Rewrite links from docs/ to the pages above it."""
+    return re.sub(rf"\]\(\.\./((?:\.\./)*)({'|'.join(map(re.escape, ABOVE))})", r"](\1\2", markdown)
 
 
 def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
-    """Say which pages are in Chinese, so that they are shown and read aloud so."""
+    """Declare the language of Chinese pages."""
     if page.file.src_uri.endswith(".zh.md"):
         return output.replace('<html lang="en"', '<html lang="zh"', 1)
     return output

@@ -1,4 +1,4 @@
-"""What the documentation says of the program is what the program says of itself."""
+"""The documentation agrees with the program: commands, options, links and make targets."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,11 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 READMES = ["README.md", "README.zh.md"]
 
 
-def test_the_help_pages_are_up_to_date():
+def named(file):
+    return str(file.relative_to(ROOT))
+
+
+def test_the_command_reference_is_up_to_date():
     assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
 
 
@@ -24,13 +28,13 @@ def test_every_command_has_an_example():
 
 
 def anchors(page):
-    """What a link may name of a page: its headings, as repositories and the site spell them."""
+    """Return the anchors of a page's headings, as repositories and the site spell them."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_links_and_anchors_exist(page):
     for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
         file, _, anchor = link.partition("#")
         target = page.parent / file if file else page
@@ -38,36 +42,44 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("name", ["README.md", "README.zh.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("name", [*READMES, "CONTRIBUTING.md", "docs/how-to/measure-speed.md"])
 def test_make_targets_exist(name):
     text = (ROOT / name).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([a-z]+)`", text)) <= targets
+    named = set(re.findall(r"`make ([a-z]+)`|^make ([a-z]+)", text, re.MULTILINE))
+    assert {target for pair in named for target in pair if target} <= targets
 
 
-def figures(text):
-    """What the demo prints, the figures and commands of each table's row, the code in Python."""
+def facts(text):
+    """Return the numbers of each table row, the code blocks, and the commands of a README."""
     rows = [row.split("|")[2:] for row in re.findall(r"^\|.*$", text, re.MULTILINE)]
-    return [
-        re.findall(r"^remembers .*?^```", text, re.MULTILINE | re.DOTALL),
-        [re.findall(r"\d[\d,.]*", " ".join(row)) for row in rows],
-        [re.findall(r"`(?:chargen|make) .*?`", " ".join(row)) for row in rows],
-        re.findall(r"^```python\n.*?^```", text, re.MULTILINE | re.DOTALL),
-    ]
+    numbers = [sorted(re.findall(r"\d+(?:[,.]\d+)*", " ".join(row))) for row in rows]
+    blocks = re.findall(r"^```(?:python|text)\n.*?^```", text, re.MULTILINE | re.DOTALL)
+    blocks = [re.sub(r"#.*", "", block) for block in blocks]
+    return numbers, blocks, sorted(re.findall(r"`(?:chargen|make) .*?`", text))
 
 
-def test_both_readmes_show_the_same_figures_and_commands():
-    english, chinese = (figures((ROOT / name).read_text(encoding="utf-8")) for name in READMES)
+def test_both_readmes_state_the_same_facts():
+    english, chinese = (facts((ROOT / name).read_text(encoding="utf-8")) for name in READMES)
     assert english == chinese
     assert all(english)
 
 
-@pytest.mark.parametrize("name", READMES)
-def test_every_flag_that_the_readme_shows_exists(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = "\n".join(re.findall(r"^```text\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    shown = re.findall(r"^chargen ([a-z-]+)(.*)$", blocks, re.MULTILINE)
-    assert shown
-    for command, rest in shown:
-        known = {flag for option in chargen.commands[command].params for flag in option.opts}
-        assert set(re.findall(r"--[a-z-]+", rest)) <= known | {"--help"}, (command, rest)
+def test_chinese_pages_break_no_line_inside_a_sentence():
+    text = (ROOT / "README.zh.md").read_text(encoding="utf-8")
+    assert not re.search(r"[\u4e00-\u9fff，、；：]\n[\u4e00-\u9fff]", text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_option_that_a_page_shows_exists(page):
+    """Commands in code blocks, and in code spans, use options that their command has."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```(?:sh|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    lines = "\n".join([*blocks, *re.findall(r"`(chargen [^`]*)`", text)])
+    for command, rest in re.findall(r"^\s*chargen ([a-z-]+)(.*)$", lines, re.MULTILINE):
+        if command in chargen.commands:
+            found = chargen.commands[command]
+            below = getattr(found, "commands", {}).get(rest.split()[0] if rest.split() else "")
+            options = {flag for option in (below or found).params for flag in option.opts}
+            shown = set(re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", rest))
+            assert shown <= options | {"--help"}, (command, rest)
