@@ -10,19 +10,25 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
-ABOVE = ("README.md", "README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md")
+ABOVE = ("README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md")  # index.md replaces README.md
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages above docs/ and rewrite their links."""
     for name in ABOVE:
-        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        text = (
+            (ROOT / name)
+            .read_text(encoding="utf-8")
+            .replace("](docs/", "](")
+            .replace("](README.md", "](index.md")
+        )
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Rewrite links from docs/ to the pages above it."""
+    markdown = markdown.replace("](../README.md", "](index.md")
     return re.sub(rf"\]\(\.\./((?:\.\./)*)({'|'.join(map(re.escape, ABOVE))})", r"](\1\2", markdown)
 
 
