@@ -19,7 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LIMIT = 1.0  # hits per 1,000 words
-OPENERS = ("What", "Whether", "That", "Who", "Of")
+OPENERS = ("What", "Whether", "That", "Who", "Whose", "Whom", "Those", "Of", "Beside", "So")
 PHRASES = """
 side by side|told|tells?|asked|bends?|bent|held back|holds? back|go(es)? on|gone on|went on|going on
 anew|farther|is to be|are to be|lead-ins?|of which|of whom|so many|so much|no numbers?|by itself
@@ -44,9 +44,9 @@ def markdown(text: str) -> Iterator[tuple[int, str]]:
 def python(text: str) -> Iterator[tuple[int, str]]:
     """Yield docstrings, string literals with spaces and comments, with their line numbers."""
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node.value.count(" ") > 2:
-                yield node.lineno, node.value
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and text.count(" ") > 2:
+            yield node.lineno, text
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
@@ -56,9 +56,9 @@ def openers(text: str) -> Iterator[tuple[int, str]]:
     """Yield docstrings that open with one of `OPENERS`."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, kinds) and (doc := ast.get_docstring(node)):
-            if doc.split()[0] in OPENERS:
-                yield getattr(node, "lineno", 1), doc.splitlines()[0]
+        doc = ast.get_docstring(node) if isinstance(node, kinds) else None
+        if doc and doc.split()[0] in OPENERS:
+            yield getattr(node, "lineno", 1), doc.splitlines()[0]
 
 
 def main(arguments: list[str]) -> int:
