@@ -1,6 +1,6 @@
-"""Speed and memory, measured beside named baselines: ``python -m benchmarks``, or one at a time.
+"""Speed and memory against named baselines: ``python -m benchmarks [NAME ...]``.
 
-All contenders run as the command line does (see `chargen.cli.environment`).
+All contenders run with the thread and allocator settings of the command line.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""``python -m benchmarks``: all of them, or those that are named; kept as JSON beside this file.
+"""Run all benchmarks, or the named ones, and write benchmarks/measured.json.
 
-What follows the name ``floors`` is its own: texts and options.
+Arguments after ``floors`` are its own texts and options.
 """
 
 import json
@@ -55,4 +55,4 @@ for name in named or known:
     results[name] = floors.main(own) if name == "floors" else known[name].main()
     print()
 MEASURED.write_text(json.dumps(results, indent=1) + "\n")
-print(f"kept in {MEASURED}")
+print(f"written to {MEASURED}")

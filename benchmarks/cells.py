@@ -1,8 +1,8 @@
-"""Each cell in as many minutes, with the settings that suited it best: what it predicts and keeps.
+"""Loss, speed and memory of each cell after equal training time, with its best known settings.
 
     python -m benchmarks.cells tinyshakespeare.txt --only lstm,gru --minutes 2
 
-One thread. The settings were searched on the last tenth of the training part (docs/recipe.md).
+One thread. Settings come from docs/experiments.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from chargen import api
 from chargen.probes.context import measure as context
 from chargen.sampling import engine
 
-BEST: dict[str, dict[int, dict[str, Any]]] = {  # by the fewest minutes
+BEST: dict[str, dict[int, dict[str, Any]]] = {  # settings by minimum budget in minutes
     "simple": {
         0: {"units": (256, 256), "learning_rate": 0.01},
         10: {"units": (256, 256), "learning_rate": 0.007, "dropout": 0.1},
         60: {"units": (256, 256), "learning_rate": 0.01, "dropout": 0.1},
     },
-    "lstm": {0: {}},  # what chargen train chooses
+    "lstm": {0: {}},  # the defaults of chargen train
     "gru": {
         0: {"units": (192, 192), "learning_rate": 0.02},
         10: {"units": (256, 256), "learning_rate": 0.02, "dropout": 0.2},
@@ -37,7 +37,7 @@ BEST: dict[str, dict[int, dict[str, Any]]] = {  # by the fewest minutes
         0: {"units": (192,) * 3, "learning_rate": 0.02, "stack": "plain"},
         60: {"units": (384,) * 3, "learning_rate": 0.01, "dropout": 0.1, "stack": "plain"},
     },
-    "blocks": {0: {"cell": "mingru"}},  # in blocks, as chargen train chooses them
+    "blocks": {0: {"cell": "mingru"}},  # residual blocks with the defaults
 }
 WRITTEN = 20_000  # characters
 
@@ -45,14 +45,14 @@ WRITTEN = 20_000  # characters
 def trained(
     text: str, settings: dict[str, Any], minutes: float, seed: int, folder: Path
 ) -> tuple[api.TrainedModel, dict[str, Any]]:
-    """A model, and the last line of its progress."""
+    """Return a trained model and the last record of its progress."""
     kept = {"minutes": minutes, "patience": 0, "seed": seed, "device": "cpu"}
     model = api.train([text], folder, cache=folder.parent / "cache", **kept, **settings)
     return model, json.loads((folder / "progress.jsonl").read_text().splitlines()[-1])
 
 
 def measured(text: str, name: str, minutes: float, seed: int, recalls: bool) -> dict[str, Any]:
-    """One cell's row; with ``recalls`` its span50 too, of another training as long."""
+    """Return one cell's row; ``recalls`` adds span50 of a second training on longrange."""
     settings = [own for fewest, own in BEST[name].items() if fewest <= minutes][-1]
     settings = {"cell": name} | settings
     with tempfile.TemporaryDirectory() as kept:
@@ -87,13 +87,15 @@ def measured(text: str, name: str, minutes: float, seed: int, recalls: bool) -> 
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Print a line of JSON a cell."""
+    """Print one line of JSON per cell."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text")
     parser.add_argument("--only", default=",".join(BEST), help="names of cells")
     parser.add_argument("--minutes", type=float, default=2.0)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--recalls", action="store_true", help="also train on longrange, and ask")
+    parser.add_argument(
+        "--recalls", action="store_true", help="also train on longrange and run the probe"
+    )
     options = parser.parse_args(given)
     torch.set_num_threads(1)
     for name in options.only.split(","):

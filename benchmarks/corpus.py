@@ -1,10 +1,9 @@
-"""Text of any size: what it costs to encode a large one and to train on it, beside a small one.
+"""Cost of encoding and training on a large generated text against a small one.
 
-The text is generated (`benchmarks.texts`). Encoding is all that `chargen train` does before its
-first step, as in `chargen.text.cache`: a reading that finds the characters, the documents and the
-SHA-256, a second one that writes ids, and what puts them on the disk for good. Beside it stands the
-usual way: the whole text in memory, the set of its characters, and ids by a table of NumPy's.
-Each is measured in processes of its own; memory is the most that such a process held.
+Encoding is the work of `chargen train` before its first step: one pass for characters, documents
+and SHA-256, a second pass that writes ids, and the sync to disk. The baseline keeps the whole text
+in memory and maps it with a NumPy table. Every case runs in a fresh process and reports its peak
+memory.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from benchmarks.peak import peak
 
 MEGABYTE = 10**6
 SMALL, LARGE = 100 * MEGABYTE, 1000 * MEGABYTE
-IN_MEMORY = "in memory"  # the baseline
-FILES = 10_000  # of the folder
-REPEATS = 3  # encodings of a small text, of which the median counts
-WHOLE_STEPS = 300  # of the trainings whose memory is measured, with a validation at their end
-WARM_STEPS, STEPS, ROUNDS = 50, 600, 7  # of those whose speed is measured
+IN_MEMORY = "in memory"  # baseline
+FILES = 10_000  # in the folder
+REPEATS = 3  # encodings of a small text; the median is reported
+WHOLE_STEPS = 300  # steps of the trainings that measure memory
+WARM_STEPS, STEPS, ROUNDS = 50, 600, 7  # of the trainings that measure speed
 
 Row = dict[str, Any]
 
 
 def encode(corpus: str, documents: str, cache: str) -> Row:
-    """Encode a corpus into the folder ``cache``, in this process."""
+    """Encode a corpus into the directory ``cache``."""
     from chargen.text import read_corpus
     from chargen.text.cache import CorpusCache
 
@@ -53,7 +52,7 @@ def encode(corpus: str, documents: str, cache: str) -> Row:
 
 
 def encode_in_memory(corpus: str, out: str) -> Row:
-    """The same ids by the usual way."""
+    """Encode the whole text in memory."""
     begun = time.perf_counter()
     with open(corpus, encoding="utf-8", newline="") as file:
         text = file.read()
@@ -66,10 +65,7 @@ def encode_in_memory(corpus: str, out: str) -> Row:
 
 
 def train(corpus: str, cache: str, out: str, steps: str, end: str) -> Row:
-    """Train the default model in this process, for so many ``steps`` of a budget of ``end``.
-
-    Gives the time at the end of each.
-    """
+    """Train the default model for ``steps`` of ``end`` steps and return the time of each."""
     from chargen.training import start
 
     times = []
@@ -78,19 +74,19 @@ def train(corpus: str, cache: str, out: str, steps: str, end: str) -> Row:
         for report in session.trainer.reports():
             times.append(time.time())
             if report.step == int(steps) < int(end):
-                break  # unsaved
+                break  # without a checkpoint
     return {"times": times, "chars_per_step": report.chars / report.step, "peak_mb": peak()}
 
 
 def child(what: Callable[..., Row], *arguments: object) -> Row:
-    """What one of the above gives, in a process of its own."""
+    """Run one of the functions above in a fresh process and return its row."""
     command = [sys.executable, "-m", "benchmarks.corpus", what.__name__, *map(str, arguments)]
     ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return dict(json.loads(ran.stdout))
 
 
 def encoding(folder: Path, small: Path, large: Path) -> list[Row]:
-    """Megabytes of text a second, and memory; of packed files it is their text that counts."""
+    """Return MB/s and peak memory of encoding; archives count by their unpacked size."""
     packed = [texts.write_packed(folder / f"packed.txt{end}", small) for end in (".gz", ".zst")]
     many = texts.write_folder(folder / "many", small, FILES)
     cases = [
@@ -111,7 +107,7 @@ def encoding(folder: Path, small: Path, large: Path) -> list[Row]:
         row["peak_mb"] = round(max(each["peak_mb"] for each in rounds))
         print(
             f"encoding {name:15}{documents:12}{row['mb']:7,} MB{row['mb_per_second']:6.0f} MB/s"
-            f"{row['peak_mb']:7,} MB at the peak"
+            f"{row['peak_mb']:7,} MB peak"
         )
         rows.append(row)
     return rows
@@ -125,10 +121,7 @@ def _encoded(folder: Path, name: str, corpus: Path, documents: str) -> Row:
 
 
 def training(folder: Path, *corpora: Path) -> list[Row]:
-    """Peak memory of whole trainings that encode their text, and the time to their first step.
-
-    The ids stay in the folder ``kept``, from which another training begins at once.
-    """
+    """Return peak memory and time to the first step, with and without a cached encoding."""
     rows = []
     for corpus in corpora:
         row: Row = {"mb": round(corpus.stat().st_size / MEGABYTE), "steps": WHOLE_STEPS}
@@ -140,15 +133,15 @@ def training(folder: Path, *corpora: Path) -> list[Row]:
         again = _trained(folder, corpus, 1, WHOLE_STEPS)
         row["again_first_step_seconds"] = again["times"][0] - begun
         print(
-            f"training {row['mb']:7,} MB:{row['peak_mb']:6,} MB at the peak, first step after "
-            f"{row['first_step_seconds']:.1f} s, again {row['again_first_step_seconds']:.1f} s"
+            f"training {row['mb']:7,} MB:{row['peak_mb']:6,} MB peak, first step after "
+            f"{row['first_step_seconds']:.1f} s, cached {row['again_first_step_seconds']:.1f} s"
         )
         rows.append(row)
     return rows
 
 
 def speed(folder: Path, small: Path, large: Path) -> list[Row]:
-    """Characters a second on texts that `training` encoded, in rounds that take turns."""
+    """Return training speed on both texts, in alternating rounds."""
     rates: dict[Path, list[float]] = {small: [], large: []}
     for number in range(ROUNDS):
         for corpus in (small, large) if number % 2 else (large, small):
@@ -158,10 +151,10 @@ def speed(folder: Path, small: Path, large: Path) -> list[Row]:
     medians = [statistics.median(each) for each in rates.values()]
     ratio = medians[1] / medians[0]
     print(
-        f"training speed on the large text {ratio:.3f} of that on the small one: "
-        + ", ".join(f"{median:,.0f} characters a second" for median in medians[::-1])
-        + f"; {ROUNDS} rounds each of {min(rates[small]):,.0f} to {max(rates[small]):,.0f} and "
-        f"{min(rates[large]):,.0f} to {max(rates[large]):,.0f}"
+        f"training speed on the large text {ratio:.3f} of the speed on the small one: "
+        + ", ".join(f"{median:,.0f} chars/s" for median in medians[::-1])
+        + f"; {ROUNDS} rounds: {min(rates[small]):,.0f}–{max(rates[small]):,.0f} and "
+        f"{min(rates[large]):,.0f}–{max(rates[large]):,.0f}"
     )
     row = {"small_chars_per_second": medians[0], "large_chars_per_second": medians[1]}
     return [{**row, "ratio": ratio, "rounds": ROUNDS}]
@@ -173,7 +166,7 @@ def _trained(folder: Path, corpus: Path, steps: int, end: int) -> Row:
 
 
 def main(size: int = LARGE) -> list[Row]:
-    """Print the figures of a text of ``size`` bytes, and return them."""
+    """Print and return the rows for a large text of ``size`` bytes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         small = texts.write(folder / "small.txt", SMALL)
@@ -181,7 +174,7 @@ def main(size: int = LARGE) -> list[Row]:
         rows = encoding(folder, small, large)
         trainings = training(folder, small, large)
         grown = trainings[1]["peak_mb"] - trainings[0]["peak_mb"]
-        print(f"the large text takes {grown} MB more than the small one")
+        print(f"the large text needs {grown} MB more than the small one")
         return [*rows, *trainings, *speed(folder, small, large)]
 
 

@@ -1,12 +1,11 @@
-"""What a text's last tenth costs, given the rest: n-grams, compressors, a plain ``torch.nn`` loop.
+"""Baselines on the last tenth of a text: n-grams, compressors, a plain ``torch.nn`` loop.
 
     python -m benchmarks floors tinyshakespeare.txt fables --seconds 120
 
-An n-gram and the loop stay as they are while they are measured. A compressor learns as it reads:
-it is the counterpart of dynamic evaluation. What it makes of the held-out text is how much longer
-all of the text becomes than the training text alone; beside it stands what it makes of all of the
-text from nothing, since that is what is published of compressors. They read UTF-8, and what they
-need is shared out over characters.
+N-grams and the loop are fixed during evaluation. A compressor adapts while it reads, like dynamic
+evaluation: its cost is the compressed size of the whole text minus that of the training part.
+``whole`` is the cost of the whole text without training, the figure usually published. Compressors
+read UTF-8; costs are per character.
 """
 
 from __future__ import annotations
@@ -34,12 +33,12 @@ from chargen.settings import HELD_OUT
 from chargen.text import Vocabulary, read_corpus
 from chargen.text.documents import training_chars
 
-BUNDLED = ("python-docs", "fables")  # measured where no text is named
+BUNDLED = ("python-docs", "fables")  # default texts
 NGRAM_ORDERS = (4, 5, 6, 7, 8, 16)
 PPM_ORDERS = (4, 5, 6, 8, 16)
-PPM_MEGABYTES = 256  # when these are full, it forgets all that it read
-UNITS, N, T = 256, 16, 64  # of the loop
-PEAK, WARM_UP, NORM = 0.02, 100, 1.0  # a rate that suits an LSTM of chargen
+PPM_MEGABYTES = 256  # the model restarts when this memory is full
+UNITS, N, T = 256, 16, 64  # of the torch.nn loop
+PEAK, WARM_UP, NORM = 0.02, 100, 1.0  # tuned for this LSTM
 SECONDS = 120.0
 
 Pack = Callable[[bytes], bytes]
@@ -47,17 +46,17 @@ Pack = Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class Text:
-    """A text that is cut where `chargen train` cuts it when it is told to hold out a tenth."""
+    """A text with the default split of `chargen train`."""
 
     name: str
     text: str
     vocabulary: Vocabulary
     ids: np.ndarray  # (L,)
-    cut: int  # characters before the held-out part
+    cut: int  # training characters
 
     @classmethod
     def of(cls, source: str) -> Text:
-        """Of a file, a folder or a bundled corpus; `ChargenError` where there is none."""
+        """Read a file, a folder or a bundled corpus."""
         corpus = read_corpus([source])
         text = corpus.text
         vocabulary = Vocabulary.of(text)
@@ -66,66 +65,66 @@ class Text:
 
     @property
     def held_out(self) -> int:
-        """Characters that are predicted."""
+        """Number of held-out characters."""
         return len(self.ids) - self.cut
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one contender needs for a character of the held-out part."""
+    """The cost of one baseline per held-out character."""
 
     what: str
     nats: float
     bits_per_char: float
-    whole_bits_per_char: float | None  # of all of the text, from nothing
-    adapts: bool  # to the held-out part, while it reads it
+    whole_bits_per_char: float | None  # of the whole text, without training
+    adapts: bool  # adapts to the held-out text
     condition: str
 
 
 def ngrams(text: Text) -> Iterator[Row]:
-    """Kneser-Ney n-grams of the training text, as ``chargen evaluate`` sets them beside a model."""
+    """Evaluate Kneser-Ney n-grams of the training text, as ``chargen evaluate`` does."""
     training = text.ids[max(0, text.cut - BASELINE_CHARS) : text.cut]
     for order in NGRAM_ORDERS:
         found = evaluate(BackoffNgram(text.vocabulary, training, order), text.ids, text.cut)
-        condition = f"sees {order - 1} characters back"
+        condition = f"context of {order - 1} characters"
         if len(training) < text.cut:
-            condition += f"; counted the last {BASELINE_CHARS:,}"
+            condition += f"; counts of the last {BASELINE_CHARS:,}"
         name = f"Kneser-Ney {order}-gram"
         yield Row(name, found.loss_nats, found.bits_per_char, None, False, condition)
 
 
 def compressors(text: Text) -> Iterator[Row]:
-    """Those of the standard library, then PPM where `pyppmd` is installed."""
-    yield packed("gzip -9", lambda data: gzip.compress(data, 9, mtime=0), text, "sees 32 kB back")
-    yield packed("bzip2 -9", lambda data: bz2.compress(data, 9), text, "sees its block of 900 kB")
+    """Evaluate the standard library's compressors, and PPM if `pyppmd` is installed."""
+    yield packed("gzip -9", lambda data: gzip.compress(data, 9, mtime=0), text, "window of 32 kB")
+    yield packed("bzip2 -9", lambda data: bz2.compress(data, 9), text, "blocks of 900 kB")
     preset = 9 | lzma.PRESET_EXTREME
-    yield packed("xz -9e", lambda data: lzma.compress(data, preset=preset), text, "sees 64 MB back")
+    yield packed("xz -9e", lambda data: lzma.compress(data, preset=preset), text, "window of 64 MB")
     try:
         library = import_module("pyppmd")
     except ModuleNotFoundError:
-        print("without PPM, which pyppmd has: pip install pyppmd")
+        print("PPM skipped: pip install pyppmd")
         return
     for order in PPM_ORDERS:
-        condition = f"sees {order} bytes back, remembers {PPM_MEGABYTES} MB of contexts"
+        condition = f"order of {order} bytes, {PPM_MEGABYTES} MB of contexts"
         yield packed(f"PPMd var. H, order {order}", ppmd(library, order), text, condition)
 
 
 def ppmd(library: Any, order: int) -> Pack:
-    """PPMd var. H (Shkarin), as 7-Zip has it; what cannot be read back raises `ValueError`."""
+    """Return PPMd variant H (Shkarin, as in 7-Zip) with a round-trip check."""
     settings = (order, PPM_MEGABYTES * 2**20)
 
     def pack(data: bytes) -> bytes:
         encoder = library.Ppmd7Encoder(*settings)
         made: bytes = encoder.encode(data) + encoder.flush()
         if library.Ppmd7Decoder(*settings).decode(made, len(data)) != data:
-            raise ValueError(f"PPMd of order {order} does not give back what it was given")
+            raise ValueError(f"PPMd of order {order} fails the round trip")
         return made
 
     return pack
 
 
 def packed(what: str, pack: Pack, text: Text, condition: str) -> Row:
-    """A compressor's row: what all of the text takes more than the training text."""
+    """Return a compressor's row: the size that the held-out text adds."""
     whole = len(pack(text.text.encode()))
     more = whole - len(pack(text.text[: text.cut].encode()))
     bits = 8 * more / text.held_out
@@ -133,7 +132,7 @@ def packed(what: str, pack: Pack, text: Text, condition: str) -> Row:
 
 
 class Plain(nn.Module):
-    """What one would write first: `nn.LSTM` on one-hot characters, and a linear head."""
+    """A plain model: `nn.LSTM` on one-hot characters with a linear head."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -143,14 +142,14 @@ class Plain(nn.Module):
     def forward(
         self, ids: Tensor, state: tuple[Tensor, Tensor] | None = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """``(N, T)`` ids to ``(N, T, V)`` logits."""
+        """Map ids ``(N, T)`` to logits ``(N, T, V)``."""
         characters = nn.functional.one_hot(ids, self.head.out_features).float()
         outputs, state = self.lstm(characters, state)
         return self.head(outputs), state
 
 
 class PlainPredictor:
-    """A `Plain` as a `chargen.predictors.NextCharPredictor`."""
+    """A `Plain` model as a `chargen.predictors.NextCharPredictor`."""
 
     def __init__(self, model: Plain, vocabulary: Vocabulary) -> None:
         self.model = model
@@ -158,14 +157,14 @@ class PlainPredictor:
 
     @torch.no_grad()
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`; the state is ``h`` and ``c``, ``(N, H)`` each."""
+        """Advance by ids ``(N, T)``; the state is h and c, ``(N, H)`` each."""
         before = None if state is None else (state[0][None], state[1][None])
         logits, (h, c) = self.model(torch.from_numpy(np.asarray(ids, dtype=np.int64)), before)
         return logits.log_softmax(dim=-1).numpy(), (h[0], c[0])
 
 
 def windows(ids: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """Inputs and targets of N streams, over and over, and whether the streams begin there."""
+    """Yield inputs, targets and whether an epoch starts, for N parallel streams, forever."""
     length = (len(ids) - 1) // N
     inputs, targets = (ids[shift:][: N * length].view(N, length) for shift in (0, 1))
     while True:
@@ -175,7 +174,7 @@ def windows(ids: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
 
 
 def train(model: Plain, ids: Tensor, seconds: float) -> int:
-    """Train for so long, and return how many steps that were."""
+    """Train for ``seconds`` and return the number of steps."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK, fused=True)
     state: tuple[Tensor, Tensor] | None = None
     begun = time.perf_counter()
@@ -190,11 +189,11 @@ def train(model: Plain, ids: Tensor, seconds: float) -> int:
         nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
         nn.utils.clip_grad_norm_(model.parameters(), NORM)
         optimizer.step()
-    raise AssertionError("windows come without end")
+    raise AssertionError("unreachable")
 
 
 def loop(text: Text, seconds: float, seed: int) -> Row:
-    """A `Plain`, trained in this process, as it stands when the time is over."""
+    """Train a `Plain` model and evaluate its last weights."""
     torch.manual_seed(seed)
     model = Plain(len(text.vocabulary))
     ids = torch.from_numpy(text.ids[: text.cut].astype(np.int64))
@@ -202,14 +201,14 @@ def loop(text: Text, seconds: float, seed: int) -> Row:
     found = evaluate(PlainPredictor(model, text.vocabulary), text.ids, text.cut)
     condition = (
         f"{seconds:g} s, {torch.get_num_threads()} threads, seed {seed}: {steps:,} steps, "
-        f"{steps * N * T / text.cut:.1f} times the text; last weights"
+        f"{steps * N * T / text.cut:.1f} epochs; last weights"
     )
     name = f"torch.nn loop, LSTM {UNITS}"
     return Row(name, found.loss_nats, nats_to_bits(found.loss_nats), None, False, condition)
 
 
 def show(row: Row) -> None:
-    """Print a line of the table."""
+    """Print one row."""
     whole = "-" if row.whole_bits_per_char is None else f"{row.whole_bits_per_char:.4f}"
     print(
         f"{row.what:24}{row.bits_per_char:8.4f}{row.nats:8.4f}{whole:>8}"
@@ -218,10 +217,10 @@ def show(row: Row) -> None:
 
 
 def measured(text: Text, given: argparse.Namespace) -> list[dict[str, object]]:
-    """Print a text's table and return its rows."""
+    """Print the table of one text and return its rows."""
     print(
-        f"{text.name}: {len(text.ids):,} characters, {len(text.vocabulary)} different; the last "
-        f"{text.held_out:,}, given those before; whole: all of them from nothing, in bits"
+        f"{text.name}: {len(text.ids):,} characters, {len(text.vocabulary)} distinct, "
+        f"{text.held_out:,} held out; whole: bits per character of the whole text"
     )
     print(f"{'':24}{'bits':>8}{'nats':>8}{'whole':>8}{'adapts':>8}")
     rows = []
@@ -237,16 +236,16 @@ def measured(text: Text, given: argparse.Namespace) -> list[dict[str, object]]:
 
 
 def arguments_of(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Text]]:
-    """What the command line says, its texts read."""
+    """Parse the command line and read its texts."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks floors",
-        description="What a text's last tenth costs n-grams, compressors and a torch.nn loop.",
+        description="Baselines on the last tenth of a text.",
     )
     parser.add_argument("texts", nargs="*", default=BUNDLED, help="files or bundled corpora")
-    parser.add_argument("--without-loop", action="store_true", help="train nothing")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of the loop, a text")
-    parser.add_argument("--seed", type=int, default=0, help="of its weights")
-    parser.add_argument("--threads", type=int, help="of torch's")
+    parser.add_argument("--without-loop", action="store_true", help="skip the torch.nn loop")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="training time per text")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
+    parser.add_argument("--threads", type=int, help="CPU threads")
     given = parser.parse_args(arguments)
     if not 0 < given.seconds < math.inf:
         parser.error(f"--seconds {given.seconds:g}: must be above 0")
@@ -261,14 +260,14 @@ def arguments_of(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[Tex
     for text in texts:
         if text.cut <= N * T and not given.without_loop:
             parser.error(
-                f"{text.name}: {text.cut:,} characters to train on, the loop needs {N * T + 1:,}; "
-                "leave it out with --without-loop"
+                f"{text.name}: {text.cut:,} training characters, the loop needs {N * T + 1:,}; "
+                "use --without-loop"
             )
     return given, texts
 
 
 def main(arguments: Sequence[str] = ()) -> list[dict[str, object]]:
-    """Print a table a text and return all rows."""
+    """Print one table per text and return all rows."""
     given, texts = arguments_of(arguments)
     rows = []
     for number, text in enumerate(texts):

@@ -1,7 +1,4 @@
-"""What the machine can do at most: the rate of its products, and of reading memory.
-
-The best of some rounds, measured in the run in which something is set beside it.
-"""
+"""Limits of the machine: matmul rate and memory bandwidth, best of several rounds."""
 
 from __future__ import annotations
 
@@ -15,15 +12,12 @@ from numba import njit
 
 from chargen.recurrent.matmul import matmul
 
-SIDE = 1024  # of the square product
+SIDE = 1024  # of the square matrices
 ROUNDS = 15
 
 
 def products() -> tuple[float, float]:
-    """Floating-point operations a second of square float32 products, on all threads.
-
-    As torch makes them when it is asked for ``a @ b``, and as oneDNN does.
-    """
+    """Return FLOP/s of square float32 matmuls on all threads: torch's ``a @ b``, and oneDNN."""
     a, b = torch.randn(2, SIDE, SIDE)
     rates = (2 * SIDE**3 / fastest(call) for call in (lambda: a @ b, lambda: matmul(a, b)))
     torchs, onednns = rates
@@ -31,14 +25,14 @@ def products() -> tuple[float, float]:
 
 
 def reading(size: int) -> float:
-    """Bytes a second of reading ``size`` bytes over and over, on one thread."""
+    """Return bytes/s of reading a buffer of ``size`` bytes repeatedly, on one thread."""
     values = np.ones(size // 4, dtype=np.float32)
     return size / fastest(lambda: _total(values))
 
 
 @njit(fastmath=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
 def _total(values: Any) -> Any:
-    """A sum reads every number once and does next to nothing with it."""
+    """Read every number once."""
     total = np.float32(0)
     for place in range(len(values)):
         total += values[place]
@@ -46,7 +40,7 @@ def _total(values: Any) -> Any:
 
 
 def fastest(call: Callable[[], object], rounds: int = ROUNDS, seconds: float = 0.02) -> float:
-    """Seconds of one call, in the fastest of some rounds."""
+    """Return the seconds of one call in the fastest round."""
     call()
     begun = time.perf_counter()
     call()

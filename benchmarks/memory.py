@@ -1,7 +1,7 @@
-"""Peak memory that training takes, beside the same model built on ``torch.nn``.
+"""Peak memory of training against the same model on ``torch.nn``.
 
-Each in a process of its own, whose peak only grows: what stands there once a tiny model has made
-its steps, so that all libraries are there, is taken off what stands there after some steps.
+Every case runs in a fresh process; the peak after training a tiny model is subtracted, so that
+loaded libraries do not count.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from benchmarks.training import PEERS, Peer, T, V, step_of
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings
 
-SHAPES = ((256, 1, 32), (256, 2, 32), (512, 1, 64))  # units, layers, texts side by side
+SHAPES = ((256, 1, 32), (256, 2, 32), (512, 1, 64))  # units, layers, batch size
 TINY = (16, 1, 32)
 STEPS = 12
-PROCESSES = 3  # the least of so many: what else the allocator keeps differs from one to the next
+PROCESSES = 3  # the minimum is reported, because the allocator keeps varying amounts
 
 
 def grown(whose: str, cell: str, units: int, layers: int, batch_size: int) -> float:
-    """Megabytes that a model and its training take, in this process."""
+    """Return the megabytes that training a model adds to this process."""
     train(whose, cell, *TINY)
     before = peak()
     train(whose, cell, units, layers, batch_size)
@@ -31,7 +31,7 @@ def grown(whose: str, cell: str, units: int, layers: int, batch_size: int) -> fl
 
 
 def train(whose: str, cell: str, units: int, layers: int, batch_size: int) -> None:
-    """Make some steps."""
+    """Run `STEPS` training steps."""
     ids = torch.randint(V, (batch_size, T), generator=torch.Generator().manual_seed(0))
     ours = CharModel.seeded(ModelSettings(cell, (units,) * layers), V, 0)
     step = step_of(ours if whose == "ours" else Peer(cell, units, layers, V), ids)
@@ -40,7 +40,7 @@ def train(whose: str, cell: str, units: int, layers: int, batch_size: int) -> No
 
 
 def measured(*what: object) -> float:
-    """`grown`, in processes of their own."""
+    """Run `grown` in fresh processes."""
     command = [sys.executable, "-m", "benchmarks.memory", *map(str, what)]
     return min(
         float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
@@ -50,7 +50,7 @@ def measured(*what: object) -> float:
 
 def main() -> list[dict[str, object]]:
     """Print the table and return its rows."""
-    print(f"memory that training takes, {T} timesteps, MB at the peak")
+    print(f"peak memory of training, {T} timesteps, MB")
     rows: list[dict[str, object]] = []
     for cell in PEERS:
         for units, layers, batch_size in SHAPES:

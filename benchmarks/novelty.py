@@ -1,4 +1,4 @@
-"""What of a sample is in a large training text: seconds, beside looking each stretch up in it."""
+"""Time of the novelty search in a large training text against ``str.find`` per substring."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from chargen.sampling.suffix_automaton import matches
 from chargen.text import Vocabulary
 
 TRAINING_CHARS = 100_000_000
-SAMPLES = (500, 2_000, 20_000)  # characters of a sample; MAX_PARTS times as many are held out
-NOISE = 0.15  # share of a sample's characters that are another one's, so that it is not all copied
+SAMPLES = (500, 2_000, 20_000)  # characters per sample; MAX_PARTS times as many are held out
+NOISE = 0.15  # fraction of replaced characters, so that not everything is copied
 
 
 def main() -> list[dict[str, object]]:
@@ -26,9 +26,9 @@ def main() -> list[dict[str, object]]:
     training = np.concatenate(
         [ids[start:] for start in rng.integers(len(ids) // 2, size=3 * TRAINING_CHARS // len(ids))]
     )[:TRAINING_CHARS]
-    matches(ids[:100], ids, len(vocabulary))  # which compiles it
+    matches(ids[:100], ids, len(vocabulary))  # compiles
     bare = training.nbytes / reading(training.nbytes)
-    print(f"{len(training):,} characters of training text, once read: {bare:.2f} s at the least")
+    print(f"{len(training):,} training characters; reading them once takes {bare:.2f} s")
     rows: list[dict[str, object]] = []
     for chars in SAMPLES:
         starts = rng.integers(len(ids) - chars, size=1 + MAX_PARTS)
@@ -39,7 +39,7 @@ def main() -> list[dict[str, object]]:
         one = _looked_up(vocabulary.decode(parts), vocabulary.decode(training))
         print(
             f"sample of {chars:6,}: {seconds:6.1f} s, {len(training) / seconds / 1e6:4.0f} million "
-            f"characters a second; str.find for every stretch of 8: {one * len(parts):9,.0f} s"
+            f"chars/s; str.find for every substring of 8: {one * len(parts):9,.0f} s"
         )
         rows.append(
             {
@@ -59,7 +59,7 @@ def _seconds(parts: np.ndarray, training: np.ndarray, size: int) -> float:
 
 
 def _looked_up(sample: str, training: str, some: int = 20) -> float:
-    """Seconds a stretch of eight characters, of a few of them."""
+    """Return seconds per substring of eight characters, from a few of them."""
     begun = time.perf_counter()
     for place in range(0, len(sample) - 8, len(sample) // some):
         training.find(sample[place : place + 8])

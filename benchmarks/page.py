@@ -1,7 +1,6 @@
-"""The page that `chargen export --to page` writes, in Chromium, beside the engine in Python.
+"""Speed of the exported page in Chromium against the Python engine.
 
-Characters a second of one text, as fast as each can. *Shown* is what a reader of the page sees:
-each letter coloured and put on the screen. Sizes are those of the file.
+*alone* runs the network only; *shown* also draws and colors every character.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ ALONE = """
 
 
 def written_page(cell: str, units: tuple[int, ...]) -> Written:
-    """With weights as training begins with, as those of `engine_of`."""
+    """Return a page with the initial weights of `engine_of`."""
     shape = ModelSettings(cell, units)
     arrays = {n: a.numpy() for n, a in CharModel.seeded(shape, V, 0).state_dict().items()}
     vocabulary = Vocabulary("\n" + "".join(map(chr, range(32, 31 + V))))
@@ -42,7 +41,7 @@ def written_page(cell: str, units: tuple[int, ...]) -> Written:
 
 
 def shown(browser: Browser) -> float:
-    """Characters a second that the page itself writes."""
+    """Return characters/s of the page with drawing."""
     browser.script("byId('speed').value = 'once'; byId('length').value = arguments[0]", LETTERS)
     browser.find("#write").click()
     begun = time.perf_counter()
@@ -52,11 +51,11 @@ def shown(browser: Browser) -> float:
 
 
 def main() -> list[dict[str, object]]:
-    """Print the table and return its rows; none where there is no browser."""
+    """Print the table and return its rows; without a browser there are none."""
     if reason := missing():
-        print(f"the page was not measured: {reason}")
+        print(f"page skipped: {reason}")
         return []
-    print("a page that writes in Chromium, characters a second; the engine in Python beside it")
+    print("exported page in Chromium and the Python engine, chars/s")
     print(f"{'':14}{'alone':>9}{'shown':>9}{'NumPy':>9}{'compiled':>10}{'kB':>8}{'8 bits':>8}")
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""The most memory that a process has held. Loads nothing, so as to add nothing."""
+"""Peak memory of this process. Imports nothing that would add to it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ STATUS = Path("/proc/self/status")
 
 
 def peak() -> float:
-    """Megabytes that this process has held at most, as Linux tells.
-
-    (What ``getrusage`` says is never under what the process that started this one held.)
-    """
+    """Return the peak resident memory in MB, from /proc (``getrusage`` includes the parent)."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1000

@@ -33,8 +33,8 @@ def main() -> list[dict[str, object]]:
     threads = torch.get_num_threads()
     itself = "multiplies" if multiplies_bfloat16() else "does not multiply"
     print(
-        f"training step with the batch that the cell is trained with, {threads} threads, "
-        f"characters a second; this processor {itself} bfloat16"
+        f"training step with the default batch, {threads} threads, chars/s; "
+        f"this CPU {itself} bfloat16"
     )
     print(f"{'stack':>24}" + "".join(f"{name:>10}" for name in PRECISIONS) + f"{'ratio':>7}")
     rows: list[dict[str, object]] = []

@@ -26,10 +26,10 @@ from chargen.text.windows import Streams
 from chargen.training.step import TrainingState
 
 T, V = 64, 65
-SHAPES = ((64, 1, 16), (256, 1, 16), (256, 1, 64), (512, 2, 64))  # units, layers, texts
-WAYS = ((1, 2), (1, 1), (2, 1), (4, 1))  # processes, and threads of each
+SHAPES = ((64, 1, 16), (256, 1, 16), (256, 1, 64), (512, 2, 64))  # units, layers, batch size
+WAYS = ((1, 2), (1, 1), (2, 1), (4, 1))  # processes, threads per process
 ROUNDS = 2
-SECONDS = 1.2  # of measurement, each
+SECONDS = 1.2  # per measurement
 LAUNCH = """
 import sys
 from chargen.distributed.launch import launch
@@ -111,7 +111,7 @@ def main() -> list[dict[str, float]]:
     for _ in range(ROUNDS):
         for way in WAYS:
             rounds[way].append(launched(*way))
-    print(f"LSTM, {T} timesteps, {V} characters; whole batch the same; characters a second")
+    print(f"LSTM, {T} timesteps, {V} characters; constant total batch; chars/s")
     print(f"{'units':>9}{'batch':>7}" + "".join(f"{f'{p} x {t} thr.':>13}" for p, t in WAYS))
     found: list[dict[str, float]] = []
     middle = {way: medians(rounds[way]) for way in WAYS}

@@ -1,4 +1,4 @@
-"""From text to ids, and from ids to a loss: rates, and how cost grows with size."""
+"""Speed of encoding and evaluation, and how their cost grows with size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MEGABYTE = 1e6
 
 
 def encoding() -> list[dict[str, object]]:
-    """Megabytes of UTF-8 a second: the vocabulary of a text, and its ids."""
+    """Return MB/s of UTF-8 for building a vocabulary and for encoding."""
     rows: list[dict[str, object]] = []
     for name, text in (
         ("ASCII", bundled.read("python-docs").encode("ascii", "ignore").decode() * 50),
@@ -38,19 +38,19 @@ def encoding() -> list[dict[str, object]]:
 
 
 def evaluating() -> list[dict[str, object]]:
-    """Characters a second of evaluation, beside those of a training step."""
+    """Return characters/s of evaluation and the ratio to a training step."""
     model = CharModel.seeded(ModelSettings("lstm", (256,)), V, 0)
     vocabulary = Vocabulary("".join(map(chr, range(33, 33 + V))))
     ids = np.random.default_rng(0).integers(V, size=200_000)
     rate = len(ids) / fastest(lambda: evaluate(NetworkPredictor(model, vocabulary), ids), 3)
     batch = torch.randint(V, (16, T))
     training = batch.numel() / fastest(step_of(model, batch), 9)
-    print(f"evaluate: {rate:,.0f} characters a second, {rate / training:.1f} x a training step's")
+    print(f"evaluate: {rate:,.0f} chars/s, {rate / training:.1f} x a training step")
     return [{"evaluate_chars_per_second": round(rate), "over_training": rate / training}]
 
 
 def slopes() -> list[dict[str, object]]:
-    """The exponent by which cost grows with size: 1 is linear."""
+    """Return the exponents with which cost grows with size; 1 is linear."""
     text = bundled.read("python-docs") * 150
     vocabulary = Vocabulary.of(text)
     model = CharModel.seeded(ModelSettings("lstm", (64,)), V, 0)
@@ -84,7 +84,7 @@ def _slope(
 
 
 def main() -> list[dict[str, object]]:
-    """Print the figures and return them."""
+    """Print and return all rows."""
     begun = time.perf_counter()
     rows = [*encoding(), *evaluating(), *slopes()]
     print(f"({time.perf_counter() - begun:.0f} s)")

@@ -1,9 +1,9 @@
-"""What makes a network remember farther: trainings that differ in one thing, asked the same.
+"""Memory of trainings that differ in one setting (docs/experiments/13-memory-factors.md).
 
     python -m benchmarks.remembering --only lstm,lstm-chrono --seeds 0,1
 
-Each reads as many characters of `longrange` in as many updates, and is asked for the templates'
-answers. What chargen has no option for is done here, to a training that has begun.
+Every variant reads the same number of characters of `longrange` in the same number of updates.
+Changes without an option of their own are applied to the trainer.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from chargen.training.session import start
 
 SPANS = (16, 64, 128, 256, 512, 1024, 2048)
 STEPS = 4000
-LONGEST = 256  # characters that chrono initialisation keeps for at most, and that spans end at
+LONGEST = 256  # longest span, and longest time scale of chrono initialization
 
 LSTM = {
     "cell": "lstm",
@@ -49,11 +49,11 @@ Change = Callable[[Trainer], None]
 
 
 def nothing(trainer: Trainer) -> None:
-    """Leave the training as it is."""
+    """Change nothing."""
 
 
 def chrono(trainer: Trainer) -> None:
-    """Gates that begin by keeping for 1 to `LONGEST` characters (Tallec & Ollivier 2018)."""
+    """Apply chrono initialization for 1 to `LONGEST` characters (Tallec & Ollivier 2018)."""
     drawn = torch.Generator().manual_seed(trainer.settings.seed)
     for layer in trainer.model.stack.layers:
         units = layer.units
@@ -67,28 +67,25 @@ def chrono(trainer: Trainer) -> None:
 
 
 def open_gates(trainer: Trainer) -> None:
-    """Forget gates of an LSTM that begin at sigmoid(4) = 0.98 instead of sigmoid(1) = 0.73."""
+    """Initialize LSTM forget gates at sigmoid(4) = 0.98 instead of sigmoid(1) = 0.73."""
     for layer in trainer.model.stack.layers:
         layer.b_h.data[layer.units : 2 * layer.units] = 4.0
 
 
 def learned_state(trainer: Trainer) -> None:
-    """The state before the first character is learned instead of zero.
-
-    It is there in training alone: who asks the averaged model begins with zeros, in front of text.
-    """
+    """Learn the initial state in training; the averaged model still starts from zero."""
     _begin_with(_learned(trainer), trainer.model)
 
 
 def kept_state(trainer: Trainer) -> None:
-    """The same, and the model that is asked begins with it too."""
+    """Learn the initial state and evaluate with it."""
     first = _learned(trainer)
     for model in (trainer.model, trainer._state.averaged):
         _begin_with(first, model)
 
 
 def _learned(trainer: Trainer) -> list[list[Tensor]]:
-    """A state of one row that the training's optimizer learns too, zeros at first."""
+    """Return an initial state of one row that the optimizer updates."""
     first = [[torch.zeros_like(part, requires_grad=True) for part in layer]
              for layer in trainer.model.stack.initial_state(1)]  # fmt: skip
     trainer._state._optimizer.add_param_group(
@@ -98,7 +95,7 @@ def _learned(trainer: Trainer) -> list[list[Tensor]]:
 
 
 def _begin_with(first: list[list[Tensor]], model: CharModel) -> None:
-    """Let ``model`` begin with the state ``first`` where it is given none."""
+    """Use ``first`` as the initial state of ``model``."""
     forward = model.forward
 
     def with_state(ids: Tensor, state: Any = None, *rest: Any, **named: Any) -> Any:
@@ -111,7 +108,7 @@ def _begin_with(first: list[list[Tensor]], model: CharModel) -> None:
 
 @dataclass(frozen=True)
 class Variant:
-    """A training that differs from another in one thing."""
+    """Settings and a change to the trainer."""
 
     settings: dict[str, Any] = field(default_factory=dict)
     change: Change = nothing
@@ -145,7 +142,7 @@ VARIANTS = {
 
 
 def measured(name: str, seed: int, steps: int, out: Path) -> dict[str, Any]:
-    """One training of variant ``name`` in ``out``, and what it remembers."""
+    """Train variant ``name`` in ``out`` and measure its memory."""
     variant = VARIANTS[name]
     settings = variant.settings | {"steps": steps, "patience": 0, "seed": seed}
     with start(["longrange"], settings, out, device="cpu", cache=out.parent / "cache") as session:
@@ -170,7 +167,7 @@ def measured(name: str, seed: int, steps: int, out: Path) -> dict[str, Any]:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Print a line of JSON a training."""
+    """Print one line of JSON per training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default=",".join(VARIANTS), help="names of variants")
     parser.add_argument("--seeds", default="0,1")

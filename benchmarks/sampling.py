@@ -1,6 +1,6 @@
-"""Writing, beside a loop over ``torch.nn.LSTM``: characters a second, and the share of the limit.
+"""Sampling speed against a loop over ``torch.nn.LSTM``, and the share of the read limit.
 
-The limit of one text is reading every weight once a character; 64 texts at a time share that.
+The limit of one stream is reading every weight once per character.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DRIFT_CHARS = 1_000_000
 
 
 def engine_of(cell: str, units: tuple[int, ...]) -> Engine:
-    """An engine with weights as training begins with."""
+    """Return an engine with initial weights."""
     shape = ModelSettings(cell, units)
     network = CharModel.seeded(shape, V, 0)
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
@@ -36,14 +36,14 @@ def engine_of(cell: str, units: tuple[int, ...]) -> Engine:
 
 
 def ours(own: Engine, count: int, form: Callable[..., Iterable[object]]) -> Callable[[int], object]:
-    """Writes so many characters of each of ``count`` texts."""
+    """Return a function that samples ``count`` streams of a given length."""
     rng = np.random.default_rng(0)
     prompt, plain = np.zeros(1, dtype=np.int64), SamplingSettings()
     return lambda length: list(form(own, prompt, length, plain, rng, count))
 
 
 def peer(units: tuple[int, ...], count: int) -> Callable[[int], object]:
-    """The usual loop: one step of ``nn.LSTM``, softmax, ``torch.multinomial``."""
+    """Return the usual loop: one step of ``nn.LSTM``, softmax, ``torch.multinomial``."""
     model = Peer("lstm", units[0], len(units), V)
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ def peer(units: tuple[int, ...], count: int) -> Callable[[int], object]:
 
 
 def rate(write: Callable[[int], object], count: int, length: int, rounds: int = 7) -> float:
-    """Characters a second: the median over rounds."""
+    """Return characters/s, the median over rounds."""
     write(length // 10 + 1)
     times = []
     for _ in range(rounds):
@@ -71,9 +71,9 @@ def rate(write: Callable[[int], object], count: int, length: int, rounds: int = 
 def main() -> list[dict[str, object]]:
     """Print the table and return its rows."""
     engines = {(cell, units): engine_of(cell, units) for cell, units, _ in SHAPES}
-    print("writing, characters a second; the limit is reading each weight once a character")
+    print("sampling, chars/s; the limit is reading each weight once per character")
     names = ("compiled", "NumPy", "nn.LSTM", "ratio", "of limit")
-    print(f"{'':22}{'texts':>6}" + "".join(map("{:>10}".format, names)))
+    print(f"{'':22}{'count':>6}" + "".join(map("{:>10}".format, names)))
     rows: list[dict[str, object]] = []
     for cell, units, count in SHAPES:
         own = engines[cell, units]
@@ -103,7 +103,7 @@ def main() -> list[dict[str, object]]:
 
 
 def drift(own: Engine) -> dict[str, object]:
-    """Whether the last tenth of a long text takes longer than the first."""
+    """Compare the time of the last tenth of a long sample with the first."""
     rng, prompt = np.random.default_rng(0), np.zeros(1, dtype=np.int64)
     rows = engine._compiled(own, prompt, DRIFT_CHARS, SamplingSettings(), rng, 1)
     times = []
@@ -118,7 +118,7 @@ def drift(own: Engine) -> dict[str, object]:
 
 
 def startup() -> list[dict[str, object]]:
-    """Seconds from a cold start, the fastest of five."""
+    """Return start-up times in seconds, the fastest of five."""
     programs = {
         "import torch": "import torch",
         "chargen --help": "from chargen.cli import main; main(['--help'])",

@@ -1,14 +1,13 @@
-"""What a training step costs on many processes: a small model, held to what was measured on few.
+"""A cost model of a training step on many processes, fitted to measurements on a few.
 
-The step of P processes that share a batch of N texts takes
+A step of P processes on a batch of N sequences takes
 
     work(N / P) + sum(bytes, P) + wait(P)
 
-where ``work(n) = a + b n`` is one process's forward and backward of n texts and the update;
-``sum`` is a ring all-reduce of the gradients, ``2 (P - 1) (latency + bytes / P / rate)``; and
-``wait`` is how much longer than the middle one the slowest of P takes: ``spread sqrt(2 ln P)``, the
-growth of the largest of P normal numbers. `benchmarks.processes` measures a, b, the spread, and on
-this machine's loopback the latency and the rate.
+where ``work(n) = a + b n`` is the forward pass, backward pass and update of one process, ``sum`` a
+ring all-reduce of the gradients, ``2 (P - 1) (latency + bytes / P / rate)``, and ``wait`` the delay
+of the slowest of P processes, ``spread sqrt(2 ln P)``. `benchmarks.processes` measures a, b, the
+spread, and the latency and rate of the loopback interface.
 
     python -m benchmarks.scaling
 """
@@ -24,8 +23,8 @@ import numpy as np
 
 from benchmarks import MEASURED
 
-BYTES = 4  # a gradient
-NETWORKS = {  # seconds a message, bytes a second
+BYTES = 4  # per gradient
+NETWORKS = {  # seconds per message, bytes/s
     "1 Gbit/s": (100e-6, 0.125e9),
     "10 Gbit/s": (50e-6, 1.25e9),
     "100 Gbit/s": (10e-6, 12.5e9),
@@ -36,7 +35,7 @@ Row = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Shape:
-    """A model and a batch, and what one process needs for them."""
+    """A model, a batch and the cost of one process."""
 
     units: int
     layers: int
@@ -44,15 +43,15 @@ class Shape:
     timesteps: int
     parameters: int
     fixed: float  # a, seconds
-    each: float  # b, seconds a text
-    spread: float  # of the work, as a share of it
+    each: float  # b, seconds per sequence
+    spread: float  # fraction of the work
 
     def work(self, texts: float) -> float:
-        """Seconds for so many of the texts."""
+        """Return the seconds for ``texts`` sequences."""
         return self.fixed + self.each * texts
 
     def step(self, processes: int, latency: float, rate: float, cores: float = math.inf) -> float:
-        """Seconds of a whole step, where so many ``cores`` are shared."""
+        """Return the seconds of a whole step on ``cores`` shared cores."""
         work = self.work(self.texts / processes) * max(1.0, processes / cores)
         size = self.parameters * BYTES / processes
         total = 2 * (processes - 1) * (latency + size / rate)
@@ -60,7 +59,7 @@ class Shape:
 
 
 def shape_of(rows: Iterable[Row]) -> Shape:
-    """From the rows of one shape with one thread each, of one process and of two."""
+    """Fit a and b to the rows of one and of two processes with one thread each."""
     by = {int(row["processes"]): row for row in rows if row["threads"] == 1}
     one, two = by[1], by[2]
     each = 2 * (one["work_seconds"] - two["work_seconds"]) / one["batch_size"]
@@ -72,7 +71,7 @@ def shape_of(rows: Iterable[Row]) -> Shape:
 
 
 def loopback(rows: Iterable[Row]) -> tuple[float, float]:
-    """Latency and rate here, from the sums of two processes over all sizes (least squares)."""
+    """Return latency and rate of the loopback, by least squares over all sizes."""
     two = [row for row in rows if row["processes"] == 2]
     sizes = np.array([row["parameters"] * BYTES / 2 for row in two])
     times = np.array([row["sum_seconds"] / 2 for row in two])
@@ -81,24 +80,26 @@ def loopback(rows: Iterable[Row]) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Print how the model agrees with what was measured, and what it says of more."""
+    """Print measured and predicted steps, and predictions for more processes."""
     measured = json.loads(MEASURED.read_text())
     rows = measured["processes"]
     latency, rate = loopback(rows)
-    print(f"loopback: {latency * 1e6:.0f} us a message, {rate / 1e9:.2f} GB/s")
+    print(f"loopback: {latency * 1e6:.0f} us per message, {rate / 1e9:.2f} GB/s")
     kinds: dict[tuple[float, ...], list[Row]] = {}
     for row in rows:
         kinds.setdefault((row["units"], row["layers"], row["batch_size"]), []).append(row)
     shapes = [shape_of(kind) for kind in kinds.values()]
-    print(f"{'units':>9}{'batch':>7}{'processes':>11}{'measured':>10}{'model':>8}  ms a step")
+    print(f"{'units':>9}{'batch':>7}{'processes':>11}{'measured':>10}{'model':>8}  ms per step")
     for shape, kind in zip(shapes, kinds.values(), strict=True):
         for row in (row for row in kind if row["threads"] == 1):
             processes = int(row["processes"])
-            told = shape.step(processes, latency, rate, measured["cores"])
+            predicted = shape.step(processes, latency, rate, measured["cores"])
             name = f"{shape.layers} x {shape.units}"
             seconds = row["step_seconds"]
-            print(f"{name:>9}{shape.texts:7}{processes:11}{1e3 * seconds:10.1f}{1e3 * told:8.1f}")
-    print("\nas many times faster than one process: the same batch, and one that grows with them")
+            print(
+                f"{name:>9}{shape.texts:7}{processes:11}{1e3 * seconds:10.1f}{1e3 * predicted:8.1f}"
+            )
+    print("\nspeed-up over one process: fixed batch, batch that grows with the processes")
     print(f"{'units':>9}{'batch':>7}  {'network':12}" + "".join(f"{p:>16}" for p in MANY[1:]))
     for shape in shapes:
         for network, (wait, speed) in NETWORKS.items():

@@ -1,8 +1,7 @@
-"""Generated text of any size: phrases from the bundled fables, at random.
+"""Generated text of any size from random phrases of the bundled fables.
 
-About 120 characters: what English takes, digits, signs and accents, and in one sentence of 50 one
-beyond Latin-1, as quotation marks are, so that hardly a block of a file is without. Blank lines
-stand between documents of some 6 sentences. A smaller text is the beginning of a larger one.
+The alphabet has about 120 characters, one sentence in 50 has a character beyond Latin-1, and blank
+lines separate documents of about 6 sentences. A smaller text is a prefix of a larger one.
 """
 
 from __future__ import annotations
@@ -24,17 +23,17 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-SENTENCES = 100_000  # different ones: 9 MB, more than a packer remembers
-DEALT = 2000  # documents that are written together
-WORDS = 18  # of a sentence: three phrases
-BESIDE = "0123456789" * 3 + "#$%&*+/<=>@[]_{}~ÄÖÜßàâçèéêëíñóôöøúü"  # one a sentence
+SENTENCES = 100_000  # distinct, 9 MB: more than the window of a compressor
+DEALT = 2000  # documents per block
+WORDS = 18  # per sentence: three phrases
+BESIDE = "0123456789" * 3 + "#$%&*+/<=>@[]_{}~ÄÖÜßàâçèéêëíñóôöøúü"  # one per sentence
 BEYOND = "‘’“”–—…€✓日本語😀"
-RARE = 50  # sentences of which one has one of these
-DOCUMENT = 6  # sentences, about
+RARE = 50  # one sentence in 50 has a character of BEYOND
+DOCUMENT = 6  # sentences on average
 
 
 def documents() -> list[bytes]:
-    """Documents in UTF-8, each with the blank line that comes after it."""
+    """Return documents in UTF-8, each followed by a blank line."""
     rng = np.random.default_rng(0)
     words = bundled.read("fables").split()
     each = WORDS // 3
@@ -51,7 +50,7 @@ def documents() -> list[bytes]:
 
 
 def blocks(size: int) -> Iterator[bytes]:
-    """``size`` bytes, or up to a document less."""
+    """Yield blocks of ``size`` bytes in total, up to one document fewer."""
     pool, rng = documents(), np.random.default_rng(1)
     while size > 0:
         dealt = [pool[number] for number in rng.integers(len(pool), size=DEALT).tolist()]
@@ -62,14 +61,14 @@ def blocks(size: int) -> Iterator[bytes]:
 
 
 def write(path: Path, size: int) -> Path:
-    """A file of ``size`` bytes."""
+    """Write a file of ``size`` bytes."""
     with path.open("wb") as file:
         file.writelines(blocks(size))
     return path
 
 
 def write_folder(path: Path, whole: Path, files: int) -> Path:
-    """The text of the file ``whole``, cut at spaces into so many files."""
+    """Split the file ``whole`` at spaces into a folder of files."""
     path.mkdir()
     words = whole.read_bytes().split(b" ")
     each = -(-len(words) // files)
@@ -80,7 +79,7 @@ def write_folder(path: Path, whole: Path, files: int) -> Path:
 
 
 def write_packed(path: Path, whole: Path) -> Path:
-    """The text of the file ``whole`` as path's ending says, at the packer's usual level."""
+    """Compress the file ``whole`` into the format of path's suffix."""
     how = gzip.GzipFile if path.suffix == ".gz" else zstd.ZstdFile
     with whole.open("rb") as text, how(path, "wb") as file:
         shutil.copyfileobj(text, file, 2**20)

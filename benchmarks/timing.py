@@ -1,4 +1,4 @@
-"""Alternate measurement: what the machine does meanwhile hits every contender alike."""
+"""Alternating measurement, so that other load on the machine affects every contender alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 def medians(
     contenders: Mapping[str, Callable[[], object]], repeats: int = 9, seconds: float = 0.4
 ) -> dict[str, float]:
-    """Median seconds of one call of each, over ``repeats`` rounds in which all take their turn."""
+    """Return median seconds per call of each contender over alternating rounds."""
     calls = {}
     for name, call in contenders.items():
         call()

@@ -1,10 +1,8 @@
-"""A whole training step, beside the same model built on ``torch.nn``.
+"""Speed of a training step against the same model on ``torch.nn``.
 
-Both read ids, both end in a softmax head, cross-entropy, clipping and fused AdamW; the layer and
-what multiplies its input are the difference. Characters a second, the ratio, and the share that the
-products of a step, had it nothing else to do, would take of its time: at the rate at which torch
-multiplies float32 matrices, and at oneDNN's. (Those of the first layer's input are none: rows are
-read.)
+Both models read ids and end in a softmax head with cross-entropy, clipping and fused AdamW. The
+columns are characters/s, the ratio, and the share of the step that its matmuls would take at the
+float32 rate of torch and of oneDNN. The first layer looks up rows and has no input matmul.
 """
 
 from __future__ import annotations
@@ -35,11 +33,11 @@ SHAPES = (
     (256, 3, 32, V),
     (256, 1, 32, 1000),
 )
-"""Units, layers, texts side by side, characters in the vocabulary."""  # fmt: skip
+"""Units, layers, batch size, vocabulary size."""  # fmt: skip
 
 
 class Peer(nn.Module):
-    """Embedding, ``torch.nn`` layers, linear head: the usual way."""
+    """The baseline: embedding, ``torch.nn`` layers, linear head."""
 
     def __init__(self, cell: str, units: int, layers: int, size: int) -> None:
         super().__init__()
@@ -48,7 +46,7 @@ class Peer(nn.Module):
         self.head = nn.Linear(units, size)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, object]:
-        """``(N, T)`` ids to ``(N, T, V)`` logits."""
+        """Map ids ``(N, T)`` to logits ``(N, T, V)``."""
         outputs, state = self.layers(self.embedding(ids))
         return self.head(outputs), state
 
@@ -70,14 +68,14 @@ def step_of(model: nn.Module, ids: Tensor, mode: ForwardMode | None = None) -> C
 
 
 def operations(cell: str, units: int, layers: int, size: int) -> int:
-    """Floating-point operations a character, forward and backward, of the products alone."""
+    """Return FLOP per character of the matmuls, forward and backward."""
     recurrent = len(CELLS[cell].gates) * units * units
-    between = (layers - 1) * recurrent  # from the layer below
+    between = (layers - 1) * recurrent  # input of the upper layers
     return 6 * (layers * recurrent + between + units * size)
 
 
 def compare(cell: str, units: int, layers: int, batch_size: int, size: int) -> tuple[float, float]:
-    """Characters a second: ours, and the peer's."""
+    """Return characters/s of chargen and of the baseline."""
     ids = torch.randint(size, (batch_size, T), generator=torch.Generator().manual_seed(0))
     ours = CharModel.seeded(ModelSettings(cell, (units,) * layers), size, 0)
     times = medians(
@@ -94,7 +92,7 @@ def main() -> list[dict[str, object]]:
     torchs, onednns = limits.products()
     threads = torch.get_num_threads()
     print(
-        f"training step, {T} timesteps, {threads} threads, characters a second; float32 products "
+        f"training step, {T} timesteps, {threads} threads, chars/s; float32 matmuls "
         f"at {torchs / 1e9:.0f} GFLOP/s by torch, {onednns / 1e9:.0f} by oneDNN"
     )
     print(
