@@ -31,7 +31,9 @@ threads_option = click.option(
 
 
 def default(value: object) -> str:
-    """Return the end of an option's help for a default that is set elsewhere."""
+    """Return the end of an option's help for a default that is set elsewhere, if any."""
+    if value is None:
+        return ""
     shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
     return f"  [default: {shown}]"
 
@@ -59,12 +61,16 @@ class GroupedCommand(click.Command):
 
 
 def grouped_option(heading: str) -> Callable[..., Callable[[Any], Any]]:
-    """Return `click.option` for options under a heading, with ``default_help`` shown at the end."""
-    kind = type("GroupedOption", (GroupedOption,), {"group": heading})
+    """Return a decorator for the options under a heading.
 
-    def option(*names: str, help: str, default_help: object = None, **given: Any) -> Any:
-        text = help if default_help is None else help + default(default_help)
-        return click.option(*names, cls=kind, help=text, **given)
+    It takes name, type (`bool` for a flag), default as shown or None, help, and `click.option`'s
+    other arguments.
+    """
+    group = type("GroupedOption", (GroupedOption,), {"group": heading})
+
+    def option(name: str, kind: Any, shown: object, help: str, **given: Any) -> Any:
+        given |= {"is_flag": True} if kind is bool else {"type": kind}
+        return click.option(name, cls=group, help=help + default(shown), **given)
 
     return option
 

@@ -50,134 +50,99 @@ advanced = grouped_option("Advanced")
 @click.argument("corpus", nargs=-1, shell_complete=texts)
 @data(
     "--validation",
-    type=float,
-    default_help=f"{HELD_OUT}; less of a large corpus",
-    help="Fraction of the corpus held out for validation, taken from the end.",
+    float,
+    f"{HELD_OUT}; less of a large corpus",
+    "Fraction of the corpus held out for validation, taken from the end.",
 )
 @data(
     "--documents",
-    type=click.Choice(DOCUMENT_NAMES),
-    default_help=DEFAULTS.documents,
-    help="Unit that starts from a zero state: a file, or text after a blank line.",
+    click.Choice(DOCUMENT_NAMES),
+    DEFAULTS.documents,
+    "Unit that starts from a zero state: a file, or text after a blank line.",
 )
 @data(
     "--cache",
-    type=click.Path(path_type=Path),
-    default_help=".corpora beside the run",
-    help="Directory of encoded corpora, shared by all runs.",
+    click.Path(path_type=Path),
+    ".corpora beside the run",
+    "Directory of encoded corpora, shared by all runs.",
 )
-@model("--cell", type=CellParam(CELL_NAMES), default_help=AUTO, help="Recurrent cell.")
+@model("--cell", CellParam(CELL_NAMES), AUTO, "Recurrent cell.")
 @model(
     "--units",
-    type=ListParam(int, "one whole number a layer, as in 256 or 256,128"),
-    default_help=AUTO,
-    help="Hidden units of each layer, as in 256,128.",
+    ListParam(int, "one whole number a layer, as in 256 or 256,128"),
+    AUTO,
+    "Hidden units of each layer, as in 256,128.",
 )
-@model(
-    "--stack",
-    type=click.Choice(STACK_NAMES),
-    default_help=AUTO,
-    help="Plain stacked layers, or residual blocks.",
-)
+@model("--stack", click.Choice(STACK_NAMES), AUTO, "Plain stacked layers, or residual blocks.")
 @model(
     "--activation",
-    type=click.Choice(ACTIVATION_NAMES),
-    default_help="linear for mingru, else tanh",
-    help="Activation function.",
+    click.Choice(ACTIVATION_NAMES),
+    "linear for mingru, else tanh",
+    "Activation function.",
 )
-@budget("--minutes", type=float, default_help="5", help="Maximum training time, in minutes.")
+@budget("--minutes", float, "5", "Maximum training time, in minutes.")
+@budget("--epochs", float, AUTO, "Maximum epochs. With --minutes, whichever comes first.")
+@budget("--steps", int, None, "Number of parameter updates.")
 @budget(
-    "--epochs",
-    type=float,
-    default_help=AUTO,
-    help="Maximum epochs. With --minutes, whichever comes first.",
+    "--patience", int, DEFAULTS.patience, "Early-stopping patience, in validations; 0 disables it."
 )
-@budget("--steps", type=int, help="Number of parameter updates.")
-@budget(
-    "--patience",
-    type=int,
-    default_help=DEFAULTS.patience,
-    help="Early-stopping patience, in validations; 0 disables it.",
-)
-@optimization("--learning-rate", type=float, default_help=AUTO, help="Peak learning rate.")
-@optimization("--batch-size", type=int, default_help=AUTO, help="Sequences per batch.")
-@optimization(
-    "--timesteps",
-    type=int,
-    default_help=AUTO,
-    help="Sequence length (truncated BPTT), in characters.",
-)
-@optimization(
-    "--dropout", type=float, default_help=AUTO, help="Dropout rate of each layer's outputs."
-)
-@optimization("--weight-decay", type=float, default_help=AUTO, help="AdamW weight decay.")
-@output(
-    "--out",
-    type=click.Path(path_type=Path),
-    default_help="runs/<corpus name>",
-    help="Run directory.",
-)
-@output(
-    "--resume", is_flag=True, help="Resume a run. Budgets are totals, including earlier training."
-)
-@output("--overwrite", is_flag=True, help="Delete the existing run and start over.")
-@output("--quiet", is_flag=True, help="Print errors only.")
-@output("--verbose", is_flag=True, help="Print a line per validation, and longer samples.")
-@output("--tensorboard", is_flag=True, help="Write TensorBoard event files to the run directory.")
-@advanced("--seed", type=int, default_help=DEFAULTS.seed, help="Random seed.")
-@advanced("--device", default="auto", default_help=AUTO, shell_complete=devices, help=device_help)
-@advanced("--threads", type=click.IntRange(1), default_help="chosen by torch", help=threads_help)
+@optimization("--learning-rate", float, AUTO, "Peak learning rate.")
+@optimization("--batch-size", int, AUTO, "Sequences per batch.")
+@optimization("--timesteps", int, AUTO, "Sequence length (truncated BPTT), in characters.")
+@optimization("--dropout", float, AUTO, "Dropout rate of each layer's outputs.")
+@optimization("--weight-decay", float, AUTO, "AdamW weight decay.")
+@output("--out", click.Path(path_type=Path), "runs/<corpus name>", "Run directory.")
+@output("--resume", bool, None, "Resume a run. Budgets are totals, including earlier training.")
+@output("--overwrite", bool, None, "Delete the existing run and start over.")
+@output("--quiet", bool, None, "Print errors only.")
+@output("--verbose", bool, None, "Print a line per validation, and longer samples.")
+@output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
+@advanced("--seed", int, DEFAULTS.seed, "Random seed.")
+@advanced("--device", str, AUTO, device_help, default="auto", shell_complete=devices)
+@advanced("--threads", click.IntRange(1), "chosen by torch", threads_help)
 @advanced(
     "--processes",
-    type=click.IntRange(1),
+    click.IntRange(1),
+    1,
+    "Processes on this machine that train together; torchrun starts them on several.",
     default=1,
-    default_help=1,
-    help="Processes on this machine that train together; torchrun starts them on several.",
 )
 @advanced(
-    "--precision",
-    type=click.Choice(PRECISIONS),
-    default_help=AUTO,
-    help="Precision of large matrix multiplications.",
+    "--precision", click.Choice(PRECISIONS), AUTO, "Precision of large matrix multiplications."
 )
 @advanced(
     "--curriculum",
-    type=ListParam(int, "whole numbers, as in 16,64"),
-    default_help=AUTO,
-    help="Shorter sequence lengths to train on first, as in 16,64; each stage gets an equal share "
-    "of the budget.",
+    ListParam(int, "whole numbers, as in 16,64"),
+    AUTO,
+    "Shorter sequence lengths to train on first, as in 16,64; each gets an equal share of the "
+    "budget.",
 )
 @advanced(
     "--loss-on",
-    type=LossOnParam(),
-    default_help=DEFAULTS.loss_on,
-    help="Timesteps included in the loss: all, last, or the last K.",
+    LossOnParam(),
+    DEFAULTS.loss_on,
+    "Timesteps included in the loss: all, last, or the last K.",
 )
 @advanced(
     "--state",
-    type=click.Choice(STATE_NAMES),
-    default_help=DEFAULTS.state,
-    help="Hidden state at the start of a window: carried over, or reset to zero.",
+    click.Choice(STATE_NAMES),
+    DEFAULTS.state,
+    "Hidden state at the start of a window: carried over, or reset to zero.",
 )
 @advanced(
     "--resets",
-    type=float,
-    default_help=DEFAULTS.resets,
-    help="Fraction of windows that start from a zero state (10× higher after a newline).",
+    float,
+    DEFAULTS.resets,
+    "Fraction of windows that start from a zero state (10× higher after a newline).",
 )
-@advanced("--beta2", type=float, default_help=AUTO, help="AdamW beta2.")
+@advanced("--beta2", float, AUTO, "AdamW beta2.")
 @advanced(
     "--average",
-    type=float,
-    default_help=AUTO,
-    help="Weight averaging window, as a fraction of updates so far; 0 disables it.",
+    float,
+    AUTO,
+    "Weight averaging window, as a fraction of updates so far; 0 disables it.",
 )
-@advanced(
-    "--clip-norm",
-    type=float,
-    default_help=DEFAULTS.clip_norm,
-    help="Gradient clipping (global norm).",
-)
+@advanced("--clip-norm", float, DEFAULTS.clip_norm, "Gradient clipping (global norm).")
 @click.pass_context
 def train(
     context: click.Context,
@@ -199,8 +164,7 @@ def train(
     CORPUS is a text file, a directory of *.txt files, - for standard input, or the name of a
     bundled corpus (see chargen corpora list). Files may be compressed: *.gz, *.zst.
 
-    Progress goes to standard error. The run directory keeps the best weights and all that --resume
-    needs. Ctrl-C saves and stops. In another terminal, chargen watch shows curves and samples.
+    Ctrl-C saves and stops. In another terminal, chargen watch shows curves and samples.
 
     \b
     Examples:
@@ -220,10 +184,7 @@ def train(
 
         check_installed()
     if _launches(processes):
-        from chargen.distributed.launch import launch
-
-        command = ["-m", "chargen", *context.obj]
-        return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
+        return _launch(processes, context.obj)
     from chargen.cli.training_display import Level, TrainingDisplay
 
     level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
@@ -244,6 +205,13 @@ def train(
         )
         display.summarize(trained)
     return display.exit_code
+
+
+def _launch(processes: int, arguments: list[str]) -> int:
+    from chargen.distributed.launch import launch
+
+    command = ["-m", "chargen", *arguments]
+    return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
 
 
 def _launches(processes: int) -> bool:

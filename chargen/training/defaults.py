@@ -123,15 +123,10 @@ def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
 def choose_defaults(
     given: GivenSettings, training_chars: int, hardware: Hardware
 ) -> tuple[ModelSettings, TrainingSettings, list[str]]:
-    """Complete the given settings with defaults.
+    """Complete the given settings, which are never changed, for a text of ``training_chars``.
 
     Without a curriculum, timesteps and batch size stay open: `chargen.training.schedule.fit`, which
     knows what the corpus can fill, chooses them.
-
-    Args:
-        given: the user's settings; they are never changed.
-        training_chars: length of the training text.
-        hardware: the device that trains.
 
     Returns:
         The completed settings, and notes for the user on what was chosen and why.

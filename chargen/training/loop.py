@@ -155,16 +155,8 @@ class Trainer:
             if not math.isfinite(validation_loss):
                 raise self._diverged(f"validation loss {validation_loss:g}", counters.step)
             counters.seconds = time.monotonic() - started
-        report = Report(
-            counters.step,
-            counters.chars,
-            counters.seconds,
-            train_loss,
-            validation_loss,
-            rate,
-            norm,
-            min(1.0, used),
-        )
+        position = (counters.step, counters.chars, counters.seconds)
+        report = Report(*position, train_loss, validation_loss, rate, norm, min(1.0, used))
         return report if validation_loss is None else self._record(report, validation_loss)
 
     def _has_ended(self, should_stop: Callable[[], bool]) -> bool:
@@ -242,14 +234,8 @@ class Trainer:
         """Return the validation loss in nats per character; NaN if a prediction is not finite."""
         text, group, start = self.text, self.group, self._training_chars
         try:
-            sums = losses(
-                self.predictor,
-                text.ids,
-                start,
-                starts=text.starts,
-                rank=group.rank,
-                size=group.size,
-            )
+            share = {"rank": group.rank, "size": group.size}
+            sums = losses(self.predictor, text.ids, start, starts=text.starts, **share)
         except NonFiniteError:
             sums = np.full(2, math.nan)
         return float(group.sum(sums)[0] / (len(text.ids) - start))

@@ -81,22 +81,10 @@ def start(
     progress: Progress = lambda done, total: None,
     group: ProcessGroup | None = None,
 ) -> TrainingSession:
-    """Start a run, or resume one.
+    """Start a run, or resume one; the arguments are those of `chargen.train`.
 
     Every process of ``group`` calls this function; rank 0 decides. A process that does not see
     rank 0's files reads and encodes ``sources`` itself.
-
-    Args:
-        sources: files, directories, ``-`` or names of bundled corpora. A resumed run reads its own
-            sources by default.
-        settings: fields of `ModelSettings` and `TrainingSettings` by name.
-        out: run directory; by default ``runs/<corpus name>``, or the newest run if resumed.
-        resume: resume the run in ``out``.
-        overwrite: replace the run in ``out``.
-        device: a torch device, or ``auto``.
-        cache: directory of encoded corpora; by default ``.corpora`` beside the run.
-        progress: called with the bytes read so far and in total while the corpus is read.
-        group: the processes that train together.
 
     Raises:
         ChargenError: the request is invalid; nothing is written.
