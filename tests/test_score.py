@@ -1,4 +1,4 @@
-"""What a text costs: against predictors whose probabilities are known, and through the command."""
+"""Test surprisal with predictors of known probabilities, and the command that prints it."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fakes import CountingPredictor, TablePredictor
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import chargen
@@ -17,7 +17,7 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.evaluation import WARM_UP
 from chargen.predictors import BackoffNgram
-from chargen.probes.surprisal import measure as surprise
+from chargen.probes.surprisal import measure as surprisal
 from chargen.probes.surprisal.measure import score
 from chargen.probes.surprisal.report import place_text, score_table
 from chargen.probes.surprisal.result import Score, compare
@@ -26,14 +26,13 @@ from chargen.text import Vocabulary
 TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]
 
 
-def of_table(text, table=TABLE, run="it"):
-    predictor = TablePredictor("abc", table)
-    return score(run, predictor, predictor.vocabulary.encode(text))
+def of_table(text):
+    predictor = TablePredictor("abc", TABLE)
+    return score("run", predictor, predictor.vocabulary.encode(text))
 
 
-@settings(deadline=None)
 @given(st.text("abc", min_size=2, max_size=30))
-def test_each_character_but_the_first_is_told_by_the_one_before(text):
+def test_each_character_is_predicted_from_the_one_before(text):
     found = of_table(text)
     ids = ["abc".index(char) for char in text]
     expected = [-math.log(TABLE[a][b]) for a, b in pairwise(ids)]
@@ -45,86 +44,81 @@ def test_each_character_but_the_first_is_told_by_the_one_before(text):
     assert found.loss_nats == pytest.approx(sum(expected) / len(expected))
 
 
-def test_a_long_text_is_read_in_warmed_stretches_each_character_once(monkeypatch):
-    """A predictor that sees three characters sees the same at the beginning of a stretch."""
+def test_parallel_streams_equal_sequential_reading(monkeypatch):
+    """A predictor with a context of three characters needs no longer burn-in."""
     ids = np.random.default_rng(0).integers(3, size=2000)
     predictor = BackoffNgram(Vocabulary("abc"), ids, 4)
-    at_once = score("it", predictor, ids)
+    sequential = score("run", predictor, ids)
     shapes = []
-    monkeypatch.setattr(surprise, "STREAM", 50)
+    monkeypatch.setattr(surprisal, "STREAM", 50)
     advance = predictor.advance
     predictor.advance = lambda ids, state=None: (shapes.append(ids.shape), advance(ids, state))[1]
-    found = score("it", predictor, ids)
+    found = score("run", predictor, ids)
     assert shapes[0][0] == 40
-    np.testing.assert_array_equal(found.nats, at_once.nats)
-    assert found.expected == at_once.expected
+    np.testing.assert_array_equal(found.nats, sequential.nats)
+    assert found.expected == sequential.expected
 
 
-def test_a_text_of_some_pages_is_read_from_its_beginning():
-    predictor = CountingPredictor("abcd")
+def test_a_text_of_some_pages_is_read_sequentially():
     ids = np.arange(20 * WARM_UP) % 4
-    found = score("it", predictor, ids)
+    found = score("run", CountingPredictor("abcd"), ids)
     np.testing.assert_allclose(found.nats, -math.log(0.9), rtol=1e-6)
 
 
-def test_the_dearest_places_come_first_and_the_earlier_of_equals():
+def test_the_highest_surprisal_comes_first_and_the_earlier_of_equals():
     found = compare("aabcaba", 0, [of_table("aabcaba")])
     assert [place.position for place in found.surprising(4)] == [7, 5, 3, 6]
     assert found.surprising(99)[-1].position == 4
 
 
-def made_of(nats, run):
-    nats = np.asarray(nats, dtype=np.float64)
-    return Score(run, nats, "a" * len(nats), nats)
+def compared(**nats):
+    """Compare runs with the given surprisals."""
+    scores = [Score(run, x, "a" * len(x), x) for run, x in nats.items()]
+    return compare("a" * (len(scores[0].nats) + 1), 0, scores)
 
 
-def test_the_cheapest_run_comes_first_and_what_others_cost_more_is_told():
+def test_runs_are_ordered_by_loss_and_compared_with_the_best():
     rng = np.random.default_rng(0)
-    noise = rng.random(3000)
-    close, far = noise + rng.normal(0, 0.3, 3000), noise + 0.2 + rng.normal(0, 0.3, 3000)
-    found = compare("a" * 3001, 0, [made_of(far, "far"), made_of(noise, "best")])
+    best = rng.random(3000)
+    far = best + 0.2 + rng.normal(0, 0.3, 3000)
+    found = compared(far=far, best=best)
     (pair,) = found.differences
     assert [one.run for one in found.runs] == ["best", "far"]
     assert (pair.first, pair.second) == ("far", "best")
-    assert pair.difference.value == pytest.approx((far - noise).mean())
+    assert pair.difference.value == pytest.approx((far - best).mean())
     assert 0.15 < pair.difference.low < pair.difference.value < pair.difference.high < 0.25
     assert found.finding == "best predicts the text best."
-    close += 0.001 - (close - noise).mean()
-    found = compare("a" * 3001, 0, [made_of(noise, "best"), made_of(close, "close")])
+    close = best + rng.normal(0, 0.3, 3000)
+    close += 0.001 - (close - best).mean()
+    found = compared(best=best, close=close)
     assert found.finding == "best is not significantly better than close."
+    hard = rng.exponential(3, 3000)  # differences are paired: only their own noise counts
+    difference = compared(one=hard, other=hard + 0.01).differences[0].difference
+    assert (difference.low, difference.high) == (pytest.approx(0.01), pytest.approx(0.01))
 
 
-def test_differences_are_paired():
-    """Where both find the same places hard, the interval is that of the difference alone."""
-    hard = np.random.default_rng(0).exponential(3, 3000)
-    found = compare("a" * 3001, 0, [made_of(hard, "one"), made_of(hard + 0.01, "other")])
-    difference = found.differences[0].difference
-    assert difference.low == pytest.approx(0.01)
-    assert difference.high == pytest.approx(0.01)
-
-
-def test_of_a_short_text_no_interval_is_told():
-    found = compare("a" * 201, 0, [made_of(np.ones(200), "one"), made_of(np.full(200, 9), "two")])
+def test_a_short_text_has_no_interval():
+    found = compared(one=np.ones(200), two=np.full(200, 9.0))
     assert found.differences[0].difference is None
-    assert "too short" in found.finding
+    assert found.to_json(0)["differences"] == [{"first": "two", "second": "one"}]
     assert "too short" in score_table(found)
 
 
-def test_a_place_is_shown_in_its_line_and_pointed_at():
+def test_a_place_is_shown_within_its_line_and_marked():
     text = "first line\n" + "x" * 100 + "日\u0301本b\tand what follows" + "y" * 50 + "\nlast"
     at = text.index("b\tand")
     nats = np.ones(len(text) - 1)
     nats[at - 1] = 9
-    found = compare(text, 0, [made_of(nats, "it")])
+    found = compare(text, 0, [Score("run", nats, "a" * len(nats), nats)])
     place = place_text(text, *found.surprising(1))
     assert place.heading == f"line 2, character {at - 10}"
     assert place.before == "  " + "x" * 57 + "日\u0301本"
     assert place.character == "b"
     assert place.after.startswith(r"\tand what follows")
     assert place.pointer == " " * (2 + 57 + 4) + "^"
-    assert place.rows == ["  it  0.012%, 9.0 nats  expected 'a', 0.012%"]
+    assert place.rows == ["  run  0.012%, 9.0 nats  expected 'a', 0.012%"]
     nats[text.index("\n", at) - 1] = 10
-    place = place_text(text, *compare(text, 0, [made_of(nats, "it")]).surprising(1))
+    place = place_text(text, *found.surprising(1))
     assert (place.character, place.after) == (r"\n", "")
 
 
@@ -146,60 +140,49 @@ def here(home, monkeypatch):
     return home
 
 
-def said(capsys, *arguments, code=0):
+def run(capsys, *arguments, code=0):
     assert main(["score", *arguments]) == code
     return capsys.readouterr()
 
 
-def test_the_command_tells_which_run_a_text_is_more_like(here, capsys):
+def test_the_command_compares_runs_on_the_characters_that_all_know(here, capsys):
     text = "a dog dug for a god. " * 30
     (here / "new.txt").write_text(text)
-    out, err = said(capsys, "runs/cat", "runs/dog", "new.txt", "--unknown", "skip", "--json")
+    arguments = ["runs/cat", "runs/dog", "new.txt", "--unknown", "skip"]
+    out, err = run(capsys, *arguments, "--json")
+    assert err == ""
     result = json.loads(out)
     both = set("the cat sat on the mat. ") & set("a dog dug for a god; ")
-    left = [char for char in text if char not in both]
-    assert result["left_out_chars"] == len(left)
-    assert result["chars"] == len(text) - len(left)
+    left_out = sum(char not in both for char in text)
+    assert (result["left_out_chars"], result["chars"]) == (left_out, len(text) - left_out)
     assert [one["run"] for one in result["runs"]] == ["runs/dog", "runs/cat"]
     assert {one["chars"] for one in result["runs"]} == {result["chars"] - 1}
     (pair,) = result["differences"]
     best, other = (one["loss_nats"] for one in result["runs"])
     assert pair["difference_nats_per_char"] == pytest.approx(other - best)
     assert 0 < pair["difference_nats_per_char_low"] < pair["difference_nats_per_char"]
-    assert err == ""
-    out, err = said(capsys, "runs/cat", "runs/dog", "new.txt", "--unknown", "skip", "--top", "2")
+    place = result["surprising"][0]
+    assert set(place) == {"position", "line", "column", "character", "runs"}
+    assert set(place["runs"][0]) == {"run", "nats", "expected", "expected_nats"}
+    out, err = run(capsys, *arguments, "--top", "2")
     assert "runs/dog predicts the text best." in out
     assert out.count("^") == 2
-    assert err == f"left out {len(left)} characters that not all models know\n"
+    assert err == f"left out {left_out} characters that not all models know\n"
 
 
-def test_one_text_alone_is_scored_by_the_newest_run_as_evaluate_does(here, capsys):
-    out, err = said(capsys, "dog.txt", "--json", "--top", "0")
+def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
+    out, err = run(capsys, "dog.txt", "--json", "--top", "0")
     assert err.startswith("runs/dog was trained on this text, so its loss is too low; chargen eva")
     assert err.count("\n") == 1
     result = json.loads(out)
-    assert result["runs"][0]["run"] == "runs/dog"
-    assert result["surprising"] == []
-    own = chargen.load("runs/dog")
-    assert result["runs"][0]["bits_per_char"] == pytest.approx(
-        result["runs"][0]["loss_nats"] / math.log(2)
-    )
+    (one,) = result["runs"]
+    assert (one["run"], result["surprising"]) == ("runs/dog", [])
+    assert one["bits_per_char"] == pytest.approx(one["loss_nats"] / math.log(2))
     text = "a dog dug for a god; " * 40
-    expected = own.evaluate(write(here, text)).loss_nats
-    assert own.score(text).runs[0].loss_nats == pytest.approx(expected, abs=1e-6)
-
-
-def write(here, text):
     (here / "other.txt").write_text(text)
-    return here / "other.txt"
-
-
-def test_what_a_model_does_not_know_is_named(here, capsys):
-    _, err = said(capsys, "runs/cat", "runs/dog", "odd.txt", code=2)
-    assert err == (
-        "chargen: text for runs/cat: character 'd' at position 2 is not in the model's "
-        "vocabulary; leave it out, or give --unknown skip\n"
-    )
+    model = chargen.load("runs/dog")
+    expected = model.evaluate(here / "other.txt").loss_nats
+    assert model.score(text).runs[0].loss_nats == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -209,13 +192,13 @@ def test_what_a_model_does_not_know_is_named(here, capsys):
         (["runs/cat", "nowhere.txt"], "nowhere.txt: no such file"),
         (["runs/none", "cat.txt"], "runs/none: no such run directory"),
         (["runs/cat", "runs/cat", "cat.txt"], "runs/cat: named twice"),
+        (["runs/cat", "runs/dog", "odd.txt"], "text for runs/cat: character 'd' at position 2"),
         ([], "Missing argument '[RUN]... FILE'"),
     ],
 )
 def test_a_mistake_is_one_line(here, capsys, arguments, message):
-    out, err = said(capsys, *arguments, code=2)
-    assert out == ""
-    assert err.count("\n") == 1
+    out, err = run(capsys, *arguments, code=2)
+    assert (out, err.count("\n")) == ("", 1)
     assert message in err
 
 
@@ -224,9 +207,9 @@ def test_a_text_of_one_known_character_is_refused(here):
         score_text([chargen.load("runs/cat")], "tß", "skip")
 
 
-def test_standard_input_is_a_text_too(here, capsys, monkeypatch):
+def test_standard_input_is_scored(here, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"the cat sat on the cat. ")))
-    out, _ = said(capsys, "runs/cat", "-", "--json")
+    out, _ = run(capsys, "runs/cat", "-", "--json")
     assert json.loads(out)["chars"] == 24
 
 
@@ -235,12 +218,10 @@ class Screen(StringIO):
         return True
 
 
-@pytest.mark.parametrize(("variable", "coloured"), [("", True), ("1", False)])
-def test_the_place_is_coloured_on_a_terminal_unless_that_is_not_wanted(
-    here, monkeypatch, variable, coloured
-):
+@pytest.mark.parametrize(("variable", "colored"), [("", True), ("1", False)])
+def test_the_place_is_colored_in_a_terminal_unless_disabled(here, monkeypatch, variable, colored):
     screen = Screen()
     monkeypatch.setattr("sys.stdout", screen)
     monkeypatch.setenv("NO_COLOR", variable)
     assert main(["score", "runs/cat", "cat.txt", "--top", "1"]) == 0
-    assert ("\x1b[31m" in screen.getvalue()) == coloured
+    assert ("\x1b[31m" in screen.getvalue()) == colored
