@@ -72,3 +72,11 @@ def test_targets_install_what_they_import(target):
         } - installed(target)
         assert not missing, f"{program} imports {missing}, which make {target} does not install"
         assert files or name in installed(target) | DEPENDENCIES | {"pytest"}
+
+
+def test_every_package_is_installed():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    folders = {file.parent.relative_to(ROOT) for file in ROOT.glob("chargen/**/*.py")}
+    packages = {".".join(folder.parts) for folder in folders} | {"chargen.corpora"}
+    assert set(config["options"]["packages"].split()) == packages
