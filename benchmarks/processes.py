@@ -45,7 +45,9 @@ def training_step(
     settings = TrainingSettings(timesteps=T, batch_size=texts)
     state = TrainingState(model, settings, group)
     ids = np.random.default_rng(0).integers(0, V, texts * T + 1)
-    batch = Streams(ids, texts, T).batch(0, 0, slice(rows) if group.size == 1 else state.rows)
+    batch = Streams(ids, texts, T).batch(
+        0, 0, slice(rows) if group.size == 1 else group.rows(texts)
+    )
     return lambda: state.step(batch, 1e-4, carry=False, message=[0.0, 0.0]) and None
 
 
