@@ -27,7 +27,7 @@ from chargen.settings import CONVOLVED, STACK_NAMES, ModelSettings, SamplingSett
 V = 11
 PROMPT = np.array([1, 2, 3])
 # One unit, and numbers of units that are no multiple of the compiled matmul's unrolling. Two layers
-# each, since numba compiles every number of layers anew, which takes longer than all else here.
+# each: numba compiles anew for every number of layers.
 SHAPES = [("plain", (20, 9)), ("plain", (1, 5)), ("residual", (1, 1)), ("residual", (19, 19))]
 MORE_SHAPES = [("plain", (5,)), ("plain", (20, 9, 1)), ("residual", (1,))]
 FORMS = [engine._plain, engine._compiled]
