@@ -10,6 +10,7 @@ from networks import LETTERS, model_run
 from torch import nn
 
 import chargen
+from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.predictors import select
 from chargen.recurrent import (
@@ -324,3 +325,8 @@ def test_what_torch_nn_lacks_is_refused(values, lacking):
     shape = ModelSettings(units=(4, 4), **values)
     with pytest.raises(ChargenError, match=f"^torch.nn has no {lacking}; use chargen.recurrent$"):
         to_torch(CharModel.seeded(shape, V, 0), shape)
+
+
+def test_removed_cell_is_refused_with_its_replacement(capsys):
+    assert main(["train", "fables", "--cell", "gru-before"]) == 2
+    assert "--cell gru-before: removed; use gru" in capsys.readouterr().err

@@ -81,9 +81,10 @@ def truncate(values: Any, top_k: int, top_p: float, weights: Any) -> None:
 
 
 @compiled
-def chosen(logits: Any, choice: Any, recent: Any, point: float, buffers: Any) -> int:
+def chosen(
+    logits: Any, choice: Any, recent: Any, point: float, values: Any, weights: Any, seen: Any
+) -> int:
     """Return the id at ``point`` of the cumulative distribution, or -1 if a logit is NaN."""
-    values, weights, seen = buffers
     V = len(logits)
     for v in range(V):
         values[v] = logits[v]
@@ -133,12 +134,13 @@ def write(
 ) -> None:
     """Read ``first`` ``(N,)`` and write ids into ``out`` for ``points``, both ``(T, N)``."""
     W_hy, b_y, logits = head
+    values, weights, seen = choice_buffers
     for t in range(len(points)):
         ids = out[t - 1] if t else first
         product(read_one(network, residual, ids, buffers), W_hy, logits)
         for n in range(len(first)):
             add(logits[n], b_y, logits[n])
-            out[t, n] = chosen(logits[n], choice, recent[n], points[t, n], choice_buffers)
+            out[t, n] = chosen(logits[n], choice, recent[n], points[t, n], values, weights, seen)
             if choice.penalty != 1:
                 append_recent(recent[n], out[t, n])
 
