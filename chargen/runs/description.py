@@ -66,7 +66,9 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
                 entries += len(inner) + len(names)
                 if entries > max(MOST_ENTRIES, self.chars // FEWEST_CHARS):
                     raise ChargenError(f"{source}: holds more than a corpus; name its text again")
-                files = [os.path.join(folder, name) for name in names if name.endswith(TEXT_SUFFIXES)]
+                files = [
+                    os.path.join(folder, name) for name in names if name.endswith(TEXT_SUFFIXES)
+                ]
                 left -= sum(map(_text_bytes, files))
             left -= _text_bytes(source)
         if left < 0:

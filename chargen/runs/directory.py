@@ -150,7 +150,9 @@ class Run:
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ChargenError(f"{self.path / name}: weights {reason(key)} are no finite float32")
+                raise ChargenError(
+                    f"{self.path / name}: weights {reason(key)} are no finite float32"
+                )
         return weights
 
     def append_progress(self, *records: Mapping[str, Any], start: int | None = None) -> int:
