@@ -21,8 +21,6 @@ import numpy as np
 from filelock import FileLock, Timeout
 from msgspec import Meta, Struct, to_builtins
 
-from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below, read_checkpoint
-from chargen.runs.description import Description
 from chargen.errors import ChargenError
 from chargen.files import (
     cannot_write,
@@ -37,6 +35,8 @@ from chargen.files import (
     write_end,
     write_file,
 )
+from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below, read_checkpoint
+from chargen.runs.description import Description
 from chargen.text.cache import FOLDER, CorpusCache
 
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
