@@ -12,7 +12,7 @@ import click
 from chargen.cli.options import json_option, run_argument
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
-from chargen.render.tables import aligned
+from chargen.render.report import aligned
 from chargen.render.text import visible_line
 
 if TYPE_CHECKING:

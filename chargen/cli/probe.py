@@ -121,8 +121,8 @@ def probe_longrange(
     Several runs are given the same cases and compared: templates by McNemar's test with Holm's
     correction, context and mined on the text that all were trained on, or on --text.
 
-    --plot writes the figure of templates to the given file and the others beside it, with the
-    instrument's name added.
+    --plot writes the figure of templates to the given file, and those of the other instruments to
+    files with the name of the instrument added.
 
     \b
     Examples:

@@ -85,7 +85,7 @@ class ProbeResult:
         }
 
     def finding(self) -> str:
-        """Return in one sentence how far back the run remembers, or which of several farther."""
+        """Return how far back a run remembers, or which of several remembers farther."""
         if results := {run.run: run.templates for run in self.runs if run.templates}:
             return finding_of(results, self.templates)
         if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
@@ -108,7 +108,7 @@ class ProbeResult:
 
     @property
     def about(self) -> str:
-        """What was measured, in one line."""
+        """The measured runs, in one line."""
         names = [run.run for run in self.runs]
         return f"Run {names[0]}" if len(names) == 1 else f"{len(names)} runs: {listed(names)}"
 

@@ -81,7 +81,7 @@ def probe(
         watch: called with the progress of each instrument.
 
     Raises:
-        ChargenError: the bank has no sentences of a span, or no instrument is left.
+        ChargenError: the bank has no sentences of a span, or no instrument remains.
     """
     several = len(subjects) > 1
     warnings: list[str] = []
@@ -205,7 +205,9 @@ def _without_common_text(only: Sequence[str], warnings: list[str]) -> Sequence[s
     left_out = [name for name in only if name in ("context", "mined")]
     left = [name for name in only if name not in left_out]
     if not left:
-        raise ChargenError(f"without {' and '.join(left_out)} nothing is left: {DIFFERENT_TEXTS}")
+        raise ChargenError(
+            f"without {' and '.join(left_out)} no instrument remains: {DIFFERENT_TEXTS}"
+        )
     if left_out:
         warnings.append(f"without {' and '.join(left_out)}: {DIFFERENT_TEXTS}")
     if "gradient" in left:

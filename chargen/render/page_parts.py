@@ -157,7 +157,7 @@ def details(summary: str, *parts: str) -> str:
 
 
 def rows(lines: Sequence[Sequence[str]], caption: str) -> str:
-    """A table whose first line is its header, as `chargen.render.tables` prints them."""
+    """A table whose first line is its header, as the builders return them."""
     return html.table(lines[0], lines[1:], caption)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.render.tables import NO_NUMBER, aligned
+from chargen.render.report import NO_NUMBER, aligned
 from chargen.render.text import counted, visible_line
 from chargen.sampling.suffix_automaton import matches
 from chargen.text.vocabulary import Vocabulary

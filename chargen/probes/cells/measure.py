@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from chargen.probes.cells.result import CellSummary, RunScores, VariantScores, VariantSummary
 from chargen.probes.cells.tasks import SOLVED, TaskResult, TaskRow, by_round
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, Proportion, wilson
-from chargen.probes.statistics.span50 import Span50, said
+from chargen.probes.statistics.span50 import Span50, span_text
 from chargen.probes.templates.result import SpanResult, TemplatesResult
 
 
@@ -150,7 +150,7 @@ def _median_span50(
     low, high = np.quantile(medians, [0.025, 0.975], method="inverted_cdf")
     middle = float(_lower_median(np.array([[half.chars for half in halves]]))[0])
     chars = (middle, min(float(low), middle), max(float(high), middle))
-    return said(*chars, halves[0].first, halves[0].last), chars
+    return span_text(*chars, halves[0].first, halves[0].last), chars
 
 
 def _lower_median(values: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Maximum-likelihood fits of the `chargen.probes.statistics.span50` curve to many samples."""
+"""Maximum-likelihood fits of the psychometric curve of `span50` to many samples."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from typing import Any
 
 import numpy as np
 
-TIED = 0.005  # nats of log-likelihood: too little to prefer one span50 to another
-MARGIN = 2.0  # octaves beyond the spans asked in which span50 is sought
-COARSE, SLOPES = 1 / 8, (0.25, 128.0)  # the grid's step in octaves; slopes an octave
+TIED = 0.005  # nats of log-likelihood; smaller differences are ties
+MARGIN = 2.0  # octaves beyond the measured spans in which span50 is sought
+COARSE, SLOPES = 1 / 8, (0.25, 128.0)  # step of the coarse grid in octaves; slopes per octave
 ONE_THREAD = 2**18  # multiplications of a product that BLAS does not spread over threads
-TINY = 1e-12  # probabilities nearer to 0 than this count as this
+TINY = 1e-12  # smallest probability of an error
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The curves to try: every combination."""
+    """A grid of curves: all combinations of the parameters."""
 
     places: np.ndarray  # log2 of span50
-    slopes: np.ndarray  # an octave
+    slopes: np.ndarray  # per octave
     lapses: np.ndarray
 
 
 @dataclass(frozen=True)
 class Counted:
-    """What samples have in common."""
+    """Spans, numbers of sentences and chance, which all samples share."""
 
     octaves: np.ndarray  # (M,) log2 of the spans
-    trials: np.ndarray  # (M,) frames at each
+    trials: np.ndarray  # (M,) sentences at each span
     chance: float
 
     def coarse(self) -> Grid:
-        """Every curve that is sought, coarsely."""
+        """Return a coarse grid over all plausible curves."""
         first, last = self.octaves[0] - MARGIN, self.octaves[-1] + MARGIN
         places = np.arange(first, last + COARSE / 2, COARSE)
         return Grid(places, np.geomspace(*SLOPES, 19), np.linspace(0, 0.1, 11))
 
     def failure(self, place: Any, slope: Any, lapse: Any) -> np.ndarray:
-        """The chance of a wrong answer at each span, the arguments broadcast against ``(M,)``."""
+        """Return the probability of an error at each span; arguments broadcast with ``(M,)``."""
         lost = 1 / (1 + np.exp(np.minimum(slope * (place - self.octaves), 700)))
         failure: np.ndarray = lapse + (1 - self.chance - lapse) * lost
         return failure.clip(TINY)
@@ -46,25 +46,24 @@ class Counted:
 
 @dataclass(frozen=True)
 class Fits:
-    """The likeliest curves of D samples, arrays ``(D,)``; low .. high are equally likely places."""
+    """Best curves of D samples, arrays ``(D,)``; places from low to high are tied."""
 
     low: np.ndarray
     high: np.ndarray
     place: np.ndarray
     slope: np.ndarray
     lapse: np.ndarray
-    deviance: np.ndarray  # twice the nats to the likelihood of the shares themselves
+    deviance: np.ndarray  # twice the log-likelihood ratio to the saturated model
 
     def curve(self, data: Counted) -> np.ndarray:
-        """The first sample's accuracy at each span: ``(M,)``."""
+        """Return the accuracy of the first sample's curve at each span, ``(M,)``."""
         return 1 - data.failure(self.place[0], self.slope[0], self.lapse[0])
 
 
 class Search:
-    """Finds the likeliest curves on a grid, for many samples at once.
+    """Grid search for the best curves of many samples at once.
 
-    For each place, the log-likelihoods of all slopes and lapses under all samples are one matrix
-    product.
+    For each place, a matrix product gives the log-likelihoods of all slopes and lapse rates.
     """
 
     def __init__(self, data: Counted, grid: Grid) -> None:
@@ -74,7 +73,7 @@ class Search:
         self.slopes, self.lapses = slopes, lapses  # (C,) the curves at each place
 
     def narrowed(self, samples: np.ndarray) -> Search:
-        """A search with a finer grid where the curves of nearly all ``samples`` are."""
+        """Return a search on a finer grid around the best curves of ``samples``."""
         found = self.fit(samples)
         low, high = np.quantile(found.low, 0.005), np.quantile(found.high, 0.995)
         gentle, steep = np.quantile(found.slope, (0.005, 0.995))
@@ -83,8 +82,8 @@ class Search:
         return Search(self.data, Grid(places, slopes, np.linspace(0, 0.1, 21)))
 
     def fit(self, samples: np.ndarray) -> Fits:
-        """The likeliest curves of ``samples``, ``(D, M)`` counts of right answers."""
-        # Samples repeat where accuracy is at its ceiling or its floor.
+        """Return the best curves of ``samples``, ``(D, M)`` counts of correct answers."""
+        # Samples repeat where accuracy is at its ceiling or at chance.
         samples, where = np.unique(samples, axis=0, return_inverse=True)
         where = where.reshape(-1)
         values, curves = self._profile(samples)  # (places, D)
@@ -102,7 +101,7 @@ class Search:
         )
 
     def _profile(self, samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """At each place, the log-likelihood of the best curve there, and which it is."""
+        """Return the log-likelihood and the index of the best curve at each place."""
         both = np.concatenate([samples, self.data.trials - samples], axis=1)  # (D, 2M)
         values = np.empty((len(self.grid.places), len(samples)))
         curves = np.empty(values.shape, dtype=int)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from chargen.probes.units.result import Followed, UnitsResult, score_text
-from chargen.render.tables import WIDTH, aligned
+from chargen.render.report import WIDTH, aligned
 
 PARTS = {
     "c": "cell state c",
