@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from chargen.cells import CELL_NAMES
 from chargen.recurrent import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import Description, Imported
@@ -14,7 +15,7 @@ from chargen.text import Vocabulary
 LETTERS = "\n abcéβ好😀"
 # Every cell, and the variants of the GRU.
 VARIANTS = {
-    **{cell: {"cell": cell} for cell in ("simple", "lstm", "gru", "mingru")},
+    **{cell: {"cell": cell} for cell in CELL_NAMES},
     "gru reset before": {"cell": "gru", "reset_after": False},
 }
 

@@ -7,12 +7,13 @@ time-major, ``(T, N, H)``, so that the values of one time step are contiguous in
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding
 
-from chargen.cells import Cell, CellOps
+from chargen.cells import CELLS, Cell, CellOps
 from chargen.recurrent.activations import activation_named
 from chargen.recurrent.matmul import linear
 
@@ -20,6 +21,10 @@ LayerState = tuple[Tensor, ...]
 """The state of a layer: one tensor ``(N, H)`` for each name in `Cell.state`; the first is h."""
 
 OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
+
+
+REGISTERED: dict[str, type[RecurrentLayer]] = {}
+"""The layer class of each cell, by the cell's name."""
 
 
 class RecurrentLayer(nn.Module):
@@ -43,6 +48,12 @@ class RecurrentLayer(nn.Module):
     W_xh: nn.Parameter
     W_hh: nn.Parameter
     b_h: nn.Parameter
+
+    def __init_subclass__(cls, name: str = "", **given: Any) -> None:
+        """Register the layer class of the cell called ``name``."""
+        super().__init_subclass__(**given)
+        if name:
+            cls.cell, REGISTERED[name] = CELLS[name], cls
 
     def __init__(
         self,

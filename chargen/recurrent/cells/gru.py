@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from chargen.cells import CELLS, cell_named
+from chargen.cells import cell_named
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.matmul import matmul, repeated
 
 
-class GRU(RecurrentLayer):
+class GRU(RecurrentLayer, name="gru"):
     """A GRU layer; z is the share of the previous state that is kept.
 
         r_t, z_t = sigmoid(x_t W_x{r,z} + h_{t-1} W_h{r,z} + b_{r,z})
@@ -30,8 +30,6 @@ class GRU(RecurrentLayer):
     That form takes two matmuls per time step, one after the other, and has no fast scan. The gate
     order is ``r, z, n``. The state is ``(h,)``.
     """
-
-    cell = CELLS["gru"]
 
     b_m: nn.Parameter
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import one_hot
 
-from chargen.cells import CELLS
 from chargen.recurrent.activations import ACTIVATIONS, Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.matmul import matmul, multiplies_bfloat16, repeated, to_precision
@@ -19,7 +18,7 @@ LSTM_MODE = 2  # the number of the LSTM among the cells of `mkldnn_rnn_layer`
 MAX_ONE_HOT_RATIO = 2  # V / H; above it, selecting rows of W_xh is faster than one-hot matmuls
 
 
-class LSTM(RecurrentLayer):
+class LSTM(RecurrentLayer, name="lstm"):
     """An LSTM layer: c is updated additively, so that gradients pass through time.
 
         i_t, f_t, o_t = sigmoid(x_t W_x{i,f,o} + h_{t-1} W_h{i,f,o} + b_{i,f,o})
@@ -30,8 +29,6 @@ class LSTM(RecurrentLayer):
     ``tanh`` stands for the activation function. The gate order is ``i, f, g, o``, as in torch.
     b_f is initialized with 1 (Jozefowicz et al. 2015). The state is ``(h, c)``.
     """
-
-    cell = CELLS["lstm"]
 
     def build(self, features: int, generator: torch.Generator | None = None) -> None:
         """Create the parameters; see `RecurrentLayer.build`."""

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.cells import CELLS
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 
 CHUNK = 8  # time steps
 
 
-class MinGRU(RecurrentLayer):
+class MinGRU(RecurrentLayer, name="mingru"):
     """A minGRU layer, whose gates depend on the input alone.
 
         z_t = sigmoid(x_t W_xz + b_z)
@@ -28,8 +27,6 @@ class MinGRU(RecurrentLayer):
     no W_hh: each unit reads its own state alone, and all matmuls run for all time steps at once.
     The gate order is ``z, n``. The state is ``(h,)``.
     """
-
-    cell = CELLS["mingru"]
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run all time steps; see `RecurrentLayer.scan`."""

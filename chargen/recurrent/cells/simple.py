@@ -8,21 +8,18 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.cells import CELLS
 from chargen.recurrent.activations import Activation
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.matmul import matmul, repeated
 
 
-class SimpleRNN(RecurrentLayer):
+class SimpleRNN(RecurrentLayer, name="simple"):
     """A simple recurrent layer.
 
         h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h)
 
     ``tanh`` stands for the activation function. The state is ``(h,)``.
     """
-
-    cell = CELLS["simple"]
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run all time steps; see `RecurrentLayer.scan`."""
