@@ -1,4 +1,4 @@
-"""Natural dependencies, validated with predictors of known memory. Nothing is trained."""
+"""Test natural dependencies with predictors of known memory, without training."""
 
 import json
 from itertools import pairwise
@@ -27,7 +27,7 @@ GAPS = (2, 4, 9, 18, 36)  # words from a use to the next: distances 8, 22, 57, 1
 
 
 def planted(words=3000, seed=0):
-    """Words of six random letters, some of which return once after one of `GAPS`."""
+    """Return words of six random letters, some repeated once after one of `GAPS` words."""
     rng = np.random.default_rng(seed)
     told = [word(rng) for _ in range(words)]
     fresh = set(range(words))
@@ -40,7 +40,7 @@ def planted(words=3000, seed=0):
 
 
 def bracketed(pairs=700, seed=0):
-    """Brackets around 5 to 60 letters, 20 letters apart."""
+    """Return brackets around 5 to 60 letters, 20 letters apart."""
     rng = np.random.default_rng(seed)
     parts = [f"({word(rng, rng.integers(5, 60))}){word(rng, 20)}" for _ in range(pairs)]
     return LETTERS.encode("".join(parts))
@@ -99,15 +99,9 @@ def test_a_uniform_predictor_gains_nothing():
     assert set(gains(result).values()) == {0.0}
     assert result.finding().startswith("returning word: no gain at 8 to 15 characters")
     assert result.finding().endswith("trained with 64 timesteps")
-
-
-def test_words_without_an_earlier_use_are_no_cases():
     rng = np.random.default_rng(0)
-    result = measure(
-        UniformPredictor(LETTERS), LETTERS.encode(" ".join(word(rng) for _ in "x" * 2000))
-    )
-    assert sum(row.cases for row in result.rows) == 0
-    assert gains(result) == {}
+    unique = measure(UniformPredictor(LETTERS), LETTERS.encode(" ".join(word(rng) for _ in GAPS)))
+    assert not any(row.cases for row in unique.rows)
 
 
 @pytest.mark.parametrize("chars", [16, 1000])
@@ -119,11 +113,6 @@ def test_closing_brackets_gain_as_far_as_the_opening_one_is_remembered(chars):
             assert gain == pytest.approx(np.log2(0.1 * len(LETTERS)))
         if distance >= chars:
             assert gain == 0
-
-
-def test_a_distance_of_one_character_is_singular():
-    text = LETTERS.encode("".join(f"({letter}) " for letter in "abcdefghij" * 400))
-    assert "up to 1 character back" in measure(Bracketeer(2), text).finding()
 
 
 def test_gain_over_an_ngram_is_the_difference_in_bits():
@@ -225,12 +214,9 @@ def test_a_word_returns_after_exactly_one_earlier_use():
     assert cases[1].distance == 19
     # The first use is out of reach of the third, which is then a return of the second.
     assert [case.start for case in returning_words(text, 30)[0]] == [12, 26, 50]
-
-
-def test_cases_are_grouped_by_powers_of_two():
     cases = [Case(0, 1, 1 + distance, 9) for distance in (0, 1, 2, 3, 4, 7, 8, 15, 16)]
-    counted = {least: len(some) for least, some in by_distance(cases, 16).items()}
-    assert counted == {1: 1, 2: 2, 4: 2, 8: 2}
+    grouped = {least: len(some) for least, some in by_distance(cases, 16).items()}
+    assert grouped == {1: 1, 2: 2, 4: 2, 8: 2}
 
 
 def test_a_short_text_has_fewer_distances():
@@ -283,6 +269,11 @@ def test_the_report_of_a_run_has_every_distance_and_marks_the_training_length():
     text = to_text([report])
     assert f"run, {CLOSERS}: 0 cases in all, too few at every distance" in text
     assert all(len(line) <= 100 for line in text.splitlines())
+    (figure,) = [block for block in report.blocks if isinstance(block, Figure)]
+    (axes,) = figure.draw(PICTURE, "title").axes
+    labels = {f"{WORDS}, over swap", f"{WORDS}, over a 20-gram", "no gain"}
+    assert set(axes.get_legend_handles_labels()[1]) == labels
+    assert {text.get_text() for text in axes.texts} == {"training length (64)"}
     details = next(block for block in report.blocks if isinstance(block, Details))
     gain = RESULT.of_kind(WORDS)[3].gain
     assert f"{gain.value:.2f} ({gain.low:.2f} to {gain.high:.2f})" in details.blocks[0].rows[3]
@@ -297,11 +288,3 @@ def test_the_report_of_several_runs_has_columns_for_each():
     (axes,) = figure.draw(PICTURE, "title").axes
     labels = {f"{run}, {WORDS}, over swap" for run in ("near", "far")}
     assert set(axes.get_legend_handles_labels()[1]) == labels | {"no gain"}
-
-
-def test_the_figure_has_both_gains_and_the_training_length():
-    (figure,) = [block for block in section({"run": RESULT}).blocks if isinstance(block, Figure)]
-    (axes,) = figure.draw(PICTURE, "title").axes
-    labels = axes.get_legend_handles_labels()[1]
-    assert {f"{WORDS}, over swap", f"{WORDS}, over a 20-gram", "no gain"} == set(labels)
-    assert {text.get_text() for text in axes.texts} == {"training length (64)"}

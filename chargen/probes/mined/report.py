@@ -103,8 +103,9 @@ def _table(found: Found, kind: str) -> Block:
     ]
     caption = f"{runs[0] if one else 'All runs'}, {kind}: bits gained per target over swap"
     caption += f", then over a {one.ngram}" if one and one.ngram else ""
-    caption += ", with 95% intervals. Untrained: gain of a network of the same shape before "
-    caption += "training."
+    caption += ", with 95% intervals."
+    if any(map(_has_control, found.values())):
+        caption += " Untrained: gain of a network of the same shape before training."
     limits = training_limits({run: found[run].trained_timesteps for run in runs})
     return Table([*header, ""], cells, caption, rules_at([r.distance for r in columns[0]], limits))
 
