@@ -189,14 +189,8 @@ def test_disagreement_of_swap_and_reset_is_reported():
     assert result.effective == 1
     assert "reset and swap disagree up to 8" in result.finding()
     assert result.to_json()["disagree_at_chars"] == [1, 4, 8]
-
-
-@pytest.mark.parametrize(
-    ("difference", "disagree"),
-    [((0.5, 0.4, 0.6), True), ((0.01, 0.009, 0.011), False), ((0.5, -0.1, 1.1), False)],
-)
-def test_disagreement_takes_a_large_and_significant_difference(difference, disagree):
-    assert ContextRow(8, 8, None, ZERO, ZERO, Estimate(*difference)).disagree is disagree
+    for difference in ((0.01, 0.009, 0.011), (0.5, -0.1, 1.1)):  # too small, not significant
+        assert not ContextRow(8, 8, None, ZERO, ZERO, Estimate(*difference)).disagree
 
 
 def test_the_upper_bound_decides_and_not_the_mean():
