@@ -30,7 +30,7 @@ def keep_memory() -> None:
     """Keep freed memory in the process, on glibc.
 
     The kernel zeroes every page that it hands out again, which took half of a training step over
-    512 timesteps (docs/performance.md).
+    512 timesteps (docs/explanation/performance.md).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     if mallopt is not None:

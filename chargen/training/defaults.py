@@ -1,7 +1,7 @@
 """Default hyperparameters, chosen from the budget, the corpus size and the hardware.
 
-They never depend on a clock, so the same command trains the same model. docs/recipe.md reports the
-experiments behind each number.
+They never depend on a clock, so the same command trains the same model. The experiments behind each
+number are in docs/explanation/defaults.md.
 """
 
 from __future__ import annotations

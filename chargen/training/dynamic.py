@@ -29,7 +29,7 @@ EPSILON = 1e-5  # added to the root mean square of the gradients
 
 @dataclass(frozen=True)
 class DynamicSettings:
-    """Hyperparameters of dynamic evaluation; docs/recipe.md reports their search."""
+    """Hyperparameters of dynamic evaluation; see docs/experiments/01-dynamic-evaluation.md."""
 
     learning_rate: float = 0.0007  # for a gradient of the usual size in training
     decay: float = 0.0003  # pull towards the trained weights at each update
