@@ -86,8 +86,13 @@ class TrainingDisplay:
 
     @property
     def exit_code(self) -> int:
-        """0, or 128 plus the number of the signal that stopped training."""
-        return 128 + self._signals.caught if self._signals.caught else 0
+        """0, or 128 plus the number of the signal that stopped training, here or in another rank.
+
+        To an elastic agent, an exit code of 0 would mean that training is complete.
+        """
+        is_stopped = self._trainer is not None and self._trainer.ending == "stopped"
+        number = self._signals.caught or (signal.SIGTERM if is_stopped else None)
+        return 128 + number if number else 0
 
     def __enter__(self) -> TrainingDisplay:
         self._open_bar(desc="loading PyTorch", bar_format="{desc} ...")
@@ -118,11 +123,11 @@ class TrainingDisplay:
         """Train to the end; of several processes, rank 0 shows the training."""
         self._close_bar()
         trainer = session.trainer
+        self._trainer = trainer
         with self._signals:
             if not trainer.group.leads:
                 session.run(self._should_stop)
                 return
-            self._trainer = trainer
             self._tell(_overview(trainer))
             for note in session.notes:
                 self._tell(f"note: {visible_line(note)}")
