@@ -23,7 +23,7 @@ ACTIVATION_NAMES = ("tanh", "relu", "sigmoid", "linear")
 
 @dataclass(frozen=True)
 class CellOps:
-    """Operations of one kind of array, which also supports ``+``, ``-`` and ``*``."""
+    """Operations of one kind of array, which also supports ``+``, ``-``, ``*`` and ``/``."""
 
     product: Callable[[Any, Any], Any]  # (N, J) by (J, K)
     split: Callable[[Any, int], Sequence[Any]]  # into equal parts along the last axis

@@ -41,7 +41,7 @@ def shapes(*choices):
 
 
 ALL = shapes(*itertools.product(VARIANTS.values(), SHAPES + MORE_SHAPES, ACTIVATION_NAMES))
-# Every cell on every shape, with the activation functions in turn.
+# Each cell and shape, with alternating activation functions.
 TURNS = itertools.cycle([*ACTIVATION_NAMES, "tanh"])
 SOME = shapes(*((*pair, next(TURNS)) for pair in itertools.product(VARIANTS.values(), SHAPES)))
 

@@ -60,7 +60,7 @@ def keras(tmp_path_factory):
 
 
 def randomized(model):
-    """Draw all weights anew, biases too."""
+    """Draw new random weights and biases."""
     rng = np.random.default_rng(0)
     model.set_weights([rng.normal(0, 0.6, array.shape) for array in model.get_weights()])
     return model
@@ -224,13 +224,13 @@ def saved(keras, tmp_path_factory):
 
 @pytest.fixture
 def file(saved, tmp_path):
-    """That model in a file."""
+    """The model as a ``.keras`` file."""
     (tmp_path / "model.keras").write_bytes(saved["model.keras"])
     return tmp_path / "model.keras"
 
 
 def refused(file, alphabet=KNOWN, **how):
-    """Return the message, and check that it is one line and nothing was written."""
+    """Return the error message; check that it is one line and no run exists."""
     with pytest.raises(ChargenError) as caught:
         import_keras(file, alphabet, file.parent / "run", **how)
     said = str(caught.value)

@@ -138,7 +138,7 @@ class _Graph:
         def norm(x: _Value, gain: _Value) -> _Value:
             square = self.add("ReduceMean", x * x, axes=[-1], keepdims=1)
             root = self.add("Sqrt", square + self.constant(SMALLEST))
-            return self.add("Div", x, root) * gain
+            return x / root * gain
 
         return NetworkOps(
             product=lambda x, W: self.add("MatMul", x, W),
@@ -185,6 +185,9 @@ class _Value:
 
     def __mul__(self, other: _Value) -> _Value:
         return self.graph.add("Mul", self, other)
+
+    def __truediv__(self, other: _Value) -> _Value:
+        return self.graph.add("Div", self, other)
 
     def __rsub__(self, number: float) -> _Value:
         return self.graph.add("Sub", self.graph.constant(number), self)
