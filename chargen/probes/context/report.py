@@ -89,13 +89,10 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> Section
 
 
 def _finding(found: Found) -> str:
-    findings = {run: trained.finding() for run, (trained, _) in found.items()}
-    if len(findings) == 1:
-        return next(iter(findings.values()))
-    return "; ".join(
-        f"{run} {trained.refusal or trained.effective_text()}"
-        for run, (trained, _) in found.items()
-    )
+    if len(found) == 1:
+        return next(iter(found.values()))[0].finding()
+    results = ((run, trained) for run, (trained, _) in found.items())
+    return "; ".join(f"{run} {one.refusal or one.effective_text()}" for run, one in results)
 
 
 def _meaning(found: Found) -> str:
@@ -171,12 +168,9 @@ def _bounds(result: ContextResult) -> list[str]:
 
 def _compared(comparisons: Sequence[BitsComparison]) -> Table:
     rows = [
-        [
-            f"{pair.first} − {pair.second}",
-            f"{pair.difference.value:+.4f}",
-            between(pair.difference, 4),
-        ]
-        for pair in comparisons
+        [f"{one.first} − {one.second}", f"{by.value:+.4f}", between(by, 4)]
+        for one in comparisons
+        for by in [one.difference]
     ]
     caption = "Paired difference in bits per character with full context, at the same positions."
     return Table(["runs", "difference", "95%"], rows, caption)
@@ -188,14 +182,10 @@ def _details(run: str, result: ContextResult, untrained: ContextResult) -> Detai
     for name, one in networks.items():
         blocks.append(Text(f"{run}, {name}: {one.finding()}."))
         if one.rows:
-            rows = [
-                [
-                    str(row.context),
-                    *(estimate(found, 4) for found in (row.swap, row.reset, row.difference)),
-                    _note(one, row),
-                ]
-                for row in one.rows
-            ]
+            rows = []
+            for row in one.rows:
+                cells = (estimate(found, 4) for found in (row.swap, row.reset, row.difference))
+                rows.append([str(row.context), *cells, _note(one, row)])
             caption = (
                 f"{run}, {name}: excess bits per character over {one.full_bits:.3f} with full "
                 "context, with 95% intervals."

@@ -116,19 +116,10 @@ def _reach(found: Found) -> Table:
         for network, layer in (("initial", initial), ("trained", trained)):
             result = found[run][0]
             gate = f"{layer.gate} {layer.gate_open:.1%}" if layer.gate else ""
-            rows.append(
-                [
-                    run,
-                    str(layer.layer),
-                    network,
-                    result.distance(layer.half_life),
-                    result.distance(layer.hundredth),
-                    f"10^{layer.peak:.1f} at {layer.peak_chars}",
-                    f"{layer.exploded:.0%}",
-                    str(result.trained_timesteps or NO_NUMBER),
-                    gate,
-                ]
-            )
+            reach = [result.distance(chars) for chars in (layer.half_life, layer.hundredth)]
+            peak, exploded = f"10^{layer.peak:.1f} at {layer.peak_chars}", f"{layer.exploded:.0%}"
+            steps = str(result.trained_timesteps or NO_NUMBER)
+            rows.append([run, str(layer.layer), network, *reach, peak, exploded, steps, gate])
     return Table([*header, f"gate > {OPEN}"], rows, REACH)
 
 
