@@ -1,5 +1,7 @@
 """Predictors with known behaviour, so that instruments can be checked without training."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from chargen.datasets import bundled
@@ -9,14 +11,15 @@ from chargen.text import Vocabulary
 BANK = bundled.bank("english.bank")
 CHINESE = bundled.bank(bundled.CHINESE_BANK)
 VOCABULARY = Vocabulary(BANK.characters())
+LETTERS = Vocabulary("\n ()abcdefghijklmnopqrstuvwxyz")
 SPANS = (4, 8, 16, 32, 64, 128, 256)
 LIKELY = 0.99
 
 
 class TablePredictor:
-    """The next character's distribution depends on the present one alone: row ``ids`` of a table.
+    """A first-order Markov model: row ``ids`` of a table of probabilities.
 
-    ``calls`` counts what it was asked, ``read`` how many characters.
+    ``calls`` counts the calls of `advance`, ``read`` the timesteps.
     """
 
     def __init__(self, characters, table):
@@ -31,7 +34,7 @@ class TablePredictor:
 
 
 class CountingPredictor:
-    """Predicts from how many characters it has read so far, modulo V: its state is that number."""
+    """Predicts the number of characters read so far, modulo V; its state is that number."""
 
     def __init__(self, characters):
         self.vocabulary = Vocabulary(characters)
@@ -74,7 +77,7 @@ class Reader:
         return log_probs, texts
 
     def _expected(self, text):
-        """Return the next character after a lead or inside a target, if the text tells."""
+        """Return the next character after a lead or inside a target, None elsewhere."""
         sentence = text[text.rfind("\n") + 1 :]
         facts = next((facts for facts in self.bank.fact_sets if facts.opening in sentence), None)
         if facts is None:
@@ -122,3 +125,210 @@ ORACLE = Remembers(10_000)
 def cloze(predictor, spans=SPANS, bank=BANK, **options):
     """Measure cloze sentences, by default 32 per span and without the knowledge gate."""
     return templates.measure(predictor, bank, spans=spans, **{"frames": 32, "gate": 0.0} | options)
+
+
+class Echo:
+    """Predicts the character ``chars`` positions back: it needs exactly that much context."""
+
+    def __init__(self, vocabulary, chars):
+        self.vocabulary = vocabulary
+        self.chars = chars
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(self.vocabulary)
+        before = np.full((N, self.chars), -1) if state is None else state
+        history = np.concatenate([before, ids], axis=1)
+        expected = history[:, 1 : T + 1]
+        share = np.where(np.arange(V) == expected[..., None], 0.8, 0.2 / (V - 1))
+        share[expected < 0] = 1 / V
+        return np.log(share), history[:, T:]
+
+
+class Recaller:
+    """Predicts what followed the previous occurrence of the last ``key`` characters.
+
+    Its state is the last ``chars`` characters, ``(N,)`` objects.
+    """
+
+    def __init__(self, chars, key=3, vocabulary=LETTERS):
+        self.vocabulary = vocabulary
+        self.chars = chars
+        self.key = key
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(self.vocabulary)
+        texts = [""] * N if state is None else list(state)
+        expected = np.full((N, T), -1)
+        for n, row in enumerate(ids):
+            for t, char in enumerate(row):
+                texts[n] = text = (texts[n] + chr(char))[-self.chars :]
+                place = text.rfind(text[-self.key :], 0, len(text) - 1)
+                if place >= 0 and len(text) > self.key:
+                    expected[n, t] = ord(text[place + self.key])
+        share = np.where(np.arange(V) == expected[..., None], 0.5, 0.5 / (V - 1))
+        share[expected < 0] = 1 / V
+        return np.log(share), np.array(texts, dtype=object)
+
+
+class Cold:
+    """Uniform for the first ``chars`` characters, then almost certain of the next id in a cycle."""
+
+    def __init__(self, vocabulary, chars):
+        self.vocabulary = vocabulary
+        self.chars = chars
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(self.vocabulary)
+        before = np.zeros(N, dtype=np.int64) if state is None else state
+        share = np.where(np.arange(V) == (ids[..., None] + 1) % V, 0.9, 0.1 / (V - 1))
+        share[before[:, None] + np.arange(1, T + 1) <= self.chars] = 1 / V
+        return np.log(share), before + T
+
+
+def word(rng, letters=6):
+    """Return a word of random letters."""
+    return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), letters))
+
+
+class FlipFlopReader:
+    """Knows the last written bit and its position when an ``r`` reads it."""
+
+    def __init__(self):
+        self.before, self.written = "", None
+
+    def read(self, char, place):
+        """Return the next character and the position of its cue, None if it is unknown."""
+        if self.before == "w":
+            self.written = (char, place)
+        self.before = char
+        return self.written if char == "r" else None
+
+
+class RecallReader:
+    """Knows the values of a line by their keys."""
+
+    def __init__(self):
+        self.values, self.key = {}, ""
+
+    def read(self, char, place):
+        if char == "\n":
+            self.values = {}
+        if char.isdigit() and len(self.key) == 2:
+            self.values[self.key] = (char, place)
+        self.key = self.key + char if char.isalpha() else ""
+        return self.values.get(self.key)
+
+
+class CopyReader:
+    """Knows the symbols before the delimiter."""
+
+    def __init__(self):
+        self.symbols, self.next = [], None
+
+    def read(self, char, place):
+        if char == "\n":
+            self.symbols, self.next = [], None
+        elif char == "|":
+            self.next = 0
+        elif self.next is not None:
+            self.next += 1
+        elif char != ".":
+            self.symbols.append((char, place))
+        return self.symbols[self.next] if self.next in range(len(self.symbols)) else None
+
+
+class BracketsReader:
+    """Knows the innermost open bracket."""
+
+    def __init__(self):
+        self.open = []
+
+    def read(self, char, place):
+        if char == "\n":
+            self.open = []
+        elif char in "([{<":
+            self.open.append((")]}>"["([{<".index(char)], place))
+        elif self.open:
+            self.open.pop()
+        return self.open[-1] if self.open else None
+
+
+READERS = {
+    "flipflop": FlipFlopReader,
+    "recall": RecallReader,
+    "copy": CopyReader,
+    "brackets": BracketsReader,
+}
+
+
+class Solver:
+    """Solves a task of `chargen.datasets.tasks` up to spans of ``chars`` characters.
+
+    Beyond, its prediction is uniform; in recall, uniform over the values of the line. Its state is
+    a reader for each text and the number of characters read.
+    """
+
+    def __init__(self, task, chars):
+        self.vocabulary = Vocabulary.of(task.corpus(5000, 0))
+        self.task = task
+        self.chars = chars
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(self.vocabulary)
+        make = READERS[self.task.name]
+        readers, before = state or ([make() for _ in range(N)], 0)
+        share = np.full((N, T, V), 1 / V)
+        for n, reader in enumerate(readers):
+            for t, char in enumerate(self.vocabulary.decode(ids[n])):
+                likely = self._likely(reader, reader.read(char, before + t), before + t)
+                if likely:
+                    share[n, t] = 0.1 / V
+                    share[n, t, self.vocabulary.encode(likely)] += 0.9 / len(likely)
+        return np.log(share), (readers, before + T)
+
+    def _likely(self, reader, found, place):
+        if found is None or place - found[1] <= self.chars:
+            return found[0] if found else ""
+        return (
+            "".join(char for char, _ in reader.values.values()) if hasattr(reader, "values") else ""
+        )
+
+
+class Habit:
+    """Predicts ``rule(text)`` of the last 64 characters."""
+
+    def __init__(self, task, rule):
+        self.vocabulary = Vocabulary.of(task.corpus(5000, 0))
+        self.rule = rule
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(self.vocabulary)
+        texts = [""] * N if state is None else state
+        share = np.full((N, T, V), 0.1 / V)
+        for n in range(N):
+            read = texts[n] + self.vocabulary.decode(ids[n])
+            for t in range(T):
+                end = len(texts[n]) + t + 1
+                expected = self.rule(read[max(0, end - 64) : end])
+                share[n, t, self.vocabulary.encode(expected)] += 0.9
+        return np.log(share), [
+            text + self.vocabulary.decode(row) for text, row in zip(texts, ids, strict=True)
+        ]
+
+
+class Dealt:
+    """A control: a task whose answers are permuted among the trials of a round."""
+
+    def __init__(self, task):
+        self.task = task
+
+    def __getattr__(self, name):
+        return getattr(self.task, name)
+
+    def trials(self, variant, span, rng):
+        trials = self.task.trials(variant, span, rng)
+        order = rng.permutation(len(trials))
+        return [
+            replace(trial, answers=trials[other].answers)
+            for trial, other in zip(trials, order, strict=True)
+        ]

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from memories import Solver
+from fakes import Solver
 
 from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from memories import LETTERS, Cold, Echo, Recaller, word
+from fakes import LETTERS, Cold, Echo, Recaller, word
 from msgspec import structs
 
 from chargen.predictors import BackoffNgram, UniformPredictor

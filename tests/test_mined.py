@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from memories import LETTERS, Recaller, word
+from fakes import LETTERS, Recaller, word
 
 from chargen.predictors import BackoffNgram, UniformPredictor
 from chargen.probes.mined import measure as mined

@@ -6,9 +6,9 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from fakes import READERS, Dealt, Habit, Solver
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memories import READERS, Dealt, Habit, Solver
 
 from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled
