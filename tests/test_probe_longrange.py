@@ -1,4 +1,4 @@
-"""``probe-longrange`` from the command line and Python, with models whose memory is known."""
+"""``probe-longrange`` from the command line and Python, with models of known memory."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ CHARS = 60_000
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A run on a small longrange corpus, trained for one step: it knows nothing."""
+    """Runs that were trained for one step and know nothing."""
     folder = tmp_path_factory.mktemp("longrange")
     (folder / "long.txt").write_text(bundled.read("longrange", CHARS))
     long = folder / "long.txt"
@@ -35,7 +35,7 @@ def at_run(folder, monkeypatch):
 
 @pytest.fixture
 def knowing(at_run, monkeypatch):
-    """The run's model answers as a 10-gram does: right at span 4, at chance from 16 on."""
+    """Every run's model is a 10-gram: perfect at span 4, at chance from 16 on."""
     ngram = {}
 
     def init(self, *given, **named):
@@ -47,7 +47,7 @@ def knowing(at_run, monkeypatch):
     monkeypatch.setattr(TrainedModel, "__init__", init)
 
 
-def test_a_model_that_knows_is_measured_beside_its_controls(knowing, capsys, tmp_path):
+def test_a_model_is_measured_beside_its_controls(knowing, capsys, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
     assert main(["probe-longrange", "runs/long", *flags]) == 0
@@ -77,9 +77,7 @@ def test_the_same_seed_gives_the_same_json(knowing, tmp_path):
     assert texts[0] == texts[1] != texts[2]
 
 
-def test_without_the_training_text_the_ngrams_are_left_out_and_it_says_so(
-    knowing, capsys, monkeypatch
-):
+def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypatch):
     def gone(self, *orders, **rest):
         raise chargen.ChargenError("long.txt: no such file")
 
@@ -95,7 +93,7 @@ def test_without_the_training_text_the_ngrams_are_left_out_and_it_says_so(
 
 
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
-def test_of_a_model_that_knows_nothing_nothing_is_claimed(at_run, capsys, tmp_path, run):
+def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_path, run):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     flags = ["--only", "templates", "--json", str(out), "--plot", str(plot)]
     assert main(["probe-longrange", run, *flags]) == 0
@@ -128,7 +126,7 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     assert {"memory-context.png", "memory-gradient.png"} <= pictures
 
 
-def test_another_text_is_read_as_a_whole(at_run, tmp_path, monkeypatch):
+def test_another_text_is_read_whole(at_run, tmp_path, monkeypatch):
     (tmp_path / "other.txt").write_text(bundled.read("longrange", 30_000, seed=5))
     asked = []
     monkeypatch.setattr(
@@ -140,7 +138,7 @@ def test_another_text_is_read_as_a_whole(at_run, tmp_path, monkeypatch):
     assert asked == [CHARS // 10, 30_000, CHARS // 10]
 
 
-def test_an_instrument_that_lacks_its_text_is_left_out_and_it_says_so(at_run, capsys, tmp_path):
+def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, capsys, tmp_path):
     (tmp_path / "short.txt").write_text("a letter from Persia in Persian.")
     flags = ["--text", str(tmp_path / "short.txt")]
     assert main(["probe-longrange", "runs/long", "--only", "templates,gradient", *flags]) == 0
@@ -166,7 +164,7 @@ def test_an_instrument_that_lacks_its_text_is_left_out_and_it_says_so(at_run, ca
         ("--seed -1", "--seed"),
     ],
 )
-def test_a_mistake_is_one_line(knowing, capsys, flags, message):
+def test_a_usage_error_is_one_line(knowing, capsys, flags, message):
     assert main(["probe-longrange", "runs/long", *flags.split()]) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -177,7 +175,7 @@ def test_a_mistake_is_one_line(knowing, capsys, flags, message):
 
 @pytest.fixture
 def one_knows(at_run, monkeypatch):
-    """The run ``long`` answers as a 10-gram does, ``twin`` as one that was not trained."""
+    """The model of the run ``long`` is a 10-gram, that of ``twin`` is untrained."""
 
     def init(self, run, *given, **named):
         model(self, run, *given, **named)
@@ -189,7 +187,7 @@ def one_knows(at_run, monkeypatch):
     monkeypatch.setattr(TrainedModel, "__init__", init)
 
 
-def test_runs_are_asked_the_same_and_compared(knowing, capsys, tmp_path):
+def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
     out, plot = tmp_path / "farther.json", tmp_path / "farther.png"
     runs = ["runs/long", "runs/twin"]
     flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
@@ -232,9 +230,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_slow(
     assert "nowhere/file: cannot be written" in capsys.readouterr().err
 
 
-def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(
-    one_knows, capsys, tmp_path
-):
+def test_runs_of_one_text_are_compared_on_it(one_knows, capsys, tmp_path):
     out = tmp_path / "a.json"
     flags = ["--only", "templates,context,gradient", "--spans", "4,16", "--json", str(out)]
     assert main(["probe-longrange", "runs/long", "runs/twin", *flags]) == 0
@@ -251,7 +247,7 @@ def test_a_run_that_has_not_learned_is_listed_and_the_texts_in_common_are_read(
         assert heading in printed
 
 
-def test_runs_of_different_texts_need_one_named(at_run, capsys, tmp_path):
+def test_runs_of_different_texts_need_text(at_run, capsys, tmp_path):
     runs = ["runs/long", "runs/cat"]
     assert main(["probe-longrange", *runs, "--only", "context,mined"]) == 2
     out, err = capsys.readouterr()
@@ -282,9 +278,7 @@ def test_runs_that_cannot_be_compared_are_one_line(at_run, capsys, runs, message
     assert message in err
 
 
-def test_a_text_that_one_run_was_trained_on_is_read_from_where_it_is_new_to_all(
-    at_run, monkeypatch
-):
+def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(at_run, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "chargen.probes.gradient.measure.measure",
@@ -303,7 +297,7 @@ def test_a_name_that_is_not_bundled_is_told_the_texts_and_the_banks(capsys):
     assert all(name in err for name in (*bundled.names(), *bundled.BANKS.values()))
 
 
-def test_a_bundled_bank_is_written_and_asked_from(knowing, capsys, tmp_path):
+def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
     mine = tmp_path / "my.bank"
     assert main(["corpora", "write", "english.bank", "--out", str(mine)]) == 0
     assert mine.read_text() == bundled.resource("english.bank")
