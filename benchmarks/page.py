@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.sampling import V, engine_of, ours, rate
-from chargen.pages.writing_page import Written, writing_page
+from chargen.pages.export_page import ExportedModel, export_page
 from chargen.recurrent import CharModel
 from chargen.sampling import engine
 from chargen.settings import ModelSettings
@@ -32,12 +32,12 @@ ALONE = """
 """
 
 
-def written_page(cell: str, units: tuple[int, ...]) -> Written:
+def written_page(cell: str, units: tuple[int, ...]) -> ExportedModel:
     """Return a page with the initial weights of `engine_of`."""
     shape = ModelSettings(cell, units)
     arrays = {n: a.numpy() for n, a in CharModel.seeded(shape, V, 0).state_dict().items()}
     vocabulary = Vocabulary("\n" + "".join(map(chr, range(32, 31 + V))))
-    return Written("benchmark", shape, vocabulary, arrays)
+    return ExportedModel("benchmark", shape, vocabulary, arrays)
 
 
 def shown(browser: Browser) -> float:
@@ -69,8 +69,8 @@ def main() -> list[dict[str, object]]:
 
 def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dict[str, object]:
     written = written_page(cell, units)
-    file.write_text(writing_page(written), encoding="utf-8")
-    small = len(writing_page(Written(**{**vars(written), "form": "int8"})).encode())
+    file.write_text(export_page(written), encoding="utf-8")
+    small = len(export_page(ExportedModel(**{**vars(written), "form": "int8"})).encode())
     browser.open(file)
     letters = LETTERS if len(units) == 1 else LETTERS // 10
     browser.script(ALONE, letters // 4)

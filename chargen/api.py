@@ -23,7 +23,7 @@ from chargen.probes.surprisal.result import Scores, compare
 from chargen.probes.units import measure as memory
 from chargen.probes.units.features import default_cues
 from chargen.probes.units.recording import record
-from chargen.probes.units.result import Memory, UnitsResult
+from chargen.probes.units.result import HiddenUnits, UnitsResult
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.runs.directory import Run, newest
@@ -206,7 +206,7 @@ class TrainedModel:
         cues: Sequence[str] = (),
         seed: int = 0,
         progress: Progress = lambda done, total: None,
-    ) -> Memory:
+    ) -> HiddenUnits:
         """Record every hidden unit while ``text`` is read, and score units against features.
 
         Args:
@@ -233,7 +233,7 @@ class TrainedModel:
             units = self._scored_units(cues, seed, progress)
         except ChargenError as error:
             notes.append(f"without the units that follow something: {error}")
-        return Memory(self.name, recording, units, tuple(notes))
+        return HiddenUnits(self.name, recording, units, tuple(notes))
 
     def _scored_units(self, cues: Sequence[str], seed: int, progress: Progress) -> UnitsResult:
         ids = self.held_out()

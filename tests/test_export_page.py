@@ -24,7 +24,7 @@ from chargen.api import load
 from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
 from chargen.evaluation import Evaluation
-from chargen.pages.writing_page import Written, losses_text, writing_page
+from chargen.pages.export_page import ExportedModel, export_page, losses_text
 from chargen.probes.units.recording import record
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
@@ -73,7 +73,7 @@ def made_of_blocks(cell="mingru", units=(5, 5), activation="tanh", reset_after=T
 
 def written_of(network, shape, vocabulary, **given):
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
-    return Written("tales", shape, vocabulary, arrays, **given)
+    return ExportedModel("tales", shape, vocabulary, arrays, **given)
 
 
 def model_of(page):
@@ -99,7 +99,7 @@ def text_of(written, prompt, length, **settings):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "tales.html"
-    file.write_text(writing_page(made(probed=RUN)), encoding="utf-8")
+    file.write_text(export_page(made(probed=RUN)), encoding="utf-8")
     return file
 
 
@@ -134,7 +134,7 @@ def test_a_thousand_characters_are_predicted_as_python_does(
     browser, page, variant, kind, activation, form
 ):
     written = kind(**variant, activation=activation, form=form)
-    model = model_of(writing_page(written))
+    model = model_of(export_page(written))
     ids = np.random.default_rng(0).integers(len(LETTERS), size=CHARS)
     if browser.script("return typeof Network") == "undefined":  # one page serves all of them
         browser.open(page)
@@ -169,9 +169,9 @@ def test_what_is_no_number_is_refused_and_told(browser, tmp_path):
     written = made(units=(3,))
     written.arrays["b_y"][4] = np.inf
     file = tmp_path / "broken.html"
-    file.write_text(writing_page(written), encoding="utf-8")
+    file.write_text(export_page(written), encoding="utf-8")
     browser.open(file)
-    assert "predicts no numbers" in write(browser)
+    assert "predicts NaN or infinity" in write(browser)
     assert browser.errors() == []
 
 
@@ -187,35 +187,36 @@ def test_eight_bits_are_half_a_level_off_at_most(rows):
 def test_the_loss_of_rounded_weights_stands_beside_the_originals():
     losses = {"float32": Evaluation(np.log(2), 0.5, 1234), "int8": Evaluation(np.log(4), 0.5, 1234)}
     assert losses_text(losses) == (
-        "2.0000 bits a character with 8-bit weights, 1.0000 with the original's (+1.00000), on "
+        "2.0000 bits per character with int8 weights, 1.0000 with float32 (+1.00000), on "
         "1,234 held-out characters"
     )
     assert losses_text({}) == ""
-    page = writing_page(made(form="int8", losses=losses))
-    assert losses_text(losses) in " ".join(page.split()).replace("&#x27;", "'")
+    page = export_page(made(form="int8", losses=losses))
+    assert losses_text(losses) in page
 
 
 def test_a_page_of_256_units_is_as_small_as_promised():
     vocabulary = Vocabulary("".join(map(chr, range(32, 97))))
     written = made(units=(256,), vocabulary=vocabulary, probed=RUN)
-    assert len(writing_page(written).encode()) < 2_500_000
-    assert len(writing_page(replace(written, form="int8")).encode()) < 800_000
+    assert len(export_page(written).encode()) < 2_500_000
+    assert len(export_page(replace(written, form="int8")).encode()) < 800_000
 
 
 def test_the_page_is_the_same_each_time_and_asks_nobody():
-    page = writing_page(made(probed=RUN))
-    assert page == writing_page(made(probed=RUN))
+    page = export_page(made(probed=RUN))
+    assert page == export_page(made(probed=RUN))
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("</script>") == 1
 
 
 def test_the_curve_is_that_of_the_templates_or_else_of_the_context():
-    assert "Accuracy by span: remembers" in writing_page(made(probed=RUN))
-    refused = writing_page(made(probed=replace(RUN, templates=REFUSED)))
+    assert "Accuracy by span: remembers" in export_page(made(probed=RUN))
+    refused = export_page(made(probed=replace(RUN, templates=REFUSED)))
     assert "Excess bits by context: uses 64 characters" in refused
-    missing = writing_page(made(probed=None))
+    missing = export_page(made(probed=None))
     assert "Run chargen probe-longrange RUN --json RUN/longrange.json" in missing
-    assert missing == writing_page(made(probed=replace(RUN, templates=REFUSED, context={})))
+    nothing = replace(RUN, templates=REFUSED, context={}, mined=None, gradient={})
+    assert missing == export_page(made(probed=nothing))
 
 
 # in a browser
@@ -292,7 +293,7 @@ def test_nothing_reaches_the_network_and_no_text_becomes_a_program(browser, page
 def test_greedy_text_is_python_s_and_is_gone_on_with(browser, page):
     browser.open(page)
     whole = text_of(made(), "bad", 300, temperature=0)
-    assert write(browser, "bad", temperature=0, length=120).startswith("120 letters written, ")
+    assert write(browser, "bad", temperature=0, length=120).startswith("120 characters generated, ")
     assert told(browser) == whole[:123]
     browser.script("byId('length').value = 180")
     browser.find("#on").click()
@@ -306,7 +307,7 @@ def test_greedy_text_is_python_s_and_is_gone_on_with(browser, page):
 def test_a_text_without_a_beginning_goes_on_from_what_is_read_unseen(browser, tmp_path):
     begins = tuple(LETTERS.encode("bad\nab").tolist())
     file = tmp_path / "tales.html"
-    file.write_text(writing_page(made(begins=begins)), encoding="utf-8")
+    file.write_text(export_page(made(begins=begins)), encoding="utf-8")
     browser.open(file)
     write(browser, "", temperature=0, length=50)
     assert "bad\nab" + told(browser) == text_of(made(), "bad\nab", 50, temperature=0)
@@ -326,7 +327,7 @@ def test_an_unknown_character_is_told_and_nothing_is_written(browser, page):
     browser.open(page)
     prompt = browser.find("#prompt")
     prompt.send_keys("abß")
-    said = "This network does not know “ß” (U+00DF): its text never held it. Leave it out."
+    said = "Not in the vocabulary: “ß” (U+00DF). Remove it from the prompt."
     assert browser.find("#complaint").text == said
     browser.find("#write").click()
     assert browser.script("return writing === null && story.ids.length === 0")
@@ -334,13 +335,13 @@ def test_an_unknown_character_is_told_and_nothing_is_written(browser, page):
     assert prompt.get_attribute("aria-invalid") == "true"
     browser.script("complain(complaintOf(Array.from('a😀\\u202ez')))")
     assert browser.find("#complaint").text.startswith(
-        r"This network does not know “😀” (U+1F600), “\u202e” (U+202E), “z” (U+007A): its"
+        r"Not in the vocabulary: “😀” (U+1F600), “\u202e” (U+202E), “z” (U+007A). Remove"
     )
     prompt.send_keys(Keys.BACKSPACE)
     assert browser.find("#complaint").text == ""
     prompt.send_keys(Keys.CONTROL, Keys.ENTER)
     browser.script("byId('speed').value = 'once'")
-    assert "500 letters written" in finished(browser)
+    assert "500 characters generated" in finished(browser)
 
 
 def test_the_table_holds_what_else_was_likely(browser, page):
@@ -359,27 +360,27 @@ def test_the_table_holds_what_else_was_likely(browser, page):
             [browser.script("return arguments[0].textContent", cell) for cell in row]
             for row in np.array(browser.all("#rows th, #rows td")).reshape(8, 3)
         ]
-        names = {" ": "space", "\n": "line end"}
+        names = {" ": "space", "\n": "newline"}
         expected = [names.get(LETTERS.characters[v], LETTERS.characters[v]) for v in likeliest]
         assert [name for name, *_ in cells] == expected
         for (_, one, other), v in zip(cells, likeliest, strict=True):
-            assert float(one.strip("<% ")) == pytest.approx(100 * shares[v], abs=0.06)
+            assert float(one.strip("<%")) == pytest.approx(100 * shares[v], abs=0.06)
             if place > 1:
-                assert float(other.strip("<% ")) == pytest.approx(100 * drawn[v], abs=0.06)
+                assert float(other.strip("<%")) == pytest.approx(100 * drawn[v], abs=0.06)
             else:
                 assert other == ""
         assert browser.find("#rows .this th").text.split()[-1] == names.get(
             told(browser)[place], told(browser)[place]
         )
     browser.script("moveTo(0)")
-    assert "nothing stood before it" in browser.find("#place").text
+    assert "the first character has no prediction" in browser.find("#place").text
     assert not browser.find("#likely").is_displayed()
 
 
 @pytest.mark.parametrize("cell", ["mingru", "lstm"])
 def test_in_residual_blocks_all_that_was_written_can_be_looked_at(browser, tmp_path, cell):
     file, written = tmp_path / "blocks.html", made_of_blocks(cell)
-    file.write_text(writing_page(written), encoding="utf-8")
+    file.write_text(export_page(written), encoding="utf-8")
     browser.open(file)
     assert f"{cell} of 5 + 5 units in residual blocks · " in browser.find("p.faint").text
     parts = [one.get_attribute("value") for one in browser.all("#part option")]
@@ -400,7 +401,7 @@ def test_in_residual_blocks_all_that_was_written_can_be_looked_at(browser, tmp_p
     for layer, unit, part in ((0, 4, "h"), (1, 2, parts[-2])):
         browser.script("change({ layer: arguments[0], unit: arguments[1] })", layer, unit)
         browser.script("change({ part: arguments[0] })", part)
-        found = browser.script("return story.ids.map((_, place) => valueAt(place))")
+        found = browser.script("return story.ids.map((_, place) => source.value(place))")
         np.testing.assert_allclose(found, layers[layer].parts[part][:, unit], rtol=0, atol=1e-5)
     assert browser.errors() == []
 
@@ -408,9 +409,7 @@ def test_in_residual_blocks_all_that_was_written_can_be_looked_at(browser, tmp_p
 def levels(browser):
     """The value that each letter's colour stands for, as a share of full colour."""
     values = []
-    for colour in browser.script(
-        "return story.spans.map(s => getComputedStyle(s).backgroundColor)"
-    ):
+    for colour in browser.script("return spans.map(s => getComputedStyle(s).backgroundColor)"):
         red, _, blue, *alpha = (float(part) for part in re.findall(r"[\d.]+", colour))
         values.append((alpha or [1.0])[0] * (-1 if blue > red else 1))
     return values
@@ -425,13 +424,13 @@ def test_letters_are_coloured_as_they_are_written_by_the_unit_that_was_chosen(br
         time.sleep(0.02)
     assert browser.script("return writing !== null")  # and is coloured already
     browser.press(Keys.ESCAPE)
-    assert "letters written" in finished(browser)
-    network, full = network_of(made()), browser.script("return story.full")
+    assert "characters generated" in finished(browser)
+    network, full = network_of(made()), browser.script("return full")
     parts = record(network, LETTERS, LETTERS.encode(told(browser))).layers
     np.testing.assert_allclose(levels(browser), parts[1].parts["c"][:, 0] / full, atol=0.02)
     browser.find("#following").click()
     browser.script("byId('layer').value = 1; byId('layer').dispatchEvent(new Event('change'))")
-    full = browser.script("return story.full")
+    full = browser.script("return full")
     np.testing.assert_allclose(levels(browser), parts[0].parts["c"][:, 1] / full, atol=0.02)
     assert browser.find("#most").text == f"+{full:.2f}"
     assert browser.find("#of").text == "of 7"
@@ -451,18 +450,18 @@ def test_the_keyboard_reaches_all_and_everything_has_a_name(browser, page):
         names.append(focused.accessible_name)
         if reached[-1] == "write":
             browser.press(Keys.ENTER)
-            assert finished(browser).startswith("30 letters written")
+            assert finished(browser).startswith("30 characters generated")
     assert reached == ["prompt", "temperature", "speed", "length", "seed", "write", "on"]
     assert [name.split()[0] for name in names] == [
-        "Beginning", "Temperature", "Speed", "Letters", "Seed", "Write", "Go",
+        "Prompt", "Temperature", "Speed", "Length", "Seed", "Generate", "Continue",
     ]  # fmt: skip
     browser.press(Keys.TAB)
-    assert browser.find(":focus").accessible_name == "The text, letter by letter"
+    assert browser.find(":focus").accessible_name == "Generated text, by character"
     browser.press(Keys.END)
-    assert browser.find("#place").text == "letter 30, written"
+    assert browser.find("#place").text == "character 30, generated"
     browser.press(Keys.ARROW_LEFT)
-    assert browser.find("#place").text == "letter 29, written"
-    assert "Likely: " in browser.script("return byId('told').textContent")
+    assert browser.find("#place").text == "character 29, generated"
+    assert "Predicted: " in browser.script("return byId('told').textContent")
     browser.press(Keys.ARROW_DOWN)
     assert browser.find("#unit").get_attribute("value") == "2"
     reached = []
@@ -507,16 +506,16 @@ def test_a_hostile_vocabulary_is_text_and_nothing_else(browser, tmp_path):
     vocabulary = Vocabulary.of(WILD + "\0\u202e'\"`${}")
     file = tmp_path / "wild.html"
     written = made(units=(5,), vocabulary=vocabulary, prompt=WILD.replace("\r", ""))
-    file.write_text(writing_page(written), encoding="utf-8")
+    file.write_text(export_page(written), encoding="utf-8")
     browser.open(file)
     browser.script("byId('speed').value = 'once'; byId('temperature').value = 2")
     browser.find("#write").click()
     finished(browser)
-    assert browser.script("return document.title") == "tales writes"
+    assert browser.script("return document.title") == "Text from tales"
     text = told(browser)
     assert text.startswith(WILD.replace("\r", ""))
     assert set(text) == set(vocabulary.characters)
-    assert browser.script("return story.spans.length") == len(text)
+    assert browser.script("return spans.length") == len(text)
     assert browser.all("#text *:not(span), img, body script:not(:last-child)") == []
     assert browser.errors() == []
     assert browser.requests() == []
@@ -549,10 +548,10 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, monkeypatch, capsys
     model = load(run)
     bits = model.evaluate().bits_per_char
     assert out.splitlines()[0].startswith("page: tiny.html, ")
-    assert f"{bits:.4f} bits a character, on" in out
+    assert f"{bits:.4f} bits per character, on" in out
     assert err == (
-        f"without the long-range curve: chargen probe-longrange {run} --json "
-        f"{run / 'longrange.json'} measures it\n"
+        f"no long-range curve; measure it with: chargen probe-longrange {run} --json "
+        f"{run / 'longrange.json'}\n"
     )
     page = model_of((tmp_path / "tiny.html").read_text(encoding="utf-8"))
     assert page["characters"] == model.vocabulary.characters
@@ -574,7 +573,7 @@ def test_a_curve_that_is_older_than_the_weights_is_told(run, tmp_path, capsys):
         said.append(capsys.readouterr().err)
     measured.unlink()
     made = f"chargen probe-longrange {run} --json {measured}"
-    assert said == [f"{measured}: older than the run's weights; {made} measures them\n", ""]
+    assert said == [f"{measured}: older than the run's weights; measure them with: {made}\n", ""]
 
 
 def test_eight_bits_are_measured_with_the_weights_of_the_page(run, tmp_path, capsys):
@@ -591,7 +590,7 @@ def test_eight_bits_are_measured_with_the_weights_of_the_page(run, tmp_path, cap
     model.predictor = NetworkPredictor(rounded_model, model.vocabulary)
     said, err = capsys.readouterr()
     bits = model.evaluate().bits_per_char
-    assert f"{bits:.4f} bits a character with 8-bit weights, {whole:.4f} with" in said
+    assert f"{bits:.4f} bits per character with int8 weights, {whole:.4f} with" in said
     assert err == ""
     page = out.read_text(encoding="utf-8")
     assert "Accuracy by span: remembers" in page
@@ -613,8 +612,8 @@ def test_a_run_without_its_corpus_is_exported_without_the_loss(run, tmp_path, ca
             file.rename(file.with_name(file.name[:-2]))
     said, err = capsys.readouterr()
     assert "bits" not in said
-    assert "without the loss in bits a character: " in err
-    assert "bits a character" not in out.read_text(encoding="utf-8").split("<script>")[0]
+    assert "no held-out loss: " in err
+    assert "bits per character" not in out.read_text(encoding="utf-8").split("<script>")[0]
 
 
 @pytest.mark.parametrize(
@@ -648,4 +647,4 @@ def test_an_option_of_another_kind_is_refused(run, tmp_path, monkeypatch, capsys
     monkeypatch.setattr(export, "KINDS", kinds)
     command = ["export", str(run), "--to", "page", "--out", str(tmp_path / "x.html")]
     assert main([*command, "--weights", "int8"]) == 2
-    assert "--weights means nothing to --to page: leave it out" in capsys.readouterr().err
+    assert "--weights cannot be used with --to page" in capsys.readouterr().err

@@ -72,7 +72,7 @@ def measure(model=None, text=TEXT, cues=("Q",), **options):
 
 
 def found(result, name):
-    return next(one for one in result.followed if one.feature == name)
+    return next(one for one in result.features if one.feature == name)
 
 
 # what is recorded
@@ -91,7 +91,7 @@ def test_what_is_recorded_is_what_the_layers_put_out(cell):
         assert (record.layer, record.units) == (number, layer.units)
         assert all(part.shape == (40, layer.units) for part in record.parts.values())
         np.testing.assert_allclose(record.parts["h"], below[0].detach(), atol=1e-6)
-        for name, part in zip(layer.parts, last, strict=True):
+        for name, part in zip(layer.cell.state, last, strict=True):
             np.testing.assert_allclose(record.parts[name][-1], part[0].detach(), atol=1e-5)
 
 
@@ -137,16 +137,16 @@ def test_a_long_text_is_recorded_as_far_as_a_page_holds_it(cell, parts, monkeypa
 def test_units_that_surely_follow_something_come_out_on_top():
     result = measure()
     names = ["inside a quotation", "inside brackets", "distance since the line began", "after ‘Q’"]
-    assert [one.feature for one in result.followed] == names
+    assert [one.feature for one in result.features] == names
     assert result.left_out == ()
-    for one, unit in zip(result.followed, (QUOTE, BRACKET, LINE, CUE), strict=True):
+    for one, unit in zip(result.features, (QUOTE, BRACKET, LINE, CUE), strict=True):
         best = one.units[0]
         assert (best.layer, best.unit, best.rises) == (1, unit + 1, True)
         assert best.score.value > 0.999
         assert best.score.low > 0.99
         assert one.stands_out
         assert len(one.units) == memory.BEST
-    assert "unit 3 of layer 1 follows “inside brackets” (AUC 1.00)" in result.finding()
+    assert "unit 3 of layer 1 tracks “inside brackets” (AUC 1.00)" in result.finding()
 
 
 def test_luck_is_near_chance_and_many_units_do_not_change_that():
@@ -163,7 +163,7 @@ def test_a_unit_that_falls_is_told_as_falling():
     (layer,) = model.stack.layers
     layer.W_xh.data[:, BRACKET] *= -1
     best = found(measure(model), "inside brackets").units[0]
-    assert (best.unit, best.rises, best.way) == (BRACKET + 1, False, "falls")
+    assert (best.unit, best.rises, best.direction) == (BRACKET + 1, False, "falls")
     assert best.score.value > 0.999
 
 
@@ -171,10 +171,10 @@ def test_the_untrained_network_is_chosen_from_in_the_same_way():
     """Set beside itself a network stands out from nothing."""
     ids = LETTERS.encode(TEXT)
     result = memory.measure(follower(), follower(), TEXT, ids, ["Q"])
-    for one in result.followed:
+    for one in result.features:
         assert one.untrained == pytest.approx(one.units[0].score.value)
         assert not one.stands_out
-    assert result.finding().startswith("no unit follows any of the features")
+    assert result.finding().startswith("no unit tracks any of the features")
 
 
 def test_units_are_chosen_on_the_first_half_and_scored_on_the_second():
@@ -198,7 +198,7 @@ def test_streams_read_as_one_reader_would(monkeypatch):
     monkeypatch.setattr(memory, "STREAMS", 1)
     one = measure()
     assert abs(many.chars - one.chars) < 32
-    for a, b in zip(many.followed, one.followed, strict=True):
+    for a, b in zip(many.features, one.features, strict=True):
         assert a.units[0].unit == b.units[0].unit
         assert a.units[0].score.value == pytest.approx(b.units[0].score.value, abs=1e-3)
 
@@ -221,7 +221,7 @@ def test_what_the_text_cannot_show_is_left_out_with_a_line():
         "inside brackets: it holds at 0.0% of the characters",
         "after ‘nowhere’: it holds at 0.0% of the characters",
     )
-    assert len(result.followed) == 3
+    assert len(result.features) == 3
     place = len(text) // 4
     lone = text[:place] + "(" + "a" * 60 + ")" + text[place:]
     lone = lone[: 3 * place] + "(" + "a" * 60 + ")" + lone[3 * place :]
@@ -266,7 +266,7 @@ def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
     assert main(["inspect", str(run), "--memory", "a (b) “c”", "--cue", "Q"]) == 0
     out, err = capsys.readouterr()
     assert f"page: {run / 'memory.html'}\n" in out
-    assert "Units are chosen on" in out
+    assert "held-out characters and scored on the next" in " ".join(out.split())
     for feature in ("inside a quotation", "inside brackets", "after ‘Q’"):
         assert sum(line.lstrip().startswith(feature) for line in out.splitlines()) == 1
     assert err == ""
@@ -316,10 +316,10 @@ def test_characters_that_the_model_does_not_know(run, capsys):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        (["--out", "x.html"], "--out goes with a text to look at: give --memory TEXT too"),
-        (["--cue", "Q"], "--cue goes with a text"),
-        (["--unknown", "error"], "--unknown goes with a text"),
-        (["--seed", "0"], "--seed goes with a text"),
+        (["--out", "x.html"], "--out needs a text: give --memory TEXT too"),
+        (["--cue", "Q"], "--cue needs a text"),
+        (["--unknown", "error"], "--unknown needs a text"),
+        (["--seed", "0"], "--seed needs a text"),
         (["--memory", "a", "--memory-file", "b"], "--memory and --memory-file: give one"),
         (["--memory", ""], "--memory '': empty"),
         (["--memory", "a", "--cue", ""], "--cue '': empty"),

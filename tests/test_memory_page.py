@@ -10,12 +10,18 @@ from selenium.webdriver.common.keys import Keys
 
 from chargen.cells import CELL_NAMES
 from chargen.probes.statistics.intervals import Estimate
-from chargen.probes.units.page import LEVELS, memory_page
 from chargen.probes.units.recording import record
-from chargen.probes.units.result import Followed, Follower, LayerRecord, Memory, Recording
+from chargen.probes.units.report import LEVELS, hidden_units_page, report
+from chargen.probes.units.result import (
+    FeatureScores,
+    HiddenUnits,
+    LayerRecord,
+    Recording,
+    UnitScore,
+)
 from chargen.probes.units.result import UnitsResult as Units
-from chargen.probes.units.table import memory_table
 from chargen.recurrent import CharModel
+from chargen.render.report import to_text
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
@@ -23,19 +29,19 @@ WILD = (
     "a </script><script>document.title='owned'</script><!-- & \"'\n\tשלום 😀e\u2028<img src=x>\r\n"
 )
 UNITS = (3, 5)
-FOLLOWED = Followed(
+FOLLOWED = FeatureScores(
     "inside <b>brackets</b>",
     False,
     0.25,
     (
-        Follower(2, 4, True, Estimate(0.94, 0.91, 0.96)),
-        Follower(1, 2, False, Estimate(0.81, 0.7, 0.9)),
+        UnitScore(2, 4, True, Estimate(0.94, 0.91, 0.96)),
+        UnitScore(1, 2, False, Estimate(0.81, 0.7, 0.9)),
     ),
     untrained=0.62,
     shifted=(0.5, 0.58),
 )
-DISTANCE = Followed(
-    "distance", True, None, (Follower(1, 3, False, Estimate(-0.1, -0.2, 0.1)),), 0.3, (0.2,)
+DISTANCE = FeatureScores(
+    "distance", True, None, (UnitScore(1, 3, False, Estimate(-0.1, -0.2, 0.1)),), 0.3, (0.2,)
 )
 RESULT = Units("lstm", "c", 0, 2000, (DISTANCE, FOLLOWED), ("after ‘x’: never & <nowhere>",))
 
@@ -44,7 +50,7 @@ def made(text=WILD, cell="lstm", units=UNITS, result=RESULT, run="runs/<script>a
     vocabulary = Vocabulary.of(text + "abc")
     model = CharModel.seeded(ModelSettings(cell, units), len(vocabulary), 0)
     recording = record(model, vocabulary, vocabulary.encode(text))
-    return Memory(run, recording, result, ("a note with <i>",))
+    return HiddenUnits(run, recording, result, ("a note with <i>",))
 
 
 def data(page):
@@ -59,14 +65,14 @@ def decoded(part, units):
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     file = tmp_path_factory.mktemp("page") / "memory.html"
-    file.write_text(memory_page(made()), encoding="utf-8")
+    file.write_text(hidden_units_page(made()), encoding="utf-8")
     return file
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_the_page_holds_every_value_to_half_a_level(cell):
     one = made("a (b) c\n" * 5, cell)
-    told = data(memory_page(one))
+    told = data(hidden_units_page(one))
     assert told["text"] == one.recording.text
     for layer, own in zip(told["layers"], one.recording.layers, strict=True):
         assert list(layer["parts"]) == list(own.parts) == list(told["parts"])
@@ -80,8 +86,8 @@ def test_the_range_is_one_unless_a_value_lies_beyond():
     values = np.array([[0.5, -4.0, 0.0], [-0.25, 2.0, 0.0]], dtype=np.float32)
     shares = np.array([[0.75, 0.25], [1, 0]])
     layer = LayerRecord(1, 3, {"h": values / 4, "c": values})
-    one = Memory("run", Recording("ab", "lstm", (layer,), ("ab", "ba"), shares), None)
-    told = data(memory_page(one))
+    one = HiddenUnits("run", Recording("ab", "lstm", (layer,), ("ab", "ba"), shares), None)
+    told = data(hidden_units_page(one))
     (parts,) = (layer["parts"] for layer in told["layers"])
     assert parts["h"]["ranges"] == [1, 1, 1]
     assert parts["c"]["ranges"] == [0.5, 4, 1]
@@ -92,16 +98,16 @@ def test_the_range_is_one_unless_a_value_lies_beyond():
 
 
 def test_gates_are_told_apart_from_what_has_a_sign():
-    told = data(memory_page(made()))["parts"]
+    told = data(hidden_units_page(made()))["parts"]
     assert {name for name, part in told.items() if part["signed"]} == {"h", "c", "g"}
     assert told["f"]["name"] == "forget gate f"
     assert told["h"]["name"] == "output h"
-    assert data(memory_page(made(cell="gru")))["parts"]["h"]["name"] == "state h"
+    assert data(hidden_units_page(made(cell="gru")))["parts"]["h"]["name"] == "state h"
 
 
 def test_the_page_is_the_same_each_time_and_asks_nobody():
-    page = memory_page(made())
-    assert page == memory_page(made())
+    page = hidden_units_page(made())
+    assert page == hidden_units_page(made())
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("</script>") == 1
     assert "<script>alert" not in page
@@ -115,33 +121,34 @@ def test_the_largest_page_is_about_six_megabytes():
     model = CharModel.seeded(ModelSettings("lstm", (256,)), len(vocabulary), 0)
     recording = record(model, vocabulary, vocabulary.encode(text))
     assert 2000 < len(recording.text) < len(text)
-    page = memory_page(Memory("run", recording, None))
+    page = hidden_units_page(HiddenUnits("run", recording, None))
     assert 5_500_000 < len(page.encode()) < 6_200_000
 
 
 def test_the_list_tells_the_units_and_what_stands_beside_them():
-    page = memory_page(made())
+    page = hidden_units_page(made())
     told = re.sub(r"<[^>]+>", "", page[page.index("<h2>") : page.index("<script>")])
-    assert "Best is unit 4 of layer 2, which rises with it: AUC 0.94 (0.91 to 0.96)" in told
-    assert "the best of an untrained network 0.62, by luck 0.58. Then unit 2 of layer 1" in told
+    told = " ".join(told.split())
+    assert "Best: unit 4 of layer 2, which rises with it: AUC 0.94 (0.91 to 0.96)" in told
+    assert "untrained network 0.62, shifted text 0.58. Next: unit 2 of layer 1" in told
     assert "rho -0.10 (-0.20 to 0.10)" in told
-    assert told.count("It does not stand out") == 1
-    assert data(page)["first"] == {"layer": 2, "unit": 4}
-    assert "no held-out text" in memory_page(made(result=None))
+    assert told.count("It does not exceed them") == 1
+    assert data(page)["first"] == {"layer": 1, "unit": 3}
+    assert "no held-out text" in hidden_units_page(made(result=None))
 
 
 def test_the_table_has_a_row_a_feature():
-    lines = memory_table(RESULT).splitlines()
-    assert lines[0] == "unit 4 of layer 2 follows “inside <b>brackets</b>” (AUC 0.94)"
-    (row,) = (line for line in lines[1:] if "brackets" in line)
+    lines = to_text([report(RESULT)]).splitlines()
+    assert lines[2] == "unit 4 of layer 2 tracks “inside <b>brackets</b>” (AUC 0.94)"
+    (row,) = (line for line in lines[3:] if "brackets" in line)
     cells = ["2", "4", "c", "rises", "AUC", "0.94", "[0.91,", "0.96]", "0.62", "0.58", "stands"]
     assert row.split()[2:-1] == cells
     (row,) = (line for line in lines if line.lstrip().startswith("distance "))
     assert row.endswith(" 0.20")
-    assert "left out: after ‘x’: never & <nowhere>" in lines
+    assert "not scored: after ‘x’: never & <nowhere>" in lines
     assert all(len(line) <= 120 for line in lines)
     bare = Units("gru", "h", 0, 2000, (), ())
-    assert memory_table(bare).startswith("no unit follows")
+    assert "\nno unit tracks" in to_text([report(bare)])
 
 
 # in a browser
@@ -160,10 +167,10 @@ def test_the_page_opens_anywhere(browser, page, width, dark):
 def test_a_text_is_shown_as_it_is_and_runs_nothing(browser, page):
     browser.open(page)
     shown = browser.script("return spans.map(span => span.textContent).join('')")
-    spelled = WILD.replace("\r", "␍").replace("\n", "⏎\n").replace("\u2028", r"\u2028")
+    spelled = WILD.replace("\r", "␍").replace("\u2028", r"\u2028")
     assert shown == spelled
-    assert browser.script("return document.title").startswith("What the memory of runs/<script>")
-    assert browser.script("return box.children.length == text.length")
+    assert browser.script("return document.title").startswith("Hidden units of runs/<script>")
+    assert browser.script("return spans.length == text.length")
     assert browser.all("#text *:not(span), #followers script, #followers b b") == []
     assert browser.errors() == []
 
@@ -188,7 +195,7 @@ def test_colours_are_those_of_the_values(browser, page):
     ends = (browser.find(f"#{name}").text for name in ("least", "zero", "most"))
     assert tuple(ends) == (f"−{told:.2f}", "0", f"+{told:.2f}")
     browser.script("change({part: 'f'})")
-    assert browser.find("#least").text == "0 shut"
+    assert browser.find("#least").text == "0 closed"
 
 
 def test_stepping_by_keys_buttons_and_number(browser, page):
@@ -241,15 +248,15 @@ def test_a_character_tells_its_value_and_what_is_expected(browser, page):
     assert browser.find("#value").text == f"{value:.2f}".replace("-", "−")
     items = [item.text for item in browser.all("#next li")]
     assert len(items) == 5
-    shown = {" ": "space", "\n": "line end", "\r": "carriage return", "\t": "tab"}
+    shown = {" ": "space", "\n": "newline", "\r": "carriage return", "\t": "tab"}
     likeliest = recording.next_characters[1][0]
     share = 100 * recording.next_shares[1, 0]
-    assert items[0] == f"{shown.get(likeliest, likeliest)} {share:.1f} %"
+    assert items[0] == f"{shown.get(likeliest, likeliest)} {share:.1f}%"
     browser.press(Keys.ARROW_DOWN)
     assert "unit 5 of 5" in now(browser)
     browser.press(Keys.END)
     assert browser.find("#place").text == f"character {len(WILD)} of {len(WILD)}"
-    browser.all("#text span")[4].click()
+    browser.all("#text .line > span")[4].click()
     assert browser.find("#character").text == "s"
     assert "char=5" in browser.script("return location.hash")
 
@@ -264,7 +271,7 @@ def test_everything_has_a_name_and_the_keyboard_reaches_it(browser, page):
     for name in ("layer", "part", "unit"):
         assert browser.find(f"label[for={name}]").is_displayed()
     assert browser.find("#previous").accessible_name == "Previous unit"
-    assert browser.find("#text").accessible_name == "The text, coloured by the unit"
+    assert browser.find("#text").accessible_name == "Text, colored by the unit"
     assert browser.find("#now").get_attribute("aria-live") == "polite"
 
 

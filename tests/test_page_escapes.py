@@ -18,12 +18,12 @@ from test_memory_page import DISTANCE, FOLLOWED, made
 from test_memory_page import RESULT as UNITS
 from test_terminal import acting
 
-from chargen.pages.writing_page import writing_page
+from chargen.pages.export_page import export_page
 from chargen.probes.cells.report import MAIN_FIGURE, report
 from chargen.probes.result import ProbeResult
-from chargen.probes.units.page import memory_page
+from chargen.probes.units.report import hidden_units_page
 from chargen.render import figures as drawing
-from chargen.render import html
+from chargen.render.page import embed
 from chargen.render.report import save_figures
 from chargen.render.text import visible, visible_line
 from chargen.text.vocabulary import Vocabulary
@@ -66,12 +66,12 @@ def pages(evil):
     cells = (summary_of(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
     yield page_of(comparison(*cells, task="recall", budget=evil))
     followed = replace(FOLLOWED, feature=evil)
-    units = replace(UNITS, followed=(DISTANCE, followed), left_out=(evil,))
-    yield memory_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
+    units = replace(UNITS, features=(DISTANCE, followed), left_out=(evil,))
+    yield hidden_units_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
     untimed = structs.replace(one.templates, trained_timesteps=None)
     told = replace(one, templates=untimed)
     page = written(vocabulary=Vocabulary.of(f"a{evil}"), prompt=f"a{evil}", probed=told)
-    yield writing_page(replace(page, name=evil))
+    yield export_page(replace(page, name=evil))
 
 
 class Read(HTMLParser):
@@ -157,18 +157,8 @@ def test_in_a_browser_such_a_page_shows_its_texts_and_runs_none(
 
 @given(TEXTS)
 @example(EVIL)
-def test_escaped_text_is_text_again_between_tags_and_in_attributes(text):
-    escaped = html.escape(text)
-    read = Read(f'<p title="{escaped}">{escaped}</p>')
-    assert read.tags == {("p", "title")}
-    assert read.said == f"{visible(text)}\n{visible(text)}"
-    escaped.encode()
-
-
-@given(TEXTS)
-@example(EVIL)
 def test_embedded_data_is_the_same_data_and_ends_no_script(text):
-    embedded = html.embed(json.dumps({text: text}, ensure_ascii=False))
+    embedded = embed(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(embedded) == {text: text}
     assert not {"<", "\u2028", "\u2029"} & set(embedded)
 

@@ -14,12 +14,21 @@ import pytest
 import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from chargen.cli import events, looking, main, training_display
+from chargen.cli import events, main, training_display
 from chargen.cli.events import TAGS, EventWriter
-from chargen.cli.looking import Onlooker
+from chargen.cli.watch import RunObserver
 from chargen.errors import ChargenError
-from chargen.pages.watch_page import Sample, Watched, watch_page
-from chargen.pages.watch_plots import MOST, best, loss_figure, norm_figure, thinned
+from chargen.pages.watch_page import (
+    MOST,
+    TrainingSample,
+    TrainingStatus,
+    best,
+    draw_loss,
+    draw_norm,
+    thinned,
+    watch_page,
+)
+from chargen.render.figures import PAGE
 from chargen.runs.directory import BEST, HOLDER, Lock, Run, is_held
 from chargen.settings import TrainingSettings
 from chargen.training import Report
@@ -62,8 +71,11 @@ def seen(trained):
     """What was seen of a run of which much is made up."""
     description = Run.open(trained / "runs" / "cat").description
     lines = [line(100, 2.5), line(200, 1.9), line(300, 1.625), line(400, 1.75)]
-    samples = (Sample(100, 2.5, "first </pre><script>"), Sample(300, 1.625, "second\nline"))
-    return Watched("runs/<b>", description, lines, samples, 1.5, "6-gram", seconds=5)
+    samples = (
+        TrainingSample(100, 2.5, "first </pre><script>"),
+        TrainingSample(300, 1.625, "second\nline"),
+    )
+    return TrainingStatus("runs/<b>", description, lines, samples, 1.5, "6-gram", seconds=5)
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +84,9 @@ def page(seen):
 
 
 def test_the_page_says_how_it_stands(page):
-    assert "Best validation loss 1.6250 nats a character, 2.344 bits, at step 300." in page
-    assert "No better since; step 400 has 1.7500." in page
-    assert "a 6-gram of the same text: 1.5000 nats, not beaten yet, 0.1250 to go." in page
+    assert "Best validation loss 1.6250 nats per character, 2.344 bits, at step 300." in page
+    assert "No improvement since; step 400: 1.7500." in page
+    assert "a 6-gram of the same corpus: 1.5000 nats, 0.1250 lower than the best loss." in page
     assert "<title>1.625 nats, runs/&lt;b&gt;</title>" in page
     assert page.count("<svg") == 3
     assert "lstm of 3 + 2 units" in page
@@ -83,18 +95,18 @@ def test_the_page_says_how_it_stands(page):
 
 
 def test_the_page_of_a_run_that_has_ended(seen):
-    ended = watch_page(replace(seen, seconds=0, lines=seen.lines[:3], floor_nats=1.75))
+    ended = watch_page(replace(seen, seconds=0, lines=seen.lines[:3], baseline_nats=1.75))
     assert "refresh" not in ended
-    assert "no process trains it now" in ended
-    assert "No better since" not in ended
-    assert "beaten by 0.1250" in ended
+    assert "not training" in ended
+    assert "No improvement since" not in ended
+    assert "0.1250 higher than the best loss" in ended
 
 
 @pytest.mark.parametrize(
-    ("note", "told"), [("", "is being counted"), ("Without: gone.", "Without: gone.")]
+    ("note", "told"), [("", "is being computed"), ("Without: gone.", "Without: gone.")]
 )
 def test_a_page_without_a_floor(seen, note, told):
-    assert told in watch_page(replace(seen, floor_nats=None, floor_note=note))
+    assert told in watch_page(replace(seen, baseline_nats=None, baseline_note=note))
 
 
 def test_samples_stand_newest_first_and_are_text(seen, page):
@@ -107,7 +119,7 @@ def test_samples_stand_newest_first_and_are_text(seen, page):
 
 def test_before_the_first_validation_there_is_a_page(seen):
     page = watch_page(replace(seen, lines=[], samples=()))
-    assert "Nothing is validated yet." in page
+    assert "No validation yet." in page
     assert "<svg" not in page
 
 
@@ -122,15 +134,16 @@ def test_long_curves_are_thinned_and_keep_what_matters():
     assert thinned(shown) is shown
 
 
-def test_the_curves_are_those_of_the_lines():
+def test_the_curves_are_those_of_the_lines(seen):
     lines = [line(10, 2.0, gradient_norm=3.0), line(20, 1.0, gradient_norm=0.5)]
-    curves = loss_figure(lines, 1.2, "6-gram").axes[0].get_lines()
+    status = replace(seen, lines=lines, baseline_nats=1.2)
+    curves = draw_loss(status, PAGE).axes[0].get_lines()
     drawn = {curve.get_label(): list(curve.get_ydata()) for curve in curves}
     assert drawn["validation"] == [2, 1]
     assert drawn["training"] == [2.1, 1.1]
-    assert drawn["6-gram, the floor"] == [1.2, 1.2]
+    assert drawn["6-gram baseline"] == [1.2, 1.2]
     assert drawn["best"] == [1]
-    clip, norms = norm_figure(lines, 0.8).axes[0].get_lines()
+    clip, norms = draw_norm(lines, 0.8, PAGE).axes[0].get_lines()
     assert (list(clip.get_ydata()), list(norms.get_ydata())) == ([0.8, 0.8], [3, 0.5])
 
 
@@ -160,8 +173,8 @@ def test_once_writes_the_page_and_nothing_else(run, trained, capsys):
     assert main(["watch", "runs/cat", "--once"]) == 0
     assert capsys.readouterr() == ("page: runs/cat/watch.html\n", "")
     page = (run / "watch.html").read_text()
-    assert "The floor, a 6-gram of the same text: " in page
-    assert "What it writes" in page
+    assert "Baseline, a 6-gram of the same corpus: " in page
+    assert "Samples" in page
     assert {file: file.read_bytes() for file in before} == before
     assert set(run.iterdir()) == {*before, run / "watch.html"}
     assert main(["watch", "--once", "--out", "here.html"]) == 0
@@ -190,36 +203,36 @@ def test_ctrl_c_leaves_the_page(run, monkeypatch):
     monkeypatch.setattr("time.sleep", sleep)
     with Lock(run):
         assert main(["watch", str(run)]) == 130
-    assert "What it writes" in (run / "watch.html").read_text()
+    assert "Samples" in (run / "watch.html").read_text()
 
 
 def test_a_sample_comes_with_each_better_model_and_the_first_stays(run, monkeypatch):
-    monkeypatch.setattr(looking, "MOST_SAMPLES", 4)
-    onlooker = Onlooker(run)
-    data, first = (run / BEST).read_bytes(), onlooker.look(5).samples
+    monkeypatch.setattr(sys.modules["chargen.cli.watch"], "MOST_SAMPLES", 4)
+    observer = RunObserver(run)
+    data, first = (run / BEST).read_bytes(), observer.observe(5).samples
     assert [len(first), first[0].step] == [1, 5]
-    assert onlooker.look(5).samples == first
+    assert observer.observe(5).samples == first
     kept = []
     for n in range(1, 9):
         (run / BEST).write_bytes(data)
         os.utime(run / BEST, ns=(n, n))
-        samples = onlooker.look(5).samples
+        samples = observer.observe(5).samples
         kept.append(len(samples))
         assert samples[0] is first[0]
     assert kept == [2, 3, 4, 3, 4, 3, 4, 3]
 
 
 def test_a_run_that_was_started_over_is_another_one(run, tmp_path):
-    onlooker = Onlooker(run)
-    onlooker.look(5)
-    assert onlooker.count_floor()
-    assert onlooker.look(5).floor_nats is not None
-    assert not onlooker.count_floor()
+    observer = RunObserver(run)
+    observer.observe(5)
+    assert observer.compute_baseline()
+    assert observer.observe(5).baseline_nats is not None
+    assert not observer.compute_baseline()
     (tmp_path / "other.txt").write_text(tiny.TEXT + "another text ")
     tiny.train(tmp_path / "other.txt", run, overwrite=True)
-    again = onlooker.look(5)
-    assert (len(again.samples), again.floor_nats) == (1, None)
-    assert onlooker.count_floor()
+    again = observer.observe(5)
+    assert (len(again.samples), again.baseline_nats) == (1, None)
+    assert observer.compute_baseline()
 
 
 def test_without_its_text_there_is_no_floor_and_the_page_says_so(run, trained):
@@ -227,7 +240,7 @@ def test_without_its_text_there_is_no_floor_and_the_page_says_so(run, trained):
     told = (run / "run.json").read_text().replace("cat.txt", "gone.txt")
     (run / "run.json").write_text(told)
     assert main(["watch", str(run), "--once"]) == 0
-    assert "Without the n-gram floor: " in (run / "watch.html").read_text()
+    assert "No n-gram baseline: " in (run / "watch.html").read_text()
 
 
 @pytest.mark.parametrize("arguments", [["none"], [], ["none", "--out", "no/x.html"]])

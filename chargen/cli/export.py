@@ -21,31 +21,31 @@ if TYPE_CHECKING:
     from chargen.probes.result import RunResult
     from chargen.runs.directory import Run
 
-Form = Literal["float32", "int8"]
-LONGRANGE = "longrange.json"  # in a run's folder
+WeightFormat = Literal["float32", "int8"]
+LONGRANGE = "longrange.json"  # in the run directory
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What a run can be exported to."""
+    """A target format of the export."""
 
-    ending: str  # of the file
-    write: Callable[..., None]  # from the run to the file, with the options below
-    options: tuple[str, ...]  # that mean nothing to other kinds
+    ending: str  # file suffix
+    write: Callable[..., None]  # (run, file, **options)
+    options: tuple[str, ...]  # of this format alone
 
 
-def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) -> None:
-    """Write the page, and say how large it is and what its weights lose."""
+def _page(run: Run, out: Path, form: WeightFormat, longrange: Path | None, prompt: str) -> None:
+    """Write the page, and print its size and its loss."""
     run.description.vocabulary.encode_typed("--prompt", prompt)
     import numpy as np
 
     from chargen.api import TrainedModel
-    from chargen.pages.writing_page import Written, losses_text, writing_page
+    from chargen.pages.export_page import ExportedModel, export_page, losses_text
     from chargen.sampling import Sampler
     from chargen.sampling.quantization import through_eight_bits
 
     weights = run.weights()
-    models: dict[Form, TrainedModel] = {"float32": TrainedModel(run)}
+    models: dict[WeightFormat, TrainedModel] = {"float32": TrainedModel(run)}
     if form == "int8":
         models[form] = TrainedModel(run, weights=through_eight_bits(weights))
     probed = _probed(run, longrange)
@@ -54,25 +54,25 @@ def _page(run: Run, out: Path, form: Form, longrange: Path | None, prompt: str) 
     shape, vocabulary = run.description.model, run.description.vocabulary
     begins = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
     read = tuple(begins.ravel().tolist())
-    written = Written(name, shape, vocabulary, weights, form, losses, probed, prompt, read)
-    page = writing_page(written)
+    model = ExportedModel(name, shape, vocabulary, weights, form, losses, probed, prompt, read)
+    page = export_page(model)
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")
     if losses:
         say(losses_text(losses))
 
 
-def _losses(models: dict[Form, TrainedModel]) -> dict[Form, Evaluation]:
-    """On the held-out text; nothing where that is gone, which is told."""
+def _losses(models: dict[WeightFormat, TrainedModel]) -> dict[WeightFormat, Evaluation]:
+    """Return the held-out loss of each weight format; empty without a held-out text."""
     try:
         return {form: model.evaluate() for form, model in models.items()}
     except ChargenError as error:
-        say(f"without the loss in bits a character: {visible_line(str(error))}", err=True)
+        say(f"no held-out loss: {visible_line(str(error))}", err=True)
         return {}
 
 
 def _probed(run: Run, file: Path | None) -> RunResult | None:
-    """What is known of how far back it remembers; what is not is told, and how to get it."""
+    """Return the long-range measurements of the run, if there are any."""
     from chargen.probes.result import read_result
     from chargen.runs.directory import BEST
 
@@ -81,15 +81,15 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
     if given or file.exists():
         probed = read_result(file, run.path)
         if file.stat().st_mtime < (run.path / BEST).stat().st_mtime:
-            older = f"{file}: older than the run's weights; {made} measures them"
+            older = f"{file}: older than the run's weights; measure them with: {made}"
             say(visible_line(older), err=True)
         return probed
-    say(f"without the long-range curve: {visible_line(made)} measures it", err=True)
+    say(f"no long-range curve; measure it with: {visible_line(made)}", err=True)
     return None
 
 
 def _onnx(run: Run, out: Path) -> None:
-    """A step model."""
+    """Write a model of one time step."""
     from chargen.formats.onnx import export_onnx
 
     export_onnx(run, out)
@@ -104,39 +104,39 @@ KINDS = {
 
 @click.command()
 @run_argument
-@click.option("--to", type=click.Choice([*KINDS]), required=True, help="What to make of it.")
+@click.option("--to", type=click.Choice([*KINDS]), required=True, help="Target format.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    help="Where it goes.  [default: the run's name, here: fables.html]",
+    help="Output file.  [default: <run name>.html or .onnx]",
 )
 @click.option(
     "--weights",
     "form",
-    type=click.Choice(get_args(Form)),
+    type=click.Choice(get_args(WeightFormat)),
     default="float32",
     show_default=True,
-    help="As they are, or rounded to 8 bits: a quarter of the size, and what that loses is told.",
+    help="Weight format; int8 is 4x smaller and reports the loss increase.",
 )
 @click.option(
     "--longrange",
     type=click.Path(path_type=Path),
-    help="What probe-longrange --json wrote of the run.  [default: RUN/longrange.json]",
+    help="Output of probe-longrange --json.  [default: RUN/longrange.json]",
 )
-@click.option("--prompt", default="", help="The beginning that the page opens with.")
+@click.option("--prompt", default="", help="Initial prompt of the page.")
 @click.pass_context
 def export(
     context: click.Context, run: Path | None, to: str, out: Path | None, **given: Any
 ) -> None:
     """Export a trained model to a standalone file.
 
-    page: an HTML file that holds the weights and writes with them in any browser, letter by
-    letter, with no server and no network. It shows what else was likely at each letter, colours
-    the text by any memory unit, and draws how far back the run remembers, where that was measured.
+    page: an HTML file that contains the weights and generates text in any browser, without a
+    server or network access. It shows the predictions at each character, colors the text by any
+    hidden unit, and plots how far back the model remembers, if that was measured.
 
-    onnx: a model that makes one step. It reads a character's id and the state, and tells the
-    log-probabilities of the next character and the state after it; its metadata holds the
-    characters. Needs pip install 'chargen[onnx]'.
+    onnx: a model of one time step. Inputs: a character id and the state. Outputs: log-probabilities
+    of the next character and the new state. The metadata holds the vocabulary. Requires
+    pip install 'chargen[onnx]'.
 
     \b
     Examples:
@@ -149,7 +149,7 @@ def export(
         odd = parameter.name not in (*kind.options, "run", "to", "out")
         chosen = context.get_parameter_source(str(parameter.name))
         if odd and chosen is not click.core.ParameterSource.DEFAULT:
-            raise ChargenError(f"{parameter.opts[0]} means nothing to --to {to}: leave it out")
+            raise ChargenError(f"{parameter.opts[0]} cannot be used with --to {to}")
     check_writable(out)
     from chargen.runs.directory import Run, newest
 

@@ -171,8 +171,8 @@ def _memory(
     if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
         raise ChargenError(f"{out}: cannot be written; create its directory first")
     from chargen.api import load
-    from chargen.probes.units.page import memory_page
-    from chargen.probes.units.table import memory_table
+    from chargen.probes.units.report import hidden_units_page, report
+    from chargen.render.report import to_text
     from chargen.text.sources import read_file
 
     text = read_file(memory_file) if memory_file else memory or ""
@@ -181,7 +181,7 @@ def _memory(
         seen = model.memory(text, unknown, cues, seed, progress)
     page = out or model.run.path / PAGE
     try:
-        page.write_text(memory_page(seen), encoding="utf-8")
+        page.write_text(hidden_units_page(seen), encoding="utf-8")
     except OSError as error:
         raise ChargenError(f"{page}: cannot be written ({error.strerror})") from error
     for note in seen.notes:
@@ -190,5 +190,5 @@ def _memory(
         say_json(seen.to_json() | {"page": str(page)})
         return
     if seen.units:
-        say(memory_table(seen.units))
+        say(to_text([report(seen.units)]))
     say(f"page: {visible_line(str(page))}")

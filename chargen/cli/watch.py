@@ -4,39 +4,45 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from chargen.cli.options import check_writable, run_argument
 from chargen.cli.terminal import say
+from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
+if TYPE_CHECKING:
+    from chargen.pages.watch_page import TrainingSample, TrainingStatus
+    from chargen.runs.directory import Run
+
 PAGE = "watch.html"
+SAMPLE_CHARS = 200
+TEMPERATURE = 0.8
+MOST_SAMPLES = 20
 
 
 @click.command()
 @run_argument
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Where the page goes.  [default: RUN/watch.html]",
+    "--out", type=click.Path(path_type=Path), help="Output file.  [default: RUN/watch.html]"
 )
 @click.option(
     "--every",
     type=click.IntRange(1),
     default=5,
     show_default=True,
-    help="Seconds after which the page is written anew.",
+    help="Update interval in seconds.",
 )
-@click.option("--once", is_flag=True, help="Write the page as it is now, and end.")
+@click.option("--once", is_flag=True, help="Write the page once and exit.")
 def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
     """Write a page that follows a training.
 
-    Loss on the training and the held-out text beside the n-gram floor, learning rate, the
-    gradient's norm before clipping, and samples as they improve. It is written anew, and shown
-    anew by the browser, until no process trains the run any more. Nothing is served and nothing
-    else is written; Ctrl-C ends it and leaves the training alone. Counting the floor takes
-    seconds of one processor, once.
+    The HTML page shows training and validation loss, the n-gram baseline, learning rate, gradient
+    norm and samples. It is updated until the training ends, and the browser reloads it. The
+    command serves nothing and does not touch the run; Ctrl-C stops the updates. Computing the
+    baseline takes a few seconds once.
 
     \b
     Examples:
@@ -45,21 +51,102 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
       chargen watch runs/fables --once
     """
     check_writable(out)
-    from chargen.cli.looking import Onlooker
     from chargen.files import write_file
     from chargen.pages.watch_page import watch_page
     from chargen.runs.directory import newest
 
     path = newest().path if run is None else run
-    page, onlooker, told = out or path / PAGE, Onlooker(path), False
+    page, observer, announced = out or path / PAGE, RunObserver(path), False
     while True:
-        seen = onlooker.look(0 if once else every)
-        write_file(page, watch_page(seen).encode())
-        if not told:
+        status = observer.observe(0 if once else every)
+        write_file(page, watch_page(status).encode())
+        if not announced:
             say(f"page: {visible_line(str(page))}")
-            told = True
-        if onlooker.count_floor():
+            announced = True
+        if observer.compute_baseline():
             continue
-        if not seen.seconds:
+        if not status.seconds:
             break
         time.sleep(every)
+
+
+class RunObserver:
+    """Observes a run that another process trains, and collects samples of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._description: object = None
+        self._reset()
+
+    def _reset(self) -> None:
+        self._samples: list[TrainingSample] = []
+        self._sampled = 0  # time of the weights of the last sample, ns
+        self._baseline: tuple[float | None, str, str] = (None, "", "")
+        self._has_baseline = False
+
+    def observe(self, every: int) -> TrainingStatus:
+        """Return the current status; ``every`` is the reload interval while the run is trained."""
+        from chargen.pages.watch_page import TrainingStatus
+        from chargen.runs.directory import Run, is_held
+
+        run = Run.open(self._path)
+        if run.description != self._description:  # another run with the same name
+            self._description = run.description
+            self._reset()
+        held = is_held(run.path)
+        self._sample(run)
+        return TrainingStatus(
+            str(run.path),
+            run.description,
+            [dict(line) for line in run.progress()],
+            tuple(self._samples),
+            *self._baseline,
+            seconds=every if held else 0,
+        )
+
+    def _sample(self, run: Run) -> None:
+        """Generate a sample if the best weights have changed."""
+        from chargen.pages.watch_page import TrainingSample
+        from chargen.runs.directory import BEST
+        from chargen.sampling import Sampler
+
+        written = _modified(run.path / BEST)
+        if written in (0, self._sampled):
+            return
+        values = run.read_checkpoint(BEST).values
+        sampler = Sampler.of(run)
+        if _modified(run.path / BEST) != written:  # replaced meanwhile: sampled next time
+            return
+        self._sampled = written
+        rows = sampler.stream("", SAMPLE_CHARS, temperature=TEMPERATURE)
+        text = "".join(row[0] for row in rows).strip("\n")
+        step, loss = values.get("step"), values.get("validation_loss_nats")
+        if not isinstance(step, int) or not isinstance(loss, float | int):
+            raise ChargenError(f"{run.path / BEST}: has no step or no validation loss")
+        self._samples.append(TrainingSample(step, float(loss), text))
+        if len(self._samples) > MOST_SAMPLES:  # drop every second one; keep the first and the last
+            self._samples = [*self._samples[:-1:2], self._samples[-1]]
+
+    def compute_baseline(self) -> bool:
+        """Compute the n-gram baseline if it is missing; return whether it was computed."""
+        from chargen.api import BASELINE_ORDER, load
+        from chargen.runs.directory import BEST, LAST
+
+        weights = self._path / BEST, self._path / LAST
+        if self._has_baseline or not any(file.exists() for file in weights):
+            return False
+        self._has_baseline = True
+        try:
+            found = load(self._path, "cpu").baseline()
+            self._baseline = (found.loss_nats, f"{BASELINE_ORDER}-gram", "")
+        except ChargenError as error:
+            self._baseline = (None, "", f"No n-gram baseline: {error}.")
+        return True
+
+
+def _modified(file: Path) -> int:
+    """Return the modification time in ns; 0 if there is no file."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0

@@ -199,11 +199,6 @@ def to_html(title: str, about: str, sections: Sequence[Section], warnings: Seque
     return render("report.html", title=title, about=about, sections=sections, warnings=warnings)
 
 
-def section_html(section: Section) -> str:
-    """Return one section as HTML, for a page that is not a report."""
-    return render("section.html", section=section)
-
-
 def save_figures(sections: Sequence[Section], path: Path, title: str, main: str) -> list[Path]:
     """Write each figure as a PNG and return the paths.
 

@@ -22,7 +22,7 @@ from chargen.files import Progress
 from chargen.probes.layers import cell_of, layers_of
 from chargen.probes.units.features import Feature, features, lacks
 from chargen.probes.units.recording import stacked, walk
-from chargen.probes.units.result import Followed, Follower, UnitsResult
+from chargen.probes.units.result import FeatureScores, UnitScore, UnitsResult
 from chargen.probes.units.scores import BLOCK_CHARS, effects, estimate, held_out_best, score
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import TIMESTEPS_AT_ONCE
@@ -70,8 +70,8 @@ def measure(
         found.append((effects(pair[0], firsts, lags), effects(pair[1], seconds, lags), pair[1]))
     (first, second, later), (bare_first, bare_second, _) = found
     rng = np.random.default_rng([seed, 1])
-    followed = [
-        Followed(
+    scored = [
+        FeatureScores(
             feature=feature.name,
             graded=feature.graded,
             share=None if feature.graded else float(feature.values.mean()),
@@ -85,7 +85,7 @@ def measure(
         for place, feature in enumerate(seconds)
     ]
     part = layers_of(network)[0].cell.state[-1]
-    return UnitsResult(cell_of(network), part, seed, streams.half, tuple(followed), left_out)
+    return UnitsResult(cell_of(network), part, seed, streams.half, tuple(scored), left_out)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _followers(
     later: np.ndarray,
     feature: Feature,
     rng: np.random.Generator,
-) -> tuple[Follower, ...]:
+) -> tuple[UnitScore, ...]:
     """The `BEST` units by their effects on the first half, scored on the second, ``(M, U)``."""
     names = [(n, unit) for n, of in enumerate(layers_of(network), 1) for unit in range(of.units)]
     chosen = []
@@ -182,7 +182,7 @@ def _followers(
         rises = bool(first[place] > 0)
         layer, unit = names[place]
         values = later[:, place] if rises else -later[:, place]
-        chosen.append(Follower(layer, unit + 1, rises, estimate(values, feature, rng)))
+        chosen.append(UnitScore(layer, unit + 1, rises, estimate(values, feature, rng)))
     return tuple(chosen)
 
 

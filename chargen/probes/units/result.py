@@ -1,6 +1,6 @@
-"""What the units of a network did on a text, and which of them follow something readable.
+"""Recorded hidden units, and scores of the units that track a readable feature.
 
-Imports no torch. Axes: T characters, H units, K likeliest characters.
+Axes: T characters, H units, K most probable characters.
 """
 
 from __future__ import annotations
@@ -16,72 +16,72 @@ from chargen.probes.statistics.intervals import Estimate
 
 @dataclass(frozen=True)
 class LayerRecord:
-    """Every value of one layer after each character that it read."""
+    """Every value of one layer after each character."""
 
-    layer: int  # 1 reads the characters
+    layer: int  # from 1; layer 1 reads the characters
     units: int
     parts: Mapping[str, np.ndarray]  # (T, H) float32: the state's tensors, h first, then the gates
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A text as the network read it from the state of no text."""
+    """A text and the hidden units while the network reads it from the initial state."""
 
     text: str  # T characters
     cell: str
     layers: tuple[LayerRecord, ...]
-    next_characters: tuple[str, ...]  # T times the K likeliest next characters, the likeliest first
+    next_characters: tuple[str, ...]  # (T,) the K most probable next characters, in order
     next_shares: np.ndarray  # (T, K) their probabilities
 
 
 @dataclass(frozen=True)
-class Follower:
-    """A unit, chosen on one half of a text, and how well it follows a feature on the other."""
+class UnitScore:
+    """A unit that was selected on one half of a text, and its score on the other half."""
 
     layer: int  # from 1
     unit: int  # from 1
-    rises: bool  # with the feature, or else it falls
+    rises: bool  # with the feature; otherwise it falls
     score: Estimate
 
     @property
-    def way(self) -> str:
-        """What its value does where the feature holds or grows."""
+    def direction(self) -> str:
+        """``rises`` or ``falls`` with the feature."""
         return "rises" if self.rises else "falls"
 
     def to_json(self, metric: str) -> dict[str, Any]:
-        """Plain values; the score is called ``metric``."""
+        """Return a JSON object with the score under the key ``metric``."""
         place = {"layer": self.layer, "unit": self.unit, "rises": self.rises}
         return place | self.score.to_json(metric)
 
 
 @dataclass(frozen=True)
-class Followed:
-    """A feature, the units that follow it best, and what must stand beside them."""
+class FeatureScores:
+    """A feature, the units that track it best, and the baselines."""
 
     feature: str
     graded: bool
-    share: float | None  # of the scored characters at which it holds; None for a graded one
-    units: tuple[Follower, ...]  # as the first half ranked them
+    share: float | None  # of the scored characters where it holds; None if graded
+    units: tuple[UnitScore, ...]  # in the order of the first half
     untrained: float  # the score of the best unit of the untrained network
-    shifted: tuple[float, ...]  # and of the best unit against the feature shifted along the text
+    shifted: tuple[float, ...]  # scores of the best unit against the shifted feature
 
     @property
     def metric(self) -> str:
-        """``auc``, where 0.5 is chance, or ``spearman_rho``, where 0 is."""
+        """``auc``, with chance 0.5, or ``spearman_rho``, with chance 0."""
         return "spearman_rho" if self.graded else "auc"
 
     @property
-    def luck(self) -> float:
-        """The highest of the scores against a shifted feature."""
+    def shifted_best(self) -> float:
+        """The highest score against a shifted feature."""
         return max(self.shifted)
 
     @property
     def stands_out(self) -> bool:
-        """Whether the best unit's interval lies above luck and the untrained network."""
-        return self.units[0].score.low > max(self.luck, self.untrained)
+        """Whether the interval of the best unit lies above both baselines."""
+        return self.units[0].score.low > max(self.shifted_best, self.untrained)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; scores are without a unit."""
+        """Return a JSON object; scores have no unit."""
         return {
             "feature": self.feature,
             "metric": self.metric,
@@ -95,52 +95,52 @@ class Followed:
 
 @dataclass(frozen=True)
 class UnitsResult:
-    """Which units follow what, on held-out text."""
+    """The best units of each feature, on held-out text."""
 
     cell: str
-    part: str  # of the state that was scored: c where there is one, else h
+    part: str  # scored part of the state: c if the cell has one, otherwise h
     seed: int
-    chars: int  # of each half: units are chosen on the first and scored on the second
-    followed: tuple[Followed, ...]
-    left_out: tuple[str, ...]  # features that the text cannot show, each with why
+    chars: int  # of each half: units are selected on the first and scored on the second
+    features: tuple[FeatureScores, ...]
+    left_out: tuple[str, ...]  # features that cannot be scored, with the reason
 
     def finding(self) -> str:
-        """What was found, in one sentence."""
-        found = [one for one in self.followed if one.stands_out]
+        """Return the features whose best unit stands out, in one sentence."""
+        found = [one for one in self.features if one.stands_out]
         if not found:
-            return "no unit follows any of the features better than luck and an untrained network"
+            return "no unit tracks any of the features better than both baselines"
         told = (
-            f"unit {one.units[0].unit} of layer {one.units[0].layer} follows “{one.feature}” "
+            f"unit {one.units[0].unit} of layer {one.units[0].layer} tracks “{one.feature}” "
             f"({score_text(one.graded, one.units[0].score.value)})"
             for one in found
         )
         return "; ".join(told)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, the same for the same network, text and seed."""
+        """Return a JSON object, a function of the network, the text and the seed."""
         return {
             "cell": self.cell,
             "part": self.part,
             "seed": self.seed,
             "chosen_on_chars": self.chars,
             "scored_on_chars": self.chars,
-            "features": [one.to_json() for one in self.followed],
+            "features": [one.to_json() for one in self.features],
             "left_out": list(self.left_out),
             "finding": self.finding(),
         }
 
 
 @dataclass(frozen=True)
-class Memory:
-    """All that a page about a run's memory shows."""
+class HiddenUnits:
+    """A recording and the unit scores of a run."""
 
     run: str
     recording: Recording
-    units: UnitsResult | None  # None where there is no held-out text to score on
+    units: UnitsResult | None  # None without a held-out text
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The scores, without the recording."""
+        """Return the scores as a JSON object, without the recording."""
         return {
             "run": self.run,
             "shown_chars": len(self.recording.text),
@@ -150,5 +150,5 @@ class Memory:
 
 
 def score_text(graded: bool, score: float) -> str:
-    """``AUC 0.94`` or ``rho 0.94``."""
+    """Return ``AUC 0.94``, or ``rho 0.94`` for a graded feature."""
     return f"{'rho' if graded else 'AUC'} {score:.2f}"

@@ -1,0 +1,162 @@
+"""Report of the hidden units: a table for the terminal, and the page that colors a text."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from chargen.probes.units.result import (
+    FeatureScores,
+    HiddenUnits,
+    LayerRecord,
+    UnitsResult,
+    score_text,
+)
+from chargen.render.page import render
+from chargen.render.report import Section, Table, Text
+
+LEVELS = 127  # of a signed byte, on either side of zero
+SHARE_LEVELS = 2**16 - 1
+GATES = "ifozr"  # parts with values in 0 to 1
+PARTS = {  # name and meaning of the parts of a layer
+    "c": ("cell state c", "the memory of the unit, which gates add to and decay"),
+    "i": ("input gate i", "the fraction of the candidate that is added to the cell state"),
+    "f": ("forget gate f", "the fraction of the cell state that is kept; closed, it is erased"),
+    "o": ("output gate o", "the fraction of the cell state that the output shows"),
+    "g": ("candidate g", "the value that the input gate may add to the cell state"),
+    "r": ("reset gate r", "the fraction of the previous state that the candidate reads"),
+    "z": ("update gate z", "the fraction of the previous state that is kept"),
+    "n": ("candidate n", "the value that replaces the state as the update gate closes"),
+}
+OUTPUT = "the input of the next layer, and of the layer itself at the next character"
+
+
+def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
+    """Return the name, the meaning and the sign of each part of a layer.
+
+    Args:
+        parts: Letters such as ``h``, ``c`` or ``f``.
+        cell: Name of the cell: h is the output of an LSTM and the state of other cells.
+    """
+    state = ("output h" if cell == "lstm" else "state h", OUTPUT)
+    names = {part: PARTS.get(part, state) for part in parts}
+    return {
+        part: {"name": name, "means": means, "signed": part not in GATES}
+        for part, (name, means) in names.items()
+    }
+
+
+def report(result: UnitsResult) -> Section:
+    """Return the best unit of each feature beside its baselines."""
+    header = ["feature", "layer", "unit", "part", "", "score", "95% interval", "untrained"]
+    rows = [_row(one, result.part) for one in result.features]
+    return Section(
+        "units",
+        "Hidden units that track a feature",
+        result.finding(),
+        "A unit that tracks one feature also tracks whatever occurs together with it.",
+        [
+            *([Table([*header, "shifted", ""], rows)] if rows else []),
+            *(Text(f"not scored: {reason}", "note") for reason in result.left_out),
+            Text(legend(result), "note"),
+        ],
+    )
+
+
+def legend(result: UnitsResult) -> str:
+    """Return the definitions of the scores and the baselines."""
+    shifts = len(result.features[0].shifted) if result.features else 0
+    terms = (
+        "AUC: the probability that the unit is higher where the feature holds than where it does "
+        "not, or lower if it falls with it; 0.5 is chance. rho: Spearman rank correlation with a "
+        "distance; 0 is chance. untrained: the best unit of the untrained network, selected in the "
+        "same way. shifted: the best unit against the feature shifted along the text, the highest "
+        f"of {shifts} shifts. "
+    )
+    chars = f"{result.chars:,}"
+    return (terms if result.features else "") + (
+        f"Units are selected on {chars} held-out characters and scored on the next {chars}."
+    )
+
+
+def hidden_units_page(memory: HiddenUnits) -> str:
+    """Return one HTML page that needs no other file."""
+    recording = memory.recording
+    units = " + ".join(str(layer.units) for layer in recording.layers)
+    return render(
+        "chargen.probes.units/hidden_units.html",
+        title=f"Hidden units of {memory.run}",
+        about=f"{memory.run} · {recording.cell} of {units} units · "
+        f"{len(recording.text):,} characters shown",
+        notes=memory.notes,
+        layers=len(recording.layers),
+        parts=part_labels(recording.layers[0].parts, recording.cell),
+        levels=LEVELS,
+        result=memory.units,
+        part=memory.units.part if memory.units else "",
+        legend=legend(memory.units) if memory.units else "",
+        score_text=score_text,
+        data=json.dumps(_data(memory), ensure_ascii=False, separators=(",", ":")),
+    )
+
+
+def _data(memory: HiddenUnits) -> dict[str, Any]:
+    recording = memory.recording
+    parts = list(recording.layers[0].parts)
+    shares = np.rint(recording.next_shares * SHARE_LEVELS).astype("<u2")
+    scored = memory.units.features if memory.units else ()
+    first = max(scored, key=_lead).units[0] if scored else None
+    return {
+        "text": recording.text,
+        "part": "c" if "c" in parts else "h",
+        "first": {"layer": first.layer - 1, "unit": first.unit - 1} if first else {},
+        "parts": part_labels(parts, recording.cell),
+        "layers": [_layer(layer) for layer in recording.layers],
+        "next": {"characters": "".join(recording.next_characters), "shares": _base64(shares)},
+    }
+
+
+def _lead(one: FeatureScores) -> tuple[bool, float]:
+    """Return the lead over the baselines: the page opens with the unit that leads most."""
+    return one.stands_out, one.units[0].score.value - max(one.shifted_best, one.untrained)
+
+
+def _layer(layer: LayerRecord) -> dict[str, Any]:
+    parts = {}
+    for name, values in layer.parts.items():
+        ranges = _ranges(values)
+        levels = np.rint(values / ranges * LEVELS).astype(np.int8)
+        parts[name] = {"ranges": ranges.tolist(), "values": _base64(levels.T)}
+    return {"units": layer.units, "parts": parts}
+
+
+def _ranges(values: np.ndarray) -> np.ndarray:
+    """Return the value of full color of each unit, ``(H,)``, to four digits, of ``(T, H)``."""
+    largest = np.abs(values).max(axis=0).astype(np.float64)
+    if (largest <= 1).all():
+        return np.ones(len(largest))
+    return np.array([float(f"{value:.4g}") or 1.0 for value in largest])
+
+
+def _base64(values: np.ndarray) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
+
+
+def _row(one: FeatureScores, part: str) -> list[str]:
+    best = one.units[0]
+    return [
+        one.feature,
+        str(best.layer),
+        str(best.unit),
+        part,
+        best.direction,
+        score_text(one.graded, best.score.value),
+        f"[{best.score.low:.2f}, {best.score.high:.2f}]",
+        f"{one.untrained:.2f}",
+        f"{one.shifted_best:.2f}",
+        "stands out" if one.stands_out else "",
+    ]
