@@ -407,8 +407,8 @@ def train(
         The model with the weights of the lowest validation loss.
 
     Raises:
-        ChargenError: a setting or the corpus is invalid and nothing is written; training diverged;
-            or the run directory cannot be written.
+        ChargenError: a setting or the corpus is invalid, training diverged, or the run directory
+            cannot be written.
     """
     with (
         join(device_named(device).type) as group,

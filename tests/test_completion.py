@@ -23,7 +23,7 @@ finally:
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """A directory with runs, a directory that is none, and a text."""
+    """A directory with runs, an unfinished run and a text."""
     for folder in ("runs/fables", "runs/poems", "other/lstm"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "run.json").touch()

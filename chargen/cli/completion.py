@@ -1,7 +1,7 @@
 """Shell completion of runs, corpora and devices. Imports no torch.
 
-Each function is a ``shell_complete`` callback of click. bash completes file names by itself only if
-there are no other suggestions; otherwise the functions list files too.
+Each function is a ``shell_complete`` callback of click. bash completes file names on its own only
+if there are no other suggestions; otherwise the functions list files too.
 """
 
 from __future__ import annotations

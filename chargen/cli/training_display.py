@@ -192,7 +192,7 @@ class TrainingDisplay:
         )
 
     def summarize(self, model: TrainedModel) -> None:
-        """Print the result, compared with an n-gram baseline where that is cheap, and what next."""
+        """Print the result, an n-gram baseline unless the corpus is large, and a next command."""
         trainer = self._trainer
         if trainer is None or self._level == "quiet":
             return
