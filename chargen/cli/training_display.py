@@ -194,7 +194,7 @@ class TrainingDisplay:
     def summarize(self, model: TrainedModel) -> None:
         """Print the result, an n-gram baseline unless the corpus is large, and a next command."""
         trainer = self._trainer
-        if trainer is None or self._level == "quiet":
+        if trainer is None or not trainer.group.leads or self._level == "quiet":
             return
         counters = trainer.counters
         stopped = trainer.ending == "stopped"
