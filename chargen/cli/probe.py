@@ -108,7 +108,7 @@ def probe_longrange(
     device: str,
     threads: int | None,
 ) -> None:
-    """Measure how far back the model of RUN remembers, with four instruments and their controls.
+    """Measure how far back a model remembers.
 
     \b
     templates  accuracy of cloze sentences whose end depends on their beginning ("a letter from
