@@ -86,7 +86,7 @@ def test_train_sample_evaluate_inspect(home, capsys):
         assert f"\n{row}" in f"\n{err}"
     assert {RUN, "progress.jsonl", BEST, LAST} <= {path.name for path in Path("runs/cat").iterdir()}
 
-    assert main(["sample", "--prompt", "the ", "--length", "40"]) == 0
+    assert main(["sample", "--prompt", "the ", "--length", "40", "--seed", "0"]) == 0
     out, err = capsys.readouterr()
     assert (len(out), out[:4], err) == (4 + 40 + 1, "the ", "")
 
@@ -309,8 +309,8 @@ def test_user_error_is_one_line_exit_2_and_nothing_written(wrong_home, monkeypat
         ("train cat.txt --overwrite --timesteps 5000", "--timesteps 5000"),
         ("train cat.txt --overwrite --device meta", "--device meta"),
         ("sample --prompt the€", "prompt: character '€' at position 3 is not in the model's"),
-        ("sample --prompt th\udce9", "--prompt: no text at position 2"),
-        ("sample --prompt th\udce9 --unknown skip", "--prompt: no text at position 2"),
+        ("sample --prompt th\udce9", "--prompt: invalid text at position 2"),
+        ("sample --prompt th\udce9 --unknown skip", "--prompt: invalid text at position 2"),
         ("evaluate runs/cat other.txt", "other.txt: character 'q' (U+0071) at position 0"),
         ("evaluate runs/cat nothing.txt", "nothing.txt: no such file"),
     ],

@@ -148,7 +148,7 @@ def started(home):
 
 def test_lines_at_a_terminal(home, started):
     terminal = started("--length", "30", "--temperature", "0")
-    assert "Ctrl-D ends" in terminal.until("> ")
+    assert "Ctrl-D exits" in terminal.until("> ")
     terminal.type("the cat\n")
     rows = chargen.load(home / "runs" / "cat").stream("the cat", 30, temperature=0)
     written = re.match(r"\n*[^\n]*", "".join(row[0] for row in rows))[0]
@@ -172,7 +172,7 @@ def test_ctrl_c_stops_the_line_alone(started):
     terminal = started(*forever, "--temperature", "3")
     terminal.until("> ")
     terminal.type("Quoth\n")
-    assert "left out 2 characters that the model does not know" in terminal.until("\\x1b", 3)
+    assert "left out 2 characters outside the vocabulary" in terminal.until("\\x1b", 3)
     terminal.type("\x03")
     assert terminal.until("\n> ")
     terminal.type("the cat\n")
@@ -186,7 +186,7 @@ def test_ctrl_c_stops_the_line_alone(started):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "standard input and output are no terminal; give --prompt or --prompt-file"),
+        ([], "standard input and output must be a terminal; give --prompt or --prompt-file"),
         (["--beam", "3"], "--interactive and --beam: give one"),
         (["--count", "2"], "--interactive and --count: give one"),
         (["--novelty"], "--interactive and --novelty: give one"),

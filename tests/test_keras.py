@@ -562,7 +562,7 @@ def test_command_line(file, tmp_path, capsys):
         (["train", "--resume", "--out", run], "cannot be resumed"),
         (["probe-longrange", run, "--only", "context"], "imported without"),
         ([*command, "--alphabet", str(alphabet)], "give --overwrite"),
-        ([*command, "--overwrite", "--reserved", "1"], "goes with --alphabet"),
+        ([*command, "--overwrite", "--reserved", "1"], "needs --alphabet"),
         ([*command, "--overwrite", "--alphabet", "a", "--alphabet-text", "b"], "give one"),
     ):
         assert main(arguments) == 2

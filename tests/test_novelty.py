@@ -137,7 +137,10 @@ def home(tmp_path_factory):
 
 def test_command_prints_the_sample_and_the_table(home, capsys, monkeypatch):
     monkeypatch.chdir(home)
-    assert main(["sample", "--length", "200", "--count", "2", "--json", "--novelty"]) == 0
+    assert (
+        main(["sample", "--length", "200", "--count", "2", "--seed", "0", "--json", "--novelty"])
+        == 0
+    )
     said = json.loads(capsys.readouterr().out)
     model = chargen.load("runs/cat")
     rows = model.stream("", 200, 2)
@@ -148,7 +151,7 @@ def test_command_prints_the_sample_and_the_table(home, capsys, monkeypatch):
         share = new_share(said["texts"], row["chars"], training)
         assert row["sample_share"] == pytest.approx(share)
         assert len(row["held_out_shares"]) == 1
-    assert main(["sample", "--length", "200", "--novelty", "--prompt", "the "]) == 0
+    assert main(["sample", "--length", "200", "--seed", "0", "--novelty", "--prompt", "the "]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(model.sample("the ", 200) + "\n\nlongest copy: ")
     assert err == ""

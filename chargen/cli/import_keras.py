@@ -17,24 +17,24 @@ from chargen.render.text import visible_line
 @click.option(
     "--alphabet",
     type=click.Path(path_type=Path),
-    help="What the model's ids stand for: a JSON list of characters, or a map to or from ids.",
+    help="Vocabulary as JSON: a list of characters, or a map to or from ids.",
 )
 @click.option(
     "--alphabet-text",
     type=click.Path(path_type=Path),
-    help="The same from the text that was learned: its characters, sorted.",
+    help="Training text; its sorted characters are the vocabulary.",
 )
 @click.option(
     "--reserved",
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Ids before the alphabet's first, which stand for no character, as Keras's [UNK].",
+    help="Number of leading ids without a character, such as Keras's [UNK].",
 )
 @click.option(
     "--activation",
     type=click.Choice(ACTIVATION_NAMES),
-    help="What bends the state, which a .weights.h5 does not show.  [default: tanh]",
+    help="Activation function, which a .weights.h5 does not store.  [default: tanh]",
 )
 @click.option(
     "--cell",
@@ -42,9 +42,9 @@ from chargen.render.text import visible_line
     help="GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False.",
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The run's folder.  [default: runs/<model name>]"
+    "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/<model name>]"
 )
-@click.option("--overwrite", is_flag=True, help="Replace a run that is there.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 def import_keras(
     model: Path,
     alphabet: Path | None,
@@ -57,10 +57,10 @@ def import_keras(
 ) -> None:
     """Import a character model saved by Keras 3.
 
-    Its layers may be SimpleRNN, LSTM or GRU, one kind, on one-hot input or an Embedding, under a
-    softmax Dense. sample, evaluate CORPUS, probe-longrange, inspect and export then read the run
-    like any other. No Keras is needed, and nothing in the file is run; pip install
-    'chargen[keras]' brings what reads it.
+    MODEL is a .keras or .weights.h5 file: layers of SimpleRNN, LSTM or GRU, all of one kind, on
+    one-hot input or an Embedding, followed by a softmax Dense. The result is a run for sample,
+    evaluate CORPUS, probe-longrange, inspect and export. Keras is not needed, and no code in the
+    file is executed. Requires pip install 'chargen[keras]'.
 
     \b
     Examples:
@@ -71,7 +71,7 @@ def import_keras(
     if alphabet is not None and alphabet_text is not None:
         raise ChargenError("--alphabet and --alphabet-text: give one")
     if reserved and alphabet is None and alphabet_text is None:
-        raise ChargenError("--reserved goes with --alphabet or --alphabet-text: give one too")
+        raise ChargenError("--reserved needs --alphabet or --alphabet-text: give one too")
     from chargen.formats import Alphabet
     from chargen.formats import import_keras as make_run
 

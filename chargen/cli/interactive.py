@@ -1,4 +1,4 @@
-"""``chargen sample --interactive``: somebody writes a line, and the model goes on."""
+"""``chargen sample --interactive``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from chargen.render.text import counted, visible_line
 from chargen.sampling.interactive import LINE_END, Conversation
 
 PROMPT = "> "
-HELP = "Write a line, and the model goes on. Ctrl-C stops what it writes, Ctrl-D ends."
+HELP = "Type a line, and the model continues it. Ctrl-C stops the text, Ctrl-D exits."
 
 
 def converse(
     conversation: Conversation, prompt: str, length: int, unknown: Literal["error", "skip"]
 ) -> None:
-    """Hear ``prompt``, then lines from the terminal until it ends, and answer each.
+    """Continue ``prompt``, then each line from the terminal until its end.
 
-    Earlier lines are there to be called up again; no file keeps them.
+    The line history is kept in memory.
     """
-    with contextlib.suppress(ImportError):  # a system without it has lines that cannot be edited
+    with contextlib.suppress(ImportError):  # some systems have no line editing
         import readline  # noqa: F401
     say(HELP, err=True)
     if prompt:
@@ -40,16 +40,16 @@ def converse(
             put(LINE_END)
             continue
         except UnicodeDecodeError as error:
-            say(f"chargen: no text at byte {error.start}; use {error.encoding}", err=True)
+            say(f"chargen: invalid text at byte {error.start}; use {error.encoding}", err=True)
             continue
         _turn(conversation, line, length, unknown)
 
 
 def check_terminal() -> None:
-    """`ChargenError` where nobody sits there."""
+    """Raise a `ChargenError` without a terminal."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ChargenError(
-            "--interactive: standard input and output are no terminal; give --prompt or "
+            "--interactive: standard input and output must be a terminal; give --prompt or "
             "--prompt-file instead"
         )
 
@@ -65,7 +65,7 @@ def _turn(
             say(f"chargen: {visible_line(str(error))}", err=True)
             return
         if left_out:
-            say(f"left out {counted(left_out, 'character')} that the model does not know", err=True)
+            say(f"left out {counted(left_out, 'character')} outside the vocabulary", err=True)
         for piece in conversation.answer(length):
             put(piece)
             last = piece or last
@@ -77,7 +77,7 @@ def _turn(
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator[list[int]]:
-    """Collects Ctrl-C, so that it comes between two characters and none is half remembered."""
+    """Collect Ctrl-C, so that it acts between two characters and the state stays consistent."""
     caught: list[int] = []
 
     def catch(number: int, frame: FrameType | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,69 +21,71 @@ if TYPE_CHECKING:
 
 @click.command()
 @run_argument
-@click.option("--prompt", help="What the text begins with; the model goes on from there.")
-@click.option("--prompt-file", type=click.Path(path_type=Path), help="The same, from a file.")
+@click.option("--prompt", help="Text that the model continues.")
+@click.option(
+    "--prompt-file", type=click.Path(path_type=Path), help="File with the text of --prompt."
+)
 @click.option(
     "--length",
     type=click.IntRange(0),
     default=SAMPLE_CHARS,
     show_default=True,
-    help="Characters to write.",
+    help="Characters to generate.",
 )
 @click.option(
     "--temperature",
     type=float,
     default=1.0,
     show_default=True,
-    help="Lower is safer, higher is wilder; 0 takes the likeliest character always.",
+    help="Sampling temperature; 0 always selects the most probable character.",
 )
-@click.option("--top-k", type=int, help="Choose among the K likeliest characters.  [default: all]")
+@click.option(
+    "--top-k", type=int, help="Sample from the K most probable characters.  [default: all]"
+)
 @click.option(
     "--top-p",
     type=float,
-    help="Choose among the fewest likeliest that reach this share, 0 to 1.  [default: 1]",
+    help="Nucleus sampling: sample from the smallest set with this probability.  [default: 1]",
 )
-@click.option("--min-p", type=float, help="Leave out what has less than this share of the best's.")
+@click.option(
+    "--min-p", type=float, help="Drop characters less probable than this fraction of the top one."
+)
 @click.option(
     "--repetition-penalty",
     type=float,
     default=1.0,
     show_default=True,
-    help=f"Above 1 the last {RECENT} characters are less likely to come again.",
+    help=f"Penalty on the last {RECENT} characters; 1 is none.",
 )
-@click.option(
-    "--beam", type=int, help="Draw nothing: find the likeliest text by a search this wide."
-)
+@click.option("--beam", type=int, help="Beam search with this many beams (no sampling).")
 @click.option(
     "--stop",
     multiple=True,
-    help="End before this text as soon as it is written; repeat it for several.",
+    help="Stop before this text; repeat for several.",
 )
 @click.option(
     "--count",
     type=click.IntRange(1),
     default=1,
     show_default=True,
-    help="Texts, a blank line between them.",
+    help="Number of texts, separated by a blank line.",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="The same seed writes the same text.",
+    help="Random seed.  [default: random, printed to standard error]",
 )
 @click.option(
     "--unknown",
     type=click.Choice(["error", "skip"]),
     default="error",
     show_default=True,
-    help="What to do about a prompt's characters that the model does not know.",
+    help="Treatment of prompt characters outside the vocabulary.",
 )
 @click.option(
-    "--interactive", "-i", is_flag=True, help="Write in turn: a line of yours, and how it goes on."
+    "--interactive", "-i", is_flag=True, help="Interactive: type a line, the model continues it."
 )
-@click.option("--novelty", is_flag=True, help="Tell what is copied from the training text.")
+@click.option("--novelty", is_flag=True, help="Report what is copied from the training text.")
 @json_option
 def sample(
     run: Path | None,
@@ -90,7 +93,7 @@ def sample(
     prompt_file: Path | None,
     length: int,
     count: int,
-    seed: int,
+    seed: int | None,
     unknown: Literal["error", "skip"],
     stop: tuple[str, ...],
     interactive: bool,
@@ -100,16 +103,16 @@ def sample(
 ) -> None:
     """Generate text with a trained model.
 
-    The prompt and what follows it go to standard output as they are made, nothing else does. A
-    terminal is shown control characters spelled out, as in \\x1b; files and pipes get them as
-    they are. Without a prompt it begins after a text that is written first and not shown, where
-    the state was carried through training, which then hardly saw one of zeros.
+    Prompt and text go to standard output as they are generated. A terminal shows control
+    characters escaped, as in \\x1b; files and pipes receive them unchanged. Without a prompt, a
+    model whose state was carried through training first generates a hidden warm-up text, because
+    it rarely trained from a zero state.
 
-    --novelty tells after it what is new: how many of its stretches of 2, 3, 4 … characters are
-    not in the training text, beside the same for the held-out text, and the longest that is.
+    --novelty reports the fraction of n-grams that are not in the training text, beside that of
+    the held-out text, and the longest copied passage.
 
-    --interactive reads lines from the terminal. Each is continued as it stands, up to the end of
-    a line, to --stop or by --length characters; the model remembers all that came before.
+    --interactive reads lines from the terminal and continues each of them up to a newline, to
+    --stop or by --length characters. The model keeps its state between lines.
 
     \b
     Examples:
@@ -125,11 +128,13 @@ def sample(
     _check_text("--prompt", prompt or "")
     for text in stop:
         _check_text("--stop", text)
-    settings = SamplingSettings(**chosen)  # before anything slow is done
+    settings = SamplingSettings(**chosen)
+    drawn = seed is None and settings.temperature > 0 and not settings.beam
+    seed = secrets.randbelow(2**32) if seed is None else seed
     if interactive:
         _check_interactive(settings, count, novelty, as_json)
     from chargen.runs.directory import Run, newest
-    from chargen.sampling.sampler import Sampler  # no torch, so that it starts at once
+    from chargen.sampling.sampler import Sampler
     from chargen.text.sources import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
@@ -139,11 +144,15 @@ def sample(
         from chargen.sampling.interactive import Conversation
 
         conversation = Conversation(sampler, seed, stop, **asdict(settings))
+        if drawn:
+            say(f"seed {seed}", err=True)
         converse(conversation, beginning, length, unknown)
         return
     compared = _with_its_text(sampler.path) if novelty else None
     rows = sampler.stream(beginning, length, count, seed, unknown, stop, **asdict(settings))
     texts = _collected(rows, count) if as_json else _shown(beginning, rows, count)
+    if drawn:
+        say(f"seed {seed}", err=True)
     found = compared.novelty(texts, seed) if compared else None
     if as_json:
         said = {"run": str(sampler.path), "prompt": beginning, "texts": texts}
@@ -167,7 +176,7 @@ def _check_interactive(
 
 
 def _with_its_text(path: Path) -> TrainedModel:
-    """`ChargenError` where what it was trained on is gone, before anything is written."""
+    """Load the model and check that its corpus exists, before anything is printed."""
     from chargen.api import load
 
     model = load(path, "cpu")
@@ -181,7 +190,7 @@ def _collected(rows: Iterator[list[str]], count: int) -> list[str]:
 
 
 def _shown(beginning: str, rows: Iterator[list[str]], count: int) -> list[str]:
-    """What was written after ``beginning``, once it is shown: one text as it is made."""
+    """Print the texts, a single one as it is generated; return them without ``beginning``."""
     if count > 1:
         texts = _collected(rows, count)
         put("\n\n".join(beginning + text for text in texts) + "\n")
@@ -196,8 +205,8 @@ def _shown(beginning: str, rows: Iterator[list[str]], count: int) -> list[str]:
 
 
 def _check_text(flag: str, text: str) -> None:
-    """Python passes bytes that are no UTF-8 on as lone surrogates, which nobody can write."""
+    """Refuse lone surrogates: Python's form of arguments that are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise ChargenError(f"{flag}: no text at position {error.start}; use UTF-8") from None
+        raise ChargenError(f"{flag}: invalid text at position {error.start}; use UTF-8") from None
