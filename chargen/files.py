@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import re
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -141,18 +138,22 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
         FileNotFoundError: There is no such file.
         ChargenError: The file is a link, a device or a pipe, too large, or unreadable.
     """
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
-    flags |= getattr(os, "O_NONBLOCK", 0)  # a pipe without a writer would block
-    if not follow:
-        flags |= getattr(os, "O_NOFOLLOW", 0)
-        if path.is_symlink():  # a clear message, and platforms without O_NOFOLLOW
-            raise linked(path)
+    if not follow and path.is_symlink():  # a clear message, and platforms without O_NOFOLLOW
+        raise linked(path)
+    # A pipe without a writer would block.
+    flags = getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     try:
-        descriptor = os.open(path, flags)
-        try:
-            return _read(descriptor, path, limit)
-        finally:
-            os.close(descriptor)
+        with open(path, "rb", 0, opener=lambda name, own: os.open(name, own | flags)) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ChargenError(f"{path}: no regular file; put a file there")
+            if status.st_size > limit:
+                raise ChargenError(f"{path}: {status.st_size:,} bytes, {limit:,} are the most")
+            parts, left = [], status.st_size
+            while left and (part := file.read(left)):  # one read returns at most 2 GB
+                parts.append(part)
+                left -= len(part)
+            return b"".join(parts)
     except FileNotFoundError:
         raise
     except MemoryError:
@@ -162,20 +163,6 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
         raise ChargenError(f"{path}: cannot be read ({reason})") from None
 
 
-def _read(descriptor: int, path: Path, limit: int) -> bytes:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise ChargenError(f"{path}: no regular file; put a file there")
-    if status.st_size > limit:
-        raise ChargenError(f"{path}: {status.st_size:,} bytes, {limit:,} are the most")
-    parts, left = [], status.st_size
-    with open(descriptor, "rb", buffering=0, closefd=False) as file:
-        while left and (part := file.read(left)):
-            parts.append(part)
-            left -= len(part)
-    return b"".join(parts)
-
-
 def linked(path: Path) -> ChargenError:
     """Return the error for a symbolic link in a run directory."""
     return ChargenError(
@@ -183,31 +170,14 @@ def linked(path: Path) -> ChargenError:
     )
 
 
-def read_json(path: Path, kind: type[T], limit: int, *, follow: bool = False) -> T:
-    """Decode a JSON file of bounded size into a type.
-
-    The type carries the schema: a frozen `msgspec.Struct` with ``forbid_unknown_fields=True``, a
-    dataclass or a plain container, whose fields have constraints such as
-    ``Annotated[int, msgspec.Meta(ge=1)]``. A check across fields goes into ``__post_init__``,
-    which raises ``ValueError``. ``json.dumps(msgspec.to_builtins(value))`` writes such a value::
-
-        class Row(Struct, frozen=True, forbid_unknown_fields=True):
-            span_chars: Annotated[int, Meta(ge=1)]
-            accuracy: Annotated[float, Meta(ge=0, le=1)]
-
-        rows = read_json(Path("rows.json"), tuple[Row, ...], 2**20)
-
-    Args:
-        path: A regular file of at most ``limit`` bytes, see `read_bytes`.
-        kind: The type of the whole document.
-        limit: In bytes.
-        follow: Whether ``path`` may be a symbolic link.
+def read_json(path: Path, kind: type[T], limit: int) -> T:
+    """Decode a JSON file of at most ``limit`` bytes, see `read_bytes` and `decode_json`.
 
     Raises:
         FileNotFoundError: There is no such file.
         ChargenError: The file does not fit ``kind``; one line names the file and the field.
     """
-    data = read_bytes(path, limit, follow)
+    data = read_bytes(path, limit)
     try:
         return decode_json(data, kind)
     except (ValueError, ChargenError) as error:
@@ -215,59 +185,19 @@ def read_json(path: Path, kind: type[T], limit: int, *, follow: bool = False) ->
 
 
 def decode_json(data: bytes, kind: type[T]) -> T:
-    """Decode JSON into a type, see `read_json`; `ValueError` names a field that does not fit."""
-    return msgspec.convert(parse_json(data), kind)  # its ValidationError is a ValueError
+    """Decode JSON into a type whose annotations are the schema, such as a `msgspec.Struct`.
 
-
-def parse_json(data: bytes, infinite: bool = False) -> Any:
-    """Parse ASCII JSON; `ValueError` if it is invalid, unsafe or large.
-
-    Refused are more than `MARKS` commas and opening brackets or `PLAIN` bytes, before memory is
-    allocated; repeated keys, NaN, infinity unless ``infinite``, integers beyond 64 bits, and lone
-    surrogates.
+    `ValueError` names what does not fit. More than `MARKS` commas and opening brackets, or `PLAIN`
+    bytes, are refused before memory is allocated.
     """
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MARKS:
         raise ValueError(f"more than {MARKS:,} commas and brackets")
     if len(data) - 6 * data.count(b"\\u") > PLAIN:
         raise ValueError(f"more than {PLAIN:,} bytes")
-
-    def constant(name: str) -> float:
-        if name == "NaN" or not infinite:
-            raise ValueError(f"{name} instead of a finite number")
-        return float(name)
-
-    def number(digits: str) -> float:
-        return value if math.isfinite(value := float(digits)) else constant("Infinity")
-
     try:
-        value = json.loads(
-            data.decode("ascii"),
-            object_pairs_hook=_distinct,
-            parse_int=_whole,
-            parse_float=number,
-            parse_constant=constant,
-        )
-        if re.search(rb"\\u[dD][89a-fA-F]", data):
-            # File names may hold single bytes, which Python decodes as low surrogates.
-            json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogateescape")
+        return msgspec.json.decode(data, type=kind)
     except RecursionError:
         raise ValueError("brackets are nested too deeply") from None
-    except UnicodeEncodeError:
-        raise ValueError("half a character (a lone surrogate)") from None
-    return value
-
-
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise ValueError("a key is repeated")
-    return values
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > 20 or not -(2**63) <= (value := int(digits)) < 2**64:
-        raise ValueError(f"{digits[:20]} is beyond 64 bits")
-    return value
 
 
 def reason(error: object) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ from safetensors import safe_open
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.files import parse_json, read_json
+from chargen.files import decode_json, read_json
 from chargen.runs.checkpoint import Checkpoint, parse
 from chargen.runs.directory import BEST, LAST
 from chargen.settings import MOST_LAYERS, ModelSettings
@@ -159,7 +159,6 @@ def test_a_wrong_tensor_is_refused(run, header, body):
         (b"PK\x03\x04" + bytes(200), "header is cut off"),
         ((2**63).to_bytes(8, "little") + b"{}", "header is cut off"),
         ((2**20 + 8).to_bytes(8, "little") + b"{" + b" " * 2**21, "or too long"),
-        (with_header(b'{"__metadata__":{},"__metadata__":{}}'), "repeated"),
         (with_header(b'{"a":' * 30_000 + b"1" + b"}" * 30_000), "nested"),
         (with_header({str(number): F4 for number in range(100_000)}), "too long"),
         (with_header({"__metadata__": 3}), "object"),
@@ -171,14 +170,12 @@ def test_a_wrong_tensor_is_refused(run, header, body):
         (with_header({"__metadata__": metadata(format="9" * 99)}), "not 2"),
         (with_header({"__metadata__": metadata(values=3)}), "str"),
         (with_header({"__metadata__": metadata(values="[]")}), "object"),
-        (with_header({"__metadata__": metadata(values='{"a":NaN}')}), "NaN"),
-        (with_header({"__metadata__": metadata(values='{"a":1,"a":2}')}), "repeated"),
+        (with_header({"__metadata__": metadata(values='{"a":NaN}')}), "malformed"),
         (with_header({"__metadata__": metadata(values='{"a":{"b":{"c":1}}}')}), "Expected"),
-        (with_header({"__metadata__": metadata(values='{"a":"\\ud800"}')}), "surrogate"),
-        (with_header({"__metadata__": metadata(values='{"a":"ü"}')}), "ascii"),
+        (with_header({"__metadata__": metadata(values='{"a":"\\ud800"}')}), "truncated"),
         (with_header({"__metadata__": metadata(values='{"a":"' + "x" * 2**20)}), "too long"),
     ],
-    ids=range(22),
+    ids=range(19),
 )
 def test_a_wrong_header_is_refused(run, data, message):
     (run.path / LAST).write_bytes(data)
@@ -187,24 +184,24 @@ def test_a_wrong_header_is_refused(run, data, message):
 
 
 REFUSED_JSON = [
-    *(b'{"a":1,"a":1}', b"NaN", b"Infinity", b"-Infinity", b"1e999", b"[[],]", b"", b'"\xc3\xbc"'),
-    *(b"9" * 20, b"9" * 21, b"9" * 9999, b"-9223372036854775809", b"[" * 5000 + b"]" * 5000),
+    *(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"[[],]", b"", b'"\xc3"', b"9" * 9999),
+    b"[" * 5000 + b"]" * 5000,
     *(b'"\\ud800"', b'{"\\udfff":1}', b'["\\uDC00\\uD800"]', b'"\\ud83d"', b"\xef\xbb\xbf1"),
     *(b"[" + b"{}," * 70_000 + b"{}]", b'"' + b"x" * 2**21 + b'"'),
 ]
 
 
-@pytest.mark.parametrize("text", REFUSED_JSON, ids=range(20))
+@pytest.mark.parametrize("text", REFUSED_JSON, ids=range(16))
 def test_unsafe_json_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
-        parse_json(text)
+        decode_json(text, Any)
 
 
 JSON = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False)
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
     max_leaves=10,
@@ -213,7 +210,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_json_round_trips(value):
-    assert parse_json(json.dumps(value).encode(), infinite=True) == value
+    assert decode_json(json.dumps(value).encode(), Any) == value
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
@@ -227,7 +224,6 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
         ('[{"span": 0}]', r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\.span`"),
         ('[{"span": 4, "share": 1.5}]', r"<= 1\.0 - at `\$\[0\]\.share`"),
         ('[{"span": 4, "more": 1}]', "unknown field `more`"),
-        ('[{"span": 4, "span": 4}]', "a key is repeated"),
         ("[{}]", "missing required field `span`"),
         ("[" * 300_000, "more than"),
     ],

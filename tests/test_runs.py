@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from chargen.errors import ChargenError
 from chargen.runs.checkpoint import Checkpoint, parse
-from chargen.runs.description import CorpusRecord, Description, Imported
+from chargen.runs.description import NO_CORPUS, CorpusRecord, Description, Imported
 from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, is_begun_by, lock, newest
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
@@ -26,7 +26,8 @@ ARRAYS = st.dictionaries(
     max_size=4,
 )
 VALUES = st.dictionaries(
-    st.text(max_size=5), st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text()
+    st.text(max_size=5),
+    st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
 )
 
 
@@ -59,7 +60,9 @@ def test_a_description_round_trips(text):
 
 def test_the_description_of_an_imported_run_round_trips(tmp_path):
     imported = Imported("model.keras", "0" * 64)
-    written = Description.of_imported(ModelSettings(), Vocabulary("ab"), imported, {})
+    written = Description(
+        ModelSettings(), TrainingSettings(), Vocabulary("ab"), NO_CORPUS, {}, imported
+    )
     values = written.to_json()
     assert (values["training"], values["corpus"]) == (None, None)
     Run.create(tmp_path, written)
@@ -155,17 +158,13 @@ def test_a_safetensors_file_of_another_program_is_refused(run):
 
 
 def test_a_directory_is_locked_once(tmp_path):
-    held = lock(tmp_path / "new" / "run")
-    with pytest.raises(ChargenError, match="another process"):
-        lock(tmp_path / "new" / "run")
-    held.release()
-    lock(tmp_path / "new" / "run").release()
-
-
-def test_a_directory_that_cannot_be_created_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ChargenError, match="file/run: cannot be written"):
-        lock(tmp_path / "file" / "run")
+    path = tmp_path / "new" / "run"
+    with lock(path), pytest.raises(ChargenError, match="another process"), lock(path):
+        pass
+    with lock(path):
+        (path / "file").touch()
+    with pytest.raises(ChargenError, match="file/run: cannot be written"), lock(path / "file/run"):
+        pass
 
 
 def test_a_run_records_the_launchers_that_began_it(tmp_path):

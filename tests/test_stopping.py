@@ -120,7 +120,9 @@ sys.exit(main(sys.argv[1:]))
 # Locked
 
 HOLD = "import sys, time; from pathlib import Path; from chargen.runs.directory import lock; "
-HOLD += "held = lock(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+HOLD += (
+    "held = lock(Path(sys.argv[1])); held.__enter__(); print('held', flush=True); time.sleep(60)"
+)
 
 
 def holding(path):
@@ -134,11 +136,12 @@ def test_the_other_process_is_named_and_a_dead_one_holds_nothing(tmp_path):
     assert process.stdout.readline() == b"held\n"
     since = r"since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     with pytest.raises(ChargenError, match=rf"in it \(process {process.pid}, {since}\); wait"):
-        lock(tmp_path)
+        lock(tmp_path).__enter__()
     process.kill()
     process.communicate()
     assert (tmp_path / HOLDER).exists()
-    lock(tmp_path).release()
+    with lock(tmp_path):
+        pass
     assert not (tmp_path / HOLDER).exists()
 
 
@@ -157,8 +160,8 @@ def test_of_several_processes_one_wins(tmp_path):
 def test_a_holder_that_is_no_holder_is_not_shown(tmp_path, said):
     with lock(tmp_path):
         (tmp_path / HOLDER).write_bytes(said)
-        with pytest.raises(ChargenError, match="is training in it; wait"):
-            lock(tmp_path)
+        with pytest.raises(ChargenError, match="is training in it; wait"), lock(tmp_path):
+            pass
 
 
 def test_what_is_resumed_is_read_after_the_lock_is_held(corpus, tmp_path, monkeypatch):

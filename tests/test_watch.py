@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,7 +30,7 @@ from chargen.pages.watch_page import (
     watch_page,
 )
 from chargen.render.figures import PAGE
-from chargen.runs.directory import BEST, HOLDER, Lock, Run, is_held
+from chargen.runs.directory import BEST, HOLDER, Run, is_held, lock
 from chargen.settings import TrainingSettings
 from chargen.training import Report
 
@@ -155,7 +156,7 @@ def test_numbers_of_a_strangers_run_are_drawn_or_cut(seen, name):
 
 def test_who_holds_a_run_is_seen_without_touching_the_lock(tmp_path):
     assert not is_held(tmp_path)
-    with Lock(tmp_path):
+    with lock(tmp_path):
         assert is_held(tmp_path)
     assert not is_held(tmp_path)
     ended = subprocess.Popen([sys.executable, "-c", ""])
@@ -182,12 +183,13 @@ def test_once_writes_the_page_and_nothing_else(run, trained, capsys):
 
 
 def test_it_is_watched_until_no_process_trains_it(run, monkeypatch):
-    pages, held = [], Lock(run)
+    pages, held = [], ExitStack()
+    held.enter_context(lock(run))
 
     def sleep(seconds):
         pages.append((seconds, (run / "watch.html").read_text()))
         if len(pages) == 3:
-            held.release()
+            held.close()
 
     monkeypatch.setattr("time.sleep", sleep)
     assert main(["watch", str(run), "--every", "7"]) == 0
@@ -201,7 +203,7 @@ def test_ctrl_c_leaves_the_page(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("time.sleep", sleep)
-    with Lock(run):
+    with lock(run):
         assert main(["watch", str(run)]) == 130
     assert "Samples" in (run / "watch.html").read_text()
 

@@ -15,8 +15,9 @@ from chargen.formats.keras_layout import KerasLayout, layout_of_shapes
 from chargen.formats.keras_vocabulary import Alphabet
 from chargen.formats.keras_weights import Arrays, convert_weights
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
-from chargen.runs.description import Description, Imported
+from chargen.runs.description import NO_CORPUS, Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run, lock
+from chargen.settings import TrainingSettings
 from chargen.text.vocabulary import Vocabulary
 
 
@@ -57,7 +58,9 @@ def import_keras(
     versions = {"chargen": __version__, **({"keras": file.version} if file.version else {})}
     vocabulary, arrays, notes = _with_characters(layout, alphabet, size, arrays)
     imported = Imported(model.name, file.sha256)
-    description = Description.of_imported(settings, vocabulary, imported, versions)
+    description = Description(
+        settings, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported
+    )
     weights = {WEIGHTS + name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with lock(path):
         run = Run.create(path, description)

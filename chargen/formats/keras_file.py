@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.files import parse_json, read_bytes, reason
+from chargen.files import decode_json, read_bytes, reason
 
 LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
@@ -80,8 +80,8 @@ def _h5py() -> Any:
 
 def _unpacked(data: bytes) -> tuple[Mapping[str, Any], str | None, bytes]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        config = parse_json(_entry(archive, CONFIG, LARGEST_JSON))
-        metadata = parse_json(_entry(archive, METADATA, LARGEST_JSON))
+        config = decode_json(_entry(archive, CONFIG, LARGEST_JSON), Any)
+        metadata = decode_json(_entry(archive, METADATA, LARGEST_JSON), Any)
         weights = _entry(archive, WEIGHTS, _limit(data))
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     if not isinstance(config, dict):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.files import parse_json, reason
+from chargen.files import decode_json, reason
 from chargen.text.sources import read_file
 from chargen.text.vocabulary import FIRST_SURROGATE, LAST_SURROGATE, Vocabulary
 
@@ -33,9 +31,7 @@ class Alphabet:
         """
         text = read_file(path)
         try:
-            # JSON outside of strings is ASCII; inside, every character may be escaped.
-            data = re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found[0])[1:-1], text)
-            entries = _entries(parse_json(data.encode("ascii")))
+            entries = _entries(decode_json(text.encode(), Any))
         except (ValueError, TypeError) as error:
             raise ChargenError(
                 f"{path}: not an alphabet ({reason(error)}); give a JSON list of characters, or a "

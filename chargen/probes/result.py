@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from msgspec import structs
 
 from chargen.errors import ChargenError
-from chargen.files import parse_json, read_bytes, reason
+from chargen.files import decode_json, read_bytes, reason
 from chargen.probes.context import report as context_report
 from chargen.probes.context.result import BitsComparison, ContextResult
 from chargen.probes.gradient import report as gradient_report
@@ -163,7 +163,7 @@ def read_result(file: Path, run: Path) -> RunResult:
         ChargenError: there is no such file, it is damaged, or it does not contain the run.
     """
     try:
-        values = parse_json(read_bytes(file, LARGEST, follow=True))
+        values = decode_json(read_bytes(file, LARGEST, follow=True), dict[str, Any])
         results = values.get("runs", [values])
         names = ", ".join(one["run"] for one in results)
         found = [_decode(one) for one in results if Path(one["run"]).name == run.resolve().name]

@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from chargen.errors import ChargenError
-from chargen.files import decode_json, parse_json, read_bytes, reason
+from chargen.files import decode_json, read_bytes, reason
 
 FORMAT = 2  # format 1 had no digest
 WEIGHTS = "model."  # prefix of the names of a model's weights
@@ -87,7 +87,7 @@ def parse(data: bytes) -> Checkpoint:
     place = _digest_place(data[:end])
     if data[place] != _digest(data, place):
         raise ValueError("its SHA-256 differs: the file was changed")
-    values = convert(parse_json(metadata.get("values", "").encode(), infinite=True), Values)
+    values = decode_json(metadata.get("values", "").encode(), Values)
     try:
         arrays = load(data)
     except (SafetensorError, KeyError) as error:

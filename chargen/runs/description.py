@@ -46,7 +46,7 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"the cache {self.cache} is no absolute path")
 
     def is_of(self, text: ScannedCorpus) -> bool:
-        """Return whether a text is the one that the record describes."""
+        """Return whether a text is that of the record."""
         return (self.sha256, self.chars) == (text.sha256, text.chars)
 
     def read_again(self) -> Corpus:
@@ -102,6 +102,15 @@ class RunFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
     def __post_init__(self) -> None:
         if (self.training is None, self.corpus is None) != (self.imported is not None,) * 2:
             raise ValueError("it needs either training and corpus, or imported")
+        if self.training is None or self.corpus is None:
+            return
+        T, N, loss_on = self.training.timesteps, self.training.batch_size, self.training.loss_on
+        if T is None or N is None:
+            raise ValueError("no timesteps or no batch_size - at `$.training`")
+        if self.corpus.training_chars - 1 < T * N:
+            raise ValueError(f"{N} windows of {T} need more than its corpus")
+        if isinstance(loss_on, int) and loss_on > T:
+            raise ValueError(f"loss_on {loss_on} of {T} timesteps")
 
 
 @dataclass(frozen=True)
@@ -117,17 +126,6 @@ class Description:
     corpus: CorpusRecord
     versions: Mapping[str, str] = field(default_factory=dict)
     imported: Imported | None = None
-
-    @classmethod
-    def of_imported(
-        cls,
-        model: ModelSettings,
-        vocabulary: Vocabulary,
-        imported: Imported,
-        versions: Mapping[str, str],
-    ) -> Description:
-        """Return the description of a model that was trained elsewhere."""
-        return cls(model, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported)
 
     @property
     def begins_at_zeros(self) -> bool:
@@ -148,8 +146,7 @@ class Description:
             dict(self.versions),
             self.imported,
         )
-        values: dict[str, Any] = to_builtins(file)
-        return values
+        return to_builtins(file)
 
     @classmethod
     def from_json(cls, values: Any) -> Description:
@@ -157,33 +154,13 @@ class Description:
         said = values.get("format") if isinstance(values, dict) else None
         if type(said) is int and said > FORMAT:
             raise ChargenError(f"format {said}, this chargen reads {FORMAT} and older: upgrade it")
-        file = convert(_translated(values), RunFile)
+        model = values.get("model") if isinstance(values, dict) else None
+        if isinstance(model, dict) and model.get("cell") == "gru-before":  # of earlier versions
+            values = {**values, "model": {**model, "cell": "gru", "reset_after": False}}
+        file = convert(values, RunFile)
+        training, corpus = file.training or TrainingSettings(), file.corpus or NO_CORPUS
         vocabulary = Vocabulary(file.vocabulary)
-        if file.imported is not None:
-            return cls.of_imported(file.model, vocabulary, file.imported, file.versions)
-        assert file.training is not None
-        assert file.corpus is not None
-        _check_windows(file.training, file.corpus)
-        return cls(file.model, file.training, vocabulary, file.corpus, file.versions)
-
-
-def _translated(values: Any) -> Any:
-    """Translate the cell that earlier versions call gru-before."""
-    model = values.get("model") if isinstance(values, dict) else None
-    if not isinstance(model, dict) or model.get("cell") != "gru-before":
-        return values
-    return {**values, "model": {**model, "cell": "gru", "reset_after": False}}
-
-
-def _check_windows(training: TrainingSettings, corpus: CorpusRecord) -> None:
-    """Refuse windows that the corpus could not fill."""
-    timesteps, batch_size = training.timesteps, training.batch_size
-    if timesteps is None or batch_size is None:
-        raise ValueError("no timesteps or no batch_size - at `$.training`")
-    if timesteps * batch_size > corpus.training_chars - 1:
-        raise ValueError(f"{batch_size} windows of {timesteps} need more than its corpus")
-    if isinstance(training.loss_on, int) and training.loss_on > timesteps:
-        raise ValueError(f"loss_on {training.loss_on} of {timesteps} timesteps")
+        return cls(file.model, training, vocabulary, corpus, file.versions, file.imported)
 
 
 def _text_bytes(source: str) -> float:

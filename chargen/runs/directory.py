@@ -12,8 +12,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -27,7 +27,6 @@ from chargen.files import (
     decode_json,
     linked,
     make_folder,
-    parse_json,
     read_bytes,
     read_json,
     reason,
@@ -95,7 +94,7 @@ class Run:
         except FileNotFoundError:
             raise ChargenError(f"{path}: not a run directory, it has no {RUN}") from None
         try:
-            return cls(path, Description.from_json(parse_json(data)))
+            return cls(path, Description.from_json(decode_json(data, Any)))
         except ChargenError as error:
             raise ChargenError(f"{file}: {reason(error)}") from None
         except ValueError as error:
@@ -122,7 +121,7 @@ class Run:
         """Write ``run.json``; `ChargenError` if it would be too large to be read."""
         data = (json.dumps(self.description.to_json(), indent=1) + "\n").encode()
         try:
-            parse_json(data)
+            decode_json(data, Any)
         except ValueError as error:
             raise ChargenError(
                 f"{self.path / RUN}: would be too large to be read again ({reason(error)}); give "
@@ -204,53 +203,42 @@ class Run:
             return b""
 
 
-class Lock:
-    """An exclusive lock on a run directory, held until ``release`` or the end of the process."""
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock on a run directory, which is created if it is missing.
 
-    def __init__(self, path: Path) -> None:
-        self._file = FileLock(path / LOCK)
-        # A file of its own: some versions of filelock truncate the locked file.
-        self._holder = path / HOLDER
-        try:
-            self._file.acquire(timeout=0)
-        except Timeout:
-            raise ChargenError(
-                f"{path}: another process is training in it{self._who()}; wait for it or give "
-                "another --out"
-            ) from None
-        except OSError as error:
-            raise cannot_write(path, error) from error
+    `ChargenError` if another process holds it.
+    """
+    make_folder(path)
+    # The holder has a file of its own: some versions of filelock truncate the locked file.
+    file, holder = FileLock(path / LOCK), path / HOLDER
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        said = _holder(holder)
+        who = f" (process {said[0]}, since {said[1]})" if said else ""
+        raise ChargenError(
+            f"{path}: another process is training in it{who}; wait for it or give another --out"
+        ) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
         with suppress(OSError):  # only informative
-            self._holder.unlink(missing_ok=True)
-            with self._holder.open("x", encoding="ascii") as file:
-                file.write(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}")
-
-    def release(self) -> None:
-        """Release the lock; a second call does nothing."""
-        if self._file.is_locked:
-            with suppress(OSError):
-                self._holder.unlink(missing_ok=True)
-            self._file.release()
-
-    def __enter__(self) -> Lock:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.release()
-
-    def _who(self) -> str:
-        said = _holder(self._holder)
-        return f" (process {said[0]}, since {said[1]})" if said else ""
+            holder.unlink(missing_ok=True)
+            with holder.open("x", encoding="ascii") as text:
+                text.write(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
+        file.release()
 
 
 def _holder(file: Path) -> tuple[int, str] | None:
     """Return the process that holds the lock and since when, as `HOLDER` says; or None."""
     try:
-        if file.is_symlink() or not file.is_file():
-            return None
-        with file.open("rb") as read:
-            said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read.read(40))
-    except OSError:
+        said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
+    except (ChargenError, OSError):
         return None
     return (int(said[1]), said[2].decode()) if said else None
 
@@ -267,12 +255,6 @@ def is_held(path: Path) -> bool:
     except OSError:
         pass  # the process belongs to another user
     return True
-
-
-def lock(path: Path) -> Lock:
-    """Create a run directory if it is missing, and lock it; `ChargenError` if it is locked."""
-    make_folder(path)
-    return Lock(path)
 
 
 def encoded_in(run: Path, cache: str) -> Path:
@@ -301,7 +283,6 @@ def _refuse_links(path: Path) -> None:
 
 
 def is_run(path: Path) -> bool:
-    """Return whether a directory holds a run."""
     return (path / RUN).exists()
 
 
