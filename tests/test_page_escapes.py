@@ -1,4 +1,4 @@
-"""Pages, pictures and what is embedded in them: no text from elsewhere is ever markup."""
+"""Pages, figures and embedded data: text from outside never becomes markup."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def pages(evil):
 
 
 class Read(HTMLParser):
-    """The tags of a page with the names of their attributes, and its text and their values."""
+    """Tags of a page with their attribute names, and its text with their values."""
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
@@ -106,7 +106,7 @@ class Read(HTMLParser):
 
 def all_pages(text):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that so long a name leaves a figure no room
+        warnings.simplefilter("ignore")  # a long name leaves a figure no room
         return [*pages(text)]
 
 
@@ -117,7 +117,7 @@ def evil_pages():
 
 @pytest.fixture(scope="module")
 def plain_pages():
-    """The same with harmless words, as long, so that figures break their lines alike."""
+    """The same pages with harmless words of equal length, so that figures wrap alike."""
     return all_pages("plain " * (len(visible(EVIL)) // 6))
 
 
@@ -139,9 +139,7 @@ def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pag
 
 
 @pytest.mark.parametrize("kind", [0, 2, 4, 5], ids=lambda kind: KINDS[kind])
-def test_in_a_browser_such_a_page_shows_its_texts_and_runs_none(
-    evil_pages, browser, tmp_path, kind
-):
+def test_in_a_browser_a_page_shows_its_texts_and_runs_none(evil_pages, browser, tmp_path, kind):
     file = tmp_path / "page.html"
     file.write_text(evil_pages[kind], encoding="utf-8")
     browser.open(file)
@@ -157,14 +155,14 @@ def test_in_a_browser_such_a_page_shows_its_texts_and_runs_none(
 
 @given(TEXTS)
 @example(EVIL)
-def test_embedded_data_is_the_same_data_and_ends_no_script(text):
+def test_embedded_data_round_trips_and_ends_no_script(text):
     embedded = embed(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(embedded) == {text: text}
     assert not {"<", "\u2028", "\u2029"} & set(embedded)
 
 
 @pytest.mark.parametrize("size", [drawing.PICTURE, drawing.PAGE])
-def test_a_picture_says_every_text_as_text(tmp_path, recwarn, size):
+def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     evil = f"{EVIL}\ud800\n"
     figure = drawing.new_figure(size)
     axes = figure.add_subplot()
@@ -172,7 +170,7 @@ def test_a_picture_says_every_text_as_text(tmp_path, recwarn, size):
     drawing.mark(axes, 1.5, evil, size)
     drawing.named(axes, evil)
     drawing.finish(figure, size, evil)
-    svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # which takes nothing ill-formed
+    svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # raises if it is ill-formed
     told = [*svg.itertext(), svg.attrib["aria-label"]]
     assert visible_line(evil) in told
     assert not acting("".join(told))
@@ -182,7 +180,7 @@ def test_a_picture_says_every_text_as_text(tmp_path, recwarn, size):
     assert not acting("".join(str(warning.message) for warning in recwarn))
 
 
-def test_a_comparison_is_drawn_whatever_its_variants_are_called(tmp_path, recwarn):
+def test_a_comparison_is_drawn_with_any_variant_names(tmp_path, recwarn):
     cells = (summary_of(cell, GOOD, variants=(EVIL, "\ud800")) for cell in CELLS)
     sections = report(comparison(*cells, task="recall"))
     save_figures(sections, tmp_path / "x.png", EVIL, MAIN_FIGURE)
