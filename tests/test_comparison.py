@@ -115,13 +115,13 @@ def test_holm_is_over_all_spans_of_all_pairs():
     assert compare({"a": templates_result(right)}) == ()
 
 
-def test_the_finding_names_the_model_that_remembers_farther():
+def test_the_finding_names_the_model_with_the_longer_memory():
     far, near = (cloze(one, SPANS, trained_timesteps=64) for one in (ORACLE, Remembers(16)))
     unknown = cloze(SaysTheSame(), SPANS, gate=0.9)
     found = finding(far=far, near=near)
     assert found == (
-        "far remembers farther than near: ahead at 64, by 100 percentage points at 64 characters, "
-        f"span50 >64 against {near.span50.text()}"
+        "far has a longer memory than near: ahead at 64, by 100 percentage points at 64 "
+        f"characters, span50 >64 against {near.span50.text()}"
     )
     assert finding(near=near, far=far) == found
     one = finding(far=far, unknown=unknown)
@@ -156,4 +156,4 @@ def test_span50_decides_only_where_the_intervals_are_apart(high, farther):
         return structs.replace(result, span50=Span50(*half, 4, 1024, 1 / 8, 0.02, 0.5, 0.06))
 
     found = finding(a=with_half(300, 120.0, 100.0, 140.0), b=with_half(200, 80.0, 70.0, high))
-    assert ("remembers farther" in found) == farther
+    assert ("longer memory" in found) == farther

@@ -49,7 +49,7 @@ SECTIONS = [
         "templates",
         "Cloze sentences",
         "remembers 8 characters",
-        "Farther than it was trained.",
+        "Beyond the training length.",
         [
             Figure("templates", draw, "Accuracy by span", "Bars are 95% intervals."),
             TABLE,

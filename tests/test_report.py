@@ -134,7 +134,7 @@ def test_several_runs_stand_side_by_side():
     assert ["long", "cue", "deleted", *["12"] * 8] in rows(text)
     assert ["less", "16", "–"] in rows(text)
     assert ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"] in rows(text)
-    assert "less remembers farther than long" in text
+    assert "less has a longer memory than long" in text
     assert "── training length (16) of less ──" in text
     assert "── training length (64) of long ──" in text
     assert "── longest trained span (256) ──" in text
@@ -147,7 +147,7 @@ def test_runs_are_called_by_their_directory_unless_two_share_its_name():
     assert RUNS.names == ["long", "less"]
     twins = ProbeResult((RunResult("x/a"), RunResult("y/a")))
     assert twins.names == ["x/a", "y/a"]
-    assert RUNS.finding() == "runs/less remembers farther than runs/long: ahead at 4, by 9 " + (
+    assert RUNS.finding() == "runs/less has a longer memory than runs/long: ahead at 4, by 9 " + (
         "percentage points at 4 characters"
     )
 

@@ -28,7 +28,7 @@ def drawn(accuracies, seed=0, frames=FRAMES):
 
 
 def exactly(*accuracies, frames=400):
-    """Frames of which exactly these shares are right."""
+    """Return credits of sentences with exactly these accuracies."""
     rights = [round(accuracy * frames) for accuracy in accuracies]
     return [[1.0] * right + [0.0] * (frames - right) for right in rights]
 

@@ -1,4 +1,4 @@
-"""Cloze sentences, validated by predictors of known memory; nothing is trained."""
+"""Cloze sentences, validated by predictors of known memory, without training."""
 
 import json
 from dataclasses import replace

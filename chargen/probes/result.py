@@ -85,12 +85,12 @@ class ProbeResult:
         }
 
     def finding(self) -> str:
-        """Return how far back a run remembers, or which of several remembers farther."""
+        """Return how far back a run remembers, or which of several has the longest memory."""
         if results := {run.run: run.templates for run in self.runs if run.templates}:
             return finding_of(results, self.templates)
         if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
             return "; ".join(f"{name} {found.finding()}" for name, found in contexts.items())
-        return "no instrument measured which run remembers farther"
+        return "no instrument compared the runs"
 
     @property
     def names(self) -> list[str]:
@@ -104,7 +104,7 @@ class ProbeResult:
     def title(self) -> str:
         """The title of the report."""
         several = len(self.runs) > 1
-        return "Which remembers farther?" if several else "How far back does it remember?"
+        return "Which has the longest memory?" if several else "How far back does it remember?"
 
     @property
     def about(self) -> str:

@@ -12,13 +12,13 @@ from chargen.render.text import visible
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# No page loads anything, whatever a corpus smuggles into its text.
+# Defense in depth: no page can load anything, even if a corpus injected markup.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 HOME = "chargen.render/templates"
 
 
 def render(template: str, **values: Any) -> str:
-    """Return the page that a template makes of ``values``.
+    """Render a template with ``values``.
 
     Every value is escaped for HTML, and its control characters are spelled out. A template reads
     styles and scripts with ``asset(name, ...)`` and embeds JSON in scripts with the filter

@@ -58,7 +58,7 @@ class Bullets:
 
 @dataclass(frozen=True)
 class Sentence:
-    """An example sentence in parts, of which cue and answer are highlighted."""
+    """An example sentence in parts; cue and answer are highlighted."""
 
     parts: Sequence[tuple[str, Literal["", "cue", "answer", "wrong"]]]
     note: str = ""
@@ -105,7 +105,7 @@ Block = Table | Text | Bullets | Sentence | Bars | Figure | Details
 
 @dataclass(frozen=True)
 class Section:
-    """What one instrument found, in one run or several.
+    """The result of one instrument in one run or several.
 
     Attributes:
         name: anchor of the section, unique in its report.
@@ -146,7 +146,7 @@ def training_limits(timesteps: Mapping[str, int | None]) -> list[tuple[int, str]
     """Return the truncated BPTT length of each run as limits for `rules_at` and a figure.
 
     Args:
-        timesteps: the length in characters, by run; None where it is unknown.
+        timesteps: the length in characters, by run; None if unknown.
 
     Returns:
         ``(length, "training length (64)")`` in ascending order; a length that not all runs share

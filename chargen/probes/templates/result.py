@@ -278,10 +278,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairComparison]) -> str:
-    """Return in one sentence which of several models remembers farther, and by how much.
+    """Return in one sentence which of several models has the longest memory, and by how much.
 
-    Of two models that differ significantly at some span, one remembers farther if no span speaks
-    for the other and it is above chance at longer spans or its span50 interval lies above; else
+    Of two models that differ significantly at some span, one has the longer memory if no span
+    favours the other and it is above chance at longer spans or its span50 interval lies above; else
     it is more accurate.
 
     Args:
@@ -336,7 +336,7 @@ def _pair_finding(known: Mapping[str, TemplatesResult], pair: PairComparison) ->
     names = [pair.first, pair.second][:: max(pair.ahead)]
     better, worse = (known[name] for name in names)
     ahead = [row for row in pair.spans if row.ahead]
-    verb = "remembers farther than" if _reaches(better, worse) else "is more accurate than"
+    verb = "has a longer memory than" if _reaches(better, worse) else "is more accurate than"
     most = max(ahead, key=lambda row: abs(row.difference))
     points = (
         f"{100 * abs(most.difference):.0f} percentage points at {counted(most.span, 'character')}"
