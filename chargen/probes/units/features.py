@@ -1,4 +1,4 @@
-"""Readable things that a memory unit may follow, told at every character of a text.
+"""Readable features of a text, one value per character.
 
 A feature is what is known once a character has been read, as a unit is: the opening bracket is
 inside, the closing one no longer. Axis: L characters of text.
@@ -26,7 +26,7 @@ FEWEST_LINES = 10
 
 @dataclass(frozen=True)
 class Feature:
-    """What a text says at each character: yes or no (1 or 0), or how much where it is graded."""
+    """A feature of a text: binary (0 or 1), or graded."""
 
     name: str
     values: np.ndarray  # (L,) float64
@@ -34,7 +34,7 @@ class Feature:
 
 
 def features(text: str, cues: Sequence[str]) -> tuple[Feature, ...]:
-    """All features of ``text``, one for each of ``cues`` among them."""
+    """Return all features of ``text``, including one per cue."""
     return (
         Feature("inside a quotation", _inside(text, QUOTES)),
         Feature("inside brackets", _inside(text, BRACKETS)),
@@ -44,15 +44,15 @@ def features(text: str, cues: Sequence[str]) -> tuple[Feature, ...]:
 
 
 def common_words(text: str) -> tuple[str, ...]:
-    """The commonest three words of five letters or more; of equally common ones, by alphabet."""
+    """Return the three most frequent words of at least five letters, ties in alphabetical order."""
     counted = Counter(WORD.findall(text))
     return tuple(sorted(counted, key=lambda word: (-counted[word], word))[:SHOWN_WORDS])
 
 
 def default_cues(text: str) -> tuple[str, ...]:
-    """What tells each fact of a bundled bank where ``text`` is made from it, else `common_words`.
+    """Return the cues of a bundled phrase bank that ``text`` comes from, else `common_words`.
 
-    Of the bank's sets of facts it is the first.
+    The cues are those of the bank's first fact set.
     """
     for bank in map(bundled.bank, bundled.BANKS.values()):
         facts = bank.fact_sets[0]
@@ -63,9 +63,9 @@ def default_cues(text: str) -> tuple[str, ...]:
 
 
 def lacks(feature: Feature) -> str:
-    """Why a stretch of text cannot show who follows ``feature``; empty where it can.
+    """Return why a text is unsuited for scoring ``feature``; an empty string if it is suited.
 
-    A yes-or-no feature must hold at 1 % to 99 % of the characters, a distance needs ten lines.
+    A binary feature must hold at 1% to 99% of the characters, a distance needs ten lines.
     """
     if feature.graded:
         lines = int((feature.values == 0).sum())
@@ -80,7 +80,7 @@ def _inside(text: str, kinds: Mapping[str, str]) -> np.ndarray:
 
 
 def _line_distance(text: str) -> np.ndarray:
-    """Characters since the last line end, which is 0 itself; from the start of the text before."""
+    """Return the characters since the last newline, or since the start of the text."""
     places = np.arange(len(text))
     ends = np.array([char == "\n" for char in text], dtype=bool)
     began: np.ndarray = np.maximum.accumulate(np.where(ends, places, -1))
@@ -88,7 +88,7 @@ def _line_distance(text: str) -> np.ndarray:
 
 
 def _after(text: str, cue: str) -> np.ndarray:
-    """From the last character of ``cue``, a whole word, to the end of its sentence or line."""
+    """Mark the text from the end of ``cue``, a whole word, to the end of its sentence or line."""
     values = np.zeros(len(text))
     for match in re.finditer(_whole(cue), text):
         end = SENTENCE_END.search(text, match.end())
@@ -97,7 +97,7 @@ def _after(text: str, cue: str) -> np.ndarray:
 
 
 def _whole(cue: str) -> str:
-    """A pattern for ``cue`` with no letter beside it, in scripts that part words by blanks."""
+    """Return a pattern for ``cue`` as a whole word, in scripts that separate words by spaces."""
     before = r"(?<!\w)" if _cased(cue[0]) else ""
     after = r"(?!\w)" if _cased(cue[-1]) else ""
     return before + re.escape(cue) + after

@@ -1,10 +1,9 @@
-"""Learning by looking: what single memory units do, and which of them follow something readable.
+"""Scores of hidden units against readable features of a text.
 
 After A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent networks", 2015
-(arXiv 1506.02078), who found by eye units of an LSTM that are on inside quotations or fade along
-a line. Here they are found by a score, on text that was not trained on, beside the two ways in
-which a unit seems to follow something without having learned it: an untrained network does it
-too, and among hundreds of units the best one does it by luck.
+(arXiv 1506.02078), who found LSTM units that are active inside quotations or decay along a line
+by inspection. Here a score on held-out text selects them. Two baselines show what a unit reaches
+without training or by selection among many units: an untrained network, and shifted features.
 
 Axes: N streams, T timesteps, M characters of one half, U units of all layers, C features.
 """
@@ -27,14 +26,14 @@ from chargen.probes.units.scores import BLOCK_CHARS, effects, estimate, held_out
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import TIMESTEPS_AT_ONCE
 
-HALF_CHARS = 20_000  # of each half, at most
-HALF_VALUES = 2**23  # of all units in each half, at most: 32 MB
-FEWEST_CHARS = 2000  # of each half
-WARM_UP_CHARS = 128  # that a stream reads before its first one counts
-STREAMS, STREAM_CHARS = 32, 256  # of each half at most, of each stream at least
-FEWEST_BLOCKS = 10  # in which a yes-or-no feature holds, and in which it does not
-SHIFTS = 19  # the highest of 19 scores by luck is passed by luck one time in 20
-BEST = 3  # units told for each feature
+HALF_CHARS = 20_000  # maximum per half
+HALF_VALUES = 2**23  # maximum per half, over all units: 32 MB
+FEWEST_CHARS = 2000  # minimum per half
+WARM_UP_CHARS = 128  # read by a stream before its first scored character
+STREAMS, STREAM_CHARS = 32, 256  # maximum streams per half, minimum characters per stream
+FEWEST_BLOCKS = 10  # minimum blocks in which a binary feature holds, and does not hold
+SHIFTS = 19  # a permutation test with 19 shifts has a 5% level
+BEST = 3  # units reported per feature
 
 
 def measure(
@@ -47,16 +46,24 @@ def measure(
     seed: int = 0,
     progress: Progress = lambda done, total: None,
 ) -> UnitsResult:
-    """Which units follow the features of a held-out ``text``, whose ids are ``ids``, ``(L,)``?
+    """Score the hidden units against the features of a held-out text.
 
-    Scored is c where the cell has it, else h: by how well the unit's value tells a character
-    where a yes-or-no feature holds from one where it does not (AUC: the chance that it is higher
-    at the one than at the other, ties counting half), or by Spearman's rank correlation with a
-    graded one. A unit and its direction, up or down with the feature, are chosen on the first
-    half of the text and scored on the second. So is the best unit of ``untrained``, and for each
-    of `SHIFTS` drawn from ``seed`` the best unit against the features shifted circularly along
-    their half. The text is read as parallel streams, each warmed on the characters before it.
-    `ChargenError` where it is too short.
+    The scored part is c if the cell has one, otherwise h. The score is the AUC of a binary feature
+    or Spearman's rho of a graded one. Unit and direction are selected on the first half of the
+    text and scored on the second, as are the baselines. The text is read in parallel streams with
+    a warm-up of the preceding characters.
+
+    Args:
+        network: the model under test.
+        untrained: the network before training, a baseline.
+        text: held-out text of L characters.
+        ids: its ids, ``(L,)``.
+        cues: words; each is a feature from its occurrence to the end of the sentence.
+        seed: random seed of the shifts and of the bootstrap.
+        progress: called with the characters read and their total.
+
+    Raises:
+        ChargenError: the text is too short.
     """
     streams = _Streams.of(len(ids), sum(layer.units for layer in layers_of(network)))
     firsts, seconds, left_out = _halves(features(text, cues), streams.half)
@@ -90,10 +97,10 @@ def measure(
 
 @dataclass(frozen=True)
 class _Streams:
-    """Parts of a text, one after the other and read side by side; the first N are the half."""
+    """Consecutive segments of a text, read in parallel; the first N are the first half."""
 
-    N: int  # of each half
-    T: int  # characters that count in each
+    N: int  # streams per half
+    T: int  # scored characters per stream
 
     @classmethod
     def of(cls, chars: int, units: int) -> _Streams:
@@ -103,17 +110,17 @@ class _Streams:
         if half < FEWEST_CHARS:
             needed = 2 * FEWEST_CHARS + WARM_UP_CHARS
             raise ChargenError(
-                f"the held-out text has {chars} characters, units are scored on {needed} or more"
+                f"the held-out text has {chars} characters; scoring units requires {needed}"
             )
         return cls(N, half // N)
 
     @property
     def half(self) -> int:
-        """M."""
+        """M, the scored characters per half."""
         return self.N * self.T
 
     def inputs(self, ids: np.ndarray) -> np.ndarray:
-        """``(2 N, WARM_UP_CHARS + T)``, each row after the one before, but for its warm-up."""
+        """Return the ids of all streams with their warm-up, ``(2 N, WARM_UP_CHARS + T)``."""
         starts = np.arange(2 * self.N) * self.T
         rows = np.asarray(ids, dtype=np.int64)
         return rows[starts[:, None] + np.arange(WARM_UP_CHARS + self.T)]
@@ -122,7 +129,7 @@ class _Streams:
 def _halves(
     told: Sequence[Feature], half: int
 ) -> tuple[list[Feature], list[Feature], tuple[str, ...]]:
-    """The features on the first and on the second half, and those left out, each with why."""
+    """Return the features of both halves, and the reasons of those that cannot be scored."""
     firsts, seconds, left_out = [], [], []
     for feature in told:
         pair = [
@@ -139,20 +146,20 @@ def _halves(
 
 
 def _why_not(feature: Feature) -> str:
-    """See `lacks`; what holds in a few places only would have no interval either."""
+    """Return why a feature cannot be scored, or an empty string; see `lacks`."""
     if feature.graded or lacks(feature):
         return lacks(feature)
     starts = np.arange(0, len(feature.values), BLOCK_CHARS)
     holds = np.add.reduceat(feature.values == 1, starts, dtype=int)
     fails = np.add.reduceat(feature.values == 0, starts, dtype=int)
     blocks = min(int((holds > 0).sum()), int((fails > 0).sum()))
-    few = f"it comes or goes in only {blocks} stretches of {BLOCK_CHARS} characters"
+    few = f"it changes in only {blocks} blocks of {BLOCK_CHARS} characters"
     return few if blocks < FEWEST_BLOCKS else ""
 
 
 @torch.no_grad()
 def _values(network: CharModel, inputs: np.ndarray, progress: Progress) -> np.ndarray:
-    """What is scored, of all layers side by side, after each counted character: ``(2 M, U)``."""
+    """Return the scored part of all layers after each scored character, ``(2 M, U)``."""
     ids = torch.from_numpy(inputs).to(network.b_y.device)
     state = network.stack.initial_state(len(ids))
     kept, read = [], 0
@@ -175,7 +182,7 @@ def _followers(
     feature: Feature,
     rng: np.random.Generator,
 ) -> tuple[UnitScore, ...]:
-    """The `BEST` units by their effects on the first half, scored on the second, ``(M, U)``."""
+    """Select the `BEST` units by their effects on the first half, and score them on the second."""
     names = [(n, unit) for n, of in enumerate(layers_of(network), 1) for unit in range(of.units)]
     chosen = []
     for place in np.argsort(-np.abs(first), kind="stable")[:BEST]:
@@ -187,5 +194,5 @@ def _followers(
 
 
 def _half_of(progress: Progress, place: int) -> Progress:
-    """Progress of the first or the second of two equal readings."""
+    """Return the progress callback of the first or second of two equal passes."""
     return lambda done, total: progress(place * total + done, 2 * total)

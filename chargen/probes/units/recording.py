@@ -1,4 +1,4 @@
-"""Reading a text step by step, so that everything that a layer holds or decides can be seen.
+"""Recording of states and gates while a network reads a text step by step.
 
 Axes: N texts, T timesteps, H units.
 """
@@ -18,17 +18,20 @@ from chargen.recurrent.layer import LayerState
 from chargen.recurrent.stack import StackState
 from chargen.text.vocabulary import Vocabulary
 
-RECORDED_VALUES = 4_400_000  # at most: a byte each in a page, which keeps it under 6 MB
-RECORDED_CHARS = 10_000  # at most: each is an element of the page
-LIKELIEST = 5  # next characters told
+RECORDED_VALUES = 4_400_000  # maximum; one byte each keeps a page under 6 MB
+RECORDED_CHARS = 10_000  # maximum; each is an element of the page
+LIKELIEST = 5  # next characters recorded
 
 
 @torch.no_grad()
 def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recording:
-    """Every part of every layer after each character of ``ids``, ``(T,)``, T > 0, from no text on.
+    """Record every part of every layer after each character, from the initial state.
 
-    The steps are the reference ones. A text of which more than `RECORDED_VALUES` would have to be
-    told, or more than `RECORDED_CHARS` characters, is recorded as far as that goes.
+    Args:
+        network: the model; its reference steps are used.
+        vocabulary: characters of the ids.
+        ids: the text, ``(T,)``, T > 0. It is truncated to `RECORDED_CHARS` characters and
+            `RECORDED_VALUES` values.
     """
     ids = np.asarray(ids[: _recorded_chars(network)], dtype=np.int64)
     inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
@@ -53,10 +56,11 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
 def walk(
     network: CharModel, inputs: Tensor, state: StackState
 ) -> Iterator[tuple[RecurrentLayer, Tensor, list[LayerState], LayerState]]:
-    """Each layer as it reads ids ``(N, T)``, step by step from its part of ``state`` on.
+    """Yield each layer while it reads ids ``(N, T)`` step by step from ``state``.
 
-    Its projected input, its own state before the first and after each step, and the layer's part
-    of the stack's state at the end.
+    Yields:
+        The layer, its projected input, its states before the first and after each step, and the
+        layer's part of the stack's state at the end.
     """
     stack = network.stack
     below = stack.begin(inputs)
@@ -73,7 +77,7 @@ def walk(
 
 
 def stacked(states: Sequence[LayerState]) -> LayerState:
-    """The states of T steps as one: its tensors are ``(T, N, H)``."""
+    """Stack the states of T steps into tensors ``(T, N, H)``."""
     return tuple(torch.stack(part) for part in zip(*states, strict=True))
 
 
@@ -85,5 +89,5 @@ def _recorded_chars(network: CharModel) -> int:
 
 
 def _gates(layer: RecurrentLayer) -> int:
-    """How many gates a step has."""
+    """Return the number of gates of a step."""
     return len(layer.gates(layer.b_h, layer.initial_state(1)))

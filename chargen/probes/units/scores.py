@@ -1,4 +1,4 @@
-"""How well values follow a feature, by ranks alone: no shape of the dependence is assumed.
+"""Rank statistics of units against a feature: AUC and Spearman's rho.
 
 Axes: M characters, U units, C features, S shifts.
 """
@@ -12,12 +12,12 @@ import numpy as np
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.probes.units.features import Feature
 
-BLOCK_CHARS = 100  # drawn together for the intervals
-UNITS_AT_ONCE = 64  # ranked
+BLOCK_CHARS = 100  # block length of the bootstrap
+UNITS_AT_ONCE = 64  # units ranked together
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """The rank of each value in its column, from 1, equal ones sharing theirs: ``(M, U)``."""
+    """Return the rank of each value in its column, from 1, ties averaged: ``(M, U)``."""
     order = np.argsort(values, axis=0, kind="stable")
     ascending = np.take_along_axis(values, order, axis=0)
     places = np.arange(1, len(values) + 1)[:, None]
@@ -34,10 +34,15 @@ def ranks(values: np.ndarray) -> np.ndarray:
 def effects(
     values: np.ndarray, features: Sequence[Feature], shifts: Sequence[int] | np.ndarray = ()
 ) -> np.ndarray:
-    """AUC − 1/2, or Spearman's rho where a feature is graded, of each column: ``(C, 1 + S, U)``.
+    """Return AUC − 1/2, or Spearman's rho of a graded feature, of each unit.
 
-    ``values`` is ``(M, U)``, each feature ``(M,)``. The second axis is the feature as it is, then
-    shifted circularly by each of ``shifts`` characters.
+    Args:
+        values: units, ``(M, U)``.
+        features: C features of M characters.
+        shifts: S circular shifts of the features, in characters.
+
+    Returns:
+        Effects ``(C, 1 + S, U)``: of the feature itself, then of each shift.
     """
     out = np.empty((len(features), 1 + len(shifts), values.shape[1]))
     weights = [_weights(feature) for feature in features]
@@ -53,26 +58,30 @@ def effects(
 
 
 def held_out_best(first: np.ndarray, second: np.ndarray) -> float:
-    """What the unit with the largest effect in ``first``, ``(U,)``, has in ``second``.
+    """Return the effect in ``second`` of the unit with the largest effect in ``first``, ``(U,)``.
 
-    Counted in the direction that it has in ``first``: below zero where it turned round.
+    The sign is relative to the direction in ``first``: negative if the direction reversed.
     """
     unit = int(np.abs(first).argmax())
     return float(np.sign(first[unit]) * second[unit])
 
 
 def score(feature: Feature, effect: float) -> float:
-    """An effect as it is told: the AUC itself, or rho."""
+    """Return an effect as AUC, or as rho of a graded feature."""
     return effect if feature.graded else 0.5 + effect
 
 
 def estimate(values: np.ndarray, feature: Feature, rng: np.random.Generator) -> Estimate:
-    """The score of one unit, whose ``values`` are ``(M,)`` and rise with the feature.
+    """Return the score of one unit with its 95% interval.
 
-    The 95 % interval is from blocks of `BLOCK_CHARS` drawn anew, while the values keep their
-    ranks among all M. Of the AUC, its first-order terms are drawn: for each character where the
-    feature holds, the share of the others that lie below, and the other way round (E. R. DeLong
-    et al., "Comparing the areas under two or more correlated ROC curves", 1988).
+    A block bootstrap with blocks of `BLOCK_CHARS` keeps the ranks of the values among all M. For
+    the AUC it resamples the placement values (E. R. DeLong et al., "Comparing the areas under two
+    or more correlated ROC curves", 1988).
+
+    Args:
+        values: the unit, ``(M,)``, in the direction that rises with the feature.
+        feature: the feature, ``(M,)``.
+        rng: source of the bootstrap samples.
     """
     found = score(feature, float(effects(values[:, None], [feature])[0, 0, 0]))
     terms = _rho_terms(values, feature) if feature.graded else _auc_terms(values, feature)
@@ -90,7 +99,7 @@ def estimate(values: np.ndarray, feature: Feature, rng: np.random.Generator) -> 
 
 
 def _weights(feature: Feature) -> np.ndarray:
-    """``(M,)``: what each centred rank counts in the effect."""
+    """Return the weight of each centred rank in the effect, ``(M,)``."""
     if feature.graded:
         centred = ranks(feature.values[:, None])[:, 0] - (len(feature.values) + 1) / 2
         weighed: np.ndarray = centred / np.linalg.norm(centred)
@@ -101,9 +110,11 @@ def _weights(feature: Feature) -> np.ndarray:
 
 
 def _auc_terms(values: np.ndarray, feature: Feature) -> np.ndarray:
-    """``(M, 4)``: terms where the feature holds and 1 for each such, the same where it does not."""
+    """Return placement values and counts where the feature holds, then where not: ``(M, 4)``."""
     holds = feature.values == 1
-    others = ranks(values[:, None])[:, 0]  # less the rank among its own kind: how many others below
+    others = ranks(values[:, None])[
+        :, 0
+    ]  # minus the rank within its class: the number of the other class below
     for own in (holds, ~holds):
         others[own] -= ranks(values[own, None])[:, 0]
     share = np.where(holds, others / (~holds).sum(), 1 - others / holds.sum())
@@ -111,7 +122,7 @@ def _auc_terms(values: np.ndarray, feature: Feature) -> np.ndarray:
 
 
 def _rho_terms(values: np.ndarray, feature: Feature) -> np.ndarray:
-    """``(M, 5)``: products, squares and values of the ranks, centred and of length one."""
+    """Return products, squares and values of the centred ranks, ``(M, 5)``."""
     x, y = (
         ranks(column[:, None])[:, 0] - (len(values) + 1) / 2 for column in (values, feature.values)
     )
