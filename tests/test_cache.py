@@ -109,13 +109,13 @@ def trusted(monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """The names of files, once for each time that they are read."""
-    names, raw = [], sources.TextFile._raw
+    names, read = [], sources.TextFile.read
 
-    def recorded(file, on_bytes):
+    def recorded(file, *given):
         names.append(file.name)
-        return raw(file, on_bytes)
+        return read(file, *given)
 
-    monkeypatch.setattr(sources.TextFile, "_raw", recorded)
+    monkeypatch.setattr(sources.TextFile, "read", recorded)
     return names
 
 

@@ -22,7 +22,7 @@ from chargen.text import Vocabulary, read_corpus, sources, vocabulary
 from chargen.text.cache import FOLDER
 from chargen.text.corpus import LONGEST_NAME, LongerError, folder_name
 from chargen.text.encoding import encode_with, scan
-from chargen.text.sources import decode, zstd
+from chargen.text.sources import decode_blocks, zstd
 
 BOM = "\ufeff"
 WILD = (
@@ -38,6 +38,10 @@ COMPRESSORS = {".gz": gzip.compress, ".zst": zstd.compress}
 
 def read(*names):
     return read_corpus(names).text
+
+
+def decode(data):
+    return "".join(decode_blocks([data], "x"))
 
 
 def refused(source, *messages):
@@ -183,7 +187,7 @@ def test_invalid_utf8_is_refused_with_its_offset(wrong, bom):
     data = (bom + "aé日😀b").encode()
     for offset in range(len(bom.encode()), len(data) + 1):
         with pytest.raises(ChargenError, match=r"^x: not UTF-8 text, byte 0x") as caught:
-            decode(data[:offset] + wrong + data[offset:], "x")
+            decode(data[:offset] + wrong + data[offset:])
         place = int(str(caught.value).split("offset ")[1].split(";")[0])
         assert abs(place - offset) <= 3  # the bytes may cut a character or begin one
         data[:place].decode()
@@ -195,10 +199,10 @@ def test_a_text_cut_inside_a_character_is_refused():
     for end in range(1, len(data)):
         whole = [text[:n] for n in range(1, len(text)) if text[:n].encode() == data[:end]]
         if whole:
-            assert decode(data[:end], "x") == whole[0]
+            assert decode(data[:end]) == whole[0]
         else:
             with pytest.raises(ChargenError, match="x: not UTF-8 text, byte 0x"):
-                decode(data[:end], "x")
+                decode(data[:end])
 
 
 @pytest.mark.parametrize(

@@ -239,8 +239,7 @@ def test_a_stalled_connection_is_closed_and_resumed(server, out, part):
     message = refused(server, out, never_answering, timeout=0.2)
     assert "nothing received (no byte in 0.2 s)" in message
     server.asked.clear()
-    ways = iter((stalling, honest))
-    assert fetch(server, out, lambda handler: next(ways)(handler), timeout=0.5)
+    assert fetch(server, out, lambda it: (honest if it.begin else stalling)(it), timeout=0.5)
     assert server.asked == [("/text", 0), ("/text", 70_000)]
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +42,7 @@ from chargen.text.encoding import (
     scan,
 )
 from chargen.text.memory_map import map_file, release
-from chargen.text.sources import STANDARD_INPUT, TextFile
+from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Vocabulary
 
 FOLDER = ".corpora"  # default cache folder, beside the runs
@@ -64,16 +64,10 @@ class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CorpusCache:
-    """The cache entry of one corpus.
+    """The cache entry of one corpus that is split into documents in one way.
 
     An entry belongs to the sources of a corpus rather than to its text, so that a changed text
     replaces the old one. Standard input cannot be read again: each of its texts has an entry.
-
-    Args:
-        folder: The cache folder; it need not exist.
-        name: The name of the corpus.
-        sources: The sources of the corpus.
-        documents: How it is split, see `chargen.text.documents.DocumentSplitter`.
     """
 
     def __init__(self, folder: Path, name: str, sources: Sequence[str], documents: str) -> None:
@@ -92,9 +86,6 @@ class CorpusCache:
 
         A file is unchanged if its size and times are, or else if its SHA-256 is. Nothing is
         encoded.
-
-        Raises:
-            ChargenError: A file cannot be read.
         """
         return self._unchanged(corpus) or scan(corpus, self._documents, progress)
 
@@ -108,11 +99,27 @@ class CorpusCache:
             ChargenError: The corpus has changed since it was scanned.
         """
         found = self.load(scanned.sha256)
-        if found is None:
+        if found and found.files == scanned.files:
+            return found
+        try:
             with self._locked(scanned.sha256):
-                return self.load(scanned.sha256) or self._encode(corpus, scanned, progress)
-        with suppress(UnwritableError):  # then the files are read again next time
-            self._update_files(scanned)
+                found = self.load(scanned.sha256)
+                if found:
+                    self._write_manifest(scanned)
+                else:
+                    self._encode(corpus, scanned, progress)
+        except UnwritableError as error:
+            if found:  # then files of changed times are read again next time
+                return found
+            raise UnwritableError(
+                f"{error}; the encoded corpus takes {scanned.bytes:,} bytes: choose a folder with "
+                "more space with --cache"
+            ) from None
+        found = self.load(scanned.sha256)
+        if found is None:
+            raise ChargenError(
+                f"{self._folder}: damaged after writing; choose another folder with --cache"
+            )
         return found
 
     def _unchanged(self, corpus: Corpus) -> ScannedCorpus | None:
@@ -121,57 +128,35 @@ class CorpusCache:
             return None
         files = []
         for known, file in zip(found.files, corpus.files, strict=True):
-            current = _current(known, file)
+            current = known.current(file)
             if current is None:
                 return None
             files.append(current)
-        return ScannedCorpus(
-            found.vocabulary, found.sha256, found.chars, found.starts, tuple(files)
-        )
+        return replace(found, files=tuple(files))
 
-    def _update_files(self, scanned: ScannedCorpus) -> None:
-        """Record files whose bytes were compared, so that they need not be read again."""
-        found = self.load(scanned.sha256)
-        if found is None or found.files == scanned.files:
-            return
-        with self._locked(scanned.sha256):
-            if self.load(scanned.sha256) is not None:
-                self._write_manifest(scanned)
-
-    def _encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
+    def _encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:
         ids, starts = (self._path(scanned.sha256, ending) for ending in ("ids", "starts"))
-        try:
-            with new_file(ids) as write:
-                for block in encode(corpus, scanned, progress):
-                    write(block.data)
-            with new_file(starts) as write:
-                for first in range(0, len(scanned.starts), STARTS):
-                    write(scanned.starts[first : first + STARTS].data)
-                    release(scanned.starts)
-            self._write_manifest(scanned)  # makes the new files count
-        except UnwritableError as error:
-            raise UnwritableError(
-                f"{error}; the encoded corpus takes {scanned.bytes:,} bytes: choose a folder with "
-                "more space with --cache"
-            ) from None
+        with new_file(ids) as write:
+            for block in encode(corpus, scanned, progress):
+                write(block.data)
+        with new_file(starts) as write:
+            for first in range(0, len(scanned.starts), STARTS):
+                write(scanned.starts[first : first + STARTS].data)
+                release(scanned.starts)
+        self._write_manifest(scanned)  # makes the new files count
         for old in self._folder.glob(f"{glob.escape(self._key(scanned.sha256))}.*.*"):
             if old not in (ids, starts):
                 with suppress(OSError):
                     old.unlink()
-        encoded = self.load(scanned.sha256)
-        if encoded is None:
-            raise ChargenError(f"{ids}: damaged after writing; choose another folder with --cache")
-        return encoded
 
     @contextmanager
     def _locked(self, sha256: str) -> Iterator[None]:
+        make_folder(self._folder)
         lock = FileLock(self._folder / f"{self._key(sha256)}.lock")
         try:
-            make_folder(self._folder)
             lock.acquire()
-        except (OSError, UnwritableError) as error:
-            message = cannot_write(self._folder, error) if isinstance(error, OSError) else error
-            raise UnwritableError(f"{message}; choose another folder with --cache") from None
+        except OSError as error:
+            raise cannot_write(self._folder, error) from None
         try:
             yield
         finally:
@@ -223,12 +208,3 @@ class CorpusCache:
         lines = map(msgspec.to_builtins, (head, *found.files))
         data = "".join(json.dumps(line) + "\n" for line in lines)
         write_file(self._manifest_path(found.sha256), data.encode())
-
-
-def _current(known: FileRecord, file: TextFile) -> FileRecord | None:
-    """Return the record of an unchanged file, None for a changed one; in doubt, hash it."""
-    now = time.time_ns()
-    current = known.is_current(file)
-    if current is None and file.sha256() == known.sha256:
-        return FileRecord.of(file, known.sha256, now)
-    return known if current else None

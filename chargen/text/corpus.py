@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from chargen.errors import ChargenError
@@ -51,9 +50,8 @@ class Corpus:
         A line feed is added after a file whose last line has none if another file follows; nothing
         else is changed.
 
-        Args:
-            progress: Called after each block with the bytes read and the size of all files.
-            on_bytes: Called with the index of a file and its bytes.
+        ``progress`` gets the bytes read and the size of all files after each block, ``on_bytes``
+        the index of a file and its bytes before decompression.
 
         Raises:
             LongerError: The text is longer than `most`; raised as soon as that many are read.
@@ -62,16 +60,20 @@ class Corpus:
         chars = done = 0
         total = sum(file.stamps()[0] for file in self.files)
 
-        def count(number: int, data: memoryview) -> None:
+        def count(data: memoryview) -> None:
             nonlocal done
             done += len(data)
             on_bytes(number, data)
 
         for number, file in enumerate(self.files):
             block = ""
-            for block in file.blocks(partial(count, number)):
+            for block in file.blocks(count):
                 chars += len(block)
-                self._check_most(chars)
+                if chars > self.most:
+                    raise LongerError(
+                        f"{' '.join(self.sources)}: more than the {self.most:,} characters of the "
+                        "training corpus; name that corpus again"
+                    )
                 yield number, block
                 progress(done, total)
             if number < len(self.files) - 1 and not block.endswith(LINE_ENDS):
@@ -82,14 +84,6 @@ class Corpus:
             raise ChargenError(
                 f"{names}: {chars} characters are too few: give at least {SHORTEST_TO_TRAIN} to "
                 f"train on, or {SHORTEST} to evaluate"
-            )
-
-    def _check_most(self, chars: int) -> None:
-        if chars > self.most:
-            names = " ".join(self.sources)
-            raise LongerError(
-                f"{names}: more than the {self.most:,} characters of the training corpus; name "
-                "that corpus again"
             )
 
     @property
@@ -132,19 +126,12 @@ def _absolute(source: str) -> str:
 
 
 def _name(sources: Sequence[str]) -> str:
-    first = sources[0]
-    if first == STANDARD_INPUT:
-        name = "stdin"
-    else:
-        path = Path(first).resolve()
-        name = folder_name(path.name if path.is_dir() else _stem(path))
+    path = Path(sources[0]).resolve()
+    name = path.name if path.is_dir() else path.stem
+    if path.suffix in DECOMPRESSORS and path.name.endswith(TEXT_SUFFIXES):
+        name = Path(name).stem
+    name = "stdin" if sources[0] == STANDARD_INPUT else folder_name(name)
     return name if len(sources) == 1 else f"{name}-and-{len(sources) - 1}-more"
-
-
-def _stem(path: Path) -> str:
-    """Return a file's name without its suffixes."""
-    packed = path.suffix in DECOMPRESSORS and path.name.endswith(TEXT_SUFFIXES)
-    return Path(path.stem).stem if packed else path.stem
 
 
 def folder_name(name: str) -> str:

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
-from chargen.text.corpus import Corpus
+from chargen.text.corpus import Corpus, OnFileBytes
 from chargen.text.documents import DocumentSplitter
 from chargen.text.memory_map import map_file
 from chargen.text.sources import TextFile
@@ -41,13 +41,15 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
         """Record the present state of a file."""
         return cls(file.name, *file.stamps(), sha256, read_ns)
 
-    def is_current(self, file: TextFile) -> bool | None:
-        """Return whether ``file`` is unchanged; None if only its bytes can tell."""
+    def current(self, file: TextFile) -> FileRecord | None:
+        """Return the record of an unchanged file, None for a changed one; in doubt, hash it."""
+        now, stamps = time.time_ns(), (self.bytes, self.mtime_ns, self.ctime_ns)
         if file.name != self.name:
-            return False
-        if file.path is None or file.stamps() != (self.bytes, self.mtime_ns, self.ctime_ns):
             return None
-        return None if max(self.mtime_ns, self.ctime_ns) > self.read_ns - RECENT else True
+        old = max(self.mtime_ns, self.ctime_ns) <= self.read_ns - RECENT
+        if old and file.path is not None and file.stamps() == stamps:
+            return self
+        return FileRecord.of(file, self.sha256, now) if file.sha256() == self.sha256 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,86 +76,67 @@ class EncodedCorpus(ScannedCorpus):
 
 
 class _Pass:
-    """One pass over the text of a corpus that computes hashes and counts characters."""
+    """One pass over the text of a corpus that computes its SHA-256 and counts its characters."""
 
-    def __init__(self, corpus: Corpus, hash_files: bool = False) -> None:
+    def __init__(self, corpus: Corpus) -> None:
         self._corpus = corpus
         self._digest = hashlib.sha256()
-        self._file_digests = [hashlib.sha256() for _ in corpus.files] if hash_files else []
         self.chars = 0
+
+    def blocks(
+        self,
+        progress: Progress = lambda done, total: None,
+        on_bytes: OnFileBytes = lambda number, data: None,
+    ) -> Iterator[tuple[int, str]]:
+        for number, text in self._corpus.blocks(progress, on_bytes):
+            self._digest.update(text.encode())
+            self.chars += len(text)
+            yield number, text
 
     @property
     def sha256(self) -> str:
         return self._digest.hexdigest()
 
-    def blocks(self, progress: Progress = lambda done, total: None) -> Iterator[tuple[int, str]]:
-        for number, text in self._corpus.blocks(progress, self._hash):
-            self._digest.update(text.encode())
-            self.chars += len(text)
-            yield number, text
-
-    def _hash(self, number: int, data: memoryview) -> None:
-        if self._file_digests:
-            self._file_digests[number].update(data)
-
-    def files(self, read_ns: int) -> tuple[FileRecord, ...]:
-        """Return records of the hashed files."""
-        return tuple(
-            FileRecord.of(file, digest.hexdigest(), read_ns)
-            for file, digest in zip(self._corpus.files, self._file_digests, strict=True)
-        )
-
 
 def scan(corpus: Corpus, documents: str, progress: Progress) -> ScannedCorpus:
     """Read a corpus once to find its vocabulary, its documents and its SHA-256.
 
-    Args:
-        corpus: The corpus.
-        documents: How it is split, see `DocumentSplitter`.
-        progress: Called with the bytes read and their total.
+    ``documents`` says how it is split, see `DocumentSplitter`.
 
     Raises:
         ChargenError: A file cannot be read, or changes while it is read.
     """
     seen, splitter, begun = CharacterSet(), DocumentSplitter(documents), time.time_ns()
     before = [file.stamps() for file in corpus.files]
-    reading = _Pass(corpus, hash_files=True)
+    digests = [hashlib.sha256() for _ in corpus.files]
+    reading = _Pass(corpus)
     with tempfile.TemporaryFile() as file:
-        for number, text in reading.blocks(progress):
+        for number, text in reading.blocks(progress, lambda n, data: digests[n].update(data)):
             seen.add(text)
             file.write(splitter.split(number, text).data)
         file.flush()
         starts = map_file(file, np.int64)
-    for text_file, stamps in zip(corpus.files, before, strict=True):
-        if text_file.stamps() != stamps:
-            raise _changed(text_file.name)
-    files = reading.files(begun)
+    if [text_file.stamps() for text_file in corpus.files] != before:
+        raise _changed(corpus)
+    found = zip(corpus.files, digests, strict=True)
+    files = tuple(FileRecord.of(one, digest.hexdigest(), begun) for one, digest in found)
     return ScannedCorpus(seen.vocabulary(), reading.sha256, reading.chars, starts, files)
 
 
 def encode(corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> Iterator[np.ndarray]:
-    """Yield the ids of a scanned corpus, block by block.
-
-    Raises:
-        ChargenError: The corpus has changed since it was scanned.
-    """
+    """Yield the ids of a scanned corpus by blocks; `ChargenError` if it has changed since."""
     reading = _Pass(corpus)
     try:
         for _, text in reading.blocks(progress):
             yield scanned.vocabulary.encode(text)
     except UnknownCharacterError:
-        raise _changed(*corpus.sources) from None
+        raise _changed(corpus) from None
     if reading.sha256 != scanned.sha256:
-        raise _changed(*corpus.sources)
+        raise _changed(corpus)
 
 
 def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> EncodedCorpus:
     """Encode a corpus with an existing vocabulary, into an unnamed temporary file.
-
-    Args:
-        corpus: The corpus.
-        vocabulary: The vocabulary.
-        documents: How the corpus is split, see `DocumentSplitter`.
 
     Raises:
         UnknownCharacterError: The vocabulary lacks a character.
@@ -174,5 +157,5 @@ def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none")
     return EncodedCorpus(vocabulary, reading.sha256, reading.chars, starts, (), ids)
 
 
-def _changed(*names: str) -> ChargenError:
-    return ChargenError(f"{' '.join(names)}: changed while it was read; try again")
+def _changed(corpus: Corpus) -> ChargenError:
+    return ChargenError(f"{' '.join(corpus.sources)}: changed while it was read; try again")

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -51,12 +51,8 @@ class TextFile:
     compression: str = ""  # a key of `DECOMPRESSORS`
 
     def blocks(self, on_bytes: OnBytes = lambda data: None) -> Iterator[str]:
-        """Yield the text in blocks.
-
-        Raises:
-            ChargenError: The file cannot be read, decompressed or decoded.
-        """
-        return decode_blocks(self._decompressed(on_bytes), self.name)
+        """Yield the text in blocks; `ChargenError` if it cannot be decompressed or decoded."""
+        return decode_blocks(self.read(on_bytes, self.compression), self.name)
 
     def stamps(self) -> tuple[int, int, int]:
         """Return size, modification time and status change time; zeros for what is not a file."""
@@ -71,31 +67,21 @@ class TextFile:
     def sha256(self) -> str:
         """Return the SHA-256 of the bytes before decompression."""
         digest = hashlib.sha256()
-        for _ in self._raw(digest.update):
+        for _ in self.read(digest.update):
             pass
         return digest.hexdigest()
 
-    def _decompressed(self, on_bytes: OnBytes) -> Iterator[bytes]:
-        if not self.compression:
-            yield from self._raw(on_bytes)
-            return
-        decompressor = DECOMPRESSORS[self.compression]
+    def read(self, on_bytes: OnBytes, compression: str = "") -> Iterator[bytes]:
+        """Yield the bytes in blocks, decompressed if ``compression`` is given."""
+        decompressor = DECOMPRESSORS.get(compression, nullcontext)
         try:
             with self.open() as file, decompressor(_ObservedFile(file, on_bytes)) as text:
-                yield from iter(partial(text.read, BLOCK), b"")
+                while data := text.read(BLOCK):
+                    yield data
         except (EOFError, zlib.error, zstd.ZstdError, gzip.BadGzipFile) as error:
             raise ChargenError(
-                f"{self.name}: damaged or not {self.compression} ({error}); replace the file"
+                f"{self.name}: damaged or not {compression} ({error}); replace the file"
             ) from None
-        except OSError as error:
-            raise _unreadable(self.name, error) from error
-
-    def _raw(self, on_bytes: OnBytes) -> Iterator[bytes]:
-        try:
-            with self.open() as file:
-                while data := file.read(BLOCK):
-                    on_bytes(memoryview(data))
-                    yield data
         except OSError as error:
             raise _unreadable(self.name, error) from error
 
@@ -118,10 +104,6 @@ class _ObservedFile(io.RawIOBase):
 
 def decode_blocks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
     """Decode UTF-8 that is cut into blocks anywhere, without a leading byte order mark.
-
-    Args:
-        blocks: The encoded text.
-        name: The file's name for messages.
 
     Raises:
         ChargenError: The bytes are not UTF-8, contain NUL or hold no character.
@@ -161,26 +143,15 @@ def _decode(
         ) from None
 
 
-def decode(data: bytes, name: str) -> str:
-    """Decode a text that is in memory, as `decode_blocks` does."""
-    return "".join(decode_blocks([data], name))
-
-
 def read_file(path: Path) -> str:
     """Return the text of one UTF-8 file."""
-    try:
-        return decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise _unreadable(str(path), error) from error
+    return "".join(TextFile(str(path), lambda: path.open("rb")).blocks())
 
 
 def find_texts(source: str) -> list[TextFile]:
-    """Return the text files that one source names.
+    """Return the text files that one source names; `ChargenError` if there are none.
 
     Nothing is read yet, except a pipe at standard input, which is copied to an unnamed file.
-
-    Raises:
-        ChargenError: The source names no text.
     """
     path = Path(source)
     if not source:
@@ -244,7 +215,6 @@ def _text_file(path: Path) -> TextFile:
 
 
 def _query(question: Callable[[], bool], source: str) -> bool:
-    """Query the file system; a name that it cannot even look up is a user error."""
     try:
         return question()
     except (OSError, ValueError) as error:
@@ -254,13 +224,12 @@ def _query(question: Callable[[], bool], source: str) -> bool:
 
 
 def _texts_below(folder: Path) -> list[Path]:
-    walked = os.walk(folder, onerror=_cannot_list)
+    def refuse(error: OSError) -> NoReturn:
+        raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
+
+    walked = os.walk(folder, onerror=refuse)
     below = (Path(inside, name) for inside, _, names in walked for name in names)
     return sorted(file for file in below if file.name.endswith(TEXT_SUFFIXES))
-
-
-def _cannot_list(error: OSError) -> NoReturn:
-    raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
 
 
 def _unreadable(name: str, error: OSError) -> ChargenError:
