@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State, context_limit, select
+from chargen.predictors import NextCharPredictor, State, select
 from chargen.text.memory_map import ArrayReader
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
@@ -25,6 +25,11 @@ DOCUMENTS = 2**16  # documents sorted by length at once
 OnRead = Callable[[int], None]
 """Called with the number of characters read since the last call."""
 Nats = TypeVar("Nats", float, np.ndarray)
+
+
+def _context_limit(predictor: NextCharPredictor) -> int | None:
+    """Return the number of last characters that a prediction depends on, None if not limited."""
+    return getattr(predictor, "context_chars", None)
 
 
 def nats_to_bits(nats: Nats) -> Nats:
@@ -133,14 +138,8 @@ def predictions(
 
     All instruments read through this generator. It holds at most `CHUNK_FLOATS` log-probabilities
     at once and does not keep a memory-mapped text in memory. Segments that end early are read on,
-    past the end of the text if need be, which cannot change an earlier prediction.
-
-    Args:
-        predictor: The model under test.
-        ids: The text, ``(L,)``.
-        segments: N segments; keep N small, since all of them are read at once.
-        state: The predictor's state at ``segments.starts``; None for the initial state.
-        on_read: Called after each chunk with the number of characters read.
+    past the end of the text if need be, which cannot change an earlier prediction. ``state`` is the
+    predictor's at ``segments.starts``; None is the initial one.
     """
     text = ids if isinstance(ids, ArrayReader) else ArrayReader(ids)
     starts, begins, ends = (x[:, None] for x in (segments.starts, segments.begins, segments.ends))
@@ -164,15 +163,14 @@ def surprisals(
 ) -> np.ndarray:
     """Return the surprisal of each predicted character in bits.
 
-    Any number of segments is allowed: `ROWS` of them are read in parallel. The arguments are those
-    of `predictions`. Characters beyond the predictor's context limit are skipped, see
-    `context_limit`.
+    The arguments are those of `predictions`, but any number of segments is allowed: `ROWS` of them
+    are read in parallel. Characters beyond the predictor's context limit are skipped.
 
     Returns:
         ``(N, segments.longest)`` float64; rows of shorter segments end in zeros.
     """
     bits = np.zeros((len(segments), segments.longest))
-    limit = context_limit(predictor)
+    limit = _context_limit(predictor)
     if limit is not None and (segments.begins - segments.starts >= limit).all():
         near = replace(segments, starts=segments.begins - limit)
         on_read(segments.chars - near.chars)
@@ -193,12 +191,12 @@ def advance_all(
 ) -> tuple[np.ndarray, State]:
     """Read ``ids`` ``(N, T)`` in chunks that take little memory.
 
-    Characters beyond the predictor's context limit are skipped, see `context_limit`.
+    Characters beyond the predictor's context limit are skipped.
 
     Returns:
         The log-probabilities after the last character, ``(N, V)`` in nats, and the state there.
     """
-    limit = context_limit(predictor)
+    limit = _context_limit(predictor)
     if limit is not None and limit < ids.shape[1]:
         on_read(ids[:, :-limit].size)
         ids, state = ids[:, -limit:], None
@@ -217,14 +215,9 @@ def states_after(
     lengths: Sequence[int],
     on_read: OnRead = lambda chars: None,
 ) -> Iterator[tuple[int, np.ndarray, State]]:
-    """Read N parts of a text once and stop at several lengths.
+    """Read N parts of a text once, from ``starts`` ``(N,)``, and stop at several lengths.
 
-    Args:
-        predictor: The model under test.
-        ids: The text, ``(L,)``.
-        starts: Index of the first character of each part, ``(N,)``.
-        lengths: Lengths to stop at, in characters, ascending and above 0.
-        on_read: Called after each chunk with the number of characters read.
+    The lengths are in characters, ascending and above 0.
 
     Yields:
         The length, the log-probabilities of the next character ``(N, V)`` in nats, and the state.
@@ -303,7 +296,7 @@ def evaluate(
         ids: The text, ``(L,)``.
         start: Index of the first predicted character, 1 to L - 1.
         streams: Number of streams; 1 reads sequentially from `WARM_UP` before ``start``.
-        starts: Indices of the first characters of documents, ``(D,)`` int64, rising from 0.
+        starts: First characters of documents, ``(D,)`` int64, rising from 0.
     """
     loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)
@@ -318,13 +311,10 @@ def losses(
     rank: int = 0,
     size: int = 1,
 ) -> np.ndarray:
-    """Return the share of `evaluate` that process ``rank`` of ``size`` computes.
+    """Return the summed loss in nats and the number of correct predictions, ``(2,)`` float64.
 
-    The shares of all processes add up to the whole, each character once. Memory does not grow with
-    the text.
-
-    Returns:
-        The summed loss in nats and the number of correct predictions, ``(2,)`` float64.
+    The arguments are those of `evaluate`. The shares of all ``size`` processes, by ``rank``, add up
+    to the whole, each character once. Memory does not grow with the text.
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")

@@ -42,12 +42,6 @@ def select(state: State, rows: np.ndarray) -> State:
     return state[rows]
 
 
-def context_limit(predictor: NextCharPredictor) -> int | None:
-    """Return the number of last characters that a prediction depends on, None if not limited."""
-    limit: int | None = getattr(predictor, "context_chars", None)
-    return limit
-
-
 class LimitedPredictor:
     """A predictor whose predictions depend on the last ``context_chars`` characters only."""
 
@@ -73,18 +67,6 @@ def limited(predictor: NextCharPredictor, longest: int = 256) -> NextCharPredict
         if np.abs(near - whole).max() < 1e-6:
             return LimitedPredictor(predictor, limit)
     return predictor
-
-
-class UniformPredictor:
-    """A uniform distribution over all characters; its loss is ln V."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self.vocabulary = vocabulary
-
-    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`."""
-        size = len(self.vocabulary)
-        return np.full((*ids.shape, size), -np.log(size), dtype=np.float32), None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,17 @@ class TablePredictor:
         return self.table[ids], state
 
 
+class UniformPredictor:
+    """A uniform distribution over all characters; its loss is ln V."""
+
+    def __init__(self, vocabulary):
+        self.vocabulary = vocabulary
+
+    def advance(self, ids, state=None):
+        size = len(self.vocabulary)
+        return np.full((*ids.shape, size), -np.log(size), dtype=np.float32), None
+
+
 class CountingPredictor:
     """Predicts the number of characters read so far, modulo V; its state is that number."""
 

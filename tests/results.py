@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
+from fakes import UniformPredictor
 from msgspec import structs
 
-from chargen.predictors import UniformPredictor
 from chargen.probes.context.result import BitsComparison, ContextResult, ContextRow
 from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
 from chargen.probes.mined.mining import CLOSERS, WORDS

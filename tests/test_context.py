@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fakes import LETTERS, Cold, Echo, Recaller, word
+from fakes import LETTERS, Cold, Echo, Recaller, UniformPredictor, word
 from msgspec import structs
 
-from chargen.predictors import BackoffNgram, UniformPredictor
+from chargen.predictors import BackoffNgram
 from chargen.probes.context import measure as context
 from chargen.probes.context.measure import BLOCK, Blocks, BurnedIn, elsewhere, shortest_text
 from chargen.probes.context.report import section

@@ -6,14 +6,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from fakes import CountingPredictor
+from fakes import CountingPredictor, UniformPredictor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from chargen import evaluation
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import evaluate, losses
-from chargen.predictors import BackoffNgram, UniformPredictor
+from chargen.predictors import BackoffNgram
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import ShuffledWindows, Streams, Vocabulary, documents

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fakes import LETTERS, Recaller, word
+from fakes import LETTERS, Recaller, UniformPredictor, word
 
-from chargen.predictors import BackoffNgram, UniformPredictor
+from chargen.predictors import BackoffNgram
 from chargen.probes.mined import measure as mined
 from chargen.probes.mined.mining import (
     CASES,

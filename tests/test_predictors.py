@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from fakes import CountingPredictor, TablePredictor
+from fakes import CountingPredictor, TablePredictor, UniformPredictor
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chargen import evaluation
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import Evaluation, evaluate
-from chargen.predictors import BackoffNgram, UniformPredictor, select
+from chargen.predictors import BackoffNgram, select
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary

@@ -6,7 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
-from fakes import READERS, Dealt, Habit, Solver
+from fakes import READERS, Dealt, Habit, Solver, UniformPredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +14,6 @@ from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS, task_named
 from chargen.errors import ChargenError
-from chargen.predictors import UniformPredictor
 from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings

@@ -15,12 +15,13 @@ from fakes import (
     LastCue,
     Remembers,
     SaysTheSame,
+    UniformPredictor,
     cloze,
 )
 
 from chargen.errors import ChargenError
 from chargen.evaluation import CandidateScores, advance_all, score_candidates
-from chargen.predictors import BackoffNgram, LimitedPredictor, UniformPredictor, limited
+from chargen.predictors import BackoffNgram, LimitedPredictor, limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES

@@ -8,7 +8,7 @@ from functools import partial
 from importlib import resources
 
 from chargen.datasets.phrase_bank import Bank, parse_bank
-from chargen.datasets.tasks import TASKS, Task
+from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
 
 PACKAGE = "chargen.corpora"
@@ -28,20 +28,19 @@ def describe(name: str) -> str:
 
 
 def read(name: str, chars: int | None = None, seed: int = 0) -> str:
-    """Return a bundled text, or generate one.
+    """Return the first ``chars`` characters of a bundled text, or of a generated one.
 
-    Args:
-        name: The name of the text.
-        chars: How many characters to return, at least 1; None for all of a bundled text and
-            1,000,000 of a generated one.
-        seed: Random seed of a generated text.
+    Without ``chars``, a bundled text is returned whole, and a generated one has 1,000,000.
 
     Raises:
         ChargenError: The name is unknown, or a bundled text has fewer than ``chars`` characters.
     """
     if chars is not None and chars < 1:
         raise ChargenError(f"{name}: cannot return {chars} characters; ask for at least 1")
-    text = _text(name).make(chars, seed)
+    found = _text(name)
+    text = found.make(chars or GENERATED_CHARS, seed)
+    if chars is None and found.generated:
+        chars = GENERATED_CHARS
     if chars is not None and len(text) < chars:
         raise ChargenError(f"{name}: holds {len(text):,} characters, fewer than {chars:,}")
     return text[:chars]
@@ -50,7 +49,7 @@ def read(name: str, chars: int | None = None, seed: int = 0) -> str:
 def size(name: str) -> int:
     """Return the default length of a text in characters, approximate if it is generated."""
     text = _text(name)
-    return GENERATED_CHARS if text.generated else len(text.make(None, 0))
+    return GENERATED_CHARS if text.generated else len(text.make(0, 0))
 
 
 def resource(name: str) -> str:
@@ -71,7 +70,7 @@ def made_from(file: str) -> str | None:
 @dataclass(frozen=True)
 class _BundledText:
     purpose: str
-    make: Callable[[int | None, int], str]  # (chars or None, seed) → at least that much text
+    make: Callable[[int, int], str]  # chars, seed → at least that much text if it is generated
     generated: bool = False
 
 
@@ -82,17 +81,13 @@ def _text(name: str) -> _BundledText:
     return _TEXTS[name]
 
 
-def _longrange(name: str, chars: int | None, seed: int) -> str:
+def _longrange(bank_file: str, chars: int, seed: int) -> str:
     from chargen.datasets import longrange
 
-    return longrange.corpus(bank(BANKS[name]), chars or GENERATED_CHARS, seed)
+    return longrange.corpus(bank(bank_file), chars, seed)
 
 
-def _task(task: Task, chars: int | None, seed: int) -> str:
-    return task.corpus(chars or GENERATED_CHARS, seed)
-
-
-def _python_docs(chars: int | None, seed: int) -> str:
+def _python_docs(chars: int, seed: int) -> str:
     from pydoc_data import topics
 
     return "\n".join(topics.topics[topic].rstrip("\n") + "\n" for topic in sorted(topics.topics))
@@ -101,12 +96,12 @@ def _python_docs(chars: int | None, seed: int) -> str:
 _TEXTS = {
     "longrange": _BundledText(
         "sentences whose end depends on their beginning; what probe-longrange can measure",
-        partial(_longrange, "longrange"),
+        partial(_longrange, ENGLISH_BANK),
         generated=True,
     ),
     "longrange-zh": _BundledText(
         "the same in Chinese, from the phrase bank chinese.bank",
-        partial(_longrange, "longrange-zh"),
+        partial(_longrange, CHINESE_BANK),
         generated=True,
     ),
     "python-docs": _BundledText(
@@ -116,7 +111,5 @@ _TEXTS = {
         "short original tales: prose with quotations, recurring names and long-range references",
         lambda chars, seed: resource("fables.txt"),
     ),
-    **{
-        name: _BundledText(task.purpose, partial(_task, task), True) for name, task in TASKS.items()
-    },
+    **{name: _BundledText(task.purpose, task.corpus, True) for name, task in TASKS.items()},
 }

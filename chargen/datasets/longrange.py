@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from chargen.datasets.phrase_bank import Bank, FactSet, Half
+from chargen.datasets.tasks import whole_lines
 
 Place = Literal["before", "after"]
 
@@ -42,11 +43,6 @@ class Frame:
     decoy: Decoy | None
 
     @property
-    def cue_start(self) -> int:
-        """The index of the cue in `text`."""
-        return len(self.text) - self.span - len(self.facts.cues[self.answer])
-
-    @property
     def sentence(self) -> str:
         """The whole sentence with its line end."""
         return self.text + self.target + self.facts.ending
@@ -60,8 +56,6 @@ class Fillers:
     """
 
     def __init__(self, phrases: Sequence[str], links: Sequence[str] = ()) -> None:
-        if not all([*phrases, *links]):
-            raise ValueError("a piece of filler needs at least one character")
         self._pieces = [(phrase, False) for phrase in phrases] + [(link, True) for link in links]
         # _log_ways[after_link][n]: log-probability, up to a factor, that drawn pieces end exactly n
         # characters on. Probabilities would leave the range of floats.
@@ -94,11 +88,8 @@ class Fillers:
         return self._log_ways[after_link][chars]
 
     def _sum(self, after_link: bool) -> float:
-        chars = len(self._log_ways[0])
-        terms = [weight for _, weight in self._next(chars, after_link)]
-        if not terms:
-            return IMPOSSIBLE
-        return float(np.logaddexp.reduce(terms)) - np.log(len(self._pieces))
+        terms = [weight for _, weight in self._next(len(self._log_ways[0]), after_link)]
+        return float(np.logaddexp.reduce(terms, initial=IMPOSSIBLE)) - np.log(len(self._pieces))
 
     def _next(self, chars: int, after_link: bool) -> list[tuple[int, float]]:
         """Return the possible next pieces, each with the log-weight of its continuations."""
@@ -122,8 +113,7 @@ class Composer:
 
     def __init__(self, bank: Bank, half: Half) -> None:
         self.bank = bank
-        self.half: Half = half
-        self.fillers = Fillers(bank.phrases(half), bank.links)
+        self.fillers = Fillers(bank.training if half == "training" else bank.test, bank.links)
 
     def reaches(self, facts: FactSet, span: int) -> bool:
         """Return whether a sentence of exactly this span exists."""
@@ -140,31 +130,27 @@ class Composer:
         """Compose a sentence of exactly ``span`` characters between cue and target.
 
         A distractor after the cue moves before the sentence if the span has no room for it.
-
-        Raises:
-            ValueError: No sentence has this span.
+        `ValueError` if no sentence has this span.
         """
-        chars = span - facts.shortest_span
-        splits = self._splits(chars, facts) if decoy and decoy.place == "after" else []
-        head = ""
-        if decoy and splits:
-            first = splits[rng.integers(len(splits))]
-            rest = chars - first - facts.decoy_chars
+        chars, draw, head, splits = span - facts.shortest_span, self.fillers.draw, "", []
+        if decoy and decoy.place == "after":
             mention = facts.cues[decoy.fact].join(facts.decoy_after)
-            filler = self.fillers.draw(first, rng) + mention + self.fillers.draw(rest, rng)
+            splits = self._splits(chars - len(mention))
+        if splits:
+            first = splits[rng.integers(len(splits))]
+            filler = draw(first, rng) + mention + draw(chars - first - len(mention), rng)
         else:
-            filler = self.fillers.draw(chars, rng)
+            filler = draw(chars, rng)
             if decoy:
                 decoy = Decoy(decoy.fact, "before")
                 head = facts.cues[decoy.fact].join(facts.decoy_before)
         text = head + facts.opening + facts.cues[answer] + filler + facts.lead
         return Frame(text, facts.targets[answer], facts, answer, span, decoy)
 
-    def _splits(self, chars: int, facts: FactSet) -> list[int]:
-        """Return the possible lengths of the filler before a distractor within ``chars``."""
-        rest = chars - facts.decoy_chars
+    def _splits(self, chars: int) -> list[int]:
+        """Return the lengths of a first filler that leave a possible length of ``chars``."""
         reaches = self.fillers.reaches
-        return [first for first in range(rest + 1) if reaches(first) and reaches(rest - first)]
+        return [first for first in range(chars + 1) if reaches(first) and reaches(chars - first)]
 
     def sentences(self, rng: np.random.Generator) -> Iterator[Frame]:
         """Yield random sentences of the corpus, without end."""
@@ -205,12 +191,5 @@ def is_held_out(span: int) -> bool:
 
 def corpus(bank: Bank, chars: int, seed: int) -> str:
     """Generate at least ``chars`` characters of whole sentences from the training half."""
-    rng = np.random.default_rng(seed)
-    parts: list[str] = []
-    made = 0
-    for frame in Composer(bank, "training").sentences(rng):
-        if made >= chars:
-            break
-        parts.append(frame.sentence)
-        made += len(frame.sentence)
-    return "".join(parts)
+    frames = Composer(bank, "training").sentences(np.random.default_rng(seed))
+    return whole_lines((frame.sentence for frame in frames), chars)

@@ -53,12 +53,6 @@ class FactSet:
         """The characters between cue and target without any filler."""
         return len(self.lead)
 
-    @property
-    def decoy_chars(self) -> int:
-        """The length of a distractor among the fillers."""
-        head, tail = self.decoy_after
-        return len(head) + len(self.cues[0]) + len(tail)
-
 
 @dataclass(frozen=True)
 class Bank:
@@ -69,10 +63,6 @@ class Bank:
     training: tuple[str, ...]  # filler phrases of training text only
     test: tuple[str, ...]  # filler phrases of test sentences only
     links: tuple[str, ...]  # short pieces of both, never two in a row
-
-    def phrases(self, half: Half) -> tuple[str, ...]:
-        """Return the filler phrases of one half."""
-        return self.training if half == "training" else self.test
 
     def characters(self, no_cue: bool = True) -> str:
         """Return the sorted characters of all sentences, with or without those of ``no_cue``."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -36,6 +37,16 @@ class Trial:
         return cls(text, tuple(places), tuple(candidates.index(text[place]) for place in places))
 
 
+def whole_lines(lines: Iterator[str], chars: int) -> str:
+    """Join as many lines as it takes for at least ``chars`` characters."""
+    parts: list[str] = []
+    made = 0
+    while made < chars:
+        parts.append(next(lines))
+        made += len(parts[-1])
+    return "".join(parts)
+
+
 class Task(ABC):
     """A generator of a corpus and of trials for a model that is trained on it."""
 
@@ -54,19 +65,14 @@ class Task(ABC):
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
         """Return a round of trials in which every candidate is right equally often.
 
-        ``span`` is one of those that `nearest` returns for ``variant``. The trials of a round share
-        their text except for what is queried: rounds are independent, their trials are not.
+        ``span`` is one of `nearest`. Rounds are independent; the trials of one share their text
+        except for what is queried.
         """
 
     def corpus(self, chars: int, seed: int) -> str:
         """Generate at least ``chars`` characters of whole lines."""
         rng = np.random.default_rng(seed)
-        lines: list[str] = []
-        made = 0
-        while made < chars:
-            lines.append(self.line(rng))
-            made += len(lines[-1])
-        return "".join(lines)
+        return whole_lines(iter(partial(self.line, rng), ""), chars)
 
     def nearest(self, wanted: Sequence[int], variant: str = "") -> tuple[int, ...]:
         """Return the possible spans nearest to those ``wanted``, ascending.
@@ -81,7 +87,7 @@ class Task(ABC):
         return tuple(sorted(reached))
 
 
-def log_uniform(most: int, rng: np.random.Generator) -> int:
+def _log_uniform(most: int, rng: np.random.Generator) -> int:
     """Draw an integer from 0 to ``most``, log-uniformly after adding 1."""
     return math.floor(math.exp(rng.uniform(0, math.log(most + 2)))) - 1
 
@@ -91,7 +97,7 @@ def delay(most: int, rng: np.random.Generator) -> int:
 
     Models learn short spans first: without the short half, they learn little.
     """
-    return int(rng.integers(min(most, 1) + 1)) if rng.random() < SHORT else log_uniform(most, rng)
+    return int(rng.integers(min(most, 1) + 1)) if rng.random() < SHORT else _log_uniform(most, rng)
 
 
 def drawn(characters: str, count: int, rng: np.random.Generator) -> str:
@@ -125,11 +131,10 @@ class CopyTask(Task):
     shortest_spans: ClassVar = {"": LENGTH}
 
     def line(self, rng: np.random.Generator) -> str:
-        """See `Task.line`."""
         return _copy_line(delay(LONGEST_SPAN - LENGTH, rng), rng) + "\n"
 
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        """See `Task.trials`; the symbols of one text are rotated."""
+        # The symbols of one text are rotated.
         text = _copy_line(span - LENGTH, rng)
         return [Trial.of(rotated(text, SYMBOLS, by), LENGTH, SYMBOLS) for by in range(len(SYMBOLS))]
 
@@ -163,7 +168,6 @@ class RecallTask(Task):
     shortest_spans: ClassVar = {f"{pairs} pairs": PAIR * pairs - 1 for pairs in PAIRS}
 
     def line(self, rng: np.random.Generator) -> str:
-        """See `Task.line`."""
         pairs = int(PAIRS[rng.integers(len(PAIRS))])
         stated = _pairs(pairs, 0, rng)
         parts, length = list(stated), 0
@@ -176,7 +180,7 @@ class RecallTask(Task):
         return "".join(parts) + "\n"
 
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        """See `Task.trials`; the values of one text are rotated."""
+        # The values of one text are rotated.
         pairs = int(variant.split(maxsplit=1)[0])
         after = int(rng.integers(pairs))  # pairs after the queried one
         stated = _pairs(pairs, 1, rng)
@@ -218,7 +222,6 @@ class FlipFlopTask(Task):
     stride = 2
 
     def line(self, rng: np.random.Generator) -> str:
-        """See `Task.line`."""
         bit = drawn(BITS, 1, rng)
         parts = [f"w{bit}"]
         since = 0  # characters since the write
@@ -234,7 +237,7 @@ class FlipFlopTask(Task):
         return "".join(parts) + "\n"
 
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        """See `Task.trials`; a text and the same text with inverted bits."""
+        # A text and the same text with inverted bits.
         bit = drawn(BITS, 1, rng)
         text = f"w{bit}{_ignored(span // 2, rng)}r{bit}"
         return [Trial.of(rotated(text, BITS, by), 1, BITS) for by in range(len(BITS))]
@@ -265,13 +268,12 @@ class BracketsTask(Task):
     stride = 2
 
     def line(self, rng: np.random.Generator) -> str:
-        """See `Task.line`."""
         kind = int(rng.integers(len(OPENERS)))
         pairs = delay(LONGEST_SPAN // 2, rng)
         return OPENERS[kind] + _between(2 * pairs, DEPTH, rng) + CLOSERS[kind] + "\n"
 
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        """See `Task.trials`; the same text between brackets of each kind."""
+        # The same text between brackets of each kind.
         between = _between(span, DEPTH, rng)
         texts = (opener + between + closer for opener, closer in zip(OPENERS, CLOSERS, strict=True))
         return [Trial.of(text, 1, CLOSERS) for text in texts]
@@ -282,7 +284,7 @@ def _between(chars: int, depth: int, rng: np.random.Generator) -> str:
     parts = []
     while chars:
         kind = int(rng.integers(len(OPENERS)))
-        inside = 2 * log_uniform(chars // 2 - 1, rng) if depth > 1 else 0
+        inside = 2 * _log_uniform(chars // 2 - 1, rng) if depth > 1 else 0
         parts.append(OPENERS[kind] + _between(inside, depth - 1, rng) + CLOSERS[kind])
         chars -= inside + 2
     return "".join(parts)

@@ -40,8 +40,7 @@ def parse_brackets(
     Args:
         text: The text.
         kinds: Closing characters by opening character.
-        dropped: Closing characters that are no longer expected after an empty line, such as those
-            of quotations of several paragraphs.
+        dropped: Closing characters that an empty line makes unexpected, as in long quotations.
     """
     marks = re.compile("[" + re.escape("".join({*kinds, *kinds.values()})) + "]|" + EMPTY_LINE)
     change = {close: np.zeros(len(text) + 1, dtype=np.int64) for close in kinds.values()}

@@ -29,12 +29,7 @@ class DocumentSplitter:
         self._has_text = False  # the file holds more than line ends so far
 
     def split(self, file: int, text: str) -> np.ndarray:
-        """Return the document starts in the next block, as indices of the whole text, ``(D,)``.
-
-        Args:
-            file: The index of the file that the block belongs to.
-            text: The block.
-        """
+        """Return the document starts in the next block of a file, as indices of the whole text."""
         begins = self._file is None or (file != self._file and self._how != "none")
         starts = np.array([self._chars] if begins else [], dtype=np.int64)
         if begins:
@@ -90,11 +85,7 @@ class DocumentIndex:
         return found
 
     def begins(self, places: np.ndarray, timesteps: int) -> np.ndarray | None:
-        """Mark the characters of windows that begin a document.
-
-        Args:
-            places: Where the windows start, ``(n,)``.
-            timesteps: The length T of the windows.
+        """Mark the characters that begin a document in windows of T characters at ``places``.
 
         Returns:
             ``(n, T)`` bool, or None if no document begins in any window.
@@ -114,12 +105,8 @@ class DocumentIndex:
 def training_chars(chars: int, validation: float | None, starts: np.ndarray) -> int:
     """Return how many characters precede the held-out last part of a text.
 
-    The cut moves to the nearest document start if that changes the held-out part by at most half.
-
-    Args:
-        chars: The length of the text.
-        validation: The held-out fraction; None for a tenth, at most `MOST_HELD_OUT` characters.
-        starts: The document starts, ``(D,)``.
+    The held-out fraction is ``validation``, or a tenth but at most `MOST_HELD_OUT` characters. The
+    cut moves to the nearest document start if that changes the held-out part by at most half.
     """
     share = HELD_OUT if validation is None else validation
     wanted = int(chars * (1 - share))

@@ -123,72 +123,45 @@ class TextStatistics:
 
 
 def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextStatistics:
-    """Read a corpus and return its statistics.
-
-    Args:
-        corpus: The corpus.
-        progress: Called with the bytes read and their total.
-    """
-    counter = _TextCounter()
+    """Read a corpus and return its statistics; ``progress`` gets the bytes read and their total."""
+    counts: np.ndarray = np.zeros(CODES, dtype=np.int64)
+    lines, beginning, left = LineCounter(), [], COUNTED_CHARS
+    compressors = {name: make() for name, make in COMPRESSORS.items()}
+    packed, packed_chars = dict.fromkeys(COMPRESSORS, 0), 0
     for _, text in corpus.blocks(progress):
-        counter.read(text)
-    return counter.statistics(corpus.name)
-
-
-class _TextCounter:
-    """Running counts of a text in blocks."""
-
-    def __init__(self) -> None:
-        self._counts = np.zeros(CODES, dtype=np.int64)
-        self._bytes = 0
-        self._lines = LineCounter()
-        self._beginning: list[np.ndarray] = []
-        self._left = COUNTED_CHARS
-        self._compressors = {name: make() for name, make in COMPRESSORS.items()}
-        self._packed = dict.fromkeys(COMPRESSORS, 0)
-        self._to_pack = PACKED_CHARS
-
-    def read(self, text: str) -> None:
-        codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        self._counts += np.bincount(codes, minlength=CODES)
-        self._lines.read(text)
-        self._beginning.append(codes[: self._left].copy())
-        self._left -= len(self._beginning[-1])
-        if self._to_pack:
-            data = text[: self._to_pack].encode()
-            self._to_pack -= min(self._to_pack, len(text))
-            for name, compressor in self._compressors.items():
-                self._packed[name] += len(compressor.compress(data))
-
-    def statistics(self, name: str) -> TextStatistics:
-        for compressor, stream in self._compressors.items():
-            self._packed[compressor] += len(stream.flush())
-        codes = np.flatnonzero(self._counts)
-        counts = self._counts[codes]
-        widths = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
-        beginning = np.concatenate(self._beginning)
-        packed_chars = PACKED_CHARS - self._to_pack
-        packed_bits = {name: 8 * size / packed_chars for name, size in self._packed.items()}
-        ids = np.searchsorted(codes, beginning)
-        return TextStatistics(
-            name,
-            chars=int(counts.sum()),
-            bytes=int((counts * widths).sum()),
-            alphabet="".join(map(chr, codes)),
-            alphabet_chars=len(codes),
-            rarest=_rarest(codes, counts),
-            scripts_chars=_scripts(codes, counts),
-            lines=self._lines.statistics(),
-            ngrams=NgramStatistics(len(beginning), tuple(entropies(ids, LONGEST_NGRAM))),
-            longest_repeat=_shown_repeat(beginning, ids),
-            packed=Compression(packed_chars, self._packed, packed_bits),
-        )
-
-
-def _shown_repeat(codes: np.ndarray, ids: np.ndarray) -> LongestRepeat:
+        block = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
+        counts += np.bincount(block, minlength=CODES)
+        lines.read(text)
+        beginning.append(block[:left].copy())
+        left -= len(beginning[-1])
+        some = text[: PACKED_CHARS - packed_chars]
+        packed_chars += len(some)
+        for name, compressor in compressors.items():
+            packed[name] += len(compressor.compress(some.encode()))
+    for name, compressor in compressors.items():
+        packed[name] += len(compressor.flush())
+    codes = np.flatnonzero(counts)
+    counts = counts[codes]
+    widths = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
+    start = np.concatenate(beginning)
+    ids = np.searchsorted(codes, start)
     chars, first, second = longest_repeat(ids)
-    shown = codes[first : first + min(chars, SHOWN_CHARS)]
-    return LongestRepeat(len(ids), chars, first, second, "".join(map(chr, shown)))
+    shown = "".join(map(chr, start[first : first + min(chars, SHOWN_CHARS)]))
+    return TextStatistics(
+        corpus.name,
+        chars=int(counts.sum()),
+        bytes=int((counts * widths).sum()),
+        alphabet="".join(map(chr, codes)),
+        alphabet_chars=len(codes),
+        rarest=_rarest(codes, counts),
+        scripts_chars=_scripts(codes, counts),
+        lines=lines.statistics(),
+        ngrams=NgramStatistics(len(start), tuple(entropies(ids, LONGEST_NGRAM))),
+        longest_repeat=LongestRepeat(len(ids), chars, first, second, shown),
+        packed=Compression(
+            packed_chars, packed, {name: 8 * size / packed_chars for name, size in packed.items()}
+        ),
+    )
 
 
 def _rarest(codes: np.ndarray, counts: np.ndarray) -> tuple[CharacterCount, ...]:
@@ -276,7 +249,7 @@ def entropies(ids: np.ndarray, longest: int) -> list[NgramEntropy]:
 
 
 def _sum_of_logs(counts: np.ndarray) -> float:
-    """Return Σ c log2 c over the positive counts."""
+    """Return the sum of c log2 c over the positive counts."""
     positive = counts[counts > 0]
     return float((positive * np.log2(positive)).sum())
 
@@ -292,24 +265,21 @@ def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
     ranks = _ranked(ids.astype(np.int64))
     while ranks is not None:
         powers.append(ranks)
-        half = 1 << (len(powers) - 1)
-        ranks = _joined(ranks, ranks, half)
+        ranks = _joined(ranks, ranks, 1 << (len(powers) - 1))
     chars, found = 0, np.zeros(len(ids) + 1, dtype=np.int32)
     for k in range(len(powers) - 1, -1, -1):
         longer = _joined(found, powers[k], chars)
         if longer is not None:
             chars, found = chars + (1 << k), longer
-    _, places, counts = np.unique(found, return_index=True, return_counts=True)
     if not chars:
         return 0, 0, 0
+    _, places, counts = np.unique(found, return_index=True, return_counts=True)
     first = int(places[counts > 1].min())
-    second = first + 1 + int(np.argmax(found[first + 1 :] == found[first]))
-    return chars, first, second
+    return chars, first, first + 1 + int(np.argmax(found[first + 1 :] == found[first]))
 
 
 def _joined(left: np.ndarray, right: np.ndarray, chars: int) -> np.ndarray | None:
-    """Rank concatenations of a string of ``chars`` characters, ranked ``left``, and the string
-    after it, ranked ``right``; return None if each occurs once."""
+    """Rank strings of ``chars`` characters with those after them; None if each occurs once."""
     places = min(len(left), len(right) - chars)
     if places < 2:
         return None

@@ -28,10 +28,7 @@ class UnknownCharacterError(ChargenError):
 
 
 def code_points(text: str) -> np.ndarray:
-    """Return the Unicode code points of a text, ``(len(text),)``.
-
-    The type is uint8 for Latin-1 text, else uint32.
-    """
+    """Return the code points of a text, ``(len(text),)`` uint8 for Latin-1, else uint32."""
     try:
         return np.frombuffer(text.encode("latin-1"), dtype=np.uint8)
     except UnicodeEncodeError:
@@ -117,9 +114,7 @@ class Vocabulary:
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the ids of a text, ``(len(text),)`` of `dtype`.
 
-        Args:
-            text: The text.
-            unknown: ``"skip"`` leaves out characters that are not in the vocabulary.
+        Characters that are not in the vocabulary are left out if ``unknown`` is ``"skip"``.
 
         Raises:
             UnknownCharacterError: With ``"error"``, at the first unknown character.
@@ -144,15 +139,10 @@ class Vocabulary:
         return ids[:written]
 
     def encode_typed(self, name: str, text: str, unknown: Unknown | None = None) -> np.ndarray:
-        """Encode user input.
-
-        Args:
-            name: The name of the input in messages.
-            text: The input.
-            unknown: As in `encode`; None if the user has no option for it.
+        """Encode user input; ``unknown`` is None if the user has no option for it.
 
         Raises:
-            ChargenError: The input has an unknown character.
+            ChargenError: The input, called ``name``, has an unknown character.
         """
         try:
             return self.encode(text, unknown or "error")

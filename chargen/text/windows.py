@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 
@@ -38,18 +37,6 @@ class WindowBatch:
     def counted(self, last: int) -> int:
         """Return the number of counted targets in the ``last`` timesteps of all N rows."""
         return int(self.counts[-last:].sum())
-
-
-class Batches(Protocol):
-    """A text cut into batches; every character is a target once per epoch."""
-
-    def __len__(self) -> int:
-        """Return the number of batches per epoch."""
-        ...
-
-    def batch(self, epoch: int, index: int, rows: slice = ALL) -> WindowBatch:
-        """Return ``rows`` of batch ``index`` of ``epoch``; no other rows are read."""
-        ...
 
 
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
@@ -84,10 +71,10 @@ class _Text:
 
 @dataclass(frozen=True)
 class Resets:
-    """A random choice of windows that start from a zero state although the state is carried.
+    """A random ``share`` of windows that start from a zero state although the state is carried.
 
-    A fraction ``share`` of the windows is chosen, and `OPENING_WEIGHT` times that of those whose
-    first input is the id ``opening``, the character that precedes generated text.
+    The share is `OPENING_WEIGHT` times as high for windows whose first input is the id ``opening``,
+    the character that precedes generated text.
     """
 
     share: float
@@ -136,7 +123,7 @@ class Streams:
         return math.ceil(self._longest / self._timesteps)
 
     def batch(self, epoch: int, index: int, rows: slice = ALL) -> WindowBatch:
-        """See `Batches.batch`; epochs differ only in their resets."""
+        """Return ``rows`` of a batch, reading no others; epochs differ only in their resets."""
         offset = range(0, self._longest, self._timesteps)[index]
         timesteps = min(self._timesteps, self._longest - offset)
         places = self._starts + offset
@@ -159,14 +146,8 @@ class ShuffledWindows:
     """Windows in random order, for state that is reset at each window.
 
     The order and the phase of the windows change every epoch, so that no character is always the
-    first of its window. The order takes no memory.
-
-    Args:
-        ids: The text, ``(L,)`` with L > T.
-        batch_size: Windows per batch.
-        timesteps: The window length T.
-        seed: Random seed of the order.
-        starts: As in `Streams`.
+    first of its window. The order takes no memory. The arguments are those of `Streams`, with
+    L > T.
     """
 
     def __init__(
@@ -190,7 +171,7 @@ class ShuffledWindows:
         return math.ceil(self._windows / self._batch_size)
 
     def batch(self, epoch: int, index: int, rows: slice = ALL) -> WindowBatch:
-        """See `Batches.batch`; the last batch may have fewer windows."""
+        """Return ``rows`` of a batch, reading no others; the last batch may have fewer windows."""
         phase = int(np.random.default_rng((self._seed, epoch)).integers(self._timesteps))
         order = Permutation(self._windows, (self._seed, epoch, 1))
         first = range(0, self._windows, self._batch_size)[index]
@@ -204,6 +185,9 @@ class ShuffledWindows:
         return self._text.read(places, ignored, rows)
 
 
+Batches = Streams | ShuffledWindows
+
+
 class Permutation:
     """A pseudorandom permutation of ``0 .. size - 1`` that takes no memory.
 
@@ -211,23 +195,14 @@ class Permutation:
     2002) over ``a * b`` numbers, at most ``a`` more than ``size``; a result beyond ``size`` is
     permuted again until it is below (cycle walking, also there). The round function is the
     finalizer of SplitMix64 (Steele, Lea & Flood 2014). Not cryptographically secure.
-
-    Args:
-        size: The number of elements, at least 1.
-        seed: Numbers from 0 up; equal seeds give equal permutations.
     """
 
     def __init__(self, size: int, seed: tuple[int, ...]) -> None:
-        if size < 1:
-            raise ValueError(f"size is {size}, it must be 1 or more")
         self._size = size
         self._a = math.isqrt(size - 1) + 1
         self._b = -(-size // self._a)
         generator = np.random.default_rng(seed)
         self._keys = generator.integers(2**64, size=(ROUNDS, 1), dtype=np.uint64)
-
-    def __len__(self) -> int:
-        return self._size
 
     def at(self, places: np.ndarray) -> np.ndarray:
         """Return the elements at ``places``, ``(n,)`` int64 each."""
