@@ -5,9 +5,9 @@ All contenders run with the thread and allocator settings of the command line.
 
 from pathlib import Path
 
-from chargen.cli.environment import keep_memory, limit_spinning
+from chargen.cli.environment import configure_torch, keep_memory
 
 MEASURED = Path(__file__).with_name("measured.json")
 
-limit_spinning()
+configure_torch()
 keep_memory()

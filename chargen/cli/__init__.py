@@ -12,7 +12,7 @@ import click
 from chargen import __version__
 from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
-from chargen.cli.environment import limit_spinning, run_in_group, silence_torch
+from chargen.cli.environment import configure_torch, run_in_group
 from chargen.cli.evaluate import evaluate
 from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
@@ -115,8 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     A user error is one line on standard error; any other exception keeps its traceback. One of
     several processes that train together exits here instead of returning.
     """
-    limit_spinning()
-    silence_torch()
+    configure_torch()
     prepare()
     return run_in_group(lambda: _exit_code(sys.argv[1:] if arguments is None else list(arguments)))
 

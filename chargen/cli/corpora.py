@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chargen.cli.completion import bundled_texts
-from chargen.cli.options import check_writable, json_option
+from chargen.cli.options import check_writable, json_option, write_text
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -92,10 +92,7 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
     elif out.exists():
         raise ChargenError(f"{out}: the file exists; give another --out")
     else:
-        try:
-            out.write_text(text, encoding="utf-8", newline="")
-        except OSError as error:
-            raise ChargenError(f"{out}: cannot be written ({error.strerror})") from error
+        write_text(out, text)
 
 
 @corpora.command()

@@ -16,13 +16,12 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 LARGEST_THRESHOLD = 2**31 - 1  # that `mallopt` accepts
 
 
-def limit_spinning() -> None:
-    """Set the spin count, which the thread library reads when torch is loaded."""
+def configure_torch() -> None:
+    """Set what torch's libraries read when they are loaded.
+
+    These are the spin count, and that C++ messages and stack frames stay off standard error.
+    """
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
-
-
-def silence_torch() -> None:
-    """Keep torch's C++ messages and stack frames off standard error."""
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
 
@@ -43,13 +42,13 @@ def run_in_group(work: Callable[[], int]) -> int:
 
     In a broken group, torch's threads can abort Python's finalization and replace the exit code.
     """
+    code = 1
     try:
         code = work()
     except BaseException:
         if not _in_group():
             raise
         traceback.print_exc()
-        code = 1
     if _in_group():
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from chargen.cli.options import json_option, run_argument
+from chargen.cli.options import check_writable, json_option, run_argument, write_text
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.report import aligned
 from chargen.render.text import visible_line
 
 if TYPE_CHECKING:
-    from chargen.runs.directory import ProgressRecord, Run
+    from chargen.runs.directory import ProgressRecord
 
 WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
 PAGE = "memory.html"
@@ -78,7 +77,15 @@ def inspect(
       chargen inspect --memory-file page.txt --cue Hatch --out look.html
     """
     if memory is not None or memory_file is not None:
-        _memory(run, as_json, memory, memory_file, out, cue, unknown, seed)
+        if memory is not None and memory_file is not None:
+            raise ChargenError("--memory and --memory-file: give one")
+        if memory == "" or "" in cue:
+            raise ChargenError(f"--{'cue' if '' in cue else 'memory'} '': empty, give some text")
+        check_writable(out)
+        from chargen.text.sources import read_file
+
+        text = read_file(memory_file) if memory_file else memory or ""
+        _memory(run, text, out, as_json, cues=cue, unknown=unknown, seed=seed)
         return
     given = context.get_parameter_source
     for name in WITH_MEMORY:
@@ -87,27 +94,20 @@ def inspect(
     from chargen.runs.directory import Run, newest
 
     opened = newest() if run is None else Run.open(run)
-    shapes = {name: list(array.shape) for name, array in opened.weights().items()}
-    values = _summary(opened, shapes, opened.progress())
+    description, weights = opened.description, opened.weights()
+    described = {"imported": None, **description.to_json()}
+    names = ("model", "vocabulary", "corpus", "training", "imported", "versions")
+    values = {
+        "run": str(opened.path),
+        "parameters": sum(array.size for array in weights.values()),
+        "weights": {name: list(array.shape) for name, array in weights.items()},
+        "history": opened.progress(),
+        **{name: described[name] for name in names},
+    }
     if as_json:
         say_json(values)
     else:
-        described = opened.description.model.described()
-        say("\n".join(map(visible_line, _lines(values, described))))
-
-
-def _summary(
-    run: Run, shapes: dict[str, list[int]], history: list[ProgressRecord]
-) -> dict[str, Any]:
-    values = {"imported": None, **run.description.to_json()}
-    names = ("model", "vocabulary", "corpus", "training", "imported", "versions")
-    return {
-        "run": str(run.path),
-        "parameters": sum(map(math.prod, shapes.values())),
-        "weights": shapes,
-        "history": history,
-        **{name: values[name] for name in names},
-    }
+        say("\n".join(map(visible_line, _lines(values, description.model.described()))))
 
 
 def _lines(values: dict[str, Any], described: str) -> Iterable[str]:
@@ -154,36 +154,16 @@ def _history(lines: list[ProgressRecord]) -> list[str]:
     return aligned([head, *rows])
 
 
-def _memory(
-    run: Path | None,
-    as_json: bool,
-    memory: str | None,
-    memory_file: Path | None,
-    out: Path | None,
-    cues: tuple[str, ...],
-    unknown: Literal["error", "skip"],
-    seed: int,
-) -> None:
-    if memory is not None and memory_file is not None:
-        raise ChargenError("--memory and --memory-file: give one")
-    if memory == "" or "" in cues:
-        raise ChargenError(f"--{'cue' if '' in cues else 'memory'} '': empty, give some text")
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        raise ChargenError(f"{out}: cannot be written; create its directory first")
+def _memory(run: Path | None, text: str, out: Path | None, as_json: bool, **options: Any) -> None:
     from chargen.api import load
     from chargen.probes.units.report import hidden_units_page, report
     from chargen.render.report import to_text
-    from chargen.text.sources import read_file
 
-    text = read_file(memory_file) if memory_file else memory or ""
     model = load(run)
     with progress_bar(total=1, unit="char", unit_scale=True) as progress:
-        seen = model.memory(text, unknown, cues, seed, progress)
+        seen = model.memory(text, progress=progress, **options)
     page = out or model.run.path / PAGE
-    try:
-        page.write_text(hidden_units_page(seen), encoding="utf-8")
-    except OSError as error:
-        raise ChargenError(f"{page}: cannot be written ({error.strerror})") from error
+    write_text(page, hidden_units_page(seen))
     for note in seen.notes:
         say(visible_line(note), err=True)
     if as_json:

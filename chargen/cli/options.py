@@ -94,7 +94,7 @@ def check_writable(*files: Path | None) -> None:
 def write_text(file: Path, text: str) -> None:
     """Write a result; raises `ChargenError` if the system refuses."""
     try:
-        file.write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
 
