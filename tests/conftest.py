@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import tiny
 import torch
 from hypothesis import settings
 
@@ -32,10 +33,28 @@ def _can_be_interrupted():
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture(scope="session")
+def cat(tmp_path_factory):
+    """The corpus of tiny runs."""
+    path = tmp_path_factory.mktemp("corpus") / "cat.txt"
+    path.write_text(tiny.TEXT)
+    return path
+
+
 @pytest.fixture
-def no_fsync(monkeypatch):
-    """Skip waiting for the disk, in tests that are not about power loss."""
-    monkeypatch.setattr("os.fsync", lambda file: None)
+def often(monkeypatch):
+    """Validate at every second step."""
+    tiny.often(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def finished(cat, tmp_path_factory):
+    """A finished tiny run of 5 steps."""
+    path = tmp_path_factory.mktemp("finished") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        tiny.often(patch)
+        tiny.train(cat, path)
+    return path
 
 
 @pytest.fixture(scope="session")

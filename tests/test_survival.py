@@ -27,9 +27,7 @@ KILLS = Path(__file__).parent / "soak" / "kills.py"
 SAMPLE = 6
 
 
-@pytest.fixture(autouse=True)
-def _often(monkeypatch):
-    often(monkeypatch)
+pytestmark = pytest.mark.usefixtures("often")
 
 
 class Home(NamedTuple):

@@ -20,7 +20,6 @@ from chargen.training.step import next_char_loss
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 25
 TINY = {"units": (8,), "timesteps": 8, "batch_size": 4, "learning_rate": 0.02}
-pytestmark = pytest.mark.usefixtures("no_fsync")
 STAGED = {"curriculum": (2, 4), "timesteps": 8, "batch_size": 4}
 
 
