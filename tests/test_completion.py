@@ -11,13 +11,20 @@ from click.shell_completion import ShellComplete
 from chargen.cells import CELL_NAMES
 from chargen.cli import chargen
 
-LOADED = """
+PROGRAM = f"""#!{sys.executable}
 import sys
+sys.path[:0] = {sys.path}
 from chargen.cli import main
 try:
     main()
 finally:
-    sys.exit({"torch", "matplotlib", "numba"} & set(sys.modules) and "slow imports" or 0)
+    sys.exit({{"torch", "matplotlib", "numba"}} & set(sys.modules) and "slow imports" or 0)
+"""
+SCRIPT = """
+eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
+COMP_WORDS=(chargen sample runs/f) COMP_CWORD=2
+_chargen_completion chargen
+echo "${COMPREPLY[@]}"
 """
 
 
@@ -65,19 +72,9 @@ def test_shell_completes_paths_where_no_value_matches(home):
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_bash_script_completes_a_run_without_slow_imports(home):
-    program = home / "chargen"
-    (home / "program.py").write_text(LOADED)
-    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' '{home}/program.py' \"$@\"\n")
-    program.chmod(0o755)
-    script = """
-        eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
-        COMP_WORDS=(chargen sample runs/f) COMP_CWORD=2
-        _chargen_completion chargen
-        echo "${COMPREPLY[@]}"
-    """
+    (home / "chargen").write_text(PROGRAM)
+    (home / "chargen").chmod(0o755)
     env = {**os.environ, "PATH": f"{home}{os.pathsep}{os.environ['PATH']}"}
-    env["PYTHONPATH"] = os.pathsep.join(sys.path)
-    ran = subprocess.run(
-        ["bash", "-c", script], cwd=home, env=env, capture_output=True, text=True, check=True
-    )
+    given = {"cwd": home, "env": env, "capture_output": True, "text": True}
+    ran = subprocess.run(["bash", "-c", SCRIPT], check=True, **given)
     assert (ran.stdout, ran.stderr) == ("runs/fables\n", "")

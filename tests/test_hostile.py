@@ -1,6 +1,7 @@
 """Malformed checkpoints and JSON are read, or refused in one line that names the file."""
 
 import json
+import random
 import warnings
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from hostile import (
     small_checkpoint,
     with_header,
 )
-from hypothesis import example, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 from safetensors import safe_open
@@ -37,40 +38,22 @@ def run(tmp_path):
     return make_run(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    return make_run(tmp_path_factory.mktemp("run"))
-
-
-def check_mutants(run, kind, seed, count):
-    make_run(run.path)
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize("count", [150, pytest.param(20_000, marks=pytest.mark.soak)])
+def test_mutants_are_read_or_refused(run, kind, count):
     data = READERS[kind][2](run)
     assert is_read(kind, run, data)
     # Without a correct digest, the digest alone would refuse most mutants of a checkpoint.
-    found = [is_read(kind, run, sealed(mutant)) for mutant in mutants(data, seed, count)]
+    found = [is_read(kind, run, sealed(mutant)) for mutant in mutants(data, 0, count)]
     assert not all(found)
 
 
 @pytest.mark.parametrize("kind", READERS)
-def test_mutants_are_read_or_refused(shared, kind):
-    check_mutants(shared, kind, 0, 150)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("seed", range(1, 21))
-@pytest.mark.parametrize("kind", READERS)
-def test_many_mutants_are_read_or_refused(shared, kind, seed):
-    check_mutants(shared, kind, seed, 1000)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.binary(max_size=300))
-@example(b"")
-def test_arbitrary_bytes_are_read_or_refused(shared, data):
-    make_run(shared.path)
-    for kind in READERS:
-        is_read(kind, shared, data)
-        is_read(kind, shared, with_header(data, data))
+def test_arbitrary_bytes_are_read_or_refused(run, kind):
+    rng = random.Random(0)
+    for data in (b"", *(rng.randbytes(rng.randrange(300)) for _ in range(40))):
+        is_read(kind, run, data)
+        is_read(kind, run, with_header(data, data))
 
 
 def test_the_digest_covers_every_byte():
@@ -87,30 +70,12 @@ def test_the_digest_covers_every_byte():
             parse(damaged)
 
 
-def test_a_changed_weight_fails_the_digest(run):
-    data = small_checkpoint()
-    data = data[:-1] + bytes([data[-1] ^ 1])
-    (run.path / LAST).write_bytes(data)
-    with pytest.raises(ChargenError, match=r"last\.safetensors: .*SHA-256"):
-        run.read_checkpoint(LAST)
-    assert parse(sealed(data)).arrays["generator"].tolist() == [0, 1, 2, 3, 5]
-
-
-def test_safetensors_opens_a_checkpoint(tmp_path):
+def test_safetensors_opens_a_checkpoint_and_equal_ones_are_equal_bytes(tmp_path):
     (tmp_path / "a").write_bytes(small_checkpoint())
     with safe_open(tmp_path / "a", framework="numpy") as tensors:
         assert tensors.get_tensor("model.b_y").tolist() == [0, 1, 2]
         assert tensors.metadata().keys() == {"format", "sha256", "values"}
-
-
-def test_equal_checkpoints_are_equal_bytes():
     assert len({small_checkpoint() for _ in range(20)}) == 1
-
-
-def test_arrays_of_a_checkpoint_are_writable():
-    array = parse(small_checkpoint()).arrays["model.b_y"]
-    array[:] = 9
-    assert array.tolist() == [9, 9, 9]
 
 
 def test_a_checkpoint_of_the_largest_number_of_layers_is_read():
@@ -215,14 +180,12 @@ def test_json_round_trips(value):
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
     span: Annotated[int, Meta(ge=1)]
-    share: Annotated[float, Meta(ge=0, le=1)] = 0.5
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ('[{"span": 0}]', r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\.span`"),
-        ('[{"span": 4, "share": 1.5}]', r"<= 1\.0 - at `\$\[0\]\.share`"),
         ('[{"span": 4, "more": 1}]', "unknown field `more`"),
         ("[{}]", "missing required field `span`"),
         ("[" * 300_000, "more than"),

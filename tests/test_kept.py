@@ -33,33 +33,24 @@ def written(tmp_path, values):
     return file
 
 
-@pytest.mark.parametrize("result", [TEMPLATES, REFUSED, *(with_span50(*half) for half in HALVES)])
-def test_templates_round_trip(result):
+NO_FIT = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, fit_p=0.0, misfit=0.5)
+WITH_D = tuple(structs.replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in TEMPLATES.rows)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(TEMPLATES, REFUSED, *(with_span50(*half) for half in HALVES), *RUN.context.values()),
+        structs.replace(TEMPLATES, span50=NO_FIT),
+        structs.replace(TEMPLATES, rows=WITH_D),
+    ],
+    ids=range(11 + len(RUN.context)),
+)
+def test_results_round_trip(result):
     told = again(result.to_json())
-    read = TemplatesResult.from_json(told)
+    read = type(result).from_json(told)
     assert again(read.to_json()) == told
     assert read.finding() == result.finding()
-
-
-def test_a_curve_without_a_fit_round_trips():
-    half = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, fit_p=0.0, misfit=0.5)
-    told = again(structs.replace(TEMPLATES, span50=half).to_json())
-    read = TemplatesResult.from_json(told)
-    assert read.span50.text() == "no fit"
-    assert again(read.to_json()) == told
-
-
-def test_rows_with_d_round_trip():
-    rows = [structs.replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in TEMPLATES.rows]
-    told = again(structs.replace(TEMPLATES, rows=tuple(rows)).to_json())
-    assert again(TemplatesResult.from_json(told).to_json()) == told
-
-
-@pytest.mark.parametrize("name", RUN.context)
-def test_context_round_trips(name):
-    told = again(RUN.context[name].to_json())
-    read = ContextResult.from_json(told)
-    assert again(read.to_json()) == told
 
 
 def test_a_run_is_found_by_its_name(tmp_path):

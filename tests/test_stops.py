@@ -1,7 +1,7 @@
 """Samples end at stop sequences."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from test_beam import sampler
 
@@ -16,21 +16,15 @@ def ordered(stops):
     return sorted(stops, key=len, reverse=True)
 
 
-@settings(deadline=None)
 @given(LETTERS, STOPS)
 def test_a_text_ends_before_the_first_stop(text, stops):
     rows = list(stopped([[character] for character in text], ordered(stops), 1))
-    written = "".join(row[0] for row in rows)
-    ends = [end for end in range(len(text) + 1) if text[:end].endswith(tuple(stops))]
-    if ends:
-        before = text[: ends[0]]
-        longest = max(len(stop) for stop in stops if before.endswith(stop))
-        assert written == before[:-longest]
-    else:
-        assert written == text
+    ends = (end for end in range(len(text) + 1) if text[:end].endswith(tuple(stops)))
+    before = text[: next(ends, None)]
+    longest = max((stop for stop in stops if before.endswith(stop)), key=len, default="")
+    assert "".join(row[0] for row in rows) == before.removesuffix(longest)
 
 
-@settings(deadline=None)
 @given(LETTERS, STOPS)
 def test_only_the_beginning_of_a_stop_is_delayed(text, stops):
     one, told = Stopping(ordered(stops)), ""

@@ -6,6 +6,7 @@ import pty
 import subprocess
 import sys
 import unicodedata
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,28 +70,24 @@ SAMPLE = ["sample", f"runs/{NAME}", "--length", "400", "--seed", "3", "--tempera
 
 
 def piped(home, *arguments, **environment):
-    ran = subprocess.run(
-        [sys.executable, "-m", "chargen", *arguments],
-        cwd=home, capture_output=True, check=True, env=os.environ | environment,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "chargen", *arguments]
+    own = os.environ | environment
+    ran = subprocess.run(command, cwd=home, capture_output=True, check=True, env=own)
     assert ran.stderr == b""
-    return ran.stdout
+    return ran.stdout.decode()
 
 
 def on_a_terminal(home, *arguments, **environment):
     """Return what a successful command sends to a terminal."""
     own, its = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "chargen", *arguments],
-        cwd=home, stdin=its, stdout=its, stderr=its, env=os.environ | environment,
-    )  # fmt: skip
+    command = [sys.executable, "-m", "chargen", *arguments]
+    given = dict.fromkeys(("stdin", "stdout", "stderr"), its)
+    process = subprocess.Popen(command, cwd=home, env=os.environ | environment, **given)
     os.close(its)
     sent = b""
-    try:
+    with suppress(OSError):  # Linux, when the other end is closed
         while piece := os.read(own, 65536):
             sent += piece
-    except OSError:  # Linux, when the other end is closed
-        pass
     os.close(own)
     assert process.wait() == 0
     return sent.replace(b"\r\n", b"\n")  # the terminal translates newlines
@@ -100,15 +97,10 @@ def test_sample_is_escaped_on_a_terminal_only(home):
     text = chargen.load(home / "runs" / NAME).sample("a cat\r\n", 400, 3, temperature=2.0) + "\n"
     assert acting(text) >= {"\x1b", "\x9b", "\r", "\x7f", "\u202e", "\u2028"}
     prompted = [*SAMPLE, "--prompt", "a cat\r\n"]
-    assert piped(home, *prompted, PYTHONIOENCODING="latin-1") == text.encode()
+    assert piped(home, *prompted, PYTHONIOENCODING="latin-1") == text
     assert on_a_terminal(home, *prompted).decode() == visible(text)
-
-
-def test_terminal_with_a_limited_encoding(home):
-    sent = on_a_terminal(home, *SAMPLE, "--count", "2", PYTHONIOENCODING="ascii")
-    written = piped(home, *SAMPLE, "--count", "2").decode()
-    assert acting(written)
-    assert sent == visible(written).encode("ascii", "backslashreplace")
+    limited = visible(text).encode("ascii", "backslashreplace")
+    assert on_a_terminal(home, *prompted, PYTHONIOENCODING="ascii") == limited
 
 
 class Terminal:
@@ -136,13 +128,13 @@ def test_sample_is_shown_character_by_character(here, monkeypatch):
     assert terminal.seen == [*map(visible, written), "\n"]
 
 
-def test_bundled_text_is_written_unchanged(home):
+def test_bundled_text_is_written_unchanged(here, capsys):
     from chargen.datasets import bundled
 
-    for name in ("flipflop", "english.bank"):
-        text = bundled.resource(name) if "." in name else bundled.read(name, 300)
-        chars = [] if "." in name else ["--chars", "300"]
-        assert piped(home, "corpora", "write", name, *chars).decode() == text
+    assert main(["corpora", "write", "flipflop", "--chars", "300"]) == 0
+    assert main(["corpora", "write", "english.bank"]) == 0
+    written = bundled.read("flipflop", 300) + bundled.resource("english.bank")
+    assert capsys.readouterr().out == written
 
 
 @pytest.mark.parametrize(
@@ -221,19 +213,19 @@ def test_user_error_is_one_line_with_an_escaped_name(here, capsys, arguments):
     assert r"red\x1b[31m" in err
 
 
+def copy_run(folder, to):
+    for file in folder.iterdir():
+        Path(to, file.name).write_bytes(file.read_bytes())
+
+
 def test_run_of_a_stranger_is_printed_escaped(home, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for file in (home / "runs" / "other\x1b").iterdir():
-        Path(file.name).write_bytes(file.read_bytes())
-    assert main(["inspect", "."]) == 0
-    lines = capsys.readouterr().out.count("\n")
+    copy_run(home / "runs" / "other\x1b", ".")
     said = json.loads(Path("run.json").read_text())
     said["corpus"]["name"] = said["corpus"]["sources"][0] = NAME
-    said["versions"] = {NAME: NAME}
-    Path("run.json").write_text(json.dumps(said))
+    Path("run.json").write_text(json.dumps(said | {"versions": {NAME: NAME}}))
     assert main(["inspect", "."]) == 0
     out = capsys.readouterr().out
-    assert out.count("\n") == lines
     assert out.count(SPELLED) == 4
     assert f"versions          {SPELLED} {SPELLED}\n" in out
     assert not acting(out)
@@ -244,11 +236,9 @@ def test_run_of_a_stranger_is_printed_escaped(home, tmp_path, monkeypatch, capsy
 
 def test_names_that_are_not_utf8(home, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    name = os.fsdecode(b"caf\xe9\xff")
-    shown = r"caf\udce9\udcff"
+    name, shown = os.fsdecode(b"caf\xe9\xff"), r"caf\udce9\udcff"
     Path(name).mkdir()
-    for file in (home / "runs" / NAME).iterdir():
-        Path(name, file.name).write_bytes(file.read_bytes())
+    copy_run(home / "runs" / NAME, name)
     for arguments in (["evaluate"], ["inspect"], ["inspect", "--memory", "a cat"]):
         assert main([arguments[0], name, *arguments[1:]]) == 0
         out, err = capsys.readouterr()
@@ -257,11 +247,10 @@ def test_names_that_are_not_utf8(home, tmp_path, monkeypatch, capsys):
     assert shown in Path(name, "memory.html").read_text()
     assert main(["evaluate", name, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["run"] == name
-    assert main(["train", f"{name}.none"]) == 2
-    assert f"{shown}.none: no such file" in capsys.readouterr().err
     Path(f"{name}.txt").write_text(TEXT)
-    assert main(["train", f"{name}.txt", "--units", "2", "--steps", "1"]) == 2
-    assert f"{shown}.txt: the name is not UTF-8" in capsys.readouterr().err
+    for file, message in ((f"{name}.none", "no such file"), (f"{name}.txt", "the name is not UTF")):
+        assert main(["train", file]) == 2
+        assert f"{visible_line(file)}: {message}" in capsys.readouterr().err
     assert not Path("runs").exists()
 
 
