@@ -1,4 +1,7 @@
-"""Import of a character model that Keras 3 saved, as a run."""
+"""Import of a character model that Keras 3 saved, as a run.
+
+Axes: V ids, E units of an embedding, H units of a layer.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,19 @@ from pathlib import Path
 import numpy as np
 
 from chargen import __version__
+from chargen.cells import Cell, cell_named
 from chargen.errors import ChargenError
 from chargen.files import reason
 from chargen.formats.keras_config import layout_of_config
-from chargen.formats.keras_file import KerasFile, read_keras
-from chargen.formats.keras_layout import KerasLayout, layout_of_shapes
+from chargen.formats.keras_file import ArrayGroups, KerasFile, read_keras
+from chargen.formats.keras_layout import KERAS_GATES, KerasLayout, layout_of_shapes
 from chargen.formats.keras_vocabulary import Alphabet
-from chargen.formats.keras_weights import Arrays, convert_weights
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import NO_CORPUS, Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run, lock
-from chargen.settings import TrainingSettings
-from chargen.text.vocabulary import Vocabulary
+from chargen.settings import ModelSettings, TrainingSettings
+
+Arrays = dict[str, np.ndarray]
 
 
 def import_keras(
@@ -52,11 +56,24 @@ def import_keras(
     file = read_keras(model)
     try:
         layout = _layout(file, activation, reset_after)
-        settings, size, arrays = convert_weights(layout, file.arrays)
+        units = tuple(len(file.arrays[group][1]) for group in layout.layers)
+        settings = ModelSettings(
+            layout.cell, units, layout.activation, reset_after=layout.reset_after
+        )
     except ChargenError as error:
         raise ChargenError(f"{model}: {error}") from None
+    arrays = _converted(layout, file.arrays)
+    alphabet = _alphabet(layout, alphabet, len(arrays["b_y"]))
+    vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
+    if layout.skips_zero and 0 in ids:
+        raise ChargenError(
+            f"its Embedding has mask_zero, so id 0 is padding, but it is {alphabet.entries[0]!r} "
+            f"in {alphabet.source}; give the alphabet that the model was trained with"
+        )
+    # The rows and columns of the characters; other ids are left out.
+    arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
+    arrays |= {"W_hy": arrays["W_hy"][:, ids], "b_y": arrays["b_y"][ids]}
     versions = {"chargen": __version__, **({"keras": file.version} if file.version else {})}
-    vocabulary, arrays, notes = _with_characters(layout, alphabet, size, arrays)
     imported = Imported(model.name, file.sha256)
     description = Description(
         settings, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported
@@ -69,40 +86,62 @@ def import_keras(
 
 
 def _layout(file: KerasFile, activation: str | None, reset_after: bool | None) -> KerasLayout:
+    """Return the layout of a file, whose weights fit it."""
+    shapes = {name: tuple(array.shape for array in arrays) for name, arrays in file.arrays.items()}
     if file.config is None:
-        shapes = {
-            name: tuple(array.shape for array in arrays) for name, arrays in file.arrays.items()
-        }
         return layout_of_shapes(shapes, activation or "tanh", reset_after)
     if activation or reset_after is not None:
         flag = "--activation" if activation else "--cell"
         raise ChargenError(f"{flag} is for .weights.h5: the model stores its own; leave it out")
     try:
-        return layout_of_config(file.config)
+        layout = layout_of_config(file.config)
     except (ValueError, LookupError, TypeError) as error:
         raise ChargenError(
             f"its configuration is not Keras's ({type(error).__name__}: {reason(error)}); save "
             "it again with Keras 3"
         ) from None
+    layout.check(shapes)
+    return layout
 
 
-def _with_characters(
-    layout: KerasLayout, alphabet: Alphabet | None, size: int, arrays: Arrays
-) -> tuple[Vocabulary, Arrays, list[str]]:
-    """Return the vocabulary, and the weights with a row and a column for each character of it."""
-    if alphabet is None and layout.alphabet is None:
+def _alphabet(layout: KerasLayout, given: Alphabet | None, V: int) -> Alphabet:
+    if given is None and layout.alphabet is None:
         raise ChargenError(
-            f"the model does not store the characters of its {size} ids; give --alphabet "
-            "FILE.json, or the text it was trained on as --alphabet-text"
+            f"the model does not store the characters of its {V} ids; give --alphabet FILE.json, "
+            "or the text it was trained on as --alphabet-text"
         )
-    alphabet = alphabet or Alphabet(layout.alphabet or (), "the model's vocabulary")
-    vocabulary, ids, notes = alphabet.arranged(size)
-    if layout.skips_zero and 0 in ids:
-        character = vocabulary.decode(np.flatnonzero(ids == 0))
-        raise ChargenError(
-            f"its Embedding has mask_zero, so id 0 is padding, but it is {character!r} in "
-            f"{alphabet.source}; give the alphabet that the model was trained with"
-        )
-    first = "stack.layers.0.W_xh"
-    rows = {first: arrays[first][ids], "W_hy": arrays["W_hy"][:, ids], "b_y": arrays["b_y"][ids]}
-    return vocabulary, {**arrays, **rows}, notes
+    return given or Alphabet(layout.alphabet or (), "the model's vocabulary")
+
+
+def _converted(layout: KerasLayout, groups: ArrayGroups) -> Arrays:
+    """Return the weights by chargen's names, float32."""
+    cell, arrays = cell_named(layout.cell, layout.reset_after), Arrays()
+    for number, group in enumerate(layout.layers):
+        own = _layer(cell, KERAS_GATES[layout.cell], *groups[group])
+        arrays |= {f"stack.layers.{number}.{name}": array for name, array in own.items()}
+    if layout.embedding:
+        # x E W of a one-hot x is a row of E W, rounded once.
+        (E,), first = groups[layout.embedding], "stack.layers.0.W_xh"
+        arrays[first] = (E.astype("f8") @ arrays[first].astype("f8")).astype("f4")
+    W_hy, *biases = groups[layout.head]
+    return arrays | {"W_hy": W_hy, "b_y": biases[0] if biases else np.zeros(W_hy.shape[1], "f4")}
+
+
+def _layer(
+    cell: Cell, order: str, W_xh: np.ndarray, W_hh: np.ndarray, bias: np.ndarray | None = None
+) -> Arrays:
+    """Convert one recurrent layer, whose gates Keras has in ``order``."""
+    if bias is None:
+        bias = np.zeros((2,) * bool(cell.extra) + W_xh.shape[1:], "f4")
+    extra = {}
+    if cell.extra:
+        # The biases of the input and of h add up, but for n, where the reset is between them.
+        (bias, of_h), both = bias, 2 * len(W_hh)
+        extra["b_m"] = of_h[both:]
+        bias = np.concatenate([bias[:both] + of_h[:both], bias[both:]])
+
+    def reordered(array: np.ndarray) -> np.ndarray:
+        blocks = dict(zip(order, np.split(array, len(order), axis=-1), strict=True))
+        return np.concatenate([blocks[gate] for gate in cell.gates], axis=-1)
+
+    return {"W_xh": reordered(W_xh), "W_hh": reordered(W_hh), "b_h": reordered(bias), **extra}

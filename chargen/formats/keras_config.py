@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -24,6 +25,7 @@ PASSED = (
     *("InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise"),
     *("AlphaDropout", "ActivityRegularization"),
 )
+# The parts of a model in order, and the classes of their layers.
 PARTS = {
     **dict.fromkeys(("StringLookup", "TextVectorization"), "lookup"),
     "Embedding": "embedding",
@@ -32,7 +34,6 @@ PARTS = {
     **dict.fromkeys(("Activation", "Softmax"), "softmax"),
 }
 ORDER = tuple(dict.fromkeys(PARTS.values()))
-MOST_LEVELS = 20
 
 Named = str | dict[str, Any] | None
 """A function by name, or serialized."""
@@ -58,17 +59,34 @@ class LayerConfig(msgspec.Struct):
     layer: KerasLayer | None = None  # of TimeDistributed
 
 
+class Node(msgspec.Struct):
+    """A call of a layer in a Functional model."""
+
+    args: list[Any]
+    kwargs: dict[str, Any] = {}
+
+    def tensors(self) -> Iterator[Any]:
+        """Yield the layer, call and output number of each tensor that the call reads."""
+        for value in (*self.args, *self.kwargs.values()):
+            match value:
+                case {"config": {"keras_history": history}}:
+                    yield history
+                case dict() | list():
+                    yield value
+
+
 class KerasLayer(msgspec.Struct):
     """A layer of a configuration; ``group`` is its group in the weights file."""
 
     class_name: str
     config: LayerConfig
     name: str = ""
-    inbound_nodes: list[Any] = []
+    inbound_nodes: list[Node] = []
     group: str = ""
 
-    def __str__(self) -> str:
-        return f"layer {self.config.name!r} ({self.class_name})"
+    def refusal(self, problem: str) -> ChargenError:
+        """Return the error that this layer cannot be imported."""
+        return ChargenError(f"layer {self.config.name!r} ({self.class_name}) {problem}")
 
 
 class KerasModel(msgspec.Struct):
@@ -86,30 +104,33 @@ def layout_of_config(config: Mapping[str, Any]) -> KerasLayout:
         ValueError, LookupError, TypeError: It is not a configuration of Keras.
     """
     layers = [layer for layer in _layers(config) if layer.class_name not in PASSED]
+    found: dict[str, list[KerasLayer]] = {part: [] for part in ORDER}
     for layer in layers:
         if layer.class_name not in PARTS:
-            raise ChargenError(f"{layer} cannot be imported: only {SUPPORTED}")
-    parts = [PARTS[layer.class_name] for layer in layers]
-    places = [ORDER.index(part) for part in parts]
-    once = all(parts.count(part) <= 1 for part in ORDER if part != "recurrent")
-    if places != sorted(places) or not once or "recurrent" not in parts or "head" not in parts:
-        kinds = ", ".join(layer.class_name for layer in layers)
-        raise ChargenError(f"its layers are {kinds}; only {SUPPORTED} can be imported")
-    found = dict(zip(parts, layers, strict=True))
-    recurrent = [layer for layer in layers if layer.class_name in RECURRENT]
-    for layer in recurrent:
-        _check_recurrent(layer)
-    _check_head(found["head"], found.get("softmax"))
-    embedding, lookup = found.get("embedding"), found.get("lookup")
+            raise layer.refusal(f"cannot be imported: only {SUPPORTED}")
+        found[PARTS[layer.class_name]].append(layer)
+    recurrent, head = found["recurrent"], found["head"]
+    once = all(len(own) <= 1 for part, own in found.items() if part != "recurrent")
+    if layers != list(chain(*found.values())) or not (once and recurrent and head):
+        told = ", ".join(layer.class_name for layer in layers)
+        raise ChargenError(f"its layers are {told}; only {SUPPORTED} can be imported")
+    _check_head(*head, *found["softmax"])
+    traits = [(CELL_OF[x.class_name], x.config.reset_after, _activation(x)) for x in recurrent]
+    if len(set(traits)) > 1:
+        told = "; ".join(f"{cell}, {name}, {after}" for cell, after, name in traits)
+        raise ChargenError(
+            f"layers of more than one cell, activation or reset_after ({told}): one is supported"
+        )
+    cell, reset_after, activation = traits[0]
     return KerasLayout(
-        cell=_shared("cell", recurrent, [CELL_OF[layer.class_name] for layer in recurrent]),
-        reset_after=_shared("reset_after", recurrent, [x.config.reset_after for x in recurrent]),
-        activation=_shared("activation", recurrent, [_activation(x) for x in recurrent]),
+        cell,
+        reset_after,
+        activation,
         layers=tuple(layer.group + CELL for layer in recurrent),
-        head=found["head"].group,
-        embedding=embedding.group if embedding else None,
-        skips_zero=bool(embedding and embedding.config.mask_zero),
-        alphabet=_alphabet(lookup) if lookup else None,
+        head=head[0].group,
+        embedding=next((layer.group for layer in found["embedding"]), None),
+        skips_zero=any(layer.config.mask_zero for layer in found["embedding"]),
+        alphabet=next(map(_alphabet, found["lookup"]), None),
     )
 
 
@@ -138,73 +159,42 @@ def _layers(config: Mapping[str, Any]) -> Iterator[KerasLayer]:
 
 def _check_chain(model: KerasModel) -> None:
     """Refuse a graph in which a layer does not read exactly the layer before it, once."""
-    before = None
+    read: list[Any] = []
     for layer in model.layers:
-        read = [list(_inputs(node)) for node in layer.inbound_nodes]
-        if read != ([[(before, 0)]] if before is not None else []):
-            raise ChargenError(
-                f"layer {layer.name!r} reads something else than the layer before it: only "
-                f"{SUPPORTED} can be imported"
+        inputs = [tensor for node in layer.inbound_nodes for tensor in node.tensors()]
+        if inputs != read:
+            raise layer.refusal(
+                f"reads something else than the layer before it: only {SUPPORTED} can be imported"
             )
-        before = layer.name
-    outputs = model.output_layers
-    if [before, 0, 0] not in (outputs, *outputs) or (outputs[0] != before and len(outputs) > 1):
+        read = [[layer.name, 0, 0]]
+    if model.output_layers not in (read, *read):
         raise ChargenError("it has several outputs; the softmax alone can be imported")
 
 
-def _inputs(values: Any, level: int = 0) -> Iterator[tuple[str, int]]:
-    """Yield the name and output number of each tensor that a node reads."""
-    if level > MOST_LEVELS:
-        raise ValueError("too many nested brackets")
-    if isinstance(values, dict):
-        if "keras_history" in values:
-            yield str(values["keras_history"][0]), int(values["keras_history"][2])
-            return
-        values = list(values.values())
-    for inner in values if isinstance(values, list) else ():
-        yield from _inputs(inner, level + 1)
-
-
-def _shared(what: str, layers: list[KerasLayer], values: list[Any]) -> Any:
-    """Return the value that all layers share."""
-    if len(set(values)) > 1:
-        told = (f"{x.config.name!r} {value}" for x, value in zip(layers, values, strict=True))
-        raise ChargenError(f"layers of more than one {what} ({', '.join(told)}): one is supported")
-    return values[0]
-
-
-def _check_recurrent(layer: KerasLayer) -> None:
-    if layer.config.go_backwards:
-        raise ChargenError(f"{layer} goes backwards: it reads what it is to predict")
-    gates = layer.config.recurrent_activation
-    if layer.class_name != "SimpleRNN" and gates != "sigmoid":
-        raise ChargenError(
-            f"{layer} has recurrent_activation {_named(gates)}: only sigmoid can be imported"
-        )
-
-
 def _activation(layer: KerasLayer) -> str:
-    name = layer.config.activation or "tanh"
-    if name not in ACTIVATION_NAMES:
-        raise ChargenError(
-            f"{layer} has activation {_named(name)}: only {', '.join(ACTIVATION_NAMES)} can be "
-            "imported"
+    """Return the activation function of a recurrent layer that can be imported."""
+    config = layer.config
+    name, gates = config.activation or "tanh", config.recurrent_activation
+    if config.go_backwards:
+        raise layer.refusal("goes backwards: it reads what it is to predict")
+    if layer.class_name != "SimpleRNN" and gates != "sigmoid":
+        raise layer.refusal(
+            f"has recurrent_activation {_named(gates)}: only sigmoid can be imported"
         )
+    if name not in ACTIVATION_NAMES:
+        known = ", ".join(ACTIVATION_NAMES)
+        raise layer.refusal(f"has activation {_named(name)}: only {known} can be imported")
     return str(name)
 
 
-def _check_head(head: KerasLayer, above: KerasLayer | None) -> None:
-    functions = [head.config.activation or "linear"]
-    if above is not None:
-        softmax = above.class_name == "Softmax"
-        functions.append("softmax" if softmax else above.config.activation or "linear")
-    for function in functions:
-        if function not in ("softmax", "linear"):
-            raise ChargenError(
-                f"{head} ends in {_named(function)}: only softmax or logits can be imported"
-            )
-    if functions == ["softmax", "softmax"]:
-        raise ChargenError(f"{head} ends in softmax twice: only once can be imported")
+def _check_head(head: KerasLayer, *above: KerasLayer) -> None:
+    functions = [
+        "softmax" if layer.class_name == "Softmax" else layer.config.activation or "linear"
+        for layer in (head, *above)
+    ]
+    if functions not in (["softmax"], ["linear"], ["linear", "softmax"], ["softmax", "linear"]):
+        told = ", ".join(map(_named, functions))
+        raise head.refusal(f"ends in {told}: only softmax, once, or logits can be imported")
 
 
 def _named(value: Named) -> str:
@@ -214,15 +204,15 @@ def _named(value: Named) -> str:
 def _alphabet(lookup: KerasLayer) -> tuple[str | None, ...]:
     """Return the character of each id, as a layer that makes ids of characters stores it."""
     config, characters = lookup.config, lookup.config.vocabulary
-    if not isinstance(characters, list):
-        raise ChargenError(f"{lookup} does not store its characters: give --alphabet")
-    if config.invert or config.output_mode != "int":
-        raise ChargenError(f"{lookup} returns no ids: only output_mode int can be imported")
     vectorizes = lookup.class_name == "TextVectorization"
+    if not isinstance(characters, list):
+        raise lookup.refusal("does not store its characters: give --alphabet")
+    if config.invert or config.output_mode != "int":
+        raise lookup.refusal("returns no ids: only output_mode int can be imported")
     if vectorizes and (config.split != "character" or config.standardize):
-        raise ChargenError(
-            f"{lookup} changes text or splits it into words: only split character and standardize "
-            "None can be imported"
+        raise lookup.refusal(
+            "changes text or splits it into words: only split character and standardize None can "
+            "be imported"
         )
     masked = vectorizes or config.mask_token is not None
     reserved = int(masked) + (1 if vectorizes else config.num_oov_indices)

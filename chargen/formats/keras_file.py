@@ -12,7 +12,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,11 @@ MOST_GROUPS = 10_000
 ARCHIVE, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # first bytes
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+UNREADABLE = (
+    *(ValueError, KeyError, OSError, RuntimeError, EOFError, MemoryError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 
 ArrayGroups = Mapping[str, tuple[np.ndarray, ...]]
 """The arrays of each group in order: ``layers/lstm/cell`` begins with the kernel."""
@@ -60,13 +65,11 @@ def read_keras(path: Path) -> KerasFile:
             raise ValueError("neither a .keras archive nor HDF5")
         with _h5py().File(io.BytesIO(weights), "r") as file:
             arrays = _arrays(file, _limit(data))
-    except (ValueError, KeyError, OSError, RuntimeError, EOFError, zlib.error) as error:
+    except UNREADABLE as error:
         raise ChargenError(
-            f"{path}: not what Keras 3 saves, or damaged ({reason(error)}); save it again as "
-            ".keras or .weights.h5"
+            f"{path}: not what Keras 3 saves, damaged or too large ({reason(error)}); save it "
+            "again as .keras or .weights.h5"
         ) from None
-    except (zipfile.BadZipFile, MemoryError) as error:
-        raise ChargenError(f"{path}: damaged, or too large ({reason(error)})") from None
     return KerasFile(config, version, arrays, hashlib.sha256(data).hexdigest())
 
 
@@ -79,26 +82,26 @@ def _h5py() -> Any:
 
 
 def _unpacked(data: bytes) -> tuple[Mapping[str, Any], str | None, bytes]:
+    """Return the configuration, the version of Keras and the weights of an archive."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        config = decode_json(_entry(archive, CONFIG, LARGEST_JSON), Any)
-        metadata = decode_json(_entry(archive, METADATA, LARGEST_JSON), Any)
-        weights = _entry(archive, WEIGHTS, _limit(data))
-    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
-    if not isinstance(config, dict):
-        raise ValueError(f"{CONFIG} describes no model")
+
+        def entry(name: str, most: int) -> bytes:
+            info = archive.getinfo(name)
+            if info.file_size > most or info.compress_type not in PACKINGS or info.flag_bits & 1:
+                raise ValueError(f"{name}: packed in another way, or larger than it can be")
+            with archive.open(info) as file:
+                return file.read(most)
+
+        config, metadata = (
+            decode_json(entry(name, LARGEST_JSON), dict[str, Any]) for name in (CONFIG, METADATA)
+        )
+        weights = entry(WEIGHTS, _limit(data))
+    version = metadata.get("keras_version")
     return config, version if isinstance(version, str) else None, weights
 
 
 def _limit(data: bytes) -> int:
     return MOST_PACKED * len(data) + SLACK
-
-
-def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    entry = archive.getinfo(name)
-    if entry.file_size > most or entry.compress_type not in PACKINGS or entry.flag_bits & 1:
-        raise ValueError(f"{name}: packed in another way, or larger than it can be")
-    with archive.open(entry) as file:
-        return file.read(most)
 
 
 def _arrays(file: Any, most: int) -> ArrayGroups:
@@ -109,27 +112,29 @@ def _arrays(file: Any, most: int) -> ArrayGroups:
     waiting, seen = [("", file, 0)], 0
     while waiting:
         name, group, depth = waiting.pop()
-        members = dict(_members(group))
+        members = _members(group)
         seen += len(members)
         if seen > MOST_GROUPS or depth > DEEPEST:
             raise ValueError("groups without an end")
-        if "vars" in members:
-            variables = dict(_members(members.pop("vars")))
-            found[name] = tuple(_read(variables[str(n)], name, most) for n in range(len(variables)))
-            most -= sum(array.nbytes for array in found[name])
+        variables = _members(members.pop("vars", None))
+        arrays = tuple(_read(variables[str(n)], name, most) for n in range(len(variables)))
+        most -= sum(array.nbytes for array in arrays)
+        if arrays:
+            found[name] = arrays
         for key, inner in members.items():
             if key != "seed_generator" and (name or key != "optimizer"):
                 waiting.append((f"{name}/{key}".lstrip("/"), inner, depth + 1))
-    return {name: arrays for name, arrays in found.items() if arrays}
+    return found
 
 
-def _members(group: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the members of a group; refuse links, which may lead out of the file."""
+def _members(group: Any) -> dict[str, Any]:
+    """Return the members of a group; refuse links, which may lead out of the file."""
     h5py = _h5py()
-    for name in list(group) if isinstance(group, h5py.Group) else []:
+    names = list(group) if isinstance(group, h5py.Group) else []
+    for name in names:
         if type(group.get(name, getlink=True)) is not h5py.HardLink:
             raise ValueError(f"{name}: a link that leads elsewhere")
-        yield name, group[name]
+    return {name: group[name] for name in names}
 
 
 def _read(data: Any, name: str, most: int) -> np.ndarray:
@@ -144,6 +149,6 @@ def _read(data: Any, name: str, most: int) -> np.ndarray:
     if math.prod(data.shape) * max(4, data.dtype.itemsize) > most:
         raise ValueError(f"{name}: larger than its file")
     array = np.asarray(data[()], dtype=np.float32)
-    if array.shape != tuple(data.shape) or not np.isfinite(array).all():
+    if not np.isfinite(array).all():
         raise ValueError(f"{name}: numbers that are not finite")
     return array

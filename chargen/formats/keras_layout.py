@@ -1,8 +1,7 @@
-"""Layout of a ``.weights.h5`` file: which group holds which part of a character model.
+"""Layout of a Keras model: which group of its weights holds which layer.
 
 Keras names the groups of a plain model after its layers' classes, ``layers/lstm_1/cell``, and those
-of a custom class after its attributes, ``gru/cell``. Axes: V ids, E units of an embedding, F
-features of a layer, H units.
+of a custom class after its attributes, ``gru/cell``.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import permutations
 
-from chargen.cells import CELLS
+from chargen.cells import cell_named
 from chargen.errors import ChargenError
 
 SUPPORTED = (
@@ -25,7 +24,8 @@ CELL = "/cell"  # the end of a recurrent layer's group
 NUMBERED = re.compile(rf"layers/(?:{'|'.join(RECURRENT.values())})(?:_(\d{{1,6}}))?{CELL}")
 MOST_UNNUMBERED = 6  # layers whose order is inferred from their shapes
 
-Shapes = Mapping[str, tuple[tuple[int, ...], ...]]
+Shape = tuple[int, ...]
+Shapes = Mapping[str, tuple[Shape, ...]]
 """The shapes of each group's arrays."""
 
 
@@ -42,9 +42,35 @@ class KerasLayout:
     skips_zero: bool = False  # id 0 is padding, which leaves the state unchanged
     alphabet: tuple[str | None, ...] | None = None  # the characters of the ids, if stored
 
+    def check(self, shapes: Shapes) -> None:
+        """Raise `ChargenError` unless the weights of each layer fit those of its neighbours."""
+        outer = [self.embedding, self.head] if self.embedding else [self.head]
+        for group, count in [*((one, 2) for one in self.layers), *((one, 1) for one in outer)]:
+            matrices = shapes.get(group, ())[:count]
+            if len(matrices) < count or any(len(one) != 2 or 0 in one for one in matrices):
+                raise ChargenError(f"its weights lack the matrices of {group}; save it again")
+        V = features = shapes[self.head][0][1]
+        wanted: dict[str, list[Shape]] = {}
+        if self.embedding:
+            features = shapes[self.embedding][0][1]
+            wanted[self.embedding] = [(V, features)]
+        cell = cell_named(self.cell, self.reset_after)
+        for group in self.layers:
+            H = shapes[group][1][0]
+            own = cell.shapes(features, H)
+            bias = (2, *own["b_h"]) if cell.extra else own["b_h"]
+            wanted[group] = [own["W_xh"], own["W_hh"], bias]
+            features = H
+        wanted[self.head] = [(features, V), (V,)]
+        for group, expected in wanted.items():
+            given = list(shapes[group])
+            if given not in (expected, expected[:-1]):  # a layer may have no bias
+                told, rule = (", ".join(map(str, values)) for values in (given, expected))
+                raise ChargenError(f"{group} has weights of shape {told}, not {rule}")
+
 
 def layout_of_shapes(shapes: Shapes, activation: str, reset_after: bool | None) -> KerasLayout:
-    """Infer the layout from the shapes of the weights.
+    """Infer the layout of a ``.weights.h5`` file from the shapes of its weights.
 
     Args:
         shapes: The shapes of each group's arrays.
@@ -55,91 +81,58 @@ def layout_of_shapes(shapes: Shapes, activation: str, reset_after: bool | None) 
         ChargenError: No layout fits, or several do.
     """
     layers = [name for name in shapes if name.endswith(CELL)]
-    rest = {name: own for name, own in shapes.items() if not name.endswith(CELL)}
-    found = {_cell(name, shapes[name], reset_after) for name in layers}
-    if not layers or len(rest) not in (1, 2) or len(found) > 1:
+    rest = sorted(set(shapes) - set(layers), key=lambda name: ("embed" in name, name))
+    kinds = {_kind(name, shapes[name], reset_after) for name in layers}
+    if len(kinds) != 1 or len(rest) not in (1, 2):
         told = ", ".join(sorted(shapes)) or "none"
         raise ChargenError(f"its weights are {told}; only {SUPPORTED} can be imported")
-    cell, after = found.pop()
-    head, embedding = _outer(rest, {shapes[name][1][0] for name in layers})
-    inputs = shapes[embedding][0][1] if embedding else shapes[head][0][1]
-    sizes = {name: (shapes[name][0][0], shapes[name][1][0]) for name in layers}
-    ordered = _ordered(sizes, inputs, shapes[head][0][0])
-    return KerasLayout(cell, after, activation, ordered, head, embedding)
-
-
-def _cell(name: str, shapes: tuple[tuple[int, ...], ...], told: bool | None) -> tuple[str, bool]:
-    """Return the cell whose kernel, recurrent kernel and biases have these shapes."""
-    if len(shapes) not in (2, 3) or any(len(shape) != 2 for shape in shapes[:2]):
-        raise _unknown(name)
-    (_, columns), (units, _) = shapes[:2]
-    fitting = [cell for cell in KERAS_GATES if columns == len(CELLS[cell].gates) * units]
+    (kind,) = kinds
+    outer = [(rest[0], rest[1] if rest[1:] else None), *zip(rest[1:], rest[:1], strict=False)]
+    fitting: list[KerasLayout] = []
+    errors: list[ChargenError] = []
+    for order in _orders(layers):
+        for head, embedding in outer:
+            layout = KerasLayout(*kind, activation, order, head, embedding)
+            try:
+                layout.check(shapes)
+                fitting.append(layout)
+            except ChargenError as error:
+                errors.append(error)
     if not fitting:
-        raise _unknown(name)
-    cell = fitting[0]
-    if cell != "gru":
-        shown: bool | None = True
-    elif len(shapes) == 3:
-        shown = len(shapes[2]) == 2  # two biases with reset_after
-    else:
-        shown = told
-    if told is not None and told != shown:
-        raise ChargenError(f"--cell: {name} has the weights of {cell}, reset_after={shown}")
-    if shown is None:
-        raise ChargenError(
-            f"{name}: a GRU without biases, which does not show its reset_after; give "
-            "--cell gru (reset_after=True) or --cell gru-before (reset_after=False)"
-        )
-    return cell, shown
-
-
-def _outer(rest: Shapes, units: set[int]) -> tuple[str, str | None]:
-    """Return the head ``(H, V)``, with or without bias, and the embedding ``(V, E)``, if any."""
-    for name, own in rest.items():
-        if len(own) > 2 or len(own[0]) != 2:
-            raise _unknown(name)
-    if len(rest) == 1:
-        return next(iter(rest)), None
-    pairs = [
-        (head, embedding)
-        for head, embedding in permutations(rest)
-        if len(rest[embedding]) == 1
-        and rest[head][0][1] == rest[embedding][0][0]
-        and rest[head][0][0] in units
-    ]
-    named = [pair for pair in pairs if "embed" in pair[1]]
-    pairs = named if len(named) == 1 else pairs
-    if len(pairs) != 1:
-        which = "either may be" if pairs else "neither is"
-        raise ChargenError(
-            f"{' and '.join(rest)}: {which} the Embedding below the Dense; save the model as .keras"
-        )
-    return pairs[0]
-
-
-def _ordered(sizes: dict[str, tuple[int, int]], inputs: int, outputs: int) -> tuple[str, ...]:
-    """Order layers with ``(F, H)`` so that each reads the one before it."""
-    numbers = {name: NUMBERED.fullmatch(name) for name in sizes}
-    orders = [tuple(sizes)]
-    if all(numbers.values()):
-        orders = [tuple(sorted(sizes, key=lambda name: int((numbers[name] or [0, 0])[1] or 0)))]
-    elif len(sizes) <= MOST_UNNUMBERED:
-        orders = list(permutations(sizes))
-    fitting = [
-        order
-        for order in orders
-        if [sizes[name][0] for name in order] == [inputs, *(sizes[name][1] for name in order[:-1])]
-        and sizes[order[-1]][1] == outputs
-    ]
-    if not fitting:
-        raise ChargenError(f"{', '.join(sizes)}: do not read one another's outputs")
+        raise errors[0]
+    fitting = [one for one in fitting if "embed" in (one.embedding or "")] or fitting
     if len(fitting) > 1:
         raise ChargenError(
-            f"{' and '.join(sizes)}: their weights do not show which comes first; save the model "
+            f"{', '.join(shapes)}: the shapes do not show which layer reads which; save the model "
             "as .keras"
         )
     return fitting[0]
 
 
-def _unknown(name: str) -> ChargenError:
-    return ChargenError(f"{name}: weights of no layer that can be imported: only {SUPPORTED}")
+def _kind(name: str, shapes: tuple[Shape, ...], told: bool | None) -> tuple[str, bool]:
+    """Return the cell whose weights have these shapes, and its ``reset_after``."""
+    units, columns = shapes[1] if len(shapes) in (2, 3) and len(shapes[1]) == 2 else (1, 0)
+    cell = next((cell for cell, gates in KERAS_GATES.items() if columns == len(gates) * units), "")
+    if not cell:
+        raise ChargenError(f"{name}: weights of no layer that can be imported: only {SUPPORTED}")
+    shown = told
+    if cell != "gru":
+        shown = True
+    elif len(shapes) == 3:
+        shown = len(shapes[2]) == 2  # two biases with reset_after
+    if shown is None:
+        raise ChargenError(
+            f"{name}: a GRU without biases, which does not show its reset_after; give "
+            "--cell gru (reset_after=True) or --cell gru-before (reset_after=False)"
+        )
+    if told not in (None, shown):
+        raise ChargenError(f"--cell: {name} has the weights of {cell}, reset_after={shown}")
+    return cell, shown
+
+
+def _orders(layers: list[str]) -> list[tuple[str, ...]]:
+    """Return the possible orders of the recurrent layers."""
+    numbers = {found[0]: int(found[1] or 0) for found in map(NUMBERED.fullmatch, layers) if found}
+    if len(numbers) == len(layers):
+        return [tuple(sorted(layers, key=lambda name: numbers[name]))]
+    return list(permutations(layers)) if len(layers) <= MOST_UNNUMBERED else [tuple(layers)]

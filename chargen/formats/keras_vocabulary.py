@@ -14,6 +14,7 @@ from chargen.text.sources import read_file
 from chargen.text.vocabulary import FIRST_SURROGATE, LAST_SURROGATE, Vocabulary
 
 SHOWN = 5  # ids in a note
+ENTRIES: Any = list[str | None] | dict[str, str | int]
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Alphabet:
         """
         text = read_file(path)
         try:
-            entries = _entries(decode_json(text.encode(), Any))
+            entries = _entries(decode_json(text.encode(), ENTRIES))
         except (ValueError, TypeError) as error:
             raise ChargenError(
                 f"{path}: not an alphabet ({reason(error)}); give a JSON list of characters, or a "
@@ -58,49 +59,39 @@ class Alphabet:
             raise ChargenError(
                 f"{self.source}: {len(self.entries)} entries, the model has {size} ids; {way_out}"
             )
-        known = {id_: entry for id_, entry in enumerate(self.entries) if _is_character(entry)}
+        known = {one: id_ for id_, one in enumerate(self.entries) if one and _is_character(one)}
+        left_out = [id_ for id_, one in enumerate(self.entries) if not (one and one in known)]
         if not known:
             raise ChargenError(f"{self.source}: no entry is one character; give its alphabet")
-        ids = sorted(known, key=lambda id_: str(known[id_]))
-        characters = "".join(str(known[id_]) for id_ in ids)
-        if len(set(characters)) < len(characters):
-            twice = next(one for one in characters if characters.count(one) > 1)
+        if len(known) + len(left_out) < size:
+            twice = next(one for one in known if self.entries.count(one) > 1)
             raise ChargenError(f"{self.source}: {twice!r} comes twice; each character has one id")
-        return Vocabulary(characters), np.array(ids), self._left_out(known)
+        characters = "".join(sorted(known))
+        ids = np.array([known[character] for character in characters])
+        return Vocabulary(characters), ids, self._notes(left_out)
 
-    def _left_out(self, known: dict[int, str | None]) -> list[str]:
-        odd = [id_ for id_ in range(len(self.entries)) if id_ not in known]
-        if not odd:
+    def _notes(self, left_out: list[int]) -> list[str]:
+        if not left_out:
             return []
-        told = ", ".join(
-            f"{id_} ({self.entries[id_]!r})" if self.entries[id_] else str(id_)
-            for id_ in odd[:SHOWN]
-        )
-        more = f" and {len(odd) - SHOWN} more" if len(odd) > SHOWN else ""
+        shown = [(id_, self.entries[id_]) for id_ in left_out[:SHOWN]]
+        told = ", ".join(f"{id_} ({entry!r})" if entry else str(id_) for id_, entry in shown)
+        more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
         return [
             f"left out ids that stand for no character: {told}{more}; their probability is shared "
             "among the characters"
         ]
 
 
-def _is_character(entry: str | None) -> bool:
+def _is_character(entry: str) -> bool:
     """Return True for one character that is not half of a surrogate pair."""
-    return (
-        entry is not None
-        and len(entry) == 1
-        and not (FIRST_SURROGATE <= ord(entry) <= LAST_SURROGATE)
-    )
+    return len(entry) == 1 and not FIRST_SURROGATE <= ord(entry) <= LAST_SURROGATE
 
 
-def _entries(values: Any) -> tuple[str | None, ...]:
-    if isinstance(values, dict):
-        by_id = all(isinstance(value, str) for value in values.values())
-        pairs = [(int(key), value) if by_id else (value, key) for key, value in values.items()]
-        if sorted(number for number, _ in pairs) != list(range(len(pairs))):
-            raise ValueError("its ids are not 0, 1, 2 and so on")
-        values = [text for _, text in sorted(pairs)]
-    if not isinstance(values, list):
-        raise ValueError("neither a list nor a map")
-    if not all(entry is None or isinstance(entry, str) for entry in values):
-        raise ValueError("an entry is not text")
-    return tuple(values)
+def _entries(values: list[str | None] | dict[str, Any]) -> tuple[str | None, ...]:
+    if isinstance(values, list):
+        return tuple(values)
+    by_id = all(isinstance(value, str) for value in values.values())
+    known = {int(k) if by_id else v: v if by_id else k for k, v in values.items()}
+    if len(known) < len(values) or set(known) != set(range(len(values))):
+        raise ValueError("its ids are not 0, 1, 2 and so on")
+    return tuple(known[id_] for id_ in range(len(values)))
