@@ -70,7 +70,7 @@ def measured(text: str, name: str, minutes: float, seed: int, recalls: bool) -> 
             "nats": round(model.evaluate().loss_nats, 4),
             "chars_read": last["chars"],
             "chars_a_second": round(last["chars"] / last["seconds"]),
-            "written_a_second": round(rate(ours(own, 1, engine._compiled), 1, WRITTEN)),
+            "written_a_second": round(rate(ours(own, 1), 1, WRITTEN)),
             "effective_context": [
                 predicted.effective,
                 predicted.effective_low,

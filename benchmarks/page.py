@@ -12,7 +12,6 @@ from pathlib import Path
 from benchmarks.sampling import V, engine_of, ours, rate
 from chargen.pages.export_page import ExportedModel, export_page
 from chargen.recurrent import CharModel
-from chargen.sampling import engine
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 from tests.browser import Browser, missing
@@ -77,8 +76,8 @@ def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dic
     alone = max(browser.script(ALONE, letters) for _ in range(ROUNDS))
     seen = max(shown(browser) for _ in range(ROUNDS))
     own = engine_of(cell, units)
-    plain = rate(ours(own, 1, engine._plain), 1, 500, ROUNDS)
-    compiled = rate(ours(own, 1, engine._compiled), 1, letters, ROUNDS)
+    plain = rate(ours(own, 1, compiled=False), 1, 500, ROUNDS)
+    compiled = rate(ours(own, 1), 1, letters, ROUNDS)
     name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
     figures = f"{alone:9,.0f}{seen:9,.0f}{plain:9,.0f}{compiled:10,.0f}"
     print(f"{name:14}{figures}{file.stat().st_size / 1000:8,.0f}{small / 1000:8,.0f}")

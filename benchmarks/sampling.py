@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from torch import nn
 from benchmarks import limits
 from benchmarks.training import Peer
 from chargen.recurrent import CharModel
-from chargen.sampling import engine
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings, SamplingSettings
 
@@ -35,11 +34,11 @@ def engine_of(cell: str, units: tuple[int, ...]) -> Engine:
     return Engine(shape, arrays, V)
 
 
-def ours(own: Engine, count: int, form: Callable[..., Iterable[object]]) -> Callable[[int], object]:
+def ours(own: Engine, count: int, compiled: bool = True) -> Callable[[int], object]:
     """Return a function that samples ``count`` streams of a given length."""
     rng = np.random.default_rng(0)
     prompt, plain = np.zeros(1, dtype=np.int64), SamplingSettings()
-    return lambda length: list(form(own, prompt, length, plain, rng, count))
+    return lambda length: list(own.write(prompt, length, plain, rng, count, compiled))
 
 
 def peer(units: tuple[int, ...], count: int) -> Callable[[int], object]:
@@ -78,8 +77,8 @@ def main() -> list[dict[str, object]]:
     for cell, units, count in SHAPES:
         own = engines[cell, units]
         length = max(100, round(4e9 / own.multiplications / count**0.7))
-        compiled = rate(ours(own, count, engine._compiled), count, length)
-        plain = rate(ours(own, count, engine._plain), count, max(10, length // 20))
+        compiled = rate(ours(own, count), count, length)
+        plain = rate(ours(own, count, compiled=False), count, max(10, length // 20))
         theirs = rate(peer(units, count), count, max(10, length // 30)) if cell == "lstm" else None
         weight_bytes = 4 * own.multiplications
         reached = compiled / count * weight_bytes / limits.reading(weight_bytes)
@@ -105,12 +104,12 @@ def main() -> list[dict[str, object]]:
 def drift(own: Engine) -> dict[str, object]:
     """Compare the time of the last tenth of a long sample with the first."""
     rng, prompt = np.random.default_rng(0), np.zeros(1, dtype=np.int64)
-    rows = engine._compiled(own, prompt, DRIFT_CHARS, SamplingSettings(), rng, 1)
+    rows = own.write(prompt, DRIFT_CHARS, SamplingSettings(), rng, compiled=True)
     times = []
     for _ in range(10):
         begun = time.perf_counter()
         for _ in range(DRIFT_CHARS // 10):
-            next(iter(rows))
+            next(rows)
         times.append(time.perf_counter() - begun)
     ratio = times[-1] / times[0]
     print(f"{DRIFT_CHARS:,} characters: the last tenth takes {ratio:.2f} of the time of the first")

@@ -6,18 +6,20 @@ Each function does the same operations in the same order as its namesake in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
+from chargen.errors import NonFiniteError
 from chargen.sampling.arithmetic import MIN_LOG
 from chargen.sampling.compiled_arithmetic import add, compiled, long_exp, product
 from chargen.sampling.compiled_network import read_one
 from chargen.sampling.network import NetworkWeights, initial_state
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, SamplingSettings, widened
 
+BLOCK = 64  # characters that are written before they are yielded
 BLOCK_WEIGHTS = ("g_in", "W_conv", "W_gate", "W_out", "g_ff", "W_up", "W_down")
 
 
@@ -49,14 +51,6 @@ def penalize(values: Any, recent: Any, penalty: float, seen: Any) -> None:
         if seen[v]:
             score = score / penalty if score > 0 else score * penalty
         values[v] = score
-
-
-@compiled
-def append_recent(recent: Any, id_: int) -> None:
-    """Append an id in place and drop the oldest."""
-    for r in range(len(recent) - 1):
-        recent[r] = recent[r + 1]
-    recent[-1] = id_
 
 
 @compiled
@@ -132,7 +126,10 @@ def write(
     choice_buffers: Any,
     out: Any,
 ) -> None:
-    """Read ``first`` ``(N,)`` and write ids into ``out`` for ``points``, both ``(T, N)``."""
+    """Read ``first`` ``(N,)`` and write ids into ``out`` for ``points``, both ``(T, N)``.
+
+    From a row with -1 on, the logits are NaN.
+    """
     W_hy, b_y, logits = head
     values, weights, seen = choice_buffers
     for t in range(len(points)):
@@ -142,7 +139,8 @@ def write(
             add(logits[n], b_y, logits[n])
             out[t, n] = chosen(logits[n], choice, recent[n], points[t, n], values, weights, seen)
             if choice.penalty != 1:
-                append_recent(recent[n], out[t, n])
+                recent[n, :-1] = recent[n, 1:]
+                recent[n, -1] = out[t, n]
 
 
 class CompiledLoop:
@@ -200,33 +198,23 @@ class CompiledLoop:
         """Read all but the last id of each prompt, ``(N, T)``, which `write` reads."""
         ids = np.ascontiguousarray(prompt[:, :-1].T)
         read_all(self._network, self._residual, ids, self._buffers)
+        self._last = np.ascontiguousarray(prompt[:, -1])
         last = prompt[:, -RECENT:]
         self._recent[:, RECENT - last.shape[1] :] = last
 
-    def write(self, ids: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Read ``ids`` ``(N,)`` and write on.
-
-        Args:
-            ids: The last character of each sequence.
-            points: ``(T, N)`` uniform numbers, one for each character to write.
-
-        Returns:
-            ``(T, N)`` ids; from a row with -1 on, the logits were NaN.
-        """
-        out = np.empty(points.shape, dtype=np.int64)
-        write(
-            self._network,
-            self._residual,
-            self._buffers,
-            ids,
-            self._head,
-            self._choice,
-            self._recent,
-            points,
-            self._choice_buffers,
-            out,
-        )
-        return out
+    def write(self, length: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Write as `PlainLoop.write` does; the generator draws the same numbers in a block."""
+        for start in range(0, length, BLOCK):
+            points = generator.random((min(BLOCK, length - start), len(self._last)))
+            written = np.empty(points.shape, dtype=np.int64)
+            own = self._network, self._residual, self._buffers, self._last, self._head
+            drawn = self._choice, self._recent, points, self._choice_buffers, written
+            write(*own, *drawn)
+            broken = (written < 0).any(axis=1)
+            yield from written[: broken.argmax()] if broken.any() else written
+            if broken.any():
+                raise NonFiniteError
+            self._last = written[-1]
 
 
 def _residual(

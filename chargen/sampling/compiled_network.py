@@ -26,35 +26,29 @@ ONE = np.float32(1)
 
 
 @compiled
+def interpolate(z: Any, n: Any, h: Any) -> None:
+    """Compute ``(1 - z) * n + z * h`` in place of h."""
+    for i in range(len(h)):
+        h[i] = (ONE - z[i]) * n[i] + z[i] * h[i]
+
+
+@compiled
 def step_reset_before(activation: int, x: Any, W_hh: Any, h: Any, sums: Any, powers: Any) -> None:
     """Run a step of the GRU with ``reset_after=False``; ``r * h`` takes r's place in ``sums``."""
     N, H = h.shape
     product(h, W_hh[:, : 2 * H], sums[:, : 2 * H])
     for n in range(N):
-        x_n, s_n, h_n = x[n], sums[n], h[n]
-        add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
+        s_n = sums[n]
+        add(x[n, : 2 * H], s_n[: 2 * H], s_n[: 2 * H])
         sigmoid(s_n[: 2 * H], powers)
         for i in range(H):
-            s_n[i] *= h_n[i]
+            s_n[i] *= h[n, i]
     product(sums[:, :H], W_hh[:, 2 * H :], sums[:, 2 * H :])
     for n in range(N):
-        x_n, s_n, h_n = x[n], sums[n], h[n]
-        add(x_n[2 * H :], s_n[2 * H :], s_n[2 * H :])
+        s_n = sums[n]
+        add(x[n, 2 * H :], s_n[2 * H :], s_n[2 * H :])
         activate(s_n[2 * H :], powers, activation)
-        for i in range(H):
-            h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
-
-
-@compiled
-def step_mingru(activation: int, x: Any, h: Any, powers: Any) -> None:
-    """Run a step of the minGRU; ``x`` is overwritten."""
-    N, H = h.shape
-    for n in range(N):
-        x_n, h_n = x[n], h[n]
-        sigmoid(x_n[:H], powers)
-        activate(x_n[H:], powers, activation)
-        for i in range(H):
-            h_n[i] = (ONE - x_n[i]) * x_n[H + i] + x_n[i] * h_n[i]
+        interpolate(s_n[H : 2 * H], s_n[2 * H :], h[n])
 
 
 @compiled
@@ -65,11 +59,9 @@ def step(
     if cell == GRU and len(b_m) == 0:
         step_reset_before(activation, x, W_hh, h, sums, powers)
         return
-    if cell == MINGRU:
-        step_mingru(activation, x, h, powers)
-        return
     N, H = h.shape
-    product(h, W_hh, sums)
+    if cell != MINGRU:
+        product(h, W_hh, sums)
     for n in range(N):
         x_n, s_n, h_n, c_n = x[n], sums[n], h[n], c[n]
         if cell == SIMPLE:
@@ -86,14 +78,17 @@ def step(
             activate(h_n, powers, activation)
             for i in range(H):
                 h_n[i] = s_n[3 * H + i] * h_n[i]
-        else:
+        elif cell == GRU:
             add(x_n[: 2 * H], s_n[: 2 * H], s_n[: 2 * H])
             sigmoid(s_n[: 2 * H], powers)
             for i in range(H):
                 s_n[2 * H + i] = x_n[2 * H + i] + s_n[i] * (s_n[2 * H + i] + b_m[i])
             activate(s_n[2 * H :], powers, activation)
-            for i in range(H):
-                h_n[i] = (ONE - s_n[H + i]) * s_n[2 * H + i] + s_n[H + i] * h_n[i]
+            interpolate(s_n[H : 2 * H], s_n[2 * H :], h_n)
+        else:
+            sigmoid(x_n[:H], powers)
+            activate(x_n[H:], powers, activation)
+            interpolate(x_n[:H], x_n[H:], h_n)
 
 
 @compiled
@@ -137,47 +132,36 @@ def leave(
 
 
 @compiled
-def read_layers(network: Any, ids: Any, buffers: Any) -> Any:
-    """Read ``ids`` ``(N,)`` with plain layers; return what the softmax head reads.
+def read_one(network: Any, residual: Any, ids: Any, buffers: Any) -> Any:
+    """Read ``ids`` ``(N,)``; return what the softmax head reads.
 
-    The arguments are those of `chargen.sampling.compiled_loop.CompiledLoop`.
+    The arguments are those of `chargen.sampling.compiled_loop.CompiledLoop`; ``residual`` is None
+    without residual blocks.
     """
     cell, activation, tables, W_hh, b_h, b_m, h, c = network
     projected, sums, powers = buffers
-    for layer in range(len(h)):
-        x = projected[layer]
-        if layer:
-            product(h[layer - 1], tables[layer], x)
+    if residual is not None:
+        W_in, blocks, g_out, windows, x, read, added, wide, inner = residual
         for n in range(len(ids)):
-            add(tables[0][ids[n]] if layer == 0 else x[n], b_h[layer], x[n])
-        step(cell, activation, x, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer], powers)
-    return h[len(h) - 1]
-
-
-@compiled
-def read_blocks(network: Any, residual: Any, ids: Any, buffers: Any) -> Any:
-    """Read ``ids`` ``(N,)`` with residual blocks; return what the softmax head reads."""
-    cell, activation, tables, W_hh, b_h, b_m, h, c = network
-    W_in, blocks, g_out, windows, x, read, added, wide, inner = residual
-    projected, sums, powers = buffers
-    for n in range(len(ids)):
-        x[n] = W_in[ids[n]]
+            x[n] = W_in[ids[n]]
     for layer in range(len(h)):
-        own, h_own = projected[layer], h[layer]
-        enter(blocks, layer, x, windows[layer], read)
-        product(read, tables[layer], own)
+        own = projected[layer]
+        if residual is not None:
+            enter(blocks, layer, x, windows[layer], read)
+            product(read, tables[layer], own)
+        elif layer:
+            product(h[layer - 1], tables[layer], own)
+        else:
+            for n in range(len(ids)):
+                own[n] = tables[0][ids[n]]
         for n in range(len(ids)):
             add(own[n], b_h[layer], own[n])
-        step(cell, activation, own, W_hh[layer], b_m[layer], h_own, c[layer], sums[layer], powers)
-        leave(blocks, layer, x, read, h_own, added, wide, inner, powers)
+        h_l, c_l = h[layer], c[layer]
+        step(cell, activation, own, W_hh[layer], b_m[layer], h_l, c_l, sums[layer], powers)
+        if residual is not None:
+            leave(blocks, layer, x, read, h_l, added, wide, inner, powers)
+    if residual is None:
+        return h[len(h) - 1]
     for n in range(len(ids)):
         norm(x[n], g_out, read[n])
     return read
-
-
-@compiled
-def read_one(network: Any, residual: Any, ids: Any, buffers: Any) -> Any:
-    """Read ``ids`` ``(N,)``; ``residual`` is None without residual blocks."""
-    if residual is None:
-        return read_layers(network, ids, buffers)
-    return read_blocks(network, residual, ids, buffers)

@@ -8,15 +8,17 @@ once there is enough to write. Axes: N sequences, T time steps, V characters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargen.errors import NonFiniteError
 from chargen.sampling.choice import append_recent, chosen, prompt_rows, recent_ids
 from chargen.sampling.network import NUMPY, NetworkWeights, State, initial_state, read_step
 from chargen.settings import ModelSettings, SamplingSettings
 
-BLOCK = 64  # characters that the compiled form writes before it yields
+if TYPE_CHECKING:
+    from chargen.sampling.compiled_loop import CompiledLoop
+
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 
 
@@ -56,25 +58,23 @@ class Engine:
         settings: SamplingSettings,
         generator: np.random.Generator,
         count: int = 1,
+        compiled: bool | None = None,
     ) -> Iterator[np.ndarray]:
         """Write ``length`` characters after ``prompt``; see `chargen.sampling.choice.generate`.
 
-        Args:
-            prompt: Ids, ``(T,)`` for all sequences or ``(N, T)`` for each.
-            length: Characters to write in each sequence.
-            settings: How characters are drawn.
-            generator: Source of randomness.
-            count: N, the number of sequences.
-
-        Yields:
-            The next character of each sequence, ``(N,)`` ids.
+        ``compiled`` selects the form; by default the amount of work does.
 
         Raises:
             NonFiniteError: A logit is NaN.
         """
-        total = self.multiplications * count * (prompt.shape[-1] + length)
-        form = _compiled if total > MIN_COMPILED else _plain
-        return form(self, prompt, length, settings, generator, count)
+        loop: PlainLoop | CompiledLoop = PlainLoop(self, settings, count)
+        work = self.multiplications * count * (prompt.shape[-1] + length)
+        if work > MIN_COMPILED if compiled is None else compiled:
+            from chargen.sampling.compiled_loop import CompiledLoop
+
+            loop = CompiledLoop(self.settings, self.weights, settings, count)
+        loop.read(prompt_rows(prompt, count))
+        yield from loop.write(length, generator)
 
 
 class PlainLoop:
@@ -82,7 +82,6 @@ class PlainLoop:
 
     def __init__(self, engine: Engine, settings: SamplingSettings, count: int) -> None:
         self._settings = settings
-        self._count = count
         # `chosen` detects NaN.
         self._step = np.errstate(over="ignore", invalid="ignore")(engine.read)
         self._state = engine.initial_state(count)
@@ -90,60 +89,23 @@ class PlainLoop:
         self._recent = recent_ids(np.empty((count, 0), dtype=np.int64), settings)
 
     def read(self, ids: np.ndarray) -> None:
-        """Read ids, ``(T,)`` for all sequences or ``(N, T)`` for each."""
-        for row in prompt_rows(ids, self._count).T:
+        """Read ids ``(N, T)``."""
+        for row in ids.T:
             if self._last is not None:
                 _, self._state = self._step(self._last, self._state)
             self._append(row)
 
-    def write(self, generator: np.random.Generator) -> np.ndarray:
-        """Write the next character of each sequence, ``(N,)`` ids, after at least one was read."""
-        assert self._last is not None
-        logits, state = self._step(self._last, self._state)
-        ids = chosen(logits, self._settings, generator.random(self._count), self._recent)
-        self._state = state
-        self._append(ids)
-        return ids
+    def write(self, length: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+        """Yield the next character of each sequence, ``(N,)`` ids, after at least one was read."""
+        for _ in range(length):
+            assert self._last is not None
+            logits, state = self._step(self._last, self._state)
+            points = generator.random(len(logits))
+            ids = chosen(logits, self._settings, points, self._recent)
+            self._state = state
+            self._append(ids)
+            yield ids
 
     def _append(self, ids: np.ndarray) -> None:
         self._last = ids
         self._recent = append_recent(self._recent, ids)
-
-
-def _plain(
-    engine: Engine,
-    prompt: np.ndarray,
-    length: int,
-    settings: SamplingSettings,
-    generator: np.random.Generator,
-    count: int,
-) -> Iterator[np.ndarray]:
-    loop = PlainLoop(engine, settings, count)
-    loop.read(prompt)
-    for _ in range(length):
-        yield loop.write(generator)
-
-
-def _compiled(
-    engine: Engine,
-    prompt: np.ndarray,
-    length: int,
-    settings: SamplingSettings,
-    generator: np.random.Generator,
-    count: int,
-) -> Iterator[np.ndarray]:
-    from chargen.sampling.compiled_loop import CompiledLoop
-
-    loop = CompiledLoop(engine.settings, engine.weights, settings, count)
-    rows = prompt_rows(prompt, count)
-    loop.read(rows)
-    ids = np.ascontiguousarray(rows[:, -1])
-    for start in range(0, length, BLOCK):
-        # The generator draws the same numbers in a block as one by one.
-        points = generator.random((min(BLOCK, length - start), count))
-        written = loop.write(ids, points)
-        broken = (written < 0).any(axis=1)
-        yield from written[: broken.argmax()] if broken.any() else written
-        if broken.any():
-            raise NonFiniteError
-        ids = written[-1]

@@ -60,7 +60,9 @@ class Conversation:
             self._read(self._sampler.start_ids(self._settings, self._generator))
         stopping, line_begun = Stopping(self._stops), False
         for _ in range(length):
-            character = self._next()
+            with self._sampler.named_errors():
+                (id_,) = next(self._loop.write(1, self._generator))
+            character = self._sampler.vocabulary.characters[id_]
             yield stopping.read(character)
             if stopping.ended or (line_begun and not self._stops and character == LINE_END):
                 return
@@ -68,9 +70,5 @@ class Conversation:
         yield stopping.rest()
 
     def _read(self, ids: np.ndarray) -> None:
-        self._loop.read(ids)
+        self._loop.read(np.atleast_2d(ids))
         self._begun = self._begun or ids.size > 0
-
-    def _next(self) -> str:
-        with self._sampler.named_errors():
-            return self._sampler.vocabulary.decode(self._loop.write(self._generator))
