@@ -13,43 +13,28 @@ from chargen.text.memory_map import ArrayReader, map_file, release, underlying_m
 STATUS = Path("/proc/self/status")
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
-def test_a_mapped_file_is_read_only_and_has_the_written_values(tmp_path, dtype):
+def test_a_mapped_file_is_read_only_and_released_under_views(tmp_path):
     path = tmp_path / "ids"
-    values = np.arange(5000).astype(dtype)
+    values = np.arange(5000, dtype=np.uint16)
     path.write_bytes(values.tobytes())
     with path.open("rb") as file:
-        from_file = map_file(file, dtype)
-    for array in (from_file, map_file(path, dtype)):
-        assert array.dtype == dtype
-        np.testing.assert_array_equal(array, values)
+        from_file = map_file(file, np.uint16)
+    for array in (from_file, map_file(path, np.uint16)):
+        assert array.dtype == np.uint16
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+        assert underlying_map(array[3:][1:]) is underlying_map(array) is not None
         release(array[1000:][5:])
         np.testing.assert_array_equal(array, values)
-
-
-def test_odd_sizes(tmp_path):
-    path = tmp_path / "ids"
-    path.touch()
-    array = map_file(path, np.uint16)
-    assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
+    for memory in (array.copy(), np.frombuffer(b"abc", np.uint8)):
+        assert underlying_map(memory) is None
+        release(memory)
     path.write_bytes(b"abc")
     with pytest.raises(ValueError, match="multiple"):
         map_file(path, np.uint16)
-
-
-def test_the_map_is_found_under_views_only(tmp_path):
-    path = tmp_path / "ids"
-    path.write_bytes(bytes(4096))
+    path.write_bytes(b"")
     array = map_file(path, np.uint16)
-    whole = underlying_map(array)
-    assert whole is not None
-    assert all(underlying_map(part) is whole for part in (array[3:][1:], np.asarray(array)[::2]))
-    assert underlying_map(np.memmap(path, np.uint8, "r")) is not None
-    for memory in (array.copy(), np.arange(5), np.frombuffer(b"abc", np.uint8)):
-        assert underlying_map(memory) is None
-        release(memory)
+    assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
 
 
 # Each reads 130 to 160 MB of a file of 1 GB, scattered or in order.

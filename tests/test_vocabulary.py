@@ -58,13 +58,10 @@ def test_invalid_vocabularies_are_refused(characters):
             Vocabulary("a\ud7ff\ue000").encode(characters)
 
 
-@pytest.mark.parametrize("ids", [[-1], [3]])
-def test_decoding_an_id_outside_fails(ids):
-    with pytest.raises(IndexError):
-        Vocabulary("abc").decode(np.array(ids))
-
-
-def test_vocabularies_are_compared_by_value():
+def test_vocabularies_are_compared_by_value_and_decode_no_other_ids():
+    for ids in ([-1], [2]):
+        with pytest.raises(IndexError):
+            Vocabulary("ab").decode(np.array(ids))
     assert Vocabulary("ab") == Vocabulary.of("bab")
     assert Vocabulary("ab") != Vocabulary("abc")
     assert len({Vocabulary("ab"), Vocabulary.of("ba")}) == 1

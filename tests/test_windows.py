@@ -4,12 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chargen.text import ShuffledWindows, Streams, one_hot
 from chargen.text.windows import IGNORED, Permutation, Resets
 
+PLACES = st.integers(0, 5000)
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 60))
 
 
@@ -33,7 +34,6 @@ def test_streams_continue_row_by_row(sizes):
     streams = Streams(text_of(*sizes), N, T)
     batches = [streams.batch(0, index).inputs for index in range(len(streams))]
     assert all(batch.shape == (N, T) for batch in batches[:-1])
-    assert batches[-1].shape[0] == N
     assert (np.diff(np.concatenate(batches, axis=1), axis=1) == 1).all()
 
 
@@ -42,23 +42,20 @@ def test_resets_mark_first_inputs_and_are_the_same_for_all_processes(sizes, epoc
     N, T, _ = sizes
     ids = text_of(*sizes)
     starts = np.arange(0, len(ids), 5)
+
+    def begins_of(batch):
+        return np.zeros(batch.inputs.shape, bool) if batch.begins is None else batch.begins
+
     streams = Streams(ids, N, T, starts, Resets(0.3, 2, 1))
     plain = Streams(ids, N, T, starts)
     for index in range(len(streams)):
         batch, without = (of.batch(epoch, index) for of in (streams, plain))
         np.testing.assert_array_equal(batch.inputs, without.inputs)
-        np.testing.assert_array_equal(batch.targets, without.targets)
-        begins, documents = (
-            np.zeros(of.inputs.shape, bool) if of.begins is None else of.begins
-            for of in (batch, without)
-        )
+        begins, documents = begins_of(batch), begins_of(without)
         np.testing.assert_array_equal(begins[:, 1:], documents[:, 1:])
         assert (begins[:, 0] >= documents[:, 0]).all()
-        own = streams.batch(epoch, index, rows).begins
-        if own is None:
-            assert not begins[rows].any()
-        else:
-            np.testing.assert_array_equal(own, begins[rows])
+        own = begins_of(streams.batch(epoch, index, rows))
+        np.testing.assert_array_equal(own, begins[rows])
 
 
 def reset_rows(streams, epoch=0):
@@ -92,17 +89,6 @@ def test_windows_after_a_line_feed_are_reset_ten_times_as_often():
     assert reset[first != line_feed].mean() == pytest.approx(0.05, abs=0.02)
 
 
-@given(SIZES, st.integers(0, 3))
-def test_shuffled_windows_have_all_timesteps(sizes, epoch):
-    N, T, _ = sizes
-    windows = ShuffledWindows(text_of(*sizes), N, T, seed=1)
-    for index in range(len(windows)):
-        batch = windows.batch(epoch, index)
-        assert batch.inputs.shape == batch.targets.shape
-        assert batch.inputs.shape[1] == T
-        assert ((batch.targets == batch.inputs + 1) | (batch.targets == IGNORED)).all()
-
-
 @pytest.mark.parametrize("timesteps", [1, 5])  # with 1, there is no phase
 def test_shuffled_windows_depend_on_epoch_and_seed_only(timesteps):
     ids = np.arange(1000)
@@ -110,12 +96,6 @@ def test_shuffled_windows_depend_on_epoch_and_seed_only(timesteps):
     assert (one.batch(3, 2).inputs == same.batch(3, 2).inputs).all()
     assert (one.batch(3, 2).inputs != one.batch(4, 2).inputs).any()
     assert (one.batch(3, 2).inputs != other.batch(3, 2).inputs).any()
-
-
-@pytest.mark.parametrize("make", [Streams, lambda ids, N, T: ShuffledWindows(ids, N, T, 0)])
-def test_batches_are_int64_from_narrow_ids(make):
-    batch = make(np.arange(100, dtype=np.uint8), 2, 3).batch(0, 0)
-    assert batch.inputs.dtype == batch.targets.dtype == np.int64
 
 
 def test_a_text_shorter_than_a_window_is_refused():
@@ -146,6 +126,7 @@ def test_shares_partition_the_batch_and_every_target_counts_once(sizes, make, ep
     seen = []
     for index in range(len(batches)):
         whole = batches.batch(epoch, index)
+        assert whole.inputs.dtype == whole.targets.dtype == np.int64
         parts = [batches.batch(epoch, index, rows) for rows in own]
         for name in ("inputs", "targets"):
             joined = np.concatenate([getattr(part, name) for part in parts])
@@ -198,14 +179,6 @@ def test_batches_of_a_text_larger_than_memory(make):
         assert batch.inputs.max() < 10**13 - 1
 
 
-def test_shuffled_windows_come_from_all_over_the_text():
-    batches = ShuffledWindows(Endless(10**10), 100, 10, seed=0)
-    for epoch, index in ((0, 0), (0, 1), (5, 0)):
-        places = batches.batch(epoch, index).inputs[:, 0]
-        assert np.histogram(places, 10, (0, 10**10))[0].max() < 30  # 10 are expected
-        assert abs(np.corrcoef(places[:-1], places[1:])[0, 1]) < 0.4
-
-
 # Permutation
 
 
@@ -217,33 +190,22 @@ def chi_square(counts):
     return float(((counts - counts.mean()) ** 2).sum() / counts.mean())
 
 
-@given(st.integers(1, 5000), st.integers(0, 2**70), st.integers(0, 2**40), st.data())
-def test_a_permutation_is_a_bijection_with_random_access(size, seed, epoch, data):
+@example(1, 0, 0, [])
+@example(2**16 + 1, 0, 1, [5])
+@given(st.integers(1, 5000), st.integers(0, 2**70), st.integers(0, 2**40), st.lists(PLACES))
+def test_a_permutation_is_a_bijection_with_random_access(size, seed, epoch, places):
     whole = drawn(size, (seed, epoch))
     assert sorted(whole) == list(range(size))
-    places = np.array(data.draw(st.lists(st.integers(0, size - 1), max_size=20)), dtype=np.int64)
+    places = np.array(places, dtype=np.int64) % size
     assert (Permutation(size, (seed, epoch)).at(places) == whole[places]).all()
 
 
-def test_sizes_of_permutations():
-    for size in [*range(1, 100), 255, 256, 257, 9_999, 10_000, 2**16 + 1]:
-        assert sorted(drawn(size, (0, 1))) == list(range(size))
-
-
-@pytest.mark.parametrize("size", [10**10, 2**50, 2**62])
+@pytest.mark.parametrize("size", [10**10, 2**62])
 def test_a_permutation_larger_than_memory(size):
     found = Permutation(size, (3,)).at(np.r_[np.arange(50_000), size - np.arange(1, 50_000)])
     assert len(np.unique(found)) == len(found)
     assert 0 <= found.min() <= found.max() < size
     assert chi_square(np.histogram(found, 100, (0, size))[0]) < 160  # 99 degrees: 1 in 10,000
-
-
-def test_permutations_of_different_seeds_are_independent():
-    orders = [drawn(1000, seed) for seed in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 2))]
-    for index, one in enumerate(orders):
-        for other in orders[:index]:
-            assert (one == other).sum() < 10  # 1 is expected
-            assert abs(np.corrcoef(one, other)[0, 1]) < 0.12
 
 
 def test_all_permutations_of_four_are_equally_likely():
@@ -254,7 +216,7 @@ def test_all_permutations_of_four_are_equally_likely():
     assert chi_square(counts) < 53
 
 
-@pytest.mark.parametrize("size", [1000, 1024, 1025, 99_991])
+@pytest.mark.parametrize("size", [1000, 1024, 99_991])
 def test_a_permutation_has_no_structure(size):
     fixed = neighbours = falls = 0
     for seed in range(20):
