@@ -85,19 +85,12 @@ def test_halves_share_no_thirty_characters_of_filler(name):
     assert not any(windows(stretch) & corpus for stretch in stretches)
 
 
-@given(st.integers(0, 400), st.integers(0, 2**32))
-def test_fillers_have_exact_lengths_and_links_are_never_adjacent(chars, seed):
-    fillers = Fillers(BANK.test, BANK.links)
-    if fillers.reaches(chars):
-        text = fillers.draw(chars, np.random.default_rng(seed))
-        assert len(text) == chars
-        assert not re.search("( now| too){2}", text)
-
-
-def test_fillers_draw_pieces_uniformly():
+def test_fillers_draw_pieces_uniformly_and_links_are_never_adjacent():
     text = Fillers(BANK.training, BANK.links).draw(20_000, np.random.default_rng(0))
     counts = [text.count(piece) for piece in BANK.training]
     assert max(counts) < 1.7 * min(counts)
+    assert len(text) == 20_000
+    assert not re.search("( now| too){2}", text)
 
 
 @pytest.mark.parametrize("bank", BANKS.values(), ids=BANKS)
@@ -149,13 +142,10 @@ def test_the_distribution_of_spans_in_a_corpus():
     assert np.mean([f.decoy is not None for f in frames]) == pytest.approx(0.5, abs=0.05)
 
 
-@pytest.mark.parametrize("name", bundled.names())
-def test_bundled_texts_are_read_and_described(name):
-    assert len(bundled.read(name, 1000)) == 1000
-    assert "\n" not in bundled.describe(name)
-
-
 def test_requests_for_bundled_texts_are_checked():
+    for name in bundled.names():
+        assert len(bundled.read(name, 1000)) == 1000
+        assert "\n" not in bundled.describe(name)
     for request, message in {
         ("odes",): r"no bundled corpus 'odes'.*longrange",
         ("longrange", 0): "at least 1",
@@ -174,19 +164,9 @@ def test_requests_for_bundled_texts_are_checked():
         (TEXT, "Latvia -> Latvian", "Latvia -> Lettish!", "differs in length"),
         (TEXT, "Latvia -> Latvian", "Persia -> Latvian", "cue Persia is repeated"),
         (TEXT, "Latvia -> Latvian", "Latvia -> Russet!", "begins with 'R' already"),
-        (
-            TEXT,
-            'decoy after = ", past {cue}"',
-            'decoy past = "{cue}"',
-            "unknown setting",
-        ),
+        (TEXT, 'decoy after = ", past {cue}"', 'decoy past = "{cue}"', "unknown setting"),
         (TEXT, 'decoy after = ", past {cue}"', 'decoy after = "past"', "must hold {cue}"),
-        (
-            TEXT,
-            'decoy after = ", past {cue}"',
-            "decoy after = past {cue}",
-            "expected text in",
-        ),
+        (TEXT, 'decoy after = ", past {cue}"', "decoy after = past {cue}", "expected text in"),
         (TEXT, 'no cue = "abroad"', 'no cue = "home"', "not as long as the cues"),
         (TEXT, 'no cue = "abroad"', 'no cue = "XXXXXX"', "no training text holds 'X'"),
         (TEXT, '", sent late"', '", sent Xate"', "no training text holds 'X'"),
@@ -198,11 +178,8 @@ def test_requests_for_bundled_texts_are_checked():
         (TEXT, '", sent dry"', '", sent late"', "is in the other half too"),
         (TEXT, '", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
         (ZH_TEXT, "泰国 -> 泰语", "泰国 -> 德语", "another target begins with '德' already"),
-        (ZH_TEXT, "泰国 -> 泰语", "泰国 -> 泰国语", "differs in length"),
         (ZH_TEXT, '"，爱看书"', '"，爱看雪"', "no training text holds '雪'"),
         (ZH_TEXT, '"，爱唱歌"', '"，常唱歌"', "is in the other half too"),
-        (ZH_TEXT, '"，爱唱歌"', "“，爱唱歌”", "expected text in double quotes"),
-        (ZH_TEXT, 'no cue = "本国"', 'no cue = "国"', "not as long as the cues"),
     ],
     ids=lambda value: value[:20],
 )
@@ -216,13 +193,10 @@ def test_a_mistake_in_a_bank_is_reported_with_its_line(text, old, new, message):
     assert int(number[1]) in lines
 
 
-@pytest.mark.parametrize("section", ["[training fillers]", "[test fillers]", "[links]"])
-def test_a_missing_section_is_reported(section):
-    with pytest.raises(ChargenError, match=re.escape(section)):
-        phrase_bank.parse_bank(TEXT[: TEXT.index(section)], "my.bank")
-
-
-def test_a_bank_that_is_not_text_is_refused(tmp_path):
+def test_a_bank_that_is_not_text_or_lacks_a_section_is_refused(tmp_path):
+    for section in phrase_bank.FILLER_SECTIONS:
+        with pytest.raises(ChargenError, match=re.escape(section)):
+            phrase_bank.parse_bank(TEXT[: TEXT.index(section)], "my.bank")
     path = tmp_path / "my.bank"
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ChargenError, match=r"my\.bank"):
