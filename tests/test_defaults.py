@@ -171,7 +171,7 @@ def test_one_lstm_layer_trains_with_a_curriculum():
         return settings["curriculum"], settings["timesteps"], settings["batch_size"]
 
     assert windows() == ((16, 64), 256, 4)
-    assert windows(curriculum=(8,), timesteps=32) == ((8,), 32, None)
+    assert windows(curriculum=(8,), timesteps=32) == ((8,), 32, 16)
     for given in ({"timesteps": 64}, {"batch_size": 16}, {"loss_on": "last"}, {"chars": 1024},
                   {"cell": "gru"}, {"cell": "simple"}, {"units": (64, 64)},
                   {"stack": "residual"}):  # fmt: skip

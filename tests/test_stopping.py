@@ -96,11 +96,11 @@ def late(cat, monkeypatch):
 
     def set_up(**options):
         def late_lock(path):
-            monkeypatch.setattr("chargen.training.plan.lock", lock)
+            monkeypatch.setattr("chargen.training.session.lock", lock)
             train(cat, path, **options)
             return lock(path)
 
-        monkeypatch.setattr("chargen.training.plan.lock", late_lock)
+        monkeypatch.setattr("chargen.training.session.lock", late_lock)
 
     return set_up
 

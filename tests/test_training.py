@@ -14,8 +14,8 @@ from chargen.runs.directory import BEST, LAST, PROGRESS, Run
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.windows import IGNORED
 from chargen.training import start
-from chargen.training.loop import Trainer
-from chargen.training.schedule import Schedule, fit, steps_between_validations
+from chargen.training.defaults import fit
+from chargen.training.loop import Schedule, Trainer, steps_between_validations
 from chargen.training.step import next_char_loss
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 25

@@ -47,5 +47,5 @@ def often(monkeypatch):
     """
     on(monkeypatch, Disk())
     monkeypatch.setattr("chargen.text.encoding.RECENT", 0)
-    monkeypatch.setattr("chargen.training.schedule.FEWEST_STEPS_BETWEEN", 2)
-    monkeypatch.setattr("chargen.training.schedule.VALIDATION_COST", 100)
+    monkeypatch.setattr("chargen.training.loop.FEWEST_STEPS_BETWEEN", 2)
+    monkeypatch.setattr("chargen.training.loop.VALIDATION_COST", 100)

@@ -51,13 +51,9 @@ class CheckpointWriter:
     def __init__(self, run: Run) -> None:
         self.best: Checkpoint | None = None  # not written yet
         self.saved_step: int | None = None  # step of the last checkpoint
+        self.lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
         self._run = run
         self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
-        self._lines: list[Mapping[str, Any]] = []  # progress lines not written yet
-
-    def add_progress(self, line: Mapping[str, Any]) -> None:
-        """Queue a line of ``progress.jsonl`` for the next save."""
-        self._lines.append(line)
 
     def copy_best(self) -> None:
         """Copy the best weights that could not be written: training changes the originals."""
@@ -66,19 +62,15 @@ class CheckpointWriter:
             self.best = Checkpoint(copies, self.best.values)
 
     def save(self, checkpoint: Checkpoint, step: int) -> None:
-        """Write everything queued, then the checkpoint of ``step``.
-
-        Raises:
-            UnwritableError: the system refused; the previous save stays valid.
-        """
+        """Write everything queued, then the checkpoint of ``step``."""
         if self.best is not None:
             self._run.write_checkpoint(BEST, self.best)
             self.best = None
         written = self._progress_bytes
-        if self._lines:
-            written = self._run.append_progress(*self._lines, start=written)
+        if self.lines:
+            written = self._run.append_progress(*self.lines, start=written)
         self._run.write_checkpoint(LAST, checkpoint)
-        self._lines, self._progress_bytes = [], written
+        self.lines, self._progress_bytes = [], written
         self.saved_step = step
 
     def resume(self, counters: Counters) -> None:
@@ -86,30 +78,15 @@ class CheckpointWriter:
         self._progress_bytes = self._run.keep_progress(counters.progress_lines)
         self.saved_step = counters.step
 
-    def after_divergence(self) -> str:
-        """Describe the weights of a run that diverged."""
-        return "has no weights" if self.saved_step is None else "keeps the last good weights"
-
-    def after_failed_save(self) -> str:
-        """Describe how a run whose last save failed can be resumed."""
-        if self.saved_step is None:
-            return "has no checkpoint yet: --resume starts from the beginning"
-        return (
-            f"can be resumed from its last good checkpoint, step {self.saved_step}, with --resume"
-        )
-
 
 def generator_name(rank: int) -> str:
-    """Return the array name of the random generator state of process ``rank``."""
     return f"{GENERATOR}.{rank}" if rank else GENERATOR
 
 
 def environment(device: torch.device, processes: int) -> dict[str, str]:
     """Return what the last digits of a result depend on besides settings and text."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = torch.backends.cpu.get_cpu_capability()
+    on_gpu, capability = device.type == "cuda", torch.backends.cpu.get_cpu_capability()
+    name = torch.cuda.get_device_name(device) if on_gpu else capability
     return {
         "chargen": __version__,
         "torch": torch.__version__,
@@ -129,11 +106,10 @@ def environment_note(before: Mapping[str, Any], now: Mapping[str, str]) -> list[
     return [f"{changed}: results may differ in the last digits"] if changed else []
 
 
-def by_decay(model: CharModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return matrices, which decay, and biases, which do not; the optimizer numbers them so."""
     parameters = list(model.parameters())
-    matrices = [parameter for parameter in parameters if parameter.ndim > 1]
-    return matrices, [parameter for parameter in parameters if parameter.ndim == 1]
+    return [one for one in parameters if one.ndim > 1], [one for one in parameters if one.ndim == 1]
 
 
 def counters_and_environment(checkpoint: Checkpoint) -> tuple[Counters, dict[str, str]]:
@@ -149,16 +125,15 @@ def counters_and_environment(checkpoint: Checkpoint) -> tuple[Counters, dict[str
 def check_checkpoint(checkpoint: Checkpoint, description: Description) -> None:
     """Compare a checkpoint with its run's settings before anything of its size is allocated.
 
-    Raises:
-        ChargenError, ValueError: they do not belong together.
+    Raises `ChargenError` or `ValueError` if they do not belong together.
     """
     counters, _ = counters_and_environment(checkpoint)
     model, size = description.model, len(description.vocabulary)
     found = {name: array.shape for name, array in checkpoint.arrays.items()}
     model.check(below(found, WEIGHTS), size)
-    expected = {WEIGHTS + name: shape for name, shape in model.shapes(size).items()}
-    if description.training.average:
-        expected |= {UNAVERAGED + name: shape for name, shape in model.shapes(size).items()}
+    prefixes = (WEIGHTS, UNAVERAGED) if description.training.average else (WEIGHTS,)
+    shapes = model.shapes(size)
+    expected = {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
     stages = description.training.stages()
     if counters.stage >= len(stages):
         raise ValueError(f"stage {counters.stage} of {len(stages)}")
@@ -197,8 +172,8 @@ def _state_shapes(
 
 def is_finite(checkpoint: Checkpoint) -> bool:
     """Return whether no array holds NaN or infinity."""
-    arrays = checkpoint.arrays.values()
-    return all(bool(np.isfinite(array).all()) for array in arrays if array.dtype.kind == "f")
+    arrays = (array for array in checkpoint.arrays.values() if array.dtype.kind == "f")
+    return all(np.isfinite(array).all() for array in arrays)
 
 
 def mismatch(run: Run, error: Exception) -> ChargenError:

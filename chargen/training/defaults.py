@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import structs
 
+from chargen.errors import ChargenError
 from chargen.render.text import counted
 from chargen.settings import MINUTES, GivenSettings, ModelSettings, TrainingSettings
 
@@ -125,11 +126,7 @@ def choose_defaults(
 ) -> tuple[ModelSettings, TrainingSettings, list[str]]:
     """Complete the given settings, which are never changed, for a text of ``training_chars``.
 
-    Without a curriculum, timesteps and batch size stay open: `chargen.training.schedule.fit`, which
-    knows what the corpus can fill, chooses them.
-
-    Returns:
-        The completed settings, and notes for the user on what was chosen and why.
+    Returns the completed settings, and notes for the user on what was chosen and why.
     """
     cell, stack = _architecture(given, hardware)
     preset = preset_of(cell, stack, hardware)
@@ -178,7 +175,8 @@ def choose_defaults(
     chosen = {name: value for name, value in chosen.items() if name not in given.names}
     activation = given.model.activation if "activation" in given.names else ""
     model = structs.replace(given.model, cell=cell, units=units, activation=activation, stack=stack)
-    return model, structs.replace(given.training, **chosen), notes
+    training, adapted = fit(structs.replace(given.training, **chosen), training_chars, preset)
+    return model, training, notes + adapted
 
 
 def _architecture(given: GivenSettings, hardware: Hardware) -> tuple[str, str]:
@@ -259,3 +257,39 @@ def _curriculum(stages: tuple[int, ...], preset: Preset, training_chars: int) ->
 def _row(table: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
     """Return the rest of the last row whose threshold ``value`` reaches."""
     return [row[1:] for row in table if row[0] <= value][-1]
+
+
+def fit(
+    settings: TrainingSettings, training_chars: int, usual: Preset = PLAIN
+) -> tuple[TrainingSettings, list[str]]:
+    """Choose timesteps and batch size that the training text can fill.
+
+    Returns the settings with both sizes, and a note for each default that a short text lowers.
+    Raises `ChargenError` if a size that the user gave does not fit.
+    """
+    targets = training_chars - 1
+    room = targets // (settings.batch_size or 1)
+    timesteps = settings.timesteps or max(1, min(usual.timesteps, room))
+    if timesteps > targets:
+        raise ChargenError(
+            f"--timesteps {timesteps}: the training text has {training_chars} characters, "
+            f"enough for {targets} at most"
+        )
+    most = targets // timesteps
+    batch_size = settings.batch_size or min(usual.batch_size, most)
+    if batch_size > most:
+        raise ChargenError(
+            f"--batch-size {batch_size}: the training text of {training_chars} characters fills "
+            f"{most} windows of {timesteps} timesteps; lower it, or --timesteps"
+        )
+    if isinstance(settings.loss_on, int) and settings.loss_on > timesteps:
+        raise ChargenError(
+            f"--loss-on {settings.loss_on}: a window has {timesteps} timesteps; lower it, or raise "
+            "--timesteps"
+        )
+    notes = []
+    if settings.timesteps is None and timesteps < usual.timesteps:
+        notes.append(f"short text: timesteps {timesteps} instead of {usual.timesteps}")
+    if settings.batch_size is None and batch_size < usual.batch_size:
+        notes.append(f"short text: batch size {batch_size} instead of {usual.batch_size}")
+    return structs.replace(settings, timesteps=timesteps, batch_size=batch_size), notes

@@ -18,7 +18,7 @@ from chargen.files import UnwritableError
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import Run
-from chargen.settings import TrainingSettings
+from chargen.settings import MINUTES, TrainingSettings
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
@@ -32,8 +32,56 @@ from chargen.training.checkpoints import (
     is_finite,
     mismatch,
 )
-from chargen.training.schedule import Schedule, steps_between_validations
-from chargen.training.step import StepResult, TrainingState, is_out_of_memory
+from chargen.training.step import TrainingState, is_out_of_memory
+
+WARM_UP_STEPS = 100
+WARM_UP_SHARE = 0.1  # maximum share of a budget in steps
+VALIDATION_COST = 0.05  # approximate share of the time spent on validation
+FORWARD_SHARE = 1 / 3  # of a training step's time
+FEWEST_STEPS_BETWEEN = 25  # validations
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A budget in steps, seconds or both, and the learning rate over it.
+
+    Of two budgets, the one used more counts. The rate rises linearly during the warm-up and falls
+    linearly to zero at the end of the budget.
+    """
+
+    peak: float
+    steps: int | None
+    seconds: float | None
+
+    @classmethod
+    def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
+        """Return the schedule for the budget of ``settings``, by default 5 minutes."""
+        steps, minutes = settings.steps, settings.minutes
+        if settings.epochs:
+            steps = max(1, round(settings.epochs * steps_per_epoch))
+        if not steps:
+            minutes = minutes or MINUTES
+        return cls(settings.learning_rate, steps, 60 * minutes if minutes else None)
+
+    def used(self, step: int, seconds: float) -> float:
+        """Return the fraction of the budget used after ``step`` updates; 1 or more ends it."""
+        by_steps = step / self.steps if self.steps else 0.0
+        return max(by_steps, seconds / self.seconds if self.seconds else 0.0)
+
+    def rate(self, step: int, seconds: float) -> float:
+        """Return the learning rate of update ``step``, counted from 0."""
+        most = WARM_UP_SHARE * self.steps if self.steps else WARM_UP_STEPS
+        warm = min(1.0, (step + 1) / max(1.0, min(WARM_UP_STEPS, most)))
+        return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
+
+
+def steps_between_validations(settings: TrainingSettings, chars: int, training_chars: int) -> int:
+    """Return a validation interval that costs a small share of the time on any corpus."""
+    assert settings.batch_size is not None
+    assert settings.timesteps is not None
+    forward = (chars - training_chars) * FORWARD_SHARE
+    steps = forward / VALIDATION_COST / (settings.batch_size * settings.timesteps)
+    return max(FEWEST_STEPS_BETWEEN, round(steps))
 
 
 @dataclass(frozen=True)
@@ -66,7 +114,6 @@ class Trainer:
         run: the run directory.
         model: the model, whose weights are changed.
         text: the whole corpus.
-        settings: settings fitted to the corpus (`chargen.training.schedule.fit`).
         group: the processes that share each batch.
     """
 
@@ -75,13 +122,12 @@ class Trainer:
         run: Run,
         model: CharModel,
         text: EncodedCorpus,
-        settings: TrainingSettings,
-        group: ProcessGroup | None = None,
+        group: ProcessGroup,
     ) -> None:
         self.run = run
         self.model = model
-        self.settings = settings
-        self.group = group or ProcessGroup()
+        self.settings = settings = run.description.training
+        self.group = group
         self.counters = Counters()
         self.ending = ""  # why training ended
         self.text = text
@@ -129,14 +175,22 @@ class Trainer:
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
-                raise self._out_of_memory() from None
+                settings = self.settings
+                units = ",".join(map(str, self.run.description.model.units))
+                raise ChargenError(
+                    f"--batch-size {settings.batch_size}, --timesteps {settings.timesteps}, "
+                    f"--units {units}: out of memory; lower one of them and start over with "
+                    "--overwrite"
+                ) from None
             yield report
         try:
             self.save()
         except UnwritableError as error:
-            raise UnwritableError(
-                f"{error}; {self.run.path} {self._writer.after_failed_save()}"
-            ) from None
+            step = self._writer.saved_step
+            kept = "has no checkpoint yet: --resume starts from the beginning"
+            if step is not None:
+                kept = f"can be resumed from its last good checkpoint, step {step}, with --resume"
+            raise UnwritableError(f"{error}; {self.run.path} {kept}") from None
 
     def _report(self, started: float, should_stop: Callable[[], bool]) -> Report:
         """Make a step, and a validation if one is due."""
@@ -175,12 +229,20 @@ class Trainer:
 
     def _train_step(self, rate: float, message: list[float]) -> float:
         """Make one update and return the gradient norm before clipping."""
-        counters = self.counters
-        self._start_due_stage()
+        counters, stages = self.counters, len(self._stages)
+        due = min(int(self._schedule.used(counters.step, self._clock) * stages), stages - 1)
+        if due > counters.stage:  # a run resumed with a larger budget stays in its stage
+            counters.epoch, counters.batch = counters.epoch + 1, 0
+            counters.since_best = 0
+            self._start_stage(due)
         batch = self._batches.batch(counters.epoch, counters.batch, self._state.rows)
         carry = self.settings.state == "carry" and counters.batch > 0
         step = self._state.step(batch, rate, carry=carry, message=message)
-        self._check_step(step)
+        if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
+            how = f"loss {step.nats:g}, gradient norm {step.norm:g}"
+            raise self._diverged(how, counters.step + 1)
+        stops, self._clock = step.sums
+        self._stop_requested = stops > 0
         counters.step += 1
         counters.chars += batch.chars
         counters.loss_sum += step.nats
@@ -190,44 +252,30 @@ class Trainer:
             counters.epoch, counters.batch = counters.epoch + 1, 0
         return step.norm
 
-    def _start_due_stage(self) -> None:
-        """Start the curriculum stage that is due, at the beginning of the text."""
-        counters, stages = self.counters, len(self._stages)
-        used = self._schedule.used(counters.step, self._clock)
-        due = min(int(used * stages), stages - 1)
-        # A run resumed with a larger budget stays in its stage.
-        if due > counters.stage:
-            counters.epoch, counters.batch = counters.epoch + 1, 0
-            counters.since_best = 0
-            self._start_stage(due)
-
     def _start_stage(self, stage: int) -> None:
-        settings = self._stages[stage]
+        settings, text = self._stages[stage], self.text
         assert settings.batch_size is not None
+        assert settings.timesteps is not None
         self.counters.stage = stage
-        self._batches = _batches(self.text, self._training_chars, settings)
-        self._state.set_batch_size(settings.batch_size)
-
-    def _check_step(self, step: StepResult) -> None:
-        if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
-            how = f"loss {step.nats:g}, gradient norm {step.norm:g}"
-            raise self._diverged(how, self.counters.step + 1)
-        stops, self._clock = step.sums
-        self._stop_requested = stops > 0
+        self._state.rows = self.group.rows(settings.batch_size)
+        sizes = (settings.batch_size, settings.timesteps)
+        ids = text.ids[: self._training_chars]
+        self._batches: Batches
+        if settings.state == "reset":
+            self._batches = ShuffledWindows(ids, *sizes, settings.seed, text.starts)
+        else:
+            newline = int(text.vocabulary.opening[0])
+            resets = Resets(settings.resets, newline, settings.seed) if settings.resets else None
+            self._batches = Streams(ids, *sizes, text.starts, resets)
 
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
             self.group.broadcast(None)  # wait until rank 0, which reports it, has ended
+        saved = self._writer.saved_step is not None
         return ChargenError(
             f"training diverged at step {step} ({how}): {self.run.path} "
-            f"{self._writer.after_divergence()}; try a lower --learning-rate or --clip-norm"
-        )
-
-    def _out_of_memory(self) -> ChargenError:
-        settings, units = self.settings, ",".join(map(str, self.run.description.model.units))
-        return ChargenError(
-            f"--batch-size {settings.batch_size}, --timesteps {settings.timesteps}, "
-            f"--units {units}: out of memory; lower one of them and start over with --overwrite"
+            f"{'keeps the last good weights' if saved else 'has no weights'}; try a lower "
+            "--learning-rate or --clip-norm"
         )
 
     def _validate(self) -> float:
@@ -249,7 +297,7 @@ class Trainer:
             counters.best_loss, counters.since_best = validation_loss, 0
             values = {"step": counters.step, "validation_loss_nats": validation_loss}
             self._writer.best = self._checked(Checkpoint(self._state.weights(), values))
-        self._writer.add_progress(report.to_json())
+        self._writer.lines.append(report.to_json())
         counters.progress_lines += 1
         try:
             self.save()
@@ -261,16 +309,14 @@ class Trainer:
     def save(self) -> None:
         """Write the last checkpoint and everything it counts, unless this step is saved already.
 
-        Raises:
-            ChargenError: the weights are not finite; the previous save stays valid.
-            UnwritableError: the system refused; the previous save stays valid.
+        After an error (the system refused, or the weights are not finite) the previous save stays
+        valid.
         """
         if self.group.broadcast(self._writer.saved_step == self.counters.step):
             return
-        arrays = self._state.arrays()
-        now = environment(self._state.device, self.group.size)
+        now = environment(self.device, self.group.size)
         values = {**asdict(self.counters), ENVIRONMENT: now}
-        checkpoint = self._checked(Checkpoint(arrays, values))
+        checkpoint = self._checked(Checkpoint(self._state.arrays(), values))
         if self.group.leads:
             self._writer.save(checkpoint, self.counters.step)
 
@@ -286,14 +332,7 @@ class Trainer:
         return checkpoint
 
     def restore(self, checkpoint: Checkpoint) -> list[str]:
-        """Restore a checkpoint that `chargen.training.checkpoints.check_checkpoint` accepted.
-
-        Returns:
-            Notes for the user.
-
-        Raises:
-            ChargenError: it does not fit this trainer.
-        """
+        """Restore a checkpoint that `check_checkpoint` accepted; return notes for the user."""
         try:
             self.counters, before = counters_and_environment(checkpoint)
             self._start_stage(self.counters.stage)
@@ -305,15 +344,4 @@ class Trainer:
         self._clock = self.counters.seconds
         if self.group.leads:
             self._writer.resume(self.counters)
-        return environment_note(before, environment(self._state.device, self.group.size))
-
-
-def _batches(text: EncodedCorpus, training_chars: int, settings: TrainingSettings) -> Batches:
-    assert settings.batch_size is not None
-    assert settings.timesteps is not None
-    ids, sizes = text.ids[:training_chars], (settings.batch_size, settings.timesteps)
-    if settings.state == "reset":
-        return ShuffledWindows(ids, *sizes, settings.seed, text.starts)
-    newline = int(text.vocabulary.opening[0])
-    resets = Resets(settings.resets, newline, settings.seed) if settings.resets else None
-    return Streams(ids, *sizes, text.starts, resets)
+        return environment_note(before, environment(self.device, self.group.size))

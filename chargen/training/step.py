@@ -65,7 +65,7 @@ class TrainingState:
         group.synchronize(model)
         self.model = model
         self.averaged = copy.deepcopy(model) if settings.average else model
-        self.rows = slice(0)  # of a batch, set by `set_batch_size`
+        self.rows = slice(0)  # of a batch; to be set before each change of the batch size
         self.device = model.b_y.device
         self._group = group
         self._settings = settings
@@ -74,10 +74,6 @@ class TrainingState:
         self._seed_generator(settings.seed)
         self._carried: StackState | None = None
         self._updates = 0
-
-    def set_batch_size(self, batch_size: int) -> None:
-        """Set `rows` to this process's share of batches of this size."""
-        self.rows = self._group.rows(batch_size)
 
     def _seed_generator(self, seed: int) -> None:
         """Seed dropout; rank 0 drops what a single process would."""
@@ -115,17 +111,15 @@ class TrainingState:
             parameters["lr"] = rate
         self._optimizer.step()
         self._updates += 1
-        self._update_average()
+        if settings.average:
+            share = 1 / max(1.0, settings.average * self._updates)
+            with torch.no_grad():
+                for mean, weight in zip(
+                    self.averaged.parameters(), self.model.parameters(), strict=True
+                ):
+                    mean.lerp_(weight, share)
         self._carried = tuple(tuple(part.detach() for part in layer) for layer in state)
         return StepResult(nats, norm, sums)
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        if self._settings.average:
-            share = 1 / max(1.0, self._settings.average * self._updates)
-            pairs = zip(self.averaged.parameters(), self.model.parameters(), strict=True)
-            for mean, weight in pairs:
-                mean.lerp_(weight, share)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
@@ -156,15 +150,9 @@ class TrainingState:
     def restore(
         self, arrays: Mapping[str, np.ndarray], step: int, before: Mapping[str, str]
     ) -> None:
-        """Restore the state of `arrays` on any number of processes.
+        """Restore `arrays`, made in the environment ``before``, on any number of processes.
 
-        Args:
-            arrays: the arrays of a checkpoint.
-            step: number of updates made by then.
-            before: the environment that the checkpoint was made in.
-
-        Raises:
-            KeyError, TypeError, ValueError, RuntimeError: the arrays do not fit.
+        Raises KeyError, TypeError, ValueError or RuntimeError if the arrays do not fit.
         """
         # Copied into torch's own memory, which an uninterrupted run uses too.
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
@@ -179,7 +167,11 @@ class TrainingState:
             optimizer["state"].setdefault(int(number), {})[key] = tensor
         self._optimizer.load_state_dict(optimizer)
         carried = {name: part[self.rows] for name, part in below(tensors, STATE).items()}
-        self._carried = _nested(carried, self.device)
+        if carried:
+            self._carried = tuple(
+                tuple(carried[f"{layer}.{part}"].to(self.device) for part in range(len(parts)))
+                for layer, parts in enumerate(self.model.stack.initial_state(1))
+            )
         generator = tensors.get(generator_name(self._group.rank))
         same_device = before.get("device", self.device.type).split()[0] == self.device.type
         if generator is not None and same_device:
@@ -199,22 +191,12 @@ def _prefixed(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
     return {prefix + name: value.cpu().numpy() for name, value in model.state_dict().items()}
 
 
-def _nested(parts: dict[str, Tensor], device: torch.device) -> StackState | None:
-    """Return the carried state from tensors named ``layer.part``."""
-    layers: dict[int, dict[int, Tensor]] = {}
-    for name, tensor in parts.items():
-        layer, part = map(int, name.split("."))
-        layers.setdefault(layer, {})[part] = tensor.to(device)
-    state = (tuple(of[part] for part in sorted(of)) for _, of in sorted(layers.items()))
-    return tuple(state) or None
-
-
 def _adamw(model: CharModel, settings: TrainingSettings) -> torch.optim.AdamW:
     """Return AdamW (Loshchilov & Hutter 2019) without weight decay on biases."""
-    matrices, biases = by_decay(model)
+    decays = (settings.weight_decay, 0.0)
     groups = [
-        {"params": matrices, "weight_decay": settings.weight_decay},
-        {"params": biases, "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": decay}
+        for parameters, decay in zip(by_decay(model), decays, strict=True)
     ]
     betas = (0.9, settings.beta2)
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
