@@ -6,6 +6,7 @@ if there are no other suggestions; otherwise the functions list files too.
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from click import Context, Parameter
@@ -50,10 +51,4 @@ def _items(values: list[str]) -> list[CompletionItem]:
 
 def _paths(typed: str) -> list[str]:
     """Return the visible paths that begin with ``typed``."""
-    folder, slash, beginning = typed.rpartition("/")
-    try:
-        names = sorted(path.name for path in Path(folder + slash).iterdir())
-    except OSError:
-        return []
-    shown = (name for name in names if name.startswith(beginning) and not name.startswith("."))
-    return [folder + slash + name for name in shown]
+    return sorted(glob.glob(f"{glob.escape(typed)}*"))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
@@ -15,15 +13,12 @@ from chargen.errors import ChargenError
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import ScannedCorpus, Sha256
-from chargen.text.sources import DECOMPRESSORS, TEXT_SUFFIXES
 from chargen.text.vocabulary import Vocabulary
 
 FORMAT = 2  # format 1 had neither documents nor a cache
 LARGEST_CORPUS = 2**44  # characters
 MOST_ENTRIES = 100_000  # files and folders under a corpus's sources, or, of a large corpus,
 FEWEST_CHARS = 64  # one per this many characters
-MARK = 3  # bytes of a byte order mark
-ARCHIVED = 1024  # bytes of an archive beside its text, which may grow by 1% too
 
 SourceName = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
 
@@ -51,31 +46,13 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
 
     def read_again(self) -> Corpus:
         """Return the corpus in its sources; reading it raises `LongerError` if it grew."""
-        self.check_sources()
-        return replace(read_corpus(self.sources), most=self.chars)
-
-    def check_sources(self) -> None:
-        """Refuse devices and far more text than the corpus had, before anything is read.
-
-        The size of an unpacked archive is checked while it is read.
-        """
-        left: float = 4 * self.chars  # bytes, in UTF-8
-        entries = 0
+        left = max(MOST_ENTRIES, self.chars // FEWEST_CHARS)
         for source in self.sources:
-            for folder, inner, names in os.walk(source):
-                entries += len(inner) + len(names)
-                if entries > max(MOST_ENTRIES, self.chars // FEWEST_CHARS):
+            for _, folders, names in os.walk(source):
+                left -= len(folders) + len(names)
+                if left < 0:
                     raise ChargenError(f"{source}: holds more than a corpus; name its text again")
-                files = [
-                    os.path.join(folder, name) for name in names if name.endswith(TEXT_SUFFIXES)
-                ]
-                left -= sum(map(_text_bytes, files))
-            left -= _text_bytes(source)
-        if left < 0:
-            raise ChargenError(
-                f"{' '.join(self.sources)}: not what was trained on, which had {self.chars:,} "
-                "characters; name its text again"
-            )
+        return replace(read_corpus(self.sources), most=self.chars)
 
 
 NO_CORPUS = CorpusRecord("", (), "", 0, 0)  # of an imported model
@@ -161,18 +138,3 @@ class Description:
         training, corpus = file.training or TrainingSettings(), file.corpus or NO_CORPUS
         vocabulary = Vocabulary(file.vocabulary)
         return cls(file.model, training, vocabulary, corpus, file.versions, file.imported)
-
-
-def _text_bytes(source: str) -> float:
-    """Return how many bytes of text a file holds at least: infinity for a device, 0 for none."""
-    try:
-        status = os.stat(source)
-    except (OSError, ValueError):  # reported when it is read
-        return 0
-    if stat.S_ISDIR(status.st_mode):
-        return 0
-    if not stat.S_ISREG(status.st_mode):
-        return math.inf
-    size = status.st_size
-    beside = ARCHIVED + size // 100 if source.endswith(tuple(DECOMPRESSORS)) else MARK
-    return max(0, size - beside)
