@@ -44,7 +44,7 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
     def current(self, file: TextFile) -> FileRecord | None:
         """Return the record of an unchanged file, None for a changed one; in doubt, hash it."""
         now, stamps = time.time_ns(), (self.bytes, self.mtime_ns, self.ctime_ns)
-        if file.name != self.name:
+        if file.name != self.name or file.stamps()[0] != self.bytes:
             return None
         old = max(self.mtime_ns, self.ctime_ns) <= self.read_ns - RECENT
         if old and file.path is not None and file.stamps() == stamps:
