@@ -6,10 +6,11 @@ import torch
 from chargen.cells import CELL_NAMES
 from chargen.recurrent import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
-from chargen.runs.description import Description, Imported
+from chargen.runs.description import NO_CORPUS, Description, Imported
 from chargen.runs.directory import BEST, Run
+from chargen.sampling.choice import weights
 from chargen.sampling.engine import Engine
-from chargen.settings import ModelSettings
+from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
 
 LETTERS = "\n abcéβ好😀"
@@ -18,6 +19,22 @@ VARIANTS = {
     **{cell: {"cell": cell} for cell in CELL_NAMES},
     "gru reset before": {"cell": "gru", "reset_after": False},
 }
+
+
+class Fixed:
+    """A generator of fixed numbers."""
+
+    def __init__(self, *points):
+        self.points = points
+
+    def random(self, count):
+        return np.resize(self.points, count)
+
+
+def distribution(log_probs, settings):
+    """The probabilities that characters are drawn with, ``(N, V)``."""
+    drawn = weights(log_probs, settings)
+    return drawn / drawn.sum(axis=1, keepdims=True)
 
 
 def arrays_of(network):
@@ -40,7 +57,9 @@ def model_run(folder, cell="lstm", units=(7, 5), activation="tanh", letters=LETT
     folder.mkdir()
     settings, rng = ModelSettings(cell, units, activation), np.random.default_rng(0)
     imported = Imported("nobody", "0" * 64)
-    description = Description.of_imported(settings, Vocabulary(letters), imported, {})
+    description = Description(
+        settings, TrainingSettings(), Vocabulary(letters), NO_CORPUS, {}, imported
+    )
     # A chaotic state would amplify rounding errors.
     arrays = {
         WEIGHTS + name: rng.normal(0, 0.3 if name.endswith("W_hh") else 1.2, shape).astype("f4")

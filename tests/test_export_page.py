@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import VARIANTS
+from networks import VARIANTS, Fixed, distribution
 from results import REFUSED, RUN
 from selenium.webdriver.common.keys import Keys
 from test_memory_page import WILD
@@ -29,10 +29,9 @@ from chargen.probes.units.recording import record
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST
-from chargen.sampling import Sampler
-from chargen.sampling.choice import chosen, distribution
+from chargen.sampling import Sampler, choose
 from chargen.sampling.engine import Engine
-from chargen.sampling.quantization import LEVELS, restored, rounded, through_eight_bits
+from chargen.sampling.quantization import LEVELS, rounded, through_eight_bits
 from chargen.sampling.sampler import MIN_WARM_UP
 from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
@@ -156,7 +155,7 @@ def test_letters_are_chosen_as_python_chooses_them(browser, page, rows, temperat
         browser.open(page)
     logits = np.array(rows, dtype=np.float32) / 2
     settings = SamplingSettings(temperature)
-    expected = [chosen(logits, settings, np.full(len(rows), point)).tolist() for point in POINTS]
+    expected = [choose(logits, settings, Fixed(point)).tolist() for point in POINTS]
     source = """return arguments[2].map(
         (point) => arguments[0].map((row) => chosen(row, 5, arguments[1], point)));"""
     assert browser.script(source, logits.tolist(), temperature, POINTS) == expected
@@ -180,7 +179,7 @@ def test_eight_bits_are_half_a_level_off_at_most(rows):
     matrix = np.array(rows, dtype=np.float32)
     levels, scales = rounded(matrix)
     assert (np.abs(levels) <= LEVELS).all()
-    off = np.abs(restored(levels, scales).astype(np.float64) - matrix)
+    off = np.abs((levels * scales).astype(np.float64) - matrix)
     assert (off <= 0.5001 * scales + np.finfo(np.float32).tiny).all()
 
 

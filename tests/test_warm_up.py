@@ -56,17 +56,6 @@ def test_warm_up_text_ends_with_its_last_opening(openings):
         assert kept.tolist() == own[end - len(kept) : end].tolist()
 
 
-@pytest.mark.parametrize(
-    ("place", "length"), [(MIN_WARM_UP - 2, MAX_WARM_UP), (MIN_WARM_UP - 1, MIN_WARM_UP)]
-)
-def test_warm_up_text_has_a_minimum_length(place, length):
-    rows = np.ones((MAX_WARM_UP, 1), dtype=int)
-    rows[place] = OPENING
-    (found,) = warm_up_ids(iter(rows), OPENING)
-    assert len(found) == length
-    assert np.flatnonzero(found == OPENING).tolist() == sorted({place, length - 1})
-
-
 def test_unprompted_text_begins_after_a_warm_up_text():
     assert all(text.startswith("z" * 25) for text in texts(slow(), 3))
     led = texts(slow(warms_up=True), 3)
@@ -74,56 +63,41 @@ def test_unprompted_text_begins_after_a_warm_up_text():
     assert "z" not in "".join(led)
 
 
-def test_prompted_text_has_no_warm_up():
-    first, second = slow(), slow(warms_up=True)
-    assert list(first.stream("ab", 40)) == list(second.stream("ab", 40))
+@pytest.mark.parametrize(
+    "how", [{"temperature": 0}, {"beam": 2}, {"prompt": "ab"}], ids=lambda how: next(iter(how))
+)
+def test_greedy_beam_search_and_prompted_texts_have_no_warm_up(how):
+    one, other = (list(slow(warms_up=warms).stream(length=20, **how)) for warms in (True, False))
+    assert one == other
 
 
-@pytest.mark.parametrize("settings", [{"temperature": 0}, {"beam": 2}], ids=str)
-def test_greedy_and_beam_search_have_no_warm_up(settings):
-    plain = texts(slow(), length=20, **settings)
-    for seed in (0, 1):
-        assert texts(slow(warms_up=True), length=20, seed=seed, **settings) == plain
-
-
-def test_every_text_has_its_own_warm_up_text():
+@pytest.fixture
+def sampler():
     _, own = network_and_engine("lstm", (7, 3), size=4)
-    sampler = Sampler(own, LETTERS, "runs/it", warms_up=True)
+    return Sampler(own, LETTERS, "runs/it", warms_up=True)
+
+
+def test_every_text_has_its_own_warm_up_text_in_both_forms(sampler, monkeypatch):
     found = sampler.start_ids(SamplingSettings(), np.random.default_rng(0), 3)
     assert len({ids.tobytes() for ids in found}) == 3
+    written = []
+    for least in (0, np.inf):
+        monkeypatch.setattr(engine, "MIN_COMPILED", least)
+        written.append(texts(sampler, 3))
+    assert written[0] == written[1]
 
 
-def test_both_forms_of_the_engine_warm_up_alike(monkeypatch):
-    _, own = network_and_engine("lstm", (7, 3), size=4)
-    sampler = Sampler(own, LETTERS, "runs/it", warms_up=True)
-    found = []
-    for worth in (0, np.inf):
-        monkeypatch.setattr(engine, "MIN_COMPILED", worth)
-        found.append(texts(sampler, 3))
-    assert found[0] == found[1]
-
-
-def test_same_seed_warms_up_alike():
-    _, own = network_and_engine("lstm", (7, 3), size=4)
-    sampler = Sampler(own, LETTERS, "runs/it", warms_up=True)
-    one, again, other = (texts(sampler, seed=seed) for seed in (3, 3, 4))
+def test_same_seed_warms_up_alike_and_in_a_conversation(sampler):
+    one, again, other = (texts(sampler, seed=seed, stop="zz") for seed in (3, 3, 4))
     assert one == again != other
-
-
-def test_unprompted_conversation_warms_up_as_a_sample_does():
-    _, own = network_and_engine("lstm", (7, 3), size=4)
-    sampler = Sampler(own, LETTERS, "runs/it", warms_up=True)
-    (sampled,) = texts(sampler, seed=3, stop="zz")
-    assert "".join(Conversation(sampler, 3, "zz").answer(60)) == sampled
+    assert ["".join(Conversation(sampler, 3, "zz").answer(60))] == one
 
 
 def test_nan_in_a_warm_up_text_names_the_run():
     sampler = slow(drift=1e38, warms_up=True)
-    rows = sampler.stream("", 5)
-    with pytest.raises(ChargenError, match=r"^runs/slow: the model's predictions are not finite"):
-        list(rows)
-    with pytest.raises(ChargenError, match=r"^runs/slow: the model's predictions are not finite"):
-        list(Conversation(sampler).answer(5))
+    for rows in (sampler.stream("", 5), Conversation(sampler).answer(5)):
+        with pytest.raises(ChargenError, match=r"^runs/slow: the model's predictions are not fin"):
+            list(rows)
 
 
 @pytest.mark.parametrize(

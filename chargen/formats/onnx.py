@@ -84,13 +84,7 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
         ir_version=IR,
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
     )
-    onnx.helper.set_model_props(made, _metadata(settings, characters))
-    onnx.checker.check_model(made)
-    return made
-
-
-def _metadata(settings: ModelSettings, characters: str) -> dict[str, str]:
-    return {
+    metadata = {
         "format": f"{STEP} {FORMAT}",
         "cell": settings.cell,
         "stack": settings.stack,
@@ -99,6 +93,9 @@ def _metadata(settings: ModelSettings, characters: str) -> dict[str, str]:
         "vocabulary": json.dumps([ord(character) for character in characters]),
         **({} if settings.reset_after else {"reset_after": "false"}),
     }
+    onnx.helper.set_model_props(made, metadata)
+    onnx.checker.check_model(made)
+    return made
 
 
 class _Graph:
@@ -111,8 +108,7 @@ class _Graph:
 
     def add(self, operator: str, *inputs: _Value, out: str = "", **attributes: Any) -> _Value:
         """Append a node with one output."""
-        (value,) = self.add_several(operator, *inputs, outs=[out], **attributes)
-        return value
+        return self.add_several(operator, *inputs, outs=[out], **attributes)[0]
 
     def add_several(
         self, operator: str, *inputs: _Value, outs: list[str], **attributes: Any
@@ -132,8 +128,7 @@ class _Graph:
     def ops(self) -> NetworkOps:
         """Return the operations that append nodes to this graph."""
 
-        def sigmoid(x: _Value) -> _Value:
-            return self.add("Sigmoid", x)
+        sigmoid = partial(self.add, "Sigmoid")
 
         def norm(x: _Value, gain: _Value) -> _Value:
             square = self.add("ReduceMean", x * x, axes=[-1], keepdims=1)
@@ -165,10 +160,8 @@ class _Graph:
 
         ids = helper.make_tensor_value_info("ids", proto.INT64, ["N"])
         log_probs = helper.make_tensor_value_info("log_probs", proto.FLOAT, ["N", V])
-        constants = [
-            self._onnx.numpy_helper.from_array(array, name)
-            for name, array in self._constants.items()
-        ]
+        made = self._onnx.numpy_helper.from_array
+        constants = [made(array, name) for name, array in self._constants.items()]
         inputs, outputs = [ids, *tensors("")], [log_probs, *tensors("next_")]
         return helper.make_graph(self._nodes, STEP, inputs, outputs, constants)
 

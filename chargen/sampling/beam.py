@@ -1,6 +1,6 @@
 """Beam search for the likeliest texts.
 
-Axes: B texts in the beam, T time steps, L characters of the longest stop, V characters.
+Axes: B texts in the beam, T time steps, V characters.
 """
 
 from __future__ import annotations
@@ -19,53 +19,6 @@ Read = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
 """One time step: ids ``(B,)`` and state to the next character's logits ``(B, V)`` and state."""
 
 
-class _Beam:
-    """The likeliest texts so far, in order."""
-
-    def __init__(self, width: int, stops: Sequence[np.ndarray]) -> None:
-        self._width = width
-        self._stops = stops
-        self._log_probs = np.zeros(1)  # (B,), of whole texts, in nats
-        self._last = np.full((1, max(map(len, stops), default=0)), ENDED)  # (B, L)
-        self._steps: list[tuple[np.ndarray, np.ndarray]] = []  # (B,) each: rows before, and ids
-        self.ended = np.zeros(1, dtype=bool)  # (B,), True if a text ends with a stop
-
-    def extend(self, logits: np.ndarray) -> np.ndarray:
-        """Append a character and keep the likeliest texts; return the rows they had, ``(B,)``.
-
-        An ended text stays unchanged. Of equally likely texts, the one with the likelier prefix
-        ranks first, then the one whose character has the lower id.
-        """
-        V = logits.shape[1]
-        totals = self._log_probs[:, None] + _log_softmax(logits)
-        totals[self.ended] = -np.inf
-        totals[self.ended, 0] = self._log_probs[self.ended]
-        best = np.argsort(-totals, axis=None, kind="stable")[: self._width]
-        best = best[totals.ravel()[best] > -np.inf]
-        rows = best // V
-        ids = np.where(self.ended[rows], ENDED, best % V)
-        self._log_probs = totals.ravel()[best]
-        self._last = np.concatenate([self._last[rows], ids[:, None]], axis=1)[:, 1:]
-        self.ended = self.ended[rows]
-        for stop in self._stops:
-            self.ended |= (self._last[:, -len(stop) :] == stop).all(axis=1)
-        self._steps.append((rows, ids))
-        return rows
-
-    @property
-    def ids(self) -> np.ndarray:
-        """The last id of each text, ``(B,)``."""
-        return self._steps[-1][1]
-
-    def texts(self) -> np.ndarray:
-        """Return the ids of all texts, ``(T, B)``."""
-        found, rows = [], np.arange(len(self.ended))
-        for before, ids in reversed(self._steps):
-            found.append(ids[rows])
-            rows = before[rows]
-        return np.array(found[::-1]).reshape(len(found), len(self.ended))
-
-
 def search(
     read: Read,
     state: Any,
@@ -76,6 +29,9 @@ def search(
     stops: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
     """Search for the ``count`` likeliest continuations of ``prompt``.
+
+    Of equally likely texts, the one with the likelier prefix ranks first, then the one whose
+    character has the lower id.
 
     Args:
         read: Runs one time step.
@@ -92,19 +48,33 @@ def search(
     Raises:
         NonFiniteError: A logit is NaN.
     """
-    beam = _Beam(width, stops)
     for id_ in prompt[:-1]:
         _, state = read(np.array([id_]), state)
+    steps: list[tuple[np.ndarray, np.ndarray]] = []  # (B,) each: rows before, and ids
+    tails = np.full((1, max(map(len, stops), default=0)), ENDED)  # the last ids of each text
+    log_probs, ended = np.zeros(1), np.zeros(1, dtype=bool)  # of whole texts, in nats
     ids = np.asarray(prompt[-1:], dtype=np.int64)
     for _ in range(length):
         logits, state = read(ids, state)
-        state = select(state, beam.extend(logits))
-        ids = beam.ids.clip(min=0)
-        if beam.ended[:count].all():  # the others can only become less likely
+        totals = log_probs[:, None] + _log_softmax(logits)
+        totals[ended] = -np.inf
+        totals[ended, 0] = log_probs[ended]  # an ended text stays unchanged
+        best = np.argsort(-totals, axis=None, kind="stable")[:width]
+        best = best[totals.ravel()[best] > -np.inf]
+        rows, ids = best // logits.shape[1], best % logits.shape[1]
+        log_probs, ended, state = totals.ravel()[best], ended[rows], select(state, rows)
+        steps.append((rows, np.where(ended, ENDED, ids)))
+        tails = np.concatenate([tails[rows], steps[-1][1][:, None]], axis=1)[:, 1:]
+        for stop in stops:
+            ended |= (tails[:, -len(stop) :] == stop).all(axis=1)
+        if ended[:count].all():  # the others can only become less likely
             break
-    texts = beam.texts()[:, :count]
-    missing = np.full((len(texts), count - texts.shape[1]), ENDED)
-    return np.concatenate([texts, missing], axis=1)
+    found = np.full((len(steps), count), ENDED)
+    own = np.arange(min(count, len(ended)))
+    for t, (before, written) in reversed(list(enumerate(steps))):
+        found[t, : len(own)] = written[own]
+        own = before[own]
+    return found
 
 
 def _log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ def weights(
     if recent is not None:
         values = penalize(values, recent, settings.repetition_penalty)
     greedy = settings.temperature == 0
-    # A tiny temperature sends all but the likeliest to -inf; NaN is detected in `chosen`.
+    # A tiny temperature sends all but the likeliest to -inf; NaN is detected in `choose`.
     with np.errstate(over="ignore", invalid="ignore"):
         below = (values - values.max(axis=1, keepdims=True)) / (settings.temperature or 1)
         drawn = long_exp(below)
@@ -94,20 +94,13 @@ def append_recent(recent: np.ndarray | None, ids: np.ndarray) -> np.ndarray | No
     return both[:, -RECENT:]
 
 
-def distribution(log_probs: np.ndarray, settings: SamplingSettings) -> np.ndarray:
-    """Return `weights` normalized to a sum of 1 per row."""
-    drawn = weights(log_probs, settings)
-    shares: np.ndarray = drawn / drawn.sum(axis=1, keepdims=True)
-    return shares
-
-
-def chosen(
+def choose(
     log_probs: np.ndarray,
     settings: SamplingSettings,
-    points: np.ndarray,
+    generator: np.random.Generator,
     recent: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Invert the cumulative distribution of each row at ``points`` ``(N,)`` in [0, 1).
+    """Draw one id per row of ``(N, V)`` log-probabilities, with one uniform number per row.
 
     Returns:
         ``(N,)`` ids.
@@ -115,21 +108,12 @@ def chosen(
     Raises:
         NonFiniteError: A log-probability is NaN.
     """
+    points = generator.random(len(log_probs))
     cumulative = weights(log_probs, settings, recent).cumsum(axis=1)
     if np.isnan(cumulative[:, -1]).any():
         raise NonFiniteError
     ids: np.ndarray = (cumulative <= (points * cumulative[:, -1])[:, None]).sum(axis=1)
     return ids
-
-
-def choose(
-    log_probs: np.ndarray,
-    settings: SamplingSettings,
-    generator: np.random.Generator,
-    recent: np.ndarray | None = None,
-) -> np.ndarray:
-    """Draw one id per row of ``(N, V)`` log-probabilities, with one uniform number per row."""
-    return chosen(log_probs, settings, generator.random(len(log_probs)), recent)
 
 
 def generate(
@@ -142,14 +126,7 @@ def generate(
 ) -> Iterator[np.ndarray]:
     """Write ``length`` characters after ``prompt`` with any predictor, ``count`` sequences at once.
 
-    Args:
-        predictor: The model.
-        prompt: Ids, ``(T,)`` for all sequences or ``(N, T)`` for each, T > 0; not repeated in the
-            output.
-        length: Characters to write in each sequence.
-        settings: How characters are drawn.
-        generator: Source of randomness.
-        count: N, the number of sequences.
+    ``prompt`` is ``(T,)`` ids for all sequences or ``(N, T)`` for each, T > 0.
 
     Yields:
         The next character of each sequence, ``(N,)`` ids, as soon as it is drawn.

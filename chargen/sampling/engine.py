@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargen.sampling.choice import append_recent, chosen, prompt_rows, recent_ids
+from chargen.sampling.choice import append_recent, choose, prompt_rows, recent_ids
 from chargen.sampling.network import NUMPY, NetworkWeights, State, initial_state, read_step
 from chargen.settings import ModelSettings, SamplingSettings
 
@@ -82,7 +82,7 @@ class PlainLoop:
 
     def __init__(self, engine: Engine, settings: SamplingSettings, count: int) -> None:
         self._settings = settings
-        # `chosen` detects NaN.
+        # `choose` detects NaN.
         self._step = np.errstate(over="ignore", invalid="ignore")(engine.read)
         self._state = engine.initial_state(count)
         self._last: np.ndarray | None = None  # (N,) ids that the state does not include yet
@@ -100,8 +100,7 @@ class PlainLoop:
         for _ in range(length):
             assert self._last is not None
             logits, state = self._step(self._last, self._state)
-            points = generator.random(len(logits))
-            ids = chosen(logits, self._settings, points, self._recent)
+            ids = choose(logits, self._settings, generator, self._recent)
             self._state = state
             self._append(ids)
             yield ids

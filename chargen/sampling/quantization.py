@@ -21,15 +21,9 @@ def rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return levels.astype(np.int8), scales
 
 
-def restored(levels: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    """Return the ``(J, K)`` float32 values of the result of `rounded`."""
-    values: np.ndarray = levels * scales
-    return values
-
-
 def through_eight_bits(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Quantize and restore every matrix; arrays with one axis stay unchanged."""
     return {
-        name: restored(*rounded(array)) if array.ndim == 2 else array
+        name: np.multiply(*rounded(array)) if array.ndim == 2 else array
         for name, array in arrays.items()
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,13 @@ class Sampler:
         stops = stops_of(stop, self.vocabulary)
         ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
         if chosen.beam is None:
-            rows = self._drawn(ids, length, chosen, np.random.default_rng(seed), count)
-            texts = self._decoded(rows, self.vocabulary.decode)
+            texts = self._drawn(ids, length, chosen, np.random.default_rng(seed), count)
         elif count > chosen.beam:
             raise ChargenError(f"--count {count}: more than a beam of {chosen.beam}; raise --beam")
         else:
-            ids = ids if len(ids) else self.vocabulary.opening
-            found = self._searched(ids, length, chosen.beam, count, stops)
-            texts = self._decoded(found, self._decode_ended)
-        return stopped(texts, stops, count) if stops else texts
+            texts = self._searched(ids, length, chosen.beam, count, stops)
+        decoded = self._decoded(texts)
+        return stopped(decoded, stops, count) if stops else decoded
 
     def start_ids(
         self, settings: SamplingSettings, generator: np.random.Generator, count: int = 1
@@ -144,17 +142,14 @@ class Sampler:
         # The search detects NaN.
         read = np.errstate(over="ignore", invalid="ignore")(self.engine.read)
         start = self.engine.initial_state(1)
+        ids = ids if len(ids) else self.vocabulary.opening
         yield from search(read, start, ids, length, beam, count, encoded)
 
-    def _decode_ended(self, row: np.ndarray) -> list[str]:
-        return ["" if id_ == ENDED else self.vocabulary.characters[id_] for id_ in row]
-
-    def _decoded(
-        self, rows: Iterator[np.ndarray], decode: Callable[[np.ndarray], Iterable[str]]
-    ) -> Iterator[list[str]]:
+    def _decoded(self, rows: Iterator[np.ndarray]) -> Iterator[list[str]]:
+        characters = self.vocabulary.characters
         with self.named_errors():
             for row in rows:
-                yield list(decode(row))
+                yield ["" if id_ == ENDED else characters[id_] for id_ in row]
 
 
 def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
