@@ -142,11 +142,14 @@ def probe_longrange(
     models = [api.load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
 
+        counts: dict[str, tuple[int, int]] = {}
+
         def watch(instrument: str, done: int, total: int) -> None:
-            if done < bar.n or total != bar.total:  # the next instrument
-                bar.reset(total)
-            bar.set_description(instrument, refresh=False)
-            bar.update(done - bar.n)
+            counts[instrument] = done, total
+            bar.total = sum(total for _, total in counts.values())
+            running = [name for name, (done, total) in counts.items() if done < total]
+            bar.set_description(" + ".join(running), refresh=False)
+            bar.update(sum(done for done, _ in counts.values()) - bar.n)
 
         result = api.probe_longrange(
             models, spans, seed, only=only, bank=bank, text=text, watch=watch

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from threading import Event, Lock
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 
 from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
-from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, limited
 from chargen.probes.context import measure as context
 from chargen.probes.context.result import ContextResult, compare_bits
@@ -31,7 +34,9 @@ MINED_ORDER = 20  # of the n-gram beside the mined dependencies
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
 Watch = Callable[[str, int, int], None]
-"""Called with an instrument's name and the characters that it has read so far and in all."""
+"""Called with an instrument's name and the characters that it has read so far and in all.
+
+Instruments run concurrently, so that names alternate; calls do not overlap."""
 
 HeldOut = Callable[[], np.ndarray]
 """Returns ids ``(M,)`` of text that a model was not trained on, or raises `ChargenError`."""
@@ -94,13 +99,16 @@ def probe(
             names = ", ".join(other.name for other in others)
             warnings.append(f"sentences are from {bank.name}; {names} fits too, see --bank")
         check_spans(bank, spans or ())
-    runs = []
-    for subject, text in zip(subjects, held_out, strict=True):
-        prefix = f"{subject.name}: " if several else ""
-        own = _Run(subject, text, bank, spans, seed, watch, prefix)
-        runs.append(own.result(only, () if several else warnings))
-        if several:
-            warnings += [f"{prefix}{warning}" for warning in runs[-1].warnings]
+    with _workers(watch, subjects) as workers:
+        started = [
+            _Run(workers, subject, text, bank, spans, seed, f"{subject.name}: " if several else "")
+            for subject, text in zip(subjects, held_out, strict=True)
+        ]
+        for own in started:
+            own.start(only)
+        runs = [own.result(() if several else warnings) for own in started]
+    if several:
+        warnings += [f"{run.run}: {warning}" for run in runs for warning in run.warnings]
     known = {run.run: run.templates for run in runs if run.templates and not run.templates.refusal}
     contexts = {run.run: run.context[TRAINED] for run in runs if run.context}
     bits = compare_bits(contexts) if several and len(contexts) == len(runs) else ()
@@ -109,36 +117,98 @@ def probe(
     )
 
 
+@dataclass(frozen=True)
+class _Workers:
+    """Threads that run instruments, each of which computes with one torch thread.
+
+    Recurrent kernels gain little from a second thread; two instruments at once gain almost twofold.
+    """
+
+    pool: ThreadPoolExecutor
+    watch: Watch
+    stopped: Event = field(default_factory=Event)
+    lock: Lock = field(default_factory=Lock)
+
+    def report(self, name: str, done: int, total: int) -> None:
+        """Report the progress of an instrument, or end it if the measurement was stopped."""
+        if self.stopped.is_set():
+            raise ChargenError("stopped")
+        with self.lock:
+            self.watch(name, done, total)
+
+
+@contextmanager
+def _workers(watch: Watch, subjects: Sequence[Subject]) -> Iterator[_Workers]:
+    threads = torch.get_num_threads()
+    on_cpu = all(next(one.network.parameters()).device.type == "cpu" for one in subjects)
+    workers = _Workers(
+        ThreadPoolExecutor(
+            threads if on_cpu else 1, initializer=torch.set_num_threads, initargs=(1,)
+        ),
+        watch,
+    )
+    try:
+        yield workers
+    finally:
+        workers.stopped.set()
+        workers.pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # threads that begin later take the last number set
+
+
 @dataclass
 class _Run:
     """The instruments on one model."""
 
+    workers: _Workers
     subject: Subject
     held_out: HeldOut
     bank: Bank | None
     spans: Sequence[int] | None
     seed: int
-    watch: Watch
     prefix: str  # before the name of an instrument in progress reports
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # of the n-gram controls
+    measured: dict[str, dict[str, Future[Any]]] = field(default_factory=dict)
+    counting: Lock = field(default_factory=Lock)
 
-    def result(self, only: Sequence[str], warnings: Sequence[str]) -> RunResult:
-        """Return the results of the instruments ``only``, or raise `ChargenError` without any."""
-        self.warnings += warnings
-        found: dict[str, Any] = {}
+    def start(self, only: Sequence[str]) -> None:
+        """Start the instruments ``only``, the two networks of one concurrently."""
+        self._untrained  # noqa: B018  (shared by the workers)
         if self.bank:
-            found["templates"] = self._templates(self.bank)
-            if found["templates"].refusal:
-                found["demonstration"] = templates.demonstrate(self.subject.predictor)
+            self._submit("templates", {TRAINED: self._templates})
         measures = {"context": self._context, "mined": self._mined, "gradient": self._gradient}
         for name in (name for name in measures if name in only):
+            networks = (TRAINED,) if name == "mined" else (TRAINED, UNTRAINED)
+            self._submit(name, {network: partial(measures[name], network) for network in networks})
+
+    def _submit(self, name: str, measures: Mapping[str, Callable[[], Any]]) -> None:
+        self.measured[name] = {
+            network: self.workers.pool.submit(measure) for network, measure in measures.items()
+        }
+
+    def result(self, warnings: Sequence[str]) -> RunResult:
+        """Return the results of the started instruments, or raise `ChargenError` without any."""
+        found: dict[str, Any] = {}
+        left_out = []
+        for name, networks in self.measured.items():
             try:
-                found[name] = measures[name](self.held_out())
+                results = {network: one.result() for network, one in networks.items()}
             except ChargenError as error:
-                self.warnings.append(f"without {name}: {error}")
+                if name == "templates":
+                    raise
+                left_out.append(f"without {name}: {error}")
+            else:
+                found[name] = results if len(results) > 1 else results[TRAINED]
+        warnings = (*warnings, *self.warnings, *left_out)
         if not found:
-            raise ChargenError(f"{self.subject.name}: {'; '.join(self.warnings)}")
-        return RunResult(self.subject.name, warnings=tuple(self.warnings), **found)
+            raise ChargenError(f"{self.subject.name}: {'; '.join(warnings)}")
+        if "templates" in found and found["templates"].refusal:
+            found["demonstration"] = templates.demonstrate(self.subject.predictor)
+        return RunResult(self.subject.name, warnings=warnings, **found)
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        with self.counting:
+            return self.held_out()
 
     @cached_property
     def _initial(self) -> CharModel:
@@ -148,55 +218,52 @@ class _Run:
     def _untrained(self) -> NextCharPredictor:
         return limited(NetworkPredictor(self._initial, self.subject.predictor.vocabulary))
 
-    def _templates(self, bank: Bank) -> TemplatesResult:
+    def _templates(self) -> TemplatesResult:
+        assert self.bank is not None
         return templates.measure(
             self.subject.predictor,
-            bank,
+            self.bank,
             spans=self.spans,
             controls=self._controls,
             **self._common("templates"),
         )
 
     def _controls(self) -> dict[str, NextCharPredictor]:
-        controls = {UNTRAINED: self._untrained}
         try:
-            controls |= self.subject.ngrams(*CONTROL_ORDERS)
+            return {UNTRAINED: self._untrained} | self._ngrams(*CONTROL_ORDERS)
         except ChargenError as error:
             self.warnings.append(f"without the n-gram controls: {error}")
-        return controls
+            return {UNTRAINED: self._untrained}
 
-    def _context(self, ids: np.ndarray) -> dict[str, ContextResult]:
-        predictors = {TRAINED: self.subject.predictor, UNTRAINED: self._untrained}
-        return {
-            name: context.measure(predictor, ids, **self._common(f"context, {name}"))
-            for name, predictor in predictors.items()
-        }
+    def _ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
+        with self.counting:
+            return dict(self.subject.ngrams(*orders))
 
-    def _mined(self, ids: np.ndarray) -> MinedResult:
-        ((name, ngram),) = self.subject.ngrams(MINED_ORDER).items()
+    def _context(self, network: str) -> ContextResult:
+        predictor = self.subject.predictor if network == TRAINED else self._untrained
+        return context.measure(predictor, self._ids, **self._common(f"context, {network}"))
+
+    def _mined(self, network: str) -> MinedResult:
+        ((name, ngram),) = self._ngrams(MINED_ORDER).items()
         return mined.measure(
             self.subject.predictor,
-            ids,
+            self._ids,
             ngram=ngram,
             ngram_name=name,
             untrained=self._untrained,
             **self._common("mined"),
         )
 
-    def _gradient(self, ids: np.ndarray) -> dict[str, GradientResult]:
-        networks = {UNTRAINED: self._initial, TRAINED: self.subject.network}
-        return {
-            name: gradient.measure(network, ids, **self._common(f"gradient, {name}"))
-            for name, network in networks.items()
-        }
+    def _gradient(self, network: str) -> GradientResult:
+        model = self.subject.network if network == TRAINED else self._initial
+        return gradient.measure(model, self._ids, **self._common(f"gradient, {network}"))
 
     def _common(self, name: str) -> dict[str, Any]:
         """Return the arguments that all instruments share."""
-        progress: Progress = lambda done, total: self.watch(self.prefix + name, done, total)  # noqa: E731
         return {
             "seed": self.seed,
             "trained_timesteps": self.subject.timesteps,
-            "progress": progress,
+            "progress": partial(self.workers.report, self.prefix + name),
         }
 
 
