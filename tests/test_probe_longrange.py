@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import chargen
 from chargen import api
@@ -313,3 +314,25 @@ def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
     assert "--chars does not apply to a phrase bank" in capsys.readouterr().err
     assert main(["corpora", "list"]) == 0
     assert "chinese.bank" in capsys.readouterr().out
+
+
+def test_concurrent_instruments_give_the_results_of_one_thread(at_run):
+    threads, model, found = torch.get_num_threads(), chargen.load("runs/long"), []
+    for count in (1, 2):
+        torch.set_num_threads(count)
+        found.append(model.probe_longrange(only=["context", "mined"]).to_json())
+        assert torch.get_num_threads() == count
+    torch.set_num_threads(threads)
+    assert found[0] == found[1]
+
+
+def test_an_interrupt_ends_every_instrument(at_run):
+    calls = []
+
+    def watch(*call):
+        calls.append(call)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chargen.load("runs/long").probe_longrange(only=["context", "gradient"], watch=watch)
+    assert len(calls) <= 4

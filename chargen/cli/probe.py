@@ -141,7 +141,6 @@ def probe_longrange(
     set_up_torch(threads)
     models = [api.load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
-
         counts: dict[str, tuple[int, int]] = {}
 
         def watch(instrument: str, done: int, total: int) -> None:
