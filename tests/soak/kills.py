@@ -9,20 +9,19 @@ uninterrupted run. Give a printed seed as --seed to repeat its run.
 from __future__ import annotations
 
 import argparse
-import os
+import multiprocessing
 import random
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 
 import torch
 from tiny import state_of
 
 from chargen.runs.directory import LAST, is_run
-from chargen.training import schedule, start
+from chargen.training import loop, start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 20
 LONGEST = 0.4  # longest life of a child, as a share of an uninterrupted run's time
@@ -52,25 +51,16 @@ def train(corpus: Path, out: Path, seed: int, steps: int) -> None:
 
 def killed(corpus: Path, out: Path, seed: int, steps: int, delay: float) -> bool:
     """Train in a child for at most ``delay`` seconds; return whether it was killed."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            train(corpus, out, seed, steps)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)  # no error for an ended child before waitpid
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        return True
-    if os.WEXITSTATUS(status):
+    child = multiprocessing.get_context("fork").Process(
+        target=train, args=(corpus, out, seed, steps)
+    )
+    child.start()
+    child.join(delay)
+    child.kill()
+    child.join()
+    if child.exitcode not in (0, -signal.SIGKILL):
         raise SystemExit(f"seed {seed}: training failed")
-    return False
+    return child.exitcode != 0
 
 
 def main() -> int:
@@ -80,7 +70,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=150)
     wanted = parser.parse_args()
     torch.set_num_threads(1)
-    schedule.FEWEST_STEPS_BETWEEN, schedule.VALIDATION_COST = 3, 100
+    loop.FEWEST_STEPS_BETWEEN, loop.VALIDATION_COST = 3, 100
     kills, seed, saved, steps = 0, wanted.seed, 0, wanted.steps
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "cat.txt"
@@ -105,8 +95,7 @@ def main() -> int:
             seed += 1
     if not saved:
         raise SystemExit("every child was killed before its first checkpoint")
-    runs = seed - wanted.seed
-    print(f"{kills} kills in {runs} runs, {saved} of them after a first checkpoint: nothing lost")
+    print(f"{kills} kills, {saved} of them after a first checkpoint: nothing lost")
     return 0
 
 
