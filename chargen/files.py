@@ -1,4 +1,7 @@
-"""Atomic file replacement, and bounded reading of files and JSON."""
+"""Atomic file replacement, and bounded reading of files and JSON.
+
+Every function that writes raises `UnwritableError` if the system refuses.
+"""
 
 from __future__ import annotations
 
@@ -32,20 +35,14 @@ CREATE = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Replace a file atomically and durably; `UnwritableError` if the system refuses.
-
-    A crash or power cut leaves the old file or the new one, complete.
-    """
+    """Replace a file; a crash or power cut leaves the old file or the new one, complete."""
     with new_file(path) as write:
         write(data)
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
-    """Yield a function that appends to a new file, which replaces the old one at the end.
-
-    See `write_file`. The old file stays if the body raises.
-    """
+    """Yield a function that appends to a new file, which replaces the old one at the end."""
     temporary = path.with_name(path.name + ".new")
     try:
         _remove(temporary)
@@ -67,7 +64,7 @@ def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
 
 
 def write_end(path: Path, start: int, data: bytes) -> None:
-    """Replace everything in a file after its first ``start`` bytes, durably; see `write_file`."""
+    """Replace everything in a file after its first ``start`` bytes, durably."""
     try:
         file = os.open(path, os.O_RDWR | CREATE, 0o666)
         try:
@@ -85,7 +82,7 @@ def write_end(path: Path, start: int, data: bytes) -> None:
 
 
 def remove_files(folder: Path, *names: str) -> None:
-    """Remove files, if they exist, durably; `UnwritableError` if the system refuses."""
+    """Remove files, if they exist, durably."""
     try:
         for name in names:
             _remove(folder / name)
@@ -95,7 +92,7 @@ def remove_files(folder: Path, *names: str) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a directory and its parents durably; `UnwritableError` if the system refuses."""
+    """Create a directory and its parents durably."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -127,7 +124,6 @@ def _sync_folder(path: Path) -> None:
 
 
 def cannot_write(path: Path, error: OSError) -> UnwritableError:
-    """Return the error for a file that the system refused to write."""
     return UnwritableError(f"{path}: cannot be written ({error.strerror or error})")
 
 
@@ -164,7 +160,6 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
 
 
 def linked(path: Path) -> ChargenError:
-    """Return the error for a symbolic link in a run directory."""
     return ChargenError(
         f"{path}: a symbolic link, which a run directory must not contain; replace it with the file"
     )

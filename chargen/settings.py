@@ -165,17 +165,10 @@ class ModelSettings(Settings, frozen=True):
 
 
 def _of_block(D: int, name: str) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of `chargen.recurrent.residual.ResidualBlock`'s weights."""
+    """Return the shapes of the weights of a `ResidualBlock`."""
     E = widened(D)
-    shapes = {
-        "g_in": (D,),
-        "W_conv": (CONVOLVED, D),
-        "W_gate": (D, D),
-        "W_out": (D, D),
-        "g_ff": (D,),
-        "W_up": (D, 2 * E),
-        "W_down": (E, D),
-    }
+    shapes = {"g_in": (D,), "W_conv": (CONVOLVED, D), "W_gate": (D, D), "W_out": (D, D)}
+    shapes |= {"g_ff": (D,), "W_up": (D, 2 * E), "W_down": (E, D)}
     return {name + part: shape for part, shape in shapes.items()}
 
 
@@ -186,9 +179,7 @@ class TrainingSettings(Settings, frozen=True):
     batch_size: Count | None = None  # N, sequences per batch
     curriculum: tuple[Count, ...] = ()  # rising timesteps before these, equal shares of the budget
     loss_on: Literal["all", "last"] | LossSteps = "all"  # time steps of a window in the loss
-    state: Annotated[str, _one_of(STATE_NAMES)] = (
-        "carry"  # carry the state across windows, or reset it
-    )
+    state: Annotated[str, _one_of(STATE_NAMES)] = "carry"  # carry it across windows, or reset it
     resets: Rate = 0.0  # share of windows that begin at a zero state, see text.windows.Resets
     steps: Count | None = None  # budget: parameter updates
     epochs: Positive | None = None  # budget: passes over the training text
@@ -222,11 +213,7 @@ class TrainingSettings(Settings, frozen=True):
             )
 
     def stages(self) -> tuple[TrainingSettings, ...]:
-        """Return the settings of each curriculum stage; the stages share the budget equally.
-
-        Earlier stages have fewer timesteps and a larger batch size, so that every batch has about
-        the same number of characters. ``timesteps`` and ``batch_size`` must be set.
-        """
+        """Return the settings of each curriculum stage; batches of all have about equal size."""
         assert self.timesteps is not None
         assert self.batch_size is not None
         chars = self.timesteps * self.batch_size
@@ -291,23 +278,19 @@ class ComparisonSettings(Settings, frozen=True):
 
     @property
     def budget(self) -> tuple[str, float]:
-        """The budget of one training: ``steps`` or ``minutes``, and how many."""
+        """``steps`` or ``minutes``, and how many."""
         return ("minutes", self.minutes) if self.minutes is not None else ("steps", self.steps or 0)
 
 
 def from_options(kind: type[AnySettings], options: Mapping[str, Any]) -> AnySettings:
-    """Build settings from options of the command line or keyword arguments.
-
-    Raises:
-        ChargenError: A name is unknown, or a value does not fit its type.
-    """
+    """Build settings from options by name; `ChargenError` for an unknown name or a wrong value."""
     if unknown := sorted(set(options) - set(kind.__struct_fields__)):
         raise ChargenError(f"unknown settings: {', '.join(unknown)}")
     return kind(**options)
 
 
 class GivenSettings(Struct, frozen=True):
-    """The settings that a user gave, checked; fields outside ``names`` were left open."""
+    """The settings that a user gave; fields outside ``names`` were left open."""
 
     model: ModelSettings
     training: TrainingSettings
@@ -315,7 +298,7 @@ class GivenSettings(Struct, frozen=True):
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> GivenSettings:
-        """Check settings by name, see `from_options`; ``None`` leaves one open."""
+        """Check settings by name; ``None`` leaves one open."""
         given = {name: value for name, value in options.items() if value is not None}
         of_model = given.keys() & set(ModelSettings.__struct_fields__)
         model = from_options(ModelSettings, {name: given[name] for name in of_model})
@@ -323,6 +306,5 @@ class GivenSettings(Struct, frozen=True):
         return cls(model, from_options(TrainingSettings, others), frozenset(given))
 
     def values(self) -> dict[str, Any]:
-        """Return the given settings by name."""
         known = asdict(self.model) | asdict(self.training)
         return {name: known[name] for name in sorted(self.names)}

@@ -130,7 +130,7 @@ def test_a_wrong_tensor_is_refused(run, header, body):
         (with_header([]), "object"),
         (with_header({"__metadata__": {"format": "2", "values": "{}"}}), "no SHA-256"),
         (with_header({"__metadata__": metadata(format="3")}), "newer chargen, upgrade"),
-        (with_header({"__metadata__": metadata(format="1")}), "older chargen"),
+        (with_header({"__metadata__": metadata(format="1")}), "format 1, not 2"),
         (with_header({"__metadata__": metadata(format="x")}), "not 2"),
         (with_header({"__metadata__": metadata(format="9" * 99)}), "not 2"),
         (with_header({"__metadata__": metadata(values=3)}), "str"),

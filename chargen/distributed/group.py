@@ -45,13 +45,13 @@ def peer_errors() -> Iterator[None]:
 class ProcessGroup:
     """The ranks that train together; a single process does without torch.distributed.
 
-    Every rank must call the collectives in the same order. They raise `PeerError` if another
-    process is lost. An exception in one rank must end its process, for which the others wait.
+    Every rank calls the same collectives in the same order; `PeerError` says that a rank is lost.
+    An exception in one rank must end its process, for which the others wait.
     """
 
     @peer_errors()
     def __init__(self, device: torch.device | None = None) -> None:
-        """Represent a single process or, with its ``device``, torch's default process group."""
+        """Represent torch's default process group, or a single process if ``device`` is None."""
         self.device = device or torch.device("cpu")
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if device else (0, 1)
         self.leads = self.rank == 0  # writes files and prints

@@ -48,11 +48,8 @@ class Checkpoint:
         arrays = {key: np.asarray(value, order="C") for key, value in self.arrays.items()}
         if odd := {array.dtype for array in arrays.values()} - DTYPES:
             raise TypeError(f"a checkpoint holds no {odd}")
-        metadata = {
-            "format": str(FORMAT),
-            "sha256": NO_DIGEST.decode(),
-            "values": json.dumps(self.values),
-        }
+        metadata = {"format": str(FORMAT), "sha256": NO_DIGEST.decode()}
+        metadata["values"] = json.dumps(self.values)
         data = save(arrays)
         end = _header_end(data)
         # safetensors writes metadata in random order, so the header is encoded again.
@@ -77,13 +74,16 @@ def read_checkpoint(file: Path) -> Checkpoint:
 
 
 def parse(data: bytes) -> Checkpoint:
-    """Validate the bytes of a checkpoint and return it; `ValueError` says what is wrong."""
+    """Return the checkpoint in a file's bytes; `ValueError` says what is wrong."""
     end = _header_end(data)
     if not LENGTH < end <= min(len(data), LENGTH + LARGEST_HEADER):
         raise ValueError("its header is cut off, or too long")
     header = decode_json(data[LENGTH:end], dict[str, dict[str, Any]])
     metadata = convert(header.pop("__metadata__", {}), dict[str, str])
-    _check_format(metadata.get("format", "none"))
+    if (said := metadata.get("format", "none")) != str(FORMAT):
+        newer = re.fullmatch(r"[3-9]|[1-9]\d{1,7}", said, re.ASCII)
+        hint = ": made by a newer chargen, upgrade yours" if newer else ""
+        raise ValueError(f"format {said[:20]}, not {FORMAT}{hint}")
     place = _digest_place(data[:end])
     if data[place] != _digest(data, place):
         raise ValueError("its SHA-256 differs: the file was changed")
@@ -99,16 +99,6 @@ def parse(data: bytes) -> Checkpoint:
 
 def _header_end(data: bytes) -> int:
     return LENGTH + int.from_bytes(data[:LENGTH], "little")
-
-
-def _check_format(said: str) -> None:
-    if said == str(FORMAT):
-        return
-    if said.isdecimal() and said.isascii() and len(said) < 9 and int(said) > FORMAT:
-        raise ValueError(f"format {said}: made by a newer chargen, upgrade yours")
-    if said == "1":
-        raise ValueError("format 1, without a SHA-256: made by an older chargen, train again")
-    raise ValueError(f"format {said[:20]!r}, not {FORMAT}")
 
 
 def _digest_place(header: bytes) -> slice:

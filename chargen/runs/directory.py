@@ -19,7 +19,8 @@ from typing import Annotated, Any, TypedDict
 
 import numpy as np
 from filelock import FileLock, Timeout
-from msgspec import Meta, Struct, to_builtins
+from msgspec import Meta, Struct
+from msgspec.json import encode
 
 from chargen.errors import ChargenError
 from chargen.files import (
@@ -101,24 +102,19 @@ class Run:
             raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
 
     def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
-        """Record the launchers that begin or resume the run, before ``run.json`` is written.
-
-        A launcher restarts the same command after a process was lost: `is_begun_by` tells it to
-        resume.
-        """
+        """Record the launchers, before ``run.json`` is written; see `is_begun_by`."""
         make_folder(self.path)
         record = JobRecord(tuple(launchers), _stamp(self.path) if begins else "")
-        write_file(self.path / JOB, json.dumps(to_builtins(record)).encode())
+        write_file(self.path / JOB, encode(record))
 
     @property
     def cached_corpus(self) -> CorpusCache:
-        """The cache entry of the run's corpus."""
         corpus, documents = self.description.corpus, self.description.training.documents
         folder = encoded_in(self.path, corpus.cache)
         return CorpusCache(folder, corpus.name, corpus.sources, documents)
 
     def write_description(self) -> None:
-        """Write ``run.json``; `ChargenError` if it would be too large to be read."""
+        """Write ``run.json``; `ChargenError` if it could not be read again."""
         data = (json.dumps(self.description.to_json(), indent=1) + "\n").encode()
         try:
             decode_json(data, Any)
@@ -130,7 +126,6 @@ class Run:
         write_file(self.path / RUN, data)
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
-        """Replace `BEST` or `LAST` atomically."""
         write_file(self.path / name, checkpoint.to_bytes())
 
     def read_checkpoint(self, name: str) -> Checkpoint:
@@ -139,9 +134,8 @@ class Run:
         try:
             return read_checkpoint(file)
         except FileNotFoundError:
-            raise ChargenError(
-                f"{file}: missing, the run stopped before its first save; train again"
-            ) from None
+            message = "missing, the run stopped before its first save; train again"
+            raise ChargenError(f"{file}: {message}") from None
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return the best weights by name, or the last ones of a run without a validation."""
@@ -235,7 +229,7 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def _holder(file: Path) -> tuple[int, str] | None:
-    """Return the process that holds the lock and since when, as `HOLDER` says; or None."""
+    """Return the process that holds the lock and since when, if a `HOLDER` file says so."""
     try:
         said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
     except (ChargenError, OSError):
@@ -287,7 +281,7 @@ def is_run(path: Path) -> bool:
 
 
 def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
-    """Return whether one of the launchers has begun or resumed the run, see `Run.begun_by`."""
+    """Return whether one of the launchers began the run; it restarts to resume after a loss."""
     try:
         record = read_json(path / JOB, JobRecord, LARGEST_JOB)
     except (ChargenError, OSError):
@@ -298,11 +292,10 @@ def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
 
 def _stamp(path: Path) -> str:
     """Return an identifier of the current ``run.json``, or "" if there is none."""
-    try:
+    with suppress(OSError):
         status = (path / RUN).stat()
-    except OSError:
-        return ""
-    return f"{status.st_ino} {status.st_mtime_ns}"
+        return f"{status.st_ino} {status.st_mtime_ns}"
+    return ""
 
 
 def _last_written(path: Path) -> int:
