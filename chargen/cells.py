@@ -87,9 +87,7 @@ def _gru_gates(ops: CellOps, activation: Function, x: Any, state: Any, w: Weight
     return {"r": r, "z": z, "n": activation(x_n + r * (h_n + w["b_m"]))}
 
 
-def _gru_gates_reset_before(
-    ops: CellOps, activation: Function, x: Any, state: Any, w: Weights
-) -> Gates:
+def _gru_before_gates(ops: CellOps, activation: Function, x: Any, state: Any, w: Weights) -> Gates:
     (h,) = state
     x_r, x_z, x_n = ops.split(x, 3)
     W_r, W_z, W_n = ops.split(w["W_hh"], 3)
@@ -121,7 +119,7 @@ CELLS = {
     ),
 }
 CELL_NAMES = tuple(CELLS)
-GRU_RESET_BEFORE = Cell(("r", "z", "n"), _gru_gates_reset_before, _interpolated, retention="z")
+GRU_RESET_BEFORE = Cell(("r", "z", "n"), _gru_before_gates, _interpolated, retention="z")
 """The GRU with ``reset_after=False`` (Cho et al. 2014); it has no ``b_m``."""
 
 

@@ -34,9 +34,7 @@ ACTIVATIONS = {
 
 def activation_named(name: str) -> Activation:
     """Return the activation called ``name``; raise `ChargenError` for an unknown name."""
-    try:
-        return ACTIVATIONS[name]
-    except KeyError:
-        raise ChargenError(
-            f"activation {name!r} is unknown: choose one of {', '.join(ACTIVATIONS)}"
-        ) from None
+    if name not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise ChargenError(f"activation {name!r} is unknown: choose one of {known}")
+    return ACTIVATIONS[name]

@@ -22,7 +22,6 @@ LayerState = tuple[Tensor, ...]
 
 OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
 
-
 REGISTERED: dict[str, type[RecurrentLayer]] = {}
 """The layer class of each cell, by the cell's name."""
 
@@ -50,7 +49,6 @@ class RecurrentLayer(nn.Module):
     b_h: nn.Parameter
 
     def __init_subclass__(cls, name: str = "", **given: Any) -> None:
-        """Register the layer class of the cell called ``name``."""
         super().__init_subclass__(**given)
         if name:
             cls.cell, REGISTERED[name] = CELLS[name], cls
@@ -71,11 +69,6 @@ class RecurrentLayer(nn.Module):
         self.return_sequences = return_sequences
         if features is not None:
             self.build(features, generator)
-
-    @property
-    def built(self) -> bool:
-        """Return True once the parameters exist."""
-        return "W_xh" in self._parameters
 
     @property
     def weights(self) -> Mapping[str, nn.Parameter]:
@@ -107,12 +100,7 @@ class RecurrentLayer(nn.Module):
         return embedding(inputs.transpose(0, 1), self.W_xh).add_(self.b_h)
 
     def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
-        """Return the gates of a step by name; empty for a cell without gates.
-
-        Args:
-            projected: ``(..., gates * H)`` for one time step or several.
-            state: The state before each of these steps, ``(..., H)`` per part.
-        """
+        """Return the gates by name of one time step or several, given the state before each."""
         function = self.activation.function
         gates = self.cell.compute(OPS, function, projected, state, self.weights)
         return {name: gate for name, gate in gates.items() if name not in self.cell.state}
@@ -156,7 +144,7 @@ class RecurrentLayer(nn.Module):
             raise ValueError(
                 f"inputs are (N, T, F) or ids (N, T), T > 0, not {tuple(inputs.shape)}"
             )
-        if not self.built:
+        if "W_xh" not in self._parameters:
             if inputs.ndim == 2:
                 raise ValueError("give features=V before reading ids: they do not tell V")
             self.build(inputs.shape[2])

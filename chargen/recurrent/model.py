@@ -29,8 +29,7 @@ class CharModel(nn.Module):
 
         y_t = softmax(h_t W_hy + b_y)
 
-    ``W_hy`` is ``(H, V)``, ``b_y`` ``(V,)``. A simple layer with its head holds three matrices
-    and two biases: W_xh, W_hh, b_h, W_hy, b_y.
+    ``W_hy`` is ``(H, V)``, ``b_y`` ``(V,)``.
 
     Args:
         settings: The architecture.
@@ -143,11 +142,7 @@ class NetworkPredictor:
     def advance(
         self, ids: np.ndarray, state: StackState | None = None
     ) -> tuple[np.ndarray, StackState | None]:
-        """Return log-probabilities and the next state; see `NextCharPredictor.advance`.
-
-        Raises:
-            NonFiniteError: A log-probability is NaN.
-        """
+        """See `NextCharPredictor.advance`; raise `NonFiniteError` if a log-probability is NaN."""
         device = self.model.b_y.device
         inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
         parts = []

@@ -54,18 +54,6 @@ class ResidualBlock(nn.Module):
         for W in (self.W_gate, self.W_out, self.W_up, self.W_down):
             nn.init.normal_(W, std=len(W) ** -0.5, generator=generator)
 
-    def enter(self, x: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
-        """Return c and the next window: u_t, u_{t-1} and so on, ``(N, D)`` each."""
-        c, u = _Enter.apply(x, torch.stack(window[::-1]), self.g_in, self.W_conv)
-        return c, u[-len(window) :].unbind()[::-1]
-
-    def leave(self, x: Tensor, c: Tensor, h: Tensor, mode: ForwardMode) -> Tensor:
-        """Return x after the block; dropout applies to what each half of the block adds."""
-        masks = [_mask(x, mode) for _ in range(2)]
-        weights = (self.W_gate, self.W_out, self.g_ff, self.W_up, self.W_down)
-        left: Tensor = _Leave.apply(x, c, h, *masks, mode.precision, *weights)
-        return left
-
 
 class ResidualStack(Stack):
     """Layers of D units in residual blocks.
@@ -97,18 +85,12 @@ class ResidualStack(Stack):
     def forward(
         self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
     ) -> tuple[Tensor, StackState]:
-        """Run the stack over ``inputs``; see `Stack.forward`."""
         state = self.initial_state(len(inputs)) if state is None else state
         return super().forward(inputs, state, mode)
 
     def initial_state(self, batch_size: int) -> StackState:
-        """Return the zero state of every layer and block."""
         window = self.g_out.new_zeros(CONVOLVED - 1, batch_size, len(self.g_out)).unbind()
         return tuple((*state, *window) for state in super().initial_state(batch_size))
-
-    def block(self, index: int) -> ResidualBlock:
-        """Return the block of layer ``index``."""
-        return cast(ResidualBlock, self.blocks[index])
 
     def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
         """Return the embedded inputs, ``(N, T, D)``, time-major in memory."""
@@ -118,9 +100,11 @@ class ResidualStack(Stack):
         return embedding(first, self.W_in).transpose(0, 1)
 
     def enter(self, index: int, below: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
-        """Return what layer ``index`` reads, and its next convolution window."""
-        read, window = self.block(index).enter(below.transpose(0, 1), window)
-        return read.transpose(0, 1), window
+        """Return c, and the next window: u_t, u_{t-1} and so on, ``(N, D)`` each."""
+        block = cast(ResidualBlock, self.blocks[index])
+        before = torch.stack(window[::-1])
+        c, u = _Enter.apply(below.transpose(0, 1), before, block.g_in, block.W_conv)
+        return c.transpose(0, 1), u[-len(window) :].unbind()[::-1]
 
     def leave(
         self,
@@ -130,12 +114,15 @@ class ResidualStack(Stack):
         outputs: Tensor,
         mode: ForwardMode = EVALUATION,
     ) -> Tensor:
-        """Return the residual stream after block ``index``."""
+        """Return x after the block; dropout applies to what each half of the block adds."""
+        block = cast(ResidualBlock, self.blocks[index])
         x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
-        return self.block(index).leave(x, c, h, mode).transpose(0, 1)
+        masks = [_mask(x, mode) for _ in range(2)]
+        weights = (block.W_gate, block.W_out, block.g_ff, block.W_up, block.W_down)
+        left: Tensor = _Leave.apply(x, c, h, *masks, mode.precision, *weights)
+        return left.transpose(0, 1)
 
     def end(self, below: Tensor) -> Tensor:
-        """Return the normalized residual stream."""
         normed: Tensor = _Norm.apply(below.transpose(0, 1), self.g_out)
         return normed.transpose(0, 1)
 

@@ -35,16 +35,7 @@ class TorchCharModel(nn.Module):
         self.head = head
 
     def forward(self, ids: Tensor, state: TorchState | None = None) -> tuple[Tensor, TorchState]:
-        """Return the logits of the next characters and the state.
-
-        Args:
-            ids: ``(N, T)`` int64.
-            state: One entry for each layer: h ``(1, N, H)``, or ``(h, c)`` of an LSTM; zeros by
-                default.
-
-        Returns:
-            Logits ``(N, T, V)``, and the state after the last time step.
-        """
+        """Return the logits ``(N, T, V)`` of the next characters, and the state; ids ``(N, T)``."""
         outputs = nn.functional.one_hot(ids, self.head.out_features).to(self.head.weight.dtype)
         after = []
         for number, layer in enumerate(self.layers):
@@ -60,18 +51,18 @@ def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
         ChargenError: `torch.nn` has no such cell, stack or activation.
     """
     cell, activation = settings.cell, settings.activation
-    lacking = None
-    if cell not in KINDS:
-        lacking = cell
-    elif not settings.reset_after:
-        lacking = "gru with reset_after=False"
-    elif settings.stack == "residual":
-        lacking = "residual blocks"
-    elif activation not in SUPPORTED_ACTIVATIONS[cell]:
-        supported = " or ".join(SUPPORTED_ACTIVATIONS[cell])
-        lacking = f"{cell} with activation {activation}, only with {supported}"
-    if lacking:
-        raise ChargenError(f"torch.nn has no {lacking}; use chargen.recurrent")
+    supported = SUPPORTED_ACTIVATIONS.get(cell, ())
+    lacking = {
+        cell: not supported,
+        "gru with reset_after=False": not settings.reset_after,
+        "residual blocks": settings.stack == "residual",
+        f"{cell} with activation {activation}, only with {' or '.join(supported)}": (
+            activation not in supported
+        ),
+    }
+    for what, lacks in lacking.items():
+        if lacks:
+            raise ChargenError(f"torch.nn has no {what}; use chargen.recurrent")
     own = [layer for layer in model.stack.layers if isinstance(layer, RecurrentLayer)]
     H, V = model.W_hy.shape
     head = nn.Linear(H, V, device=model.W_hy.device)

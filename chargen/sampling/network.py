@@ -59,7 +59,6 @@ class NetworkWeights:
 
     @classmethod
     def of(cls, weights: Mapping[str, Any], settings: ModelSettings) -> NetworkWeights:
-        """Group weights by name."""
         groups: dict[str, dict[str, Any]] = {}
         for name, value in weights.items():
             group, _, part = name.rpartition(".")
@@ -85,11 +84,7 @@ def initial_state(settings: ModelSettings, count: int) -> State:
 def read_step(
     ops: NetworkOps, settings: ModelSettings, weights: NetworkWeights, ids: Any, state: State
 ) -> tuple[Any, State]:
-    """Read one character of each sequence.
-
-    Returns:
-        The logits of the next character ``(N, V)``, and the next state.
-    """
+    """Read one character of each sequence: return the next one's logits and the next state."""
     cell, activation = settings.described_cell, ops.activations[settings.activation]
     parts, cell_parts = len(settings.state_names), len(cell.state)
     blocks = weights.blocks
