@@ -64,15 +64,14 @@ def randomized(model):
     return model
 
 
-def made(keras, cell, units=(5, 4), dense=None, embedding=None, last=True, **how):
+def made(keras, cell, units=(5, 4), dense=None, embedding=None, **how):
     """Return a Sequential model."""
     kind, convention = CELLS[cell]
     layers = [keras.Input((None,)), keras.layers.Embedding(V, embedding)] if embedding else []
     layers = layers or [keras.Input((None, V))]
-    for number, size in enumerate(units):
-        sequences = last or number + 1 < len(units)
+    for size in units:
         layer = getattr(keras.layers, kind)
-        layers.append(layer(size, return_sequences=sequences, **convention, **how))
+        layers.append(layer(size, return_sequences=True, **convention, **how))
         layers.append(keras.layers.Dropout(0.4))
     layers.append(dense or keras.layers.Dense(V, activation="softmax"))
     return randomized(keras.Sequential(layers))
@@ -142,11 +141,6 @@ def test_embedding_is_multiplied_into_the_kernel(keras, cell, tmp_path):
         run = imported(model, tmp_path, weights, overwrite=weights)
         assert run.weights()["stack.layers.0.W_xh"].shape[0] == V
         close(ours(run), theirs(keras, model))
-
-
-def test_model_without_return_sequences(keras, tmp_path):
-    model = made(keras, "lstm", last=False)
-    close(ours(imported(model, tmp_path))[:, -1], theirs(keras, model))
 
 
 def test_functional_model_with_logits_and_softmax(keras, tmp_path):
@@ -502,13 +496,10 @@ def test_ids_without_known_characters_are_refused(change, alphabet, said, file):
     assert said in refused(file, alphabet)
 
 
-def test_padding_is_left_out(file):
+def test_padding_and_superfluous_activation(file):
+    assert refused(file, activation="relu").startswith(f"{file}: --activation is for .weights.h5")
     repacked(file, with_setting("Embedding", mask_zero=True))
     import_keras(file, Alphabet((None, *LETTERS[1:]), "letters"), file.parent / "run")
-
-
-def test_superfluous_activation_is_refused(file):
-    assert refused(file, activation="relu").startswith(f"{file}: --activation is for .weights.h5")
 
 
 def test_command_line(file, tmp_path, capsys):

@@ -98,14 +98,18 @@ def test_predictions_and_texts_equal_the_model(variant, stack):
 @pytest.mark.parametrize("activation", ACTIVATION_NAMES)
 def test_every_activation_in_one_layer(variant, activation, stack):
     model, step = exported(stack=stack, units=(4,), activation=activation, **variant)
-    ids = np.array([[3, 1, 0, 2]])
-    expected, state = model.advance(ids)
-    own = step.initial_state(1)
-    for t in range(4):
-        log_probs, own = step(ids[:, t], own)
-        np.testing.assert_allclose(log_probs, expected[:, t], rtol=0, atol=3e-5)
-    for part, value in zip(state[0], own.values(), strict=True):
-        np.testing.assert_allclose(value, part.numpy(), rtol=0, atol=3e-5)
+    check_state(model, step, [3, 1, 0, 2])
+
+
+def check_state(model, step, ids):
+    """Compare the log-probabilities and the state after each character with the model."""
+    state, own = None, step.initial_state(1)
+    for id_ in ids:
+        expected, state = model.advance(np.array([[id_]]), state)
+        log_probs, own = step(np.array([id_]), own)
+        np.testing.assert_allclose(log_probs, expected[:, 0], rtol=0, atol=3e-5)
+        for part, value in zip(itertools.chain(*state), own.values(), strict=True):
+            np.testing.assert_allclose(value, part.numpy(), rtol=0, atol=3e-5)
 
 
 def test_names_shapes_and_metadata():
@@ -129,12 +133,7 @@ def test_convolution_windows_are_state_by_name(cell, own):
     assert step.parts == dict.fromkeys(names, 6)
     assert step.outputs == ["log_probs", *(f"next_{name}" for name in names)]
     assert step.metadata["stack"] == "residual"
-    _, layers = model.advance(np.array([[2, 5]]))
-    state = step.initial_state(1)
-    for id_ in (2, 5):
-        _, state = step(np.array([id_]), state)
-    for part, value in zip(itertools.chain(*layers), state.values(), strict=True):
-        np.testing.assert_allclose(value, part.numpy(), rtol=0, atol=3e-5)
+    check_state(model, step, [2, 5])
 
 
 def test_same_run_gives_the_same_bytes(tmp_path):
@@ -175,21 +174,18 @@ def test_command_line(tmp_path, monkeypatch, capsys):
         assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_weights_of_another_run_are_refused(tmp_path):
-    run = model_run(tmp_path / "run")
-    other = model_run(tmp_path / "other", units=(7, 4))
+def test_unsuitable_runs_and_missing_packages_are_refused(tmp_path, monkeypatch):
+    run, other = model_run(tmp_path / "run"), model_run(tmp_path / "other", units=(7, 4))
+
+    def refused(said):
+        with pytest.raises(ChargenError, match=said):
+            export_onnx(Run.open(run.path), tmp_path / "x.onnx")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("chargen.formats.onnx.LARGEST", 1000)
+        refused("more weights than")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "onnx", None)
+        refused(r"pip install 'chargen\[onnx\]'")
     (run.path / BEST).write_bytes((other.path / BEST).read_bytes())
-    with pytest.raises(ChargenError, match="the settings say"):
-        export_onnx(Run.open(run.path), tmp_path / "x.onnx")
-
-
-def test_models_beyond_2_gib_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("chargen.formats.onnx.LARGEST", 1000)
-    with pytest.raises(ChargenError, match="more weights than"):
-        export_onnx(model_run(tmp_path / "run"), tmp_path / "x.onnx")
-
-
-def test_missing_package_is_named(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ChargenError, match=r"pip install 'chargen\[onnx\]'"):
-        export_onnx(model_run(tmp_path / "run"), tmp_path / "x.onnx")
+    refused("the settings say")
