@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled
-from chargen.datasets.tasks import LONGEST_SPAN, TASKS, task_named
+from chargen.datasets.tasks import LONGEST_SPAN, TASKS
 from chargen.errors import ChargenError
 from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
 from chargen.recurrent.model import CharModel, NetworkPredictor
@@ -178,12 +178,6 @@ def test_each_pair_is_queried_equally_often(pairs):
     counts = np.bincount([trial.text.index(trial.text[-3:]) // 3 for trial in trials])
     assert len(counts) == pairs
     assert min(counts) > 60
-
-
-def test_an_unknown_task_is_an_error():
-    assert task_named("copy") is TASKS["copy"]
-    with pytest.raises(ChargenError, match="no task 'magic'; choose from copy, recall"):
-        task_named("magic")
 
 
 # the instrument, with predictors of known memory

@@ -16,8 +16,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from chargen.errors import ChargenError
-
 LONGEST_SPAN = 256  # characters, in a corpus
 SHORT = 0.5  # fraction of the delays that are 0 or 1
 
@@ -223,17 +221,13 @@ class FlipFlopTask(Task):
 
     def line(self, rng: np.random.Generator) -> str:
         bit = drawn(BITS, 1, rng)
-        parts = [f"w{bit}"]
-        since = 0  # characters since the write
+        parts, since = [f"w{bit}"], 0  # characters since the write
         for _ in range(EVENTS):
-            pairs = delay(LONGEST_SPAN // 2 - 1, rng)
+            pairs, event = delay(LONGEST_SPAN // 2 - 1, rng), "r"
             since += 2 * pairs + 2
             if since - 1 > LONGEST_SPAN or rng.random() < 1 / 2:
-                bit = drawn(BITS, 1, rng)
-                parts.append(f"{_ignored(pairs, rng)}w{bit}")
-                since = 0
-            else:
-                parts.append(f"{_ignored(pairs, rng)}r{bit}")
+                bit, event, since = drawn(BITS, 1, rng), "w", 0
+            parts.append(f"{_ignored(pairs, rng)}{event}{bit}")
         return "".join(parts) + "\n"
 
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
@@ -293,10 +287,3 @@ def _between(chars: int, depth: int, rng: np.random.Generator) -> str:
 TASKS: dict[str, Task] = {
     task.name: task for task in (CopyTask(), RecallTask(), FlipFlopTask(), BracketsTask())
 }  # by name, in the order of listings
-
-
-def task_named(name: str) -> Task:
-    """Return the task of this name; `ChargenError` if there is none."""
-    if name not in TASKS:
-        raise ChargenError(f"no task {name!r}; choose from {', '.join(TASKS)}")
-    return TASKS[name]

@@ -79,23 +79,18 @@ def measure(
     vocabulary: Vocabulary,
     seed: int = 0,
 ) -> Novelty:
-    """Measure the novelty of a sample.
+    """Measure the novelty of the ``texts`` of a sample, given as ids like ``training``.
 
-    Args:
-        texts: The ids of each text of the sample.
-        training: Ids of the training text, read once.
-        held_out: Ids of held-out text. Parts of it that do not overlap, as long as the longest text
-            of the sample, are measured too; a shorter text has no parts.
-        vocabulary: The characters that the ids stand for.
-        seed: Random seed of the choice of parts.
-
-    Raises:
-        ChargenError: The texts are empty.
+    Random parts of ``held_out`` that do not overlap, as long as the longest text of the sample, are
+    measured too; a shorter text has no parts. `ChargenError` if the texts are empty.
     """
     longest = max(map(len, texts), default=0)
     if not longest:
         raise ChargenError("novelty: the sample is empty; raise --length")
-    held_out_parts = _drawn(held_out, longest, np.random.default_rng(seed))
+    places = len(held_out) // longest
+    rng = np.random.default_rng(seed)
+    chosen = np.sort(rng.choice(places, min(places, MAX_PARTS), replace=False))
+    held_out_parts = [held_out[place * longest : (place + 1) * longest] for place in chosen]
     parts = [np.asarray(part, dtype=np.int64) for part in (*texts, *held_out_parts)]
     border = np.array([len(vocabulary)])
     joined = np.concatenate([ids for part in parts for ids in (part, border)])
@@ -113,12 +108,6 @@ def measure(
     )
 
 
-def _drawn(held_out: np.ndarray, chars: int, rng: np.random.Generator) -> list[np.ndarray]:
-    places = len(held_out) // chars
-    some = np.sort(rng.choice(places, min(places, MAX_PARTS), replace=False))
-    return [held_out[place * chars : (place + 1) * chars] for place in some]
-
-
 def _longest_copy(
     own: Sequence[np.ndarray],
     ends: Sequence[np.ndarray],
@@ -134,19 +123,17 @@ def _longest_copy(
 
 def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int) -> list[NewShare]:
     """Return a row for each length, up to the first at which everything is new."""
+
+    def share(parts: Sequence[np.ndarray]) -> float:
+        ends = np.concatenate([part[chars - 1 :] for part in parts])
+        return float((ends < chars).mean())
+
     rows: list[NewShare] = []
     for chars in LENGTHS:
         if chars > longest or (rows and min(rows[-1].sample, *rows[-1].held_out, 1) == 1):
             break
-        shares = tuple(_share([part], chars) for part in others)
-        rows.append(NewShare(chars, _share(own, chars), shares))
+        rows.append(NewShare(chars, share(own), tuple(share([part]) for part in others)))
     return rows
-
-
-def _share(parts: Sequence[np.ndarray], chars: int) -> float:
-    """Return the share of substrings of ``chars`` characters that are new."""
-    ends = np.concatenate([part[chars - 1 :] for part in parts])
-    return float((ends < chars).mean())
 
 
 def novelty_table(found: Novelty) -> str:

@@ -26,14 +26,10 @@ HASH = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
 def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the longest match in ``long`` that ends at each character of ``short``.
+    """Find the longest match in ``long`` ``(L,)`` that ends at each character of ``short`` ``(M,)``.
 
-    All processors read ``long`` in parallel.
-
-    Args:
-        short: ``(M,)`` ids; the id ``size`` is a border that no match crosses.
-        long: ``(L,)`` ids below ``size``.
-        size: Number of different ids.
+    All processors read ``long`` in parallel. Ids are below ``size``; the id ``size`` is a border in
+    ``short`` that no match crosses.
 
     Returns:
         ``(M,)`` int64 each: the length of the match, and where an occurrence of it in ``long``
@@ -90,10 +86,8 @@ def find(table: Any, key: int) -> Any:
 
 @compiled
 def put(table: Any, key: int, target: int) -> None:
-    """Set a transition to ``target``."""
     place = find(table, key)
-    table[place, 0] = key
-    table[place, 1] = target
+    table[place, 0], table[place, 1] = key, target
 
 
 @compiled

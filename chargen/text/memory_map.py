@@ -16,12 +16,9 @@ STATM = Path("/proc/self/statm")
 
 
 def map_file(file: BinaryIO | Path, dtype: DTypeLike) -> np.ndarray:
-    """Map a whole file as a read-only array ``(L,)``; an empty file gives an empty array.
+    """Map a whole file as a read-only array ``(L,)``, which outlives an open file.
 
-    The array outlives an open file that is passed in.
-
-    Raises:
-        ValueError: The file does not hold whole items.
+    `ValueError` if the file does not hold whole items.
     """
     if isinstance(file, Path):
         with file.open("rb") as opened:
