@@ -60,16 +60,11 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[begin:][:cut])
 
 
-def honest(handler):
-    handler.part(handler.begin)
+def sending(cut=None, ranges=True):
+    return lambda handler: handler.part(handler.begin if ranges else 0, cut)
 
 
-def cutting(handler):
-    handler.part(handler.begin, 100_000)
-
-
-def ignoring_range(handler):
-    handler.part(0, 100_000)
+honest, cutting, ignoring_range = sending(), sending(100_000), sending(100_000, ranges=False)
 
 
 def stalling(handler):
@@ -101,10 +96,6 @@ def last_bytes(handler):
 
 def refusing(status):
     return lambda handler: handler.head(status, 0)
-
-
-def babbling(handler):
-    handler.wfile.write(b"220 this is no web server\r\n")
 
 
 def moved(to):
@@ -183,21 +174,17 @@ def test_a_broken_connection_is_resumed(server, out):
     assert server.asked == [("/text", begin) for begin in range(0, len(TEXT), 100_000)]
 
 
-def test_a_download_without_progress_ends_and_the_next_call_resumes(server, out, part):
+def test_a_download_ends_without_progress_or_after_many_tries(server, out, part, monkeypatch):
     message = refused(server, out, ignoring_range)
     assert f"stopped at 100,000 of {len(TEXT):,} bytes" in message
     assert "the same command resumes" in message
     assert part.read_bytes() == TEXT[:100_000]
     server.asked.clear()
+    monkeypatch.setattr(download, "TRIES", 2)
+    assert "stopped at 100,002 of" in refused(server, out, sending(1))
     assert fetch(server, out)
-    assert server.asked == [("/text", 100_000)]
+    assert [begin for _, begin in server.asked] == [100_000, 100_001, 100_002]
     assert (out.read_bytes(), part.exists()) == (TEXT, False)
-
-
-def test_the_number_of_connections_is_limited(server, out, monkeypatch):
-    monkeypatch.setattr(download, "TRIES", 3)
-    assert "stopped at 3 of" in refused(server, out, lambda handler: handler.part(handler.begin, 1))
-    assert len(server.asked) == 3
 
 
 @pytest.mark.parametrize(
@@ -243,21 +230,13 @@ def test_a_stalled_connection_is_closed_and_resumed(server, out, part):
     assert server.asked == [("/text", 0), ("/text", 70_000)]
 
 
-@pytest.mark.parametrize(
-    ("way", "message"),
-    [
-        (refusing(404), "the server answers 404 Not Found; download the file elsewhere"),
-        (babbling, "nothing received (220 this is no web server); the same command"),
-    ],
-)
-def test_refusals_are_one_line_and_leave_nothing(server, out, way, message):
-    assert message in refused(server, out, way)
-    assert list(out.parent.iterdir()) == []
-
-
-def test_a_server_that_cannot_be_reached_is_a_user_error(server, out):
+def test_refusals_are_one_line_and_leave_nothing(server, out):
+    assert "the server answers 404 Not Found; download the" in refused(server, out, refusing(404))
+    message = refused(server, out, lambda handler: handler.wfile.write(b"220 no web server\r\n"))
+    assert "nothing received (220 no web server); the same command" in message
     server.url = "http://127.0.0.1:1/text"
     assert "nothing received (Connection refused)" in refused(server, out, honest)
+    assert list(out.parent.iterdir()) == []
 
 
 def test_redirections_must_stay_on_https(server, out, monkeypatch):

@@ -26,10 +26,10 @@ HASH = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
 def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the longest match in ``long`` ``(L,)`` that ends at each character of ``short`` ``(M,)``.
+    """Find the longest match in ``long`` that ends at each character of ``short``.
 
-    All processors read ``long`` in parallel. Ids are below ``size``; the id ``size`` is a border in
-    ``short`` that no match crosses.
+    All processors read ``long`` ``(L,)`` in parallel. Ids are below ``size``; the id ``size`` is a
+    border in ``short`` ``(M,)`` that no match crosses.
 
     Returns:
         ``(M,)`` int64 each: the length of the match, and where an occurrence of it in ``long``
