@@ -85,40 +85,31 @@ def test_names_and_order_of_sources(tmp_path):
     assert (bundled.name, bundled.sources) == ("python-docs", ("python-docs",))
 
 
-def test_a_pipe_is_read_twice(monkeypatch):
+def test_a_pipe_or_a_file_as_standard_input_is_read_twice(tmp_path, monkeypatch):
     reading, writing = os.pipe()
     os.write(writing, WILD.encode())
     os.close(writing)
-    with open(reading, encoding="ascii") as pipe:
-        monkeypatch.setattr(sys, "stdin", pipe)
-        corpus = read_corpus(["-"])
-    assert (corpus.text, corpus.name, corpus.sources) == (WILD, "stdin", ("-",))
-    assert corpus.text == WILD
-
-
-def test_a_file_as_standard_input_is_read_from_its_position(tmp_path, monkeypatch):
     (tmp_path / "x").write_bytes(b"gone" + WILD.encode())
-    with (tmp_path / "x").open("rb") as file:
+    with open(reading, "rb") as pipe, (tmp_path / "x").open("rb") as file:
         file.seek(4)
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(file))
-        corpus = read_corpus(["-"])
-        assert corpus.text == corpus.text == WILD
+        for stream in (pipe, file):
+            monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(stream, encoding="ascii"))
+            corpus = read_corpus(["-"])
+            assert (corpus.text, corpus.name, corpus.sources) == (WILD, "stdin", ("-",))
+            assert corpus.text == WILD
 
 
 @pytest.mark.parametrize("suffix", COMPRESSORS)
-@pytest.mark.parametrize("block", [1, 2, 3, 5, 2**18])
-def test_compressed_text_in_blocks_of_any_size(tmp_path, monkeypatch, suffix, block):
-    monkeypatch.setattr(sources, "BLOCK", block)
+def test_archives_are_read_in_blocks_of_any_size_and_damage_is_refused(
+    tmp_path, monkeypatch, suffix
+):
     file, compress = tmp_path / f"x.txt{suffix}", COMPRESSORS[suffix]
     file.write_bytes(compress((BOM + WILD).encode()) + compress(b"more"))
-    assert read(file) == WILD + "more"
+    for block in (1, 2, 3, 5, 2**18):
+        monkeypatch.setattr(sources, "BLOCK", block)
+        assert read(file) == WILD + "more"
     assert read_corpus([file]).name == "x"
-
-
-@pytest.mark.parametrize("suffix", COMPRESSORS)
-def test_a_damaged_archive_is_refused(tmp_path, suffix):
-    file = tmp_path / f"x.txt{suffix}"
-    whole = COMPRESSORS[suffix](WILD.encode() * 9)
+    whole = compress(WILD.encode() * 9)
     for data in (whole[:-5], whole[: len(whole) // 2], b"no archive at all", b"\x00" * 40):
         file.write_bytes(data)
         refused(file, f"x.txt{suffix}: damaged or not {suffix}")

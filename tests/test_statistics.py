@@ -1,7 +1,5 @@
 """Intervals and span50, against published values and curves that are known."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -79,14 +77,6 @@ def test_off_the_grid_or_without_a_fit_there_is_no_number(frames, text, chars):
     assert [told[f"span50_chars{end}"] for end in ("", "_low", "_high")] == [None] * 3
 
 
-def test_an_interval_that_leaves_the_grid_says_so():
-    found = fit(SPANS, drawn(curve(1000, 1.5, 0.02)), 1 / 8, 0)
-    assert found.text().endswith("–>1024)")
-    told = found.to_json()
-    assert told["span50_chars_low"] < 1000
-    assert told["span50_chars_high"] is None
-
-
 def test_a_curve_that_is_nowhere_far_off_is_good_enough():
     shares = (1, 1, 1, 0.975, 0.94, 0.92, 0.85, 0.7, 0.45)  # as a trained LSTM was seen to fall
     found = fit(SPANS, exactly(*shares), 1 / 8, 0)
@@ -95,30 +85,18 @@ def test_a_curve_that_is_nowhere_far_off_is_good_enough():
     assert found.on_grid
 
 
-def test_fifty_frames_may_lie_far_off_a_curve_by_chance():
-    found = fit(SPANS, drawn(curve(60, 1, 0.0), frames=30), 1 / 8, 1)
-    assert found.misfit > span50.POOR_POINTS
-    assert found.fit_p > 0.05
-    assert found.fits
-
-
-def test_the_same_seed_gives_the_same_bytes_and_another_draws_anew():
-    frames = drawn(curve(100, 2, 0.02))
-    first, again, other = (json.dumps(fit(SPANS, frames, 1 / 8, s).to_json()) for s in (3, 3, 4))
-    assert first == again
-    assert first != other
-
-
-def test_the_order_of_frames_and_a_gap_between_spans_do_not_matter():
+def test_the_result_depends_on_the_seed_only_and_not_on_order_or_gaps():
     frames = drawn(curve(100, 2, 0.02))
     turned = [won[::-1] for won in frames]
     assert fit(SPANS, frames, 1 / 8, 0) == fit(SPANS, turned, 1 / 8, 0)
+    assert fit(SPANS, frames, 1 / 8, 0) != fit(SPANS, frames, 1 / 8, 4)
     kept = [0, 2, 3, 4, 5, 6, 8]
     some = fit([SPANS[i] for i in kept], [frames[i] for i in kept], 1 / 8, 0)
     assert some.low < 100 < some.high
 
 
 def test_text_and_half_way():
+    assert fit(SPANS, drawn(curve(1000, 1.5, 0.02)), 1 / 8, 0).text().endswith("–>1024)")
     known = Span50(700.4, 620.2, 809.9, 4, 1024, 1 / 8, 0.02, 0.5, 0.01)
     assert known.text() == "700 (620–810)"
     assert known.half_way == pytest.approx((0.98 + 0.125) / 2)
