@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.limits import reading
 from chargen.datasets import bundled
 from chargen.sampling.novelty import MAX_PARTS
-from chargen.sampling.suffix_automaton import matches
 from chargen.text import Vocabulary
+from chargen.text.suffix_automaton import matches
 
 TRAINING_CHARS = 100_000_000
 SAMPLES = (500, 2_000, 20_000)  # characters per sample; MAX_PARTS times as many are held out

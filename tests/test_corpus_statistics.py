@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from chargen.cli import main
 from chargen.text import read_corpus, statistics
-from chargen.text.statistics import LineCounter, entropies, longest_repeat, measure
+from chargen.text.statistics import LineCounter, entropies, measure
 from chargen.text.statistics_report import corpus_report
+from chargen.text.suffix_automaton import longest_repeat
 
 FEW = st.text("ab\n", min_size=1, max_size=40)
 

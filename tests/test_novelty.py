@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.sampling import suffix_automaton
 from chargen.sampling.novelty import measure, novelty_table
-from chargen.sampling.suffix_automaton import matches
-from chargen.text import Vocabulary
+from chargen.text import Vocabulary, suffix_automaton
+from chargen.text.suffix_automaton import matches
 
 IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dtype=np.uint8))
 

@@ -15,7 +15,7 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.render.report import NO_NUMBER, aligned
 from chargen.render.text import counted, visible_line
-from chargen.sampling.suffix_automaton import matches
+from chargen.text.suffix_automaton import matches
 from chargen.text.vocabulary import Vocabulary
 
 MAX_PARTS = 8  # of held-out text

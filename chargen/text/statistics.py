@@ -124,6 +124,8 @@ class TextStatistics:
 
 def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextStatistics:
     """Read a corpus and return its statistics; ``progress`` gets the bytes read and their total."""
+    from chargen.text.suffix_automaton import longest_repeat
+
     counts: np.ndarray = np.zeros(CODES, dtype=np.int64)
     lines, beginning, left = LineCounter(), [], COUNTED_CHARS
     compressors = {name: make() for name, make in COMPRESSORS.items()}
@@ -252,41 +254,3 @@ def _sum_of_logs(counts: np.ndarray) -> float:
     """Return the sum of c log2 c over the positive counts."""
     positive = counts[counts > 0]
     return float((positive * np.log2(positive)).sum())
-
-
-def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
-    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences.
-
-    Strings of 2^k characters are ranked by the ranks of their halves (Karp, Miller & Rosenberg
-    1972); the length is then composed of descending powers. Takes O(L log² L) time and 4 L bytes
-    per power.
-    """
-    powers = []  # ranks of the strings of 2^k characters at each place
-    ranks = _ranked(ids.astype(np.int64))
-    while ranks is not None:
-        powers.append(ranks)
-        ranks = _joined(ranks, ranks, 1 << (len(powers) - 1))
-    chars, found = 0, np.zeros(len(ids) + 1, dtype=np.int32)
-    for k in range(len(powers) - 1, -1, -1):
-        longer = _joined(found, powers[k], chars)
-        if longer is not None:
-            chars, found = chars + (1 << k), longer
-    if not chars:
-        return 0, 0, 0
-    _, places, counts = np.unique(found, return_index=True, return_counts=True)
-    first = int(places[counts > 1].min())
-    return chars, first, first + 1 + int(np.argmax(found[first + 1 :] == found[first]))
-
-
-def _joined(left: np.ndarray, right: np.ndarray, chars: int) -> np.ndarray | None:
-    """Rank strings of ``chars`` characters with those after them; None if each occurs once."""
-    places = min(len(left), len(right) - chars)
-    if places < 2:
-        return None
-    after = right[chars : chars + places].astype(np.int64)
-    return _ranked(left[:places].astype(np.int64) * (int(right.max()) + 1) + after)
-
-
-def _ranked(codes: np.ndarray) -> np.ndarray | None:
-    distinct, ranks = np.unique(codes, return_inverse=True)
-    return None if len(distinct) == len(codes) else ranks.astype(np.int32)

@@ -1,4 +1,4 @@
-"""Longest common substrings of a short text and a long one, by a suffix automaton.
+"""Longest repeat of a text, and longest common substrings of two, by a suffix automaton.
 
 The automaton of the short text reads the long text once: time is linear in both lengths, memory in
 the short one. Sources: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a
@@ -9,19 +9,21 @@ the matches that end at each character.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import numpy as np
+from numba import njit
 
-from chargen.sampling.compiled_arithmetic import compiled
 from chargen.text.memory_map import ArrayReader
 
 BLOCK = 2**22  # characters of the long text in memory at once
 BEYOND = 2**10  # characters read at once beyond the end of a part, while a match goes on
 SLOTS = 8  # of the hash table per character of the short text, which has under 3 transitions
 FREE = -1
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 HASH = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
 
 
@@ -35,13 +37,8 @@ def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray,
         ``(M,)`` int64 each: the length of the match, and where an occurrence of it in ``long``
         ends; 0 and 0 without a match.
     """
-    M = len(short)
-    # Keys and targets are adjacent in memory, since both are read together.
-    table = np.full((1 << (SLOTS * max(M, 1) - 1).bit_length(), 2), FREE, dtype=np.int64)
-    links, lengths = np.full((2, 2 * M + 1), FREE, dtype=np.int64)
-    prefixes = np.empty(M, dtype=np.int64)
-    automaton = (table, links, lengths)
-    states = build(short.astype(np.int64), size + 1, *automaton, prefixes)
+    *automaton, prefixes = _built(short, size + 1)
+    lengths, states = automaton[-1], len(automaton[-1])
     parts = min(os.cpu_count() or 1, -(-len(long) // BLOCK))
     bounds = np.arange(parts + 1) * len(long) // max(parts, 1)
     best, ends = np.zeros((2, states), dtype=np.int64)
@@ -50,14 +47,41 @@ def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray,
         for some, theirs in pool.map(read, bounds[:-1], bounds[1:]):
             ends = np.where(some > best, theirs, ends)
             best = np.maximum(some, best)
-    spread(np.argsort(lengths[:states], kind="stable"), links, lengths, best, ends)
+    spread(np.argsort(lengths, kind="stable"), *automaton[1:], best, ends)
     return best[prefixes], ends[prefixes]
+
+
+def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
+    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences."""
+    _, links, lengths, prefixes = _built(ids, int(ids.max()) + 1)
+    chars = int(lengths[links[1:]].max())
+    if not chars:
+        return 0, 0, 0
+    # The longest suffix of a prefix that occurs elsewhere is its link; the first occurrence may be
+    # a whole prefix.
+    suffixes = links[prefixes]
+    suffixes[chars - 1] = prefixes[chars - 1]
+    found, places, counts = np.unique(suffixes, return_index=True, return_counts=True)
+    first = int(places[(counts > 1) & (lengths[found] == chars)].min())
+    second = first + 1 + int(np.argmax(suffixes[first + 1 :] == suffixes[first]))
+    return chars, first + 1 - chars, second + 1 - chars
+
+
+def _built(text: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+    """Return the transitions, links, lengths and prefix states of the automaton, see `build`."""
+    M = len(text)
+    # Keys and targets are adjacent in memory, since both are read together.
+    table = np.full((1 << (SLOTS * max(M, 1) - 1).bit_length(), 2), FREE, dtype=np.int64)
+    links, lengths = np.full((2, 2 * M + 1), FREE, dtype=np.int64)
+    prefixes = np.empty(M, dtype=np.int64)
+    states = build(text.astype(np.int64), size, table, links, lengths, prefixes)
+    return table, links[:states], lengths[:states], prefixes
 
 
 def _read(
     long: np.ndarray,
     size: int,
-    automaton: tuple[np.ndarray, ...],
+    automaton: Sequence[np.ndarray],
     states: int,
     first: int,
     last: int,
