@@ -32,6 +32,7 @@ from results import (
 from chargen.probes.mined.mining import CLOSERS, WORDS
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
 from chargen.probes.templates import report as templates
+from chargen.probes.templates.result import Example
 from chargen.render import figures
 from chargen.render.page import GLOSSARY
 from chargen.render.report import Bars, Figure, Table, estimate, save_figures, to_text
@@ -157,29 +158,29 @@ def test_runs_are_called_by_their_directory_unless_two_share_its_name():
 
 def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():
     axes = axes_of(only(TEMPLATES))
-    assert {"chance, 1/8", "cue deleted", "untrained", "model, all sentences"} <= set(legend(axes))
     assert {text.get_text() for text in axes.texts} == {
         "training length (64)",
         "longest trained span (256)",
+        "model",
+        "controls; chance 12.5%",
     }
-    assert len(axes.containers) == 4  # error bars: two controls, distractors, all
-    (bars,) = [bar for bar in axes.containers if bar.get_label() == "model, all sentences"]
+    (bars,) = [bar for bar in axes.containers if bar.get_label() == "model"]
     drawn = [segment[:, 1].tolist() for segment in bars.lines[2][0].get_segments()]
     bounds = [(row.accuracy.low, row.accuracy.high) for row in TEMPLATES.rows]
     assert drawn == [pytest.approx(bound) for bound in bounds]
     assert bars.lines[0].get_ydata().tolist() == list(ACCURACIES.values())
-    (line,) = [line for line in axes.lines if line.get_label() == "chance, 1/8"]
-    assert list(line.get_ydata()) == [1 / 8, 1 / 8]
+    assert [1 / 8, 1 / 8] in [list(line.get_ydata()) for line in axes.lines]
+    dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert len(dotted) == len(TEMPLATES.rows[0].controls)
 
 
-def test_equal_limits_share_one_label_and_limits_off_the_axis_are_in_the_legend():
+def test_equal_limits_share_one_label_and_limits_off_the_axis_are_named():
     equal = axes_of(only(structs.replace(TEMPLATES, trained_timesteps=256)))
-    (label,) = [text.get_text() for text in equal.texts]
+    (label,) = [text.get_text() for text in equal.texts if " = " in text.get_text()]
     assert set(label.split(" = ")) == {"training length (256)", "longest trained span (256)"}
     short = axes_of(only(templates_result(*TEMPLATES.rows[:3], timesteps=2048)))
     off = {"training length (2048), off the axis", "longest trained span (256), off the axis"}
-    assert off <= set(legend(short))
-    assert not short.texts
+    assert off <= {text.get_text() for text in short.texts}
 
 
 @pytest.mark.parametrize(
@@ -192,8 +193,8 @@ def test_equal_limits_share_one_label_and_limits_off_the_axis_are_in_the_legend(
 )
 def test_span50_is_drawn_on_the_axis_and_else_named(half, p, label):
     axes = axes_of(only(with_span50(*half, p=p)))
-    assert label in legend(axes)
-    marks = [bar for bar in axes.containers if "span50" in bar.get_label()]
+    assert f"model, {label}" in [text.get_text() for text in axes.texts]
+    marks = [bar for bar in axes.containers if bar.lines[0].get_marker() == "D"]
     assert len(marks) == (half[0] == 700)
     for mark in marks:
         assert mark.lines[0].get_xydata().tolist() == [[700, (0.98 + 0.125) / 2]]
@@ -205,7 +206,7 @@ def test_several_runs_have_a_curve_each():
     known = {"a/long": with_span50(700.0, 620.0, 810.0), "a/less": LESS.templates}
     runs = [RunResult(run, templates=one) for run, one in (known | {"a/no": REFUSED}).items()]
     axes = axes_of(ProbeResult(tuple(runs)))
-    assert legend(axes) == ["chance, 1/8", "long, span50 700 (620–810)", "less"]
+    assert legend(axes) == ["chance, 12.5%", "long, span50 700 (620–810)", "less"]
     assert len(axes.containers) == 3
     assert {text.get_text() for text in axes.texts} == {
         "training length (16) of less",
@@ -218,10 +219,10 @@ def test_several_runs_have_a_curve_each():
 
 
 @pytest.mark.parametrize("size", [figures.PICTURE, figures.PAGE])
-def test_the_model_comes_first_in_the_legend_and_only_a_picture_has_a_title(size):
+def test_one_run_has_direct_labels_and_only_a_picture_has_a_title(size):
     (figure,) = (b for b in templates.section({"a": TEMPLATES}).blocks if isinstance(b, Figure))
     drawn = figure.draw(size, "an LSTM")
-    assert drawn.legends[0].get_texts()[0].get_text() == "model, all sentences"
+    assert not drawn.legends
     assert (drawn.get_suptitle() == "an LSTM") == (size is figures.PICTURE)
 
 
@@ -309,7 +310,7 @@ def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
 def test_figures_are_inline_and_label_their_marks(page, several):
     one, compared = svgs(page), svgs(several)
     assert len(one) == len(compared) == 4
-    for text in ("chance, 1/8", "training length (64)", "span50 700 (620–810)"):
+    for text in ("chance 12.5%", "training length (64)", "span50 700 (620–810)"):
         assert text in one[0]
     assert "untrained, swap" in one[1]
     assert "no gain" in one[2]
@@ -441,3 +442,24 @@ def test_the_browser_finds_what_is_wrong_with_a_page(browser, tmp_path):
     assert not browser.overflows()
     browser.shot(tmp_path / "shot.png")
     assert (tmp_path / "shot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_title_of_one_run_is_its_finding():
+    assert only(TEMPLATES).title == "Remembers 128 characters, 2 times its training length"
+    equal = structs.replace(TEMPLATES, trained_timesteps=128)
+    assert only(equal).title == "Remembers 128 characters, its training length"
+    longer = structs.replace(TEMPLATES, trained_timesteps=256)
+    assert only(longer).title == "Remembers 128 characters"
+    assert only(REFUSED).title == "How far back does it remember?"
+    assert RUNS.title == "Which has the longest memory?"
+
+
+def test_example_sentences_highlight_cue_and_answer():
+    filler = ", kept dry" * 30
+    example = Example("past. ", "Persia", filler, "Persian", "Iberian")
+    wrong = structs.replace(TEMPLATES.rows[-1], example=example)
+    page = only(structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))).page()
+    assert '<mark class="cue">Persia</mark>' in page
+    assert '<mark class="wrong">Persian</mark>' in page
+    assert "[…]" in page
+    assert "chose Iberian" in page

@@ -25,7 +25,7 @@ from chargen.probes.templates.result import (
     finding_of,
 )
 from chargen.render.report import Block, Figure, Section, Text, to_html
-from chargen.render.text import listed, visible_line
+from chargen.render.text import counted, listed, visible_line
 
 Pair = TypeVar("Pair", PairComparison, BitsComparison)
 
@@ -102,9 +102,16 @@ class ProbeResult:
 
     @property
     def title(self) -> str:
-        """The title of the report."""
-        several = len(self.runs) > 1
-        return "Which has the longest memory?" if several else "How far back does it remember?"
+        """The title of the report: its main finding, or the question."""
+        run, *others = self.runs
+        if others:
+            return "Which has the longest memory?"
+        if run.templates and run.templates.reliable_chars:
+            return run.templates.headline
+        effective = run.context[TRAINED].effective if run.context else None
+        if effective and not run.templates:
+            return f"Uses the last {counted(effective, 'character')} of its context"
+        return "How far back does it remember?"
 
     @property
     def about(self) -> str:

@@ -32,8 +32,6 @@ VARIABLES = {  # CSS variables of a page, which change in dark mode
 }  # fmt: skip
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
-MARKED_AT = {"top": (0.97, "right"), "middle": (0.5, "center"), "bottom": (0.03, "left")}
-AXES_WIDTH = 0.85  # of the figure's width
 CHAR_WIDTH = 0.58  # mean width of a character, as a fraction of its height
 
 
@@ -106,56 +104,45 @@ def curve(
     )
 
 
-def mark(
+def label(
     axes: Axes,
-    place: float,
+    place: tuple[float, float],
     text: str,
-    size: Size,
-    at: Literal["top", "middle", "bottom"] = "top",
-    right: bool = False,
+    color: str,
+    side: Literal["left", "right", "above"],
 ) -> None:
-    """Draw a vertical line at ``place`` characters with a label along it."""
-    height, align = MARKED_AT[at]
-    axes.axvline(place, **LIMIT)
+    """Write a direct label beside a point; ``above`` ends at the point."""
+    offset = {"left": (-5, 0), "right": (8, 4), "above": (4, 6)}[side]
     axes.annotate(
-        visible_line(text), (place, height), (4 if right else -4, 0),
-        xycoords=axes.get_xaxis_transform(), textcoords="offset points",
-        rotation=90, rotation_mode="anchor", ha=align, va="top" if right else "bottom",
-        color=GREY, fontsize=size.small, zorder=1, parse_math=False,
+        visible_line(text), place, offset, textcoords="offset points", color=color, fontsize=10,
+        ha="left" if side == "right" else "right", va="bottom" if side == "above" else "center",
+        parse_math=False,
     )  # fmt: skip
 
 
 def limits(
-    axes: Axes,
-    chars: Sequence[float],
-    marks: Sequence[tuple[float, str]],
-    size: Size,
-    at: Literal["top", "middle", "bottom"] = "middle",
+    axes: Axes, chars: Sequence[float], marks: Sequence[tuple[float, str]], size: Size
 ) -> None:
-    """Mark each limit of ``marks``, (place, label), with a labelled line on a logarithmic axis.
+    """Mark each limit of ``marks``, (place, label), with a line that is labelled above the axes.
 
-    Limits at one place share a line. A label stands left of its line, or right of it where it
-    would cover another label; where both sides are taken, and where the limit lies off the axis
-    from ``chars[0]`` to ``chars[-1]``, the legend names it.
+    Limits at one place share a line; every label has its own row. A limit off the axis from
+    ``chars[0]`` to ``chars[-1]`` has a label and no line.
     """
     labels: dict[float, list[str]] = {}
     for place, text in sorted(marks, key=lambda mark: mark[0]):
         labels.setdefault(place, []).append(text)
-    octaves = math.log2(chars[-1] / chars[0]) + 0.7  # with the margins of the axis
-    octave = 72 * AXES_WIDTH * size.width / octaves  # in points
-    taken = math.log2(chars[0])  # octaves: the right edge of the last label
-    width = (1.4 * size.small + 4) / octave
-    for place, texts in labels.items():
-        text, x = " = ".join(texts), math.log2(place)
-        if not chars[0] <= place <= chars[-1]:
-            named(axes, f"{text}, off the axis")
-        elif x - width >= taken or x >= taken:
-            right = x - width < taken
-            mark(axes, place, text, size, at, right)
-            taken = x + width if right else x
-        else:
+    for row, (place, texts) in enumerate(labels.items()):
+        text, inside = " = ".join(texts), chars[0] <= place <= chars[-1]
+        if inside:
             axes.axvline(place, **LIMIT)
-            named(axes, f"dashed line at {place:g}: {text}")
+        near_left = place < math.sqrt(chars[0] * max(chars[-1], 1))
+        axes.annotate(
+            visible_line(text if inside else f"{text}, off the axis"),
+            (min(max(place, chars[0]), chars[-1]), 1), (0, 3 + 1.3 * size.small * row),
+            xycoords=axes.get_xaxis_transform(), textcoords="offset points",
+            ha="left" if near_left else "right", va="bottom", color=GREY, fontsize=size.small,
+            parse_math=False,
+        )  # fmt: skip
 
 
 def named(axes: Axes, text: str) -> None:
@@ -186,7 +173,7 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def finish(figure: Figure, size: Size, title: str) -> None:
+def finish(figure: Figure, size: Size, title: str, legend: bool = True) -> None:
     """Add the title, if there is room for it, and the legend of the first panel below.
 
     The curve that is drawn last comes first in the legend. Labels are plain text, never
@@ -194,16 +181,18 @@ def finish(figure: Figure, size: Size, title: str) -> None:
     """
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
+    if not legend:
+        return
     handles, labels = figure.axes[0].get_legend_handles_labels()
     labels = [visible_line(label) for label in labels]
     across = 72 * size.width / (CHAR_WIDTH * size.small)  # characters per line
     columns = min(size.columns, int(across / (max(map(len, labels)) + 6))) or 1
     labels = [textwrap.fill(label, int(across) - 6) for label in labels]
-    legend = figure.legend(
+    box = figure.legend(
         handles[::-1], labels[::-1], loc="outside lower center", ncol=columns, frameon=False,
         fontsize=size.small, columnspacing=1.2,
     )  # fmt: skip
-    for text in legend.get_texts():
+    for text in box.get_texts():
         text.set_parse_math(False)
 
 

@@ -56,11 +56,15 @@ class Bullets:
     items: Sequence[str]
 
 
+Part = tuple[str, Literal["", "cue", "answer", "wrong"]]
+"""Text with its role in a test sentence."""
+
+
 @dataclass(frozen=True)
 class Sentence:
     """An example sentence in parts; cue and answer are highlighted."""
 
-    parts: Sequence[tuple[str, Literal["", "cue", "answer", "wrong"]]]
+    parts: Sequence[Part]
     note: str = ""
 
 

@@ -239,7 +239,7 @@ def _draw(result: CellComparison, size: Size, title: str) -> Drawing:
         _draw_panel(axes, result, place, size)
         if variants > 1:
             name = result.cells[0].variants[place].first.variant
-            axes.set_title(visible_line(name), fontsize=size.text, parse_math=False)
+            axes.set_title(visible_line(name), fontsize=size.text, pad=18, parse_math=False)
             if size.wide:  # labels of neighboring ticks would touch
                 axes.tick_params(axis="x", labelsize=size.small - 1, rotation=60)
     panels[-1 - across // 2].set_xlabel("span in characters", fontsize=size.text)
@@ -260,7 +260,7 @@ def _draw_panel(axes: Axes, result: CellComparison, place: int, size: Size) -> N
             color = style["color"]
             axes.plot(scores.spans, scores.accuracy, color=color, linewidth=0.7, alpha=0.45)
         figures.curve(axes, first.spans, variant.accuracy, cell.cell, **style)
-    figures.limits(axes, first.spans, _limits(result), size, at="bottom")
+    figures.limits(axes, first.spans, _limits(result), size)
     figures.powers_of_two(axes, first.spans)
     axes.set_ylim(-0.02, 1.04)
     tenths = range(0, 11, 2)

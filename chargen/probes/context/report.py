@@ -245,7 +245,7 @@ def _draw(found: Found, known: Mapping[str, ContextResult], size: Size, title: s
     threshold = f"threshold: {THRESHOLD_BITS} bits, 1% of perplexity"
     axes.axhline(THRESHOLD_BITS, color=INK, linewidth=1, linestyle=":", label=threshold)
     axes.axhline(0, color=INK, linewidth=1)
-    figures.limits(axes, contexts, limits, size, "top")
+    figures.limits(axes, contexts, limits, size)
     figures.powers_of_two(axes, contexts)
     figures.dress(axes, size, "characters of context", "excess bits per character")
     figures.finish(figure, size, title)

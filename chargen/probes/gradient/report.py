@@ -170,11 +170,12 @@ def _draw(found: Found, size: Size, title: str) -> Drawing:
         axes.set_yscale("log")
         axes.set_xlim(0, result.span)
         if result.trained_timesteps is not None and result.trained_timesteps <= result.span:
-            for chars, text in training_limits({run: result.trained_timesteps}):
-                figures.mark(axes, chars, text, size, at="bottom")
+            figures.limits(
+                axes, (1, result.span), training_limits({run: result.trained_timesteps}), size
+            )
         whose = f"{run}, " if len(found) > 1 else ""
         name = f"{whose}layer {layer.layer}, {counted(layer.units, 'unit')}"
-        axes.set_title(visible_line(name), loc="left", fontsize=size.text, parse_math=False)
+        axes.set_title(visible_line(name), loc="left", pad=18, fontsize=size.text, parse_math=False)
         x = "k: characters from the state to the loss" if lowest else ""
         figures.dress(axes, size, x, "" if size.wide else RATIO)
         axes.tick_params(labelbottom=lowest)

@@ -172,7 +172,7 @@ def _draw(found: Found, size: Size, title: str) -> Drawing:
     axes.axhline(0, color=INK, linewidth=1, label="no gain")
     distances = [*sorted(measured), 2 * max(measured)]
     limits = training_limits({run: result.trained_timesteps for run, result in found.items()})
-    figures.limits(axes, distances, limits, size, "top")
+    figures.limits(axes, distances, limits, size)
     figures.powers_of_two(axes, distances)
     figures.dress(axes, size, "characters between cue and target", "bits gained per target")
     figures.finish(figure, size, title)

@@ -26,6 +26,7 @@ from chargen.probes.templates.result import (
     KNOWLEDGE_GATE,
     Demonstration,
     DistractorTally,
+    Example,
     SpanResult,
     Tally,
     TemplatesResult,
@@ -38,6 +39,7 @@ from chargen.text.vocabulary import Vocabulary
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
 FRAMES = 400  # sentences per span, at least: 95% intervals of at most ±4.9 points
 CUE_DELETED = "cue deleted"
+EXAMPLE_CHARS = 30  # shown of the text before an example sentence
 
 Controls = Callable[[], Mapping[str, NextCharPredictor]]
 """Returns control predictors by name; called only once the model has passed the knowledge gate."""
@@ -293,6 +295,7 @@ class _Measured:
             fact_sets=self._by_facts(),
             controls=tallies,
             d=self._cue_effect(),
+            example=self._example(),
             frames_sha256=digest(self.batches),
             credits=tuple(everything.credit.tolist()),
         )
@@ -315,6 +318,15 @@ class _Measured:
             select(state, rows),
         )
         return scores[:N], scores[N : N + M], scores[N + M :]
+
+    def _example(self) -> Example:
+        """Return the first sentence without a distractor."""
+        batch, n, start = self.batches[0], self.batches[0].plain[0], self.batches[0].cue_start
+        context, answer = batch.contexts[n], batch.frames[n].answer
+        chosen = int(self.scores[0][0].log_probs[n].argmax())
+        before, cue, filler = (context[:start], context[start : -self.span], context[-self.span :])
+        targets = batch.facts.targets
+        return Example(before[-EXAMPLE_CHARS:], cue, filler, targets[answer], targets[chosen])
 
     def _control(self, predictor: NextCharPredictor) -> Iterable[Outcome]:
         for batch in self.plain:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 from chargen.datasets.longrange import LONGEST_SPAN
@@ -22,7 +21,7 @@ from chargen.probes.templates.result import (
     finding_of,
 )
 from chargen.render import figures
-from chargen.render.figures import GREY, INK, LEAD, MARKERS, OTHER, PAPER, Size
+from chargen.render.figures import GREY, INK, LEAD, MODEL, PAPER, Size
 from chargen.render.report import (
     NO_NUMBER,
     Bars,
@@ -30,6 +29,7 @@ from chargen.render.report import (
     Bullets,
     Details,
     Figure,
+    Part,
     Section,
     Sentence,
     Table,
@@ -47,6 +47,8 @@ Results = Mapping[str, TemplatesResult]
 """Results by the run's short name."""
 
 NAME, TITLE = "templates", "Cloze sentences"
+SHOWN_FILLER = 40  # characters at each end of a long filler
+MIDDLE = 0.5  # accuracy below which a control counts as dropped
 QUESTION = (
     "“The clouds are in the sky”: the last few characters suffice to guess the last word. “I grew "
     "up in France, and … I speak fluent French”: the word that determines the last one is a clause "
@@ -111,15 +113,13 @@ def section(
     if known:
         blocks.append(_figure(known))
     if shown:
-        blocks += [_accuracy_table(shown), _measures_table(shown)]
+        examples = [] if several else [*_examples(first.rows)]
+        blocks += [*examples, _accuracy_table(shown), _measures_table(shown)]
+        blocks.append(Details("All intervals", [*map(_interval_table, shown.values())]))
     if several:
         blocks += [_runs_table(results), *(_pair_table(pair) for pair in pairs)]
         findings = [f"{run}: {result.finding()}" for run, result in results.items()]
         blocks.append(Details("Finding of each run", [Bullets(findings)]))
-    blocks += [
-        Details(f"{run}: all intervals" if several else "All intervals", [_interval_table(result)])
-        for run, result in shown.items()
-    ]
     for run, sentences in (demonstrations or {}).items():
         blocks += _demonstration(run if several else "", sentences)
     bank = Text(f"Phrases from {first.bank}, sentences of seed {first.seed}.", "note")
@@ -130,12 +130,27 @@ def section(
     return Section(NAME, TITLE, finding, meaning, blocks)
 
 
+def _examples(rows: Sequence[SpanResult]) -> Iterator[Sentence]:
+    """Show a sentence of the shortest, the middle and the longest span."""
+    for row in {row.span: row for row in (rows[0], rows[len(rows) // 2], rows[-1])}.values():
+        if (one := row.example) is None:
+            continue
+        cut = len(one.filler) - 2 * SHOWN_FILLER
+        filler = one.filler
+        if cut > SHOWN_FILLER:
+            filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
+        correct = one.chosen == one.answer
+        note = f"span {row.span}: correct" if correct else f"span {row.span}: chose {one.chosen}"
+        parts: list[Part] = [(f"…{one.before}", ""), (one.cue, "cue"), (filler, "")]
+        yield Sentence([*parts, (one.answer, "answer" if correct else "wrong")], note)
+
+
 def _figure(known: Results) -> Figure:
     frames = min(row.frames for result in known.values() for row in result.rows)
     if len(known) > 1:
         curves = "One curve per run; a hollow diamond marks its span50."
     else:
-        curves = "Orange: sentences with a distractor. Grey: controls, which have no memory."
+        curves = "Dotted: controls without memory; an n-gram succeeds within its order."
     caption = (
         f"Accuracy by span, at least {frames} sentences per span, with 95% intervals. The "
         f"horizontal line is chance. {curves} Vertical lines mark the training length and the "
@@ -334,9 +349,10 @@ def _draw(known: Results, size: Size, title: str) -> Drawing:
     result = next(iter(known.values()))
     spans = [row.span for row in result.rows]
     chance = result.rows[0].chance
-    axes.axhline(chance, color=INK, linewidth=1, label=f"chance, 1/{1 / chance:.0f}")
+    several = len(known) > 1
+    axes.axhline(chance, color=GREY, linewidth=1, label=f"chance, {chance:.1%}" * several)
     figures.limits(axes, spans, _limits(known), size)
-    if len(known) == 1:
+    if not several:
         _draw_one(axes, result)
     else:
         for (run, one), style in zip(known.items(), figures.curve_styles(), strict=False):
@@ -352,24 +368,28 @@ def _draw(known: Results, size: Size, title: str) -> Drawing:
     far = "span: characters from the end of the cue to the start of the target"
     x = far if size.wide else "span: characters from cue to target"
     figures.dress(axes, size, x, "accuracy")
-    figures.finish(drawing, size, title)
+    figures.finish(drawing, size, title, legend=several)
     return drawing
 
 
 def _draw_one(axes: Axes, result: TemplatesResult) -> None:
-    """Draw the controls, the sentences with a distractor and all sentences of one run."""
+    """Draw the controls in grey and the model in color, each labelled at its curve."""
     rows, spans = result.rows, [row.span for row in result.rows]
-    for marker, name in zip(cycle(MARKERS), rows[0].controls, strict=False):
-        style = {"color": GREY, "marker": marker, "linestyle": ":", "markersize": 4}
-        _curve(axes, spans, [row.controls[name] for row in rows], name, style)
-    style = {"color": OTHER, "marker": "o", "linestyle": "--", "markersize": 4}
-    _curve(axes, spans, [row.distractor for row in rows], "model, with a distractor", style)
-    _curve(axes, spans, rows, "model, all sentences", LEAD)
-    if half := result.span50:
-        text = f"span50 {half.text()}"
-        _draw_span50(axes, half, {"color": INK, "markersize": 6, "label": text})
-        if not half.on_grid:
-            figures.named(axes, text)
+    for name in rows[0].controls:
+        values = [row.controls[name].accuracy.value for row in rows]
+        axes.plot(spans, values, color=GREY, linewidth=1, linestyle=":")
+        drop = next((n for n, value in enumerate(values) if value < MIDDLE), 0)
+        if drop:  # an n-gram, which succeeds within its order
+            middle = (values[drop - 1] + values[drop]) / 2
+            between_spans = (spans[drop - 1] * spans[drop]) ** 0.5
+            figures.label(axes, (between_spans, middle), name, GREY, "right")
+    _curve(axes, spans, rows, "model", LEAD)
+    half = result.span50
+    _draw_span50(axes, half, {"color": INK, "markersize": 6})
+    text = f"model, span50 {half.text()}" if half else "model"
+    figures.label(axes, (spans[-1], rows[-1].accuracy.high), text, MODEL, "above")
+    chance = rows[0].chance
+    figures.label(axes, (spans[-1], chance), f"controls; chance {chance:.1%}", GREY, "above")
 
 
 def _curve(

@@ -45,6 +45,16 @@ class WithDistractor(DistractorTally, frozen=True):
     after: DistractorTally | None  # after the cue; None where the span is too short for one
 
 
+class Example(Struct, frozen=True):
+    """One test sentence in parts, and the model's choice."""
+
+    before: str
+    cue: str
+    filler: str
+    answer: str
+    chosen: str
+
+
 class SpanResult(Tally, frozen=True):
     """Result at one span; its own accuracy is over all sentences."""
 
@@ -59,6 +69,7 @@ class SpanResult(Tally, frozen=True):
     controls: dict[str, Tally]  # on the sentences without a distractor
     d: Estimate | None = field(default=None, name="d_bits")
     """Median number of bits by which the cue moves the choice, see `measure.cue_effect`."""
+    example: Example | None = None
     frames_sha256: str = ""  # hash of the sentences; only results with one hash are compared
     credits: tuple[float, ...] = ()  # credit of each sentence, 0 to 1; not in the JSON
 
@@ -92,11 +103,25 @@ class TemplatesResult(Struct, frozen=True):
         """The longest span up to which accuracy is significantly above chance."""
         return self._last_span(lambda row: row.accuracy.low > row.chance)
 
+    @property
+    def headline(self) -> str:
+        """The main finding as a title; the model must be reliable at some span."""
+        chars, steps = self.reliable_chars, self.trained_timesteps
+        assert chars is not None
+        text = f"Remembers {counted(chars, 'character')}"
+        if not steps or chars < steps:
+            return text
+        if chars == steps:
+            return f"{text}, its training length"
+        return f"{text}, {chars / steps:.2g} times its training length"
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same predictor and seed."""
         rows = flat(to_builtins(self.rows))
         for row in rows:
             del row["credits"]
+            if row["example"] is None:
+                del row["example"]
             if row["d_bits"] is None:
                 del row["d_bits"]
         return {
