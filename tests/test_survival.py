@@ -10,11 +10,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 import pytest
 from disk import CODES, Crash, Disk, Recorder, Snapshots, after_power_loss, refuse_at, restore
-from tiny import FLAGS, TEXT, TINY, often, on, state_of, train
+from tiny import FLAGS, TINY, often, on, state_of, train
 
 from chargen.cli import main
 from chargen.errors import ChargenError
@@ -30,30 +30,20 @@ SAMPLE = 6
 pytestmark = pytest.mark.usefixtures("often")
 
 
-class Home(NamedTuple):
-    """A directory with a corpus and an uninterrupted run of it."""
-
-    path: Path
-    corpus: Path
-    end: dict  # state of the run
-    states: list  # contents of its directory before each write
-    counter: itertools.count
-
-    def new(self):
-        """Return the path of a run directory beside the others, which share the encoded corpus."""
-        return self.path / f"run{next(self.counter)}"
-
-
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    path = tmp_path_factory.mktemp("home")
-    (path / "cat.txt").write_text(TEXT)
+def home(tmp_path_factory, cat, finished):
+    """A directory whose runs share the encoded corpus, and the recorded writes of a whole run."""
+    path, counter = tmp_path_factory.mktemp("home"), itertools.count()
     with pytest.MonkeyPatch.context() as patch:
         often(patch)
         disk = on(patch, Snapshots(path / "unbroken", torn=True))
-        train(path / "cat.txt", path / "unbroken")
-    end = state_of(path / "unbroken")
-    return Home(path, path / "cat.txt", end, list(disk.states), itertools.count())
+        train(cat, path / "unbroken")
+    return SimpleNamespace(
+        corpus=cat,
+        end=state_of(finished),
+        states=list(disk.states),
+        new=lambda: path / f"run{next(counter)}",  # a run directory beside the others
+    )
 
 
 @pytest.fixture(params=["sample", pytest.param("all", marks=pytest.mark.soak)])

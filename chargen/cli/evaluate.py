@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -18,11 +17,6 @@ from chargen.cli.options import (
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
-
-if TYPE_CHECKING:
-    from chargen.api import TrainedModel
-    from chargen.evaluation import Evaluation
-    from chargen.text.corpus import Corpus
 
 
 @click.command()
@@ -72,7 +66,10 @@ def evaluate(
     except ChargenError as error:
         baseline = None
         say(f"without the n-gram baseline: {visible_line(str(error))}", err=True)
-    learning = _dynamic(model, text) if dynamic else None
+    learning = None
+    if dynamic:
+        with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
+            learning = model.evaluate_dynamic(text, progress=progress)
     if as_json:
         result = {"run": str(model.run.path), **measured.to_json()}
         ngram = {"order": BASELINE_ORDER, **baseline.to_json()} if baseline else None
@@ -86,19 +83,10 @@ def evaluate(
             # Rounded before they are formatted, so that a tiny negative number has no minus sign.
             loss, bits = (round(x, 4) + 0.0 for x in (row.loss_nats, row.bits_per_char))
             say(f"{label:20}{loss:10.4f}{bits:11.4f}{row.accuracy:10.1%}")
-    if baseline:
-        say(_verdict(measured.loss_nats, baseline.loss_nats, name))
-
-
-def _verdict(loss: float, baseline: float, name: str) -> str:
-    if loss < baseline:
-        return f"The model beats the {name} by {baseline - loss:.4f} nats/char."
-    return (
-        f"The model does not beat the {name} ({loss - baseline:.4f} nats/char worse): continue "
-        "training with train --resume --minutes N, or train more --units."
-    )
-
-
-def _dynamic(model: TrainedModel, text: Corpus | None) -> Evaluation:
-    with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
-        return model.evaluate_dynamic(text, progress=progress)
+    if baseline and (gain := baseline.loss_nats - measured.loss_nats) > 0:
+        say(f"The model beats the {name} by {gain:.4f} nats/char.")
+    elif baseline:
+        say(
+            f"The model does not beat the {name} ({-gain:.4f} nats/char worse): continue "
+            "training with train --resume --minutes N, or train more --units."
+        )
