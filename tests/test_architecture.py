@@ -26,7 +26,6 @@ ROOMS = (
     "training",
     "sampling",
     "probes",
-    "probes.layers",
     "probes.statistics",
     "probes.templates",
     "probes.context",

@@ -106,16 +106,6 @@ def test_effective_context_length_on_and_off_the_grid(predictor, ids, contexts, 
     assert result.finding().startswith(finding)
 
 
-def test_shuffled_documents_have_no_excess_beyond_their_length():
-    options = {"contexts": (16, 64, 128, 256), "positions": 1024}
-    before = measure(Recaller(600), STORY, **options)
-    documents = STORY[: len(STORY) // 64 * 64].reshape(-1, 64)
-    shuffled = np.random.default_rng(0).permutation(documents).reshape(-1)
-    after = measure(Recaller(600), shuffled, **options)
-    assert all(row.swap.low > 0.1 for row in before.rows if row.context in (64, 128))
-    assert all(abs(row.swap.value) < 0.08 for row in after.rows if row.context >= 64)
-
-
 def test_parallel_reading_equals_reading_each_position_alone(monkeypatch):
     """The claims of `measure` about exactness, against one forward pass per position."""
     predictor, contexts, seed = Recaller(300), (4, 32, 64), 7
@@ -200,14 +190,6 @@ def test_the_upper_bound_decides_and_not_the_mean():
     rows = context._rows((8, 16, 32), means, means + noise, None)
     assert rows[1].swap.high < THRESHOLD_BITS < rows[2].swap.high
     assert context._effective((0, 8, 16, 32), rows, means, means + noise) == (32, 8, 32)
-
-
-def test_positions_are_the_same_for_every_set_of_contexts():
-    uniform = UniformPredictor(ABC)
-    result = context.measure(uniform, np.resize(NATURAL, 12_000), contexts=(1, 2))
-    assert result.positions == context.POSITIONS >= 2000
-    rows = [measure(Echo(ABC, 8), echoing(8), contexts=c).rows for c in ((1, 4, 16), (4, 16))]
-    assert rows[0][2] == rows[1][1]
 
 
 def test_a_short_text_has_fewer_contexts_or_is_refused():

@@ -68,16 +68,6 @@ def test_a_model_is_measured_beside_its_controls(knowing, capsys, tmp_path):
     assert result["demonstration"] == []
 
 
-def test_the_same_seed_gives_the_same_json(knowing, tmp_path):
-    texts = []
-    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
-        file = tmp_path / name
-        flags = ["--only", "templates", "--spans", "4,16", "--seed", seed, "--json", str(file)]
-        assert main(["probe-longrange", "runs/long", *flags]) == 0
-        texts.append(file.read_bytes())
-    assert texts[0] == texts[1] != texts[2]
-
-
 def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypatch):
     def gone(self, *orders, **rest):
         raise chargen.ChargenError("long.txt: no such file")

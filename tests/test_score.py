@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fakes import CountingPredictor, TablePredictor
+from fakes import TablePredictor
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +15,6 @@ import chargen
 from chargen.api import score as score_text
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.evaluation import WARM_UP
 from chargen.predictors import BackoffNgram
 from chargen.probes.surprisal import measure as surprisal
 from chargen.probes.surprisal.measure import score
@@ -57,12 +56,6 @@ def test_parallel_streams_equal_sequential_reading(monkeypatch):
     assert shapes[0][0] == 40
     np.testing.assert_array_equal(found.nats, sequential.nats)
     assert found.expected == sequential.expected
-
-
-def test_a_text_of_some_pages_is_read_sequentially():
-    ids = np.arange(20 * WARM_UP) % 4
-    found = score("run", CountingPredictor("abcd"), ids)
-    np.testing.assert_allclose(found.nats, -math.log(0.9), rtol=1e-6)
 
 
 def test_the_highest_surprisal_comes_first_and_the_earlier_of_equals():

@@ -20,7 +20,7 @@ from fakes import (
 )
 
 from chargen.errors import ChargenError
-from chargen.evaluation import CandidateScores, advance_all, score_candidates
+from chargen.evaluation import advance_all, score_candidates
 from chargen.predictors import BackoffNgram, LimitedPredictor, limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
@@ -225,17 +225,6 @@ def test_json_keys_carry_their_units():
     assert (far["label"], far["beyond_timesteps"]) == ("longer than trained", True)
     assert "credits" not in near
     assert span_label(64) == "trained"
-
-
-def test_span50_takes_three_spans():
-    assert cloze(Remembers(32), spans=(4, 64)).span50 is None
-    assert cloze(Remembers(32), spans=(4, 16, 64)).span50.text() == "32 (17–62)"
-
-
-def test_ties_share_credit():
-    scores = score_candidates(UniformPredictor(VOCABULARY), ["past "], ["Russian", "Persian"])
-    np.testing.assert_array_equal(scores.credit, [[0.5, 0.5]])
-    assert isinstance(scores[:1], CandidateScores)
 
 
 def test_a_limited_predictor_skips_what_it_cannot_see():

@@ -69,6 +69,16 @@ class CharModel(nn.Module):
         model.load_state_dict(tensors, assign=True)
         return model
 
+    @property
+    def layers(self) -> list[RecurrentLayer]:
+        """The recurrent layers from input to output."""
+        return [layer for layer in self.stack.layers if isinstance(layer, RecurrentLayer)]
+
+    @property
+    def cell(self) -> str:
+        """The name of the cell."""
+        return next(name for name, kind in LAYERS.items() if type(self.layers[0]) is kind)
+
     def forward(
         self,
         ids: Tensor,

@@ -25,7 +25,6 @@ from torch.nn.functional import cross_entropy
 from chargen.errors import ChargenError
 from chargen.files import Progress
 from chargen.probes.gradient.result import OPEN, WARM_UP_CHARS, Curve, GradientResult, LayerGradient
-from chargen.probes.layers import cell_of, layers_of
 from chargen.recurrent import CharModel, RecurrentLayer
 from chargen.recurrent.layer import OPS, LayerState
 
@@ -69,7 +68,7 @@ def measure(
     """
     inputs, targets = _windows(ids, positions, span, seed)
     model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
-    layers = layers_of(model)
+    layers = model.layers
     rows = max(1, STATE_FLOATS // ((span + 1) * sum(layer.units for layer in layers)))
     batches = []
     for start in range(0, positions, rows):
@@ -80,7 +79,7 @@ def measure(
         _found(number, layer, [batch[number - 1] for batch in batches])
         for number, layer in enumerate(layers, 1)
     ]
-    return GradientResult(cell_of(model), span, seed, trained_timesteps, tuple(found))
+    return GradientResult(model.cell, span, seed, trained_timesteps, tuple(found))
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
         _, starts = model.stack(inputs[:, :WARM_UP_CHARS])
     stack, walks, gates = model.stack, [], []
     below = stack.begin(inputs[:, WARM_UP_CHARS:])
-    for index, layer in enumerate(layers_of(model)):
+    for index, layer in enumerate(model.layers):
         start, window = stack.parted(index, starts[index])
         read, _ = stack.enter(index, below, window)
         states, gate_open = _walk(layer, layer.project(read), start)

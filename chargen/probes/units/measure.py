@@ -18,7 +18,6 @@ import torch
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
-from chargen.probes.layers import cell_of, layers_of
 from chargen.probes.units.features import Feature, features, lacks
 from chargen.probes.units.recording import stacked, walk
 from chargen.probes.units.result import FeatureScores, UnitScore, UnitsResult
@@ -65,7 +64,7 @@ def measure(
     Raises:
         ChargenError: the text is too short.
     """
-    streams = _Streams.of(len(ids), sum(layer.units for layer in layers_of(network)))
+    streams = _Streams.of(len(ids), sum(layer.units for layer in network.layers))
     firsts, seconds, left_out = _halves(features(text, cues), streams.half)
     shifts = np.random.default_rng([seed, 0]).integers(
         streams.half // 10, streams.half - streams.half // 10, SHIFTS
@@ -91,8 +90,8 @@ def measure(
         )
         for place, feature in enumerate(seconds)
     ]
-    part = layers_of(network)[0].cell.state[-1]
-    return UnitsResult(cell_of(network), part, seed, streams.half, tuple(scored), left_out)
+    part = network.layers[0].cell.state[-1]
+    return UnitsResult(network.cell, part, seed, streams.half, tuple(scored), left_out)
 
 
 @dataclass(frozen=True)
@@ -183,7 +182,7 @@ def _followers(
     rng: np.random.Generator,
 ) -> tuple[UnitScore, ...]:
     """Select the `BEST` units by their effects on the first half, and score them on the second."""
-    names = [(n, unit) for n, of in enumerate(layers_of(network), 1) for unit in range(of.units)]
+    names = [(n, unit) for n, of in enumerate(network.layers, 1) for unit in range(of.units)]
     chosen = []
     for place in np.argsort(-np.abs(first), kind="stable")[:BEST]:
         rises = bool(first[place] > 0)

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chargen.probes.layers import cell_of, layers_of
 from chargen.probes.units.result import LayerRecord, Recording
 from chargen.recurrent import CharModel, RecurrentLayer
 from chargen.recurrent.layer import LayerState
@@ -46,7 +45,7 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
     top = shares.topk(min(LIKELIEST, len(vocabulary)))
     return Recording(
         text=vocabulary.decode(ids),
-        cell=cell_of(network),
+        cell=network.cell,
         layers=tuple(records),
         next_characters=tuple(vocabulary.decode(row) for row in top.indices.cpu().numpy()),
         next_shares=top.values.float().cpu().numpy(),
@@ -64,7 +63,7 @@ def walk(
     """
     stack = network.stack
     below = stack.begin(inputs)
-    for index, layer in enumerate(layers_of(network)):
+    for index, layer in enumerate(network.layers):
         own, window = stack.parted(index, state[index])
         read, window = stack.enter(index, below, window)
         projected = layer.project(read)
@@ -82,9 +81,7 @@ def stacked(states: Sequence[LayerState]) -> LayerState:
 
 
 def _recorded_chars(network: CharModel) -> int:
-    told = sum(
-        layer.units * (len(layer.cell.state) + _gates(layer)) for layer in layers_of(network)
-    )
+    told = sum(layer.units * (len(layer.cell.state) + _gates(layer)) for layer in network.layers)
     return max(1, min(RECORDED_CHARS, RECORDED_VALUES // told))
 
 
