@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -57,13 +58,8 @@ class Evaluation:
 
     def to_json(self) -> dict[str, float | int]:
         """Return a JSON object under stable keys."""
-        return {
-            "loss_nats": self.loss_nats,
-            "bits_per_char": self.bits_per_char,
-            "perplexity": self.perplexity,
-            "accuracy": self.accuracy,
-            "chars": self.chars,
-        }
+        keys = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "chars")
+        return {key: getattr(self, key) for key in keys}
 
 
 class Meter:
@@ -189,12 +185,9 @@ def advance_all(
     state: State = None,
     on_read: OnRead = lambda chars: None,
 ) -> tuple[np.ndarray, State]:
-    """Read ``ids`` ``(N, T)`` in chunks that take little memory.
+    """Read ``ids``, ``(N, T)``; return the last log-probabilities, ``(N, V)``, and the state.
 
     Characters beyond the predictor's context limit are skipped.
-
-    Returns:
-        The log-probabilities after the last character, ``(N, V)`` in nats, and the state there.
     """
     limit = _context_limit(predictor)
     if limit is not None and limit < ids.shape[1]:
@@ -217,17 +210,13 @@ def states_after(
 ) -> Iterator[tuple[int, np.ndarray, State]]:
     """Read N parts of a text once, from ``starts`` ``(N,)``, and stop at several lengths.
 
-    The lengths are in characters, ascending and above 0.
-
-    Yields:
-        The length, the log-probabilities of the next character ``(N, V)`` in nats, and the state.
+    The lengths are in characters, ascending and above 0. Yields each length, the log-probabilities
+    of the next character ``(N, V)`` in nats, and the state.
     """
     state: State = None
-    before = 0
-    for length in lengths:
+    for before, length in pairwise((0, *lengths)):
         part = ids[starts[:, None] + np.arange(before, length)].astype(np.int64)
         last, state = advance_all(predictor, part, state, on_read)
-        before = length
         yield length, last, state
 
 

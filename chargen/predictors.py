@@ -60,12 +60,12 @@ def limited(predictor: NextCharPredictor, longest: int = 256) -> NextCharPredict
     """
     ids = np.random.default_rng(0).integers(len(predictor.vocabulary), size=(8, longest))
     whole = predictor.advance(ids)[0][:, -1]
-    limit = 16
-    while limit < longest:
-        near = predictor.advance(ids[:, -limit:])[0][:, -1]
-        limit *= 2
+    limit = 32
+    while limit <= longest:
+        near = predictor.advance(ids[:, -limit // 2 :])[0][:, -1]
         if np.abs(near - whole).max() < 1e-6:
             return LimitedPredictor(predictor, limit)
+        limit *= 2
     return predictor
 
 

@@ -27,7 +27,7 @@ PATTERNS = {
     "decoy after": (DECOY, "must hold {cue}"),
     "no cue": (re.compile(r"[^{}]+"), "must be a word"),
 }
-TRAINING, TEST, LINKS = FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
+FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
 FACTS = re.compile(r"\[facts (\S[^\]]*)\]")
 
 Half = Literal["training", "test"]
@@ -75,11 +75,7 @@ class Bank:
 
 
 def read_bank(path: str | Path) -> Bank:
-    """Read a phrase bank from a UTF-8 file.
-
-    Raises:
-        ChargenError: The bank cannot be read or is invalid; the message names the line.
-    """
+    """Read a UTF-8 phrase bank; `ChargenError` names the line if it is invalid."""
     try:
         text = read_bytes(Path(path), LARGEST, follow=True).decode("utf-8-sig")
     except (FileNotFoundError, UnicodeDecodeError) as error:
@@ -158,7 +154,7 @@ class _Parser:
         for key in KEYS:
             if key not in settings:
                 raise self.error(first.number, f'{header} has no line {key} = "..."')
-        frame, before, after, no_cue = (settings[key] for key in KEYS)
+        frame, *decoys, no_cue = (settings[key] for key in KEYS)
         cues, targets = self._facts(first, [line for line in lines if "=" not in line.text])
         if len(no_cue[0]) != len(cues[0]):
             raise self.error(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
@@ -167,8 +163,8 @@ class _Parser:
             opening=frame["opening"],
             lead=frame["lead"],
             ending=frame["ending"] + "\n",
-            decoy_before=(before["head"], before["tail"]),
-            decoy_after=(after["head"], after["tail"]),
+            decoy_before=(decoys[0]["head"], decoys[0]["tail"]),
+            decoy_after=(decoys[1]["head"], decoys[1]["tail"]),
             no_cue=no_cue[0],
             cues=cues,
             targets=targets,
@@ -234,9 +230,8 @@ class _Parser:
             pieces = FillerLanguage([line.text for line in (*other, *links)])
             for phrase in half:
                 if pieces.contains(phrase.text):
-                    raise self.error(
-                        phrase.number, f"filler {phrase.text!r} is in the other half too"
-                    )
+                    rule = "in the other half too"
+                    raise self.error(phrase.number, f"filler {phrase.text!r} is {rule}")
 
     def _check_characters(self, bank: Bank, test: list[_Line]) -> None:
         """Check that training text contains every character of the test sentences."""

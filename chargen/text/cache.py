@@ -197,14 +197,9 @@ class CorpusCache:
 
     def _write_manifest(self, found: ScannedCorpus) -> None:
         head = _Manifest(
-            format=1,
-            documents=self._documents,
-            sha256=found.sha256,
-            chars=found.chars,
-            starts=len(found.starts),
-            vocabulary=found.vocabulary.characters,
-            files=len(found.files),
-        )
+            1, self._documents, found.sha256, found.chars, len(found.starts),
+            found.vocabulary.characters, len(found.files),
+        )  # fmt: skip
         lines = map(msgspec.to_builtins, (head, *found.files))
         data = "".join(json.dumps(line) + "\n" for line in lines)
         write_file(self._manifest_path(found.sha256), data.encode())

@@ -176,31 +176,27 @@ def find_texts(source: str) -> list[TextFile]:
 
 
 def _standard_input() -> TextFile:
-    stream = sys.stdin.buffer
-    copy = None if stream.seekable() else _copy(stream)
-    start = 0 if copy else stream.tell()
+    file: BinaryIO = sys.stdin.buffer
+    if not file.seekable():
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            shutil.copyfileobj(sys.stdin.buffer, file, BLOCK)
+        except OSError as error:
+            file.close()
+            raise ChargenError(
+                f"standard input: cannot be copied to {tempfile.gettempdir()} ({error.strerror}); "
+                "set TMPDIR to a folder with more space"
+            ) from None
+        file.seek(0)
+    start = file.tell()
 
     def reopen() -> AbstractContextManager[BinaryIO]:
-        file = copy or stream
         file.seek(start)
         return nullcontext(file)
 
-    if copy:
-        weakref.finalize(reopen, copy.close)
+    if file is not sys.stdin.buffer:
+        weakref.finalize(reopen, file.close)
     return TextFile("standard input", reopen)
-
-
-def _copy(stream: BinaryIO) -> BinaryIO:
-    copy = tempfile.TemporaryFile()  # noqa: SIM115
-    try:
-        shutil.copyfileobj(stream, copy, BLOCK)
-    except OSError as error:
-        copy.close()
-        raise ChargenError(
-            f"standard input: cannot be copied to {tempfile.gettempdir()} ({error.strerror}); "
-            "set TMPDIR to a folder with more space"
-        ) from None
-    return copy
 
 
 def _text_file(path: Path) -> TextFile:
