@@ -109,13 +109,14 @@ def label(
     place: tuple[float, float],
     text: str,
     color: str,
-    side: Literal["left", "right", "above"],
+    side: Literal["right", "above", "below"],
 ) -> None:
-    """Write a direct label beside a point; ``above`` ends at the point."""
-    offset = {"left": (-5, 0), "right": (8, 4), "above": (4, 6)}[side]
+    """Write a direct label beside a point; ``above`` and ``below`` end at the point."""
+    offset = {"right": (8, 4), "above": (4, 6), "below": (4, -6)}[side]
     axes.annotate(
         visible_line(text), place, offset, textcoords="offset points", color=color, fontsize=10,
-        ha="left" if side == "right" else "right", va="bottom" if side == "above" else "center",
+        ha="left" if side == "right" else "right",
+        va={"right": "center", "above": "bottom", "below": "top"}[side],
         parse_math=False,
     )  # fmt: skip
 

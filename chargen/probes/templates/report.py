@@ -387,7 +387,8 @@ def _draw_one(axes: Axes, result: TemplatesResult) -> None:
     half = result.span50
     _draw_span50(axes, half, {"color": INK, "markersize": 6})
     text = f"model, span50 {half.text()}" if half else "model"
-    figures.label(axes, (spans[-1], rows[-1].accuracy.high), text, MODEL, "above")
+    middle = len(rows) // 2
+    figures.label(axes, (spans[middle], rows[middle].accuracy.low), text, MODEL, "below")
     chance = rows[0].chance
     figures.label(axes, (spans[-1], chance), f"controls; chance {chance:.1%}", GREY, "above")
 
