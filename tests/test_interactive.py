@@ -34,15 +34,11 @@ def streamed(prompt, length, seed=0, **options):
     return "".join(row[0] for row in sampler().stream(prompt, length, seed=seed, **options))
 
 
-def test_answer_equals_a_sample():
-    for stop in ("ea", "\n"):
-        conversation = Conversation(sampler(), 3, stop)
-        assert conversation.hear("ab") == 0
-        assert answer(conversation) == streamed("ab", 200, 3, stop=stop)
-
-
-def test_unprompted_conversation_equals_a_sample():
-    assert answer(Conversation(sampler(), 3, "ea")) == streamed("", 200, 3, stop="ea")
+@pytest.mark.parametrize(("prompt", "stop"), [("ab", "ea"), ("ab", "\n"), ("", "ea")])
+def test_answer_equals_a_sample(prompt, stop):
+    conversation = Conversation(sampler(), 3, stop)
+    assert conversation.hear(prompt) == 0
+    assert answer(conversation) == streamed(prompt, 200, 3, stop=stop)
 
 
 @pytest.mark.parametrize("settings", [GREEDY, GREEDY | {"repetition_penalty": 1.5}], ids=str)
