@@ -21,6 +21,7 @@ from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import NO_CORPUS, Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run, lock
 from chargen.settings import ModelSettings, TrainingSettings
+from chargen.text.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
 
@@ -62,17 +63,7 @@ def import_keras(
         )
     except ChargenError as error:
         raise ChargenError(f"{model}: {error}") from None
-    arrays = _converted(layout, file.arrays)
-    alphabet = _alphabet(layout, alphabet, len(arrays["b_y"]))
-    vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
-    if layout.skips_zero and 0 in ids:
-        raise ChargenError(
-            f"its Embedding has mask_zero, so id 0 is padding, but it is {alphabet.entries[0]!r} "
-            f"in {alphabet.source}; give the alphabet that the model was trained with"
-        )
-    # The rows and columns of the characters; other ids are left out.
-    arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
-    arrays |= {"W_hy": arrays["W_hy"][:, ids], "b_y": arrays["b_y"][ids]}
+    vocabulary, arrays, notes = _with_characters(layout, alphabet, _converted(layout, file.arrays))
     versions = {"chargen": __version__, **({"keras": file.version} if file.version else {})}
     imported = Imported(model.name, file.sha256)
     description = Description(
@@ -104,13 +95,26 @@ def _layout(file: KerasFile, activation: str | None, reset_after: bool | None) -
     return layout
 
 
-def _alphabet(layout: KerasLayout, given: Alphabet | None, V: int) -> Alphabet:
-    if given is None and layout.alphabet is None:
+def _with_characters(
+    layout: KerasLayout, alphabet: Alphabet | None, arrays: Arrays
+) -> tuple[Vocabulary, Arrays, list[str]]:
+    """Return the vocabulary, and the weights with a row and a column for each character of it."""
+    V = len(arrays["b_y"])
+    if alphabet is None and layout.alphabet is None:
         raise ChargenError(
             f"the model does not store the characters of its {V} ids; give --alphabet FILE.json, "
             "or the text it was trained on as --alphabet-text"
         )
-    return given or Alphabet(layout.alphabet or (), "the model's vocabulary")
+    alphabet = alphabet or Alphabet(layout.alphabet or (), "the model's vocabulary")
+    vocabulary, ids, notes = alphabet.arranged(V)
+    if layout.skips_zero and 0 in ids:
+        raise ChargenError(
+            f"its Embedding has mask_zero, so id 0 is padding, but it is {alphabet.entries[0]!r} "
+            f"in {alphabet.source}; give the alphabet that the model was trained with"
+        )
+    arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
+    rows = {"W_hy": arrays["W_hy"][:, ids], "b_y": arrays["b_y"][ids]}
+    return vocabulary, arrays | rows, notes
 
 
 def _converted(layout: KerasLayout, groups: ArrayGroups) -> Arrays:

@@ -129,12 +129,7 @@ class RecurrentLayer(nn.Module):
     def forward(
         self, inputs: Tensor, state: LayerState | None = None, precision: str = "float32"
     ) -> tuple[Tensor, LayerState]:
-        """Run the layer over ``inputs``.
-
-        Args:
-            inputs: ``(N, T, F)`` floats or ``(N, T)`` ids.
-            state: The state before the first time step; zeros by default.
-            precision: Precision of large matmuls; see `chargen.recurrent.matmul`.
+        """Run the layer over ``(N, T, F)`` floats or ``(N, T)`` ids, from zeros by default.
 
         Returns:
             h of every time step ``(N, T, H)`` with ``return_sequences``, else of the last

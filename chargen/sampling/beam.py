@@ -40,7 +40,7 @@ def search(
         length: Maximum length of a text in characters.
         width: Number of prefixes that are kept after each character.
         count: Number of texts to return.
-        stops: Ids of the strings that end a text; it then competes with its own probability.
+        stops: Ids of the strings that end a text, which then keeps its probability.
 
     Returns:
         ``(T, count)`` ids, `ENDED` after the end of a text; T is ``length``, or less if all ended.

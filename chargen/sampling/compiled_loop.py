@@ -131,13 +131,12 @@ def write(
     From a row with -1 on, the logits are NaN.
     """
     W_hy, b_y, logits = head
-    values, weights, seen = choice_buffers
     for t in range(len(points)):
         ids = out[t - 1] if t else first
         product(read_one(network, residual, ids, buffers), W_hy, logits)
         for n in range(len(first)):
             add(logits[n], b_y, logits[n])
-            out[t, n] = chosen(logits[n], choice, recent[n], points[t, n], values, weights, seen)
+            out[t, n] = chosen(logits[n], choice, recent[n], points[t, n], *choice_buffers)
             if choice.penalty != 1:
                 recent[n, :-1] = recent[n, 1:]
                 recent[n, -1] = out[t, n]

@@ -36,26 +36,13 @@ class Conversation:
         self._begun = False
 
     def hear(self, text: str, unknown: Unknown = "error") -> int:
-        """Read a line of the user.
-
-        Returns:
-            The number of characters that ``unknown="skip"`` left out.
-
-        Raises:
-            ChargenError: A character is not in the vocabulary; nothing is read.
-        """
+        """Read a line of the user; return how many characters ``unknown="skip"`` left out."""
         ids = self._sampler.vocabulary.encode_typed("your line", text, unknown)
         self._read(ids)
         return len(text) - len(ids)
 
     def answer(self, length: int) -> Iterator[str]:
-        """Write at most ``length`` characters, as `Sampler.stream` yields them.
-
-        Characters count as written once they are consumed.
-
-        Raises:
-            ChargenError: A logit is NaN.
-        """
+        """Write at most ``length`` characters, which count as written once they are consumed."""
         if not self._begun:
             self._read(self._sampler.start_ids(self._settings, self._generator))
         stopping, line_begun = Stopping(self._stops), False

@@ -40,11 +40,7 @@ class Sampler:
 
     @classmethod
     def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Sampler:
-        """Return a sampler with the best weights of a run, or with others.
-
-        Raises:
-            ChargenError: The weights do not fit the run.
-        """
+        """Return a sampler with the best weights of a run, or with others, which must fit it."""
         description = run.description
         vocabulary = description.vocabulary
         weights = run.weights() if weights is None else weights
@@ -153,19 +149,12 @@ class Sampler:
 
 
 def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
-    """Return warm-up texts that bring the state to one that training has seen.
+    """Return the ends ``(N, T)`` of N warm-up texts, as long as the shortest of them.
 
     When training carries the state between windows, hardly any window starts at a zero state, and
-    text sampled from there is odd. A warm-up text ends with its last ``opening`` (a line feed); the
-    last id becomes one in a text without.
-
-    Args:
-        rows: The next ids ``(N,)`` of N texts. It is read until each text has an ``opening`` after
-            `MIN_WARM_UP` characters, at most `MAX_WARM_UP` times.
-        opening: The id of the character that begins a text.
-
-    Returns:
-        The ends of the warm-up texts, ``(N, T)``, as long as the shortest of them.
+    text sampled from there is odd. ``rows`` yields the next ids ``(N,)``, until each text has an
+    ``opening`` (a line feed) after `MIN_WARM_UP` characters, at most `MAX_WARM_UP` times. A warm-up
+    text ends with its last ``opening``; the last id becomes one in a text without.
     """
     written, ended = [], np.False_
     for row in rows:
