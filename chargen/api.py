@@ -23,7 +23,7 @@ from chargen.probes.surprisal.result import Scores, compare
 from chargen.probes.units import measure as memory
 from chargen.probes.units.features import default_cues
 from chargen.probes.units.recording import record
-from chargen.probes.units.result import HiddenUnits, UnitsResult
+from chargen.probes.units.result import HiddenUnits
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.runs.directory import Run, newest
@@ -133,7 +133,9 @@ class TrainedModel:
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy on the held-out text, or on all of another corpus."""
-        return self._evaluated(self.predictor, None if corpus is None else self._given(corpus))
+        text = self._text(corpus)
+        start, starts = self._range(text)
+        return evaluate(self.predictor, text.ids, start, starts=starts)
 
     def evaluate_dynamic(
         self,
@@ -146,12 +148,10 @@ class TrainedModel:
         The scale of its gradients is taken from the end of the training text; see
         `chargen.training.dynamic`.
         """
-        given = None if corpus is None else self._given(corpus)
-        text, start, starts = self._measured(given)
-        own, end = self._own(given).ids, self.run.description.corpus.training_chars
-        training = own[max(0, end - BASELINE_CHARS) : end]
-        settings = settings or DynamicSettings()
-        return evaluate_dynamic(self.network, text, start, training, settings, starts, progress)
+        text = self._text(corpus)
+        start, starts = self._range(text)
+        training, settings = self._training(text), settings or DynamicSettings()
+        return evaluate_dynamic(self.network, text.ids, start, training, settings, starts, progress)
 
     def baseline(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy of the n-gram baseline, as `evaluate` measures them.
@@ -159,28 +159,16 @@ class TrainedModel:
         It is a back-off n-gram of order `BASELINE_ORDER`, counted on the last `BASELINE_CHARS`
         characters of the training text.
         """
-        given = None if corpus is None else self._given(corpus)
-        (ngram,) = self._counted((BASELINE_ORDER,), self._own(given)).values()
-        return self._evaluated(ngram, given)
+        text = self._text(corpus)
+        start, starts = self._range(text)
+        (ngram,) = self.ngrams(BASELINE_ORDER, text=text).values()
+        return evaluate(ngram, text.ids, start, starts=starts)
 
     def probe_longrange(
-        self,
-        spans: Sequence[int] | None = None,
-        seed: int = 0,
-        *,
-        only: Sequence[str] = INSTRUMENTS,
-        bank: str | Path | None = None,
-        text: Sources | Corpus | None = None,
-        watch: Watch = lambda instrument, done, total: None,
+        self, spans: Sequence[int] | None = None, seed: int = 0, **options: Any
     ) -> RunResult:
-        """Measure how far back the model remembers, with the instruments that ``only`` names.
-
-        Sentences are asked from the phrase bank ``bank``, a file or a bundled one's name, or from
-        the first of the bundled ones, English before Chinese, that the model knows. The other
-        instruments read the run's held-out text, or all of ``text`` where that is another one.
-        """
-        (held_out,) = _unseen([self], text)
-        return probe([self], _banks(bank), [held_out], True, only, spans, seed, watch).runs[0]
+        """Measure how far back the model remembers; ``options`` are `probe_longrange`'s."""
+        return probe_longrange([self], spans, seed, **options).runs[0]
 
     def score(self, text: str, unknown: Unknown = "error") -> Scores:
         """Return the surprisal of each character of ``text``; see `score` for several models."""
@@ -189,15 +177,6 @@ class TrainedModel:
     def held_out(self) -> np.ndarray:
         """Return the ids ``(M,)`` of the held-out text."""
         return self.corpus().ids[self.run.description.corpus.training_chars :]
-
-    def unseen(self, corpus: Corpus) -> tuple[np.ndarray, int]:
-        """Return the ids ``(L,)`` of a text and the index of its first untrained character."""
-        try:
-            encoded = self._given(corpus)
-        except ChargenError as error:
-            raise ChargenError(f"{self.name} cannot read {error}") from None
-        known = self.run.description.corpus
-        return encoded.ids, known.training_chars if known.is_of(encoded) else 0
 
     def memory(
         self,
@@ -230,54 +209,50 @@ class TrainedModel:
             shown = f"the first {len(recording.text):,} of {len(ids):,} characters are shown"
             notes.append(f"{shown}: with more the page would be too large")
         try:
-            units = self._scored_units(cues, seed, progress)
+            held_out = self.held_out()
+            known = self.vocabulary.decode(held_out)
+            units = memory.measure(
+                self.network,
+                self.initial_network(),
+                known,
+                held_out,
+                cues or default_cues(known),
+                seed=seed,
+                progress=progress,
+            )
         except ChargenError as error:
             notes.append(f"without the units that follow something: {error}")
         return HiddenUnits(self.name, recording, units, tuple(notes))
 
-    def _scored_units(self, cues: Sequence[str], seed: int, progress: Progress) -> UnitsResult:
-        ids = self.held_out()
-        text = self.vocabulary.decode(ids)
-        chosen, untrained = cues or default_cues(text), self.initial_network()
-        return memory.measure(
-            self.network, untrained, text, ids, chosen, seed=seed, progress=progress
-        )
-
-    def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
-        """Return back-off n-grams of the training text by name; see `baseline`."""
-        return self._counted(orders, self.corpus())
-
-    def _counted(self, orders: Sequence[int], own: EncodedCorpus) -> dict[str, NextCharPredictor]:
-        end = self.run.description.corpus.training_chars
-        training = own.ids[max(0, end - BASELINE_CHARS) : end]
-        for order in orders:
-            if order not in self._ngrams:
-                self._ngrams[order] = BackoffNgram(self.vocabulary, training, order)
+    def ngrams(
+        self, *orders: int, text: EncodedCorpus | None = None
+    ) -> dict[str, NextCharPredictor]:
+        """Return back-off n-grams of the training text, which may be in ``text``, by name."""
+        for order in set(orders) - self._ngrams.keys():
+            self._ngrams[order] = BackoffNgram(self.vocabulary, self._training(text), order)
         return {f"{order}-gram": self._ngrams[order] for order in orders}
 
-    def _evaluated(self, predictor: NextCharPredictor, given: EncodedCorpus | None) -> Evaluation:
-        """Evaluate on the held-out part of the run's corpus, or on all of another one."""
-        ids, start, starts = self._measured(given)
-        return evaluate(predictor, ids, start, starts=starts)
-
-    def _measured(self, given: EncodedCorpus | None) -> tuple[np.ndarray, int, np.ndarray | None]:
-        """Return ids, the first predicted index, and document starts if the model uses them."""
-        text, known = given or self.corpus(), self.run.description.corpus
-        start = known.training_chars if known.is_of(text) else 1
-        one = self.run.description.training.documents == "none"
-        return text.ids, start, None if one else text.starts
-
-    def _given(self, corpus: Sources | Corpus) -> EncodedCorpus:
+    def _text(self, corpus: Sources | Corpus | None) -> EncodedCorpus:
+        """Return a corpus, encoded; by default that of the run."""
+        if corpus is None:
+            return self.corpus()
         read = _read(corpus)
         try:
             return encode_with(read, self.vocabulary, self.run.description.training.documents)
         except UnknownCharacterError as error:
             raise ChargenError(f"{' '.join(read.sources)}: {error}") from None
 
-    def _own(self, given: EncodedCorpus | None) -> EncodedCorpus:
-        """Return the run's corpus, which may be the given one."""
-        own = given and self.run.description.corpus.is_of(given)
-        return given if given and own else self.corpus()
+    def _range(self, text: EncodedCorpus) -> tuple[int, np.ndarray | None]:
+        """Return the first index to predict, and document starts if the model uses them."""
+        known, documents = self.run.description.corpus, self.run.description.training.documents
+        start = known.training_chars if known.is_of(text) else 1
+        return start, None if documents == "none" else text.starts
+
+    def _training(self, text: EncodedCorpus | None = None) -> np.ndarray:
+        """Return the last `BASELINE_CHARS` ids of the training text, which may be in ``text``."""
+        known = self.run.description.corpus
+        own = text if text is not None and known.is_of(text) else self.corpus()
+        return own.ids[max(0, known.training_chars - BASELINE_CHARS) : known.training_chars]
 
     def corpus(self) -> EncodedCorpus:
         """Return the run's corpus from the cache, or else from its sources.
@@ -334,16 +309,26 @@ def probe_longrange(
     text: Sources | Corpus | None = None,
     watch: Watch = lambda instrument, done, total: None,
 ) -> ProbeResult:
-    """Which of ``models`` remembers farther? All are asked the same cases, and compared.
+    """Measure how far back models remember, and compare them on the same cases.
 
-    The rest is that of `TrainedModel.probe_longrange`. Without ``text``, context and mined read
-    the held-out text if all runs were trained on one corpus and one part of it. One run twice is
-    a `ChargenError`.
+    Args:
+        models: models of different runs.
+        spans: spans of the sentences, in characters; by default those of the bank.
+        seed: random seed of the cases.
+        only: names of the instruments.
+        bank: a phrase bank, as a file or a bundled one's name; by default the first of the bundled
+            ones, English before Chinese, that the models know.
+        text: the text that the other instruments read where no model was trained on it; by default
+            each run's held-out text. Context and mined then need runs of one corpus.
+        watch: called with an instrument's name and its work done and in total.
+
+    Raises:
+        ChargenError: a run is given twice, or no instrument can measure.
     """
     _check_distinct(models)
     corpora = [model.run.description.corpus for model in models]
     one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
-    unseen = _unseen(models, text)
+    unseen = [model.held_out for model in models] if text is None else _unseen(models, text)
     return probe(models, _banks(bank), unseen, one_text, only, spans, seed, watch)
 
 
@@ -433,12 +418,10 @@ def train(
 
 
 def _check_distinct(models: Sequence[TrainedModel]) -> None:
-    known: set[Path] = set()
-    for model in models:
-        path = model.run.path.resolve()
-        if path in known:
+    paths = [model.run.path.resolve() for model in models]
+    for index, model in enumerate(models):
+        if paths[index] in paths[:index]:
             raise ChargenError(f"{model.name}: named twice; name each run once")
-        known.add(path)
 
 
 def _paths(corpus: Sources) -> Sequence[str | Path]:
@@ -458,15 +441,15 @@ def _banks(bank: str | Path | None) -> list[Bank]:
     return [phrase_bank.read_bank(bank)]
 
 
-def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus | None) -> list[HeldOut]:
-    """Return each model's held-out text, or the part of ``text`` that no model trained on."""
-    if text is None:
-        return [model.held_out for model in models]
-    corpus = _read(text)
-    told = [model.unseen(corpus) for model in models]
-    start = max(begin for _, begin in told)
-    return [partial(_from, ids, start) for ids, _ in told]
-
-
-def _from(ids: np.ndarray, start: int) -> np.ndarray:
-    return ids[start:]
+def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus) -> list[HeldOut]:
+    """Return for each model the part of ``text`` that no model was trained on."""
+    corpus, first, texts = _read(text), 0, []
+    for model in models:
+        known = model.run.description.corpus
+        try:
+            encoded = model._text(corpus)
+        except ChargenError as error:
+            raise ChargenError(f"{model.name} cannot read {error}") from None
+        first = max(first, known.training_chars if known.is_of(encoded) else 0)
+        texts.append(encoded.ids)
+    return [partial(ids.__getitem__, slice(first, None)) for ids in texts]
