@@ -39,9 +39,11 @@ def default(value: object) -> str:
 
 
 class GroupedOption(click.Option):
-    """An option listed under a heading."""
+    """An option that the help lists under a heading."""
 
-    group = ""
+    def __init__(self, *given: Any, group: str, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.group = group
 
 
 class GroupedCommand(click.Command):
@@ -50,12 +52,12 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section per heading; options without one come last."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        options = [one for one in self.get_params(ctx) if isinstance(one, click.Option)]
-        for option in sorted(options, key=lambda one: not isinstance(one, GroupedOption)):
-            record = option.get_help_record(ctx)
-            if record is not None:
-                sections.setdefault(getattr(option, "group", "Other"), []).append(record)
-        for heading, records in sections.items():
+        others: list[tuple[str, str]] = []
+        for option in self.get_params(ctx):
+            if record := option.get_help_record(ctx):
+                group = getattr(option, "group", "")
+                (sections.setdefault(group, []) if group else others).append(record)
+        for heading, records in {**sections, "Other": others}.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
 
@@ -66,11 +68,11 @@ def grouped_option(heading: str) -> Callable[..., Callable[[Any], Any]]:
     It takes name, type (`bool` for a flag), default as shown or None, help, and `click.option`'s
     other arguments.
     """
-    group = type("GroupedOption", (GroupedOption,), {"group": heading})
 
     def option(name: str, kind: Any, shown: object, help: str, **given: Any) -> Any:
         given |= {"is_flag": True} if kind is bool else {"type": kind}
-        return click.option(name, cls=group, help=help + default(shown), **given)
+        help += default(shown)
+        return click.option(name, cls=GroupedOption, group=heading, help=help, **given)
 
     return option
 
@@ -110,18 +112,12 @@ class CellParam(click.Choice):
 
 
 class ListParam(click.ParamType):
-    """Values separated by commas.
-
-    Args:
-        kind: converts one value; the settings check its range.
-        rule: completes the error message "must be ...".
-    """
+    """Values separated by commas, each converted by ``kind``; errors say "must be ``rule``"."""
 
     name = "list"
 
     def __init__(self, kind: Callable[[str], Any], rule: str) -> None:
-        self.kind = kind
-        self.rule = rule
+        self.kind, self.rule = kind, rule
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
         """Convert text to a tuple."""

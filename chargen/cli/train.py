@@ -28,6 +28,7 @@ from chargen.settings import (
     PRECISIONS,
     STACK_NAMES,
     STATE_NAMES,
+    GivenSettings,
     TrainingSettings,
 )
 
@@ -184,11 +185,16 @@ def train(
 
         check_installed()
     if _launches(processes):
-        return _launch(processes, context.obj)
+        from chargen.distributed.launch import launch
+
+        command = ["-m", "chargen", *context.obj]
+        return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
     from chargen.cli.training_display import Level, TrainingDisplay
 
     level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
-    with TrainingDisplay(level, tensorboard) as display:
+    GivenSettings.parse(settings)
+    beginning = _beginning(corpus, out, resume, overwrite)
+    with TrainingDisplay(level, tensorboard, beginning) as display:
         from chargen import api
 
         set_up_torch(threads)
@@ -207,11 +213,19 @@ def train(
     return display.exit_code
 
 
-def _launch(processes: int, arguments: list[str]) -> int:
-    from chargen.distributed.launch import launch
+def _beginning(corpus: tuple[str, ...], out: Path | None, resume: bool, overwrite: bool) -> str:
+    """Return what training does first, after the checks that need neither torch nor the text."""
+    from chargen.runs.directory import RUNS, Run, check_new, newest
+    from chargen.text.corpus import read_corpus
 
-    command = ["-m", "chargen", *arguments]
-    return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
+    if not corpus:
+        return f"resuming {(Run.open(out) if out else newest()).path}"
+    path = out or RUNS / read_corpus(corpus).name
+    if resume:
+        Run.open(path)
+    elif "WORLD_SIZE" not in os.environ:  # else a launcher may restart its own run
+        check_new(path, overwrite)
+    return f"reading {' '.join(corpus)}"
 
 
 def _launches(processes: int) -> bool:

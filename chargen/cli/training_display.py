@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 Level = Literal["normal", "quiet", "verbose"]
 
-SAMPLE_CHARS = 120
-VERBOSE_SAMPLE_CHARS = 600
+SAMPLE_CHARS = {"normal": 120, "verbose": 600}
 SECONDS_BETWEEN_SAMPLES = 30
 SAMPLE_TEMPERATURE = 0.8
 CHEAP_BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
@@ -72,11 +71,13 @@ class TrainingDisplay:
         level: ``quiet`` prints errors only; ``verbose`` prints a line per validation on a terminal
             too, with more figures, and longer samples.
         tensorboard: write TensorBoard event files.
+        beginning: first line, before PyTorch is loaded, where there is no terminal.
     """
 
-    def __init__(self, level: Level = "normal", tensorboard: bool = False) -> None:
+    def __init__(self, level: Level, tensorboard: bool, beginning: str) -> None:
         self._level = level
         self._tensorboard = tensorboard
+        self._beginning = beginning
         self._signals = Signals(signal.SIGINT, signal.SIGTERM)
         self._has_terminal = sys.stderr.isatty() and level != "quiet"
         self._bar: Any = None
@@ -86,16 +87,15 @@ class TrainingDisplay:
 
     @property
     def exit_code(self) -> int:
-        """0, or 128 plus the number of the signal that stopped training, here or in another rank.
-
-        To an elastic agent, an exit code of 0 would mean that training is complete.
-        """
+        """0, or 128 plus the signal that stopped training, here or in another rank."""
         is_stopped = self._trainer is not None and self._trainer.ending == "stopped"
         number = self._signals.caught or (signal.SIGTERM if is_stopped else None)
         return 128 + number if number else 0
 
     def __enter__(self) -> TrainingDisplay:
         self._open_bar(desc="loading PyTorch", bar_format="{desc} ...")
+        if not self._has_terminal and os.environ.get("RANK", "0") == "0":
+            self._tell(visible_line(self._beginning))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -148,20 +148,19 @@ class TrainingDisplay:
             )
             stack.callback(self._close_bar)
             for report in trainer.reports(self._should_stop):
-                if report.validation_loss_nats is not None:
+                validates = report.validation_loss_nats is not None
+                if validates:
                     self._validation = report.validation_loss_nats
                 self._bar.n = 100 * report.budget_used
                 self._bar.set_description_str(self._line(report, trainer), refresh=False)
                 self._bar.update(0)
-                if report.validation_loss_nats is None:
+                if not validates:
                     continue
                 with self._bar.external_write_mode(file=sys.stderr):
                     self._show_validation(report, trainer, events)
                     if report.seconds >= next_sample and self._level != "quiet":
                         next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
-                        verbose = self._level == "verbose"
-                        chars = VERBOSE_SAMPLE_CHARS if verbose else SAMPLE_CHARS
-                        self._tell(_sample(trainer, chars), dim=True)
+                        self._tell(_sample(trainer, SAMPLE_CHARS[self._level]), dim=True)
 
     def _show_validation(
         self, report: Report, trainer: Trainer, events: EventWriter | None

@@ -280,6 +280,18 @@ def is_run(path: Path) -> bool:
     return (path / RUN).exists()
 
 
+def check_new(path: Path, overwrite: bool) -> None:
+    """Refuse a path where no run can begin."""
+    if is_run(path) and not overwrite:
+        raise ChargenError(
+            f"{path}: a run exists already; resume it with --resume, start over with --overwrite, "
+            "or give another --out"
+        )
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise ChargenError(f"{place}: exists and is not a directory; give another --out")
+
+
 def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
     """Return whether one of the launchers began the run; it restarts to resume after a loss."""
     try:

@@ -25,9 +25,9 @@ from chargen.runs.directory import (
     RUN,
     RUNS,
     Run,
+    check_new,
     encoded_in,
     is_begun_by,
-    is_run,
     lock,
     newest,
 )
@@ -178,10 +178,7 @@ def _plan(request: _Request, held: ExitStack) -> _Plan:
     assert path is not None
     if is_begun_by(path, request.launchers):
         return _plan_resumed(Run.open(path), corpus, request, held)
-    _check_no_run(path, request.overwrite)
-    for place in (path, *path.parents):
-        if place.exists() and not place.is_dir():
-            raise ChargenError(f"{place}: exists and is not a directory; give another --out")
+    check_new(path, request.overwrite)
     return _plan_new(path, corpus, request)
 
 
@@ -276,7 +273,7 @@ def _write(plan: _Plan, request: _Request, held: ExitStack) -> None:
     if launchers:
         run.begun_by(launchers, begins=True)
     held.enter_context(lock(run.path))
-    _check_no_run(run.path, request.overwrite)
+    check_new(run.path, request.overwrite)
     Run.create(run.path, run.description)
 
 
@@ -311,14 +308,6 @@ def _build_model(description: Description, device: torch.device) -> CharModel:
             raise
         units = ",".join(map(str, description.model.units))
         raise ChargenError(f"--units {units}: out of memory; lower it") from None
-
-
-def _check_no_run(path: Path, overwrite: bool) -> None:
-    if is_run(path) and not overwrite:
-        raise ChargenError(
-            f"{path}: a run exists already; resume it with --resume, start over with --overwrite, "
-            "or give another --out"
-        )
 
 
 def _check_unchanged(run: Run, given: GivenSettings) -> None:
