@@ -86,20 +86,16 @@ class TextFile:
             raise _unreadable(self.name, error) from error
 
 
-class _ObservedFile(io.RawIOBase):
+class _ObservedFile:
     """A file that passes the bytes that are read from it to ``on_bytes``."""
 
     def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
         self._file, self._on_bytes = file, on_bytes
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = self._file.read(len(buffer))
-        buffer[: len(data)] = data
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
         self._on_bytes(memoryview(data))
-        return len(data)
+        return data
 
 
 def decode_blocks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
