@@ -24,7 +24,7 @@ from chargen.settings import CONVOLVED, ModelSettings, SamplingSettings
 V = 11
 PROMPT = np.array([1, 2, 3])
 # One unit, and numbers of units that are no multiple of the compiled matmul's unrolling. Two layers
-# each: numba compiles anew for every number of layers.
+# each: numba compiles once per number of layers.
 SHAPES = [("plain", (20, 9)), ("plain", (1, 5)), ("residual", (1, 1)), ("residual", (19, 19))]
 MORE_SHAPES = [("plain", (5,)), ("plain", (20, 9, 1)), ("residual", (1,))]
 FORMS = [False, True]  # compiled
@@ -187,7 +187,6 @@ def test_any_length_prompt_and_count(cell, stack, length, count, prompt, seed):
     ("prompt", "length", "count"), [(1, 10, 1), (1, 3000, 1), (1, 10, 300), (3000, 10, 1)]
 )
 def test_form_depends_on_the_amount_of_work(monkeypatch, prompt, length, count):
-    """Of the prompt and the texts."""
     _, own = network_and_engine()
     monkeypatch.setattr(engine, "MIN_COMPILED", 2000 * own.multiplications)
     used = []

@@ -110,7 +110,7 @@ def close(ours, theirs):
 @every_cell
 @pytest.mark.parametrize("activation", ["tanh", "relu", "sigmoid", "linear"])
 def test_run_predicts_as_keras(keras, cell, activation, tmp_path):
-    """From either file, with two layers and their biases."""
+    """Read both file formats, with two layers and biases."""
     model = made(keras, cell, activation=activation)
     for weights, how in ((False, {}), (True, {"activation": activation, "overwrite": True})):
         run = imported(model, tmp_path, weights, **how)
@@ -309,7 +309,7 @@ def with_dataset(saved, **how):
     ("how", "said"),
     [
         ({"shape": (2**20, 12), "dtype": "f4", "chunks": (1024, 12), "compression": 9}, "larger"),
-        ({"shape": (2, 12), "dtype": "f4", "external": "/etc/hostname"}, "no numbers of its own"),
+        ({"shape": (2, 12), "dtype": "f4", "external": "/etc/hostname"}, "not stored in this file"),
         ({"link": h5py.ExternalLink("/etc/hostname", "/x")}, "a link that leads elsewhere"),
         ({"link": h5py.SoftLink("/layers/lstm/cell/vars/1")}, "a link that leads elsewhere"),
         ({"data": np.full((2, 12), np.nan, "f4")}, "not finite"),

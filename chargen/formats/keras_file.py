@@ -24,7 +24,7 @@ from chargen.files import decode_json, read_bytes, reason
 
 LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
-# Limit of unpacked bytes: a multiple of the file's, as trained weights hardly compress, and slack.
+# Limit of unpacked bytes: a multiple of the file size, since weights barely compress, and slack.
 MOST_PACKED, SLACK = 4, 2**20
 DEEPEST = 12  # nested groups
 MOST_GROUPS = 10_000
@@ -139,7 +139,7 @@ def _members(group: Any) -> dict[str, Any]:
 
 def _read(data: Any, name: str, most: int) -> np.ndarray:
     if not isinstance(data, _h5py().Dataset) or data.external or data.is_virtual:
-        raise ValueError(f"{name}: no numbers of its own")
+        raise ValueError(f"{name}: not stored in this file")
     try:
         kind = str(data.dtype.str)
     except TypeError:  # a type that NumPy does not have

@@ -54,7 +54,7 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
     ``c_0``, ``u1_0`` and so on. Outputs are ``log_probs`` ``(N, V)`` float32, in nats, of the next
     character, and the next state, ``next_h_0`` and so on. The metadata have ``format``, ``cell``,
     ``stack``, ``activation``, ``units``, ``vocabulary`` (the code points of the ids from 0 on), and
-    ``reset_after`` where it is false.
+    ``reset_after`` if it is false.
 
     Raises:
         ChargenError: The package ``onnx`` is missing.

@@ -1,4 +1,4 @@
-"""Activation functions by name, each with its derivative in terms of its own output."""
+"""Activation functions by name, each with its derivative as a function of the output."""
 
 from __future__ import annotations
 

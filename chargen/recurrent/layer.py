@@ -141,7 +141,7 @@ class RecurrentLayer(nn.Module):
             )
         if "W_xh" not in self._parameters:
             if inputs.ndim == 2:
-                raise ValueError("give features=V before reading ids: they do not tell V")
+                raise ValueError("give features=V before reading ids, which do not show V")
             self.build(inputs.shape[2])
         if state is None:
             state = self.initial_state(inputs.shape[0])

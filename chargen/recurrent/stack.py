@@ -16,10 +16,10 @@ StackState = tuple[LayerState, ...]
 
 @dataclass(frozen=True)
 class ForwardMode:
-    """How a forward pass runs; the default is evaluation."""
+    """Dropout and precision of a forward pass; the default is evaluation."""
 
     dropout: float = 0.0  # share of a layer's outputs that is dropped
-    generator: torch.Generator | None = None  # of the dropout; without one nothing is dropped
+    generator: torch.Generator | None = None  # for dropout; None turns dropout off
     precision: str = "float32"  # of large matmuls, one of `chargen.settings.PRECISIONS`
 
 

@@ -16,7 +16,7 @@ from chargen.settings import SMALLEST
 LOG2_E = 1 / math.log(2)
 # ln 2 in two parts; the first has so few digits that its product with k is exact.
 LN2_HIGH, LN2_LOW = 0.693359375, -2.121944400546905827679e-4
-MAX_EXP = 87.0  # float32 exp is computed between e**-87 and e**87, neither of which overflows
+MAX_EXP = 87.0  # bound of the argument of float32 exp, which then cannot overflow
 TERMS = tuple(1 / math.factorial(n) for n in range(7, -1, -1))  # of the series of exp, last first
 MIN_LOG = -700.0  # float64 exp of anything below is exactly 0
 LONG_TERMS = tuple(1 / math.factorial(n) for n in range(14, -1, -1))

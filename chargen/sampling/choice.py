@@ -129,7 +129,7 @@ def generate(
     ``prompt`` is ``(T,)`` ids for all sequences or ``(N, T)`` for each, T > 0.
 
     Yields:
-        The next character of each sequence, ``(N,)`` ids, as soon as it is drawn.
+        The next character of each sequence, ``(N,)`` ids, immediately.
     """
     inputs = prompt_rows(prompt, count)
     if inputs.shape[1] == 0:

@@ -135,7 +135,7 @@ def leave(
 def read_one(network: Any, residual: Any, ids: Any, buffers: Any) -> Any:
     """Read ``ids`` ``(N,)``; return what the softmax head reads.
 
-    The arguments are those of `chargen.sampling.compiled_loop.CompiledLoop`; ``residual`` is None
+    `chargen.sampling.compiled_loop.CompiledLoop` creates the arguments; ``residual`` is None
     without residual blocks.
     """
     cell, activation, tables, W_hh, b_h, b_m, h, c = network

@@ -1,4 +1,4 @@
-"""Interactive sampling: a text that a user and a model write in turn."""
+"""Interactive sampling: a user and a model alternate."""
 
 from __future__ import annotations
 

@@ -73,8 +73,8 @@ class Sampler:
                 repetition_penalty, or beam, which yields the ``count`` likeliest texts in order.
 
         Yields:
-            The next character of each text as soon as it is drawn. With ``stop`` an item may be
-            empty or hold several characters, since a possible beginning of a stop is held back.
+            The next character of each text, immediately. With ``stop`` an item may be empty or hold
+            several characters, since a possible beginning of a stop is buffered.
 
         Raises:
             ChargenError: The prompt or the settings are invalid, or a logit is NaN; characters
@@ -105,7 +105,7 @@ class Sampler:
         opening = self.vocabulary.opening
         if not self._warms_up or settings.temperature == 0:
             return opening
-        # A generator of its own, since the forms of the engine draw different counts of numbers.
+        # A separate generator, since the forms of the engine draw different counts of numbers.
         own = np.random.default_rng(generator.integers(2**63))
         rows = self.engine.write(opening, MAX_WARM_UP, settings, own, count)
         with self.named_errors():
@@ -151,10 +151,10 @@ class Sampler:
 def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
     """Return the ends ``(N, T)`` of N warm-up texts, as long as the shortest of them.
 
-    When training carries the state between windows, hardly any window starts at a zero state, and
-    text sampled from there is odd. ``rows`` yields the next ids ``(N,)``, until each text has an
-    ``opening`` (a line feed) after `MIN_WARM_UP` characters, at most `MAX_WARM_UP` times. A warm-up
-    text ends with its last ``opening``; the last id becomes one in a text without.
+    When training carries the state between windows, few windows start at a zero state, and text
+    sampled from there is unusual. ``rows`` yields the next ids ``(N,)``, until each text has an
+    ``opening`` (a line feed) after `MIN_WARM_UP` characters, at most `MAX_WARM_UP` times. A
+    warm-up text ends with its last ``opening``; the last id becomes one in a text without.
     """
     written, ended = [], np.False_
     for row in rows:

@@ -29,8 +29,8 @@ def stops_of(stop: Stop, vocabulary: Vocabulary) -> tuple[str, ...]:
 class Stopping:
     """A filter that ends a text before the first stop.
 
-    A possible beginning of a stop is held back until it is certain. Of several stops that end at
-    the same character the longest counts; a stop does not begin before the first character read.
+    A possible beginning of a stop is buffered until the text decides. If several stops end at the
+    same character, the longest counts; a stop does not begin before the first character read.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ class Stopping:
         return any(stop.startswith(end) for stop in self._stops)
 
     def rest(self) -> str:
-        """Return the characters held back, at the end of the text."""
+        """Return the buffered characters at the end of the text."""
         held, self._held = self._held, ""
         return held
 

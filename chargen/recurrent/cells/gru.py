@@ -21,7 +21,7 @@ class GRU(RecurrentLayer, name="gru"):
         n_t = tanh(x_t W_xn + b_n + r_t * (h_{t-1} W_hn + b_m))
         h_t = (1 - z_t) * n_t + z_t * h_{t-1}
 
-    ``tanh`` stands for the activation function; ``b_m`` ``(H,)`` is a parameter of its own. With
+    ``tanh`` stands for the activation function; ``b_m`` is another parameter ``(H,)``. With
     ``reset_after=False`` the reset gate applies before the matmul, as Cho et al. 2014 and Keras'
     ``reset_after=False`` have it, and there is no b_m:
 

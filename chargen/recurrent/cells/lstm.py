@@ -38,7 +38,7 @@ class LSTM(RecurrentLayer, name="lstm"):
     def read(
         self, inputs: Tensor, state: LayerState, precision: str = "float32"
     ) -> tuple[Tensor, LayerState]:
-        """Run the layer with oneDNN where it is supported; see `RecurrentLayer.read`."""
+        """Run the layer with oneDNN if possible; see `RecurrentLayer.read`."""
         if self._suits_onednn(inputs):
             return self._read_onednn(inputs, state, precision)
         return super().read(inputs, state, precision)
