@@ -1,4 +1,4 @@
-"""What may come in between: signals, other processes, weights that are no numbers, no memory."""
+"""Training under signals, locks, non-finite weights and out-of-memory errors."""
 
 import signal
 import subprocess

@@ -12,41 +12,39 @@ from pathlib import Path
 from click import Context, Parameter
 from click.shell_completion import CompletionItem
 
+Suggestions = list[CompletionItem] | list[str]
 
-def runs(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
+
+def runs(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     """Suggest run directories under ``runs/`` and at the typed path, or else directories."""
     from chargen.runs.directory import RUNS, is_run
 
     known = [path for path in map(str, sorted(RUNS.glob("*"))) if path.startswith(typed)]
     found = [path for path in dict.fromkeys(known + _paths(typed)) if is_run(Path(path))]
-    return _items(found) or [CompletionItem(typed, type="dir")]
+    return found or [CompletionItem(typed, type="dir")]
 
 
-def texts(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
+def texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     """Suggest bundled corpora, files and directories."""
     from chargen.datasets import bundled
 
     names = [name for name in bundled.names() if name.startswith(typed)]
     if not names:
         return [CompletionItem(typed, type="file")]
-    return _items(list(dict.fromkeys(names + _paths(typed))))
+    return list(dict.fromkeys(names + _paths(typed)))
 
 
-def bundled_texts(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
+def bundled_texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     """Suggest bundled corpora and phrase banks."""
     from chargen.datasets import bundled
 
     names = (*bundled.names(), *bundled.BANKS.values())
-    return _items([name for name in names if name.startswith(typed)])
+    return [name for name in names if name.startswith(typed)]
 
 
-def devices(context: Context, parameter: Parameter, typed: str) -> list[CompletionItem]:
+def devices(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     """Suggest device types."""
-    return _items([name for name in ("auto", "cpu", "cuda") if name.startswith(typed)])
-
-
-def _items(values: list[str]) -> list[CompletionItem]:
-    return [CompletionItem(value) for value in values]
+    return [name for name in ("auto", "cpu", "cuda") if name.startswith(typed)]
 
 
 def _paths(typed: str) -> list[str]:
