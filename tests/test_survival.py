@@ -66,16 +66,21 @@ def train_on(disk, home, out, **options):
         return train(home.corpus, out, **options)
 
 
+def ends(home, states, **options):
+    """Yield each content of a run directory and the run that training on it leads to."""
+    for state in states:
+        out = restore(state, home.new())
+        train(home.corpus, out, **options)
+        assert not list(out.glob("*.new"))
+        yield state, state_of(out)
+
+
 # Kills
 
 
 def test_a_crash_at_any_write_loses_nothing(home, pick):
     assert len(home.states) > 25
-    for state in pick(home.states):
-        out = restore(state, home.new())
-        train(home.corpus, out)
-        assert state_of(out) == home.end, state
-        assert not list(out.glob("*.new"))
+    assert all(end == home.end for _, end in ends(home, pick(home.states)))
 
 
 def test_a_crash_at_any_write_of_a_resumed_run_loses_nothing(home, pick):
@@ -86,10 +91,7 @@ def test_a_crash_at_any_write_of_a_resumed_run_loses_nothing(home, pick):
     train_on(disk := Snapshots(out), home, out, **more)
     end = state_of(out)
     assert len(disk.states) > 15
-    for state in pick(disk.states):
-        out = restore(state, home.new())
-        train(home.corpus, out, **more)
-        assert state_of(out) == end, state
+    assert all(found == end for _, found in ends(home, pick(disk.states), **more))
 
 
 def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick):
@@ -103,10 +105,8 @@ def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick):
     assert RUN in dict(states[0])
     first_new = states.index(without[-1]) + 1
     assert all(RUN in dict(state) for state in states[first_new:])
-    for state in pick(states):
-        out = restore(state, home.new())
-        train(home.corpus, out)
-        assert state_of(out) == (old if state == states[0] else home.end)
+    for state, end in ends(home, pick(states)):
+        assert end == (old if state == states[0] else home.end)
 
 
 def test_real_kills():
@@ -152,10 +152,7 @@ def test_a_power_cut_leaves_the_old_checkpoint_or_the_new(home, pick):
             assert parse(dict(state)[LAST]).values["step"] >= saved
         else:
             assert saved == 0
-    for state in pick(found):
-        out = restore(state, home.new())
-        train(home.corpus, out)
-        assert state_of(out) == home.end
+    assert all(end == home.end for _, end in ends(home, pick(found)))
 
 
 def test_a_power_cut_never_mixes_two_runs(home, pick):
@@ -165,10 +162,8 @@ def test_a_power_cut_never_mixes_two_runs(home, pick):
     before = {name: (out / name).read_bytes() for name in (RUN, PROGRESS, BEST, LAST)}
     train_on(disk := Recorder(), home, out, overwrite=True)
     first = next(n for n, call in enumerate(disk.log) if call[0] == "rename")
-    for state in pick(contents(disk.log[: first + 2], before)):
-        out = restore(state, home.new())
-        train(home.corpus, out)
-        assert state_of(out) in (old, home.end)
+    states = pick(contents(disk.log[: first + 2], before))
+    assert all(end in (old, home.end) for _, end in ends(home, states))
 
 
 # A disk that refuses
@@ -209,20 +204,19 @@ def test_one_refusal_costs_nothing(home, pick):
 
 def test_a_disk_that_stays_full_keeps_the_last_checkpoint(home, pick):
     total = len(calls(home, torn=True))
-    ends = set()
+    told = set()
     for at in [total // 10, total // 2, total - 4, *pick(range(total))]:
         out = home.new()
         error, _ = refused(refuse_at(at, CODES[at % 4], forever=True, torn=True), home, out)
         assert error.startswith(str(out))
-        ends.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
+        told.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
         assert not list(out.glob("*.new")), at
         train(home.corpus, out)
         assert state_of(out) == home.end, at
     for step in (2, 4):
-        assert (
-            f"RUN can be resumed from its last good checkpoint, step {step}, with --resume" in ends
-        )
-    assert "RUN has no checkpoint yet: --resume starts from the beginning" in ends
+        wanted = f"RUN can be resumed from its last good checkpoint, step {step}, with --resume"
+        assert wanted in told
+    assert "RUN has no checkpoint yet: --resume starts from the beginning" in told
 
 
 def test_a_save_that_took_place_and_was_reported_as_failed_counts(home):
