@@ -41,18 +41,6 @@ def test_shares_cover_every_row_once_and_differ_by_one(count, size):
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_collectives_of_a_single_process_are_the_identity():
-    model = torch.nn.Linear(2, 3)
-    with join("cpu") as single:
-        assert (single.rank, single.size, single.leads, single.launchers) == (0, 1, True, [])
-        single.synchronize(model)
-        assert single.sum_gradients(model, [1.5, 2.5]) == [1.5, 2.5]
-        assert single.sum(np.ones(2, np.float32)).tolist() == [1, 1]
-        assert single.gather("a") == ["a"]
-        assert single.run_on_lead(lambda: "a") == single.run_on_all(lambda: "a") == "a"
-    assert not dist.is_initialized()
-
-
 def test_only_errors_about_lost_processes_are_translated():
     gloo = RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error")
     memory = dist.DistBackendError("NCCL: CUDA out of memory")
