@@ -1,16 +1,18 @@
-"""Text flows one way: the rooms of the house, and who may import whom."""
+"""The architecture: which package may import which, without cycles, torch or code from data."""
 
 import ast
+import graphlib
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "chargen"
-
-# From the first to the last; a file imports from rooms above its own, or from its own.
-ROOMS = (
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "chargen"
+# A file imports only from its own package and from packages above it.
+PACKAGES = (
     "errors",
     "cells",
     "settings",
@@ -41,82 +43,97 @@ ROOMS = (
     "probes.cells",
     "cli",
 )
-TORCH_FREE = (
-    "errors",
-    "cells",
-    "settings",
-    "files",
-    "render",
-    "datasets",
-    "text",
-    "predictors",
-    "evaluation",
-    "runs",
-    "sampling",
-    "formats",
-)
-FILES = sorted(PACKAGE.rglob("*.py"))
+INSTRUMENTS = {name for name in PACKAGES if name.startswith("probes.")} - {
+    "probes.cells",
+    "probes.result",
+    "probes.run",
+    "probes.statistics",
+}
+NEED_TORCH = {"distributed", "recurrent", "training", "probes", "pages", "api", "cli"}
+TORCH_FREE = {name for name in PACKAGES if name.split(".")[0] not in NEED_TORCH}
+FILES = {
+    ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+    for file in sorted(PACKAGE.rglob("*.py"))
+}
+TREES = {module: ast.parse(file.read_text()) for module, file in FILES.items()}
 
 
-def room_of(file: Path) -> str:
-    return package_of(".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts))
+def package_of(module):
+    """Return the entry of `PACKAGES` that contains a module."""
+    inside = module.split(".")[1:3]
+    return ".".join(inside) if ".".join(inside) in PACKAGES else inside[0]
 
 
-def package_of(module: str) -> str:
-    """Return the entry of ROOMS that contains a dotted module name."""
-    inside = module.split(".")[1:]
-    sub = ".".join(inside[:2])
-    return sub if sub in ROOMS else inside[0]
-
-
-def imports(file: Path) -> set[str]:
-    """Every module that a file imports, at its top or inside a function."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+def imports(module):
+    """Return the modules and names that a module imports, also inside functions."""
+    for node in ast.walk(TREES[module]):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert not node.level, "a relative import hides its room"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return found
+            assert not node.level, f"{module}: a relative import hides its package"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_imports_point_upward(file):
-    if file.name in ("__init__.py", "__main__.py") and file.parent == PACKAGE:
-        return_to = set(ROOMS)  # the package's own face may show any room
-    else:
-        return_to = set(ROOMS[: ROOMS.index(room_of(file)) + 1]) | {"__version__"}
-    rooms = {package_of(name) for name in imports(file) if name.startswith("chargen.")}
-    assert rooms <= return_to
+def imported_packages(module):
+    names = [name for name in imports(module) if name.startswith("chargen.")]
+    return {package_of(name) for name in names if name != "chargen.__version__"}
+
+
+def test_imports_point_upward():
+    for module in FILES.keys() - {"chargen", "chargen.__main__"}:
+        allowed = PACKAGES[: PACKAGES.index(package_of(module)) + 1]
+        assert imported_packages(module) <= set(allowed), module
 
 
 def test_instruments_do_not_import_each_other():
-    names = ("templates", "context", "mined", "gradient", "units", "surprisal")
-    instruments = {f"probes.{name}" for name in names}
-    for file in (file for file in FILES if room_of(file) in instruments):
-        used = {package_of(name) for name in imports(file) if name.startswith("chargen.")}
-        assert used & instruments <= {room_of(file)}, file
+    for module in (m for m in FILES.keys() - {"chargen"} if package_of(m) in INSTRUMENTS):
+        assert imported_packages(module) & INSTRUMENTS <= {package_of(module)}, module
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
-def test_files_read_no_code_from_data(file):
-    tree = ast.parse(file.read_text())
-    calls = {
-        node.func.id
+def test_modules_have_no_import_cycle():
+    def targets(module):
+        for node in TREES[module].body:  # imports inside functions and type checks come later
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("chargen"):
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    yield full if full in FILES else node.module
+
+    graph = {module: set(targets(module)) - {"chargen", module} for module in FILES}
+    graphlib.TopologicalSorter(graph).prepare()  # raises CycleError
+
+
+def test_no_two_classes_share_a_name():
+    names = Counter(
+        node.name
+        for tree in TREES.values()
         for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    assert not calls & {"eval", "exec", "compile", "__import__"}
-    assert not {name.split(".")[0] for name in imports(file)} & {"pickle", "marshal", "shelve"}
-    assert "torch.load(" not in file.read_text()
+        if isinstance(node, ast.ClassDef)
+    )
+    assert not [name for name, count in names.items() if count > 1]
 
 
-@pytest.mark.parametrize("room", TORCH_FREE)
-def test_rooms_that_import_no_torch(room):
-    files = [file for file in FILES if room_of(file) == room]
-    assert files
-    assert not any(name.split(".")[0] == "torch" for file in files for name in imports(file))
+def test_no_code_is_read_from_data():
+    for module, tree in TREES.items():
+        calls = {
+            node.func.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert not calls & {"eval", "exec", "compile", "__import__"}, module
+        loaded = {name.split(".")[0] for name in imports(module)}
+        assert not loaded & {"pickle", "marshal", "shelve"}, module
+        assert "torch.load(" not in FILES[module].read_text(), module
+
+
+def test_some_packages_import_no_torch():
+    for module in FILES.keys() - {"chargen", "chargen.__main__"}:
+        if package_of(module) in TORCH_FREE:
+            assert "torch" not in {name.split(".")[0] for name in imports(module)}, module
+
+
+def test_contributing_states_the_purpose_of_every_package():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert not [name for name in PACKAGES if f"| `{name.replace('.', '/')}" not in text]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"]])
