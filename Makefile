@@ -32,7 +32,7 @@ check: .venv/installed-test  ## run the linter and the type checker
 	$(BIN)/mypy
 
 test: check  ## run make check, then every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .venv/installed-fuzz: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
