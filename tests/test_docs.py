@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from chargen.cli import chargen
-from docs.commands import PAGE, page
+from docs import commands
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -14,7 +14,7 @@ READMES = ["README.md", "README.zh.md"]
 
 
 def test_the_command_reference_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == page(), "run `make docs`"
+    assert commands.PAGE.read_text(encoding="utf-8") == commands.page(), "run `make docs`"
 
 
 def test_every_command_has_an_example():
