@@ -42,11 +42,11 @@ def written_page(cell: str, units: tuple[int, ...]) -> ExportedModel:
 def shown(browser: Browser) -> float:
     """Return characters/s of the page with drawing."""
     browser.script("byId('speed').value = 'once'; byId('length').value = arguments[0]", LETTERS)
-    browser.find("#write").click()
+    browser.find("#generate").click()
     begun = time.perf_counter()
-    while browser.script("return writing !== null"):
+    while browser.script("return generation !== null"):
         time.sleep(0.01)
-    return browser.script("return story.ids.length") / (time.perf_counter() - begun)
+    return browser.script("return sequence.ids.length") / (time.perf_counter() - begun)
 
 
 def main() -> list[dict[str, object]]:

@@ -52,8 +52,8 @@ def _page(run: Run, out: Path, form: WeightFormat, longrange: Path | None, promp
     losses = _losses(models)
     name = run.path.resolve().name
     shape, vocabulary = run.description.model, run.description.vocabulary
-    begins = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
-    read = tuple(begins.ravel().tolist())
+    initial_ids = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
+    read = tuple(initial_ids.ravel().tolist())
     model = ExportedModel(name, shape, vocabulary, weights, form, losses, probed, prompt, read)
     page = export_page(model)
     write_text(out, page)

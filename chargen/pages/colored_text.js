@@ -29,14 +29,14 @@ function newLine() {
   return box.appendChild(line);
 }
 
-function append(chars, typed = () => false) {
+function append(chars, isPrompt = () => false) {
   const from = spans.length;
   let line = box.lastElementChild ?? newLine();
   for (const char of chars) {
     const span = document.createElement("span");
     span.textContent = SHOWN[char] || escaped(char);
     if (char === "\n") span.className = "end";
-    if (typed(spans.length)) span.classList.add("typed");
+    if (isPrompt(spans.length)) span.classList.add("prompt");
     spans.push(span);
     line.append(span);
     if (char === "\n") line = newLine();

@@ -13,21 +13,21 @@ const characters = Array.from(MODEL.characters);
 const ids = new Map(characters.map((char, id) => [char, id]));
 // The prompt and the text: ids, the temperature of each character (NaN in the prompt), and the
 // state of the network before the first character and after each.
-let story = empty();
-let writing = null; // the generation in progress
+let sequence = empty();
+let generation = null; // the generation in progress
 
 function empty() {
-  return { typed: [], ids: [], heats: [], states: [], random: null };
+  return { prompt: [], ids: [], temperatures: [], states: [], random: null };
 }
 
 function keepState(count) {
   const S = network.state.length;
-  if (count % BLOCK === 0) story.states.push(new Float32Array(BLOCK * S));
+  if (count % BLOCK === 0) sequence.states.push(new Float32Array(BLOCK * S));
   stateAt(count).set(network.state);
 }
 function stateAt(count) {
   const S = network.state.length;
-  return story.states[Math.floor(count / BLOCK)].subarray((count % BLOCK) * S).subarray(0, S);
+  return sequence.states[Math.floor(count / BLOCK)].subarray((count % BLOCK) * S).subarray(0, S);
 }
 
 const source = {
@@ -38,7 +38,7 @@ const source = {
   describe,
   clear: describeNothing,
   selected: () => {},
-  moved: speak,
+  moved: announce,
 };
 
 // predictions
@@ -49,17 +49,17 @@ const percent = (share) => {
   return `${hundredths.toFixed(hundredths < 9.95 ? 2 : 1)}%`;
 };
 
-function expectedAt(place) {
-  if (place === 0 && story.typed.length) return null;
+function predictionAt(place) {
+  if (place === 0 && sequence.prompt.length) return null;
   const logits = network.predictedFrom(stateAt(place));
-  const heat = story.heats[place];
+  const temperature = sequence.temperatures[place];
   const shares = sharesOf(logits, network.V, 1);
-  const drawn = Number.isNaN(heat) ? null : sharesOf(logits, network.V, heat);
+  const drawn = Number.isNaN(temperature) ? null : sharesOf(logits, network.V, temperature);
   const order = Array.from(shares.keys()).sort((a, b) => shares[b] - shares[a] || a - b);
-  const rank = order.indexOf(story.ids[place]);
+  const rank = order.indexOf(sequence.ids[place]);
   const rows = order.slice(0, LIKELIEST);
-  if (rank >= LIKELIEST) rows.splice(LIKELIEST - 1, 1, story.ids[place]);
-  return { shares, drawn, heat, rows, rank };
+  if (rank >= LIKELIEST) rows.splice(LIKELIEST - 1, 1, sequence.ids[place]);
+  return { shares, drawn, temperature, rows, rank };
 }
 
 function describeNothing() {
@@ -67,7 +67,7 @@ function describeNothing() {
   byId("place").textContent = "Point at a character, or tap it.";
   byId("value").textContent = "";
   byId("likely").hidden = true;
-  byId("told").textContent = "";
+  byId("announcement").textContent = "";
 }
 
 function cell(kind, text, share) {
@@ -79,19 +79,19 @@ function cell(kind, text, share) {
 }
 
 function describe(place) {
-  const id = story.ids[place];
-  const typed = Number.isNaN(story.heats[place]);
+  const id = sequence.ids[place];
+  const prompt = Number.isNaN(sequence.temperatures[place]);
   byId("character").textContent = named(characters[id]);
-  byId("place").textContent = `character ${place + 1}, ${typed ? "prompt" : "generated"}`;
+  byId("place").textContent = `character ${place + 1}, ${prompt ? "prompt" : "generated"}`;
   byId("value").textContent = view.part === "" ? "" : `· unit ${number(source.value(place))}`;
-  const expected = expectedAt(place);
-  byId("likely").hidden = expected === null;
-  if (expected === null) {
+  const prediction = predictionAt(place);
+  byId("likely").hidden = prediction === null;
+  if (prediction === null) {
     byId("place").textContent += "; the first character has no prediction";
     return;
   }
-  const { shares, drawn, heat, rows } = expected;
-  byId("heat").textContent = drawn ? `at ${heat.toFixed(2)}` : "";
+  const { shares, drawn, temperature, rows } = prediction;
+  byId("sampling").textContent = drawn ? `at ${temperature.toFixed(2)}` : "";
   const lines = rows.map((other) => {
     const row = document.createElement("tr");
     row.append(cell("th", named(characters[other])), cell("td", percent(shares[other]), shares[other]));
@@ -103,21 +103,22 @@ function describe(place) {
 }
 
 // The same as a sentence for screen readers, when a character is selected.
-function speak(place) {
-  const expected = expectedAt(place);
-  const char = named(characters[story.ids[place]]);
+function announce(place) {
+  const prediction = predictionAt(place);
+  const char = named(characters[sequence.ids[place]]);
   const value = view.part === "" ? "" : ` Unit ${number(source.value(place))}.`;
-  const others = (expected?.rows ?? []).slice(0, 3).map(
-    (id) => `${named(characters[id])} ${percent(expected.shares[id])}`,
+  const others = (prediction?.rows ?? []).slice(0, 3).map(
+    (id) => `${named(characters[id])} ${percent(prediction.shares[id])}`,
   );
-  byId("told").textContent = `${char}.${value} ${others.length ? `Predicted: ${others.join(", ")}.` : ""}`;
+  const predicted = others.length ? ` Predicted: ${others.join(", ")}.` : "";
+  byId("announcement").textContent = `${char}.${value}${predicted}`;
 }
 
 // generation
 
 const unknownOf = (chars) => [...new Set(chars.filter((char) => !ids.has(char)))];
 
-function complaintOf(chars) {
+function problemOf(chars) {
   const unknown = unknownOf(chars);
   if (unknown.length) {
     const shown = unknown.slice(0, 5).map((char) => {
@@ -131,8 +132,8 @@ function complaintOf(chars) {
   return "";
 }
 
-function complain(message) {
-  byId("complaint").textContent = message;
+function showProblem(message) {
+  byId("problem").textContent = message;
   byId("prompt").setAttribute("aria-invalid", Boolean(message));
   return message;
 }
@@ -144,124 +145,126 @@ const amount = (id, least, most) => {
   return value;
 };
 
-function begin() {
+function restart() {
   const chars = Array.from(byId("prompt").value);
-  if (complain(complaintOf(chars))) {
+  if (showProblem(problemOf(chars))) {
     byId("prompt").focus();
     return;
   }
   network.forget();
-  story = empty();
-  story.typed = chars.map((char) => ids.get(char));
-  story.random = randomOf(amount("seed", 0, 2 ** 32 - 1));
+  sequence = empty();
+  sequence.prompt = chars.map((char) => ids.get(char));
+  sequence.random = randomOf(amount("seed", 0, 2 ** 32 - 1));
   clearText();
-  if (!chars.length) for (const id of MODEL.begins) network.read(id);
+  if (!chars.length) for (const id of MODEL.initial_ids) network.read(id);
   keepState(0);
   start();
 }
 
 function start() {
-  const room = MOST - Math.max(story.ids.length, story.typed.length);
+  const room = MOST - Math.max(sequence.ids.length, sequence.prompt.length);
   const left = Math.min(amount("length", 1, MOST), room);
   if (left < 1) {
-    say(`The page holds ${MOST} characters; generate a new text.`);
+    showStatus(`The page holds ${MOST} characters; generate a new text.`);
     return;
   }
   const now = performance.now();
-  writing = { left, written: 0, credit: 1, begun: now, last: now, shown: now };
-  say("Generating…");
+  generation = { left, count: 0, credit: 1, started: now, last: now, shown: now };
+  showStatus("Generating…");
   showButtons();
   requestAnimationFrame(step);
 }
 
 // One frame: as many characters as the speed and the time allow.
 function step(now) {
-  if (!writing) return;
+  if (!generation) return;
   const speed = SPEEDS[byId("speed").value];
-  const passed = Math.min((now - writing.last) / 1000, 0.25); // a hidden page gets no frames
-  writing.credit = Math.min(writing.credit + speed * Math.max(passed, 0), MOST);
-  writing.last = now;
-  const from = story.ids.length;
-  const begun = performance.now();
-  const room = Math.min(Math.max(FRAME, SHARE * (begun - writing.shown)), LONGEST);
+  const passed = Math.min((now - generation.last) / 1000, 0.25); // a hidden page gets no frames
+  generation.credit = Math.min(generation.credit + speed * Math.max(passed, 0), MOST);
+  generation.last = now;
+  const from = sequence.ids.length;
+  const started = performance.now();
+  const room = Math.min(Math.max(FRAME, SHARE * (started - generation.shown)), LONGEST);
   let reason = "";
   try {
-    while (performance.now() - begun < room && one());
+    while (performance.now() - started < room && addNext());
   } catch (error) {
-    if (!(error instanceof NoNumbers)) throw error;
+    if (!(error instanceof NotFiniteError)) throw error;
     reason = "The network predicts NaN or infinity; the generation ends.";
   }
-  writing.shown = performance.now();
+  generation.shown = performance.now();
   const below = box.scrollHeight - box.scrollTop - box.clientHeight < 40;
-  const added = story.ids.slice(from).map((id) => characters[id]);
-  append(added, (at) => Number.isNaN(story.heats[at]));
+  const added = sequence.ids.slice(from).map((id) => characters[id]);
+  append(added, (at) => Number.isNaN(sequence.temperatures[at]));
   if (below) box.scrollTop = box.scrollHeight;
-  if (reason || writing.left < 1) stop(reason);
+  if (reason || generation.left < 1) stop(reason);
   else requestAnimationFrame(step);
 }
 
 // Adds one character, of the prompt or sampled, if it is due.
-function one() {
-  const { typed } = story;
-  if (typed.length > story.ids.length) return add(typed[story.ids.length], NaN);
-  if (writing.left < 1 || writing.credit < 1) return false;
-  const heat = +byId("temperature").value;
-  const id = chosen(network.logits, network.V, heat, story.random());
-  writing.credit -= 1;
-  writing.left -= 1;
-  writing.written += 1;
-  return add(id, heat);
+function addNext() {
+  const { prompt } = sequence;
+  if (prompt.length > sequence.ids.length) return add(prompt[sequence.ids.length], NaN);
+  if (generation.left < 1 || generation.credit < 1) return false;
+  const temperature = +byId("temperature").value;
+  const id = chosen(network.logits, network.V, temperature, sequence.random());
+  generation.credit -= 1;
+  generation.left -= 1;
+  generation.count += 1;
+  return add(id, temperature);
 }
 
-function add(id, heat) {
+function add(id, temperature) {
   network.read(id);
-  story.ids.push(id);
-  story.heats.push(heat);
-  keepState(story.ids.length);
+  sequence.ids.push(id);
+  sequence.temperatures.push(temperature);
+  keepState(sequence.ids.length);
   return true;
 }
 
 function stop(reason) {
-  const { written, begun } = writing;
-  writing = null;
-  const rate = Math.round((1000 * written) / (performance.now() - begun)).toLocaleString("en");
+  const { count, started } = generation;
+  generation = null;
+  const rate = Math.round((1000 * count) / (performance.now() - started)).toLocaleString("en");
   const fast = byId("speed").value === "once" ? `, ${rate} per second` : "";
-  say(reason || `${written.toLocaleString("en")} characters generated${fast}.`);
-  byId("plain").textContent = story.ids.map((id) => characters[id]).join("");
+  showStatus(reason || `${count.toLocaleString("en")} characters generated${fast}.`);
+  byId("plain").textContent = sequence.ids.map((id) => characters[id]).join("");
   showButtons();
 }
 
-const say = (message) => (byId("status").textContent = message);
+const showStatus = (message) => (byId("status").textContent = message);
 
 function showButtons() {
-  byId("write").textContent = writing ? "Stop" : "Generate";
-  byId("on").disabled = Boolean(writing) || !story.ids.length;
-  box.classList.toggle("writing", Boolean(writing));
+  byId("generate").textContent = generation ? "Stop" : "Generate";
+  byId("continue").disabled = Boolean(generation) || !sequence.ids.length;
+  box.classList.toggle("generating", Boolean(generation));
 }
 
 // controls
 
-byId("write").addEventListener("click", () => (writing ? stop("") : begin()));
-byId("on").addEventListener("click", () => start());
+byId("generate").addEventListener("click", () => (generation ? stop("") : restart()));
+byId("continue").addEventListener("click", () => start());
 byId("prompt").addEventListener("input", () =>
-  complain(complaintOf(Array.from(byId("prompt").value))),
+  showProblem(problemOf(Array.from(byId("prompt").value))),
 );
 byId("prompt").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
-  if (writing) stop("");
-  begin();
+  if (generation) stop("");
+  restart();
 });
-const showHeat = () => (byId("heated").textContent = (+byId("temperature").value).toFixed(2));
-byId("temperature").addEventListener("input", showHeat);
+function showTemperature() {
+  byId("temperature-value").textContent = (+byId("temperature").value).toFixed(2);
+}
+byId("temperature").addEventListener("input", showTemperature);
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && writing) stop("");
+  if (event.key === "Escape" && generation) stop("");
 });
 
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) byId("speed").value = "once";
 byId("length").max = MOST;
 byId("prompt").value = MODEL.prompt;
-showHeat();
+showTemperature();
 change({ layer: network.units.length - 1, part: network.parts.at(-1) });
 showButtons();
 describeNothing();

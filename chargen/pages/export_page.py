@@ -36,7 +36,7 @@ class ExportedModel:
         losses: held-out loss in each weight format; empty without a held-out text.
         probed: long-range measurements of the run.
         prompt: initial prompt.
-        begins: ids that the network reads before a text without a prompt. Default: a newline.
+        initial_ids: ids that the network reads before a text without a prompt. Default: a newline.
     """
 
     name: str
@@ -47,7 +47,7 @@ class ExportedModel:
     losses: Mapping[WeightFormat, Evaluation] = field(default_factory=dict)
     probed: RunResult | None = None
     prompt: str = ""
-    begins: tuple[int, ...] = ()
+    initial_ids: tuple[int, ...] = ()
 
 
 def export_page(model: ExportedModel) -> str:
@@ -99,7 +99,7 @@ def _data(model: ExportedModel) -> dict[str, Any]:
         "labels": _labels(model.settings),
         "characters": model.vocabulary.characters,
         "prompt": model.prompt,
-        "begins": model.begins or model.vocabulary.opening.tolist(),
+        "initial_ids": model.initial_ids or model.vocabulary.opening.tolist(),
         "arrays": {name: _coded(array, model.form) for name, array in model.arrays.items()},
     }
 

@@ -257,7 +257,7 @@ class Network {
   }
 }
 
-class NoNumbers extends Error {}
+class NotFiniteError extends Error {}
 
 // Returns the unnormalized probabilities of the first V logits; see `chargen.sampling.choice`.
 function weightsOf(logits, V, temperature) {
@@ -265,7 +265,7 @@ function weightsOf(logits, V, temperature) {
   for (let v = 1; v < V; v++) if (logits[v] > logits[best]) best = v;
   const weights = new Float64Array(V);
   for (let v = 0; v < V; v++) weights[v] = Math.exp((logits[v] - logits[best]) / (temperature || 1));
-  if (!weights.every(Number.isFinite)) throw new NoNumbers();
+  if (!weights.every(Number.isFinite)) throw new NotFiniteError();
   return temperature ? weights : weights.fill(0).fill(1, best, best + 1);
 }
 

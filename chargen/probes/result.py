@@ -151,12 +151,14 @@ def curve_section(result: RunResult | None) -> Section:
 
     That is the curve of the templates, or of the context for a model that knows no phrase bank.
     """
-    for section in ProbeResult((result,)).sections() if result else ():
-        for block in section.blocks:
-            if isinstance(block, Figure):
-                blocks: list[Block] = [replace(block, name=CURVE), Text(section.meaning)]
-                return replace(section, name=CURVE, title=CURVE_TITLE, blocks=blocks)
-    return Section(CURVE, CURVE_TITLE, "not measured", "", [Text(MISSING, "note")])
+    if result is not None:
+        measured = RunResult(result.run, result.templates, context=result.context)
+        for section in ProbeResult((measured,)).sections():
+            for block in section.blocks:
+                if isinstance(block, Figure):
+                    blocks: list[Block] = [replace(block, name=CURVE), Text(section.meaning)]
+                    return replace(section, name=CURVE, title=CURVE_TITLE, blocks=blocks)
+    return Section(CURVE, CURVE_TITLE, MISSING, "", [])
 
 
 def read_result(file: Path, run: Path) -> RunResult:
