@@ -1,4 +1,4 @@
-"""What a unit may follow, and how well values follow it: by hand, and pair by pair."""
+"""Features of a text, and scores of hidden units against them."""
 
 import numpy as np
 import pytest
@@ -6,72 +6,49 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen.datasets import bundled
-from chargen.probes.units import scores as memory_scores
 from chargen.probes.units.features import Feature, common_words, default_cues, features, lacks
+from chargen.probes.units.scores import effects, estimate, held_out_best, ranks
 
-# what can be followed
+QUOTATION, BRACKETS, DISTANCE = "inside a quotation", "inside brackets", "since the line began"
 
-
-def told(text, name, cues=()):
-    return next(one for one in features(text, cues) if one.name == name).values.tolist()
-
-
-@pytest.mark.parametrize(
-    ("text", "inside"),
-    [
-        ('a "b" c', "0011000"),
-        ("“a “b” c", "11111111"),
-        ("“a “b” c” d", "11111111000"),
-        ('"a\nb', "1111"),
-        ('"a\n\nb', "11100"),
-        ('"a\n \t\nb"c', "111110011"),
-    ],
-)
-def test_inside_a_quotation(text, inside):
-    expected = [float(one) for one in inside]
-    assert told(text, "inside a quotation") == expected
+# features
 
 
 @pytest.mark.parametrize(
-    ("text", "inside"),
+    ("name", "text", "expected"),
     [
-        ("a (b) c", "0011000"),
-        ("([)])x", "110000"),
-        ("([))x", "11000"),
-        (")(", "01"),
-        ("(a\n\nb)", "111000"),
-        ("《a「b」c》d", "11111100"),
-        ("{（a）}b", "111100"),
+        (QUOTATION, 'a "b" c', "0011000"),
+        (QUOTATION, "“a “b” c” d", "11111111000"),
+        (QUOTATION, '"a\nb', "1111"),
+        (QUOTATION, '"a\n\nb', "11100"),
+        (QUOTATION, '"a\n \t\nb"c', "111110011"),
+        (BRACKETS, "a (b) c", "0011000"),
+        (BRACKETS, "([)])x", "110000"),
+        (BRACKETS, "([))x", "11000"),
+        (BRACKETS, ")(", "01"),
+        (BRACKETS, "(a\n\nb)", "111000"),
+        (BRACKETS, "《a「b」c》d", "11111100"),
+        (BRACKETS, "{（a）}b", "111100"),
+        (DISTANCE, "ab\n\ncd", "120012"),
+        ("sun", "the sun set. on", "0000001111100" + "00"),
+        ("sun", "sunny sun", "000000001"),
+        ("sun", "a sun\nset", "00001" + "0000"),
+        ("太阳", "说太阳落。山", "001100"),
+        ("a+b", "a+b a+b", "0011111"),
     ],
 )
-def test_inside_brackets(text, inside):
-    assert told(text, "inside brackets") == [float(one) for one in inside]
+def test_values_of_a_feature(name, text, expected):
+    cues = () if name in (QUOTATION, BRACKETS, DISTANCE) else (name,)
+    (found,) = (one for one in features(text, cues) if name in one.name)
+    assert found.values.tolist() == [float(one) for one in expected]
 
 
-def test_the_distance_is_zero_at_a_line_end():
-    assert told("ab\n\ncd", "distance since the line began") == [1, 2, 0, 0, 1, 2]
-
-
-@pytest.mark.parametrize(
-    ("text", "cue", "after"),
-    [
-        ("the sun set. on", "sun", "0000001111100" + "00"),
-        ("sunny sun", "sun", "000000001"),
-        ("a sun\nset", "sun", "00001" + "0000"),
-        ("说太阳落。山", "太阳", "001100"),
-        ("a+b a+b", "a+b", "0011111"),
-    ],
-)
-def test_after_a_cue_to_the_end_of_its_sentence_or_line(text, cue, after):
-    assert told(text, f"after ‘{cue}’", [cue]) == [float(one) for one in after]
-
-
-LIVELY = st.text(alphabet='()[]《》"“”\n ab', max_size=40)
+PUNCTUATED = st.text(alphabet='()[]《》"“”\n ab', max_size=40)
 
 
 @settings(max_examples=60, deadline=None)
-@given(LIVELY, LIVELY)
-def test_features_know_what_was_read_alone_and_forget_at_a_blank_line(before, after):
+@given(PUNCTUATED, PUNCTUATED)
+def test_features_depend_on_preceding_text_only_and_end_at_an_empty_line(before, after):
     whole = features(before + "\n\n" + after, ())
     for one, prefix, fresh in zip(whole, features(before, ()), features(after, ()), strict=True):
         np.testing.assert_array_equal(one.values[: len(before)], prefix.values)
@@ -82,30 +59,31 @@ def test_features_know_what_was_read_alone_and_forget_at_a_blank_line(before, af
             assert one.values[len(before) + 1] == 0
 
 
-def test_a_feature_that_a_text_cannot_show_says_why():
-    rare = np.zeros(1000)
-    rare[:9] = 1
-    assert lacks(Feature("x", rare)) == "it holds at 0.9% of the characters"
-    assert lacks(Feature("x", 1 - rare)) == "it holds at 99.1% of the characters"
-    rare[9] = 1
-    assert lacks(Feature("x", rare)) == ""
-    assert lacks(Feature("x", np.ones(50), graded=True)) == "the text has 0 line ends"
-    assert lacks(Feature("x", np.zeros(10), graded=True)) == ""
+@pytest.mark.parametrize(
+    ("values", "graded", "reason"),
+    [
+        ([1] * 9 + [0] * 991, False, "it holds at 0.9% of the characters"),
+        ([1] * 991 + [0] * 9, False, "it holds at 99.1% of the characters"),
+        ([1] * 10 + [0] * 990, False, ""),
+        ([1] * 50, True, "the text has 0 line ends"),
+        ([0] * 10, True, ""),
+    ],
+)
+def test_why_a_feature_cannot_be_scored(values, graded, reason):
+    assert lacks(Feature("x", np.array(values, dtype=float), graded)) == reason
 
 
-def test_cues_are_the_facts_of_a_bank_or_the_commonest_words():
+def test_default_cues_are_those_of_the_bank_or_the_most_frequent_words():
     cues = default_cues(bundled.read("longrange", 40_000))
     assert cues[:2] == ("a letter from Russia", "a letter from Persia")
-    assert len(cues) == 8
     chinese = default_cues(bundled.read("longrange-zh", 40_000))
-    assert len(chinese) == 8
+    assert len(cues) == len(chinese) == 8
     assert not any(map(str.isascii, chinese))
     text = "river words river stone words river stones tiny tiny tiny tiny alpha omega omega"
     assert default_cues(text) == common_words(text) == ("river", "omega", "words")
 
 
 # scores
-
 
 COLUMNS = st.integers(2, 30).flatmap(
     lambda M: st.tuples(
@@ -121,69 +99,57 @@ def naive_ranks(values):
 
 @settings(max_examples=60, deadline=None)
 @given(COLUMNS)
-def test_scores_are_those_counted_pair_by_pair(columns):
-    values, wanted = (np.array(column, dtype=np.float64) for column in columns)
-    np.testing.assert_array_equal(memory_scores.ranks(values[:, None])[:, 0], naive_ranks(values))
-    yes = wanted > 2
+def test_auc_and_rho_equal_their_definitions(columns):
+    values, target = (np.array(column, dtype=np.float64) for column in columns)
+    np.testing.assert_array_equal(ranks(values[:, None])[:, 0], naive_ranks(values))
+    yes = target > 2
     if 0 < yes.sum() < len(yes):
         pairs = [(a > b) + (a == b) / 2 for a in values[yes] for b in values[~yes]]
-        effect = memory_scores.effects(values[:, None], [Feature("x", yes.astype(float))])
+        effect = effects(values[:, None], [Feature("x", yes.astype(float))])
         assert effect[0, 0, 0] == pytest.approx(np.mean(pairs) - 0.5)
-    if np.ptp(values) and np.ptp(wanted):
-        rho = np.corrcoef(naive_ranks(values), naive_ranks(wanted))[0, 1]
-        effect = memory_scores.effects(values[:, None], [Feature("x", wanted, graded=True)])
+    if np.ptp(target):
+        rho = np.corrcoef(naive_ranks(values), naive_ranks(target))[0, 1] if np.ptp(values) else 0
+        effect = effects(values[:, None], [Feature("x", target, graded=True)])
         assert effect[0, 0, 0] == pytest.approx(rho)
 
 
-def test_a_unit_that_never_moves_follows_nothing():
-    told = [Feature("a", np.arange(9) % 2.0), Feature("b", np.arange(9.0), graded=True)]
-    np.testing.assert_array_equal(memory_scores.effects(np.ones((9, 2)), told), 0)
-
-
-def test_shifts_move_the_feature_round_the_text():
-    values = np.random.default_rng(0).normal(size=(50, 70))  # more units than are ranked at once
+def test_shifts_rotate_the_feature():
+    values = np.random.default_rng(0).normal(size=(50, 70))  # more units than one block of ranks
     feature = Feature("x", (np.arange(50) < 20).astype(float))
-    effects = memory_scores.effects(values, [feature], [7])
+    found = effects(values, [feature], [7])
     moved = Feature("x", np.roll(feature.values, 7))
-    np.testing.assert_allclose(
-        effects[:, 1], memory_scores.effects(values, [moved])[:, 0], atol=1e-12
-    )
-    assert (effects[0, 0] != effects[0, 1]).all()
+    np.testing.assert_allclose(found[:, 1], effects(values, [moved])[:, 0], atol=1e-12)
+    assert (found[0, 0] != found[0, 1]).all()
 
 
 @pytest.mark.parametrize("graded", [False, True])
-def test_intervals_hold_the_truth_as_often_as_they_say(graded):
-    """In about 95 % of 200 texts made alike: neither too narrow nor too wide."""
-    rng = np.random.default_rng(0)
-    M, texts, truths, lows, highs = 1000, 200, [], [], []
-    for _ in range(texts):
-        wanted = rng.normal(size=M)
-        values = wanted + rng.normal(size=M)
-        feature = Feature("x", wanted if graded else (wanted > 0.5).astype(float), graded)
-        one = memory_scores.estimate(values, feature, rng)
-        assert one.low <= one.value <= one.high
-        truths.append(one.value)
-        lows.append(one.low)
-        highs.append(one.high)
-    truth = np.mean(truths)
-    held = np.mean((np.array(lows) <= truth) & (truth <= np.array(highs)))
-    assert 0.87 <= held <= 0.99
+def test_intervals_have_about_95_percent_coverage(graded):
+    rng, found = np.random.default_rng(0), []
+    for _ in range(200):
+        target = rng.normal(size=1000)
+        values = target + rng.normal(size=1000)
+        feature = Feature("x", target if graded else (target > 0.5).astype(float), graded)
+        one = estimate(values, feature, rng)
+        found.append((one.low, one.value, one.high))
+    lows, middles, highs = np.transpose(found)
+    truth = middles.mean()
+    assert 0.87 <= np.mean((lows <= truth) & (truth <= highs)) <= 0.99
 
 
 @pytest.mark.parametrize("graded", [False, True])
-def test_intervals_know_that_neighbours_are_alike(graded):
+def test_intervals_account_for_autocorrelation(graded):
     rng = np.random.default_rng(0)
     noise = np.repeat(rng.normal(size=(2, 60)), 50, axis=1)
-    wanted = noise[0] if graded else (noise[0] > 0).astype(float)
+    target = noise[0] if graded else (noise[0] > 0).astype(float)
     order = rng.permutation(3000)
     together, apart = (
-        memory_scores.estimate(values, Feature("x", feature, graded), np.random.default_rng(1))
-        for values, feature in ((noise[1], wanted), (noise[1][order], wanted[order]))
+        estimate(values, Feature("x", feature, graded), np.random.default_rng(1))
+        for values, feature in ((noise[1], target), (noise[1][order], target[order]))
     )
     assert together.value == pytest.approx(apart.value)
     assert together.high - together.low > 2 * (apart.high - apart.low)
 
 
-def test_who_turned_round_scores_below_chance():
-    assert memory_scores.held_out_best(np.array([0.1, -0.3]), np.array([0.5, -0.2])) == 0.2
-    assert memory_scores.held_out_best(np.array([0.1, -0.3]), np.array([0.5, 0.2])) == -0.2
+def test_a_unit_whose_direction_changes_scores_below_chance():
+    assert held_out_best(np.array([0.1, -0.3]), np.array([0.5, -0.2])) == 0.2
+    assert held_out_best(np.array([0.1, -0.3]), np.array([0.5, 0.2])) == -0.2
