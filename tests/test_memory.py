@@ -1,4 +1,4 @@
-"""Memory units: what is recorded, and which units follow what. Nothing is trained."""
+"""Recording and scoring of hidden units, and `chargen inspect --memory`."""
 
 import json
 from itertools import pairwise
@@ -10,27 +10,22 @@ import torch
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.probes.units import measure as memory
-from chargen.probes.units import recording as memory_recording
+from chargen.probes.units import measure as instrument
+from chargen.probes.units import recording as recorder
 from chargen.recurrent import LAYERS, CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
 LETTERS = Vocabulary.of("\n .Q()《》“”abcdefg")
 V, H = len(LETTERS), 4
-LINE, QUOTE, BRACKET, CUE = range(H)  # what each unit of `follower` follows
+LINE, QUOTE, BRACKET, CUE = range(H)  # the feature of each unit of `follower`
 OPENING = {QUOTE: "“", BRACKET: "(", CUE: "Q"}
 CLOSING = {QUOTE: "”", BRACKET: ")", CUE: ".\n"}
-
-every_cell = pytest.mark.parametrize("cell", LAYERS)
+NAMES = ("inside a quotation", "inside brackets", "distance since the line began", "after ‘Q’")
 
 
 def follower():
-    """A simple network, written by hand, whose units follow what they are named after.
-
-    A latch is thrown to either side by what opens and closes it, and stays there; the line's unit
-    is thrown down at a line end and creeps up from there.
-    """
+    """A simple network with one latch per binary feature and a unit that rises along a line."""
     model = CharModel.seeded(ModelSettings("simple", (H,)), V, 0)
     (layer,) = model.stack.layers
     for parameter in (layer.W_xh, layer.W_hh, layer.b_h):
@@ -45,11 +40,10 @@ def follower():
     return model
 
 
-def prose(lines=160, seed=0):
-    """Lines with quotations, brackets and the cue Q in places that have nothing to do with it."""
-    rng = np.random.default_rng(seed)
+def prose(lines=160):
+    """Lines in which quotations, brackets and the cue Q are independent of each other."""
     patterns = ["a (b c) d. e f g.", "“abc. de” fa.", "b Q c d. f g a.", "abcd. efg abcd ef.", "c."]
-    chosen = rng.choice(patterns, size=(lines, 3))
+    chosen = np.random.default_rng(0).choice(patterns, size=(lines, 3))
     return "".join(" ".join(row) + "\n" for row in chosen)
 
 
@@ -57,31 +51,36 @@ TEXT = prose()
 IDS = LETTERS.encode(TEXT)
 
 
-def model_of(cell, units=(3, H), seed=0, activation="tanh"):
-    model = CharModel.seeded(ModelSettings(cell, units, activation), V, seed)
+def model_of(cell, units=(3, H)):
+    model = CharModel.seeded(ModelSettings(cell, units, "tanh"), V, 0)
     for place, parameter in enumerate(model.parameters()):
         if parameter.ndim == 1:
             parameter.data.normal_(generator=torch.Generator().manual_seed(place))
     return model
 
 
-def measure(model=None, text=TEXT, cues=("Q",), **options):
-    model = model or follower()
-    bare = CharModel.seeded(ModelSettings("simple", (H,)), V, 1)
-    return memory.measure(model, bare, text, LETTERS.encode(text), cues, **options)
+def measure(model=None, text=TEXT, cues=("Q",), bare=None, **options):
+    bare = bare or CharModel.seeded(ModelSettings("simple", (H,)), V, 1)
+    model, ids = model or follower(), LETTERS.encode(text)
+    return instrument.measure(model, bare, text, ids, cues, **options)
 
 
-def found(result, name):
-    return next(one for one in result.features if one.feature == name)
+@pytest.fixture(scope="module")
+def result():
+    return measure()
 
 
-# what is recorded
+def best(result, name):
+    return next(one for one in result.features if one.feature == name).units[0]
 
 
-@every_cell
-def test_what_is_recorded_is_what_the_layers_put_out(cell):
+# recording
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+def test_a_recording_holds_the_layers_states_and_the_likeliest_characters(cell):
     model, ids = model_of(cell), IDS[:40]
-    recording = memory_recording.record(model, LETTERS, ids)
+    recording = recorder.record(model, LETTERS, ids)
     assert (recording.text, recording.cell) == (TEXT[:40], cell)
     below = torch.from_numpy(ids[None].astype(np.int64))
     for number, (layer, record) in enumerate(
@@ -93,156 +92,131 @@ def test_what_is_recorded_is_what_the_layers_put_out(cell):
         np.testing.assert_allclose(record.parts["h"], below[0].detach(), atol=1e-6)
         for name, part in zip(layer.cell.state, last, strict=True):
             np.testing.assert_allclose(record.parts[name][-1], part[0].detach(), atol=1e-5)
-
-
-def test_recorded_gates_obey_the_equations():
-    """From each character to the next, in both layers."""
-    for layer in memory_recording.record(model_of("lstm"), LETTERS, IDS[:40]).layers:
-        assert list(layer.parts) == ["h", "c", "i", "f", "g", "o"]
-        h, c, i, f, g, o = layer.parts.values()
-        before = np.concatenate([np.zeros_like(c[:1]), c[:-1]])
-        np.testing.assert_allclose(f * before + i * g, c, atol=1e-5)
-        np.testing.assert_allclose(o * np.tanh(c), h, atol=1e-5)
-    for layer in memory_recording.record(model_of("gru"), LETTERS, IDS[:40]).layers:
-        assert list(layer.parts) == ["h", "r", "z", "n"]
-        h, _, z, n = layer.parts.values()
-        before = np.concatenate([np.zeros_like(h[:1]), h[:-1]])
-        np.testing.assert_allclose((1 - z) * n + z * before, h, atol=1e-5)
-
-
-@every_cell
-def test_the_likeliest_next_characters_are_the_models(cell):
-    model = model_of(cell)
-    recording = memory_recording.record(model, LETTERS, IDS[:30])
-    log_probs, _ = NetworkPredictor(model, LETTERS).advance(IDS[None, :30])
-    order = np.argsort(-log_probs[0], axis=1)[:, : memory_recording.LIKELIEST]
+    log_probs, _ = NetworkPredictor(model, LETTERS).advance(ids[None])
+    order = np.argsort(-log_probs[0], axis=1)[:, : recorder.LIKELIEST]
     assert recording.next_characters == tuple(LETTERS.decode(row) for row in order)
     shares = np.exp(np.take_along_axis(log_probs[0], order, axis=1))
     np.testing.assert_allclose(recording.next_shares, shares, rtol=1e-4)
 
 
+def previous(part):
+    return np.concatenate([np.zeros_like(part[:1]), part[:-1]])
+
+
+def test_recorded_gates_satisfy_the_equations():
+    for layer in recorder.record(model_of("lstm"), LETTERS, IDS[:40]).layers:
+        assert list(layer.parts) == ["h", "c", "i", "f", "g", "o"]
+        h, c, i, f, g, o = layer.parts.values()
+        np.testing.assert_allclose(f * previous(c) + i * g, c, atol=1e-5)
+        np.testing.assert_allclose(o * np.tanh(c), h, atol=1e-5)
+    for layer in recorder.record(model_of("gru"), LETTERS, IDS[:40]).layers:
+        assert list(layer.parts) == ["h", "r", "z", "n"]
+        h, _, z, n = layer.parts.values()
+        np.testing.assert_allclose((1 - z) * n + z * previous(h), h, atol=1e-5)
+
+
 @pytest.mark.parametrize(("cell", "parts"), [("simple", 1), ("gru", 4), ("lstm", 6)])
-def test_a_long_text_is_recorded_as_far_as_a_page_holds_it(cell, parts, monkeypatch):
-    monkeypatch.setattr(memory_recording, "RECORDED_VALUES", 20 * (3 + H) * parts + 1)
-    assert memory_recording.record(model_of(cell), LETTERS, IDS).text == TEXT[:20]
-    monkeypatch.setattr(memory_recording, "RECORDED_CHARS", 7)
-    assert memory_recording.record(model_of(cell), LETTERS, IDS).text == TEXT[:7]
-    monkeypatch.setattr(memory_recording, "RECORDED_VALUES", 1)
-    assert memory_recording.record(model_of(cell), LETTERS, IDS).text == TEXT[:1]
+def test_a_long_text_is_truncated(cell, parts, monkeypatch):
+    monkeypatch.setattr(recorder, "RECORDED_VALUES", 20 * (3 + H) * parts + 1)
+    assert recorder.record(model_of(cell), LETTERS, IDS).text == TEXT[:20]
+    monkeypatch.setattr(recorder, "RECORDED_CHARS", 7)
+    assert recorder.record(model_of(cell), LETTERS, IDS).text == TEXT[:7]
+    monkeypatch.setattr(recorder, "RECORDED_VALUES", 1)
+    assert recorder.record(model_of(cell), LETTERS, IDS).text == TEXT[:1]
 
 
-# the instrument
+# scoring
 
 
-def test_units_that_surely_follow_something_come_out_on_top():
-    result = measure()
-    names = ["inside a quotation", "inside brackets", "distance since the line began", "after ‘Q’"]
-    assert [one.feature for one in result.features] == names
+def test_units_built_for_a_feature_rank_first(result):
+    assert tuple(one.feature for one in result.features) == NAMES
     assert result.left_out == ()
     for one, unit in zip(result.features, (QUOTE, BRACKET, LINE, CUE), strict=True):
-        best = one.units[0]
-        assert (best.layer, best.unit, best.rises) == (1, unit + 1, True)
-        assert best.score.value > 0.999
-        assert best.score.low > 0.99
+        found = one.units[0]
+        assert (found.layer, found.unit, found.rises) == (1, unit + 1, True)
+        assert found.score.value > 0.999
+        assert found.score.low > 0.99
         assert one.stands_out
-        assert len(one.units) == memory.BEST
+        assert len(one.units) == instrument.BEST
     assert "unit 3 of layer 1 tracks “inside brackets” (AUC 1.00)" in result.finding()
 
 
-def test_luck_is_near_chance_and_many_units_do_not_change_that():
-    """Chosen on one half and scored on the other, a lucky unit is lucky no more."""
-    result = measure(model_of("simple", (150, 150)))
-    for name in ("inside a quotation", "inside brackets", "after ‘Q’"):
-        assert len(found(result, name).shifted) == memory.SHIFTS
-        assert np.mean(found(result, name).shifted) == pytest.approx(0.5, abs=0.04)
-    assert np.mean(found(result, "distance since the line began").shifted) < 0.1
+def test_the_best_of_many_random_units_scores_near_chance_on_shifted_text():
+    for one in measure(model_of("simple", (100, 100))).features:
+        assert len(one.shifted) == instrument.SHIFTS
+        if one.graded:
+            assert np.mean(one.shifted) < 0.1
+        else:
+            assert np.mean(one.shifted) == pytest.approx(0.5, abs=0.04)
 
 
-def test_a_unit_that_falls_is_told_as_falling():
+def test_a_unit_may_fall_with_a_feature():
     model = follower()
-    (layer,) = model.stack.layers
-    layer.W_xh.data[:, BRACKET] *= -1
-    best = found(measure(model), "inside brackets").units[0]
-    assert (best.unit, best.rises, best.direction) == (BRACKET + 1, False, "falls")
-    assert best.score.value > 0.999
+    model.stack.layers[0].W_xh.data[:, BRACKET] *= -1
+    found = best(measure(model), "inside brackets")
+    assert (found.unit, found.rises, found.direction) == (BRACKET + 1, False, "falls")
+    assert found.score.value > 0.999
 
 
-def test_the_untrained_network_is_chosen_from_in_the_same_way():
-    """Set beside itself a network stands out from nothing."""
-    ids = LETTERS.encode(TEXT)
-    result = memory.measure(follower(), follower(), TEXT, ids, ["Q"])
+def test_a_network_does_not_exceed_itself_as_the_untrained_baseline():
+    result = measure(bare=follower())
     for one in result.features:
         assert one.untrained == pytest.approx(one.units[0].score.value)
         assert not one.stands_out
     assert result.finding().startswith("no unit tracks any of the features")
 
 
-def test_units_are_chosen_on_the_first_half_and_scored_on_the_second():
-    """In one half the brackets are of a kind that no unit knows."""
+def test_the_first_half_selects_units_and_the_second_scores_them():
     half = len(TEXT) // 2
-    other = TEXT[half:].translate(str.maketrans("()", "《》"))
-    best = found(measure(text=TEXT[:half] + other), "inside brackets").units[0]
-    assert (best.unit, best.score.value < 0.6) == (BRACKET + 1, True)
-    best = found(measure(text=other + TEXT[:half]), "inside brackets").units[0]
-    assert (best.unit == BRACKET + 1, best.score.value < 0.9) == (False, True)
+    unknown = TEXT[half:].translate(str.maketrans("()", "《》"))  # brackets that no unit follows
+    found = best(measure(text=TEXT[:half] + unknown), "inside brackets")
+    assert found.unit == BRACKET + 1
+    assert found.score.value < 0.6
+    found = best(measure(text=unknown + TEXT[:half]), "inside brackets")
+    assert found.unit != BRACKET + 1
+    assert found.score.value < 0.9
 
 
-def test_of_an_lstm_the_cell_state_is_scored():
-    assert measure(model_of("lstm")).part == "c"
-    assert measure(model_of("gru")).part == "h"
-
-
-def test_streams_read_as_one_reader_would(monkeypatch):
-    """Cut where they may, units that remember a line show the same."""
-    many = measure()
-    monkeypatch.setattr(memory, "STREAMS", 1)
-    one = measure()
-    assert abs(many.chars - one.chars) < 32
-    for a, b in zip(many.features, one.features, strict=True):
-        assert a.units[0].unit == b.units[0].unit
-        assert a.units[0].score.value == pytest.approx(b.units[0].score.value, abs=1e-3)
-
-
-def test_at_most_so_many_characters_of_so_many_units_are_read(monkeypatch):
-    monkeypatch.setattr(memory, "HALF_CHARS", 2100)
+def test_a_half_is_limited_in_characters_and_values(monkeypatch):
+    monkeypatch.setattr(instrument, "HALF_CHARS", 2100)
     seen = []
     result = measure(progress=lambda *read: seen.append(read))
-    assert 2100 - memory.STREAMS < result.chars <= 2100
+    assert 2100 - instrument.STREAMS < result.chars <= 2100
     assert seen[-1][0] == seen[-1][1] < 2 * 2 * 2 * 2100
     assert all(a[0] < b[0] and a[1] == b[1] for a, b in pairwise(seen))
-    monkeypatch.setattr(memory, "HALF_VALUES", 2050 * H)
+    monkeypatch.setattr(instrument, "HALF_VALUES", 2050 * H)
     assert measure().chars <= 2050
 
 
-def test_what_the_text_cannot_show_is_left_out_with_a_line():
-    text = prose().replace("(", "b").replace(")", "b")
+def test_features_that_the_text_lacks_are_left_out_with_a_reason():
+    text = TEXT.replace("(", "b").replace(")", "b")
     result = measure(text=text, cues=["Q", "nowhere"])
     assert result.left_out == (
         "inside brackets: it holds at 0.0% of the characters",
         "after ‘nowhere’: it holds at 0.0% of the characters",
     )
     assert len(result.features) == 3
-    place = len(text) // 4
-    lone = text[:place] + "(" + "a" * 60 + ")" + text[place:]
-    lone = lone[: 3 * place] + "(" + "a" * 60 + ")" + lone[3 * place :]
-    assert measure(text=lone).left_out[0].startswith("inside brackets: it changes in only ")
+    quarter = len(text) // 4
+    rare = "(" + "a" * 60 + ")"
+    twice = text[:quarter] + rare + text[quarter : 3 * quarter] + rare + text[3 * quarter :]
+    assert measure(text=twice).left_out[0].startswith("inside brackets: it changes in only ")
 
 
-def test_a_text_too_short_is_refused():
-    enough = 2 * memory.FEWEST_CHARS + memory.WARM_UP_CHARS
-    assert measure(text=TEXT[:enough]).chars <= memory.FEWEST_CHARS
+def test_a_short_text_is_refused():
+    enough = 2 * instrument.FEWEST_CHARS + instrument.WARM_UP_CHARS
+    assert measure(text=TEXT[:enough]).chars <= instrument.FEWEST_CHARS
     with pytest.raises(ChargenError, match=f"has {enough - 1} characters; scoring units requires"):
         measure(text=TEXT[: enough - 1])
 
 
-def test_the_same_seed_gives_the_same_json_to_the_byte():
-    one, same, other = (json.dumps(measure(seed=seed).to_json()) for seed in (1, 1, 2))
-    assert one == same != other
-    values = json.loads(one)
-    assert (values["cell"], values["part"], values["seed"]) == ("simple", "h", 1)
-    told = values["features"][1]
-    assert {"feature", "metric", "share_of_chars", "untrained_best", "shifted_best"} <= set(told)
-    assert {"layer", "unit", "rises", "auc", "auc_low", "auc_high"} == set(told["units"][0])
+def test_equal_seeds_give_equal_json(result):
+    zero, same, other = (json.dumps(one.to_json()) for one in (result, measure(), measure(seed=1)))
+    assert zero == same != other
+    values = json.loads(zero)
+    assert (values["cell"], values["part"], values["seed"]) == ("simple", "h", 0)
+    row = values["features"][1]
+    assert {"feature", "metric", "share_of_chars", "untrained_best", "shifted_best"} <= row.keys()
+    assert row["units"][0].keys() == {"layer", "unit", "rises", "auc", "auc_low", "auc_high"}
     assert "spearman_rho" in values["features"][2]["units"][0]
 
 
@@ -251,18 +225,15 @@ def test_the_same_seed_gives_the_same_json_to_the_byte():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run that learned nothing much, with enough held-out text."""
+    """A run of two steps with enough held-out text."""
     folder = tmp_path_factory.mktemp("memory")
     (folder / "prose.txt").write_text(prose(400), encoding="utf-8")
-    small = ["--units", "3,4", "--timesteps", "8", "--batch-size", "4", "--steps", "2"]
-    out = str(folder / "run")
-    corpus = str(folder / "prose.txt")
-    assert main(["train", corpus, "--out", out, "--validation", "0.5", *small]) == 0
+    sizes = {"units": (3, 4), "timesteps": 8, "batch_size": 4, "steps": 2, "validation": 0.5}
+    chargen.train(folder / "prose.txt", folder / "run", **sizes)
     return folder / "run"
 
 
 def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
-    capsys.readouterr()
     assert main(["inspect", str(run), "--memory", "a (b) “c”", "--cue", "Q"]) == 0
     out, err = capsys.readouterr()
     assert f"page: {run / 'memory.html'}\n" in out
@@ -272,49 +243,47 @@ def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
     assert err == ""
     text, page = tmp_path / "text", tmp_path / "page.html"
     text.write_text("a (b) “c”", encoding="utf-8")
-    asked = ["--memory-file", str(text), "--out", str(page), "--cue", "Q", "--json"]
-    assert main(["inspect", str(run), *asked]) == 0
+    flags = ["--memory-file", str(text), "--out", str(page), "--cue", "Q", "--json"]
+    assert main(["inspect", str(run), *flags]) == 0
     values = json.loads(capsys.readouterr().out)
     assert (values["page"], values["shown_chars"]) == (str(page), 9)
-    assert len(values["memory_units"]["features"]) == 4
+    scores = values["memory_units"]
+    assert len(scores["features"]) == 4
+    assert scores["part"] == {"lstm": "c"}.get(scores["cell"], "h")
     assert page.read_bytes() == (run / "memory.html").read_bytes()
 
 
-def test_a_page_without_held_out_text_says_so(run, capsys):
+def test_without_held_out_text_the_page_has_no_scores(run, capsys):
     gone = {run.parent / name: run.parent / f"{name}.away" for name in ("prose.txt", ".corpora")}
     try:
         for path, away in gone.items():
             path.rename(away)
         assert main(["inspect", str(run), "--memory", "abc"]) == 0
-        out, err = capsys.readouterr()
-        assert out == f"page: {run / 'memory.html'}\n"
-        assert err.startswith("without the units that follow something: ")
-        assert "no held-out text" in (run / "memory.html").read_text(encoding="utf-8")
         assert chargen.load(run).memory("abc").units is None
     finally:
         for path, away in gone.items():
             away.rename(path)
+    out, err = capsys.readouterr()
+    assert out == f"page: {run / 'memory.html'}\n"
+    assert err.startswith("without the units that follow something: ")
+    assert "no held-out text" in (run / "memory.html").read_text(encoding="utf-8")
 
 
-def test_a_text_that_is_too_long_is_cut_with_a_note(run, capsys, monkeypatch):
-    monkeypatch.setattr(memory_recording, "RECORDED_CHARS", 5)
-    assert main(["inspect", str(run), "--memory", "abcdefg"]) == 0
-    assert "the first 5 of 7 characters are shown" in capsys.readouterr().err
-    assert chargen.load(run).memory("abcde").notes == ()
-
-
-def test_characters_that_the_model_does_not_know(run, capsys):
+def test_a_long_text_is_cut_and_unknown_characters_are_refused_or_skipped(run, capsys, monkeypatch):
     assert main(["inspect", str(run), "--memory", "abXc"]) == 2
-    said = "memory text: character 'X' at position 2 is not in the model's vocabulary"
-    assert said in capsys.readouterr().err
+    message = "memory text: character 'X' at position 2 is not in the model's vocabulary"
+    assert message in capsys.readouterr().err
     assert main(["inspect", str(run), "--memory", "abXc", "--unknown", "skip", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["shown_chars"] == 3
     assert main(["inspect", str(run), "--memory", "XYZ", "--unknown", "skip"]) == 2
     assert "memory text: " in capsys.readouterr().err
+    monkeypatch.setattr(recorder, "RECORDED_CHARS", 5)
+    assert main(["inspect", str(run), "--memory", "abcdefg"]) == 0
+    assert "the first 5 of 7 characters are shown" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("flags", "message"),
     [
         (["--out", "x.html"], "--out needs a text: give --memory TEXT too"),
         (["--cue", "Q"], "--cue needs a text"),
@@ -328,9 +297,8 @@ def test_characters_that_the_model_does_not_know(run, capsys):
         (["--memory-file", "none.txt"], "none.txt: cannot be read"),
     ],
 )
-def test_mistakes_are_one_line(run, asked, said, capsys):
-    capsys.readouterr()
-    assert main(["inspect", str(run), *asked]) == 2
+def test_an_error_is_one_line(run, flags, message, capsys):
+    assert main(["inspect", str(run), *flags]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
-    assert said in err
+    assert message in err
