@@ -1,4 +1,4 @@
-"""``chargen compare`` end to end, with tiny models that learn nothing."""
+"""`chargen compare` end to end, with tiny models."""
 
 import json
 import os
@@ -316,16 +316,12 @@ def test_the_command_prints_the_report_and_writes_the_files(done, tmp_path, caps
     [
         ("--task magic", "'magic' is not one of"),
         ("--cells magic", "--cells magic: must be one of simple, lstm, gru"),
-        ("--seeds 0", "--seeds 0: must be a whole number of 1 or more"),
         ("--steps 5 --minutes 1", "--steps and --minutes: give one budget"),
-        ("--minutes 0", "--minutes 0.0: must be a number above 0"),
         ("--parameters 1", "--parameters 1: must be at least "),
         ("--learning-rates 0.1,x", "--learning-rates 0.1,x: must be numbers"),
         ("--learning-rates -1", "--learning-rates -1.0: must be a number above 0"),
         ("--json nowhere/a.json", "nowhere/a.json: "),
-        ("--report .", ".: "),
         ("--jobs 0", "--jobs"),
-        ("--seed -1", "--seed -1: must be"),
     ],
 )
 def test_an_error_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, flags, message):
@@ -342,7 +338,7 @@ def test_an_error_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, caps
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
 )
 def test_a_signal_saves_and_ends_with_its_code(tmp_path, number, code):
-    """With real processes; Ctrl-C in a terminal reaches both."""
+    """SIGINT goes to the process group, as Ctrl-C does in a terminal."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "chargen", "compare", "--task", "copy", "--out", str(out),
                "--cells", "simple", "--seeds", "1", "--parameters", "300", "--batch-size", "2",
