@@ -1,11 +1,12 @@
 """Reports: one set of rows for the terminal, the page and the PNG files."""
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 
 from chargen.errors import ChargenError
-from chargen.probes.statistics.intervals import Estimate, Proportion
+from chargen.probes.statistics.intervals import Estimate
 from chargen.render import figures
 from chargen.render.report import (
     Bars,
@@ -130,12 +131,13 @@ def test_values_are_printed_with_their_intervals():
     assert estimate(Estimate(-0.0001, -0.2, 0.1), 2) == "0.00 (-0.20 to 0.10)"
     assert between(Estimate(1.25, 1, 1.5), 1) == "1.0–1.5"
     assert between(Estimate(0, -1, 1.5), 1) == "-1.0 to 1.5"
-    assert percent(Proportion(1, 8)) == "12.5 (2.2–47.1)"
+    assert percent(Estimate(0.125, 0.022, 0.471)) == "12.5 (2.2–47.1)"
 
 
 def test_training_limits_name_the_runs_that_differ():
-    assert training_limits({"a": 64, "b": 64}) == [(64, "training length (64)")]
-    assert training_limits({"a": 64, "b": None, "c": 16, "d": 64}) == [
+    a, b, c = (SimpleNamespace(trained_timesteps=steps) for steps in (64, None, 16))
+    assert training_limits({"a": a, "b": a}) == [(64, "training length (64)")]
+    assert training_limits({"a": a, "b": b, "c": c, "d": a}) == [
         (16, "training length (16) of c"),
         (64, "training length (64) of a and d"),
     ]

@@ -126,13 +126,12 @@ class Section:
     blocks: Sequence[Block]
 
 
-class Share(Protocol):
-    """A proportion with its 95% interval."""
+class Trained(Protocol):
+    """A result in one model."""
 
     @property
-    def share(self) -> float: ...
-    @property
-    def interval(self) -> tuple[float, float]: ...
+    def trained_timesteps(self) -> int | None:
+        """The truncated BPTT length in training, characters; None if unknown."""
 
 
 def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> list[tuple[int, str]]:
@@ -146,30 +145,32 @@ def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> li
     ]
 
 
-def training_limits(timesteps: Mapping[str, int | None]) -> list[tuple[int, str]]:
-    """Return the truncated BPTT length of each run as limits for `rules_at` and a figure.
+def training_limits(results: Mapping[str, Trained]) -> list[tuple[int, str]]:
+    """Return the training length of each run as limits for `rules_at` and a figure.
 
-    Args:
-        timesteps: the length in characters, by run; None if unknown.
-
-    Returns:
-        ``(length, "training length (64)")`` in ascending order; a length that not all runs share
-        names its runs.
+    They are ``(length, "training length (64)")`` in ascending order; a length that not all runs
+    share names its runs.
     """
     runs: dict[int, list[str]] = {}
-    for run, steps in timesteps.items():
-        if steps:
-            runs.setdefault(steps, []).append(run)
+    for run, result in results.items():
+        if result.trained_timesteps:
+            runs.setdefault(result.trained_timesteps, []).append(run)
     return [
-        (steps, f"training length ({steps})" + f" of {listed(some)}" * (len(some) < len(timesteps)))
+        (steps, f"training length ({steps})" + f" of {listed(some)}" * (len(some) < len(results)))
         for steps, some in sorted(runs.items())
     ]
 
 
-def percent(found: Share) -> str:
+def method(items: Sequence[str], *rest: Text) -> Details:
+    """Return the folded description of a method: a list, its limitations and a note."""
+    return Details("Method and limitations", [Bullets(items), *rest])
+
+
+def percent(found: Interval | None) -> str:
     """Return a proportion with its 95% interval, such as ``89.7 (86.4–92.2)``, in percent."""
-    low, high = found.interval
-    return f"{100 * found.share:.1f} ({100 * low:.1f}–{100 * high:.1f})"
+    if found is None:
+        return NO_NUMBER
+    return f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
 
 
 def estimate(found: Interval | None, digits: int) -> str:

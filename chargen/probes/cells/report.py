@@ -10,13 +10,14 @@ from chargen.render import figures
 from chargen.render.figures import Size
 from chargen.render.report import (
     NO_NUMBER,
-    Bullets,
     Details,
     Figure,
     Section,
     Table,
     Text,
     between,
+    method,
+    percent,
     rules_at,
     training_limits,
 )
@@ -71,7 +72,7 @@ def report(result: CellComparison) -> list[Section]:
                 _cells_table(result),
                 Details("Every run", [_runs_table(result)]),
                 *_tuning(result),
-                Details("Method and limitations", [Bullets(METHOD)]),
+                method(METHOD),
             ],
         ),
     ]
@@ -85,7 +86,7 @@ def about(result: CellComparison) -> str:
 def _limits(result: CellComparison) -> list[tuple[int, str]]:
     longest = result.longest_trained_span
     return [
-        *training_limits({"": result.trained_timesteps}),
+        *training_limits({"": result}),
         (longest, f"longest trained span ({longest})"),
     ]
 
@@ -102,7 +103,7 @@ def _accuracy_table(result: CellComparison, place: int) -> Table:
         rows.append(
             [
                 str(span),
-                *(_percent(variant.accuracy[row]) for variant in variants),
+                *(percent(variant.accuracy[row]) for variant in variants),
                 control,
                 f"{100 * first.chance:.1f}",
             ]
@@ -115,10 +116,6 @@ def _accuracy_table(result: CellComparison, place: int) -> Table:
         f"Accuracy in % by span in characters{label}: mean over seeds with its 95% interval.",
         rules_at(first.spans, _limits(result)),
     )
-
-
-def _percent(found: figures.Interval) -> str:
-    return f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
 
 
 def _seeds_table(result: CellComparison, place: int) -> Details:

@@ -17,7 +17,6 @@ from chargen.render.figures import GREY, INK, LEAD, MODEL, OTHER, Size
 from chargen.render.report import (
     NO_NUMBER,
     Block,
-    Bullets,
     Details,
     Figure,
     Section,
@@ -25,6 +24,7 @@ from chargen.render.report import (
     Text,
     between,
     estimate,
+    method,
     rules_at,
     training_limits,
 )
@@ -134,17 +134,13 @@ def _excess(known: Mapping[str, ContextResult]) -> Table:
             cells.append("")
         rows.append(cells)
     contexts = [row.context for row in next(iter(known.values())).rows]
-    return Table(header, rows, EXCESS, rules_at(contexts, _limits(known)))
+    return Table(header, rows, EXCESS, rules_at(contexts, training_limits(known)))
 
 
 def _note(result: ContextResult, row: ContextRow) -> str:
     notes = ["effective context length"] * (row.context == result.effective)
     notes += ["swap and reset disagree"] * row.disagree
     return ", ".join(notes)
-
-
-def _limits(known: Mapping[str, ContextResult]) -> list[tuple[int, str]]:
-    return training_limits({run: result.trained_timesteps for run, result in known.items()})
 
 
 def _summary(found: Found) -> Table:
@@ -200,7 +196,7 @@ def _method(found: Found) -> Details:
         f"{result.positions} characters are predicted; full context is at least {result.full} "
         f"characters. Seed {result.seed}."
     )
-    return Details("Method and limitations", [Bullets([*METHOD, counts]), Text(LIMITS)])
+    return method([*METHOD, counts], Text(LIMITS))
 
 
 def _figure(found: Found, known: Mapping[str, ContextResult]) -> Figure:
@@ -216,7 +212,7 @@ def _figure(found: Found, known: Mapping[str, ContextResult]) -> Figure:
 def _draw(found: Found, known: Mapping[str, ContextResult], size: Size, title: str) -> Drawing:
     figure = figures.new_figure(size)
     axes = figure.add_subplot()
-    limits = _limits(known)
+    limits = training_limits(known)
     # The logarithmic axis has no place for context 0.
     contexts = [row.context for row in next(iter(known.values())).rows[1:]]
     if len(known) == 1:

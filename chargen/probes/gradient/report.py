@@ -14,12 +14,12 @@ from chargen.render.figures import GREY, INK, MODEL, OTHER, THIRD, Size
 from chargen.render.report import (
     NO_NUMBER,
     Block,
-    Bullets,
     Details,
     Figure,
     Section,
     Table,
     Text,
+    method,
     rules_at,
     training_limits,
 )
@@ -87,8 +87,7 @@ def section(found: Found) -> Section:
         *(tables if len(found) == 1 else [Details("Gradient by distance", tables)]),
     ]
     seed = next(iter(found.values()))[0].seed
-    method: list[Block] = [Bullets([*METHOD, f"Positions of seed {seed}."]), Text(LIMITS)]
-    blocks.append(Details("Method and limitations", method))
+    blocks.append(method([*METHOD, f"Positions of seed {seed}."], Text(LIMITS)))
     return Section(NAME, TITLE, _finding(found), MEANING, blocks)
 
 
@@ -135,7 +134,7 @@ def _by_distance(found: Found, run: str, layer: LayerGradient, initial: LayerGra
     title = f"{run}, layer {layer.layer}, {counted(layer.units, 'unit')}, "
     title += f"{counted(layer.positions, 'position')}: {RATIOS}"
     caption = title + (PARTS if len(layer.curves) > 1 else "")
-    limits = training_limits({run: result.trained_timesteps})
+    limits = training_limits({run: result})
     return Table(["k", *header, ""], rows, caption, rules_at(distances, limits))
 
 
@@ -170,9 +169,7 @@ def _draw(found: Found, size: Size, title: str) -> Drawing:
         axes.set_yscale("log")
         axes.set_xlim(0, result.span)
         if result.trained_timesteps is not None and result.trained_timesteps <= result.span:
-            figures.limits(
-                axes, (1, result.span), training_limits({run: result.trained_timesteps}), size
-            )
+            figures.limits(axes, (1, result.span), training_limits({run: result}), size)
         whose = f"{run}, " if len(found) > 1 else ""
         name = f"{whose}layer {layer.layer}, {counted(layer.units, 'unit')}"
         axes.set_title(visible_line(name), loc="left", pad=18, fontsize=size.text, parse_math=False)

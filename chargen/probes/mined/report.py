@@ -14,7 +14,6 @@ from chargen.render.figures import GREY, INK, LEAD, OTHER, Size
 from chargen.render.report import (
     NO_NUMBER,
     Block,
-    Bullets,
     Details,
     Figure,
     Section,
@@ -22,6 +21,7 @@ from chargen.render.report import (
     Text,
     between,
     estimate,
+    method,
     rules_at,
     training_limits,
 )
@@ -75,8 +75,8 @@ def section(found: Found) -> Section:
     blocks += [_details(run, result) for run, result in found.items()]
     result = next(iter(found.values()))
     mined = f"Cases were mined from {counted(result.chars, 'character')}. Seed {result.seed}."
-    method = Details("Method and limitations", [Bullets([*METHOD, mined]), Text(LIMITS)])
-    return Section(NAME, TITLE, _finding(found), MEANING, [*blocks, method])
+    blocks.append(method([*METHOD, mined], Text(LIMITS)))
+    return Section(NAME, TITLE, _finding(found), MEANING, blocks)
 
 
 def _finding(found: Found) -> str:
@@ -106,7 +106,7 @@ def _table(found: Found, kind: str) -> Block:
     caption += ", with 95% intervals."
     if any(map(_has_control, found.values())):
         caption += " Untrained: gain of a network of the same shape before training."
-    limits = training_limits({run: found[run].trained_timesteps for run in runs})
+    limits = training_limits(found)
     return Table([*header, ""], cells, caption, rules_at([r.distance for r in columns[0]], limits))
 
 
@@ -171,7 +171,7 @@ def _draw(found: Found, size: Size, title: str) -> Drawing:
                 figures.curve(axes, middles, gained, label, **look | {"marker": marker})
     axes.axhline(0, color=INK, linewidth=1, label="no gain")
     distances = [*sorted(measured), 2 * max(measured)]
-    limits = training_limits({run: result.trained_timesteps for run, result in found.items()})
+    limits = training_limits(found)
     figures.limits(axes, distances, limits, size)
     figures.powers_of_two(axes, distances)
     figures.dress(axes, size, "characters between cue and target", "bits gained per target")

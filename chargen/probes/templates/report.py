@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chargen.datasets.longrange import LONGEST_SPAN
-from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.statistics.span50 import Span50
 from chargen.probes.templates.result import (
     KNOWLEDGE_GATE,
@@ -35,6 +34,8 @@ from chargen.render.report import (
     Table,
     Text,
     between,
+    method,
+    percent,
     rules_at,
     training_limits,
 )
@@ -123,8 +124,7 @@ def section(
     for run, sentences in (demonstrations or {}).items():
         blocks += _demonstration(run if several else "", sentences)
     bank = Text(f"Phrases from {first.bank}, sentences of seed {first.seed}.", "note")
-    method: list[Block] = [Bullets([*METHOD, *([COMPARED] if pairs else [])]), Text(LIMITS), bank]
-    blocks.append(Details("Method and limitations", method))
+    blocks.append(method([*METHOD, *([COMPARED] if pairs else [])], Text(LIMITS), bank))
     finding = finding_of(results, pairs) if several else first.finding()
     meaning = _meaning_of_several(bool(pairs)) if several else _meaning(first)
     return Section(NAME, TITLE, finding, meaning, blocks)
@@ -195,8 +195,9 @@ def _meaning_of_several(compared: bool) -> str:
 
 
 def _limits(results: Results) -> list[tuple[int, str]]:
-    steps = training_limits({run: one.trained_timesteps for run, one in results.items()})
-    return sorted([*steps, (LONGEST_SPAN, f"longest trained span ({LONGEST_SPAN})")])
+    return sorted(
+        [*training_limits(results), (LONGEST_SPAN, f"longest trained span ({LONGEST_SPAN})")]
+    )
 
 
 def _by_span(results: Results) -> Iterator[dict[str, SpanResult]]:
@@ -275,8 +276,8 @@ def _interval_table(result: TemplatesResult) -> Table:
     for row in result.rows:
         tallies = [row, row.plain, row.distractor, row.distractor.before, row.distractor.after]
         tallies += [*row.fact_sets.values(), *row.controls.values()]
-        greedy = _interval(row.greedy_accuracy)
-        cells = [_interval(tally.accuracy if tally else None) for tally in tallies]
+        greedy = percent(row.greedy_accuracy)
+        cells = [percent(tally.accuracy if tally else None) for tally in tallies]
         rows.append([str(row.span), greedy, *cells, ""])
     header = ["span", "greedy", "all", "no distractor", "distractor", "before", "after", *names, ""]
     half = result.span50
@@ -335,12 +336,6 @@ def _demonstration(run: str, sentences: Sequence[Demonstration]) -> Iterator[Blo
 
 def _percent(tally: Tally | None) -> str:
     return f"{100 * tally.accuracy.value:.0f}" if tally else NO_NUMBER
-
-
-def _interval(found: Estimate | None) -> str:
-    if found is None:
-        return NO_NUMBER
-    return f"{100 * found.value:.1f} ({100 * found.low:.1f}–{100 * found.high:.1f})"
 
 
 def _draw(known: Results, size: Size, title: str) -> Drawing:
