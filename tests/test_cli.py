@@ -118,12 +118,6 @@ def test_training_from_standard_input(home, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["ngram"] is None
 
 
-def test_short_text_lowers_the_batch_size(home, capsys):
-    Path("short.txt").write_text(TEXT[:300])
-    assert main(["train", "short.txt", "--units", "4", "--epochs", "1"]) == 0
-    assert "note: short text: batch size 4 instead of 16" in capsys.readouterr().err
-
-
 def test_layers_of_unequal_units(home, capsys):
     flags = ["--cell", "gru", "--units", "8,6,4", "--steps", "3", "--loss-on", "2"]
     assert main(["train", "cat.txt", *flags, "--state", "reset", "--dropout", "0.1"]) == 0
@@ -365,14 +359,6 @@ def test_inspect_as_json(at_run, capsys):
     assert shown["weights"]["stack.layers.0.W_hh"] == [8, 32]
     assert shown["corpus"]["training_chars"] == len(TEXT) * 9 // 10
     assert [line["step"] for line in shown["history"]] == [25, 50, 60]
-
-
-def test_evaluate_on_another_text(at_run, capsys, tmp_path):
-    (tmp_path / "other.txt").write_text("the rat sat on the mat.\n")
-    assert main(["evaluate", "runs/cat", str(tmp_path / "other.txt")]) == 0
-    out = capsys.readouterr().out
-    assert "23 characters" in out
-    assert "6-gram" in out
 
 
 def test_same_seed_samples_the_same_text(at_run, capsys):

@@ -71,13 +71,6 @@ def test_loss_is_the_mean_over_counted_steps():
     assert next_char_loss(logits, torch.full((2, 3), IGNORED)).item() == 0
 
 
-@pytest.mark.parametrize(
-    ("loss_on", "counted"), [("all", 8), ("last", 1), (1, 1), (3, 3), (100, 8)]
-)
-def test_loss_counts_all_steps_or_the_last_ones(loss_on, counted):
-    assert TrainingSettings(loss_on=loss_on).counted_steps(8) == counted
-
-
 # The schedule and the window sizes
 
 
@@ -295,12 +288,6 @@ def test_predicting_weights_are_running_averages(corpus, tmp_path):
 
 
 # The curriculum
-
-
-def test_stages_end_with_the_given_sizes():
-    stages = TrainingSettings(timesteps=256, batch_size=4, curriculum=(16, 64)).stages()
-    sizes = [(stage.timesteps, stage.batch_size, stage.curriculum) for stage in stages]
-    assert sizes == [(16, 64, ()), (64, 16, ()), (256, 4, ())]
 
 
 def test_stages_share_the_budget_and_start_at_the_beginning(corpus, tmp_path, windows):

@@ -93,19 +93,8 @@ def chargen() -> None:
     """
 
 
-for command in (
-    train,
-    watch,
-    sample,
-    evaluate,
-    score,
-    probe_longrange,
-    compare,
-    inspect,
-    export,
-    import_keras,
-    corpora,
-):
+COMMANDS = train, watch, sample, evaluate, score, probe_longrange, compare, inspect, export
+for command in (*COMMANDS, import_keras, corpora):
     chargen.add_command(command)
 
 

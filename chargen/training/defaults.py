@@ -46,7 +46,6 @@ class Hardware:
 
     @property
     def kind(self) -> str:
-        """``CPU`` or ``GPU``."""
         return "CPU" if self.device == "cpu" else "GPU"
 
 
@@ -153,7 +152,12 @@ def choose_defaults(
             layers, width = _row(table.shapes, chars)
             units = (width,) * layers
             kind = "CPU" if plain else hardware.kind
-            notes.append(_size_note(cell, stack, units, chars / table.chars_per_minute, kind))
+            number = counted(layers, "layer" if plain else "residual block")
+            minutes = chars / table.chars_per_minute
+            notes.append(
+                f"using {number} of {width} {cell} units: sized for about {minutes:.2g} minutes on "
+                f"a {kind} (override with --units)"
+            )
         epochs = chars / training_chars
         least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
         more, why = _regularization(given, table, epochs, least)
@@ -217,14 +221,6 @@ def _cap_epochs(
     budget = {"epochs": most, "minutes": given.training.minutes or MINUTES}
     note = f"capped at {most:g} epochs to avoid overfitting a short text (override with --epochs)"
     return most * training_chars, budget, [note]
-
-
-def _size_note(cell: str, stack: str, units: tuple[int, ...], minutes: float, kind: str) -> str:
-    layers = counted(len(units), "residual block" if stack == "residual" else "layer")
-    return (
-        f"using {layers} of {units[0]} {cell} units: sized for about {minutes:.2g} minutes on a "
-        f"{kind} (override with --units)"
-    )
 
 
 def _regularization(

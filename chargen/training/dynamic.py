@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,9 +66,11 @@ def evaluate_dynamic(
     learner = _DynamicModel(copy.deepcopy(model), training, settings)
 
     def begins(first: int, end: int) -> np.ndarray:
-        """Return which of ``ids[first:end]`` begin a document."""
-        places = np.arange(first, end)
-        return np.zeros(len(places), bool) if starts is None else _contains(starts, places)
+        """Return which of ``ids[first:end]`` begin a document; reads little of ``starts``."""
+        found = np.zeros(end - first, bool)
+        if starts is not None:
+            found[starts[slice(*np.searchsorted(starts, (first, end)))] - first] = True
+        return found
 
     before = max(0, start - 1 - WARM_UP)
     learner.read(ids[before : start - 1], begins(before, start - 1))
@@ -83,12 +84,6 @@ def evaluate_dynamic(
         progress(end - start, len(ids) - start)
     count = len(ids) - start
     return Evaluation(nats / count, hits / count, count)
-
-
-def _contains(rising: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return which ``values`` are in a sorted, memory-mapped array, reading little of it."""
-    at = np.searchsorted(rising, values).clip(max=len(rising) - 1)
-    return np.asarray(rising[at] == values)
 
 
 class _DynamicModel:
@@ -108,14 +103,16 @@ class _DynamicModel:
     def _gradient_sizes(self, training: np.ndarray) -> list[Tensor]:
         """Return the root mean square of each weight's gradient over windows of a text."""
         squares = [torch.zeros_like(weight) for weight in self._weights]
-        windows = list(_windows(training, self._settings.timesteps))
-        for window in windows:
+        width = min(self._settings.timesteps + 1, len(training))
+        places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))
+        for place in places:
+            window = np.asarray(training[place : place + width])
             self._state = None
             self._backward(window[:-1], window[1:], np.zeros(len(window) - 1, dtype=bool))
             for square, weight in zip(squares, self._weights, strict=True):
                 assert weight.grad is not None
                 square.addcmul_(weight.grad, weight.grad)
-        return [(square / len(windows)).sqrt() for square in squares]
+        return [(square / len(places)).sqrt() for square in squares]
 
     def read(self, ids: np.ndarray, begins: np.ndarray) -> None:
         """Read ``ids`` ``(T,)`` from a zero state and learn nothing."""
@@ -153,11 +150,3 @@ class _DynamicModel:
     def _row(self, values: np.ndarray) -> Tensor:
         row = values if values.dtype == bool else values.astype(np.int64)
         return torch.from_numpy(row[None]).to(self._trained[0].device)
-
-
-def _windows(ids: np.ndarray, timesteps: int) -> Iterator[np.ndarray]:
-    """Yield up to `WINDOWS` evenly spaced windows of ``timesteps + 1`` ids."""
-    width = min(timesteps + 1, len(ids))
-    room = len(ids) - width
-    for place in np.unique(np.linspace(0, room, WINDOWS).astype(np.int64)):
-        yield np.asarray(ids[place : place + width])
