@@ -75,7 +75,7 @@ def truncate(values: Any, top_k: int, top_p: float, weights: Any) -> None:
 
 
 @compiled
-def chosen(
+def choose(
     logits: Any, choice: Any, recent: Any, point: float, values: Any, weights: Any, seen: Any
 ) -> int:
     """Return the id at ``point`` of the cumulative distribution, or -1 if a logit is NaN."""
@@ -136,7 +136,7 @@ def write(
         product(read_one(network, residual, ids, buffers), W_hy, logits)
         for n in range(len(first)):
             add(logits[n], b_y, logits[n])
-            out[t, n] = chosen(logits[n], choice, recent[n], points[t, n], *choice_buffers)
+            out[t, n] = choose(logits[n], choice, recent[n], points[t, n], *choice_buffers)
             if choice.penalty != 1:
                 recent[n, :-1] = recent[n, 1:]
                 recent[n, -1] = out[t, n]
