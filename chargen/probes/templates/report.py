@@ -141,7 +141,8 @@ def _examples(rows: Sequence[SpanResult]) -> Iterator[Sentence]:
             filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
         correct = one.chosen == one.answer
         note = f"span {row.span}: correct" if correct else f"span {row.span}: chose {one.chosen}"
-        parts: list[Part] = [("…" + one.before.replace("\n", " "), ""), (one.cue, "cue"), (filler, "")]
+        before = "…" + one.before.replace("\n", " ")
+        parts: list[Part] = [(before, ""), (one.cue, "cue"), (filler, "")]
         yield Sentence([*parts, (one.answer, "answer" if correct else "wrong")], note)
 
 
