@@ -6,15 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fakes import Solver
 
-from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
 from chargen.files import decode_json
-from chargen.probes.cells.measure import summarize, variant_scores
+from chargen.probes.cells.measure import summarize
 from chargen.probes.cells.report import TITLE, about, report
 from chargen.probes.cells.result import CellComparison, RunScores, VariantScores
-from chargen.probes.cells.tasks import measure
 from chargen.probes.statistics.span50 import fit
 from chargen.render.figures import PAGE, PICTURE, svg
 from chargen.render.report import to_html, to_text
@@ -145,20 +142,6 @@ def test_equal_seeds_give_equal_json():
         json.dumps(summary(run(*GOOD), run(*BAD), seed=seed).to_json()) for seed in (0, 0, 1)
     )
     assert first == again != other
-
-
-def test_variant_scores_of_a_task():
-    task = TASKS["recall"]
-    found = measure(
-        Solver(task, 10**9), task, spans=(32,), trials=8, controls={"untrained": Solver(task, 0)}
-    )
-    scores = variant_scores(found, "untrained")
-    assert [one.variant for one in scores] == [*PAIRS]
-    assert [one.chance for one in scores] == [1 / 2, 1 / 4, 1 / 8]
-    assert scores[2].spans == (23, 32)
-    assert scores[0].accuracy == (1, 1)
-    assert [won / trials for won, trials in scores[2].untrained] == pytest.approx([1 / 8] * 2)
-    assert variant_scores(found, "none")[0].untrained == ()
 
 
 @pytest.mark.parametrize("change", [*({key: None} for key in ("variant", "spans")), {"more": 1}])

@@ -1,7 +1,6 @@
 """Tasks with a known chance level: their texts, and what predictors of known memory score."""
 
 import re
-from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -15,6 +14,7 @@ from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
 from chargen.errors import ChargenError
 from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
+from chargen.probes.statistics.span50 import fit
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
@@ -164,46 +164,48 @@ def test_nearest_returns_spans_near_the_given_ones_and_the_shortest(name, varian
 # the instrument, with predictors of known memory
 
 
-def accuracy(result, variant=""):
-    return {row.span: row.accuracy.share for row in result.of(variant)}
+def rows(*arguments, **options):
+    """Return (span, chance, credits of the trials) of every variant and span."""
+    return [
+        (span, one.chance, np.array(credits))
+        for one in measure(*arguments, **options)
+        for span, credits in zip(one.spans, one.credits, strict=True)
+    ]
 
 
-def sampling_error(row, task):
+def sampling_error(chance, credits, task):
     """Return four standard errors, with the rounds as independent units."""
-    rounds = row.accuracy.trials / len(task.candidates)
-    return 4 * sqrt(row.chance * (1 - row.chance) / rounds)
+    return 4 * sqrt(chance * (1 - chance) * len(task.candidates) / len(credits))
 
 
 @ALL
 @pytest.mark.parametrize("chars", [8, 32, 128, FOREVER])
 def test_a_memory_of_m_characters_is_perfect_within_m_and_at_chance_beyond(name, chars):
     task = TASKS[name]
-    found = measure(Solver(task, chars), task, spans=SPANS, trials=16)
-    for variant, chance in task.floors.items():
-        for span, share in accuracy(found, variant).items():
-            assert share == pytest.approx(1 if span <= chars else chance)
-        half, grid = found.span50[variant], task.nearest(SPANS, variant)
-        if chars < grid[0]:
-            assert half.text() == f"<{grid[0]}"
+    for one in measure(Solver(task, chars), task, spans=SPANS, trials=16):
+        expected = [1 if span <= chars else one.chance for span in one.spans]
+        assert one.accuracy == pytest.approx(expected)
+        rounds = [by_round(credits, len(task.candidates)) for credits in one.credits]
+        half = fit(one.spans, rounds, one.chance, 0)
+        if chars < one.spans[0]:
+            assert half.text() == f"<{one.spans[0]}"
         elif chars == FOREVER:
-            assert half.text() == f">{grid[-1]}"
+            assert half.text() == f">{one.spans[-1]}"
         else:
-            last = max(place for place, span in enumerate(grid) if span <= chars)
-            assert grid[last] <= half.chars <= grid[last + 1]
+            last = max(place for place, span in enumerate(one.spans) if span <= chars)
+            assert one.spans[last] <= half.chars <= one.spans[last + 1]
             assert half.low <= half.chars <= half.high
 
 
 @ALL
 def test_constant_and_uniform_predictors_score_exactly_one_in_k(name):
     task = TASKS[name]
-    chance = {1 / len(task.candidates)}
-    for candidate in task.candidates:
-        found = measure(Habit(task, lambda text, c=candidate: c), task, spans=(16, 64), trials=32)
-        assert {row.accuracy.share for row in found.rows} == chance
+    chance = 1 / len(task.candidates)
+    for candidate in task.candidates[:4]:
+        habit = Habit(task, lambda text, c=candidate: c)
+        assert {c.mean() for _, _, c in rows(habit, task, spans=(16, 64), trials=16)} == {chance}
     uniform = UniformPredictor(Vocabulary.of(task.corpus(3000, 0)))
-    found = measure(uniform, task, trials=16)
-    assert {row.accuracy.share for row in found.rows} == chance
-    assert all(set(row.credits) == chance for row in found.rows)
+    assert all(set(c) == {chance} for _, _, c in rows(uniform, task, trials=16))
 
 
 def last_of(characters):
@@ -222,9 +224,9 @@ HABITS = [
 @pytest.mark.parametrize(("name", "rule"), HABITS)
 def test_no_rule_without_memory_beats_chance(name, rule):
     task = TASKS[name]
-    for row in measure(Habit(task, rule), task, spans=(24,), trials=96).rows:
-        if row.span >= 23:
-            assert row.accuracy.share < row.chance + sampling_error(row, task)
+    for span, chance, credits in rows(Habit(task, rule), task, spans=(24,), trials=96):
+        if span >= 23:
+            assert credits.mean() < chance + sampling_error(chance, credits, task)
 
 
 @ALL
@@ -233,9 +235,10 @@ def test_random_weights_do_not_beat_chance(name, cell):
     task = TASKS[name]
     vocabulary = Vocabulary.of(task.corpus(3000, 0))
     model = CharModel.seeded(ModelSettings(cell, (12,)), len(vocabulary), 0)
-    for row in measure(NetworkPredictor(model, vocabulary), task, spans=(16, 64), trials=200).rows:
-        if row.span >= 16:
-            assert row.accuracy.share < row.chance + sampling_error(row, task)
+    predictor = NetworkPredictor(model, vocabulary)
+    for span, chance, credits in rows(predictor, task, spans=(16, 64), trials=96):
+        if span >= 16:
+            assert credits.mean() < chance + sampling_error(chance, credits, task)
 
 
 class Recorder:
@@ -253,8 +256,8 @@ class Recorder:
 def texts_at(task, *spans, **options):
     """Return the texts that a predictor reads, by span."""
     recorder = Recorder(task)
-    found = measure(recorder, task, spans=spans, trials=16, **options)
-    return dict(zip([row.span for row in found.rows], recorder.texts, strict=True))
+    (found,) = measure(recorder, task, spans=spans, trials=16, **options)
+    return dict(zip(found.spans, recorder.texts, strict=True))
 
 
 def test_trials_follow_other_lines_whose_length_does_not_depend_on_the_span():
@@ -283,42 +286,16 @@ def test_the_trials_of_a_span_do_not_depend_on_other_spans():
     assert len({tuple(text[-9:] for text in texts) for texts in copied}) == 3
 
 
-def test_json_and_progress_of_a_result():
-    task, seen = TASKS["flipflop"], []
-    found = measure(
-        Solver(task, 64),
-        task,
-        spans=(32, 64, 256, 1024),
-        trials=5,
-        seed=3,
-        controls={"uniform": UniformPredictor(Vocabulary.of("wir01\n"))},
-        trained_timesteps=64,
-        progress=lambda done, total: seen.append((done, total)),
-    )
-    spans = found.to_json()["spans"]
-    assert [row["span_chars"] for row in spans] == [1, 33, 65, 257, 1025]
-    assert [row["beyond_timesteps"] for row in spans] == [False, False, True, True, True]
-    assert [row["beyond_corpus"] for row in spans] == [False, False, False, True, True]
-    assert [row["accuracy"] for row in spans] == [1, 1, 0.5, 0.5, 0.5]
-    assert {row["controls"]["uniform"]["accuracy"] for row in spans} == {0.5}
-    assert {(row["chance"], row["frames"]) for row in spans} == {(0.5, 6)}  # rounds are complete
-    assert found.to_json()["span50"][""]["span50_chars"] == pytest.approx(46, abs=2)
-    assert seen[-1][0] == seen[-1][1]
-    assert all(a <= b for (a, _), (b, _) in pairwise(seen))
-    unknown = measure(Solver(task, 64), task, spans=(4,), trials=2).to_json()
-    assert unknown["spans"][0]["beyond_timesteps"] is None
-    assert unknown["span50"] == {}
-
-
-def test_the_bootstrap_resamples_rounds(monkeypatch):
+def test_rounds_are_complete_and_the_untrained_network_answers_the_same_trials():
     assert by_round([1, 0, 1, 1], 2) == (0.5, 1)
-    fitted = []
-    monkeypatch.setattr(
-        "chargen.probes.cells.tasks.fit", lambda spans, credits, *rest: fitted.append(credits)
-    )
-    task = TASKS["brackets"]
-    assert measure(Solver(task, 8), task, spans=(8, 16), trials=32).span50 == {"": None}
-    assert fitted == [[(1,) * 8, (1,) * 8, (0.25,) * 8]]
+    task = TASKS["recall"]
+    found = measure(Solver(task, 10**9), task, spans=(32,), trials=5, untrained=Solver(task, 0))
+    assert [one.variant for one in found] == ["2 pairs", "4 pairs", "8 pairs"]
+    assert [one.chance for one in found] == [1 / 2, 1 / 4, 1 / 8]
+    assert found[2].spans == (23, 32)
+    assert found[0].accuracy == (1, 1)
+    assert found[2].untrained == ((1, 8), (1, 8))
+    assert measure(Solver(task, 0), task, spans=(32,), trials=5)[0].untrained == ()
 
 
 def test_a_model_of_another_corpus_is_refused():

@@ -24,8 +24,8 @@ from chargen.pages.watch_page import (
     TrainingSample,
     TrainingStatus,
     best,
+    draw_column,
     draw_loss,
-    draw_norm,
     thinned,
     watch_page,
 )
@@ -140,7 +140,9 @@ def test_figures_draw_the_recorded_numbers(status):
     drawn = {curve.get_label(): list(curve.get_ydata()) for curve in curves}
     expected = {"validation": [2, 1], "training": [2.1, 1.1], "6-gram baseline": [1.2, 1.2]}
     assert drawn == expected | {"best": [1]}
-    clip, norms = draw_norm(lines, 0.8, PAGE).axes[0].get_lines()
+    clip, norms = (
+        draw_column(lines, PAGE, "gradient_norm", "C0", (0.8, "limit")).axes[0].get_lines()
+    )
     assert (list(clip.get_ydata()), list(norms.get_ydata())) == ([0.8, 0.8], [3, 0.5])
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -23,15 +21,7 @@ if TYPE_CHECKING:
 
 WeightFormat = Literal["float32", "int8"]
 LONGRANGE = "longrange.json"  # in the run directory
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A target format of the export."""
-
-    ending: str  # file suffix
-    write: Callable[..., None]  # (run, file, **options)
-    options: tuple[str, ...]  # of this format alone
+PAGE_OPTIONS = {"form", "longrange", "prompt"}
 
 
 def _page(run: Run, out: Path, form: WeightFormat, longrange: Path | None, prompt: str) -> None:
@@ -88,23 +78,9 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
     return None
 
 
-def _onnx(run: Run, out: Path) -> None:
-    """Write a model of one time step."""
-    from chargen.formats.onnx import export_onnx
-
-    export_onnx(run, out)
-    say(f"onnx: {visible_line(str(out))}, {out.stat().st_size / 1000:,.0f} kB")
-
-
-KINDS = {
-    "page": Kind(".html", _page, ("form", "longrange", "prompt")),
-    "onnx": Kind(".onnx", _onnx, ()),
-}
-
-
 @click.command()
 @run_argument
-@click.option("--to", type=click.Choice([*KINDS]), required=True, help="Target format.")
+@click.option("--to", type=click.Choice(["page", "onnx"]), required=True, help="Target format.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -144,15 +120,19 @@ def export(
       chargen export --to onnx
       chargen export runs/fables --to page --weights int8 --prompt "The miller" --out tales.html
     """
-    kind = KINDS[to]
-    for parameter in context.command.params:
-        odd = parameter.name not in (*kind.options, "run", "to", "out")
-        chosen = context.get_parameter_source(str(parameter.name))
-        if odd and chosen is not click.core.ParameterSource.DEFAULT:
+    for parameter in context.command.params if to == "onnx" else ():
+        source = context.get_parameter_source(str(parameter.name))
+        if parameter.name in PAGE_OPTIONS and source is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"{parameter.opts[0]} cannot be used with --to {to}")
     check_writable(out)
     from chargen.runs.directory import Run, newest
 
     opened = newest() if run is None else Run.open(run)
-    file = out or Path(opened.path.resolve().name + kind.ending)
-    kind.write(opened, file, **{name: given[name] for name in kind.options})
+    file = out or Path(f"{opened.path.resolve().name}.{'html' if to == 'page' else 'onnx'}")
+    if to == "page":
+        _page(opened, file, **given)
+        return
+    from chargen.formats.onnx import export_onnx
+
+    export_onnx(opened, file)
+    say(f"onnx: {visible_line(str(file))}, {file.stat().st_size / 1000:,.0f} kB")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 LAST = 8  # validations in the table
 MOST = 400  # points of a curve
 LARGEST = 1e30  # values beyond it are clipped: matplotlib overflows earlier than float64
+COLUMNS = {"learning_rate": "learning rate", "gradient_norm": "gradient norm before clipping"}
 Lines = Sequence[Mapping[str, Any]]
 """Records of ``progress.jsonl``."""
 
@@ -118,6 +119,7 @@ def _baseline(status: TrainingStatus) -> str:
 def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     lines, clip_norm = status.lines, status.description.training.clip_norm
     line, last = best(lines), lines[-1]
+    limit = (clip_norm, f"--clip-norm {clip_norm:g}")
     rows = [
         [
             f"{one['step']:,}",
@@ -142,13 +144,13 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
         ),
         Figure(
             "rate",
-            lambda size, title: draw_rate(lines, size),
+            lambda size, title: draw_column(lines, size, "learning_rate", MODEL),
             f"Learning rate, {last['learning_rate']:.3g} now",
             "",
         ),
         Figure(
             "norm",
-            lambda size, title: draw_norm(lines, clip_norm, size),
+            lambda size, title: draw_column(lines, size, "gradient_norm", OTHER, limit),
             f"Gradient norm, {last['gradient_norm']:.3g} now",
             "",
         ),
@@ -180,25 +182,10 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
     return figure
 
 
-def draw_rate(lines: Lines, size: Size) -> Drawing:
-    """Draw the learning rate by step."""
-    return _draw_column(lines, size, "learning_rate", "learning rate", MODEL)
-
-
-def draw_norm(lines: Lines, clip_norm: float, size: Size) -> Drawing:
-    """Draw the gradient norm before clipping by step, and the maximum norm."""
-    limit = (clip_norm, f"--clip-norm {clip_norm:g}")
-    return _draw_column(lines, size, "gradient_norm", "gradient norm before clipping", OTHER, limit)
-
-
-def _draw_column(
-    lines: Lines,
-    size: Size,
-    name: str,
-    label: str,
-    color: str,
-    limit: tuple[float, str] | None = None,
+def draw_column(
+    lines: Lines, size: Size, name: str, color: str, limit: tuple[float, str] | None = None
 ) -> Drawing:
+    """Draw one column by step, and a horizontal line at ``limit`` with its label."""
     size = replace(size, height=2.9)
     figure = figures.new_figure(size)
     axes = figure.add_subplot()
@@ -206,7 +193,7 @@ def _draw_column(
     if limit:
         axes.axhline(limit[0], label=limit[1], color=INK, linestyle=":", linewidth=1.2)
     steps, values = _column(shown, "step"), _column(shown, name)
-    axes.plot(steps, values, color=color, linewidth=1.5, label=label)
+    axes.plot(steps, values, color=color, linewidth=1.5, label=COLUMNS[name])
     axes.set_ylim(bottom=0)
     figures.dress(axes, size, "step", "")
     figures.finish(figure, size, "")

@@ -13,41 +13,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from chargen.probes.cells.result import CellSummary, RunScores, VariantScores, VariantSummary
-from chargen.probes.cells.tasks import SOLVED, TaskResult, TaskRow, by_round
-from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, Proportion, wilson
+from chargen.probes.cells.result import (
+    SOLVED,
+    CellSummary,
+    RunScores,
+    VariantScores,
+    VariantSummary,
+)
+from chargen.probes.cells.tasks import by_round
+from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, wilson
 from chargen.probes.statistics.span50 import Span50, span_text
-from chargen.probes.templates.result import SpanResult, TemplatesResult
-
-
-def variant_scores(result: TemplatesResult | TaskResult, control: str) -> tuple[VariantScores, ...]:
-    """Return the scores of a model by variant; ``control`` names the untrained network."""
-    if isinstance(result, TemplatesResult):
-        rows = result.rows
-        tallies = [row.controls[control] for row in rows if control in row.controls]
-        controls = [Proportion(one.accuracy.value * one.frames, one.frames) for one in tallies]
-        return (_scores("", rows, controls),)
-    variants = dict.fromkeys(row.variant for row in result.rows)
-    return tuple(
-        _scores(
-            variant,
-            own := result.of(variant),
-            [row.controls[control] for row in own if control in row.controls],
-        )
-        for variant in variants
-    )
-
-
-def _scores(
-    variant: str, rows: Sequence[SpanResult | TaskRow], untrained: Sequence[Proportion]
-) -> VariantScores:
-    return VariantScores(
-        variant,
-        rows[0].chance,
-        tuple(row.span for row in rows),
-        tuple(row.credits for row in rows),
-        tuple((one.successes, one.trials) for one in untrained),
-    )
 
 
 def summarize(

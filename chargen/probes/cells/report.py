@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chargen.probes.cells.result import CellComparison, CellSummary
-from chargen.probes.cells.tasks import SOLVED
+from chargen.probes.cells.result import SOLVED, CellComparison, CellSummary
 from chargen.render import figures
 from chargen.render.figures import Size
 from chargen.render.report import (

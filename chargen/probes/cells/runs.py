@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,9 +16,7 @@ from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
 from chargen.files import read_json, write_file
-from chargen.predictors import NextCharPredictor
 from chargen.probes.cells import tasks
-from chargen.probes.cells.measure import variant_scores
 from chargen.probes.cells.result import RunScores, VariantScores
 from chargen.probes.templates import measure as templates
 from chargen.probes.templates.cases import nearest_spans
@@ -165,18 +162,27 @@ def _save_initial_weights(path: Path) -> None:
 def _evaluate_trials(
     model: TrainedModel, settings: ComparisonSettings, untrained: bool
 ) -> tuple[VariantScores, ...]:
-    controls: Mapping[str, NextCharPredictor] = {}
-    if untrained:
-        controls = {UNTRAINED: NetworkPredictor(model.initial_network(), model.vocabulary)}
+    bare = NetworkPredictor(model.initial_network(), model.vocabulary) if untrained else None
     if settings.task in TASKS:
-        measured = tasks.measure(
-            model.predictor, TASKS[settings.task], seed=settings.seed, controls=controls
-        )
-        return variant_scores(measured, UNTRAINED)
+        task = TASKS[settings.task]
+        return tasks.measure(model.predictor, task, seed=settings.seed, untrained=bare)
     bank = bundled.bank(bundled.BANKS[settings.task])
-    spans = nearest_spans(bank, templates.SPANS)
     # Without a knowledge gate all cells are evaluated on the same trials.
     found = templates.measure(
-        model.predictor, bank, spans=spans, seed=settings.seed, controls=lambda: controls, gate=0.0
+        model.predictor,
+        bank,
+        spans=nearest_spans(bank, templates.SPANS),
+        seed=settings.seed,
+        controls=lambda: {UNTRAINED: bare} if bare else {},
+        gate=0.0,
     )
-    return variant_scores(found, UNTRAINED)
+    tallies = [row.controls[UNTRAINED] for row in found.rows if UNTRAINED in row.controls]
+    return (
+        VariantScores(
+            "",
+            found.rows[0].chance,
+            tuple(row.span for row in found.rows),
+            tuple(row.credits for row in found.rows),
+            tuple((one.accuracy.value * one.frames, one.frames) for one in tallies),
+        ),
+    )

@@ -11,7 +11,7 @@ Axes: N streams, T timesteps, M characters of one half, U units of all layers, C
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -64,15 +64,16 @@ def measure(
     Raises:
         ChargenError: the text is too short.
     """
-    streams = _Streams.of(len(ids), sum(layer.units for layer in network.layers))
-    firsts, seconds, left_out = _halves(features(text, cues), streams.half)
-    shifts = np.random.default_rng([seed, 0]).integers(
-        streams.half // 10, streams.half - streams.half // 10, SHIFTS
-    )
+    N, T = _stream_shape(len(ids), sum(layer.units for layer in network.layers))
+    half = N * T
+    starts = np.arange(2 * N)[:, None] * T  # the first N streams are the first half
+    inputs = np.asarray(ids, dtype=np.int64)[starts + np.arange(WARM_UP_CHARS + T)]
+    firsts, seconds, left_out = _halves(features(text, cues), half)
+    shifts = np.random.default_rng([seed, 0]).integers(half // 10, half - half // 10, SHIFTS)
     found = []
     for place, (model, lags) in enumerate(((network, shifts), (untrained, shifts[:0]))):
-        values = _values(model, streams.inputs(ids), _half_of(progress, place))
-        pair = values[: streams.half], values[streams.half :]
+        values = _values(model, inputs, _half_of(progress, place))
+        pair = values[:half], values[half:]
         found.append((effects(pair[0], firsts, lags), effects(pair[1], seconds, lags), pair[1]))
     (first, second, later), (bare_first, bare_second, _) = found
     rng = np.random.default_rng([seed, 1])
@@ -91,38 +92,20 @@ def measure(
         for place, feature in enumerate(seconds)
     ]
     part = network.layers[0].cell.state[-1]
-    return UnitsResult(network.cell, part, seed, streams.half, tuple(scored), left_out)
+    return UnitsResult(network.cell, part, seed, half, tuple(scored), left_out)
 
 
-@dataclass(frozen=True)
-class _Streams:
-    """Consecutive segments of a text, read in parallel; the first N are the first half."""
-
-    N: int  # streams per half
-    T: int  # scored characters per stream
-
-    @classmethod
-    def of(cls, chars: int, units: int) -> _Streams:
-        most = max(FEWEST_CHARS, min(HALF_CHARS, HALF_VALUES // units))
-        half = min(most, (chars - WARM_UP_CHARS) // 2)
-        N = min(STREAMS, max(1, half // STREAM_CHARS))
-        if half < FEWEST_CHARS:
-            needed = 2 * FEWEST_CHARS + WARM_UP_CHARS
-            raise ChargenError(
-                f"the held-out text has {chars} characters; scoring units requires {needed}"
-            )
-        return cls(N, half // N)
-
-    @property
-    def half(self) -> int:
-        """M, the scored characters per half."""
-        return self.N * self.T
-
-    def inputs(self, ids: np.ndarray) -> np.ndarray:
-        """Return the ids of all streams with their warm-up, ``(2 N, WARM_UP_CHARS + T)``."""
-        starts = np.arange(2 * self.N) * self.T
-        rows = np.asarray(ids, dtype=np.int64)
-        return rows[starts[:, None] + np.arange(WARM_UP_CHARS + self.T)]
+def _stream_shape(chars: int, units: int) -> tuple[int, int]:
+    """Return N, the streams per half of the text, and T, the scored characters per stream."""
+    most = max(FEWEST_CHARS, min(HALF_CHARS, HALF_VALUES // units))
+    half = min(most, (chars - WARM_UP_CHARS) // 2)
+    if half < FEWEST_CHARS:
+        needed = 2 * FEWEST_CHARS + WARM_UP_CHARS
+        raise ChargenError(
+            f"the held-out text has {chars} characters; scoring units requires {needed}"
+        )
+    N = min(STREAMS, half // STREAM_CHARS)
+    return N, half // N
 
 
 def _halves(
