@@ -192,8 +192,11 @@ def train(
     from chargen.cli.training_display import Level, TrainingDisplay
 
     level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
-    GivenSettings.parse(settings)
-    beginning = _beginning(corpus, out, resume, overwrite)
+    beginning = ""
+    if "WORLD_SIZE" not in os.environ:  # of several processes, rank 0 checks for all
+        beginning = f"reading {' '.join(corpus)}" if corpus else "resuming the run"
+        GivenSettings.parse(settings)
+        _check_files(corpus, out, resume, overwrite)
     with TrainingDisplay(level, tensorboard, beginning) as display:
         from chargen import api
 
@@ -213,19 +216,17 @@ def train(
     return display.exit_code
 
 
-def _beginning(corpus: tuple[str, ...], out: Path | None, resume: bool, overwrite: bool) -> str:
-    """Return what training does first, after the checks that need neither torch nor the text."""
+def _check_files(corpus: tuple[str, ...], out: Path | None, resume: bool, overwrite: bool) -> None:
+    """Make the checks that need neither torch nor the text."""
     from chargen.runs.directory import RUNS, Run, check_new, newest
     from chargen.text.corpus import read_corpus
 
-    if not corpus:
-        return f"resuming {(Run.open(out) if out else newest()).path}"
-    path = out or RUNS / read_corpus(corpus).name
+    named = RUNS / read_corpus(corpus).name if corpus else None
+    path = out or named or newest().path
     if resume:
         Run.open(path)
-    elif "WORLD_SIZE" not in os.environ:  # else a launcher may restart its own run
+    else:
         check_new(path, overwrite)
-    return f"reading {' '.join(corpus)}"
 
 
 def _launches(processes: int) -> bool:

@@ -71,7 +71,7 @@ class TrainingDisplay:
         level: ``quiet`` prints errors only; ``verbose`` prints a line per validation on a terminal
             too, with more figures, and longer samples.
         tensorboard: write TensorBoard event files.
-        beginning: first line, before PyTorch is loaded, where there is no terminal.
+        beginning: first line, before PyTorch is loaded, where there is no terminal; or empty.
     """
 
     def __init__(self, level: Level, tensorboard: bool, beginning: str) -> None:
@@ -94,7 +94,7 @@ class TrainingDisplay:
 
     def __enter__(self) -> TrainingDisplay:
         self._open_bar(desc="loading PyTorch", bar_format="{desc} ...")
-        if not self._has_terminal and os.environ.get("RANK", "0") == "0":
+        if self._beginning and not self._has_terminal:
             self._tell(visible_line(self._beginning))
         return self
 
