@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import ListParam, check_writable, default, write_text
+from chargen.cli.options import ListParam, check_writable, default, file_option, write_text
 from chargen.cli.terminal import say
 from chargen.render.text import visible_line
 from chargen.settings import COMPARED, COMPARED_CELLS
@@ -54,15 +54,11 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
     type=click.IntRange(1),
     help="Maximum number of concurrent runs.  [default: the number of CPU cores]",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Directory of the comparison.  [default: runs/compare-<task>]",
-)
+@file_option("--out", help="Directory of the comparison.  [default: runs/compare-<task>]")
 @click.option("--overwrite", is_flag=True, help="Delete the existing comparison and start over.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="JSON output file.")
-@click.option("--plot", type=click.Path(path_type=Path), help="PNG figure of accuracy by span.")
-@click.option("--report", type=click.Path(path_type=Path), help="HTML report.")
+@file_option("--json", "json_file", help="JSON output file.")
+@file_option("--plot", help="PNG figure of accuracy by span.")
+@file_option("--report", help="HTML report.")
 def compare(
     jobs: int | None,
     out: Path | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
-from chargen.cli.options import check_writable, run_argument, write_text
+from chargen.cli.options import check_writable, file_option, run_argument, write_text
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -81,11 +81,7 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
 @click.command()
 @run_argument
 @click.option("--to", type=click.Choice(["page", "onnx"]), required=True, help="Target format.")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Output file.  [default: <run name>.html or .onnx]",
-)
+@file_option("--out", help="Output file.  [default: <run name>.html or .onnx]")
 @click.option(
     "--weights",
     "form",
@@ -94,11 +90,7 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
     show_default=True,
     help="Weight format; int8 is 4x smaller and reports the loss increase.",
 )
-@click.option(
-    "--longrange",
-    type=click.Path(path_type=Path),
-    help="Output of probe-longrange --json.  [default: RUN/longrange.json]",
-)
+@file_option("--longrange", help="Output of probe-longrange --json.  [default: RUN/longrange.json]")
 @click.option("--prompt", default="", help="Initial prompt of the page.")
 @click.pass_context
 def export(

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from chargen.cells import ACTIVATION_NAMES
+from chargen.cli.options import file_option
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -14,16 +15,10 @@ from chargen.render.text import visible_line
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--alphabet",
-    type=click.Path(path_type=Path),
-    help="Vocabulary as JSON: a list of characters, or a map to or from ids.",
+@file_option(
+    "--alphabet", help="Vocabulary as JSON: a list of characters, or a map to or from ids."
 )
-@click.option(
-    "--alphabet-text",
-    type=click.Path(path_type=Path),
-    help="Training text; its sorted characters are the vocabulary.",
-)
+@file_option("--alphabet-text", help="Training text; its sorted characters are the vocabulary.")
 @click.option(
     "--reserved",
     type=click.IntRange(0),
@@ -41,9 +36,7 @@ from chargen.render.text import visible_line
     type=click.Choice(["gru", "gru-before"]),
     help="GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Run directory.  [default: runs/<model name>]"
-)
+@file_option("--out", help="Run directory.  [default: runs/<model name>]")
 @click.option("--overwrite", is_flag=True, help="Replace an existing run.")
 def import_keras(
     model: Path,

@@ -30,6 +30,11 @@ threads_option = click.option(
 )
 
 
+def file_option(*names: str, help: str) -> Callable[[Any], Any]:
+    """Return a decorator for an option that takes a path."""
+    return click.option(*names, type=click.Path(path_type=Path), help=help)
+
+
 def default(value: object) -> str:
     """Return the end of an option's help for a default that is set elsewhere, if any."""
     if value is None:

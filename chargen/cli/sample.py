@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 from msgspec.structs import asdict
 
-from chargen.cli.options import json_option, run_argument
+from chargen.cli.options import file_option, json_option, run_argument
 from chargen.cli.terminal import put, say, say_json
 from chargen.errors import ChargenError
 from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @run_argument
 @click.option("--prompt", help="Text that the model continues.")
-@click.option(
-    "--prompt-file", type=click.Path(path_type=Path), help="File with the text of --prompt."
-)
+@file_option("--prompt-file", help="File with the text of --prompt.")
 @click.option(
     "--length",
     type=click.IntRange(0),
@@ -58,11 +56,7 @@ if TYPE_CHECKING:
     help=f"Penalty on the last {RECENT} characters; 1 is none.",
 )
 @click.option("--beam", type=int, help="Beam search with this many beams (no sampling).")
-@click.option(
-    "--stop",
-    multiple=True,
-    help="Stop before this text; repeat for several.",
-)
+@click.option("--stop", multiple=True, help="Stop before this text; repeat for several.")
 @click.option(
     "--count",
     type=click.IntRange(1),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import check_writable, run_argument
+from chargen.cli.options import check_writable, file_option, run_argument
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -25,9 +25,7 @@ MOST_SAMPLES = 20
 
 @click.command()
 @run_argument
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Output file.  [default: RUN/watch.html]"
-)
+@file_option("--out", help="Output file.  [default: RUN/watch.html]")
 @click.option(
     "--every",
     type=click.IntRange(1),
