@@ -83,17 +83,16 @@ def compare(
             return None
         rates = {cell: _best_rate(tried, settings) for cell, tried in tuning.items()}
         runs = [
-            ComparedRun.of(out, settings, cell, rates[cell], seed)
+            ComparedRun(out, settings, cell, rates[cell], seed)
             for seed in range(settings.seeds)
             for cell in settings.cells
         ]
         scores = scheduler.train(runs)
     if scores is None:
         return None
-    task = TASKS.get(settings.task)
+    task, size = TASKS.get(settings.task), vocabulary_size(settings.task)
     cells = []
     for cell in settings.cells:
-        size = vocabulary_size(settings.task)
         model, parameters = model_shape(cell, settings.parameters, size)
         own = [found for run, found in zip(runs, scores, strict=True) if run.cell == cell]
         cells.append(
@@ -148,7 +147,7 @@ def _tune(out: Path, settings: ComparisonSettings, scheduler: RunScheduler) -> T
     if len(settings.learning_rates) == 1:
         return {cell: {} for cell in settings.cells}
     runs = [
-        ComparedRun.of(out, settings, cell, rate, settings.seeds)
+        ComparedRun(out, settings, cell, rate, settings.seeds)
         for cell in settings.cells
         for rate in settings.learning_rates
     ]

@@ -61,18 +61,16 @@ def vocabulary_size(task: str) -> int:
 class ComparedRun:
     """One training run of a comparison."""
 
+    comparison: Path  # its directory
     settings: ComparisonSettings
     cell: str
     learning_rate: float
     seed: int
-    path: Path
 
-    @classmethod
-    def of(
-        cls, out: Path, settings: ComparisonSettings, cell: str, rate: float, seed: int
-    ) -> ComparedRun:
-        """Return the run of ``cell`` in the comparison directory ``out``."""
-        return cls(settings, cell, rate, seed, out / f"{cell}-rate{rate:g}-seed{seed}")
+    @property
+    def path(self) -> Path:
+        """The run directory."""
+        return self.comparison / f"{self.cell}-rate{self.learning_rate:g}-seed{self.seed}"
 
     @property
     def log(self) -> Path:
@@ -100,7 +98,7 @@ class ComparedRun:
         }
         started = is_run(self.path) and (self.path / LAST).is_file()
         given = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-        corpus = self.path.parent / f"{settings.task}.txt"
+        corpus = self.comparison / f"{settings.task}.txt"
         return ["train", str(corpus), *given, "--resume" if started else "--overwrite"]
 
     def budget_used(self) -> float:
