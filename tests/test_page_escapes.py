@@ -167,7 +167,7 @@ def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     figure = drawing.new_figure(size)
     axes = figure.add_subplot()
     drawing.curve(axes, [1, 2], [near(1), near(2)], "curve", **drawing.LEAD)
-    drawing.mark(axes, 1.5, evil, size)
+    drawing.limits(axes, [1, 2], [(1.5, evil)], size)
     drawing.named(axes, evil)
     drawing.finish(figure, size, evil)
     svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # raises if it is ill-formed
