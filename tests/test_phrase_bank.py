@@ -129,6 +129,12 @@ def test_a_generated_corpus_is_a_function_of_its_seed(name, seed, sha256):
     assert bundled.read(name, 20_000, seed) == text[:20_000]
 
 
+def test_the_bundled_corpus_is_the_one_that_earlier_runs_were_trained_on():
+    text = bundled.read("longrange")
+    assert len(text) == 1_000_024
+    assert hashlib.sha256(text.encode()).hexdigest().startswith("22afc41e3a6c8038")
+
+
 def test_the_distribution_of_spans_in_a_corpus():
     rng = np.random.default_rng(0)
     frames = [*islice(COMPOSERS["longrange", "training"].sentences(rng), 4000)]

@@ -296,11 +296,11 @@ def test_the_meaning_is_in_plain_words():
         spans = [span_row(span, share) for span, share in zip((4, 128), accuracies, strict=False)]
         return templates.section({"a": templates_result(*spans, refusal=refusal)}).meaning
 
-    assert meaning(refusal="not learned").startswith("Nothing is claimed")
+    assert meaning(refusal="not learned").startswith("No claim is made")
     assert "no better than chance" in meaning(0.125, 0.125)
-    assert "asked for it 4 characters later, it beats chance" in meaning(0.5, 0.125)
+    assert "queried 4 characters later, it beats chance" in meaning(0.5, 0.125)
     near_only = meaning(1.0, 0.125)
-    assert "asked for it 4 characters later, the model answers correctly in at least" in near_only
+    assert "queried 4 characters later, the model answers correctly in at least" in near_only
     assert "training length" not in near_only
     assert "beyond the training length of 64 characters" in meaning(1.0, 1.0)
 

@@ -71,7 +71,7 @@ class TrainingDisplay:
         level: ``quiet`` prints errors only; ``verbose`` prints a line per validation on a terminal
             too, with more figures, and longer samples.
         tensorboard: write TensorBoard event files.
-        beginning: first line, before PyTorch is loaded, where there is no terminal; or empty.
+        beginning: first line without a terminal, before PyTorch is loaded; or empty.
     """
 
     def __init__(self, level: Level, tensorboard: bool, beginning: str) -> None:

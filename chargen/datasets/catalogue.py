@@ -72,7 +72,7 @@ ENTRIES = {
 
 
 def entry(name: str) -> Entry:
-    """Return the entry of this name; `ChargenError` if there is none."""
+    """Return the entry of this name."""
     if name not in ENTRIES:
         raise ChargenError(f"no corpus {name!r} to download; choose from {', '.join(ENTRIES)}")
     return ENTRIES[name]

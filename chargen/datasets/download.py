@@ -21,7 +21,7 @@ from chargen.files import Progress, cannot_write, new_file, reason
 
 SCHEMES = ("https",)
 BLOCK = 2**16  # bytes
-TRIES = 50  # connections per download, each of which received something
+TRIES = 50  # connections per download, each with received data
 
 
 def fetch(

@@ -67,7 +67,7 @@ class Fillers:
         return chars >= 0 and self._ways(chars, after_link) > IMPOSSIBLE
 
     def draw(self, chars: int, rng: np.random.Generator) -> str:
-        """Draw filler of exactly ``chars`` characters; `ValueError` if there is none."""
+        """Draw filler of exactly ``chars`` characters."""
         if not self.reaches(chars):
             raise ValueError(f"no filler of {chars} characters")
         drawn: list[str] = []

@@ -104,7 +104,7 @@ def drawn(characters: str, count: int, rng: np.random.Generator) -> str:
 
 
 def rotated(text: str, characters: str, by: int) -> str:
-    """Return ``text`` with each of ``characters`` rotated by so many places among them."""
+    """Return ``text`` with each of ``characters`` rotated by the same number of places."""
     moved = characters[by:] + characters[:by]
     return text.translate(str.maketrans(characters, moved))
 

@@ -130,7 +130,7 @@ def join(device_type: str) -> Iterator[ProcessGroup]:
     """
     is_launched = "TORCHELASTIC_RUN_ID" in os.environ
     if is_launched and sys.platform == "linux":
-        # PR_SET_PDEATHSIG: processes of a killed launcher would go on, unsupervised.
+        # PR_SET_PDEATHSIG: processes of a killed launcher would continue unsupervised.
         ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
     if not (is_launched or dist.is_initialized() or os.getenv("WORLD_SIZE", "1") != "1"):
         yield ProcessGroup()

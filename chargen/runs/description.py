@@ -106,7 +106,7 @@ class Description:
 
     @property
     def begins_at_zeros(self) -> bool:
-        """Whether the model can start a text at a zero state: training did so, or is unknown."""
+        """Return whether texts may start at a zero state: training did so, or is unknown."""
         training = self.training
         trained = training.state == "reset" or training.resets > 0 or training.documents != "none"
         return trained or self.imported is not None

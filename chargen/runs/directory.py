@@ -85,7 +85,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> Run:
-        """Open a run directory; `ChargenError` if it is none or its description is damaged."""
+        """Open a run directory and check its description."""
         file = path / RUN
         if not path.is_dir():
             raise ChargenError(f"{path}: no such run directory; chargen train creates one")
@@ -187,7 +187,7 @@ class Run:
         return len(data) - len(rest)
 
     def begins(self) -> bool:
-        """Whether training stopped before its first checkpoint, and nothing was lost."""
+        """Return whether training stopped before its first checkpoint, without a loss."""
         return not os.path.lexists(self.path / LAST) and self._progress_bytes().count(b"\n") <= 1
 
     def _progress_bytes(self) -> bytes:
@@ -204,7 +204,7 @@ def lock(path: Path) -> Iterator[None]:
     `ChargenError` if another process holds it.
     """
     make_folder(path)
-    # The holder has a file of its own: some versions of filelock truncate the locked file.
+    # The holder has a separate file: some versions of filelock truncate the locked file.
     file, holder = FileLock(path / LOCK), path / HOLDER
     try:
         file.acquire(timeout=0)
@@ -257,7 +257,7 @@ def encoded_in(run: Path, cache: str) -> Path:
 
 
 def newest(folder: Path = RUNS) -> Run:
-    """Open the run under ``folder`` that was modified last; `ChargenError` if there is none."""
+    """Open the run under ``folder`` that was modified last."""
     found = [file.parent for file in folder.glob(f"*/{RUN}")]
     if not found:
         raise ChargenError(
@@ -303,7 +303,7 @@ def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
 
 
 def _stamp(path: Path) -> str:
-    """Return an identifier of the current ``run.json``, or "" if there is none."""
+    """Return an identifier of the current ``run.json``, or an empty string without one."""
     with suppress(OSError):
         status = (path / RUN).stat()
         return f"{status.st_ino} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""How much of a sample is new, and how much is copied from the training text.
+"""Share of a sample that is new, and share that is copied from the training text.
 
 A model that memorized its text writes nothing new, and one that writes noise nothing else; the
 novelty of held-out text is what to compare with.

@@ -1,4 +1,4 @@
-"""From files to text, ids and windows of ids."""
+"""Text: files, characters, ids and windows of ids."""
 
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.vocabulary import UnknownCharacterError, Vocabulary

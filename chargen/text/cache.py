@@ -175,7 +175,7 @@ class CorpusCache:
         return self._folder / f"{self._key(sha256)}.jsonl"
 
     def _read(self, sha256: str) -> EncodedCorpus | None:
-        """Return the cached text; None if there is none or it is damaged.
+        """Return the cached text; None if it is missing or damaged.
 
         ``sha256`` selects the entry of a standard input; other corpora have one entry.
         """

@@ -27,7 +27,7 @@ Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of a corpus as it was when it was read; shows whether the file has changed."""
+    """A file of a corpus at the time of reading; shows whether the file has changed."""
 
     name: str
     bytes: Count

@@ -147,7 +147,7 @@ def read_file(path: Path) -> str:
 def find_texts(source: str) -> list[TextFile]:
     """Return the text files that one source names; `ChargenError` if there are none.
 
-    Nothing is read yet, except a pipe at standard input, which is copied to an unnamed file.
+    Reading starts later, except for a pipe at standard input, which is copied to an unnamed file.
     """
     path = Path(source)
     if not source:

@@ -20,7 +20,7 @@ from numba import njit
 from chargen.text.memory_map import ArrayReader
 
 BLOCK = 2**22  # characters of the long text in memory at once
-BEYOND = 2**10  # characters read at once beyond the end of a part, while a match goes on
+BEYOND = 2**10  # characters read at once beyond the end of a part, while a match continues
 SLOTS = 8  # of the hash table per character of the short text, which has under 3 transitions
 FREE = -1
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
@@ -90,7 +90,7 @@ def _read(
     best, ends = np.zeros((2, states), dtype=np.int64)
     state, matched, reader, place = 0, 0, ArrayReader(long), int(first)
     while place < last or (place < len(long) and place - matched < last):
-        # A match may go on beyond this part; the reader of the next part does not see it.
+        # A match may continue beyond this part; the reader of the next part does not see it.
         end = min(place + BLOCK, last) if place < last else place + BEYOND
         block = long[place:end].astype(np.uint32)
         state, matched = scan(block, place, size + 1, *automaton, state, matched, best, ends)
@@ -201,7 +201,7 @@ def spread(order: Any, links: Any, lengths: Any, best: Any, ends: Any) -> None:
     """Propagate matches along suffix links, in ``order`` of state length.
 
     A match of a string is a match of its suffixes, from the longest states down; a state without a
-    match of its own has the longest match of its link, from the shortest states up.
+    own match has the longest match of its link, from the shortest states up.
     """
     for place in range(len(order) - 1, 0, -1):
         state = order[place]

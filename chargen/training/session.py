@@ -77,7 +77,7 @@ class _Request:
 
 @dataclass(frozen=True)
 class _Plan:
-    """What a training starts from, decided before anything is written."""
+    """The starting point of a training, decided before anything is written."""
 
     run: Run  # with the description that it will have
     checkpoint: Checkpoint | None = None  # to resume from
@@ -123,7 +123,7 @@ def start(
     rank 0's files reads and encodes ``sources`` itself.
 
     Raises:
-        ChargenError: the request is invalid; nothing is written.
+        ChargenError: the request is invalid; no file is written.
     """
     group = group or ProcessGroup()
     place = device_named(device)
@@ -162,7 +162,7 @@ def start(
 def _plan(request: _Request, held: ExitStack) -> _Plan:
     """Plan the training and write nothing; ``held`` receives the lock of a resumed run.
 
-    A run that one of the launchers began is resumed, whatever is requested.
+    A run that one of the launchers began is resumed, for every request.
     """
     corpus = read_corpus(request.sources) if request.sources or not request.resume else None
     path = request.out or (RUNS / corpus.name if corpus else None)

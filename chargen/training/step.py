@@ -82,10 +82,10 @@ class TrainingState:
     def step(
         self, batch: WindowBatch, rate: float, *, carry: bool, message: list[float]
     ) -> StepResult:
-        """Update the weights once; nothing is updated if loss or gradient are not finite.
+        """Update the weights once; skipped if loss or gradient are not finite.
 
         Args:
-            batch: the batch, of which `rows` are present.
+            batch: the batch, restricted to `rows`.
             rate: learning rate of this update.
             carry: start from the final state of the previous step, not from zeros.
             message: numbers that are summed over the ranks along with the loss.

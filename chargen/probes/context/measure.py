@@ -160,7 +160,7 @@ class BurnedIn:
     """A predictor whose initial state is the one after a burn-in text, not the zero state.
 
     A network is rarely in the zero state during training. From there a few first characters can
-    lead to a state that spoils the predictions for thousands of characters, whatever is read. The
+    lead to a state that spoils the predictions for thousands of characters, for any later text. The
     burn-in text ``(M,)`` is therefore read in eight parts from the zero state, and the state after
     the part with the median loss becomes the initial state.
     """

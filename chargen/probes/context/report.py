@@ -104,7 +104,7 @@ def _meaning(found: Found) -> str:
         )
     ((result, _),) = found.values()
     if result.refusal:
-        return "Nothing is claimed."
+        return "No claim is made."
     if result.effective is None:
         return (
             f"Even {result.rows[-1].context} characters of context are not shown to suffice to "

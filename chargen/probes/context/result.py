@@ -39,7 +39,7 @@ class ContextRow(
 
     @property
     def disagree(self) -> bool:
-        """Whether reset and swap differ by at least `THRESHOLD_BITS` and significantly."""
+        """Return whether reset and swap differ by at least `THRESHOLD_BITS` and significantly."""
         difference = self.difference
         if difference is None or difference.low <= 0 <= difference.high:
             return False
@@ -60,7 +60,7 @@ class ContextResult(
         "effective_high": "effective_context_high_chars",
     },
 ):
-    """Result in one model. With a ``refusal`` there are no rows and nothing is claimed."""
+    """Result in one model. With a ``refusal`` there are no rows and no claim is made."""
 
     seed: Count
     trained_timesteps: Count | None  # BPTT length in training, characters

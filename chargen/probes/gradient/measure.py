@@ -121,7 +121,7 @@ def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
         below = stack.leave(index, below, read, outputs)
         walks.append(states)
         gates.append(gate_open)
-    # Rows are independent: the gradient of the summed loss in a row is that of its own loss.
+    # Rows are independent: the gradient of the summed loss in a row is that of its loss.
     logits = stack.end(below)[:, -1] @ model.W_hy + model.b_y
     loss = cross_entropy(logits, targets, reduction="sum")
     return [_Flow(norms, gate) for norms, gate in zip(_norms(loss, walks), gates, strict=True)]

@@ -87,7 +87,7 @@ class LayerGradient:
 
     @property
     def explodes(self) -> bool:
-        """Whether the gradient explodes at half of the positions or more.
+        """Return whether the gradient explodes at half of the positions or more.
 
         A large gradient does not suffice: in a lower layer it first grows, because the layers
         above carry it too, and then fades.

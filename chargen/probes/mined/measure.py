@@ -42,8 +42,8 @@ def measure(
     Full context is at least twice ``longest``. With *swap*, the text up to the end of the cue is
     replaced by another part of the same text of about equal length that does not contain the word,
     or leave the bracket open; the gain belongs to the cue and all text before it. A word is scored
-    as a whole. At most 256 cases per kind and power of two are drawn; under 100 give no number.
-    Every target is read from the end of its own cue. With full context the text is read in streams
+    as a whole. At most 256 cases per kind and power of two are drawn; under 100 are not reported.
+    Every target is read from the end of its cue. With full context the text is read in streams
     with a burn-in of twice ``longest`` characters.
 
     Args:

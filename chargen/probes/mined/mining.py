@@ -41,7 +41,7 @@ class Case(NamedTuple):
 
 
 Unfit = Callable[[Case, np.ndarray, np.ndarray], np.ndarray]
-"""Whether parts ``starts .. ends - 1`` of the text, ``(P,)`` each, hold the cue of a case."""
+"""Return whether parts ``starts .. ends - 1`` of the text, ``(P,)``, hold the cue of a case."""
 
 
 def returning_words(text: str, reach: int) -> tuple[list[Case], Unfit]:
@@ -105,7 +105,7 @@ class Group:
 
     @property
     def starts(self) -> np.ndarray:
-        """Where each target starts, ``(N,)``."""
+        """Return the start of each target, ``(N,)``."""
         return self.cases[:, 2]
 
     @property

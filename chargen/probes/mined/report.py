@@ -52,7 +52,7 @@ METHOD = (
     "Gain over the n-gram: bits that the n-gram baseline, which sees only the characters just "
     "before the target, needs more. Memory takes a gain over both: a word can be predictable from "
     "its neighbours alone.",
-    f"Distances are grouped by powers of two. Under {FEWEST_CASES} cases no number is reported. "
+    f"Distances are grouped by powers of two. Under {FEWEST_CASES} cases no result is reported. "
     "Intervals are from a bootstrap of blocks of text.",
 )
 LIMITS = (
@@ -86,7 +86,7 @@ def _finding(found: Found) -> str:
 
 
 def _table(found: Found, kind: str) -> Block:
-    """Tabulate one run with all its columns, or the gains of several side by side."""
+    """Tabulate one run with all its columns, or the gains of several runs."""
     runs = list(found)
     columns = [found[run].of_kind(kind) for run in runs]
     if not any(row.gain for rows in columns for row in rows):

@@ -11,7 +11,7 @@ from chargen.probes.mined.mining import KINDS
 from chargen.probes.statistics.intervals import Estimate, flat
 from chargen.render.text import counted
 
-FEWEST_CASES = 100  # fewer cases at a distance give no number
+FEWEST_CASES = 100  # fewer cases at a distance are not reported
 
 
 class MinedRow(

@@ -46,12 +46,12 @@ class Span50:
 
     @property
     def fits(self) -> bool:
-        """Whether the curve describes the accuracies; if not, no number is reported."""
+        """Return whether the curve describes the accuracies; if not, the result is not reported."""
         return self.fit_p >= POOR or self.misfit <= POOR_POINTS
 
     @property
     def on_grid(self) -> bool:
-        """Whether the curve fits and span50 lies within the measured spans."""
+        """Return whether the curve fits and span50 lies within the measured spans."""
         return self.fits and self.first <= self.chars <= self.last
 
     @property
@@ -82,7 +82,7 @@ class Span50:
     def from_json(cls, values: Mapping[str, Any], first: int, last: int, chance: float) -> Span50:
         """Decode what `to_json` returned for spans ``first`` to ``last``.
 
-        The text tells in which direction a missing number lies.
+        The text says in which direction a missing number lies.
         """
         here, _, rest = str(values["span50"]).partition(" (")
         lower, _, upper = (rest.rstrip(")") or f"{here}–{here}").partition("–")

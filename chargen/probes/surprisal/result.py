@@ -105,7 +105,7 @@ class Scores:
 
     @property
     def finding(self) -> str:
-        """The model that fits the text best, if the intervals tell."""
+        """The model that fits the text best, if the intervals separate them."""
         if not self.differences:
             return ""
         first = self.runs[0].run

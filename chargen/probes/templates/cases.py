@@ -62,7 +62,7 @@ class Batch:
 
     @property
     def cue_start(self) -> int:
-        """Where the cue begins in every context."""
+        """Return the index at which the cue begins in every context."""
         return len(self.contexts[0]) - self.span - len(self.facts.no_cue)
 
     def without_distractors(self) -> Batch:

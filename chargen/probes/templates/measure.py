@@ -141,7 +141,7 @@ def choose_bank(
 def demonstrate(predictor: NextCharPredictor) -> tuple[Demonstration, ...]:
     """Return the probabilities of the endings of two classic sentences.
 
-    This is no measurement: nothing is right or wrong. The language is the one of which the
+    This is a demonstration without a score. The language is the one whose text the
     predictor's vocabulary has more characters. Characters that it lacks are left out of the
     context, and so are endings that it cannot spell; the note lists them.
     """
@@ -363,7 +363,7 @@ def _chars(batch: Batch) -> int:
 
 
 def _span50(rows: Sequence[SpanResult], seed: int) -> Span50 | None:
-    """Return None below the gate, even if it was not asked for, and with too few spans."""
+    """Return None below the gate, even if the gate is disabled, and with too few spans."""
     if len(rows) < FEWEST_SPANS or rows[0].accuracy.value < KNOWLEDGE_GATE:
         return None
     return fit([row.span for row in rows], [row.credits for row in rows], rows[0].chance, seed)
@@ -376,7 +376,7 @@ def _spells(predictor: NextCharPredictor, bank: Bank) -> bool:
 def _not_known(bank: Bank, shortest: _Measured) -> str:
     return (
         f"{_not_learned(bank)} (accuracy {shortest.accuracy:.0%} at "
-        f"{counted(shortest.span, 'character')}; below {KNOWLEDGE_GATE:.0%} nothing is claimed)"
+        f"{counted(shortest.span, 'character')}; below {KNOWLEDGE_GATE:.0%} no claim is made)"
     )
 
 

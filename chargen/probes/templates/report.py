@@ -169,13 +169,13 @@ def _meaning(result: TemplatesResult) -> str:
         result.trained_timesteps,
     )
     if result.refusal:
-        return "Nothing is claimed: the model has not learned such sentences."
+        return "No claim is made: the model has not learned such sentences."
     if above is None:
-        return "Given a fact and asked for it shortly after, the model does no better than chance."
+        return "Given a fact and queried shortly after, the model does no better than chance."
     if reliable is None:
-        return f"Given a fact and asked for it {above} characters later, it beats chance."
+        return f"Given a fact and queried {above} characters later, it beats chance."
     text = (
-        f"Given a fact and asked for it {reliable} characters later, the model answers correctly "
+        f"Given a fact and queried {reliable} characters later, the model answers correctly "
         f"in at least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {result.rows[0].chance:.1%}."
     )
     if steps and reliable > steps:

@@ -16,7 +16,7 @@ from chargen.probes.statistics.span50 import Span50
 from chargen.render.text import counted, listed
 from chargen.settings import LONGEST_ASKED
 
-KNOWLEDGE_GATE = 0.9  # accuracy at the shortest span below which nothing is claimed
+KNOWLEDGE_GATE = 0.9  # accuracy at the shortest span below which no claim is made
 SIGNIFICANCE = 0.05  # level of the corrected p-value
 
 Label = Literal["trained", "held out", "longer than trained"]
@@ -75,7 +75,7 @@ class SpanResult(Tally, frozen=True):
 
 
 class TemplatesResult(Struct, frozen=True):
-    """Result in one model. With a ``refusal`` nothing is claimed."""
+    """Result in one model. With a ``refusal`` no claim is made."""
 
     bank: str
     seed: Count
