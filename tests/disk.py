@@ -48,6 +48,16 @@ class Disk:
         return call
 
 
+def crash_at(wanted: int, torn: bool = False) -> Disk:
+    """Return a disk that raises `Crash` from call number ``wanted`` on."""
+
+    def before(number: int, name: str) -> None:
+        if number >= wanted:
+            raise Crash
+
+    return Disk(before, torn)
+
+
 def refuse_at(wanted: int, code: int, forever: bool = False, torn: bool = False) -> Disk:
     """Return a disk that fails call number ``wanted``, or every later call but unlink too."""
 

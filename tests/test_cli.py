@@ -282,7 +282,8 @@ FOUND_LATER = (
 def said_before(line):
     """Return the lines before the error."""
     command, *rest = line.split()
-    later = command == "train" and any(f"{part} " in f"{line} " for part in FOUND_LATER)
+    begins = command == "train" and "--resume" not in line
+    later = begins and any(f"{part} " in f"{line} " for part in FOUND_LATER)
     return [f"reading {rest[0]}"] if later else []
 
 

@@ -194,7 +194,7 @@ def train(
     level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
     beginning = ""
     if "WORLD_SIZE" not in os.environ:  # of several processes, rank 0 checks for all
-        beginning = f"reading {' '.join(corpus)}" if corpus else "resuming the run"
+        beginning = f"reading {' '.join(corpus)}" if corpus and not resume else ""
         GivenSettings.parse(settings)
         _check_files(corpus, out, resume, overwrite)
     with TrainingDisplay(level, tensorboard, beginning) as display:
