@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -134,6 +135,13 @@ def test_some_packages_import_no_torch():
 def test_contributing_states_the_purpose_of_every_package():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert not [name for name in PACKAGES if f"| `{name.replace('.', '/')}" not in text]
+
+
+def test_the_tour_has_nine_files_of_at_most_1500_lines():
+    tour = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## Packages")[0]
+    files = re.findall(r"^\| `(chargen/\S+\.py)`", tour, re.MULTILINE)
+    assert len(files) == 9
+    assert sum(len((ROOT / file).read_text().splitlines()) for file in files) <= 1500
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "--help"]])
