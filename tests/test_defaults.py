@@ -83,8 +83,7 @@ def test_budgets_in_steps_epochs_and_minutes_are_comparable(stack, epochs):
 
 def test_notes_state_size_and_regularization():
     assert choose(minutes=2)[1] == [
-        "using 1 layer of 256 lstm units: sized for about 2 minutes on a CPU (override with "
-        "--units)"
+        "using 1 layer of 256 lstm units: sized for about 2 min on a CPU (override with --units)"
     ]
     assert choose(minutes=10)[1][0].startswith("using 2 layers of 256 lstm units: sized for about")
     assert choose("cuda", minutes=2)[1][0].startswith("using 6 residual blocks of 256 mingru units")

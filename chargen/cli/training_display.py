@@ -233,7 +233,7 @@ def _overview(trainer: Trainer) -> str:
     budgets = [f"{settings.steps:,} steps"] if settings.steps else []
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
-        budgets += [f"{settings.minutes or MINUTES:g} minutes"]
+        budgets += [f"{settings.minutes or MINUTES:g} min"]
     limit = " or ".join(budgets)
     patience = counted(settings.patience, "validation") + " without improvement"
     parameters = sum(parameter.numel() for parameter in trainer.model.parameters())

@@ -155,7 +155,7 @@ def choose_defaults(
             number = counted(layers, "layer" if plain else "residual block")
             minutes = chars / table.chars_per_minute
             notes.append(
-                f"using {number} of {width} {cell} units: sized for about {minutes:.2g} minutes on "
+                f"using {number} of {width} {cell} units: sized for about {minutes:.2g} min on "
                 f"a {kind} (override with --units)"
             )
         epochs = chars / training_chars
