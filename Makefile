@@ -30,6 +30,7 @@ check: .venv/installed-test  ## run the linter and the type checker
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m tests.prose
 
 test: check  ## run make check, then every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile

@@ -1,8 +1,8 @@
 """Check the language of docstrings, comments, messages and pages: ``python -m tests.prose``.
 
-It counts phrases that the style of this project avoids, per 1,000 words of each part of the
-repository, and fails above `LIMIT`. It also fails if a docstring opens with one of `OPENERS`.
-``--list`` prints every hit.
+It counts the phrases of tests/prose.txt, which the style of this project avoids, per 1,000 words
+of each part of the repository, and fails above `LIMIT`. It also fails if a docstring opens with one
+of `OPENERS`. ``--list`` prints every hit.
 """
 
 from __future__ import annotations
@@ -20,15 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LIMIT = 1.0  # hits per 1,000 words
 OPENERS = ("What", "Whether", "That", "Who", "Whose", "Whom", "Those", "Of", "Beside", "So")
-PHRASES = """
-side by side|told|tells?|asked|bends?|bent|held back|holds? back|go(es)? on|gone on|went on|going on
-anew|farther|is to be|are to be|lead-ins?|of which|of whom|so many|so much|no numbers?|by itself
-as (it|they) (is|are|stands?|was|were)|learned by heart|stands? beside|beside it|set beside|in words
-is none|makes? of|nobody|whoever|whatever|forgiv\\w*|heed\\w*|in turn|of ours|of theirs|of its own
-of a kind|nothing (is|was|of)|hardly|next to no|where (it|they|there|that|this) (is|are|was|were)
-that (is|are) there|has not|had not
-"""
-FLAGGED = re.compile(rf"\b({'|'.join(PHRASES.split(chr(10))).strip('|')})\b", re.IGNORECASE)
+PHRASES = (ROOT / "tests" / "prose.txt").read_text().split("\n")
+FLAGGED = re.compile(rf"\b({'|'.join(filter(None, PHRASES))})\b", re.IGNORECASE)
 
 
 def markdown(text: str) -> Iterator[tuple[int, str]]:
@@ -44,9 +37,9 @@ def markdown(text: str) -> Iterator[tuple[int, str]]:
 def python(text: str) -> Iterator[tuple[int, str]]:
     """Yield docstrings, string literals with spaces and comments, with their line numbers."""
     for node in ast.walk(ast.parse(text)):
-        text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and text.count(" ") > 2:
-            yield node.lineno, text
+        value = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(value, str) and value.count(" ") > 2:
+            yield node.lineno, value
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string

@@ -23,14 +23,20 @@ from chargen.api import load
 from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
 from chargen.evaluation import Evaluation
-from chargen.pages.export_page import ExportedModel, export_page, losses_text
+from chargen.pages.export_page import (
+    LEVELS,
+    ExportedModel,
+    export_page,
+    losses_text,
+    rounded,
+    through_eight_bits,
+)
 from chargen.probes.units.recording import record
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST
 from chargen.sampling import Sampler, choose
 from chargen.sampling.engine import Engine
-from chargen.sampling.quantization import LEVELS, rounded, through_eight_bits
 from chargen.sampling.sampler import MIN_WARM_UP
 from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary

@@ -30,9 +30,13 @@ def _page(run: Run, out: Path, form: WeightFormat, longrange: Path | None, promp
     import numpy as np
 
     from chargen.api import TrainedModel
-    from chargen.pages.export_page import ExportedModel, export_page, losses_text
+    from chargen.pages.export_page import (
+        ExportedModel,
+        export_page,
+        losses_text,
+        through_eight_bits,
+    )
     from chargen.sampling import Sampler
-    from chargen.sampling.quantization import through_eight_bits
 
     weights = run.weights()
     models: dict[WeightFormat, TrainedModel] = {"float32": TrainedModel(run)}

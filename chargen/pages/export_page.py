@@ -15,10 +15,10 @@ from chargen.evaluation import Evaluation
 from chargen.probes.result import RunResult, curve_section
 from chargen.probes.units.report import part_labels
 from chargen.render.page import render
-from chargen.sampling.quantization import rounded
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
+LEVELS = 127  # 8-bit levels on either side of zero
 WeightFormat = Literal["float32", "int8"]
 BITS: dict[WeightFormat, int] = {"float32": 32, "int8": 8}  # per weight
 
@@ -116,3 +116,23 @@ def _coded(array: np.ndarray, form: WeightFormat) -> dict[str, Any]:
 
 def _base64(array: np.ndarray) -> str:
     return base64.b64encode(array.tobytes()).decode("ascii")
+
+
+def rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantize ``(J, K)`` float32 to levels ``(J, K)`` int8 and scales ``(K,)`` float32.
+
+    The largest magnitude of a column is `LEVELS` times its scale, and the error is at most half a
+    scale. A column of zeros has scale 0.
+    """
+    scales = (np.abs(matrix).max(axis=0) / LEVELS).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        levels = np.nan_to_num(np.rint(matrix / scales)).clip(-LEVELS, LEVELS)
+    return levels.astype(np.int8), scales
+
+
+def through_eight_bits(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Quantize and restore every matrix; arrays with one axis stay unchanged."""
+    return {
+        name: np.multiply(*rounded(array)) if array.ndim == 2 else array
+        for name, array in arrays.items()
+    }

@@ -77,7 +77,7 @@ class FeatureScores:
 
     @property
     def stands_out(self) -> bool:
-        """Whether the interval of the best unit lies above both baselines."""
+        """Return whether the interval of the best unit lies above both baselines."""
         return self.units[0].score.low > max(self.shifted_best, self.untrained)
 
     def to_json(self) -> dict[str, Any]:
