@@ -32,7 +32,9 @@ BEST: dict[str, dict[int, dict[str, Any]]] = {  # settings by minimum budget in 
         0: {"units": (192, 192), "learning_rate": 0.02},
         10: {"units": (256, 256), "learning_rate": 0.02, "dropout": 0.2},
     },
-    "gru-before": {0: {"units": (192, 192), "learning_rate": 0.02}},
+    "gru-before": {
+        0: {"cell": "gru", "reset_after": False, "units": (192, 192), "learning_rate": 0.02}
+    },
     "mingru": {
         0: {"units": (192,) * 3, "learning_rate": 0.02, "stack": "plain"},
         60: {"units": (384,) * 3, "learning_rate": 0.01, "dropout": 0.1, "stack": "plain"},

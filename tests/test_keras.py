@@ -546,7 +546,7 @@ def test_import_needs_neither_keras_nor_torch(file):
 
 def test_missing_h5py_is_named(file, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
-    assert "needs h5py: pip install 'chargen[keras]'" in refused(file)
+    assert "needs h5py: pip install h5py" in refused(file)
 
 
 PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "import-from-keras.md"

@@ -319,7 +319,7 @@ def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
     flags += f"--rdzv-endpoint={HOST}:{store.port} --local-addr={HOST} --rdzv-conf=is_host=0,"
     flags += "join_timeout=60,last_call_timeout=1,keep_alive_interval=1 --no-python"
     words = [*flags.split(), sys.executable, "-c", SLOW, "train", str(corpus), f"--out={out}"]
-    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": 1}  # see docs/scaling.md
+    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": 1}  # see docs/how-to/processes.md
     given = (tmp_path, torchrun, [*words, "--steps=150", *FAST])
     first, second = (Forked(*given, name=name, environment=own) for name in ("one", "two"))
     wait_for((out / LAST).exists)

@@ -87,6 +87,6 @@ def evaluate(
         say(f"The model beats the {name} by {gain:.4f} nats/char.")
     elif baseline:
         say(
-            f"The model does not beat the {name} ({-gain:.4f} nats/char worse): continue "
-            "training with train --resume --minutes N, or train more --units."
+            f"The model does not beat the {name} ({-gain:.4f} nats/char worse): train with a "
+            "larger budget if its validation loss still fell, else on more text or fewer --units."
         )

@@ -25,8 +25,7 @@ def check_installed() -> None:
     """Raise `ChargenError` if TensorBoard is not installed."""
     if importlib.util.find_spec(FOLDER) is None:
         raise ChargenError(
-            "--tensorboard: the package tensorboard is not installed; "
-            "pip install 'chargen[tensorboard]'"
+            "--tensorboard: the package tensorboard is not installed; pip install tensorboard"
         )
 
 

@@ -108,7 +108,7 @@ def export(
 
     onnx: a model of one time step. Inputs: a character id and the state. Outputs: log-probabilities
     of the next character and the new state. The metadata holds the vocabulary. Requires
-    pip install 'chargen[onnx]'.
+    pip install onnx.
 
     \b
     Examples:

@@ -53,7 +53,7 @@ def import_keras(
     MODEL is a .keras or .weights.h5 file: layers of SimpleRNN, LSTM or GRU, all of one kind, on
     one-hot input or an Embedding, followed by a softmax Dense. The result is a run for sample,
     evaluate CORPUS, probe-longrange, inspect and export. Keras is not needed, and no code in the
-    file is executed. Requires pip install 'chargen[keras]'.
+    file is executed. Requires pip install h5py.
 
     \b
     Examples:

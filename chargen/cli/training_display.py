@@ -268,9 +268,13 @@ def _sample(trainer: Trainer, chars: int) -> str:
 
 
 def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
-    """Return the most useful next command: resume, probe or sample."""
+    """Return the most useful next command: resume, probe or sample.
+
+    A run that stopped improving is not resumed: more training would overfit it.
+    """
     path = visible_line(shlex.quote(str(trainer.run.path)))
-    if stopped or (margin is not None and margin < 0):
+    worse = margin is not None and margin < 0 and not trainer.ending.startswith("no improvement")
+    if stopped or worse:
         longer = "" if stopped else _doubled_budget(trainer)
         return f"chargen train --resume --out {path}{longer}"
     probes = trainer.run.description.corpus.sources[0].startswith("longrange")

@@ -77,7 +77,7 @@ def _h5py() -> Any:
     try:
         import h5py
     except ImportError:
-        raise ChargenError("reading Keras files needs h5py: pip install 'chargen[keras]'") from None
+        raise ChargenError("reading Keras files needs h5py: pip install h5py") from None
     return h5py
 
 

@@ -192,5 +192,5 @@ def _onnx_package() -> Any:
         import onnx.checker
         import onnx.numpy_helper
     except ImportError:
-        raise ChargenError("writing ONNX needs a package: pip install 'chargen[onnx]'") from None
+        raise ChargenError("writing ONNX needs a package: pip install onnx") from None
     return onnx
