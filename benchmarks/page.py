@@ -21,7 +21,7 @@ LETTERS = 20_000
 ROUNDS = 3
 ALONE = """
     const random = randomOf(1);
-    let id = MODEL.begins;
+    let id = 0;
     const begun = performance.now();
     for (let n = 0; n < arguments[0]; n++) {
       network.read(id);
