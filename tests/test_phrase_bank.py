@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen.datasets import bundled, longrange, phrase_bank
-from chargen.datasets.longrange import Composer, Decoy, Fillers
+from chargen.datasets.longrange import Composer, Distractor, Fillers
 from chargen.errors import ChargenError
 
 HALVES = ("training", "test")
@@ -25,8 +25,10 @@ COMPOSERS = {(name, half): Composer(bank, half) for name, bank in BANKS.items() 
 def fillers_of(frame):
     """Return the fillers of a sentence without its distractor."""
     filler = frame.text[len(frame.text) - frame.span : -len(frame.facts.lead)]
-    if frame.decoy and frame.decoy.place == "after":
-        return filler.split(frame.facts.cues[frame.decoy.fact].join(frame.facts.decoy_after))
+    if frame.distractor and frame.distractor.place == "after":
+        return filler.split(
+            frame.facts.cues[frame.distractor.fact].join(frame.facts.distractor_after)
+        )
     return [filler]
 
 
@@ -47,22 +49,24 @@ def windows(text):
 )
 def test_a_sentence_has_exactly_its_span(name, half, which, span, answer, other, place, seed):
     facts, composer = BANKS[name].fact_sets[which], COMPOSERS[name, half]
-    decoy = None if other is None else Decoy((answer + other) % 8, place)
+    distractor = None if other is None else Distractor((answer + other) % 8, place)
     rng = np.random.default_rng(seed)
     if not composer.reaches(facts, span):
         with pytest.raises(ValueError, match="no filler"):
-            composer.frame(facts, answer, span, rng, decoy)
+            composer.frame(facts, answer, span, rng, distractor)
         return
-    frame = composer.frame(facts, answer, span, rng, decoy)
+    frame = composer.frame(facts, answer, span, rng, distractor)
     cue, stated = facts.cues[answer], facts.opening + facts.cues[answer]
     assert frame.text[-span - len(cue) : -span] == cue
     assert frame.text[:-span].endswith(stated)
     assert frame.text.endswith(facts.lead)
     assert frame.target == facts.targets[answer]
     assert frame.text.count(facts.lead) == 1
-    if decoy:
-        assert facts.cues[decoy.fact] in frame.text
-        assert (facts.cues[decoy.fact] in frame.text[-span:]) == (frame.decoy.place == "after")
+    if distractor:
+        assert facts.cues[distractor.fact] in frame.text
+        assert (facts.cues[distractor.fact] in frame.text[-span:]) == (
+            frame.distractor.place == "after"
+        )
 
 
 def test_default_spans_and_all_longer_ones_exist():
@@ -145,7 +149,7 @@ def test_the_distribution_of_spans_in_a_corpus():
     assert longrange.is_held_out(128)
     assert (spans == 4).mean() == pytest.approx(0.5, abs=0.1)
     assert ((spans > 128).mean()) > 0.05
-    assert np.mean([f.decoy is not None for f in frames]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([f.distractor is not None for f in frames]) == pytest.approx(0.5, abs=0.05)
 
 
 def test_requests_for_bundled_texts_are_checked():

@@ -287,7 +287,7 @@ def test_sentences_are_balanced_and_batches_need_no_padding(span):
                 frame.answer
                 for batch in batches
                 for frame in batch.frames
-                if batch.facts is facts and (frame.decoy is not None) == distracted
+                if batch.facts is facts and (frame.distractor is not None) == distracted
             ]
             assert len(set(np.bincount(answers, minlength=8).tolist())) == 1
     for batch in batches:

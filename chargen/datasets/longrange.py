@@ -17,14 +17,14 @@ from chargen.datasets.tasks import whole_lines
 Place = Literal["before", "after"]
 
 SHORTEST_SHARE = 0.5  # of the sentences: models learn short spans first
-DECOY_SHARE = 0.5  # of the sentences have a distractor
+DISTRACTOR_SHARE = 0.5  # of the sentences have a distractor
 IMPOSSIBLE = float("-inf")
 LONGEST_SPAN = 256  # characters, in the corpus
 HELD_OUT = ((29, 35), (116, 140))  # inclusive ranges of spans that the corpus lacks
 
 
 @dataclass(frozen=True)
-class Decoy:
+class Distractor:
     """A distractor: the cue of another fact."""
 
     fact: int  # 0 .. K-1
@@ -40,7 +40,7 @@ class Frame:
     facts: FactSet
     answer: int  # index of the fact, 0 .. K-1
     span: int  # characters from the end of the cue to the start of the target
-    decoy: Decoy | None
+    distractor: Distractor | None
 
     @property
     def sentence(self) -> str:
@@ -125,7 +125,7 @@ class Composer:
         answer: int,
         span: int,
         rng: np.random.Generator,
-        decoy: Decoy | None = None,
+        distractor: Distractor | None = None,
     ) -> Frame:
         """Compose a sentence of exactly ``span`` characters between cue and target.
 
@@ -133,19 +133,19 @@ class Composer:
         `ValueError` if no sentence has this span.
         """
         chars, draw, head, splits = span - facts.shortest_span, self.fillers.draw, "", []
-        if decoy and decoy.place == "after":
-            mention = facts.cues[decoy.fact].join(facts.decoy_after)
+        if distractor and distractor.place == "after":
+            mention = facts.cues[distractor.fact].join(facts.distractor_after)
             splits = self._splits(chars - len(mention))
         if splits:
             first = splits[rng.integers(len(splits))]
             filler = draw(first, rng) + mention + draw(chars - first - len(mention), rng)
         else:
             filler = draw(chars, rng)
-            if decoy:
-                decoy = Decoy(decoy.fact, "before")
-                head = facts.cues[decoy.fact].join(facts.decoy_before)
+            if distractor:
+                distractor = Distractor(distractor.fact, "before")
+                head = facts.cues[distractor.fact].join(facts.distractor_before)
         text = head + facts.opening + facts.cues[answer] + filler + facts.lead
-        return Frame(text, facts.targets[answer], facts, answer, span, decoy)
+        return Frame(text, facts.targets[answer], facts, answer, span, distractor)
 
     def _splits(self, chars: int) -> list[int]:
         """Return the lengths of a first filler that leave a possible length of ``chars``."""
@@ -158,10 +158,10 @@ class Composer:
         while True:
             facts = sets[rng.integers(len(sets))]
             answer = int(rng.integers(len(facts.cues)))
-            decoy = None
-            if rng.random() < DECOY_SHARE:
-                decoy = Decoy(other_fact(answer, len(facts.cues), rng), any_place(rng))
-            yield self.frame(facts, answer, self._span(facts, rng), rng, decoy)
+            distractor = None
+            if rng.random() < DISTRACTOR_SHARE:
+                distractor = Distractor(other_fact(answer, len(facts.cues), rng), any_place(rng))
+            yield self.frame(facts, answer, self._span(facts, rng), rng, distractor)
 
     def _span(self, facts: FactSet, rng: np.random.Generator) -> int:
         """Draw the shortest span half of the time, else log-uniformly a span in the corpus."""

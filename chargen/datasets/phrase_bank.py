@@ -20,11 +20,11 @@ MOST_PIECES = 1000  # per section
 WINDOW = 30  # characters of filler that training and test text never share
 KEYS = ("frame", "decoy before", "decoy after", "no cue")
 FRAME = re.compile(r"(?P<opening>.*)\{cue\}\{filler\}(?P<lead>.+)\{target\}(?P<ending>.*)")
-DECOY = re.compile(r"(?P<head>.*)\{cue\}(?P<tail>.*)")
+DISTRACTOR = re.compile(r"(?P<head>.*)\{cue\}(?P<tail>.*)")
 PATTERNS = {
     "frame": (FRAME, 'must be like "a letter from {cue}{filler} in {target}."'),
-    "decoy before": (DECOY, "must hold {cue}"),
-    "decoy after": (DECOY, "must hold {cue}"),
+    "decoy before": (DISTRACTOR, "must hold {cue}"),
+    "decoy after": (DISTRACTOR, "must hold {cue}"),
     "no cue": (re.compile(r"[^{}]+"), "must be a word"),
 }
 FILLER_SECTIONS = ("[training fillers]", "[test fillers]", "[links]")
@@ -41,8 +41,8 @@ class FactSet:
     opening: str  # text before the cue
     lead: str  # text between the filler and the target; the shortest span
     ending: str  # text after the target
-    decoy_before: tuple[str, str]  # text around a distractor's cue before the sentence
-    decoy_after: tuple[str, str]  # text around a distractor's cue among the fillers
+    distractor_before: tuple[str, str]  # text around a distractor's cue before the sentence
+    distractor_after: tuple[str, str]  # text around a distractor's cue among the fillers
     no_cue: str  # a word of the cue's length that is no cue, for the control
     cues: tuple[str, ...]  # (K,) of equal length
     targets: tuple[str, ...]  # (K,) of equal length, with distinct first characters
@@ -68,8 +68,8 @@ class Bank:
         """Return the sorted characters of all sentences, with or without those of ``no_cue``."""
         texts = [*self.training, *self.test, *self.links]
         for facts in self.fact_sets:
-            texts += [facts.opening, facts.lead, facts.ending, *facts.decoy_before]
-            texts += [*facts.decoy_after, *facts.cues, *facts.targets]
+            texts += [facts.opening, facts.lead, facts.ending, *facts.distractor_before]
+            texts += [*facts.distractor_after, *facts.cues, *facts.targets]
             texts += [facts.no_cue] if no_cue else []
         return "".join(sorted(set("".join(texts))))
 
@@ -154,7 +154,7 @@ class _Parser:
         for key in KEYS:
             if key not in settings:
                 raise self.error(first.number, f'{header} has no line {key} = "..."')
-        frame, *decoys, no_cue = (settings[key] for key in KEYS)
+        frame, *distractors, no_cue = (settings[key] for key in KEYS)
         cues, targets = self._facts(first, [line for line in lines if "=" not in line.text])
         if len(no_cue[0]) != len(cues[0]):
             raise self.error(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
@@ -163,8 +163,8 @@ class _Parser:
             opening=frame["opening"],
             lead=frame["lead"],
             ending=frame["ending"] + "\n",
-            decoy_before=(decoys[0]["head"], decoys[0]["tail"]),
-            decoy_after=(decoys[1]["head"], decoys[1]["tail"]),
+            distractor_before=(distractors[0]["head"], distractors[0]["tail"]),
+            distractor_after=(distractors[1]["head"], distractors[1]["tail"]),
             no_cue=no_cue[0],
             cues=cues,
             targets=targets,

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from chargen.datasets.longrange import Composer, Decoy, Frame, any_place, other_fact
+from chargen.datasets.longrange import Composer, Distractor, Frame, any_place, other_fact
 from chargen.datasets.phrase_bank import Bank, FactSet
 from chargen.errors import ChargenError
 
@@ -58,7 +58,7 @@ class Batch:
     @property
     def plain(self) -> np.ndarray:
         """The indices of the sentences without a distractor, ascending, ``(M,)``."""
-        return np.flatnonzero([frame.decoy is None for frame in self.frames])
+        return np.flatnonzero([frame.distractor is None for frame in self.frames])
 
     @property
     def cue_start(self) -> int:
@@ -162,7 +162,7 @@ def _round(composer: Composer, facts: FactSet, span: int, rng: np.random.Generat
     K = len(facts.cues)
     frames = [composer.frame(facts, answer, span, rng) for answer in range(K)]
     for answer in range(K):
-        distractor = Decoy(other_fact(answer, K, rng), any_place(rng))
+        distractor = Distractor(other_fact(answer, K, rng), any_place(rng))
         frames.append(composer.frame(facts, answer, span, rng, distractor))
     return frames
 

@@ -190,12 +190,12 @@ class Outcome:
     def of(cls, batch: Batch, scores: CandidateScores) -> Outcome:
         """Return the outcome of a batch whose candidates are the targets of its facts."""
         rows = np.arange(len(batch.frames))
-        distractors = np.array([f.decoy.fact if f.decoy else -1 for f in batch.frames])
+        distractors = np.array([f.distractor.fact if f.distractor else -1 for f in batch.frames])
         return cls(
             credit=scores.credit[rows, batch.answers],
             greedy=scores.greedy[rows, batch.answers],
             distractor=np.where(distractors >= 0, scores.credit[rows, distractors], 0.0),
-            places=np.array([f.decoy.place if f.decoy else "" for f in batch.frames]),
+            places=np.array([f.distractor.place if f.distractor else "" for f in batch.frames]),
         )
 
     @classmethod
