@@ -25,7 +25,7 @@ from chargen import recurrent
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.formats import Alphabet, import_keras
-from chargen.formats.keras_config import layout_of_config
+from chargen.formats.keras_layout import of_config
 from chargen.runs.directory import RUN
 
 # Keras's own, with NumPy 2.
@@ -388,7 +388,7 @@ def test_hostile_configurations_are_refused(functional, file, saved):
     assert all(str(file) in one and "\n" not in one for one in said)
     for _ in range(200):
         with contextlib.suppress(ChargenError, ValueError, LookupError, TypeError):
-            layout_of_config(spoiled(config, rng))
+            of_config(spoiled(config, rng))
 
 
 def alphabet_of(tmp_path, values):

@@ -10,18 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from chargen import __version__
-from chargen.cells import Cell, cell_named
+from chargen.cells import cell_named
 from chargen.errors import ChargenError
 from chargen.files import reason
-from chargen.formats.keras_config import layout_of_config
+from chargen.formats import keras_layout
+from chargen.formats.keras_alphabet import Alphabet
 from chargen.formats.keras_file import ArrayGroups, KerasFile, read_keras
-from chargen.formats.keras_layout import KERAS_GATES, KerasLayout, layout_of_shapes
-from chargen.formats.keras_vocabulary import Alphabet
+from chargen.formats.keras_layout import KERAS_GATES, KerasLayout
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import NO_CORPUS, Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run, lock
 from chargen.settings import ModelSettings, TrainingSettings
-from chargen.text.vocabulary import Vocabulary
 
 Arrays = dict[str, np.ndarray]
 
@@ -63,7 +62,24 @@ def import_keras(
         )
     except ChargenError as error:
         raise ChargenError(f"{model}: {error}") from None
-    vocabulary, arrays, notes = _with_characters(layout, alphabet, _converted(layout, file.arrays))
+    arrays = _converted(layout, file.arrays)
+    V, known = len(arrays["b_y"]), alphabet
+    if known is None and layout.alphabet is not None:
+        known = Alphabet(layout.alphabet, "the model's vocabulary")
+    if known is None:
+        raise ChargenError(
+            f"the model does not store the characters of its {V} ids; give --alphabet FILE.json, "
+            "or the text it was trained on as --alphabet-text"
+        )
+    vocabulary, ids, notes = known.arranged(V)
+    if layout.skips_zero and 0 in ids:
+        raise ChargenError(
+            f"its Embedding has mask_zero, so id 0 is padding, but it is {known.entries[0]!r} "
+            f"in {known.source}; give the alphabet that the model was trained with"
+        )
+    # A row and a column for each character of the vocabulary, in its order.
+    arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
+    arrays["W_hy"], arrays["b_y"] = arrays["W_hy"][:, ids], arrays["b_y"][ids]
     versions = {"chargen": __version__, **({"keras": file.version} if file.version else {})}
     imported = Imported(model.name, file.sha256)
     description = Description(
@@ -80,12 +96,12 @@ def _layout(file: KerasFile, activation: str | None, reset_after: bool | None) -
     """Return the layout of a file, whose weights fit it."""
     shapes = {name: tuple(array.shape for array in arrays) for name, arrays in file.arrays.items()}
     if file.config is None:
-        return layout_of_shapes(shapes, activation or "tanh", reset_after)
+        return keras_layout.of_shapes(shapes, activation or "tanh", reset_after)
     if activation or reset_after is not None:
         flag = "--activation" if activation else "--cell"
         raise ChargenError(f"{flag} is for .weights.h5: the model stores its own; leave it out")
     try:
-        layout = layout_of_config(file.config)
+        layout = keras_layout.of_config(file.config)
     except (ValueError, LookupError, TypeError) as error:
         raise ChargenError(
             f"its configuration is not Keras's ({type(error).__name__}: {reason(error)}); save "
@@ -95,33 +111,11 @@ def _layout(file: KerasFile, activation: str | None, reset_after: bool | None) -
     return layout
 
 
-def _with_characters(
-    layout: KerasLayout, alphabet: Alphabet | None, arrays: Arrays
-) -> tuple[Vocabulary, Arrays, list[str]]:
-    """Return the vocabulary, and the weights with a row and a column for each character of it."""
-    V = len(arrays["b_y"])
-    if alphabet is None and layout.alphabet is None:
-        raise ChargenError(
-            f"the model does not store the characters of its {V} ids; give --alphabet FILE.json, "
-            "or the text it was trained on as --alphabet-text"
-        )
-    alphabet = alphabet or Alphabet(layout.alphabet or (), "the model's vocabulary")
-    vocabulary, ids, notes = alphabet.arranged(V)
-    if layout.skips_zero and 0 in ids:
-        raise ChargenError(
-            f"its Embedding has mask_zero, so id 0 is padding, but it is {alphabet.entries[0]!r} "
-            f"in {alphabet.source}; give the alphabet that the model was trained with"
-        )
-    arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
-    rows = {"W_hy": arrays["W_hy"][:, ids], "b_y": arrays["b_y"][ids]}
-    return vocabulary, arrays | rows, notes
-
-
 def _converted(layout: KerasLayout, groups: ArrayGroups) -> Arrays:
     """Return the weights by chargen's names, float32."""
-    cell, arrays = cell_named(layout.cell, layout.reset_after), Arrays()
+    arrays = Arrays()
     for number, group in enumerate(layout.layers):
-        own = _layer(cell, KERAS_GATES[layout.cell], *groups[group])
+        own = _layer(layout, *groups[group])
         arrays |= {f"stack.layers.{number}.{name}": array for name, array in own.items()}
     if layout.embedding:
         # x E W of a one-hot x is a row of E W, rounded once.
@@ -132,9 +126,10 @@ def _converted(layout: KerasLayout, groups: ArrayGroups) -> Arrays:
 
 
 def _layer(
-    cell: Cell, order: str, W_xh: np.ndarray, W_hh: np.ndarray, bias: np.ndarray | None = None
+    layout: KerasLayout, W_xh: np.ndarray, W_hh: np.ndarray, bias: np.ndarray | None = None
 ) -> Arrays:
-    """Convert one recurrent layer, whose gates Keras has in ``order``."""
+    """Convert one recurrent layer to chargen's order of gates."""
+    cell, order = cell_named(layout.cell, layout.reset_after), KERAS_GATES[layout.cell]
     if bias is None:
         bias = np.zeros((2,) * bool(cell.extra) + W_xh.shape[1:], "f4")
     extra = {}

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from chargen.errors import ChargenError
@@ -26,12 +27,9 @@ LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
 # Limit of unpacked bytes: a multiple of the file size, since weights barely compress, and slack.
 MOST_PACKED, SLACK = 4, 2**20
-DEEPEST = 12  # nested groups
-MOST_GROUPS = 10_000
+DEEPEST, MOST_GROUPS = 12, 10_000  # nested groups, groups
 ARCHIVE, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # first bytes
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-
 UNREADABLE = (
     *(ValueError, KeyError, OSError, RuntimeError, EOFError, MemoryError),
     *(zlib.error, zipfile.BadZipFile),
@@ -39,6 +37,12 @@ UNREADABLE = (
 
 ArrayGroups = Mapping[str, tuple[np.ndarray, ...]]
 """The arrays of each group in order: ``layers/lstm/cell`` begins with the kernel."""
+
+
+class Metadata(msgspec.Struct):
+    """``metadata.json`` of an archive."""
+
+    keras_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,17 +58,25 @@ class KerasFile:
 def read_keras(path: Path) -> KerasFile:
     """Read a file; raise `ChargenError` for anything that Keras 3 does not save."""
     try:
+        import h5py
+    except ImportError:
+        raise ChargenError("reading Keras files needs h5py: pip install h5py") from None
+    try:
         data = read_bytes(path, LARGEST, follow=True)
     except FileNotFoundError:
         raise ChargenError(f"{path}: no such file; name what model.save wrote") from None
-    config, version, weights = None, None, bytes(data)
+    config, version, weights, most = None, None, bytes(data), MOST_PACKED * len(data) + SLACK
     try:
         if data.startswith(ARCHIVE):
-            config, version, weights = _unpacked(data)
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                config = decode_json(_entry(archive, "config.json", LARGEST_JSON), dict[str, Any])
+                metadata = _entry(archive, "metadata.json", LARGEST_JSON)
+                version = decode_json(metadata, Metadata).keras_version
+                weights = _entry(archive, "model.weights.h5", most)
         if not weights.startswith(HDF5):
             raise ValueError("neither a .keras archive nor HDF5")
-        with _h5py().File(io.BytesIO(weights), "r") as file:
-            arrays = _arrays(file, _limit(data))
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            arrays = _arrays(file, most)
     except UNREADABLE as error:
         raise ChargenError(
             f"{path}: not what Keras 3 saves, damaged or too large ({reason(error)}); save it "
@@ -73,35 +85,12 @@ def read_keras(path: Path) -> KerasFile:
     return KerasFile(config, version, arrays, hashlib.sha256(data).hexdigest())
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise ChargenError("reading Keras files needs h5py: pip install h5py") from None
-    return h5py
-
-
-def _unpacked(data: bytes) -> tuple[Mapping[str, Any], str | None, bytes]:
-    """Return the configuration, the version of Keras and the weights of an archive."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-
-        def entry(name: str, most: int) -> bytes:
-            info = archive.getinfo(name)
-            if info.file_size > most or info.compress_type not in PACKINGS or info.flag_bits & 1:
-                raise ValueError(f"{name}: packed in another way, or larger than it can be")
-            with archive.open(info) as file:
-                return file.read(most)
-
-        config, metadata = (
-            decode_json(entry(name, LARGEST_JSON), dict[str, Any]) for name in (CONFIG, METADATA)
-        )
-        weights = entry(WEIGHTS, _limit(data))
-    version = metadata.get("keras_version")
-    return config, version if isinstance(version, str) else None, weights
-
-
-def _limit(data: bytes) -> int:
-    return MOST_PACKED * len(data) + SLACK
+def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    info = archive.getinfo(name)
+    if info.file_size > most or info.compress_type not in PACKINGS or info.flag_bits & 1:
+        raise ValueError(f"{name}: packed in another way, or larger than it can be")
+    with archive.open(info) as file:
+        return file.read(most)
 
 
 def _arrays(file: Any, most: int) -> ArrayGroups:
@@ -129,7 +118,8 @@ def _arrays(file: Any, most: int) -> ArrayGroups:
 
 def _members(group: Any) -> dict[str, Any]:
     """Return the members of a group; refuse links, which may lead out of the file."""
-    h5py = _h5py()
+    import h5py
+
     names = list(group) if isinstance(group, h5py.Group) else []
     for name in names:
         if type(group.get(name, getlink=True)) is not h5py.HardLink:
@@ -138,7 +128,9 @@ def _members(group: Any) -> dict[str, Any]:
 
 
 def _read(data: Any, name: str, most: int) -> np.ndarray:
-    if not isinstance(data, _h5py().Dataset) or data.external or data.is_virtual:
+    import h5py
+
+    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
         raise ValueError(f"{name}: not stored in this file")
     try:
         kind = str(data.dtype.str)

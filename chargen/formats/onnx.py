@@ -6,7 +6,7 @@ Axes: N sequences, H units, V characters.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,13 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
     Raises:
         ChargenError: The package ``onnx`` is missing.
     """
-    onnx = _onnx_package()
-    graph = _Graph(onnx, weights)
-    values = {name: _Value(graph, name) for name in weights}
+    try:
+        import onnx
+        import onnx.checker
+        import onnx.numpy_helper
+    except ImportError:
+        raise ChargenError("writing ONNX needs a package: pip install onnx") from None
+    graph = _Graph(onnx.helper.make_node, weights)
     states = {
         f"{part}_{number}": units
         for number, units in enumerate(settings.units)
@@ -70,15 +74,24 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
     logits, after = read_step(
         graph.ops(),
         settings,
-        NetworkWeights.of(values, settings),
+        NetworkWeights.of({name: _Value(graph, name) for name in weights}, settings),
         _Value(graph, "ids"),
         tuple(_Value(graph, name) for name in states),
     )
-    graph.add("LogSoftmax", logits, out="log_probs", axis=-1)
+    graph.add("LogSoftmax", logits, outs=["log_probs"], axis=-1)
     for name, value in zip(states, after, strict=True):
-        graph.add("Identity", value, out=f"next_{name}")
+        graph.add("Identity", value, outs=[f"next_{name}"])
+
+    def floats(columns: Mapping[str, int]) -> list[Any]:
+        kind = onnx.TensorProto.FLOAT
+        return [value_info(name, kind, ["N", count]) for name, count in columns.items()]
+
+    value_info, tensor = onnx.helper.make_tensor_value_info, onnx.numpy_helper.from_array
+    inputs = [value_info("ids", onnx.TensorProto.INT64, ["N"]), *floats(states)]
+    outputs = {"log_probs": len(characters)} | {f"next_{name}": H for name, H in states.items()}
+    constants = [tensor(array, name) for name, array in graph.constants.items()]
     made = onnx.helper.make_model(
-        graph.proto(states, len(characters)),
+        onnx.helper.make_graph(graph.nodes, STEP, inputs, floats(outputs), constants),
         producer_name="chargen",
         producer_version=__version__,
         ir_version=IR,
@@ -101,69 +114,47 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
 class _Graph:
     """An ONNX graph under construction."""
 
-    def __init__(self, onnx: Any, weights: Mapping[str, np.ndarray]) -> None:
-        self._onnx = onnx
-        self._nodes: list[Any] = []
-        self._constants = {name: np.ascontiguousarray(array) for name, array in weights.items()}
+    def __init__(self, make_node: Callable[..., Any], weights: Mapping[str, np.ndarray]) -> None:
+        self._make_node = make_node
+        self.nodes: list[Any] = []
+        self.constants = {name: np.ascontiguousarray(array) for name, array in weights.items()}
 
-    def add(self, operator: str, *inputs: _Value, out: str = "", **attributes: Any) -> _Value:
-        """Append a node with one output."""
-        return self.add_several(operator, *inputs, outs=[out], **attributes)[0]
-
-    def add_several(
-        self, operator: str, *inputs: _Value, outs: list[str], **attributes: Any
+    def add(
+        self, operator: str, *inputs: _Value | float, outs: Sequence[str] = ("",), **attributes: Any
     ) -> list[_Value]:
-        """Append a node with several outputs; an empty name is replaced by a unique one."""
-        names = [out or f"{operator}_{len(self._nodes)}_{n}" for n, out in enumerate(outs)]
-        given = [value.name for value in inputs]
-        self._nodes.append(self._onnx.helper.make_node(operator, given, names, **attributes))
+        """Append a node; an empty output name is replaced by a unique one."""
+        names = [out or f"{operator}_{len(self.nodes)}_{n}" for n, out in enumerate(outs)]
+        given = [self._constant(one) if isinstance(one, float) else one.name for one in inputs]
+        self.nodes.append(self._make_node(operator, given, names, **attributes))
         return [_Value(self, name) for name in names]
 
-    def constant(self, number: float) -> _Value:
-        """Return a float32 constant, one value for each number."""
+    def one(self, operator: str, *inputs: _Value | float, **attributes: Any) -> _Value:
+        """Append a node with one output."""
+        return self.add(operator, *inputs, **attributes)[0]
+
+    def _constant(self, number: float) -> str:
         name = f"constant_{number}"
-        self._constants[name] = np.array(number, dtype=np.float32)
-        return _Value(self, name)
+        self.constants[name] = np.array(number, dtype=np.float32)
+        return name
 
     def ops(self) -> NetworkOps:
         """Return the operations that append nodes to this graph."""
-
-        sigmoid = partial(self.add, "Sigmoid")
+        sigmoid = partial(self.one, "Sigmoid")
 
         def norm(x: _Value, gain: _Value) -> _Value:
-            square = self.add("ReduceMean", x * x, axes=[-1], keepdims=1)
-            root = self.add("Sqrt", square + self.constant(SMALLEST))
-            return x / root * gain
+            square = self.one("ReduceMean", x * x, axes=[-1], keepdims=1)
+            return x / self.one("Sqrt", self.one("Add", square, SMALLEST)) * gain
 
         return NetworkOps(
-            product=lambda x, W: self.add("MatMul", x, W),
-            split=lambda x, parts: self.add_several("Split", x, outs=[""] * parts, axis=-1),
+            product=partial(self.one, "MatMul"),
+            split=lambda x, parts: self.add("Split", x, outs=[""] * parts, axis=-1),
             sigmoid=sigmoid,
             norm=norm,
             gated=lambda a, b: a * sigmoid(a) * b,
-            take=lambda W, ids: self.add("Gather", W, ids),
-            rows=lambda W: self.add_several("Split", W, outs=[""] * CONVOLVED, axis=0),
-            activations={
-                name: partial(self.add, operator) for name, operator in ACTIVATIONS.items()
-            },
+            take=partial(self.one, "Gather"),
+            rows=lambda W: self.add("Split", W, outs=[""] * CONVOLVED, axis=0),
+            activations={name: partial(self.one, op) for name, op in ACTIVATIONS.items()},
         )
-
-    def proto(self, states: Mapping[str, int], V: int) -> Any:
-        """Return the ``GraphProto`` with its inputs and outputs."""
-        helper, proto = self._onnx.helper, self._onnx.TensorProto
-
-        def tensors(prefix: str) -> list[Any]:
-            return [
-                helper.make_tensor_value_info(prefix + name, proto.FLOAT, ["N", units])
-                for name, units in states.items()
-            ]
-
-        ids = helper.make_tensor_value_info("ids", proto.INT64, ["N"])
-        log_probs = helper.make_tensor_value_info("log_probs", proto.FLOAT, ["N", V])
-        made = self._onnx.numpy_helper.from_array
-        constants = [made(array, name) for name, array in self._constants.items()]
-        inputs, outputs = [ids, *tensors("")], [log_probs, *tensors("next_")]
-        return helper.make_graph(self._nodes, STEP, inputs, outputs, constants)
 
 
 class _Value:
@@ -174,23 +165,13 @@ class _Value:
         self.name = name
 
     def __add__(self, other: _Value) -> _Value:
-        return self.graph.add("Add", self, other)
+        return self.graph.one("Add", self, other)
 
     def __mul__(self, other: _Value) -> _Value:
-        return self.graph.add("Mul", self, other)
+        return self.graph.one("Mul", self, other)
 
     def __truediv__(self, other: _Value) -> _Value:
-        return self.graph.add("Div", self, other)
+        return self.graph.one("Div", self, other)
 
     def __rsub__(self, number: float) -> _Value:
-        return self.graph.add("Sub", self.graph.constant(number), self)
-
-
-def _onnx_package() -> Any:
-    try:
-        import onnx
-        import onnx.checker
-        import onnx.numpy_helper
-    except ImportError:
-        raise ChargenError("writing ONNX needs a package: pip install onnx") from None
-    return onnx
+        return self.graph.one("Sub", float(number), self)

@@ -30,20 +30,25 @@ class Alphabet:
 
         ``reserved`` ids without a character come first.
         """
-        text = read_file(path)
         try:
-            entries = _entries(decode_json(text.encode(), ENTRIES))
+            values = decode_json(read_file(path).encode(), ENTRIES)
+            if isinstance(values, dict):
+                by_id = all(isinstance(value, str) for value in values.values())
+                known = {int(k) if by_id else v: v if by_id else k for k, v in values.items()}
+                if len(known) < len(values) or set(known) != set(range(len(values))):
+                    raise ValueError("its ids are not 0, 1, 2 and so on")
+                values = [known[id_] for id_ in range(len(values))]
         except (ValueError, TypeError) as error:
             raise ChargenError(
                 f"{path}: not an alphabet ({reason(error)}); give a JSON list of characters, or a "
                 "map from each to its id"
             ) from None
-        return cls((None,) * reserved + entries, str(path))
+        return cls((*[None] * reserved, *values), str(path))
 
     @classmethod
     def of_text(cls, path: Path, reserved: int = 0) -> Alphabet:
         """Number the sorted characters of a text, after ``reserved`` ids."""
-        return cls((None,) * reserved + tuple(sorted(set(read_file(path)))), str(path))
+        return cls((*[None] * reserved, *sorted(set(read_file(path)))), str(path))
 
     def arranged(self, size: int) -> tuple[Vocabulary, np.ndarray, list[str]]:
         """Return the vocabulary, the model's id of each character ``(V,)``, and notes.
@@ -51,47 +56,35 @@ class Alphabet:
         Raises:
             ChargenError: The alphabet does not fit a model with ``size`` ids.
         """
-        if len(self.entries) != size:
-            rest = size - len(self.entries)
+        entries = self.entries
+        if len(entries) != size:
+            rest = size - len(entries)
             way_out = "give the alphabet that it was trained with"
             if rest > 0:
                 way_out += f", or --reserved {rest} if the first {rest} stand for no character"
             raise ChargenError(
-                f"{self.source}: {len(self.entries)} entries, the model has {size} ids; {way_out}"
+                f"{self.source}: {len(entries)} entries, the model has {size} ids; {way_out}"
             )
-        known = {one: id_ for id_, one in enumerate(self.entries) if one and _is_character(one)}
-        left_out = [id_ for id_, one in enumerate(self.entries) if not (one and one in known)]
+        known = {one: id_ for id_, one in enumerate(entries) if one and _is_character(one)}
         if not known:
             raise ChargenError(f"{self.source}: no entry is one character; give its alphabet")
+        left_out = [id_ for id_, one in enumerate(entries) if not (one and one in known)]
         if len(known) + len(left_out) < size:
-            twice = next(one for one in known if self.entries.count(one) > 1)
+            twice = next(one for one in known if entries.count(one) > 1)
             raise ChargenError(f"{self.source}: {twice!r} comes twice; each character has one id")
+        notes = []
+        if left_out:
+            told = [f"{n} ({entries[n]!r})" if entries[n] else str(n) for n in left_out[:SHOWN]]
+            more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
+            notes = [
+                f"left out ids that stand for no character: {', '.join(told)}{more}; their "
+                "probability is shared among the characters"
+            ]
         characters = "".join(sorted(known))
         ids = np.array([known[character] for character in characters])
-        return Vocabulary(characters), ids, self._notes(left_out)
-
-    def _notes(self, left_out: list[int]) -> list[str]:
-        if not left_out:
-            return []
-        shown = [(id_, self.entries[id_]) for id_ in left_out[:SHOWN]]
-        told = ", ".join(f"{id_} ({entry!r})" if entry else str(id_) for id_, entry in shown)
-        more = f" and {len(left_out) - SHOWN} more" if len(left_out) > SHOWN else ""
-        return [
-            f"left out ids that stand for no character: {told}{more}; their probability is shared "
-            "among the characters"
-        ]
+        return Vocabulary(characters), ids, notes
 
 
 def _is_character(entry: str) -> bool:
     """Return True for one character that is not half of a surrogate pair."""
     return len(entry) == 1 and not FIRST_SURROGATE <= ord(entry) <= LAST_SURROGATE
-
-
-def _entries(values: list[str | None] | dict[str, Any]) -> tuple[str | None, ...]:
-    if isinstance(values, list):
-        return tuple(values)
-    by_id = all(isinstance(value, str) for value in values.values())
-    known = {int(k) if by_id else v: v if by_id else k for k, v in values.items()}
-    if len(known) < len(values) or set(known) != set(range(len(values))):
-        raise ValueError("its ids are not 0, 1, 2 and so on")
-    return tuple(known[id_] for id_ in range(len(values)))
