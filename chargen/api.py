@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chargen.datasets import bundled, phrase_bank
-from chargen.datasets.phrase_bank import Bank
+from chargen.datasets import bundled
 from chargen.distributed.group import join
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
@@ -21,18 +20,15 @@ from chargen.probes.run import HeldOut, Watch, probe
 from chargen.probes.surprisal import measure as surprise
 from chargen.probes.surprisal.result import Scores, compare
 from chargen.probes.units import measure as memory
-from chargen.probes.units.features import default_cues
-from chargen.probes.units.recording import record
 from chargen.probes.units.result import HiddenUnits
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
-from chargen.runs.directory import Run, newest
+from chargen.runs.directory import Run, find
 from chargen.sampling import Sampler
 from chargen.settings import INSTRUMENTS, SAMPLE_CHARS
-from chargen.text.corpus import Corpus, LongerError, read_corpus
-from chargen.text.encoding import EncodedCorpus, encode_with
-from chargen.text.sources import STANDARD_INPUT
-from chargen.text.vocabulary import Unknown, UnknownCharacterError, Vocabulary
+from chargen.text.corpus import Corpus, read_corpus
+from chargen.text.encoding import EncodedCorpus
+from chargen.text.vocabulary import Unknown, Vocabulary
 from chargen.training import TrainingSession, start
 from chargen.training.dynamic import DynamicSettings, evaluate_dynamic
 from chargen.training.session import device_named
@@ -74,7 +70,6 @@ class TrainedModel:
             raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
-        self._corpus: EncodedCorpus | None = None
         self._ngrams: dict[int, BackoffNgram] = {}
         self._sampler = Sampler.of(run, weights)
 
@@ -198,31 +193,17 @@ class TrainedModel:
         Returns:
             The recording and the scores on the held-out text; a note if that text is missing.
         """
-        ids = self.vocabulary.encode_typed("memory text", text, unknown)
-        if not len(ids):
-            raise ChargenError(
-                "memory text: no character of it is in the vocabulary; give another text"
-            )
-        recording = record(self.network, self.vocabulary, ids)
-        notes, units = [], None
-        if len(ids) > len(recording.text):
-            shown = f"the first {len(recording.text):,} of {len(ids):,} characters are shown"
-            notes.append(f"{shown}: with more the page would be too large")
-        try:
-            held_out = self.held_out()
-            known = self.vocabulary.decode(held_out)
-            units = memory.measure(
-                self.network,
-                self.initial_network(),
-                known,
-                held_out,
-                cues or default_cues(known),
-                seed=seed,
-                progress=progress,
-            )
-        except ChargenError as error:
-            notes.append(f"without the units that follow something: {error}")
-        return HiddenUnits(self.name, recording, units, tuple(notes))
+        return memory.inspect(
+            self.name,
+            self.network,
+            self.initial_network,
+            self.vocabulary,
+            self.vocabulary.encode_typed("memory text", text, unknown),
+            self.held_out,
+            cues,
+            seed=seed,
+            progress=progress,
+        )
 
     def ngrams(
         self, *orders: int, text: EncodedCorpus | None = None
@@ -234,13 +215,7 @@ class TrainedModel:
 
     def _text(self, corpus: Sources | Corpus | None) -> EncodedCorpus:
         """Return a corpus, encoded; by default that of the run."""
-        if corpus is None:
-            return self.corpus()
-        read = _read(corpus)
-        try:
-            return encode_with(read, self.vocabulary, self.run.description.training.documents)
-        except UnknownCharacterError as error:
-            raise ChargenError(f"{' '.join(read.sources)}: {error}") from None
+        return self.corpus() if corpus is None else self.run.encode(_read(corpus))
 
     def _range(self, text: EncodedCorpus) -> tuple[int, np.ndarray | None]:
         """Return the first index to predict, and document starts if the model uses them."""
@@ -260,32 +235,7 @@ class TrainedModel:
         Raises:
             ChargenError: it is missing or changed, or the run was imported.
         """
-        if self.run.description.imported:
-            raise ChargenError(f"{self.run.path}: imported without a corpus: name one")
-        if self._corpus is None:
-            known = self.run.description.corpus
-            kept = self.run.cached_corpus.load(known.sha256)
-            fits = kept and known.is_of(kept) and kept.vocabulary == self.vocabulary
-            self._corpus = kept if fits else self._read_again()
-        assert self._corpus is not None
-        return self._corpus
-
-    def _read_again(self) -> EncodedCorpus:
-        path, known = self.run.path, self.run.description.corpus
-        if STANDARD_INPUT in known.sources:
-            raise ChargenError(
-                f"{path} was trained on standard input, which cannot be read again: name its text"
-            )
-        try:
-            documents = self.run.description.training.documents
-            encoded = encode_with(known.read_again(), self.vocabulary, documents)
-        except (LongerError, UnknownCharacterError):
-            encoded = None
-        except ChargenError as error:
-            raise ChargenError(f"{error}; the run {path} was trained on it") from None
-        if encoded is None or not known.is_of(encoded):
-            raise ChargenError(f"{' '.join(known.sources)}: changed since {path} was trained on it")
-        return encoded
+        return self.run.corpus()
 
     def initial_network(self) -> CharModel:
         """Return the untrained network: the initial weights of the run's seed."""
@@ -295,8 +245,8 @@ class TrainedModel:
 
 
 def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
-    """Return the model of a run directory, by default the newest under ``runs/``."""
-    return TrainedModel(newest() if run is None else Run.open(Path(run)), device)
+    """Return the model of a run: a path, or a name under ``runs/``; by default the newest."""
+    return TrainedModel(find(run), device)
 
 
 def probe_longrange(
@@ -329,7 +279,7 @@ def probe_longrange(
     corpora = [model.run.description.corpus for model in models]
     one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
     unseen = [model.held_out for model in models] if text is None else _unseen(models, text)
-    return probe(models, _banks(bank), unseen, one_text, only, spans, seed, watch)
+    return probe(models, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
 
 
 def score(
@@ -413,7 +363,7 @@ def train(
         trained = session.trainer.run
         weights = group.run_on_lead(trained.weights)  # others may not see the run directory
     model = TrainedModel(trained, device, weights)
-    model._corpus = session.trainer.text  # its sources may be gone
+    model.run.encoded = session.trainer.text  # its sources may be gone
     return model
 
 
@@ -430,15 +380,6 @@ def _paths(corpus: Sources) -> Sequence[str | Path]:
 
 def _read(corpus: Sources | Corpus) -> Corpus:
     return corpus if isinstance(corpus, Corpus) else read_corpus(_paths(corpus))
-
-
-def _banks(bank: str | Path | None) -> list[Bank]:
-    """Return the bank in a file or the bundled one of that name, by default all bundled ones."""
-    if bank is None:
-        return [bundled.bank(name) for name in bundled.BANKS.values()]
-    if str(bank) in bundled.BANKS.values() and not Path(bank).exists():
-        return [bundled.bank(str(bank))]
-    return [phrase_bank.read_bank(bank)]
 
 
 def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus) -> list[HeldOut]:

@@ -70,7 +70,7 @@ def make_run(folder):
     sha256 = hashlib.sha256(TEXT.encode()).hexdigest()
     record = CorpusRecord("cat", ("-",), sha256, len(TEXT), len(TEXT) - 9)
     training = TrainingSettings(timesteps=3, batch_size=2, steps=7)
-    run = Run.create(folder, Description(model, training, vocabulary, record, {"chargen": "1"}))
+    run = Run.create(folder, Description(model, vocabulary, training, record, {"chargen": "1"}))
     generator = np.random.default_rng(0)
     shapes = model.shapes(len(vocabulary)).items()
     weights = {f"model.{name}": generator.normal(size=s).astype("f4") for name, s in shapes}

@@ -6,11 +6,11 @@ import torch
 from chargen.cells import CELL_NAMES
 from chargen.recurrent import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
-from chargen.runs.description import NO_CORPUS, Description, Imported
+from chargen.runs.description import Description, Imported
 from chargen.runs.directory import BEST, Run
 from chargen.sampling.choice import weights
 from chargen.sampling.engine import Engine
-from chargen.settings import ModelSettings, TrainingSettings
+from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
 LETTERS = "\n abcéβ好😀"
@@ -57,9 +57,7 @@ def model_run(folder, cell="lstm", units=(7, 5), activation="tanh", letters=LETT
     folder.mkdir()
     settings, rng = ModelSettings(cell, units, activation), np.random.default_rng(0)
     imported = Imported("nobody", "0" * 64)
-    description = Description(
-        settings, TrainingSettings(), Vocabulary(letters), NO_CORPUS, {}, imported
-    )
+    description = Description(settings, Vocabulary(letters), imported=imported)
     # A chaotic state would amplify rounding errors.
     arrays = {
         WEIGHTS + name: rng.normal(0, 0.3 if name.endswith("W_hh") else 1.2, shape).astype("f4")

@@ -259,7 +259,7 @@ def test_runs_of_different_texts_need_text(at_run, capsys, tmp_path):
     [
         ("runs/long runs/long", "runs/long: named twice; name each run once"),
         ("runs/long ./runs/../runs/long", "named twice"),
-        ("runs/long runs/none", "runs/none: no such run directory"),
+        ("runs/long runs/none", "runs/none: no such run;"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_one_line(at_run, capsys, runs, message):

@@ -1,7 +1,6 @@
 """Resuming: the same bits as an uninterrupted run, and checks before anything is trusted."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -173,8 +172,8 @@ def test_description_that_contradicts_its_text_is_refused(cat, run):
     description = Run.open(run).description
     settings, record = description.training, description.corpus
     for changed in (
-        replace(description, training=structs.replace(settings, validation=0.5)),
-        replace(description, corpus=structs.replace(record, training_chars=20)),
+        structs.replace(description, training=structs.replace(settings, validation=0.5)),
+        structs.replace(description, corpus=structs.replace(record, training_chars=20)),
     ):
         Run(run, changed).write_description()
         with pytest.raises(ChargenError, match=r"run|--batch-size"):

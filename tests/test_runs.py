@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 
 from chargen.errors import ChargenError
 from chargen.runs.checkpoint import Checkpoint, parse
-from chargen.runs.description import NO_CORPUS, CorpusRecord, Description, Imported
-from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, is_begun_by, lock, newest
+from chargen.runs.description import CorpusRecord, Description, Imported
+from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, is_begun_by, newest
+from chargen.runs.lock import lock
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
 
@@ -34,8 +35,8 @@ VALUES = st.dictionaries(
 def description_of(characters="abc"):
     return Description(
         ModelSettings("gru", (5, 6)),
-        TrainingSettings(timesteps=3, batch_size=2, steps=7),
         Vocabulary(characters),
+        TrainingSettings(timesteps=3, batch_size=2, steps=7),
         CorpusRecord("x", ("/x.txt",), "0" * 64, 30, 27),
         {"chargen": "1"},
     )
@@ -55,9 +56,7 @@ def test_a_description_round_trips(text):
 
 def test_the_description_of_an_imported_run_round_trips(tmp_path):
     imported = Imported("model.keras", "0" * 64)
-    written = Description(
-        ModelSettings(), TrainingSettings(), Vocabulary("ab"), NO_CORPUS, {}, imported
-    )
+    written = Description(ModelSettings(), Vocabulary("ab"), imported=imported)
     values = written.to_json()
     assert (values["training"], values["corpus"]) == (None, None)
     Run.create(tmp_path, written)
@@ -127,7 +126,7 @@ def test_the_newest_run_is_the_one_modified_last(tmp_path):
 def test_a_missing_run_is_an_error(tmp_path):
     with pytest.raises(ChargenError, match=r"no run under .*chargen train"):
         newest(tmp_path)
-    with pytest.raises(ChargenError, match="no such run directory"):
+    with pytest.raises(ChargenError, match="no such run; chargen runs lists"):
         Run.open(tmp_path / "nowhere")
     with pytest.raises(ChargenError, match=r"not a run directory, it has no run\.json"):
         Run.open(tmp_path)

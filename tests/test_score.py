@@ -183,7 +183,7 @@ def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
     [
         (["runs/cat"], "runs/cat: a run, not a text; missing FILE"),
         (["runs/cat", "nowhere.txt"], "nowhere.txt: no such file"),
-        (["runs/none", "cat.txt"], "runs/none: no such run directory"),
+        (["runs/none", "cat.txt"], "runs/none: no such run;"),
         (["runs/cat", "runs/cat", "cat.txt"], "runs/cat: named twice"),
         (["runs/cat", "runs/dog", "odd.txt"], "text for runs/cat: character 'd' at position 2"),
         ([], "Missing argument '[RUN]... FILE'"),

@@ -11,7 +11,8 @@ from tiny import FLAGS, TINY, on, state_of, train
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.runs.directory import BEST, HOLDER, LAST, Run, lock
+from chargen.runs.directory import BEST, LAST, Run
+from chargen.runs.lock import HOLDER, lock
 from chargen.training import start
 from chargen.training.loop import Trainer
 
@@ -63,7 +64,7 @@ def test_signals_at_any_write(cat, tmp_path, monkeypatch, capfd, finished, numbe
 # Locked
 
 HOLD = """
-import sys, time; from pathlib import Path; from chargen.runs.directory import lock
+import sys, time; from pathlib import Path; from chargen.runs.lock import lock
 with lock(Path(sys.argv[1])): print("held", flush=True); time.sleep(60)
 """
 

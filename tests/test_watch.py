@@ -30,7 +30,8 @@ from chargen.pages.watch_page import (
     watch_page,
 )
 from chargen.render.figures import PAGE
-from chargen.runs.directory import BEST, HOLDER, Run, is_held, lock
+from chargen.runs.directory import BEST, Run
+from chargen.runs.lock import HOLDER, is_held, lock
 from chargen.settings import TrainingSettings
 from chargen.training import Report
 

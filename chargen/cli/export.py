@@ -121,9 +121,9 @@ def export(
         if parameter.name in PAGE_OPTIONS and source is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"{parameter.opts[0]} cannot be used with --to {to}")
     check_writable(out)
-    from chargen.runs.directory import Run, newest
+    from chargen.runs.directory import find
 
-    opened = newest() if run is None else Run.open(run)
+    opened = find(run)
     file = out or Path(f"{opened.path.resolve().name}.{'html' if to == 'page' else 'onnx'}")
     if to == "page":
         _page(opened, file, **given)

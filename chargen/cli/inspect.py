@@ -91,9 +91,9 @@ def inspect(
     for name in WITH_MEMORY:
         if given(name) is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"--{name} needs a text: give --memory TEXT too")
-    from chargen.runs.directory import Run, newest
+    from chargen.runs.directory import find
 
-    opened = newest() if run is None else Run.open(run)
+    opened = find(run)
     description, weights = opened.description, opened.weights()
     described = {"imported": None, **description.to_json()}
     names = ("model", "vocabulary", "corpus", "training", "imported", "versions")

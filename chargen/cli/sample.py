@@ -127,12 +127,12 @@ def sample(
     seed = secrets.randbelow(2**32) if seed is None else seed
     if interactive:
         _check_interactive(settings, count, novelty, as_json)
-    from chargen.runs.directory import Run, newest
+    from chargen.runs.directory import find
     from chargen.sampling.sampler import Sampler
     from chargen.text.sources import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
-    sampler = Sampler.of(newest() if run is None else Run.open(run))
+    sampler = Sampler.of(find(run))
     if interactive:
         from chargen.cli.interactive import converse
         from chargen.sampling.interactive import Conversation

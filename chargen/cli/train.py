@@ -218,14 +218,14 @@ def train(
 
 def _check_files(corpus: tuple[str, ...], out: Path | None, resume: bool, overwrite: bool) -> None:
     """Make the checks that need neither torch nor the text."""
-    from chargen.runs.directory import RUNS, Run, check_new, newest
+    from chargen.runs.directory import RUNS, check_new, find
     from chargen.text.corpus import read_corpus
 
     named = RUNS / read_corpus(corpus).name if corpus else None
-    path = out or named or newest().path
+    path = out or named
     if resume:
-        Run.open(path)
-    else:
+        find(path)
+    elif path:
         check_new(path, overwrite)
 
 

@@ -51,9 +51,9 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
     check_writable(out)
     from chargen.files import write_file
     from chargen.pages.watch_page import watch_page
-    from chargen.runs.directory import newest
+    from chargen.runs.directory import find
 
-    path = newest().path if run is None else run
+    path = find(run).path
     page, observer, announced = out or path / PAGE, RunObserver(path), False
     while True:
         status = observer.observe(0 if once else every)
@@ -85,7 +85,8 @@ class RunObserver:
     def observe(self, every: int) -> TrainingStatus:
         """Return the current status; ``every`` is the reload interval while the run is trained."""
         from chargen.pages.watch_page import TrainingStatus
-        from chargen.runs.directory import Run, is_held
+        from chargen.runs.directory import Run
+        from chargen.runs.lock import is_held
 
         run = Run.open(self._path)
         if run.description != self._description:  # another run with the same name

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib import resources
+from pathlib import Path
 
-from chargen.datasets.phrase_bank import Bank, parse_bank
+from chargen.datasets.phrase_bank import Bank, parse_bank, read_bank
 from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
 
@@ -58,6 +59,15 @@ def resource(name: str) -> str:
 def bank(name: str) -> Bank:
     """Return the bundled phrase bank in the file ``name``."""
     return parse_bank(resource(name), name)
+
+
+def banks(name: str | Path | None) -> list[Bank]:
+    """Return the phrase bank in a file or the bundled one of that name, by default all bundled."""
+    if name is None:
+        return [bank(file) for file in BANKS.values()]
+    if str(name) in BANKS.values() and not Path(name).exists():
+        return [bank(str(name))]
+    return [read_bank(name)]
 
 
 def made_from(file: str) -> str | None:

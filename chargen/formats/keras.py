@@ -18,9 +18,10 @@ from chargen.formats.keras_alphabet import Alphabet
 from chargen.formats.keras_file import ArrayGroups, KerasFile, read_keras
 from chargen.formats.keras_layout import KERAS_GATES, KerasLayout
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
-from chargen.runs.description import NO_CORPUS, Description, Imported
-from chargen.runs.directory import BEST, RUNS, Run, is_run, lock
-from chargen.settings import ModelSettings, TrainingSettings
+from chargen.runs.description import Description, Imported
+from chargen.runs.directory import BEST, RUNS, Run, is_run
+from chargen.runs.lock import lock
+from chargen.settings import ModelSettings
 
 Arrays = dict[str, np.ndarray]
 
@@ -82,9 +83,7 @@ def import_keras(
     arrays["W_hy"], arrays["b_y"] = arrays["W_hy"][:, ids], arrays["b_y"][ids]
     versions = {"chargen": __version__, **({"keras": file.version} if file.version else {})}
     imported = Imported(model.name, file.sha256)
-    description = Description(
-        settings, TrainingSettings(), vocabulary, NO_CORPUS, versions, imported
-    )
+    description = Description(settings, vocabulary, versions=versions, imported=imported)
     weights = {WEIGHTS + name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with lock(path):
         run = Run.create(path, description)

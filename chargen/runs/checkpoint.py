@@ -12,7 +12,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,8 +19,7 @@ from msgspec import convert
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from chargen.errors import ChargenError
-from chargen.files import decode_json, read_bytes, reason
+from chargen.files import decode_json
 
 FORMAT = 2  # format 1 had no digest
 WEIGHTS = "model."  # prefix of the names of a model's weights
@@ -59,18 +57,6 @@ class Checkpoint:
         data = b"".join((len(header).to_bytes(LENGTH, "little"), header, data[end:]))
         place = _digest_place(data)
         return b"".join((data[: place.start], _digest(data, place), data[place.stop :]))
-
-
-def read_checkpoint(file: Path) -> Checkpoint:
-    """Read a checkpoint; `ChargenError` if it is damaged or of another format."""
-    data = read_bytes(file, LARGEST)
-    try:
-        return parse(data)
-    except ValueError as error:
-        raise ChargenError(
-            f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); restore "
-            "the file from a copy, or train again"
-        ) from None
 
 
 def parse(data: bytes) -> Checkpoint:

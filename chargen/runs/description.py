@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, convert, to_builtins
@@ -15,7 +14,7 @@ from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import ScannedCorpus, Sha256
 from chargen.text.vocabulary import Vocabulary
 
-FORMAT = 2  # format 1 had neither documents nor a cache
+FORMAT = 3  # format 1 had neither documents nor a cache, format 2 no fine-tuning
 LARGEST_CORPUS = 2**44  # characters
 MOST_ENTRIES = 100_000  # files and folders under a corpus's sources, or, of a large corpus,
 FEWEST_CHARS = 64  # one per this many characters
@@ -55,9 +54,6 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
         return replace(read_corpus(self.sources), most=self.chars)
 
 
-NO_CORPUS = CorpusRecord("", (), "", 0, 0)  # of an imported model
-
-
 class Imported(Struct, frozen=True, forbid_unknown_fields=True):
     """The file that a run was imported from; such a run has no corpus and no training."""
 
@@ -65,21 +61,22 @@ class Imported(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of its bytes
 
 
-class RunFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The JSON document in ``run.json``; `Description` is its meaning."""
+class Description(Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings, vocabulary, corpus and origin of a run: the JSON document in ``run.json``.
 
-    format: Annotated[int, Meta(ge=1, le=FORMAT)]
+    An imported run has the default training settings and an empty corpus; both are ``null`` in the
+    file.
+    """
+
     model: ModelSettings
-    training: TrainingSettings | None
-    vocabulary: str
-    corpus: CorpusRecord | None
-    versions: dict[str, str]
+    vocabulary: Vocabulary
+    training: TrainingSettings = TrainingSettings()
+    corpus: CorpusRecord = CorpusRecord("", (), "", 0, 0)
+    versions: dict[str, str] = {}
     imported: Imported | None = None
 
     def __post_init__(self) -> None:
-        if (self.training is None, self.corpus is None) != (self.imported is not None,) * 2:
-            raise ValueError("it needs either training and corpus, or imported")
-        if self.training is None or self.corpus is None:
+        if self.imported:
             return
         T, N, loss_on = self.training.timesteps, self.training.batch_size, self.training.loss_on
         if T is None or N is None:
@@ -88,21 +85,6 @@ class RunFile(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
             raise ValueError(f"{N} windows of {T} need more than its corpus")
         if isinstance(loss_on, int) and loss_on > T:
             raise ValueError(f"loss_on {loss_on} of {T} timesteps")
-
-
-@dataclass(frozen=True)
-class Description:
-    """Settings, vocabulary, corpus and origin of a run.
-
-    The corpus of an imported run is `NO_CORPUS`, and its training settings are the defaults.
-    """
-
-    model: ModelSettings
-    training: TrainingSettings
-    vocabulary: Vocabulary
-    corpus: CorpusRecord
-    versions: Mapping[str, str] = field(default_factory=dict)
-    imported: Imported | None = None
 
     @property
     def begins_at_zeros(self) -> bool:
@@ -113,28 +95,27 @@ class Description:
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON values of ``run.json``; `from_json` reads them back."""
-        trained = self.imported is None
-        file = RunFile(
-            FORMAT,
-            self.model,
-            self.training if trained else None,
-            self.vocabulary.characters,
-            self.corpus if trained else None,
-            dict(self.versions),
-            self.imported,
-        )
-        return to_builtins(file)
+        values = {"format": FORMAT, **to_builtins(self, enc_hook=lambda own: own.characters)}
+        return values | ({"training": None, "corpus": None} if self.imported else {})
 
     @classmethod
     def from_json(cls, values: Any) -> Description:
         """Build a description from the values in ``run.json``; an error names the wrong field."""
-        said = values.get("format") if isinstance(values, dict) else None
-        if type(said) is int and said > FORMAT:
+        values = convert(values, dict[str, Any])
+        said = values.pop("format", None)
+        if type(said) is not int or said < 1:
+            raise ValueError(f"Expected `int` >= 1, got {said!r} - at `$.format`")
+        if said > FORMAT:
             raise ChargenError(f"format {said}, this chargen reads {FORMAT} and older: upgrade it")
-        model = values.get("model") if isinstance(values, dict) else None
+        missing = {name for name in ("training", "corpus") if values.get(name) is None}
+        if len(missing) != 2 * (values.get("imported") is not None):
+            raise ValueError("it needs either training and corpus, or imported")
+        values = {name: value for name, value in values.items() if name not in missing}
+        model = values.get("model")
         if isinstance(model, dict) and model.get("cell") == "gru-before":  # of earlier versions
-            values = {**values, "model": {**model, "cell": "gru", "reset_after": False}}
-        file = convert(values, RunFile)
-        training, corpus = file.training or TrainingSettings(), file.corpus or NO_CORPUS
-        vocabulary = Vocabulary(file.vocabulary)
-        return cls(file.model, training, vocabulary, corpus, file.versions, file.imported)
+            values["model"] = {**model, "cell": "gru", "reset_after": False}
+        return convert(values, cls, dec_hook=_vocabulary)
+
+
+def _vocabulary(kind: type, value: Any) -> Vocabulary:
+    return Vocabulary(convert(value, str))

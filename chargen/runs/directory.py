@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import shlex
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
-from filelock import FileLock, Timeout
 from msgspec import Meta, Struct
 from msgspec.json import encode
 
+from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.files import (
-    cannot_write,
     decode_json,
     linked,
     make_folder,
@@ -35,15 +33,19 @@ from chargen.files import (
     write_end,
     write_file,
 )
-from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below, read_checkpoint
+from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
 from chargen.runs.description import Description
 from chargen.text.cache import FOLDER, CorpusCache
+from chargen.text.corpus import Corpus, LongerError
+from chargen.text.encoding import EncodedCorpus, encode_with
+from chargen.text.sources import STANDARD_INPUT
+from chargen.text.vocabulary import UnknownCharacterError
 
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
 LARGEST_PROGRESS = 2**30  # bytes
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
-LOCK, HOLDER, JOB = ".lock", ".held-by", ".job"
+JOB = ".job"
 LARGEST_JOB = 2**20  # bytes
 Natural = Annotated[int, Meta(ge=0)]
 
@@ -73,6 +75,7 @@ class Run:
     def __init__(self, path: Path, description: Description) -> None:
         self.path = path
         self.description = description
+        self.encoded: EncodedCorpus | None = None  # the corpus, once it is known
 
     @classmethod
     def create(cls, path: Path, description: Description) -> Run:
@@ -87,8 +90,15 @@ class Run:
     def open(cls, path: Path) -> Run:
         """Open a run directory and check its description."""
         file = path / RUN
+        if path.is_file():
+            text = shlex.quote(str(path))
+            raise ChargenError(
+                f"{path}: a file, not a run; train on it with chargen train {text}, or name a run "
+                f"before it, as in chargen evaluate RUN {text}"
+            )
         if not path.is_dir():
-            raise ChargenError(f"{path}: no such run directory; chargen train creates one")
+            known = f"train it with chargen train {path}" if str(path) in bundled.names() else ""
+            raise ChargenError(f"{path}: no such run; {known or 'chargen runs lists them'}")
         _refuse_links(path)
         try:
             data = read_bytes(file, LARGEST_DESCRIPTION)
@@ -100,6 +110,51 @@ class Run:
             raise ChargenError(f"{file}: {reason(error)}") from None
         except ValueError as error:
             raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
+
+    def corpus(self) -> EncodedCorpus:
+        """Return the run's corpus from the cache, or else from its sources.
+
+        Raises:
+            ChargenError: it is missing or changed, or the run was imported.
+        """
+        if self.description.imported:
+            raise ChargenError(f"{self.path}: imported without a corpus: name one")
+        if self.encoded is None:
+            known = self.description.corpus
+            kept = self.cached_corpus.load(known.sha256)
+            fits = kept and known.is_of(kept) and kept.vocabulary == self.description.vocabulary
+            self.encoded = kept if fits else self._read_again()
+        assert self.encoded is not None
+        return self.encoded
+
+    def _read_again(self) -> EncodedCorpus:
+        known = self.description.corpus
+        if STANDARD_INPUT in known.sources:
+            raise ChargenError(
+                f"{self.path} was trained on standard input, which cannot be read again: name its "
+                "text"
+            )
+        try:
+            encoded = self._encode(known.read_again())
+        except (LongerError, UnknownCharacterError):
+            encoded = None
+        except ChargenError as error:
+            raise ChargenError(f"{error}; the run {self.path} was trained on it") from None
+        if encoded is None or not known.is_of(encoded):
+            changed = f"{' '.join(known.sources)}: changed since {self.path} was trained on it"
+            raise ChargenError(changed)
+        return encoded
+
+    def _encode(self, corpus: Corpus) -> EncodedCorpus:
+        description = self.description
+        return encode_with(corpus, description.vocabulary, description.training.documents)
+
+    def encode(self, corpus: Corpus) -> EncodedCorpus:
+        """Return any text, encoded for the run's model."""
+        try:
+            return self._encode(corpus)
+        except UnknownCharacterError as error:
+            raise ChargenError(f"{' '.join(corpus.sources)}: {error}") from None
 
     def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
         """Record the launchers, before ``run.json`` is written; see `is_begun_by`."""
@@ -132,10 +187,15 @@ class Run:
         """Read `BEST` or `LAST`; `ChargenError` if it is missing or damaged."""
         file = self.path / name
         try:
-            return read_checkpoint(file)
+            return parse(read_bytes(file, LARGEST))
         except FileNotFoundError:
             message = "missing, the run stopped before its first save; train again"
             raise ChargenError(f"{file}: {message}") from None
+        except ValueError as error:
+            raise ChargenError(
+                f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); restore "
+                "the file from a copy, or train again"
+            ) from None
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return the best weights by name, or the last ones of a run without a validation."""
@@ -197,63 +257,17 @@ class Run:
             return b""
 
 
-@contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold the exclusive lock on a run directory, which is created if it is missing.
-
-    `ChargenError` if another process holds it.
-    """
-    make_folder(path)
-    # The holder has a separate file: some versions of filelock truncate the locked file.
-    file, holder = FileLock(path / LOCK), path / HOLDER
-    try:
-        file.acquire(timeout=0)
-    except Timeout:
-        said = _holder(holder)
-        who = f" (process {said[0]}, since {said[1]})" if said else ""
-        raise ChargenError(
-            f"{path}: another process is training in it{who}; wait for it or give another --out"
-        ) from None
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    try:
-        with suppress(OSError):  # only informative
-            holder.unlink(missing_ok=True)
-            with holder.open("x", encoding="ascii") as text:
-                text.write(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}")
-        yield
-    finally:
-        with suppress(OSError):
-            holder.unlink(missing_ok=True)
-        file.release()
-
-
-def _holder(file: Path) -> tuple[int, str] | None:
-    """Return the process that holds the lock and since when, if a `HOLDER` file says so."""
-    try:
-        said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
-    except (ChargenError, OSError):
-        return None
-    return (int(said[1]), said[2].decode()) if said else None
-
-
-def is_held(path: Path) -> bool:
-    """Return whether a live process trains in a run directory, without taking the lock."""
-    said = _holder(path / HOLDER)
-    if said is None or os.name != "posix":  # os.kill ends the process on Windows
-        return said is not None
-    try:
-        os.kill(said[0], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # the process belongs to another user
-    return True
-
-
 def encoded_in(run: Path, cache: str) -> Path:
     """Return the directory of encoded corpora: ``cache``, or the one beside the run."""
     return Path(cache) if cache else run.resolve().parent / FOLDER
+
+
+def find(name: str | Path | None = None) -> Run:
+    """Open the run at a path, or of that name under ``runs/``; by default the newest run."""
+    if name is None:
+        return newest()
+    is_bare = Path(name).name == str(name) and not is_run(Path(name))
+    return Run.open(RUNS / name if is_bare and is_run(RUNS / name) else Path(name))
 
 
 def newest(folder: Path = RUNS) -> Run:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -154,6 +155,11 @@ def find_texts(source: str) -> list[TextFile]:
         raise ChargenError("an empty corpus name was given; use . for the current folder")
     if source == STANDARD_INPUT:
         return [_standard_input()]
+    if _query((path / "run.json").exists, source):
+        raise ChargenError(
+            f"{source}: a run, not a text; resume it with chargen train --resume --out "
+            f"{shlex.quote(source)}, or name a text"
+        )
     if _query(path.is_dir, source):
         files = _texts_below(path)
         if not files:

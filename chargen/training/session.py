@@ -27,10 +27,10 @@ from chargen.runs.directory import (
     Run,
     check_new,
     encoded_in,
+    find,
     is_begun_by,
-    lock,
-    newest,
 )
+from chargen.runs.lock import lock
 from chargen.settings import BUDGETS, HELD_OUT, GivenSettings
 from chargen.text.cache import CorpusCache
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
@@ -167,7 +167,7 @@ def _plan(request: _Request, held: ExitStack) -> _Plan:
     corpus = read_corpus(request.sources) if request.sources or not request.resume else None
     path = request.out or (RUNS / corpus.name if corpus else None)
     if request.resume:
-        run = Run.open(path) if path else newest()
+        run = find(path)
         if run.description.imported:
             raise ChargenError(
                 f"{run.path}: imported without its training state, so it cannot be resumed; train "
@@ -206,7 +206,7 @@ def _plan_new(path: Path, corpus: Corpus, request: _Request) -> _Plan:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
-    description = Description(model, training, found.vocabulary, record, versions)
+    description = Description(model, found.vocabulary, training, record, versions)
     return _Plan(
         Run(path, description),
         model=_build_model(description, request.device),  # before anything is written
@@ -232,7 +232,7 @@ def _plan_resumed(run: Run, corpus: Corpus | None, request: _Request, held: Exit
         if not request.given.names.isdisjoint(BUDGETS):
             budget = {name: getattr(request.given.training, name) for name in BUDGETS}
     before = run.description
-    description = replace(
+    description = structs.replace(
         before,
         training=structs.replace(before.training, **budget),
         corpus=structs.replace(before.corpus, cache=cache),

@@ -25,7 +25,8 @@ from chargen.files import read_json, write_file
 from chargen.probes.cells.measure import summarize
 from chargen.probes.cells.result import CellComparison, RunScores
 from chargen.probes.cells.runs import ANSWERS, ComparedRun, model_shape, vocabulary_size
-from chargen.runs.directory import RUN, RUNS, lock
+from chargen.runs.directory import RUN, RUNS
+from chargen.runs.lock import lock
 from chargen.settings import ComparisonSettings
 
 PLAN = "compare.json"

@@ -10,7 +10,7 @@ Axes: N streams, T timesteps, M characters of one half, U units of all layers, C
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +18,13 @@ import torch
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
-from chargen.probes.units.features import Feature, features, lacks
-from chargen.probes.units.recording import stacked, walk
-from chargen.probes.units.result import FeatureScores, UnitScore, UnitsResult
+from chargen.probes.units.features import Feature, default_cues, features, lacks
+from chargen.probes.units.recording import record, stacked, walk
+from chargen.probes.units.result import FeatureScores, HiddenUnits, UnitScore, UnitsResult
 from chargen.probes.units.scores import BLOCK_CHARS, effects, estimate, held_out_best, score
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import TIMESTEPS_AT_ONCE
+from chargen.text.vocabulary import Vocabulary
 
 HALF_CHARS = 20_000  # maximum per half
 HALF_VALUES = 2**23  # maximum per half, over all units: 32 MB
@@ -33,6 +34,53 @@ STREAMS, STREAM_CHARS = 32, 256  # maximum streams per half, minimum characters 
 FEWEST_BLOCKS = 10  # minimum blocks in which a binary feature holds, and does not hold
 SHIFTS = 19  # a permutation test with 19 shifts has a 5% level
 BEST = 3  # units reported per feature
+
+
+def inspect(
+    name: str,
+    network: CharModel,
+    untrained: Callable[[], CharModel],
+    vocabulary: Vocabulary,
+    ids: np.ndarray,
+    held_out: Callable[[], np.ndarray],
+    cues: Sequence[str],
+    *,
+    seed: int = 0,
+    progress: Progress = lambda done, total: None,
+) -> HiddenUnits:
+    """Record the hidden units on a text, and `measure` them on the held-out text.
+
+    Args:
+        name: the model's name in the result.
+        network: the model under test.
+        untrained: returns the network before training.
+        vocabulary: the characters of the ids.
+        ids: the recorded text, ``(L,)``.
+        held_out: returns the ids of the held-out text; a note replaces the scores if it fails.
+        cues: see `measure`; by default `default_cues` of the held-out text.
+        seed: random seed of the scores.
+        progress: called with the work done and in total.
+
+    Raises:
+        ChargenError: the text is empty.
+    """
+    if not len(ids):
+        raise ChargenError(
+            "memory text: no character of it is in the vocabulary; give another text"
+        )
+    recording = record(network, vocabulary, ids)
+    notes, units = [], None
+    if len(ids) > len(recording.text):
+        shown = f"the first {len(recording.text):,} of {len(ids):,} characters are shown"
+        notes.append(f"{shown}: with more the page would be too large")
+    try:
+        rest = held_out()
+        known = vocabulary.decode(rest)
+        cues = cues or default_cues(known)
+        units = measure(network, untrained(), known, rest, cues, seed=seed, progress=progress)
+    except ChargenError as error:
+        notes.append(f"without the units that follow something: {error}")
+    return HiddenUnits(name, recording, units, tuple(notes))
 
 
 def measure(

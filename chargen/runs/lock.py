@@ -1,0 +1,71 @@
+"""The lock that lets one process train in a run directory. Imports no torch."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from chargen.errors import ChargenError
+from chargen.files import cannot_write, make_folder, read_bytes
+
+LOCK, HOLDER = ".lock", ".held-by"
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the exclusive lock on a run directory, which is created if it is missing.
+
+    `ChargenError` if another process holds it.
+    """
+    make_folder(path)
+    # The holder has a separate file: some versions of filelock truncate the locked file.
+    file, holder = FileLock(path / LOCK), path / HOLDER
+    try:
+        file.acquire(timeout=0)
+    except Timeout:
+        said = _holder(holder)
+        who = f" (process {said[0]}, since {said[1]})" if said else ""
+        raise ChargenError(
+            f"{path}: another process is training in it{who}; wait for it or give another --out"
+        ) from None
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    try:
+        with suppress(OSError):  # only informative
+            holder.unlink(missing_ok=True)
+            with holder.open("x", encoding="ascii") as text:
+                text.write(f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink(missing_ok=True)
+        file.release()
+
+
+def _holder(file: Path) -> tuple[int, str] | None:
+    """Return the process that holds the lock and since when, if a `HOLDER` file says so."""
+    try:
+        said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
+    except (ChargenError, OSError):
+        return None
+    return (int(said[1]), said[2].decode()) if said else None
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a live process trains in a run directory, without taking the lock."""
+    said = _holder(path / HOLDER)
+    if said is None or os.name != "posix":  # os.kill ends the process on Windows
+        return said is not None
+    try:
+        os.kill(said[0], 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # the process belongs to another user
+    return True
