@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import wait
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,31 +41,39 @@ def settings(task="flipflop", **changes):
 
 
 class InProcess:
-    """Trains in this process instead of a child process, and records the arguments."""
+    """Trains in this process when it is polled, instead of a child process."""
 
-    started = ()
+    started, signals = (), ()
     stop_after = None  # steps after which every training is interrupted
     exit_code = None  # returned instead of training
+    code = None
 
     def __init__(self, command, stdout, stderr):
         assert command[1:3] == ["-m", "chargen"]
         _, self.corpus, *flags, how = command[3:]
         InProcess.started += (command[3:],)
         given = dict(zip(flags[::2], flags[1::2], strict=True))
-        self.log, self.out, self.how = stdout, given.pop("--out"), how
+        self.log, self.out, self.how = Path(stdout.name), given.pop("--out"), how
         del given["--threads"], given["--device"]
         named = {flag[2:].replace("-", "_"): value for flag, value in given.items()}
         self.settings = {name: KINDS.get(name, int)(value) for name, value in named.items()}
 
-    def wait(self, timeout=None):
+    def poll(self):
+        if self.code is None:
+            self.code = self._train()
+        return self.code
+
+    wait = poll
+
+    def _train(self):
         if InProcess.exit_code is not None:
-            self.log.write("chargen: the disk is full\n")
+            self.log.write_text("chargen: the disk is full\n")
             return InProcess.exit_code
         try:
             how = {self.how[2:]: True}
             chargen.train(self.corpus, self.out, run=self._run, **how, **self.settings)
         except ChargenError as error:
-            self.log.write(f"chargen: {error}\n")
+            self.log.write_text(f"chargen: {error}\n")
             return 2
         return 0 if InProcess.stop_after is None else 143
 
@@ -75,16 +83,16 @@ class InProcess:
             steps.append(report.step)
 
     def send_signal(self, number):
-        pass
+        InProcess.signals += (number,)
 
 
 def shrink(patch):
     patch.setattr(bundled, "GENERATED_CHARS", CHARS)
     patch.setattr(tasks, "measure", partial(MEASURE, spans=(4, 16, 64), trials=16))
     patch.setattr("chargen.probes.cells.result.fit", partial(fit, draws=100))
-    patch.setattr("chargen.probes.statistics.span50.FIT_DRAWS", 100)
     patch.setattr("os.cpu_count", lambda: 1)
     patch.setattr(InProcess, "started", ())
+    patch.setattr(InProcess, "signals", ())
 
 
 MEASURE = tasks.measure
@@ -142,17 +150,19 @@ def test_every_training_is_an_ordinary_run_with_one_budget(done):
     assert [cell.cell for cell in result.cells] == ["simple", "gru"]
     assert result.budget == "5 steps"
     for cell in result.cells:
-        assert len(cell.runs) == 2
+        assert len(cell.trainings) == 2
         assert 0.5 < cell.parameters / TINY["parameters"] < 1.5
-        assert len({run.bits_per_char for run in cell.runs}) == 2
+        assert len({run.bits_per_char for run in cell.trainings}) == 2
         (variant,) = cell.variants
-        assert variant.first.spans == (1, 5, 17, 65)
-        assert [one.trials for one in variant.untrained] == [*variant.trials] == [16] * 4
+        assert variant.chars == [1, 5, 17, 65]
+        assert [(row.untrained.frames, row.trials_a_seed) for row in variant.spans] == [
+            (16, 16)
+        ] * 4
         for seed in (0, 1):
             model = chargen.load(out / f"{cell.cell}-rate0.004-seed{seed}")
             description = model.run.description
             assert (description.model.cell, description.model.units) == (cell.cell, cell.units)
-            assert (cell.runs[seed].chars, cell.runs[seed].diverged) == (80, False)
+            assert (cell.trainings[seed].chars, cell.trainings[seed].diverged) == (80, False)
             assert sum(p.numel() for p in model.network.parameters()) == cell.parameters
             trained = description.training
             assert (trained.steps, trained.timesteps, trained.batch_size) == (5, 8, 2)
@@ -209,7 +219,7 @@ def test_another_comparison_is_refused_without_overwrite(copied, here):
         (copied / name).write_text(text)
     result = compare(settings(seeds=1, cells=("gru",)), copied, jobs=1, overwrite=True)
     assert [one[-1] for one in InProcess.started] == ["--overwrite"]
-    assert [len(cell.runs) for cell in result.cells] == [1]
+    assert [len(cell.trainings) for cell in result.cells] == [1]
     assert all((copied / name).read_text() == text for name, text in mine.items())
     assert not (copied / "simple-rate0.004-seed0" / ANSWERS).exists()
     (copied / "compare.json").unlink()
@@ -227,7 +237,8 @@ def test_each_cell_uses_the_best_rate_of_a_seed_that_is_not_reported(tmp_path, h
     }
     for cell in result.cells:
         assert cell.learning_rate == 0.02
-        assert cell.tuning[0.02] < cell.tuning[1e-9]
+        slow, fast = (tried["bits_per_char"] for tried in cell.tuning)
+        assert fast < slow
         file = tmp_path / f"{cell.cell}-rate0.02-seed1" / ANSWERS
         assert json.loads(file.read_text())["answers"] == []
 
@@ -236,26 +247,23 @@ def test_diverged_runs_are_counted_and_their_rates_not_used(tmp_path, here):
     wild = settings(seeds=1, cells=("gru",), learning_rates=(1e38,), steps=20)
     result = compare(wild, tmp_path / "wild", jobs=1)
     (cell,) = result.cells
-    (run,) = cell.runs
+    (run,) = cell.trainings
     assert (run.diverged, run.chars, run.seconds) == (True, 0, 0)
     assert np.isfinite(run.bits_per_char)  # of the initial weights
     assert cell.variants[0].solved == (False,)
     assert "1 run diverged" in result.finding()
-    mean = cell.variants[0].accuracy[-1].value
-    assert mean == cell.variants[0].untrained[-1].share
+    row = cell.variants[0].spans[-1]
+    assert row.accuracy.value == row.untrained.accuracy.value
     assert compare(wild, tmp_path / "wild", jobs=1).to_json() == result.to_json()
     for rates, used in (((1e38, 0.004), 0.004), ((1e38, 1e37), 1e37)):
         rated = settings(seeds=1, cells=("gru",), learning_rates=rates)
         (cell,) = compare(rated, tmp_path / f"{used}", jobs=1).cells
         assert cell.learning_rate == used
-        assert cell.tuning[1e38] is None
+        assert cell.tuning[0] == {"learning_rate": 1e38, "bits_per_char": None}
 
 
-@pytest.mark.parametrize("late", [False, True], ids=["at once", "noticed late"])
-def test_a_failing_process_ends_the_comparison(tmp_path, here, monkeypatch, late):
+def test_a_failing_process_ends_the_comparison(tmp_path, here, monkeypatch):
     monkeypatch.setattr(InProcess, "exit_code", 1)
-    if late:
-        monkeypatch.setattr(scheduling, "wait", lambda futures, seconds, until: wait(futures))
     with pytest.raises(ChargenError) as error:
         compare(settings(), tmp_path / "failing", jobs=1)
     log = tmp_path / "failing" / "simple-rate0.004-seed0.log"
@@ -325,10 +333,19 @@ def test_an_error_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"]
-)
-def test_a_signal_saves_and_ends_with_its_code(tmp_path, number, code):
+def test_sigterm_is_passed_on_and_ends_with_its_code(tmp_path, here, monkeypatch, capsys):
+    monkeypatch.setattr(InProcess, "stop_after", 2)
+    monkeypatch.setattr(InProcess, "poll", lambda process: signal.raise_signal(signal.SIGTERM))
+    assert main(["compare", "--task", "flipflop", "--out", str(tmp_path), *FLAGS]) == 143
+    printed, err = capsys.readouterr()
+    assert (printed, InProcess.signals) == ("", (signal.SIGTERM,))
+    assert err == "interrupted; run the same command to resume\n"
+    folder = tmp_path / "simple-rate0.004-seed0"
+    assert Run.open(folder).read_checkpoint(LAST).values["step"] == 2
+    assert not (folder / ANSWERS).exists()
+
+
+def test_ctrl_c_reaches_both_processes_and_saves(tmp_path):
     """SIGINT goes to the process group, as Ctrl-C does in a terminal."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "chargen", "compare", "--task", "copy", "--out", str(out),
@@ -341,16 +358,11 @@ def test_a_signal_saves_and_ends_with_its_code(tmp_path, number, code):
     log = folder.with_name(folder.name + ".log")
     while not (log.exists() and "batch" in log.read_text()) and process.poll() is None:
         time.sleep(0.05)
-    if number == signal.SIGINT:
-        os.killpg(process.pid, number)
-    else:
-        process.send_signal(number)
+    os.killpg(process.pid, signal.SIGINT)
     printed, err = process.communicate()
-    assert (process.returncode, printed) == (code, "")
+    assert (process.returncode, printed) == (130, "")
     assert err.strip().splitlines()[-1] == "interrupted; run the same command to resume"
     assert "Traceback" not in err
     assert "step" in Run.open(folder).read_checkpoint(LAST).values
-    assert not (folder / ANSWERS).exists()
     run = ComparedRun(out, ComparisonSettings("copy", minutes=30), "simple", 0.004, 0)
-    assert run.path == folder
-    assert run.arguments(1)[-1] == "--resume"
+    assert (run.path, run.arguments(1)[-1]) == (folder, "--resume")

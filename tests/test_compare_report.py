@@ -1,17 +1,22 @@
 """Comparison of cells: statistics over seeds, and the report."""
 
 import json
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from chargen.errors import ChargenError
 from chargen.files import decode_json
-from chargen.probes.cells.measure import summarize
 from chargen.probes.cells.report import TITLE, about, report
-from chargen.probes.cells.result import CellComparison, RunScores, VariantScores
+from chargen.probes.cells.result import (
+    CellComparison,
+    RunScores,
+    VariantScores,
+    mean_accuracy,
+    summarize,
+)
 from chargen.probes.statistics.span50 import fit
 from chargen.render.figures import PAGE, PICTURE, svg
 from chargen.render.report import to_html, to_text
@@ -27,7 +32,6 @@ def _few_draws():
     """Fit span50 with few bootstrap samples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("chargen.probes.cells.result.fit", partial(fit, draws=100))
-        patch.setattr("chargen.probes.statistics.span50.FIT_DRAWS", 200)
         yield
 
 
@@ -47,67 +51,82 @@ def summary(*runs, timesteps=64, seed=0, tuning=(), cell="lstm", **options):
     return summarize(cell, (12,), 700, 0.004, dict(tuning), runs, timesteps, seed, **options)
 
 
-def widths(cell):
-    return [one.high - one.low for one in cell.variants[0].accuracy]
+def first_row(cell):
+    return cell.variants[0].spans[0].accuracy
 
 
 # statistics
 
 
-def test_the_interval_depends_on_seeds_and_not_on_the_number_of_trials():
+def test_the_interval_over_seeds_does_not_depend_on_the_number_of_trials():
     cell = summary(*[run(*GOOD)] * 3, *[run(*BAD)] * 2)
     (variant,) = cell.variants
-    found = variant.accuracy[2]
+    found = variant.spans[2].accuracy
     assert found.value == pytest.approx((3 + 2 * 0.125) / 5)
-    assert found.low < 0.35
-    assert found.high > 0.95
+    assert (found.low, found.high) == (pytest.approx(0.65 - 2.776 * 0.2143, abs=1e-3), 1)
     assert variant.solved == (True, True, True, False, False)
-    assert variant.to_json()["solved_share"] == 0.6
-    middle, low, high = variant.span50_chars
-    assert low < 17
-    assert 65 < middle <= high
+    assert variant.solved_text() == "3 of 5 (15–95%)"
     few, many = (
-        widths(summary(*(run(share, trials=trials) for share in (1, 1, 1, 0.125, 0.125))))[0]
+        first_row(summary(*(run(share, trials=trials) for share in (1, 1, 1, 0.125, 0.125))))
         for trials in (400, 4000)
     )
-    assert many == pytest.approx(few, rel=0.1)
-    assert few > 0.5
+    assert few == many
 
 
-def test_equal_seeds_give_the_interval_of_their_trials():
-    alone = widths(summary(run(0.5, 0.5)))
-    assert widths(summary(*[run(0.5, 0.5)] * 5)) == pytest.approx(alone, rel=0.1)
-    assert alone == pytest.approx([2 * 1.96 * 0.025] * 2, rel=0.1)
-    always = summary(*[run(1, 1)] * 5).variants[0].accuracy[0]
+def test_agreement_of_all_seeds_leaves_room_for_seeds_that_did_not_occur():
+    """Five of five: the share of seeds that solve the task may still be 48%."""
+    always, never = (first_row(summary(*[run(share)] * 5)) for share in (1, 0.125))
     assert (always.value, always.high) == (1, 1)
-    assert 0.99 < always.low < 1  # the next trial may fail
+    assert always.low == pytest.approx(0.4782 + 0.5218 * 0.125, abs=1e-4)
+    assert (never.value, never.low) == (0.125, 0.125)
+    assert never.high == pytest.approx(0.5218 + 0.4782 * 0.125, abs=1e-4)
 
 
-def test_the_bootstrap_resamples_whole_rounds():
+def test_the_means_of_two_kinds_of_seeds_are_covered():
+    """The mean of five seeds, of which a share solves the task and the others guess."""
+    rng = np.random.default_rng(0)
+    for share in (0.8, 0.93):
+        solved = rng.random((400, 5)) < share
+        found = [mean_accuracy(np.where(own, 1.0, 0.125), 0.125) for own in solved]
+        mean = share + (1 - share) * 0.125
+        assert np.mean([one.low <= mean <= one.high for one in found]) > 0.9
+
+
+def test_a_single_run_has_the_interval_of_its_rounds():
+    """Trials of a round agree: 50 rounds of 8 are no 400 trials."""
     rounds = np.random.default_rng(0).random((2, 50)) < 0.5
     trials = np.repeat(rounds, 8, axis=1).astype(float).tolist()
-    one = RunScores(1, 1, 1, False, (VariantScores("", 0.125, (1, 17), tuple(map(tuple, trials))),))
-    apart, together = (widths(summary(one, round_size=size)) for size in (1, 8))
-    assert min(together) > 2.4 * max(apart)
+    tallies = {
+        "untrained": ((200.0, 400),) * 2,
+        "untrained_rounds": tuple(map(tuple, rounds * 1.0)),
+    }
+    scores = VariantScores("", 0.125, (1, 17), tuple(map(tuple, trials)), **tallies)
+    one = RunScores(1, 1, 1, False, (scores,))
+    rows = summary(one, round_size=8).variants[0].spans
+    for found in (rows[0].accuracy, rows[0].untrained.accuracy):
+        assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 50), rel=0.1)
+    apart = first_row(summary(one))
+    assert apart.high - apart.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 400), rel=0.1)
 
 
 def test_the_median_span50_is_a_number_only_within_the_spans():
     beyond = (1,) * 5
     (variant,) = summary(run(*GOOD), *[run(*beyond)] * 2).variants
-    found = variant.to_json()
-    assert variant.span50.startswith(">1025 (")
-    assert (found["span50_chars"], found["span50_chars_high"]) == (None, None)
-    assert 100 < found["span50_chars_low"] < 1025
+    assert (variant.span50, variant.span50_chars) == (">1025", None)
+    five = summary(*[run(*GOOD)] * 3, *[run(*BAD)] * 2).variants[0]
+    assert five.span50_chars_low < 17
+    assert 65 < five.span50_chars == five.span50_chars_high
     (both,) = summary(run(*BAD), run(*beyond)).variants
-    assert both.span50_chars[0] < 20  # the lower of the two: infinity has no midpoint
-    assert np.isinf(both.span50_chars[2])
+    assert both.span50_chars < 20  # the lower of the two: infinity has no midpoint
+    assert both.span50_chars_high is None
     (below,) = summary(*[run(*[0.125] * 5)] * 3).variants
     assert below.span50 == "<1"
-    assert json.loads(json.dumps(below.to_json(), allow_nan=False))["span50_chars_low"] is None
-    (unfitted,) = summary(run(*GOOD), run(1, 0.2, 0.95, 0.2, 0.95)).variants
-    assert (unfitted.span50, unfitted.span50_chars) == ("no fit in 1 of 2 seeds", None)
     (few,) = summary(run(1, 1)).variants
     assert (few.span50, few.span50_chars) == ("not fitted", None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chargen.probes.statistics.span50.Span50.fits", False)
+        (unfitted,) = summary(run(*GOOD), run(*GOOD)).variants
+    assert (unfitted.span50, unfitted.span50_chars) == ("no fit in 2 of 2 seeds", None)
 
 
 @pytest.mark.parametrize(
@@ -126,22 +145,31 @@ def test_solved_counts_the_spans_up_to_the_training_length(shares, timesteps, so
 
 def test_numbers_of_single_and_of_diverged_runs():
     one, two = (summary(*[run(1, bits=bits) for bits in given]) for given in ([1], [1, 2]))
+    cells = comparison(one, two).to_json()["cells"]
     keys = ("bits_per_char", "bits_per_char_low", "bits_per_char_high")
-    assert [one.to_json()[key] for key in keys] == [1, None, None]
-    assert [two.to_json()[key] for key in keys] == [1.5, 1, 2]
-    quick, none = run(1, seconds=5.0), run(1, seconds=0.0, diverged=True)
-    both = summary(quick, none)
-    assert (both.chars_per_second, summary(none).chars_per_second) == (2000, 0)
-    assert both.diverged == both.to_json()["diverged"] == 1
+    assert [cells[0][key] for key in keys] == [1, None, None]
+    assert [cells[1][key] for key in keys] == pytest.approx(
+        [1.5, 1.5 - 6.353, 1.5 + 6.353], abs=1e-3
+    )
+    both = summary(run(1, seconds=5.0), run(1, seconds=0.0, diverged=True))
+    none = summary(run(1, seconds=0.0))
+    assert (both.chars_per_second, none.chars_per_second, both.diverged) == (2000, 0, 1)
     assert "1 run diverged" in comparison(both).finding()
     assert "diverged" in page_of(comparison(both))
 
 
-def test_equal_seeds_give_equal_json():
-    first, again, other = (
-        json.dumps(summary(run(*GOOD), run(*BAD), seed=seed).to_json()) for seed in (0, 0, 1)
+def test_the_claims_that_the_shares_of_seeds_allow():
+    result = comparison(*(summary(*[run(*x)] * 5, cell=name) for name, x in
+                          (("simple", BAD), ("lstm", GOOD), ("gru", GOOD))))  # fmt: skip
+    assert result.finding() == (
+        "flipflop: solved by simple 0 of 5 (0–52%), lstm 5 of 5 (48–100%), gru 5 of 5 (48–100%) "
+        "seeds, 95% intervals"
     )
-    assert first == again != other
+    assert len(result.finding().split()) <= 25
+    pairs = {(one["first"], one["second"]): one["seeds"] for one in result.seeds_needed()}
+    assert pairs == {("simple", "lstm"): 4, ("simple", "gru"): 4, ("lstm", "gru"): None}
+    assert "lstm and gru over 200. That over 90% of seeds" in result.claims()
+    assert result.claims().endswith("takes 36 seeds that all do.")
 
 
 @pytest.mark.parametrize("change", [*({key: None} for key in ("variant", "spans")), {"more": 1}])
@@ -189,7 +217,7 @@ def test_the_terminal_shows_finding_tables_and_conditions(five, recall):
     table = to_text(report(five))
     text = " ".join(table.split())
     assert five.finding() in text
-    assert "lstm: solved by 3 of 5 seeds, span50" in text
+    assert "lstm 3 of 5 (15–95%)" in text
     assert "trained on 64 timesteps" in text
     lines = [line.strip() for line in table.splitlines()]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines if line}
@@ -198,13 +226,11 @@ def test_the_terminal_shows_finding_tables_and_conditions(five, recall):
               ("17 ", "── training length (64)", "65 ", "── longest trained", "257 ")]  # fmt: skip
     assert places == sorted(places)
     assert "300 steps each on 2 threads" in text
-    assert "show no difference" not in text
     few = " ".join(to_text(report(recall)).split())
     for part in (
-        "solved by 1 of 1 seed,",
+        "lstm 1 of 1 (2–100%)",
         "1 run of each cell",
-        "Fewer than 5 runs per cell show no difference.",
-        "bootstrap over trials only",
+        "Intervals: over rounds of trials, for this seed.",
         *(f"{variant}: " for variant in PAIRS),
     ):
         assert part in few
@@ -218,13 +244,12 @@ def test_json_holds_every_number_that_is_drawn(five):
     for cell, shown in zip(values["cells"], five.cells, strict=True):
         (variant,) = cell["variants"]
         assert len(cell["trainings"]) == 5
-        for place, row in enumerate(variant["spans"]):
-            mean = shown.variants[0].accuracy[place]
+        assert variant["solved_share"] == sum(variant["solved"]) / 5
+        for row, mean in zip(variant["spans"], shown.variants[0].spans, strict=True):
             found = (row["accuracy"], row["accuracy_low"], row["accuracy_high"])
-            assert found == (mean.value, mean.low, mean.high)
-            by_seed = [one.answers[0].accuracy[place] for one in shown.runs]
-            assert row["accuracy_by_seed"] == by_seed
-            assert row["untrained"]["accuracy"] == 0.125
+            assert found == (mean.accuracy.value, mean.accuracy.low, mean.accuracy.high)
+            assert row["accuracy_by_seed"] == [*mean.accuracy_by_seed]
+            assert (row["untrained"]["accuracy"], row["untrained"]["frames"]) == (0.125, 400)
     assert values["cells"][1]["tuning"] == [
         {"learning_rate": 0.004, "bits_per_char": 1.25},
         {"learning_rate": 0.5, "bits_per_char": None},
@@ -238,11 +263,9 @@ def figure_of(result, size=PICTURE):
 def test_a_figure_has_a_panel_per_variant_with_chance_intervals_and_limits(five, recall):
     figure = figure_of(five)
     (axes,) = figure.axes
-    labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert labels[:3] == ["simple", "lstm", "gru"]
-    assert "chance, 12.5%" in labels
-    marks = [text.get_text() for text in axes.texts]
-    assert marks == ["training length (64)", "longest trained span (256)"]
+    marks = ["chance, 12.5%", "gru", "lstm", "simple", "training length (64)",
+             "longest trained span (256)"]  # fmt: skip
+    assert [text.get_text() for text in axes.texts] == marks
     assert len(axes.containers) == 3  # curves with intervals
     seeds = [line for line in axes.lines if line.get_linewidth() == pytest.approx(0.7)]
     assert len(seeds) == 15
@@ -258,7 +281,6 @@ def test_the_page_shows_text_tables_and_figures(recall):
     assert page.count("<svg") == 1
     for part in (recall.finding(), "by span in characters, 8 pairs", "1 seed, ", "12.5"):
         assert part in page
-    assert "over seeds of at least 95%: simple (8 pairs) up to 65 characters; lstm" in page
     assert "<script" not in page
 
 

@@ -7,10 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Event
 
 import torch
 from msgspec import to_builtins
@@ -22,8 +23,7 @@ from chargen.datasets.tasks import LONGEST_SPAN as TASK_SPAN
 from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
 from chargen.files import read_json, write_file
-from chargen.probes.cells.measure import summarize
-from chargen.probes.cells.result import CellComparison, RunScores
+from chargen.probes.cells.result import CellComparison, RunScores, summarize
 from chargen.probes.cells.runs import ANSWERS, ComparedRun, model_shape, vocabulary_size
 from chargen.runs.directory import RUN, RUNS
 from chargen.runs.lock import lock
@@ -31,14 +31,11 @@ from chargen.settings import ComparisonSettings
 
 PLAN = "compare.json"
 LARGEST_PLAN = 2**16  # bytes
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 USER_ERROR = 2  # exit code of a training that diverged
 
 OnRuns = Callable[[float, int, str], None]
 """Called with the number of runs completed (a fraction), their total and the active names."""
-
-Tuning = dict[str, dict[float, float | None]]
-"""Bits per character by cell and learning rate; None: diverged. Empty for a single rate."""
 
 
 def compare(
@@ -71,53 +68,56 @@ def compare(
         ChargenError: ``out`` contains another comparison and ``overwrite`` is false, a run fails,
             or a cell cannot have as few parameters.
     """
-    for cell in settings.cells:
-        model_shape(cell, settings.parameters, vocabulary_size(settings.task))
+    size, task = vocabulary_size(settings.task), TASKS.get(settings.task)
+    shapes = {cell: model_shape(cell, settings.parameters, size) for cell in settings.cells}
     out = out or RUNS / f"compare-{settings.task}"
+    cores = os.cpu_count() or 1
+    concurrent = max(1, min(jobs or cores, cores))
+    trainings = _Trainings(concurrent, max(1, cores // concurrent), on_runs, should_stop)
     with lock(out):
         _write_plan(out, settings, overwrite)
-        cores = os.cpu_count() or 1
-        concurrent = max(1, min(jobs or cores, cores))
-        scheduler = RunScheduler(concurrent, max(1, cores // concurrent), on_runs, should_stop)
-        tuning = _tune(out, settings, scheduler)
-        if tuning is None:
-            return None
-        rates = {cell: _best_rate(tried, settings) for cell, tried in tuning.items()}
+        tuning: dict[str, dict[float, float | None]] = {cell: {} for cell in settings.cells}
+        if len(settings.learning_rates) > 1:  # with a seed that is not reported
+            tried = [
+                ComparedRun(out, settings, cell, rate, settings.seeds)
+                for cell in settings.cells
+                for rate in settings.learning_rates
+            ]
+            scores = trainings.finish(tried, trials=False)
+            if scores is None:
+                return None
+            for run, one in zip(tried, scores, strict=True):
+                tuning[run.cell][run.learning_rate] = None if one.diverged else one.bits_per_char
         runs = [
-            ComparedRun(out, settings, cell, rates[cell], seed)
+            ComparedRun(out, settings, cell, _best_rate(tuning[cell], settings), seed)
             for seed in range(settings.seeds)
             for cell in settings.cells
         ]
-        scores = scheduler.train(runs)
+        scores = trainings.finish(runs)
     if scores is None:
         return None
-    task, size = TASKS.get(settings.task), vocabulary_size(settings.task)
-    cells = []
-    for cell in settings.cells:
-        model, parameters = model_shape(cell, settings.parameters, size)
-        own = [found for run, found in zip(runs, scores, strict=True) if run.cell == cell]
-        cells.append(
-            summarize(
-                cell,
-                model.units,
-                parameters,
-                rates[cell],
-                tuning[cell],
-                own,
-                settings.timesteps,
-                settings.seed,
-                round_size=len(task.candidates) if task else 1,
-            )
-        )
     unit, amount = settings.budget
     return CellComparison(
         task=settings.task,
         budget=f"{amount:g} {unit}",
         seed=settings.seed,
         trained_timesteps=settings.timesteps,
-        longest_trained_span=TASK_SPAN if task else LONGRANGE_SPAN,
-        threads=scheduler.threads,
-        cells=tuple(cells),
+        longest_trained_span_chars=TASK_SPAN if task else LONGRANGE_SPAN,
+        threads=trainings.threads,
+        cells=tuple(
+            summarize(
+                cell,
+                model.units,
+                parameters,
+                _best_rate(tuning[cell], settings),
+                tuning[cell],
+                [one for run, one in zip(runs, scores, strict=True) if run.cell == cell],
+                settings.timesteps,
+                settings.seed,
+                round_size=len(task.candidates) if task else 1,
+            )
+            for cell, (model, parameters) in shapes.items()
+        ),
     )
 
 
@@ -143,107 +143,66 @@ def _write_plan(out: Path, settings: ComparisonSettings, overwrite: bool) -> Non
     write_file(plan, (json.dumps(to_builtins(settings), indent=1) + "\n").encode())
 
 
-def _tune(out: Path, settings: ComparisonSettings, scheduler: RunScheduler) -> Tuning | None:
-    """Train each cell once with each learning rate, with a seed that is not reported."""
-    if len(settings.learning_rates) == 1:
-        return {cell: {} for cell in settings.cells}
-    runs = [
-        ComparedRun(out, settings, cell, rate, settings.seeds)
-        for cell in settings.cells
-        for rate in settings.learning_rates
-    ]
-    scores = scheduler.train(runs, trials=False)
-    if scores is None:
-        return None
-    tuning: Tuning = {cell: {} for cell in settings.cells}
-    for run, found in zip(runs, scores, strict=True):
-        tuning[run.cell][run.learning_rate] = None if found.diverged else found.bits_per_char
-    return tuning
-
-
-def _best_rate(tried: Mapping[float, float | None], settings: ComparisonSettings) -> float:
+def _best_rate(tried: dict[float, float | None], settings: ComparisonSettings) -> float:
     """Return the rate with the lowest validation loss; the lowest rate if all diverged."""
     finite = {rate: bits for rate, bits in tried.items() if bits is not None}
     return min(finite or settings.learning_rates, key=lambda rate: finite.get(rate, rate))
 
 
-class RunScheduler:
+@dataclass(frozen=True)
+class _Trainings:
     """Trains runs in processes of their own, up to ``concurrent`` at a time."""
 
-    def __init__(
-        self, concurrent: int, threads: int, on_runs: OnRuns, should_stop: Callable[[], bool]
-    ) -> None:
-        self.concurrent = concurrent
-        self.threads = threads  # CPU threads of each run
-        self._on_runs = on_runs
-        self._should_stop = should_stop
-        self._stopped = Event()
+    concurrent: int
+    threads: int  # CPU threads of each run
+    on_runs: OnRuns
+    should_stop: Callable[[], bool]
 
-    def train(self, runs: Sequence[ComparedRun], trials: bool = True) -> list[RunScores] | None:
+    def finish(self, runs: Sequence[ComparedRun], trials: bool = True) -> list[RunScores] | None:
         """Train and evaluate all runs that are not finished; None if stopped before the end.
 
-        The first failure ends all runs, after the active ones have saved.
+        A failure ends all runs, after the active ones have saved.
         """
-        evaluated: set[str] = set()  # the untrained network is evaluated once per cell
         torch.set_num_threads(self.threads)
-        with ThreadPoolExecutor(self.concurrent) as pool:
-            futures: list[Future[RunScores | None]] = []
-            for run in runs:
-                untrained = trials and run.cell not in evaluated
-                evaluated.add(run.cell)
-                futures.append(pool.submit(self._train, run, trials, untrained))
-            try:
-                self._wait(runs, futures)
-            except BaseException:
-                self._stopped.set()
-                raise
-        scores = [found for future in futures if (found := future.result()) is not None]
-        return scores if len(scores) == len(runs) else None
-
-    def _wait(
-        self, runs: Sequence[ComparedRun], futures: Sequence[Future[RunScores | None]]
-    ) -> None:
-        pending = set(futures)
-        while pending:
-            done, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
-            for future in done:
-                future.result()
-            if self._should_stop():
-                self._stopped.set()
-            active = [run for run, future in zip(runs, futures, strict=True) if future.running()]
-            completed = len(futures) - len(pending) + sum(run.budget_used() for run in active)
-            self._on_runs(completed, len(futures), ", ".join(run.path.name for run in active))
-
-    def _train(self, run: ComparedRun, trials: bool, untrained: bool) -> RunScores | None:
+        scores = {run: found for run in runs if (found := run.read_scores())}
+        waiting = deque(run for run in runs if run not in scores)
+        evaluates_untrained = {run.cell: run for run in reversed(runs)}  # the first of each cell
+        active: dict[ComparedRun, subprocess.Popen[bytes]] = {}
         try:
-            scores = run.read_scores()
-            if scores is not None or self._is_stopping():
-                return scores
-            code = self._run_process(run)
-            # A terminal sends Ctrl-C to both processes, and the training may end first.
-            if self._is_stopping():
-                return None
-            output = run.log.read_text("utf-8").strip().splitlines()
-            diverged = code == USER_ERROR and bool(output) and "diverged" in output[-1]
-            if code and not diverged:
-                last = output[-1] if output else f"ended with exit code {code}"
-                raise ChargenError(f"{run.path}: {last} (see {run.log})")
-            return run.evaluate(diverged, trials, untrained)
-        except BaseException:
-            self._stopped.set()  # before this thread starts its next run
-            raise
+            while waiting or active:
+                while waiting and len(active) < self.concurrent and not self.should_stop():
+                    run = waiting.popleft()
+                    active[run] = self._start(run)
+                codes = {run: process.poll() for run, process in active.items()}
+                # A terminal sends Ctrl-C to both processes, and the training may end first.
+                if self.should_stop():
+                    return None
+                for run, code in codes.items():
+                    if code is not None:
+                        del active[run]
+                        untrained = trials and evaluates_untrained[run.cell] is run
+                        scores[run] = run.evaluate(_has_diverged(run, code), trials, untrained)
+                completed = len(scores) + sum(run.budget_used() for run in active)
+                self.on_runs(completed, len(runs), ", ".join(run.path.name for run in active))
+                if active and not any(code is not None for code in codes.values()):
+                    time.sleep(POLL_SECONDS)
+        finally:
+            for process in active.values():
+                process.send_signal(signal.SIGTERM)
+            for process in active.values():
+                process.wait()
+        return [scores[run] for run in runs]
 
-    def _is_stopping(self) -> bool:
-        return self._stopped.is_set() or self._should_stop()
-
-    def _run_process(self, run: ComparedRun) -> int:
+    def _start(self, run: ComparedRun) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "chargen", *run.arguments(self.threads)]
         with run.log.open("w", encoding="utf-8") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-            while True:
-                try:
-                    return process.wait(POLL_SECONDS)
-                except subprocess.TimeoutExpired:
-                    if self._stopped.is_set():
-                        process.send_signal(signal.SIGTERM)
-                        return process.wait()
+            return subprocess.Popen(command, stdout=log, stderr=log)
+
+
+def _has_diverged(run: ComparedRun, code: int) -> bool:
+    """Return whether a training ended because it diverged; raise if it failed otherwise."""
+    output = run.log.read_text("utf-8").strip().splitlines()
+    last = output[-1] if output else f"ended with exit code {code}"
+    if code and not (code == USER_ERROR and "diverged" in last):
+        raise ChargenError(f"{run.path}: {last} (see {run.log})")
+    return code == USER_ERROR

@@ -1,19 +1,35 @@
-"""Result of comparing cells: scores of each run, summaries over seeds, and their JSON."""
+"""Scores of compared cells: of each run, as its file holds them, and over seeds, as JSON.
+
+One run is one observation, however many trials it answers. The trials of a round differ only in
+the target and their outcomes are correlated; rounds are independent.
+"""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
-from msgspec import Struct
+import numpy as np
+from msgspec import Struct, json
 
-from chargen.probes.statistics.intervals import Estimate, Proportion
-from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
+from chargen.probes.statistics.intervals import Estimate, flat, wilson
+from chargen.probes.statistics.seeds import (
+    FEWEST_FOR_MEDIAN,
+    MOST_SEEDS,
+    clopper_pearson,
+    clustered,
+    median_interval,
+    seeds_for_share,
+    seeds_needed,
+    t_interval,
+)
+from chargen.probes.statistics.span50 import FEWEST_SPANS, fit, span_text
 from chargen.render.text import counted
 
 SOLVED = 0.95  # minimum accuracy, at every span up to the training length
+MOST_SOLVE = 0.9  # share of seeds that "solves reliably" claims
 
 
 class VariantScores(Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,17 +40,18 @@ class VariantScores(Struct, frozen=True, forbid_unknown_fields=True):
     spans: tuple[int, ...]  # ascending, characters
     credits: tuple[tuple[float, ...], ...]  # by span: the credit of each trial, 0 to 1
     untrained: tuple[tuple[float, int], ...] = ()  # by span: successes and trials; () if not run
+    untrained_rounds: tuple[tuple[float, ...], ...] = ()  # by span: the mean of each round
 
     @property
     def accuracy(self) -> tuple[float, ...]:
         """The mean credit, by span."""
         return tuple(sum(credits) / len(credits) for credits in self.credits)
 
-    def span50(self, seed: int) -> Span50 | None:
-        """Fit the span50; None if the variant has too few spans."""
-        if len(self.spans) < FEWEST_SPANS:
-            return None
-        return fit(self.spans, self.credits, self.chance, seed)
+    def is_solved(self, timesteps: int) -> bool:
+        """Return whether every span up to ``timesteps`` has an accuracy of `SOLVED`."""
+        pairs = zip(self.spans, self.accuracy, strict=True)
+        within = [accuracy for span, accuracy in pairs if span <= timesteps]
+        return bool(within) and min(within) >= SOLVED
 
 
 class RunScores(Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,155 +66,256 @@ class RunScores(Struct, frozen=True, forbid_unknown_fields=True):
     answers: tuple[VariantScores, ...] = ()  # by variant
 
 
-@dataclass(frozen=True)
-class VariantSummary:
+class ControlAccuracy(Struct, frozen=True):
+    """Accuracy of an untrained network."""
+
+    accuracy: Estimate
+    frames: int  # trials
+
+
+class SpanAccuracy(Struct, frozen=True):
+    """Accuracy of one cell at one span, the mean over seeds."""
+
+    span_chars: int
+    accuracy: Estimate
+    accuracy_by_seed: tuple[float, ...]
+    trials_a_seed: int
+    untrained: ControlAccuracy | None
+
+
+class VariantSummary(Struct, frozen=True):
     """Scores of one cell in one variant, over all seeds."""
 
-    scores: tuple[VariantScores, ...]  # by seed
-    accuracy: tuple[Estimate, ...]  # by span, the mean over seeds
-    span50: str  # the median over seeds with its interval, as text
-    span50_chars: tuple[float, float, float] | None  # median, low, high; None without a fit
+    variant: str
+    chance: float
+    solved_share: Estimate  # of the seeds
     solved: tuple[bool, ...]  # by seed
-    trials: tuple[int, ...]  # by span, of each seed
+    span50: str  # the median over seeds with its interval, as text
+    span50_chars: float | None  # None without a fit and off the measured spans; likewise its bounds
+    span50_chars_low: float | None
+    span50_chars_high: float | None
+    spans: tuple[SpanAccuracy, ...]
 
     @property
-    def first(self) -> VariantScores:
-        """Scores of the first seed: variant, spans and chance are equal for all seeds."""
-        return self.scores[0]
+    def chars(self) -> list[int]:
+        """The spans."""
+        return [row.span_chars for row in self.spans]
 
-    @property
-    def untrained(self) -> tuple[Proportion, ...]:
-        """Accuracy of an untrained network by span; empty if it was not evaluated."""
-        pairs = next((one.untrained for one in self.scores if one.untrained), ())
-        return tuple(Proportion(*pair) for pair in pairs)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; proportions as fractions of 1, spans in characters."""
-        first, untrained = self.first, self.untrained
-        bounds = zip(("", "_low", "_high"), self.span50_chars or (None,) * 3, strict=True)
-        return {
-            "variant": first.variant,
-            "chance": first.chance,
-            "solved_share": sum(self.solved) / len(self.solved),
-            "solved": list(self.solved),
-            "span50": self.span50,
-            **{
-                f"span50_chars{end}": round(x, 1)
-                if x is not None and first.spans[0] <= x <= first.spans[-1]
-                else None
-                for end, x in bounds
-            },
-            "spans": [
-                {
-                    "span_chars": span,
-                    **self.accuracy[place].to_json("accuracy"),
-                    "accuracy_by_seed": [one.accuracy[place] for one in self.scores],
-                    "trials_a_seed": self.trials[place],
-                    "untrained": untrained[place].to_json() if untrained else None,
-                }
-                for place, span in enumerate(first.spans)
-            ],
-        }
+    def solved_text(self) -> str:
+        """Return the solved seeds with the interval of their share, ``3 of 5 (15–95%)``."""
+        share = self.solved_share
+        counts = f"{sum(self.solved)} of {len(self.solved)}"
+        return f"{counts} ({100 * share.low:.0f}–{100 * share.high:.0f}%)"
 
 
-@dataclass(frozen=True)
-class CellSummary:
+class Training(Struct, frozen=True):
+    """One training run in the JSON object."""
+
+    seed: int
+    bits_per_char: float
+    chars: int
+    seconds: float
+    diverged: bool
+
+
+class CellSummary(Struct, frozen=True):
     """Scores of one cell, trained with several seeds."""
 
     cell: str
     units: tuple[int, ...]
     parameters: int
     learning_rate: float
-    tuning: Mapping[float, float | None]  # learning rate → bits per character; None: diverged
-    runs: tuple[RunScores, ...]  # by seed: 0, 1, 2, …
-    variants: tuple[VariantSummary, ...]
+    tuning: tuple[dict[str, float | None], ...]  # bits_per_char by learning_rate; None: diverged
     bits_per_char: Estimate  # mean over seeds
-
-    @property
-    def chars_per_second(self) -> float:
-        """The median training speed over seeds, validation included; 0 if nothing was read."""
-        rates = [run.chars / run.seconds for run in self.runs if run.seconds > 0]
-        return statistics.median(rates) if rates else 0.0
-
-    @property
-    def diverged(self) -> int:
-        """The number of runs that diverged."""
-        return sum(run.diverged for run in self.runs)
-
-    def finding(self) -> str:
-        """Return the solved seeds and the span50 of each variant, in one clause."""
-        parts = []
-        for variant in self.variants:
-            solved = f"solved by {sum(variant.solved)} of {counted(len(variant.solved), 'seed')}"
-            label = f"{variant.first.variant}: " if variant.first.variant else ""
-            parts.append(f"{label}{solved}, span50 {variant.span50}")
-        if self.diverged:
-            parts.append(f"{counted(self.diverged, 'run')} diverged")
-        return f"{self.cell}: {', '.join(parts)}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; keys carry their units."""
-        bits: dict[str, float | None] = {**self.bits_per_char.to_json("bits_per_char")}
-        if len(self.runs) == 1:  # one run gives no interval
-            bits |= {"bits_per_char_low": None, "bits_per_char_high": None}
-        return {
-            "cell": self.cell,
-            "units": list(self.units),
-            "parameters": self.parameters,
-            "learning_rate": self.learning_rate,
-            "tuning": [
-                {"learning_rate": rate, "bits_per_char": found}
-                for rate, found in self.tuning.items()
-            ],
-            **bits,
-            "chars_per_second": round(self.chars_per_second),
-            "diverged": self.diverged,
-            "trainings": [
-                {
-                    "seed": seed,
-                    "bits_per_char": run.bits_per_char,
-                    "chars": run.chars,
-                    "seconds": round(run.seconds, 1),
-                    "diverged": run.diverged,
-                }
-                for seed, run in enumerate(self.runs)
-            ],
-            "variants": [variant.to_json() for variant in self.variants],
-        }
+    chars_per_second: int  # median over seeds, validation included; 0 if nothing was read
+    diverged: int  # runs
+    trainings: tuple[Training, ...]  # by seed: 0, 1, 2, …
+    variants: tuple[VariantSummary, ...]
 
 
-@dataclass(frozen=True)
-class CellComparison:
+class CellComparison(Struct, frozen=True):
     """Summaries of several cells, trained on one task with one budget."""
 
     task: str
     budget: str  # such as "2 minutes"
     seed: int  # of the trials
     trained_timesteps: int
-    longest_trained_span: int  # characters
+    longest_trained_span_chars: int
     threads: int  # CPU threads of each run
     cells: tuple[CellSummary, ...]
+    solved_at: float = SOLVED
 
     @property
     def seeds(self) -> int:
         """The number of runs of each cell."""
-        return len(self.cells[0].runs)
+        return len(self.cells[0].trainings)
 
     def finding(self) -> str:
-        """Return which cells solve the task and their span50, in one sentence."""
-        cells = "; ".join(cell.finding() for cell in self.cells)
-        return f"{self.task}: {cells}; trained on {counted(self.trained_timesteps, 'timestep')}"
+        """Return how many seeds of each cell solve the task, in its hardest variant."""
+        cells = [f"{cell.cell} {cell.variants[-1].solved_text()}" for cell in self.cells]
+        variant = self.cells[0].variants[-1].variant
+        label = f"{self.task}, {variant}" if variant else self.task
+        diverged = sum(cell.diverged for cell in self.cells)
+        lost = f"; {counted(diverged, 'run')} diverged" if diverged else ""
+        return f"{label}: solved by {', '.join(cells)} seeds, 95% intervals{lost}"
+
+    def seeds_needed(self) -> list[dict[str, Any]]:
+        """Return the seeds of each cell that show the difference between two shares of seeds."""
+        return [
+            {
+                "first": one.cell,
+                "second": two.cell,
+                "seeds": seeds_needed(
+                    *(cell.variants[-1].solved_share.value for cell in (one, two))
+                ),
+            }
+            for one, two in combinations(self.cells, 2)
+        ]
+
+    def claims(self) -> str:
+        """Return how many seeds the claims about the shares of seeds would need."""
+        pairs = ", ".join(
+            f"{pair['first']} and {pair['second']} {pair['seeds'] or f'over {MOST_SEEDS}'}"
+            for pair in self.seeds_needed()
+        )
+        differs = f"Seeds of each cell that show a difference between these shares: {pairs}. "
+        return (
+            f"{differs if pairs else ''}That over {MOST_SOLVE:.0%} of seeds solve the task takes "
+            f"{seeds_for_share(MOST_SOLVE)} seeds that all do."
+        )
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object with every number of the report."""
-        return {
-            "task": self.task,
-            "budget": self.budget,
-            "seed": self.seed,
-            "trained_timesteps": self.trained_timesteps,
-            "longest_trained_span_chars": self.longest_trained_span,
-            "threads": self.threads,
-            "solved_at": SOLVED,
-            "finding": self.finding(),
-            "cells": [cell.to_json() for cell in self.cells],
-        }
+        """Return a JSON object with every number of the report; null for an infinite bound."""
+        found: dict[str, Any] = flat(json.decode(json.encode(self)))
+        return found | {"finding": self.finding(), "seeds_needed": self.seeds_needed()}
+
+
+def summarize(
+    cell: str,
+    units: tuple[int, ...],
+    parameters: int,
+    learning_rate: float,
+    tuning: Mapping[float, float | None],
+    runs: Sequence[RunScores],
+    timesteps: int,
+    seed: int,
+    round_size: int = 1,
+) -> CellSummary:
+    """Summarize the runs of one cell over seeds.
+
+    Args:
+        cell: Name of the cell.
+        units: Hidden units of each layer.
+        parameters: Number of weights.
+        learning_rate: Peak learning rate of the runs.
+        tuning: Bits per character of each learning rate that was tried.
+        runs: Scores by seed.
+        timesteps: Truncated BPTT length in characters.
+        seed: Random seed of the intervals of span50.
+        round_size: Consecutive trials that are one round.
+    """
+    rates = [run.chars / run.seconds for run in runs if run.seconds > 0]
+    return CellSummary(
+        cell=cell,
+        units=units,
+        parameters=parameters,
+        learning_rate=learning_rate,
+        tuning=tuple({"learning_rate": r, "bits_per_char": bits} for r, bits in tuning.items()),
+        bits_per_char=t_interval([run.bits_per_char for run in runs]),
+        chars_per_second=round(statistics.median(rates)) if rates else 0,
+        diverged=sum(run.diverged for run in runs),
+        trainings=tuple(
+            Training(n, run.bits_per_char, run.chars, round(run.seconds, 1), run.diverged)
+            for n, run in enumerate(runs)
+        ),
+        variants=tuple(
+            _variant(own, timesteps, seed, round_size)
+            for own in zip(*(run.answers for run in runs), strict=True)
+        ),
+    )
+
+
+def by_round(credits: Sequence[float], round_size: int) -> tuple[float, ...]:
+    """Return the mean credit of each round of ``round_size`` consecutive trials."""
+    return tuple(np.reshape(credits, (-1, round_size)).mean(axis=1).tolist())
+
+
+def mean_accuracy(by_seed: Sequence[float], chance: float) -> Estimate:
+    """Return the mean accuracy over two or more seeds with its 95% interval, Student's.
+
+    Where all seeds solve a span, or none does, the seeds show nothing of how accuracy varies
+    between seeds that do and seeds that do not. The interval then contains the means that the
+    interval of the share of such seeds allows.
+    """
+    found = t_interval(by_seed)
+    low, high = max(found.low, 0.0), min(found.high, 1.0)
+    solved = sum(one >= SOLVED for one in by_seed)
+    share = clopper_pearson(solved, len(by_seed))
+    if share.value == 1:
+        low = min(low, share.low * found.value + (1 - share.low) * chance)
+    elif share.value == 0:
+        high = max(high, share.high + (1 - share.high) * found.value)
+    return Estimate(found.value, low, high)
+
+
+def _variant(
+    scores: tuple[VariantScores, ...], timesteps: int, seed: int, round_size: int
+) -> VariantSummary:
+    first = scores[0]
+    rounds = [[by_round(credits, round_size) for credits in one.credits] for one in scores]
+    solved = tuple(one.is_solved(timesteps) for one in scores)
+    text, (middle, low, high) = _median_span50(first.spans, rounds, first.chance, seed)
+    controls = next((one for one in scores if one.untrained), None)
+    spans = []
+    for place, span in enumerate(first.spans):
+        by_seed = tuple(one.accuracy[place] for one in scores)
+        spans.append(
+            SpanAccuracy(
+                span_chars=span,
+                accuracy=clustered(rounds[0][place], round_size)
+                if len(scores) == 1
+                else mean_accuracy(by_seed, first.chance),
+                accuracy_by_seed=by_seed,
+                trials_a_seed=len(first.credits[place]),
+                untrained=_control(controls, place, round_size) if controls else None,
+            )
+        )
+    share = clopper_pearson(sum(solved), len(solved))
+    return VariantSummary(
+        first.variant, first.chance, share, solved, text, middle, low, high, tuple(spans)
+    )
+
+
+def _control(scores: VariantScores, place: int, round_size: int) -> ControlAccuracy:
+    successes, trials = scores.untrained[place]
+    if scores.untrained_rounds:
+        return ControlAccuracy(clustered(scores.untrained_rounds[place], round_size), trials)
+    share, rounds = successes / trials, trials // round_size  # a file without rounds
+    return ControlAccuracy(Estimate(share, *wilson(share * rounds, rounds)), trials)
+
+
+def _median_span50(
+    spans: Sequence[int],
+    rounds: Sequence[Sequence[Sequence[float]]],
+    chance: float,
+    seed: int,
+) -> tuple[str, list[float | None]]:
+    """Return the median span50 over seeds as text and as (median, low, high).
+
+    There is no median if the curve of a seed has no fit, and no interval over two to four seeds.
+    """
+    if len(spans) < FEWEST_SPANS:
+        return "not fitted", [None] * 3
+    halves = [fit(spans, own, chance, seed) for own in rounds]
+    if unfit := sum(not half.fits for half in halves):
+        return f"no fit in {unfit} of {counted(len(halves), 'seed')}", [None] * 3
+    values = np.array(sorted(half.chars for half in halves))
+    middle = float(values[(len(values) - 1) // 2])  # of two the lower: infinity has no midpoint
+    low, high = middle, middle
+    if len(halves) == 1:
+        low, high = halves[0].low, halves[0].high
+    elif len(halves) >= FEWEST_FOR_MEDIAN:
+        _, low, high = map(float, median_interval(values))
+    text = span_text(middle, low, high, spans[0], spans[-1])
+    within = [round(x, 1) if spans[0] <= x <= spans[-1] else None for x in (middle, low, high)]
+    return text, [*within[:1], None, None] if 1 < len(halves) < FEWEST_FOR_MEDIAN else within

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from msgspec import to_builtins
+from msgspec import json
 
 from chargen.api import TrainedModel, load
 from chargen.datasets import bundled
@@ -143,7 +142,7 @@ class ComparedRun:
             diverged=diverged,
             answers=_evaluate_trials(model, self.settings, untrained) if trials else (),
         )
-        write_file(self.path / ANSWERS, (json.dumps(to_builtins(scores)) + "\n").encode())
+        write_file(self.path / ANSWERS, json.encode(scores) + b"\n")
         return scores
 
 

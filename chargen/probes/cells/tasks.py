@@ -15,11 +15,11 @@ from chargen.datasets.tasks import Task, Trial
 from chargen.errors import ChargenError
 from chargen.evaluation import Segments, predictions
 from chargen.predictors import NextCharPredictor
-from chargen.probes.cells.result import VariantScores
+from chargen.probes.cells.result import VariantScores, by_round
 from chargen.text.vocabulary import UnknownCharacterError
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # characters; the nearest span of the task is used
-TRIALS = 400  # minimum per span and variant: the 95% interval is at most 4.9 points to either side
+TRIALS = 400  # minimum per span and variant
 PREFIX_CHARS = (32, 128)  # minimum and limit of the lines of the task before a trial
 
 
@@ -56,7 +56,8 @@ def measure(
         credits = tuple(tuple(batch.credits(predictor).tolist()) for batch in batches)
         controls = [batch.credits(untrained) for batch in batches] if untrained else []
         tallies = tuple((min(float(one.sum()), len(one)), len(one)) for one in controls)
-        found.append(VariantScores(variant, chance, tuple(used), credits, tallies))
+        rounds = tuple(by_round(one.tolist(), len(task.candidates)) for one in controls)
+        found.append(VariantScores(variant, chance, tuple(used), credits, tallies, rounds))
     return tuple(found)
 
 
@@ -110,15 +111,6 @@ class _TrialBatch:
             credit[found.rows, columns] = correct / best.sum(axis=1)
         mean: np.ndarray = credit.mean(axis=1)
         return mean
-
-
-def by_round(credits: Sequence[float], round_size: int) -> tuple[float, ...]:
-    """Return the mean credit of each round of ``round_size`` consecutive trials.
-
-    The trials of a round differ only in the target and their outcomes are correlated. Rounds are
-    independent, and a bootstrap resamples them.
-    """
-    return tuple(np.reshape(credits, (-1, round_size)).mean(axis=1).tolist())
 
 
 def _lines(task: Task, chars: int, rng: np.random.Generator) -> str:

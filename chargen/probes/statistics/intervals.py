@@ -15,7 +15,7 @@ Z95 = 1.959963984540054  # standard normal quantile with 2.5% on either side
 BOOTSTRAP_DRAWS = 2000
 
 
-def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]:
+def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float]:
     """Return the Wilson score interval of a proportion, by default of 95%.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
@@ -23,7 +23,7 @@ def wilson(successes: float, trials: int, z: float = Z95) -> tuple[float, float]
 
     Args:
         successes: number of successes; fractional where ties share a trial.
-        trials: number of independent trials.
+        trials: number of independent trials; fractional for an effective number.
         z: standard normal quantile of the confidence level.
 
     Raises:

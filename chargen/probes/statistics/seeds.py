@@ -1,4 +1,4 @@
-"""Intervals over few independent runs, and the number of runs that a claim needs.
+"""Intervals over few independent units: seeds, and rounds of trials.
 
 Exact or classical methods: a bootstrap of five values covers far less than it states, because the
 five are often equal.
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.statistics.intervals import Z95, Estimate, wilson
 
 OUTSIDE = 0.05  # probability outside an interval, and level of the test
 POWER = 0.8  # probability that the test finds the difference
@@ -65,6 +65,23 @@ def t_quantile(freedom: int) -> float:
         inside = 2 / math.pi * (angle + inside) if odd else inside
         low, high = (angle, high) if inside < 1 - OUTSIDE else (low, angle)
     return math.tan(low) * math.sqrt(freedom)
+
+
+def clustered(means: Sequence[float], size: int) -> Estimate:
+    """Return the mean of R clusters of ``size`` dependent trials with its 95% interval.
+
+    Wilson's interval for the number of independent trials that would vary as the clusters do,
+    after E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected
+    number of positive counts", 1998. Where all clusters agree, each counts as one trial.
+    """
+    R, share = len(means), float(np.mean(means))
+    variance = float(np.var(means, ddof=1)) / R if R > 1 else 0.0
+    trials = float(R) if share in (0, 1) or R < 3 else R * size
+    if variance:
+        trials = min(share * (1 - share) / variance, trials)
+        trials *= (Z95 / t_quantile(R - 1)) ** 2
+    trials = max(trials, 1.0)
+    return Estimate(share, *wilson(min(share * trials, trials), trials))
 
 
 def median_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
