@@ -282,16 +282,13 @@ def probe_longrange(
     return probe(models, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
 
 
-def score(
-    models: Sequence[TrainedModel], text: str, unknown: Unknown = "error", seed: int = 0
-) -> Scores:
+def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error") -> Scores:
     """Compare the surprisal of the same characters under several models.
 
     Args:
         models: models of different runs.
         text: the text; every character but the first is predicted.
         unknown: ``error`` or ``skip`` (for all models) for characters that a vocabulary lacks.
-        seed: random seed of the intervals of differences.
 
     Raises:
         ChargenError: a run is given twice, or fewer than two characters remain.
@@ -307,7 +304,7 @@ def score(
         surprise.score(model.name, model.predictor, model.vocabulary.encode(known))
         for model in models
     ]
-    return compare(known, len(text) - len(known), scores, seed)
+    return compare(known, len(text) - len(known), scores)
 
 
 def train(

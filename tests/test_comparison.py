@@ -8,8 +8,9 @@ from msgspec import structs
 from results import span_row, templates_result
 
 from chargen.errors import ChargenError
+from chargen.probes.statistics.intervals import holm
 from chargen.probes.statistics.span50 import Span50
-from chargen.probes.templates.result import compare, finding_of, holm, mcnemar
+from chargen.probes.templates.result import compare, finding_of, mcnemar
 
 SPANS = (4, 16, 64)
 

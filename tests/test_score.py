@@ -90,11 +90,41 @@ def test_runs_are_ordered_by_loss_and_compared_with_the_best():
     assert (difference.low, difference.high) == (pytest.approx(0.01), pytest.approx(0.01))
 
 
+def topical(rng, chars):
+    """Differences of equal models on a text whose subjects, of about 300 characters, favour one."""
+    subjects = rng.normal(0, 0.5, chars) * (rng.random(chars) < 1 / 300)
+    subjects[0] = rng.normal(0, 0.5)
+    begun = np.maximum.accumulate(np.where(subjects != 0, np.arange(chars), 0))
+    return subjects[begun] + rng.normal(0, 1, chars)
+
+
+def test_a_text_with_subjects_names_no_author_of_two_equal_models():
+    rng, covered, named = np.random.default_rng(0), 0, 0
+    for _ in range(200):
+        found = compared(one=np.zeros(12_000), two=topical(rng, 12_000))
+        difference = found.differences[0].difference
+        covered += difference.low <= 0 <= difference.high
+        named += "best" in found.finding and "not" not in found.finding
+    assert covered >= 180
+    assert named <= 20
+
+
+def test_p_values_are_corrected_for_the_number_of_runs():
+    rng = np.random.default_rng(0)
+    best = rng.random(3000)
+    close = best + rng.normal(0, 0.3, 3000)
+    runs = {f"run {i}": close + 0.022 - (close - best).mean() + 1e-9 * i for i in range(9)}
+    (alone,) = compared(best=best, one=runs["run 0"]).differences
+    among = compared(best=best, **runs)
+    assert alone.p_holm < 0.05 < among.differences[0].p_holm
+    assert among.finding.startswith("best is not significantly better than run 0")
+
+
 def test_a_short_text_has_no_interval():
-    found = compared(one=np.ones(200), two=np.full(200, 9.0))
+    found = compared(one=np.ones(600), two=np.full(600, 9.0))
     assert found.differences[0].difference is None
     assert found.to_json(0)["differences"] == [{"first": "two", "second": "one"}]
-    assert "too short" in score_table(found)
+    assert "too short to compare the runs: give at least 640 characters" in score_table(found)
 
 
 def test_a_place_is_shown_within_its_line_and_marked():
@@ -139,7 +169,7 @@ def run(capsys, *arguments, code=0):
 
 
 def test_the_command_compares_runs_on_the_characters_that_all_know(here, capsys):
-    text = "a dog dug for a god. " * 30
+    text = "a dog dug for a god. " * 60
     (here / "new.txt").write_text(text)
     arguments = ["runs/cat", "runs/dog", "new.txt", "--unknown", "skip"]
     out, err = run(capsys, *arguments, "--json")

@@ -31,7 +31,7 @@ from chargen.render.text import visible_line
     show_default=True,
     help="Characters that are not in a model's vocabulary: an error, or left out for all runs.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
 @device_option
 @threads_option
 def score(
@@ -39,7 +39,6 @@ def score(
     as_json: bool,
     top: int,
     unknown: Literal["error", "skip"],
-    seed: int,
     device: str,
     threads: int | None,
 ) -> None:
@@ -48,7 +47,8 @@ def score(
     The last argument is the text: FILE, or - for standard input. The runs come before it; without
     any, the newest run is used. Each character but the first is predicted once, from all
     characters before it. Several runs are compared on the same characters, each difference with
-    its 95% interval from a bootstrap of blocks; this shows, for example, whose style a text is in.
+    its 95% interval from blocks of text; p-values are corrected for the number of runs. This
+    shows, for example, whose style a text of at least 640 characters is in.
 
     \b
     Examples:
@@ -68,7 +68,7 @@ def score(
     set_up_torch(threads)
     text = read_corpus([file]).text
     models = [load(run, device) for run in runs or (None,)]
-    found = score_text(models, text, unknown, seed)
+    found = score_text(models, text, unknown)
     digest = hashlib.sha256(text.encode()).hexdigest()
     for model in models:
         if model.run.description.corpus.sha256 == digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -147,3 +148,13 @@ def block_bootstrap(
     times = rng.multinomial(K, np.full(K, 1 / K), size=draws)  # (draws, K)
     means: np.ndarray = (times @ sums) / (times @ counts)[:, None]
     return means
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Return p-values with Holm's step-down correction for multiple tests, in the given order."""
+    corrected = [0.0] * len(ps)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
+        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
+        corrected[place] = largest
+    return corrected

@@ -41,8 +41,11 @@ def score_table(found: Scores) -> str:
     for pair in found.differences:
         by = pair.difference
         cells = [f"{by.value:+.4f}", between(by, 4)] if by else [NO_NUMBER] * 2
+        cells.append(NO_NUMBER if pair.p_holm is None else f"{pair.p_holm:.2g}")
         rows.append([f"{pair.first} − {pair.second}", *cells])
-    differences = table_text(Table(["nats/char at the same places", "difference", "95%"], rows))
+    differences = table_text(
+        Table(["nats/char at the same places", "difference", "95%", "p, Holm"], rows)
+    )
     return f"{text}\n{differences}\n{visible_line(found.finding)}\n"
 
 

@@ -10,11 +10,13 @@ import numpy as np
 from msgspec import Struct, to_builtins
 
 from chargen.evaluation import nats_to_bits
-from chargen.probes.statistics.intervals import Estimate, block_bootstrap, flat
-from chargen.render.text import listed
+from chargen.probes.statistics.intervals import Estimate, flat, holm
+from chargen.probes.statistics.text_means import FEWEST_BLOCKS, text_mean
+from chargen.render.text import counted, listed
 
-BLOCK = 32  # characters; the bootstrap resamples whole blocks
-FEWEST_BLOCKS = 8  # fewer give no interval
+BLOCK = 32  # characters of the shortest blocks
+GROWTH = 0.35  # see `text_mean`; natural text changes its subject at every length
+LEVEL = 0.05  # probability of a false claim about equal models
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,7 @@ class LossDifference(
     first: str
     second: str
     difference: Estimate | None = None  # nats per character; None: the text is too short
+    p_holm: float | None = None  # of equal loss, corrected for the number of differences
 
 
 class PlaceScore(Struct, frozen=True):
@@ -109,10 +112,10 @@ class Scores:
         if not self.differences:
             return ""
         first = self.runs[0].run
-        if any(one.difference is None for one in self.differences):
-            return "The text is too short to compare the runs."
-        pairs = ((one.first, one.difference) for one in self.differences)
-        unsure = [run for run, difference in pairs if difference and difference.low <= 0]
+        if any(one.p_holm is None for one in self.differences):
+            needed = counted(FEWEST_BLOCKS * BLOCK, "character")
+            return f"The text is too short to compare the runs: give at least {needed}."
+        unsure = [one.first for one in self.differences if (one.p_holm or 0) > LEVEL]
         if unsure:
             return f"{first} is not significantly better than {listed(unsure)}."
         return f"{first} predicts the text best."
@@ -128,23 +131,21 @@ class Scores:
         }
 
 
-def compare(text: str, left_out: int, scores: Sequence[Score], seed: int = 0) -> Scores:
+def compare(text: str, left_out: int, scores: Sequence[Score]) -> Scores:
     """Compare each model with the best one, character by character.
 
-    Intervals are from a bootstrap of blocks of `BLOCK` characters, the same blocks for all models.
+    Intervals and p-values, which Holm's method corrects for the number of models, are from the
+    means of blocks, see `text_mean`; texts with under 20 blocks of `BLOCK` characters have none.
+    They hold for more text of the same source as this one and not for other works of its author.
     """
     first, *others = ordered = sorted(scores, key=lambda one: one.total_nats)
-    L = len(first.nats)
-    edges = np.arange(0, L, BLOCK)
-    counts = np.diff(np.append(edges, L))
-    apart = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
-    found: list[Estimate | None] = [None] * len(others)
-    if others and len(edges) >= FEWEST_BLOCKS:
-        draws = block_bootstrap(np.stack(apart, axis=1), counts, np.random.default_rng(seed))
-        found = [
-            Estimate.of(one.loss_nats - first.loss_nats, draws[:, place])
-            for place, one in enumerate(others)
-        ]
-    pairs = zip(others, found, strict=True)
-    differences = (LossDifference(other.run, first.run, each) for other, each in pairs)
+    edges = np.arange(0, len(first.nats), BLOCK)
+    counts = np.diff(np.append(edges, len(first.nats)))
+    sums = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
+    means = [text_mean(apart, counts, GROWTH) for apart in sums]
+    corrected = holm([mean.p for mean in means if mean]) if all(means) else [None] * len(means)
+    differences = (
+        LossDifference(other.run, first.run, mean.estimate() if mean else None, p)
+        for other, mean, p in zip(others, means, corrected, strict=True)
+    )
     return Scores(text, left_out, tuple(ordered), tuple(differences))

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct, convert, field, structs, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
 from chargen.errors import ChargenError
-from chargen.probes.statistics.intervals import Count, Estimate, flat, nested
+from chargen.probes.statistics.intervals import Count, Estimate, flat, holm, nested
 from chargen.probes.statistics.span50 import Span50
 from chargen.render.text import counted, listed
 from chargen.settings import LONGEST_ASKED
@@ -290,16 +290,6 @@ def mcnemar(only_first: int, only_second: int) -> float:
     tail = sum(math.comb(frames, k) for k in range(min(only_first, only_second) + 1))
     # Integers up to the last division: 2^frames is too large for a float.
     return min(1.0, 2 * tail / 2**frames) if frames else 1.0
-
-
-def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values with Holm's step-down correction for multiple tests, in the given order."""
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        corrected[place] = largest
-    return corrected
 
 
 def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairComparison]) -> str:
