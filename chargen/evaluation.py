@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State, select
+from chargen.predictors import NextCharPredictor, PredictorError, State, advance, select
 from chargen.text.memory_map import ArrayReader
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
@@ -31,6 +31,21 @@ Nats = TypeVar("Nats", float, np.ndarray)
 def _context_limit(predictor: NextCharPredictor) -> int | None:
     """Return the number of last characters that a prediction depends on, None if not limited."""
     return getattr(predictor, "context_chars", None)
+
+
+def nats_of(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the surprisals of targets ``(n,)`` in nats, ``(n,)`` float64, from ``(n, V)``.
+
+    Raises:
+        PredictorError: A target has probability 0, so that its surprisal is infinite.
+    """
+    nats = -log_probs[np.arange(len(targets)), targets].astype(np.float64)
+    if np.isinf(nats).any():
+        raise PredictorError(
+            "predictions: a character of the text or of a candidate has probability 0; "
+            "smooth the distribution"
+        )
+    return nats
 
 
 def nats_to_bits(nats: Nats) -> Nats:
@@ -114,8 +129,7 @@ class Predictions:
     @property
     def nats(self) -> np.ndarray:
         """The surprisal of each character in nats, ``(n,)`` float64."""
-        chosen = self.log_probs[np.arange(len(self.targets)), self.targets]
-        return -chosen.astype(np.float64)
+        return nats_of(self.log_probs, self.targets)
 
     @property
     def likeliest(self) -> np.ndarray:
@@ -143,7 +157,7 @@ def predictions(
     for steps in _chunks(predictor, len(segments), T):
         places = starts + np.arange(steps.start, steps.stop + 1)
         both = text.rows(places.clip(max=len(text) - 1)).astype(np.int64)
-        log_probs, state = predictor.advance(both[:, :-1], state)
+        log_probs, state = advance(predictor, both[:, :-1], state)
         counted = (places[:, 1:] >= begins) & (places[:, 1:] < ends)
         rows, _ = np.nonzero(counted)
         yield Predictions(rows, places[:, 1:][counted], both[:, 1:][counted], log_probs[counted])
@@ -195,7 +209,7 @@ def advance_all(
         ids, state = ids[:, -limit:], None
     last: np.ndarray = np.empty((len(ids), 0))
     for steps in _chunks(predictor, *ids.shape):
-        log_probs, state = predictor.advance(ids[:, steps], state)
+        log_probs, state = advance(predictor, ids[:, steps], state)
         last = log_probs[:, -1]
         on_read(ids[:, steps].size)
     return last, state
@@ -248,6 +262,9 @@ def score_candidates(
     """Score K candidates of equal length after each of N contexts of equal length.
 
     Each context is read once from ``state``, then every candidate from the state after it.
+
+    Raises:
+        PredictorError: A candidate has probability 0.
     """
     N, K = len(contexts), len(candidates)
     here, state = advance_all(predictor, _encode(predictor, contexts), state, on_read)  # (N, V)
@@ -257,10 +274,10 @@ def score_candidates(
     greedy = np.ones(N * K, dtype=bool)
     here, state = here[rows], select(state, rows)  # (N K, V)
     for place, ids in enumerate(targets.T):
-        log_probs += here[np.arange(N * K), ids]
+        log_probs -= nats_of(here, ids)
         greedy &= here.argmax(axis=1) == ids
         if place + 1 < targets.shape[1]:
-            step, state = predictor.advance(ids[:, None], state)
+            step, state = advance(predictor, ids[:, None], state)
             here = step[:, 0]
     on_read(targets.size)
     return CandidateScores(log_probs.reshape(N, K), greedy.reshape(N, K))

@@ -51,6 +51,7 @@ INSTRUMENTS = {name for name in PACKAGES if name.startswith("probes.")} - {
     "probes.statistics",
 }
 NEED_TORCH = {"distributed", "recurrent", "training", "probes", "pages", "api", "cli"}
+ADAPTERS = {"chargen.predictors.adapters", "chargen.predictors.token_model"}  # import it when used
 TORCH_FREE = {name for name in PACKAGES if name.split(".")[0] not in NEED_TORCH}
 FILES = {
     ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
@@ -127,9 +128,14 @@ def test_no_code_is_read_from_data():
 
 
 def test_some_packages_import_no_torch():
-    for module in FILES.keys() - {"chargen", "chargen.__main__"}:
+    for module in FILES.keys() - {"chargen", "chargen.__main__"} - ADAPTERS:
         if package_of(module) in TORCH_FREE:
             assert "torch" not in {name.split(".")[0] for name in imports(module)}, module
+
+
+def test_importing_the_adapters_imports_no_torch():
+    code = "import sys, chargen.predictors; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_contributing_states_the_purpose_of_every_package():

@@ -324,7 +324,9 @@ class Both:
         found = [r.advance(ids, s) for r, s in zip(self.readers, states, strict=True)]
         if not found:
             return UniformPredictor(self.vocabulary).advance(ids)
-        return np.max([log_probs for log_probs, _ in found], axis=0), tuple(s for _, s in found)
+        best = np.max([log_probs for log_probs, _ in found], axis=0)
+        sums = np.logaddexp.reduce(best, axis=2, keepdims=True)
+        return best - sums, tuple(s for _, s in found)
 
 
 def test_the_bank_that_most_models_know_is_chosen():

@@ -1,19 +1,34 @@
 """Models that instruments can measure: protocols, adapters, a check, and the n-gram baseline."""
 
+from chargen.predictors.adapters import from_function, from_onnx, from_torch
+from chargen.predictors.check import check
 from chargen.predictors.ngram import BackoffNgram
 from chargen.predictors.protocol import (
     LimitedPredictor,
     NextCharPredictor,
+    PredictorError,
     State,
+    TextScorer,
+    advance,
     limited,
     select,
 )
+from chargen.predictors.token_model import from_transformers, load_transformers
 
 __all__ = [
     "BackoffNgram",
     "LimitedPredictor",
     "NextCharPredictor",
+    "PredictorError",
     "State",
+    "TextScorer",
+    "advance",
+    "check",
+    "from_function",
+    "from_onnx",
+    "from_torch",
+    "from_transformers",
     "limited",
+    "load_transformers",
     "select",
 ]

@@ -1,18 +1,27 @@
-"""The protocols of models that can be measured."""
+"""The protocols of models that can be measured, and what the instruments do with them."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from chargen.errors import ChargenError
 from chargen.text.vocabulary import Vocabulary
 
 State = Any
-"""The state of a predictor: ``None``, or arrays (NumPy or torch) whose first axis is N, in tuples
-nested to any depth. Instruments pass it on and select rows of it with `select`."""
+"""The state of a predictor: ``None``, or arrays (NumPy or torch) whose first axis is N, in tuples,
+lists or dictionaries nested to any depth. Instruments pass it on and select rows of it."""
+
+TOLERANCE = 1e-3  # nats by which a distribution may miss a sum of 1
 
 
+class PredictorError(ChargenError):
+    """A model that is to be measured breaks the protocol."""
+
+
+@runtime_checkable
 class NextCharPredictor(Protocol):
     """A model that predicts the distribution of the next character."""
 
@@ -32,13 +41,63 @@ class NextCharPredictor(Protocol):
         ...
 
 
-def select(state: State, rows: np.ndarray) -> State:
-    """Return the rows of a state that ``rows`` lists; a row may be repeated."""
+@runtime_checkable
+class TextScorer(Protocol):
+    """A model that scores strings, such as a language model over tokens."""
+
+    def log_prob(self, context: str, continuation: str) -> float:
+        """Return the log-probability in nats of ``continuation`` after ``context``.
+
+        Args:
+            context: The text before, which may be empty.
+            continuation: One character or more.
+        """
+        ...
+
+
+def map_state(state: State, function: Callable[[Any], Any]) -> State:
+    """Return a state with ``function`` applied to each array."""
     if state is None:
         return None
-    if isinstance(state, tuple):
-        return tuple(select(part, rows) for part in state)
-    return state[rows]
+    if isinstance(state, dict):
+        return {name: map_state(part, function) for name, part in state.items()}
+    if isinstance(state, tuple | list):
+        return tuple(map_state(part, function) for part in state)
+    return function(state)
+
+
+def select(state: State, rows: np.ndarray) -> State:
+    """Return the rows of a state that ``rows`` lists; a row may be repeated."""
+    return map_state(state, lambda array: array[rows])
+
+
+def advance(
+    predictor: NextCharPredictor, ids: np.ndarray, state: State = None
+) -> tuple[np.ndarray, State]:
+    """Call ``predictor.advance`` and validate its predictions.
+
+    Raises:
+        PredictorError: They have another shape than ``(N, T, V)``, are not finite or -inf, or are
+            not log-probabilities.
+    """
+    log_probs, state = predictor.advance(ids, state)
+    shape = (*ids.shape, len(predictor.vocabulary))
+    if getattr(log_probs, "shape", None) != shape:
+        found = getattr(log_probs, "shape", type(log_probs).__name__)
+        raise PredictorError(
+            f"predictions: shape {found} instead of {shape} (sequences, timesteps, vocabulary)"
+        )
+    sums = np.exp(log_probs).sum(axis=-1)
+    wrong = ~(np.abs(sums - 1) < TOLERANCE)  # also where a sum is NaN
+    if wrong.any():
+        total = float(sums[wrong][0])
+        raise PredictorError(
+            "predictions: not a number (NaN)"
+            if np.isnan(total)
+            else f"predictions: probabilities sum to {total:.4g} instead of 1; give "
+            "log-probabilities in nats, such as log_softmax of the logits"
+        )
+    return log_probs, state
 
 
 class LimitedPredictor:

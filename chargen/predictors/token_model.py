@@ -1,0 +1,147 @@
+"""Language models over tokens, from the library transformers, as scorers of strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chargen.predictors.protocol import PredictorError
+
+TOKENS_AT_ONCE = 4096  # of a batch, padding included
+
+
+def from_transformers(model: Any, tokenizer: Any) -> TokenModel:
+    """Return a `TextScorer` of a causal language model and its tokenizer.
+
+    Args:
+        model: A model of ``AutoModelForCausalLM``; it is set to evaluation mode.
+        tokenizer: Its tokenizer.
+    """
+    return TokenModel(model.eval(), tokenizer)
+
+
+def load_transformers(path: str | Path) -> TokenModel:
+    """Return a `TextScorer` of the model in a directory that ``save_pretrained`` wrote.
+
+    Raises:
+        PredictorError: The package ``transformers`` is missing, or the directory holds no causal
+            language model with safetensors weights and a tokenizer.
+    """
+    try:
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ImportError:
+        raise PredictorError("hf: models need a package: pip install transformers") from None
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, **local)
+        tokenizer = AutoTokenizer.from_pretrained(path, **local)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise PredictorError(
+            f"hf:{path}: not a directory with a causal language model, safetensors weights and a "
+            f"tokenizer ({reason})"
+        ) from None
+    return from_transformers(model, tokenizer)
+
+
+class TokenModel:
+    """A causal language model over tokens as a `TextScorer`.
+
+    A text has many tokenizations, and the end of a context may lie inside a token: ``"the "``
+    ends in a space that belongs to the token ``" sky"``. Context and continuation are therefore
+    tokenized as one string. With s tokens shared with the tokens of the context alone, and r the
+    rest of the context,
+
+        log p(continuation | context) = sum of log p(token i | tokens before), i >= s,
+                                        - log p(the next token begins with r | the s tokens)
+
+    The last term is 0 where the context ends with a token, as it always does in a byte-level model.
+    Where the next token is shorter than r, the term is the log-probability of the context's own
+    tokens. A context longer than the model's maximum loses its beginning. The text follows the
+    token for the beginning of a text, if the tokenizer has one; otherwise the first token of a text
+    is not scored.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        begin = tokenizer.bos_token_id
+        begin = tokenizer.eos_token_id if begin is None else begin
+        self._begin = [] if begin is None else [begin]
+        config = model.config
+        self._most = getattr(config, "max_position_embeddings", None) or 2**20
+
+    @cached_property
+    def _pieces(self) -> np.ndarray:
+        """The piece of each token as the tokenizer spells it, ``(tokens,)``."""
+        size = self._model.config.vocab_size
+        known = min(size, len(self._tokenizer))
+        pieces = self._tokenizer.convert_ids_to_tokens(list(range(known)))
+        return np.array([piece or "" for piece in pieces] + [""] * (size - known))
+
+    def log_prob(self, context: str, continuation: str) -> float:
+        """See `TextScorer.log_prob`."""
+        return float(self.log_probs([context], [continuation])[0])
+
+    def log_probs(self, contexts: Sequence[str], continuations: Sequence[str]) -> np.ndarray:
+        """Return the log-probabilities in nats of N continuations, ``(N,)`` float64."""
+        pairs = [
+            (self._tokens(context), self._tokens(context + more))
+            for context, more in zip(contexts, continuations, strict=True)
+        ]
+        found = np.zeros(len(pairs))
+        by_length = sorted(range(len(pairs)), key=lambda n: len(pairs[n][1]))
+        while by_length:
+            longest = len(pairs[by_length[-1]][1])
+            count = max(1, TOKENS_AT_ONCE // longest)
+            by_length, batch = by_length[:-count], by_length[-count:]
+            log_probs = self._read([pairs[n][1] for n in batch])
+            for n, rows in zip(batch, log_probs, strict=True):
+                found[n] = self._continuation(*pairs[n], rows)
+        return found
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens = self._tokenizer.encode(text, add_special_tokens=False) if text else []
+        return [*self._begin, *tokens]
+
+    def _read(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
+        """Return the log-probabilities of the token after each token of each row, ``(T, W)``."""
+        import torch
+
+        rows = [row[-self._most :] for row in rows]
+        longest = max(map(len, rows))
+        padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        device = next(self._model.parameters()).device
+        with torch.no_grad():
+            logits = self._model(input_ids=padded.to(device), attention_mask=mask.to(device)).logits
+            log_probs = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
+        return [found[: len(row)] for found, row in zip(log_probs, rows, strict=True)]
+
+    def _continuation(
+        self, context: Sequence[int], whole: Sequence[int], log_probs: np.ndarray
+    ) -> float:
+        shared = next(
+            (n for n, (a, b) in enumerate(zip(context, whole, strict=False)) if a != b),
+            min(len(context), len(whole)),
+        )
+        shared = max(shared, 1)  # without a token before it, the first token cannot be scored
+        before = len(whole) - len(log_probs)  # tokens lost at the beginning
+        if shared <= before:
+            raise PredictorError("model: the continuation is longer than its maximum context")
+        rows = np.arange(shared - 1, len(whole) - 1) - before
+        total = float(log_probs[rows, whole[shared:]].astype(np.float64).sum())
+        rest = "".join(self._pieces[list(context[shared:])])
+        if not rest:
+            return total
+        after = log_probs[shared - 1 - before].astype(np.float64)
+        if self._pieces[whole[shared]].startswith(rest):
+            begins = np.char.startswith(self._pieces, rest)
+            return min(0.0, total - float(np.logaddexp.reduce(after[begins])))
+        own = self._read([context])[0]
+        lost = len(context) - len(own)
+        rows = np.arange(shared - 1, len(context) - 1) - lost
+        return min(0.0, total - float(own[rows, list(context[shared:])].sum()))

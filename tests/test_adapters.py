@@ -1,0 +1,217 @@
+"""Models that are not ours: adapters, the conformance check and validated predictions."""
+
+import numpy as np
+import pytest
+import torch
+from fakes import TablePredictor, UniformPredictor
+from torch import nn
+
+from chargen import predictors
+from chargen.predictors import PredictorError, check, from_function, from_onnx, from_torch, select
+from chargen.text import Vocabulary
+
+SYMBOLS = "cab"  # not in the order of code points
+
+
+class Letters(nn.Module):
+    """An LSTM whose state is a pair of tensors with the sequences second, as torch has it."""
+
+    def __init__(self, symbols=3):
+        super().__init__()
+        torch.manual_seed(1)
+        self.lstm = nn.LSTM(symbols, 5, num_layers=2, batch_first=True)
+        self.head = nn.Linear(5, symbols)
+        self.symbols = symbols
+
+    def forward(self, ids, state=None):
+        one_hot = nn.functional.one_hot(ids, self.symbols).float()
+        outputs, state = self.lstm(one_hot, state)
+        return self.head(outputs), state
+
+
+class Convolution(nn.Module):
+    """A causal convolution over the last three characters, without a state."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.convolution = nn.Conv1d(3, 3, 3)
+
+    def forward(self, ids):
+        inputs = nn.functional.one_hot(ids, 3).float().transpose(1, 2)
+        return self.convolution(nn.functional.pad(inputs, (2, 0))).transpose(1, 2)
+
+
+def alternating(text):
+    """Log-probabilities of c, a and b: b after an even number of a, else a."""
+    even = text.count("a") % 2 == 0
+    return np.log([0.2, 0.1 + 0.6 * (not even), 0.1 + 0.6 * even])
+
+
+def distribution(predictor, text):
+    ids = predictor.vocabulary.encode(text)[None].astype(np.int64)
+    log_probs, _ = predictor.advance(ids)
+    return dict(zip(predictor.vocabulary.characters, np.exp(log_probs[0, -1]), strict=True))
+
+
+def test_a_function_becomes_a_predictor():
+    predictor = from_function(alternating, SYMBOLS)
+    check(predictor)
+    found = distribution(predictor, "aca")
+    assert found == pytest.approx({"a": 0.1, "b": 0.7, "c": 0.2})
+
+
+def test_a_function_of_a_few_characters_is_given_only_those():
+    texts = []
+    predictor = from_function(lambda text: [texts.append(text), *np.log([0.5, 0.5])][1:], "ab", 3)
+    check(predictor)
+    assert max(map(len, texts)) == 3
+    assert predictor.context_chars == 3
+
+
+@pytest.mark.parametrize("symbols", [SYMBOLS, ["<pad>", "c", "a", "b"]])
+def test_a_torch_module_with_a_state_becomes_a_predictor(symbols):
+    module = Letters(len(symbols))
+    predictor = from_torch(module, symbols)
+    check(predictor)
+    assert predictor.vocabulary == Vocabulary("abc")
+    own = torch.tensor([[list(symbols).index(character) for character in "acb"]])
+    expected = torch.softmax(module(own)[0][0, -1, -3:], 0).tolist()
+    found = distribution(predictor, "acb")
+    assert [found["c"], found["a"], found["b"]] == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_torch_module_without_a_state_reads_its_history():
+    predictor = from_torch(Convolution(), SYMBOLS, state_axis=None)
+    check(predictor)
+
+
+def test_states_of_any_layout_are_selected():
+    state = {"h": [torch.arange(6).reshape(3, 2)], "c": None}
+    found = select(state, np.array([2, 0]))
+    assert found["h"][0].tolist() == [[4, 5], [0, 1]]
+    assert found["c"] is None
+
+
+def test_an_exported_run_is_read_from_onnx(tmp_path):
+    pytest.importorskip("onnx")
+    from chargen.formats.onnx import step_model
+    from chargen.recurrent import CharModel, NetworkPredictor
+    from chargen.settings import ModelSettings
+
+    settings = ModelSettings(cell="lstm", units=(4, 3))
+    model = CharModel.seeded(settings, 3, seed=5)
+    weights = {name: value.numpy() for name, value in model.state_dict().items()}
+    path = tmp_path / "model.onnx"
+    path.write_bytes(step_model(settings, weights, "abc").SerializeToString())
+    predictor = from_onnx(path)
+    check(predictor)
+    ids = np.array([[0, 2, 1, 1]])
+    own, _ = NetworkPredictor(model, Vocabulary("abc")).advance(ids)
+    np.testing.assert_allclose(predictor.advance(ids)[0], own, atol=1e-5)
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"x")
+    with pytest.raises(PredictorError, match="readable"):
+        from_onnx(damaged)
+
+
+class Changed:
+    """A sound predictor, changed in one way."""
+
+    def __init__(self, **changes):
+        self.vocabulary = Vocabulary("abc")
+        vars(self).update(changes)
+
+    def advance(self, ids, state=None):
+        before = np.zeros((len(ids), 0), np.int64) if state is None else state
+        history = np.concatenate([before, ids], axis=1)
+        totals = history.cumsum(axis=1)[:, before.shape[1] :]
+        share = np.where(np.arange(3) == (totals % 3)[..., None], 0.8, 0.1)
+        return np.log(share).astype(np.float32), history
+
+
+def changed(change):
+    class Faulty(Changed):
+        def advance(self, ids, state=None):
+            return change(super().advance, ids, state)
+
+    return Faulty()
+
+
+def with_log_probs(change):
+    def advance(own, ids, state):
+        log_probs, state = own(ids, state)
+        return change(log_probs), state
+
+    return changed(advance)
+
+
+def without_state(own, ids, state):
+    return own(ids)
+
+
+def shifted(own, ids, state):
+    return own(np.roll(ids, -1, axis=1), state)
+
+
+def mixed(own, ids, state):
+    log_probs, state = own(ids, state)
+    return log_probs[::-1].copy(), state
+
+
+RNG = np.random.default_rng(0)
+
+
+def dropped(own, ids, state):
+    log_probs, state = own(ids, state)
+    rolled = np.roll(log_probs, RNG.integers(1, 3), axis=2)
+    return np.where(RNG.random(ids.shape)[..., None] < 0.5, rolled, log_probs), state
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (with_log_probs(np.exp), "sum to .* log_softmax"),
+        (with_log_probs(lambda x: x + 1), "sum to"),
+        (with_log_probs(lambda x: x * np.nan), "NaN"),
+        (with_log_probs(lambda x: np.full_like(x, -np.inf)), "sum to 0"),
+        (with_log_probs(lambda x: np.pad(x, ((0, 0), (0, 0), (0, 1)))), "shape"),
+        (with_log_probs(lambda x: x[:, -1]), "shape"),
+        (with_log_probs(list), "shape"),
+        (changed(without_state), "read in parts"),
+        (changed(shifted), "later characters"),
+        (changed(mixed), "read alone"),
+        (changed(dropped), "dropout"),
+        (Changed(vocabulary="abc"), "Vocabulary"),
+        (Changed(advance=None), "neither"),
+        (object(), "vocabulary"),
+    ],
+)
+def test_the_check_explains_a_fault(model, reason):
+    with pytest.raises(PredictorError, match=reason):
+        check(model)
+
+
+def test_sound_models_pass_the_check():
+    check(Changed())
+    check(UniformPredictor(Vocabulary("ab")))
+    check(TablePredictor("ab", [[0.2, 0.8], [0.9, 0.1]]), "abba" * 9)
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: from_torch(Letters(), "cabd").advance(np.array([[0]])), "symbols"),
+        (lambda: from_torch(Letters(), "caa"), "once"),
+        (lambda: from_torch(Convolution(), "cab").advance(np.array([[0]])), "state_axis=None"),
+        (lambda: from_function(lambda text: [0.0], "ab").advance(np.array([[0]])), "symbols"),
+    ],
+)
+def test_an_adapter_explains_what_does_not_fit(call, reason):
+    with pytest.raises(PredictorError, match=reason):
+        call()
+
+
+def test_everything_public_is_documented():
+    for name in predictors.__all__:
+        assert getattr(predictors, name).__doc__ or name == "State", name
