@@ -144,7 +144,8 @@ class ModelSettings(Settings, frozen=True):
             of_layer = self.described_cell.shapes(features, units)
             shapes |= {f"stack.layers.{number}.{part}": shape for part, shape in of_layer.items()}
             if residual:
-                shapes |= _of_block(units, f"stack.blocks.{number}.")
+                of_block = block_shapes(units)
+                shapes |= {f"stack.blocks.{number}.{part}": of_block[part] for part in of_block}
             features = units
         if residual:
             shapes |= {"stack.W_in": (size, features), "stack.g_out": (features,)}
@@ -164,12 +165,11 @@ class ModelSettings(Settings, frozen=True):
             )
 
 
-def _of_block(D: int, name: str) -> dict[str, tuple[int, ...]]:
+def block_shapes(D: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of the weights of a `ResidualBlock`."""
     E = widened(D)
     shapes = {"g_in": (D,), "W_conv": (CONVOLVED, D), "W_gate": (D, D), "W_out": (D, D)}
-    shapes |= {"g_ff": (D,), "W_up": (D, 2 * E), "W_down": (E, D)}
-    return {name + part: shape for part, shape in shapes.items()}
+    return {**shapes, "g_ff": (D,), "W_up": (D, 2 * E), "W_down": (E, D)}
 
 
 class TrainingSettings(Settings, frozen=True):

@@ -12,17 +12,19 @@ LETTERS = st.text("ab", max_size=12)
 STOPS = st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3)
 
 
-def ordered(stops):
-    return sorted(stops, key=len, reverse=True)
+def ordered(stops, keeps=False):
+    return dict.fromkeys(sorted(stops, key=len, reverse=True), keeps)
 
 
 @given(LETTERS, STOPS)
-def test_a_text_ends_before_the_first_stop(text, stops):
+def test_a_text_ends_before_or_after_the_first_stop(text, stops):
     rows = list(stopped([[character] for character in text], ordered(stops), 1))
     ends = (end for end in range(len(text) + 1) if text[:end].endswith(tuple(stops)))
     before = text[: next(ends, None)]
     longest = max((stop for stop in stops if before.endswith(stop)), key=len, default="")
     assert "".join(row[0] for row in rows) == before.removesuffix(longest)
+    rows = stopped([[character] for character in text], ordered(stops, keeps=True), 1)
+    assert "".join(row[0] for row in rows) == before
 
 
 @given(LETTERS, STOPS)
@@ -45,7 +47,7 @@ def test_each_of_several_texts_ends_separately():
             asked.append(row)
             yield list(row)
 
-    texts = ["".join(text) for text in zip(*stopped(rows(), ["x"], 2), strict=True)]
+    texts = ["".join(text) for text in zip(*stopped(rows(), ordered(["x"]), 2), strict=True)]
     assert texts == ["ab", ""]
     assert asked == ["ax", "bb", "xa"]
 

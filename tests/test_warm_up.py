@@ -64,9 +64,11 @@ def test_unprompted_text_begins_after_a_warm_up_text():
 
 
 @pytest.mark.parametrize(
-    "how", [{"temperature": 0}, {"beam": 2}, {"prompt": "ab"}], ids=lambda how: next(iter(how))
+    "how",
+    [{"temperature": 0}, {"beam": 2}, {"prompt": "ab", "begin": False}],
+    ids=lambda how: next(iter(how)),
 )
-def test_greedy_beam_search_and_prompted_texts_have_no_warm_up(how):
+def test_greedy_beam_search_and_continued_texts_have_no_warm_up(how):
     one, other = (list(slow(warms_up=warms).stream(length=20, **how)) for warms in (True, False))
     assert one == other
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import ListParam, check_writable, default, file_option, write_text
+from chargen.cli.options import (
+    PATH,
+    ListParam,
+    check_writable,
+    default,
+    file_option,
+    option,
+    write_text,
+)
 from chargen.cli.terminal import say
 from chargen.render.text import visible_line
 from chargen.settings import COMPARED, COMPARED_CELLS
@@ -19,46 +27,32 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
 
 
 @click.command()
-@click.option(
-    "--task",
-    type=click.Choice(COMPARED),
-    default="longrange",
-    show_default=True,
-    help="Corpus to train on and trials to evaluate.",
-)
-@click.option(
-    "--cells", type=ListParam(str, "names of cells"), help="Cells." + default(COMPARED_CELLS)
-)
-@click.option("--seeds", type=int, help="Runs per cell." + default(C.seeds))
-@click.option("--minutes", type=float, help="Budget of each run, in minutes.  [default: 2]")
-@click.option("--steps", type=int, help="Budget of each run, in parameter updates.")
-@click.option(
-    "--parameters",
-    type=int,
-    help="Approximate number of weights of each model." + default(C.parameters),
-)
-@click.option(
+@option("--task", click.Choice(COMPARED), "longrange", "Corpus to train on and trials to evaluate.")
+@option("--cells", ListParam(str, "names of cells"), None, "Cells." + default(COMPARED_CELLS))
+@option("--seeds", int, None, "Runs per cell." + default(C.seeds))
+@option("--minutes", float, None, "Budget of each run, in minutes.  [default: 2]")
+@option("--steps", int, None, "Budget of each run, in parameter updates.")
+@option("--parameters", int, None, "Approximate size of each model." + default(C.parameters))
+@option(
     "--learning-rates",
-    type=ListParam(float, "numbers, as in 0.002,0.004"),
-    help="Peak learning rates; each cell uses its best." + default(C.learning_rates),
+    ListParam(float, "numbers, as in 0.002,0.004"),
+    None,
+    "Peak learning rates; each cell uses its best." + default(C.learning_rates),
 )
-@click.option(
+@option(
     "--timesteps",
-    type=int,
-    help="Length of truncated back-propagation through time, in characters." + default(C.timesteps),
+    int,
+    None,
+    "Length of truncated back-propagation through time, in characters." + default(C.timesteps),
 )
-@click.option("--batch-size", type=int, help="Sequences per batch." + default(C.batch_size))
-@click.option("--seed", type=int, help="Random seed of the trials." + default(C.seed))
-@click.option(
-    "--jobs",
-    type=click.IntRange(1),
-    help="Maximum number of concurrent runs.  [default: the number of CPU cores]",
-)
-@file_option("--out", help="Directory of the comparison.  [default: runs/compare-<task>]")
-@click.option("--overwrite", is_flag=True, help="Delete the existing comparison and start over.")
+@option("--batch-size", int, None, "Sequences per batch." + default(C.batch_size))
+@option("--seed", int, None, "Random seed of the trials." + default(C.seed))
+@option("--jobs", click.IntRange(1), None, "Maximum number of concurrent runs.  [default: cores]")
+@option("--out", PATH, None, "Directory of the comparison.  [default: runs/compare-<task>]")
+@option("--overwrite", bool, None, "Delete the existing comparison and start over.")
 @file_option("--json", "json_file", help="JSON output file.")
-@file_option("--plot", help="PNG figure of accuracy by span.")
-@file_option("--report", help="HTML report.")
+@option("--plot", PATH, None, "PNG figure of accuracy by span.")
+@option("--report", PATH, None, "HTML report.")
 def compare(
     jobs: int | None,
     out: Path | None,

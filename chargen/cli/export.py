@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import click
 
-from chargen.cli.options import check_writable, file_option, run_argument, write_text
+from chargen.cli.options import PATH, check_writable, option, run_argument, write_text
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
 WeightFormat = Literal["float32", "int8"]
 LONGRANGE = "longrange.json"  # in the run directory
-PAGE_OPTIONS = {"form", "longrange", "prompt"}
+PAGE_OPTIONS = {"weights", "longrange", "prompt"}
 
 
-def _page(run: Run, out: Path, form: WeightFormat, longrange: Path | None, prompt: str) -> None:
+def _page(run: Run, out: Path, weights: WeightFormat, longrange: Path | None, prompt: str) -> None:
     """Write the page, and print its size and its loss."""
-    run.description.vocabulary.encode_typed("--prompt", prompt)
+    vocabulary = run.description.vocabulary
+    vocabulary.encode_typed("--prompt", prompt)
     import numpy as np
 
     from chargen.api import TrainedModel
@@ -38,17 +39,15 @@ def _page(run: Run, out: Path, form: WeightFormat, longrange: Path | None, promp
     )
     from chargen.sampling import Sampler
 
-    weights = run.weights()
+    arrays = run.weights()
     models: dict[WeightFormat, TrainedModel] = {"float32": TrainedModel(run)}
-    if form == "int8":
-        models[form] = TrainedModel(run, weights=through_eight_bits(weights))
-    probed = _probed(run, longrange)
-    losses = _losses(models)
-    name = run.path.resolve().name
-    shape, vocabulary = run.description.model, run.description.vocabulary
+    if weights == "int8":
+        models[weights] = TrainedModel(run, weights=through_eight_bits(arrays))
+    probed, losses = _probed(run, longrange), _losses(models)
+    name, shape = run.path.resolve().name, run.description.model
     initial_ids = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
     read = tuple(initial_ids.ravel().tolist())
-    model = ExportedModel(name, shape, vocabulary, weights, form, losses, probed, prompt, read)
+    model = ExportedModel(name, shape, vocabulary, arrays, weights, losses, probed, prompt, read)
     page = export_page(model)
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")
@@ -84,18 +83,18 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
 
 @click.command()
 @run_argument
-@click.option("--to", type=click.Choice(["page", "onnx"]), required=True, help="Target format.")
-@file_option("--out", help="Output file.  [default: <run name>.html or .onnx]")
-@click.option(
+@option("--to", click.Choice(["page", "onnx"]), None, "Target format.", required=True)
+@option("--out", PATH, None, "Output file.  [default: <run name>.html or .onnx]")
+@option(
     "--weights",
-    "form",
-    type=click.Choice(get_args(WeightFormat)),
-    default="float32",
-    show_default=True,
-    help="Weight format; int8 is 4x smaller and reports the loss increase.",
+    click.Choice(get_args(WeightFormat)),
+    "float32",
+    "Weight format; int8 is 4x smaller and reports the loss increase.",
 )
-@file_option("--longrange", help="Output of probe-longrange --json.  [default: RUN/longrange.json]")
-@click.option("--prompt", default="", help="Initial prompt of the page.")
+@option(
+    "--longrange", PATH, None, "Output of probe-longrange --json.  [default: in RUN]"
+)
+@option("--prompt", str, "", "Initial prompt of the page.")
 @click.pass_context
 def export(
     context: click.Context, run: Path | None, to: str, out: Path | None, **given: Any

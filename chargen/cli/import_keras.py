@@ -3,50 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from chargen.cells import ACTIVATION_NAMES
-from chargen.cli.options import file_option
+from chargen.cli.options import PATH, option
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@file_option(
-    "--alphabet", help="Vocabulary as JSON: a list of characters, or a map to or from ids."
-)
-@file_option("--alphabet-text", help="Training text; its sorted characters are the vocabulary.")
-@click.option(
+@click.argument("model", type=PATH)
+@option("--alphabet", PATH, None, "Vocabulary as JSON: a list of characters, or a map to/from ids.")
+@option("--alphabet-text", PATH, None, "Training text; its sorted characters are the vocabulary.")
+@option(
     "--reserved",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Number of leading ids without a character, such as Keras's [UNK].",
+    click.IntRange(0),
+    0,
+    "Number of leading ids without a character, such as Keras's [UNK].",
 )
-@click.option(
+@option(
     "--activation",
-    type=click.Choice(ACTIVATION_NAMES),
-    help="Activation function, which a .weights.h5 does not store.  [default: tanh]",
+    click.Choice(ACTIVATION_NAMES),
+    None,
+    "Activation function, which a .weights.h5 does not store.  [default: tanh]",
 )
-@click.option(
+@option(
     "--cell",
-    type=click.Choice(["gru", "gru-before"]),
-    help="GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False.",
+    click.Choice(["gru", "gru-before"]),
+    None,
+    "GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False.",
 )
-@file_option("--out", help="Run directory.  [default: runs/<model name>]")
-@click.option("--overwrite", is_flag=True, help="Replace an existing run.")
+@option("--out", PATH, None, "Run directory.  [default: runs/<model name>]")
+@option("--overwrite", bool, None, "Replace an existing run.")
 def import_keras(
     model: Path,
     alphabet: Path | None,
     alphabet_text: Path | None,
     reserved: int,
-    activation: str | None,
     cell: str | None,
-    out: Path | None,
-    overwrite: bool,
+    **options: Any,
 ) -> None:
     """Import a character model saved by Keras 3.
 
@@ -74,9 +72,7 @@ def import_keras(
     elif alphabet_text is not None:
         known = Alphabet.of_text(alphabet_text, reserved)
     reset_after = None if cell is None else cell == "gru"
-    run, notes = make_run(
-        model, known, out, activation=activation, reset_after=reset_after, overwrite=overwrite
-    )
+    run, notes = make_run(model, known, reset_after=reset_after, **options)
     for note in notes:
         say(visible_line(note), err=True)
     say(visible_line(str(run.path)))

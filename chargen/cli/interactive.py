@@ -7,24 +7,27 @@ import signal
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Literal
+from typing import Any
 
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
 from chargen.sampling.interactive import LINE_END, Conversation
+from chargen.sampling.sampler import Sampler
+from chargen.text.vocabulary import Unknown
 
 PROMPT = "> "
 HELP = "Type a line, and the model continues it. Ctrl-C stops the text, Ctrl-D exits."
 
 
 def converse(
-    conversation: Conversation, prompt: str, length: int, unknown: Literal["error", "skip"]
+    sampler: Sampler, prompt: str, seed: int, length: int, unknown: Unknown, **options: Any
 ) -> None:
     """Continue ``prompt``, then each line from the terminal until its end.
 
     The line history is kept in memory.
     """
+    conversation = Conversation(sampler, seed, **options)
     with contextlib.suppress(ImportError):  # some systems have no line editing
         import readline  # noqa: F401
     say(HELP, err=True)
@@ -54,9 +57,7 @@ def check_terminal() -> None:
         )
 
 
-def _turn(
-    conversation: Conversation, line: str, length: int, unknown: Literal["error", "skip"]
-) -> None:
+def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) -> None:
     last = LINE_END
     with _interrupts() as interrupted:
         try:

@@ -12,27 +12,34 @@ from chargen.cli import completion
 from chargen.cli.environment import keep_memory
 from chargen.errors import ChargenError
 
+PATH = click.Path(path_type=Path)
 device_help = "Device: cpu, cuda, or auto for a GPU if there is one."
 threads_help = "Number of CPU threads."
-run_argument = click.argument(
-    "run", required=False, type=click.Path(path_type=Path), shell_complete=completion.runs
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    shell_complete=completion.devices,
-    help=device_help,
-)
-threads_option = click.option(
-    "--threads", type=click.IntRange(1), help=f"{threads_help}  [default: chosen by torch]"
-)
 
 
-def file_option(*names: str, help: str) -> Callable[[Any], Any]:
+def option(name: str, kind: Any, default: Any, help: str, *names: str, **given: Any) -> Any:
+    """Return a decorator for an option: name, type (`bool` for a flag), default and help."""
+    given |= {"is_flag": True} if kind is bool else {"type": kind}
+    given |= {} if default is None else {"default": default, "show_default": True}
+    return click.option(name, *names, help=help, **given)
+
+
+def unknown_option(help: str) -> Any:
+    """Return a decorator for ``--unknown``."""
+    return option("--unknown", click.Choice(["error", "skip"]), "error", help)
+
+
+def file_option(*names: str, help: str) -> Any:
     """Return a decorator for an option that takes a path."""
-    return click.option(*names, type=click.Path(path_type=Path), help=help)
+    return click.option(*names, type=PATH, help=help)
+
+
+run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+device_option = option("--device", str, "auto", device_help, shell_complete=completion.devices)
+threads_option = option(
+    "--threads", click.IntRange(1), None, f"{threads_help}  [default: chosen by torch]"
+)
 
 
 def default(value: object) -> str:

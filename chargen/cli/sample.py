@@ -2,84 +2,92 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 from msgspec.structs import asdict
 
-from chargen.cli.options import file_option, json_option, run_argument
+from chargen.cli.options import PATH, json_option, option, run_argument, unknown_option
 from chargen.cli.terminal import put, say, say_json
 from chargen.errors import ChargenError
 from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
 
 if TYPE_CHECKING:
-    from chargen.api import TrainedModel
+    from chargen.runs.directory import Run
+    from chargen.sampling.sampler import Sampler
+
+Check = Callable[[str], bool]
+BEGINS = "the prompt begins a line, as in the training text; --continue continues a text"
+CONTINUES = "the prompt continues a text; --begin begins a line"
+BATCH, BATCH_CHARS = 1000, 2**24  # texts, and about how many characters, generated together
+FEWEST_TRIED = 32  # texts generated together while some are left out
+TRIES = 20  # times --count texts are generated at most for --unique and --new
+ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
+
+
+def unescaped(context: Any, parameter: click.Parameter, given: Any) -> Any:
+    r"""Replace ``\n``, ``\t`` and ``\\`` in option values, which no Windows shell can write."""
+    if given is None or isinstance(given, tuple):
+        return given and tuple(unescaped(context, parameter, text) for text in given)
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:  # a lone surrogate, Python's form of other bytes
+        place = f"invalid text at position {error.start}; use UTF-8"
+        raise ChargenError(f"{parameter.opts[0]}: {place}") from None
+    return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], given)
 
 
 @click.command()
 @run_argument
-@click.option("--prompt", help="Text that the model continues.")
-@file_option("--prompt-file", help="File with the text of --prompt.")
-@click.option(
-    "--length",
-    type=click.IntRange(0),
-    default=SAMPLE_CHARS,
-    show_default=True,
-    help="Characters to generate.",
+@option("--prompt", str, None, "Text that the model continues.", callback=unescaped)
+@option("--prompt-file", PATH, None, "File with the text of --prompt.")
+@option(
+    "--begin/--continue",
+    None,
+    None,
+    "The prompt begins a line, or continues a text.  [default: as in the training text]",
 )
-@click.option(
+@option("--length", click.IntRange(0), SAMPLE_CHARS, "Characters to generate.")
+@option(
     "--temperature",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Sampling temperature; 0 always selects the most probable character.",
+    float,
+    1.0,
+    "Sampling temperature; 0 always selects the most probable character.",
 )
-@click.option(
-    "--top-k", type=int, help="Sample from the K most probable characters.  [default: all]"
-)
-@click.option(
+@option("--top-k", int, None, "Sample from the K most probable characters.  [default: all]")
+@option(
     "--top-p",
-    type=float,
-    help="Nucleus sampling: sample from the smallest set with this probability.  [default: 1]",
+    float,
+    None,
+    "Nucleus sampling: sample from the smallest set with this probability.  [default: 1]",
 )
-@click.option(
-    "--min-p", type=float, help="Drop characters less probable than this fraction of the top one."
+@option("--min-p", float, None, "Drop characters less probable than this fraction of the top one.")
+@option("--repetition-penalty", float, 1.0, f"Penalty on the last {RECENT} characters; 1 is none.")
+@option("--beam", int, None, "Beam search with this many beams (no sampling).")
+@option(
+    "--stop", str, None, "Stop before this text; repeat for several.", multiple=True,
+    callback=unescaped,
+)  # fmt: skip
+@option("--stop-after", str, None, "Stop after this text.", multiple=True, callback=unescaped)
+@option("--count", click.IntRange(1), 1, "Number of texts.")
+@option("--unique", bool, None, "Leave out texts that were generated before.")
+@option("--new", bool, None, "Leave out texts, or whole lines, of the training text.")
+@option(
+    "--separator",
+    str,
+    None,
+    "Text between texts.  [default: a blank line, or a newline between lines]",
+    callback=unescaped,
 )
-@click.option(
-    "--repetition-penalty",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help=f"Penalty on the last {RECENT} characters; 1 is none.",
-)
-@click.option("--beam", type=int, help="Beam search with this many beams (no sampling).")
-@click.option("--stop", multiple=True, help="Stop before this text; repeat for several.")
-@click.option(
-    "--count",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Number of texts, separated by a blank line.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    help="Random seed.  [default: random, printed to standard error]",
-)
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="Treatment of prompt characters outside the vocabulary.",
-)
-@click.option(
-    "--interactive", "-i", is_flag=True, help="Interactive: type a line, the model continues it."
-)
-@click.option("--novelty", is_flag=True, help="Report what is copied from the training text.")
+@option("--seed", click.IntRange(0), None, "Random seed.  [default: random, printed to stderr]")
+@unknown_option("Treatment of prompt characters outside the vocabulary.")
+@option("--last", bool, None, "Use the weights at the end of training, not the best ones.")
+@option("--interactive", bool, None, "Interactive: type a line, the model continues it.", "-i")
+@option("--novelty", bool, None, "Report what is copied from the training text.")
 @json_option
 def sample(
     run: Path | None,
@@ -88,19 +96,25 @@ def sample(
     length: int,
     count: int,
     seed: int | None,
-    unknown: Literal["error", "skip"],
-    stop: tuple[str, ...],
+    last: bool,
     interactive: bool,
     novelty: bool,
     as_json: bool,
-    **chosen: Any,
+    unique: bool,
+    new: bool,
+    separator: str | None,
+    **given: Any,
 ) -> None:
     """Generate text with a trained model.
 
-    Prompt and text go to standard output as they are generated. A terminal shows control
-    characters escaped, as in \\x1b; files and pipes receive them unchanged. Without a prompt, a
-    model whose state was carried through training first generates a hidden warm-up text, because
-    it rarely trained from a zero state.
+    Prompt and text go to standard output as they are generated, several texts in batches. A
+    terminal shows control characters escaped, as in \\x1b; files and pipes receive them unchanged.
+
+    A text begins at the start of a line, after a hidden warm-up text if the model's state was
+    carried through training, because the model rarely trained from a zero state. A prompt begins
+    there too if it begins lines of the training text (at least 1 in 20 of its occurrences).
+
+    In --prompt, --stop, --stop-after and --separator, \\n is a newline, \\t a tab and \\\\ is \\.
 
     --novelty reports the fraction of n-grams that are not in the training text, beside that of
     the held-out text, and the longest copied passage.
@@ -113,41 +127,56 @@ def sample(
       chargen sample
       chargen sample runs/fables --prompt "The miller" --temperature 0.8
       chargen sample --length 100000 --seed 7 > text.txt
+      chargen sample --count 20 --stop "\\n" --unique --new
       chargen sample --length 2000 --novelty
-      chargen sample --prompt "Once" --stop . --beam 8
+      chargen sample --prompt "Once" --stop-after . --beam 8
       chargen sample -i --temperature 0.7
     """
     if prompt is not None and prompt_file is not None:
         raise ChargenError("--prompt and --prompt-file: give one")
-    _check_text("--prompt", prompt or "")
-    for text in stop:
-        _check_text("--stop", text)
-    settings = SamplingSettings(**chosen)
+    settings = SamplingSettings(
+        **{name: given.pop(name) for name in SamplingSettings.__struct_fields__}
+    )
     drawn = seed is None and settings.temperature > 0 and not settings.beam
     seed = secrets.randbelow(2**32) if seed is None else seed
     if interactive:
-        _check_interactive(settings, count, novelty, as_json)
-    from chargen.runs.directory import find
+        others = {"beam": settings.beam, "count": count > 1, "unique": unique, "new": new}
+        _check_interactive({**others, "novelty": novelty, "json": as_json})
+    from chargen.runs.directory import LAST, find
     from chargen.sampling.sampler import Sampler
     from chargen.text.sources import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
-    sampler = Sampler.of(find(run))
+    opened = find(run)
+    sampler = Sampler.of(opened, opened.weights(LAST) if last else None)
+    options = {"length": length, **given, **asdict(settings)}
     if interactive:
         from chargen.cli.interactive import converse
-        from chargen.sampling.interactive import Conversation
 
-        conversation = Conversation(sampler, seed, stop, **asdict(settings))
         if drawn:
             say(f"seed {seed}", err=True)
-        converse(conversation, beginning, length, unknown)
+        converse(sampler, beginning, seed, **options)
         return
-    compared = _with_its_text(sampler.path) if novelty else None
-    rows = sampler.stream(beginning, length, count, seed, unknown, stop, **asdict(settings))
-    texts = _collected(rows, count) if as_json else _shown(beginning, rows, count)
+    if novelty or new:
+        opened.corpus()  # exists, before anything is printed
+    if beginning and given["begin"] is None:
+        say(f"note: {BEGINS if sampler.begins(beginning) else CONTINUES}", err=True)
+    if count == 1 and not (unique or new or as_json):
+        batches = _streamed(beginning, sampler.stream(beginning, seed=seed, **options))
+    else:
+        checks = _checks(sampler, beginning, unique, opened if new else None, options)
+        batches = _batches(sampler, beginning, count, seed, checks, options)
+        batches = batches if as_json else _shown(beginning, batches, separator)
+    texts: list[str] = []
+    for batch in batches:
+        texts += batch if as_json or novelty else ()
     if drawn:
         say(f"seed {seed}", err=True)
-    found = compared.novelty(texts, seed) if compared else None
+    found = None
+    if novelty:
+        from chargen.api import TrainedModel
+
+        found = TrainedModel(opened, "cpu").novelty(texts, seed)
     if as_json:
         said = {"run": str(sampler.path), "prompt": beginning, "texts": texts}
         say_json(said | ({"novelty": found.to_json()} if found else {}))
@@ -157,50 +186,111 @@ def sample(
         say("\n" + novelty_table(found), nl=False)
 
 
-def _check_interactive(
-    settings: SamplingSettings, count: int, novelty: bool, as_json: bool
-) -> None:
+def _check_interactive(others: dict[str, Any]) -> None:
     from chargen.cli.interactive import check_terminal
 
-    others = {"beam": settings.beam, "count": count > 1, "novelty": novelty, "json": as_json}
     for flag, given in others.items():
         if given:
             raise ChargenError(f"--interactive and --{flag}: give one")
     check_terminal()
 
 
-def _with_its_text(path: Path) -> TrainedModel:
-    """Load the model and check that its corpus exists, before anything is printed."""
-    from chargen.api import load
+def _checks(
+    sampler: Sampler,
+    beginning: str,
+    unique: bool,
+    run: Run | None,
+    options: dict[str, Any],
+) -> list[Check]:
+    """Return the tests that a text must pass: not seen before, not in the training text.
 
-    model = load(path, "cpu")
-    model.corpus()
-    return model
+    A single line that ended with a stop at its newline is compared with whole lines.
+    """
+    checks: list[Check] = []
+    if unique:
+        seen: set[str] = set()
+
+        def is_unseen(text: str) -> bool:
+            known = text in seen
+            seen.add(text)
+            return not known
+
+        checks.append(is_unseen)
+    if run is not None:
+        end = run.description.corpus.training_chars
+        training = sampler.vocabulary.decode(run.corpus().ids[:end])
+        stops = (*options["stop"], *options["stop_after"])
+        begins = not beginning or sampler.begins(beginning, options["begin"])
+        whole = begins and any(stop.startswith("\n") for stop in stops)
+        lines = set(training.split("\n")) if whole else set()
+
+        def is_new(text: str) -> bool:
+            written = (beginning + text).removesuffix("\n")
+            if whole and len(text) < options["length"] and "\n" not in written:
+                return written not in lines
+            return beginning + text not in training
+
+        checks.append(is_new)
+    return checks
 
 
-def _collected(rows: Iterator[list[str]], count: int) -> list[str]:
-    texts = ["".join(pieces) for pieces in zip(*rows, strict=True)]
-    return texts or [""] * count
+def _batches(
+    sampler: Sampler,
+    beginning: str,
+    count: int,
+    seed: int,
+    checks: list[Check],
+    options: dict[str, Any],
+) -> Iterator[list[str]]:
+    """Yield ``count`` texts that pass the checks, in batches that bound the memory."""
+    from numpy.random import default_rng
+
+    together = max(1, min(BATCH, BATCH_CHARS // max(1, options["length"])))
+    generator, left, tried = default_rng(seed), count, 0
+    deterministic = options["temperature"] == 0 or options["beam"] is not None
+    most = TRIES * count + FEWEST_TRIED if checks and not deterministic else count
+    while left and tried < most:
+        size = min(together, max(left, FEWEST_TRIED) if most > count else left)
+        rows = sampler.stream(beginning, count=size, seed=generator, **options)
+        pieces: list[list[str]] = [[] for _ in range(size)]
+        for row in rows:
+            for text, piece in zip(pieces, row, strict=True):
+                text.append(piece)
+        texts = list(map("".join, pieces))
+        texts = [text for text in texts if all(check(text) for check in checks)][:left]
+        left, tried = left - len(texts), tried + size
+        yield texts
+    if left:
+        less = f"{count - left:,} of {count:,} texts, after {tried:,} were generated"
+        say(f"note: {less}; a higher --temperature or --length gives more", err=True)
 
 
-def _shown(beginning: str, rows: Iterator[list[str]], count: int) -> list[str]:
-    """Print the texts, a single one as it is generated; return them without ``beginning``."""
-    if count > 1:
-        texts = _collected(rows, count)
-        put("\n\n".join(beginning + text for text in texts) + "\n")
-        return texts
+def _shown(
+    beginning: str, batches: Iterator[list[str]], separator: str | None
+) -> Iterator[list[str]]:
+    """Print the texts; the first batch tells whether they are lines."""
+    printed = False
+    for batch in batches:
+        texts = [beginning + text for text in batch]
+        if separator is None and texts:
+            lines = not any("\n" in text.removesuffix("\n") for text in texts)
+            separator = "\n" if lines else "\n\n"
+        if separator == "\n":
+            texts = [text.removesuffix("\n") for text in texts]
+        if texts:
+            put((separator or "") * printed + (separator or "").join(texts))
+            printed = True
+        yield batch
+    if printed:
+        put("\n")
+
+
+def _streamed(beginning: str, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Print a text as it is generated; yield it without ``beginning``."""
     put(beginning)
     pieces = []
     for row in rows:
         put(row[0])
         pieces.append(row[0])
     put("\n")
-    return ["".join(pieces)]
-
-
-def _check_text(flag: str, text: str) -> None:
-    """Refuse lone surrogates: Python's form of arguments that are not UTF-8."""
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ChargenError(f"{flag}: invalid text at position {error.start}; use UTF-8") from None
+    yield ["".join(pieces)]

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import device_option, json_option, set_up_torch, threads_option
+from chargen.cli.options import (
+    device_option,
+    json_option,
+    option,
+    set_up_torch,
+    threads_option,
+    unknown_option,
+)
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
-from chargen.render.text import visible_line
+from chargen.render.text import counted, visible_line
+
+if TYPE_CHECKING:
+    from chargen.text.vocabulary import Unknown
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="[RUN]... FILE")
 @json_option
-@click.option(
-    "--top",
-    type=click.IntRange(0),
-    default=5,
-    show_default=True,
-    help="Number of places with the highest surprisal to show.",
-)
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="Characters that are not in a model's vocabulary: an error, or left out for all runs.",
-)
+@option("--top", click.IntRange(0), 5, "Number of places with the highest surprisal to show.")
+@unknown_option("Characters that a model's vocabulary lacks: an error, or left out for all runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
 @device_option
 @threads_option
@@ -38,7 +36,7 @@ def score(
     names: tuple[str, ...],
     as_json: bool,
     top: int,
-    unknown: Literal["error", "skip"],
+    unknown: Unknown,
     device: str,
     threads: int | None,
 ) -> None:
@@ -59,7 +57,6 @@ def score(
     from chargen.api import load
     from chargen.api import score as score_text
     from chargen.probes.surprisal.report import place_text, score_table
-    from chargen.render.text import counted
     from chargen.text.corpus import read_corpus
 
     *runs, file = names

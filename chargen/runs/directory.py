@@ -197,9 +197,9 @@ class Run:
                 "the file from a copy, or train again"
             ) from None
 
-    def weights(self) -> dict[str, np.ndarray]:
-        """Return the best weights by name, or the last ones of a run without a validation."""
-        name = BEST if os.path.lexists(self.path / BEST) else LAST
+    def weights(self, name: str = "") -> dict[str, np.ndarray]:
+        """Return the weights in a file, by default the best, or the last without a validation."""
+        name = name or (BEST if os.path.lexists(self.path / BEST) else LAST)
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():

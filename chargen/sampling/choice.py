@@ -87,11 +87,8 @@ def recent_ids(prompt: np.ndarray, settings: SamplingSettings) -> np.ndarray | N
 
 
 def append_recent(recent: np.ndarray | None, ids: np.ndarray) -> np.ndarray | None:
-    """Return ``recent`` followed by ``ids`` ``(N,)``, the last `RECENT` of each sequence."""
-    if recent is None:
-        return None
-    both: np.ndarray = np.concatenate([recent, ids[:, None]], axis=1)
-    return both[:, -RECENT:]
+    """Return ``recent`` followed by ``ids`` ``(N, T)``, the last `RECENT` of each sequence."""
+    return None if recent is None else np.concatenate([recent, ids], axis=1)[:, -RECENT:]
 
 
 def choose(
@@ -138,6 +135,6 @@ def generate(
     for _ in range(length):
         log_probs, state = predictor.advance(inputs, state)
         ids = choose(log_probs[:, -1], settings, generator, recent)
-        recent = append_recent(recent, ids)
-        yield ids
         inputs = ids[:, None]
+        recent = append_recent(recent, inputs)
+        yield ids

@@ -6,7 +6,7 @@ Each function does the same operations in the same order as its namesake in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,18 @@ import numpy as np
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling.arithmetic import MIN_LOG
-from chargen.sampling.compiled_arithmetic import add, compiled, long_exp, product
-from chargen.sampling.compiled_network import read_one
+from chargen.sampling.compiled_network import add, compiled, long_exp, product, read_one
 from chargen.sampling.network import NetworkWeights, initial_state
-from chargen.settings import CONVOLVED, RECENT, ModelSettings, SamplingSettings, widened
+from chargen.settings import (
+    CONVOLVED,
+    RECENT,
+    ModelSettings,
+    SamplingSettings,
+    block_shapes,
+    widened,
+)
 
 BLOCK = 64  # characters that are written before they are yielded
-BLOCK_WEIGHTS = ("g_in", "W_conv", "W_gate", "W_out", "g_ff", "W_up", "W_down")
 
 
 class Choice(NamedTuple):
@@ -34,15 +39,25 @@ class Choice(NamedTuple):
 
 
 @compiled
+def largest(values: Any) -> float:
+    """Return the maximum, or NaN if a value is NaN."""
+    best = values[0]
+    for value in values:
+        if value > best or np.isnan(value):
+            best = value
+    return best
+
+
+@compiled
 def penalize(values: Any, recent: Any, penalty: float, seen: Any) -> None:
     """Penalize ``values`` in place for `RECENT` ids, -1 for none; ``seen`` is a buffer."""
     V = len(values)
-    best = values.max()
+    best = largest(values)
     total = 0.0
     for v in range(V):
         total += max(values[v] - best, MIN_LOG)
+        seen[v] = False
     mean = total / V
-    seen[:] = False
     for id_ in recent:
         if id_ >= 0:
             seen[id_] = True
@@ -75,22 +90,19 @@ def truncate(values: Any, top_k: int, top_p: float, weights: Any) -> None:
 
 
 @compiled
-def choose(
-    logits: Any, choice: Any, recent: Any, point: float, values: Any, weights: Any, seen: Any
-) -> int:
+def choose(logits: Any, choice: Any, recent: Any, point: float, buffers: Any) -> int:
     """Return the id at ``point`` of the cumulative distribution, or -1 if a logit is NaN."""
+    values, weights, seen = buffers
     V = len(logits)
     for v in range(V):
         values[v] = logits[v]
     if choice.penalty != 1:
         penalize(values, recent, choice.penalty, seen)
-    best = values.max()
+    best = largest(values)
     for v in range(V):
         weights[v] = long_exp((values[v] - best) / choice.temperature)
-    if choice.min_p > 0:
-        for v in range(V):
-            if weights[v] < choice.min_p:
-                weights[v] = 0.0
+        if weights[v] < choice.min_p:
+            weights[v] = 0.0
     if choice.top_k or choice.top_p > 0:
         truncate(values, choice.top_k, choice.top_p, weights)
     total = 0.0
@@ -107,39 +119,27 @@ def choose(
 
 
 @compiled
-def read_all(network: Any, residual: Any, prompt: Any, buffers: Any) -> None:
-    """Read ``prompt`` ``(T, N)``."""
-    for t in range(len(prompt)):
-        read_one(network, residual, prompt[t], buffers)
-
-
-@compiled
 def write(
-    network: Any,
-    residual: Any,
-    buffers: Any,
-    first: Any,
-    head: Any,
-    choice: Any,
-    recent: Any,
-    points: Any,
-    choice_buffers: Any,
-    out: Any,
+    network: Any, residual: Any, head: Any, choice: Any, buffers: Any, ids: Any, points: Any
 ) -> None:
-    """Read ``first`` ``(N,)`` and write ids into ``out`` for ``points``, both ``(T, N)``.
+    """Read ``ids`` ``(T, N)``, whose last rows are written, one for each row of ``points``.
 
     From a row with -1 on, the logits are NaN.
     """
-    W_hy, b_y, logits = head
-    for t in range(len(points)):
-        ids = out[t - 1] if t else first
-        product(read_one(network, residual, ids, buffers), W_hy, logits)
-        for n in range(len(first)):
+    W_hy, b_y, logits, recent = head
+    first = len(ids) - len(points)
+    for t in range(1, len(ids)):
+        outputs = read_one(network, residual, ids[t - 1])
+        if t < first:
+            continue
+        product(outputs, W_hy, logits, 0, len(b_y))
+        for n in range(len(logits)):
             add(logits[n], b_y, logits[n])
-            out[t, n] = choose(logits[n], choice, recent[n], points[t, n], *choice_buffers)
+            ids[t, n] = choose(logits[n], choice, recent[n], points[t - first, n], buffers)
             if choice.penalty != 1:
-                recent[n, :-1] = recent[n, 1:]
-                recent[n, -1] = out[t, n]
+                for k in range(RECENT - 1):
+                    recent[n, k] = recent[n, k + 1]
+                recent[n, RECENT - 1] = ids[t, n]
 
 
 class CompiledLoop:
@@ -154,6 +154,8 @@ class CompiledLoop:
     ) -> None:
         layers, top = weights.layers, weights.top
         state, parts = initial_state(settings, count), len(settings.state_names)
+        V, D = len(top["b_y"]), settings.units[-1]
+        widths = [len(layer["b_h"]) for layer in layers]
 
         def buffer(width: int) -> np.ndarray:
             return np.empty((count, width), dtype=np.float32)
@@ -161,27 +163,30 @@ class CompiledLoop:
         def each(name: str, missing: tuple[int, ...] = ()) -> tuple[np.ndarray, ...]:
             return tuple(layer.get(name, np.empty(missing, np.float32)) for layer in layers)
 
-        has_c = "c" in settings.state_names
-        self._network: tuple[Any, ...] = (
+        self._network = (
             CELL_NAMES.index(settings.cell),
             ACTIVATION_NAMES.index(settings.activation),
-            each("W_xh"),
-            each("W_hh", (0, 0)),
-            each("b_h"),
-            each("b_m", (0,)),
+            *(each("W_xh"), each("W_hh", (0, 0)), each("b_h"), each("b_m", (0,))),
             state[::parts],
-            state[1::parts] if has_c else tuple(buffer(0) for _ in layers),
-        )
-        self._residual = _residual(weights.blocks, top, count) if weights.blocks else None
-        widths = [len(layer["b_h"]) for layer in layers]
-        widest = max(*widths, widened(max(settings.units)))
-        self._buffers: tuple[Any, ...] = (
+            state[1::parts] if "c" in settings.state_names else tuple(buffer(0) for _ in layers),
             tuple(map(buffer, widths)),
             tuple(map(buffer, widths)),
-            np.empty(widest, dtype=np.int32),
+            np.empty(max(*widths, widened(max(settings.units))), dtype=np.int32),
         )
-        V = len(top["b_y"])
-        self._head = (top["W_hy"], top["b_y"], buffer(V))
+        blocks = [
+            np.array([block[name] for block in weights.blocks], np.float32).reshape(-1, *shape)
+            for name, shape in block_shapes(D).items()
+        ]
+        self._residual = (
+            top.get("W_in", np.empty((0, 0), np.float32)),
+            tuple(blocks),
+            top.get("g_out", np.empty(0, np.float32)),
+            np.zeros((len(weights.blocks), count, CONVOLVED, D), dtype=np.float32),
+            tuple(map(buffer, (D, D, D, 2 * widened(D), widened(D)))),
+        )
+        self.logits = buffer(V)  # of the last character written
+        recent = np.full((count, RECENT), -1, dtype=np.int64)
+        self._head = (top["W_hy"], top["b_y"], self.logits, recent)
         greedy = sampling.temperature == 0
         self._choice = Choice(
             penalty=float(sampling.repetition_penalty),
@@ -190,39 +195,23 @@ class CompiledLoop:
             top_k=1 if greedy else sampling.top_k or 0,
             top_p=float(sampling.top_p or 0),
         )
-        self._recent = np.full((count, RECENT), -1, dtype=np.int64)
-        self._choice_buffers = np.empty(V), np.empty(V), np.empty(V, dtype=np.bool_)
+        self._buffers = np.empty(V), np.empty(V), np.empty(V, dtype=np.bool_)
 
-    def read(self, prompt: np.ndarray) -> None:
-        """Read all but the last id of each prompt, ``(N, T)``, which `write` reads."""
-        ids = np.ascontiguousarray(prompt[:, :-1].T)
-        read_all(self._network, self._residual, ids, self._buffers)
-        self._last = np.ascontiguousarray(prompt[:, -1])
-        last = prompt[:, -RECENT:]
-        self._recent[:, RECENT - last.shape[1] :] = last
-
-    def write(self, length: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Write as `PlainLoop.write` does; the generator draws the same numbers in a block."""
+    def write(
+        self, prompt: np.ndarray, length: int, generator: np.random.Generator
+    ) -> Iterator[np.ndarray]:
+        """Write as `chargen.sampling.choice.generate` does, with the same random numbers."""
+        read, recent = prompt.T, prompt[:, -RECENT:]
+        self._head[-1][:, RECENT - recent.shape[1] :] = recent
         for start in range(0, length, BLOCK):
-            points = generator.random((min(BLOCK, length - start), len(self._last)))
-            written = np.empty(points.shape, dtype=np.int64)
-            own = self._network, self._residual, self._buffers, self._last, self._head
-            drawn = self._choice, self._recent, points, self._choice_buffers, written
-            write(*own, *drawn)
+            points = generator.random((min(BLOCK, length - start), len(prompt)))
+            ids = np.concatenate([read, np.empty(points.shape, dtype=np.int64)])
+            write(
+                self._network, self._residual, self._head, self._choice, self._buffers, ids, points
+            )
+            written = ids[len(read) :]
             broken = (written < 0).any(axis=1)
             yield from written[: broken.argmax()] if broken.any() else written
             if broken.any():
                 raise NonFiniteError
-            self._last = written[-1]
-
-
-def _residual(
-    blocks: tuple[Mapping[str, Any], ...], top: Mapping[str, Any], count: int
-) -> tuple[Any, ...]:
-    """Return the weights, those of all blocks stacked, zero windows, and buffers."""
-    D = len(top["g_out"])
-    E = widened(D)
-    stacked = tuple(np.stack([block[name] for block in blocks]) for name in BLOCK_WEIGHTS)
-    windows = np.zeros((len(blocks), count, CONVOLVED, D), dtype=np.float32)
-    buffers = [np.empty((count, width), dtype=np.float32) for width in (D, D, D, 2 * E, E)]
-    return top["W_in"], stacked, top["g_out"], windows, *buffers
+            read = written[-1:]

@@ -8,16 +8,13 @@ once there is enough to write. Axes: N sequences, T time steps, V characters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from chargen.sampling.choice import append_recent, choose, prompt_rows, recent_ids
+from chargen.sampling.choice import generate, prompt_rows
 from chargen.sampling.network import NUMPY, NetworkWeights, State, initial_state, read_step
 from chargen.settings import ModelSettings, SamplingSettings
-
-if TYPE_CHECKING:
-    from chargen.sampling.compiled_loop import CompiledLoop
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 
@@ -47,9 +44,17 @@ class Engine:
         """Return the zero state of ``count`` sequences."""
         return initial_state(self.settings, count)
 
+    @np.errstate(over="ignore", invalid="ignore")  # `choose` and the beam search detect NaN
     def read(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Read ``ids`` ``(N,)``: return the next character's logits ``(N, V)`` and the state."""
         return read_step(NUMPY, self.settings, self.weights, ids, state)
+
+    def advance(self, ids: np.ndarray, state: State | None = None) -> tuple[np.ndarray, State]:
+        """Read ``ids`` ``(N, T)``: return the last logits, ``(N, 1, V)``, and the state."""
+        state = self.initial_state(len(ids)) if state is None else state
+        for row in ids.T:
+            logits, state = self.read(row, state)
+        return logits[:, None], state
 
     def write(
         self,
@@ -67,44 +72,11 @@ class Engine:
         Raises:
             NonFiniteError: A logit is NaN.
         """
-        loop: PlainLoop | CompiledLoop = PlainLoop(self, settings, count)
         work = self.multiplications * count * (prompt.shape[-1] + length)
         if work > MIN_COMPILED if compiled is None else compiled:
             from chargen.sampling.compiled_loop import CompiledLoop
 
             loop = CompiledLoop(self.settings, self.weights, settings, count)
-        loop.read(prompt_rows(prompt, count))
-        yield from loop.write(length, generator)
-
-
-class PlainLoop:
-    """N sequences that an engine reads and writes in NumPy, one character at a time."""
-
-    def __init__(self, engine: Engine, settings: SamplingSettings, count: int) -> None:
-        self._settings = settings
-        # `choose` detects NaN.
-        self._step = np.errstate(over="ignore", invalid="ignore")(engine.read)
-        self._state = engine.initial_state(count)
-        self._last: np.ndarray | None = None  # (N,) ids that the state does not include yet
-        self._recent = recent_ids(np.empty((count, 0), dtype=np.int64), settings)
-
-    def read(self, ids: np.ndarray) -> None:
-        """Read ids ``(N, T)``."""
-        for row in ids.T:
-            if self._last is not None:
-                _, self._state = self._step(self._last, self._state)
-            self._append(row)
-
-    def write(self, length: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-        """Yield the next character of each sequence, ``(N,)`` ids, after at least one was read."""
-        for _ in range(length):
-            assert self._last is not None
-            logits, state = self._step(self._last, self._state)
-            ids = choose(logits, self._settings, generator, self._recent)
-            self._state = state
-            self._append(ids)
-            yield ids
-
-    def _append(self, ids: np.ndarray) -> None:
-        self._last = ids
-        self._recent = append_recent(self._recent, ids)
+            return loop.write(prompt_rows(prompt, count), length, generator)
+        predictor: Any = self  # of the last character only
+        return generate(predictor, prompt, length, settings, generator, count)

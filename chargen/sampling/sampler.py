@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from chargen.errors import ChargenError, NonFiniteError
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine
-from chargen.sampling.stopping import Stop, stopped, stops_of
+from chargen.sampling.stopping import Stop, Stops, stopped, stops_of
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown, Vocabulary
 
-MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before an unprompted one
+MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before one that begins
+SEARCHED = 2_000_000  # characters of training text that tell whether a prompt begins a line
+BEGINNING = 20  # a prompt begins a line if at least one of this many occurrences does
 
 
 class Sampler:
@@ -27,16 +30,24 @@ class Sampler:
         engine: The network.
         vocabulary: The characters that the ids stand for.
         path: The run directory, which error messages name.
-        warms_up: Begin unprompted texts after a generated warm-up text (see `warm_up_ids`).
+        warms_up: Begin texts after a generated warm-up text (see `warm_up_ids`).
+        training: Returns the beginning of the training text, empty if it is not available.
     """
 
     def __init__(
-        self, engine: Engine, vocabulary: Vocabulary, path: Path, *, warms_up: bool = False
+        self,
+        engine: Engine,
+        vocabulary: Vocabulary,
+        path: Path,
+        *,
+        warms_up: bool = False,
+        training: Callable[[], str] = str,
     ) -> None:
         self.engine = engine
         self.vocabulary = vocabulary
         self.path = path
         self._warms_up = warms_up
+        self._training = training
 
     @classmethod
     def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Sampler:
@@ -48,16 +59,27 @@ class Sampler:
             engine = Engine(description.model, weights, len(vocabulary))
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
-        return cls(engine, vocabulary, run.path, warms_up=not description.begins_at_zeros)
+
+        def training() -> str:
+            known = description.corpus
+            cached = None if description.imported else run.cached_corpus.load(known.sha256)
+            if cached is None or cached.vocabulary != vocabulary:
+                return ""
+            return vocabulary.decode(cached.ids[: min(SEARCHED, known.training_chars)])
+
+        warms_up = not description.begins_at_zeros
+        return cls(engine, vocabulary, run.path, warms_up=warms_up, training=training)
 
     def stream(
         self,
         prompt: str = "",
         length: int = SAMPLE_CHARS,
         count: int = 1,
-        seed: int = 0,
+        seed: int | np.random.Generator = 0,
         unknown: Unknown = "error",
         stop: Stop = (),
+        stop_after: Stop = (),
+        begin: bool | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
         """Write ``length`` characters after ``prompt``, ``count`` texts at once.
@@ -66,14 +88,17 @@ class Sampler:
             prompt: The beginning, which is not repeated in the output.
             length: Characters to write in each text.
             count: Number of texts.
-            seed: Random seed.
+            seed: Random seed, or a generator.
             unknown: Whether a character outside the vocabulary is an error or is skipped.
             stop: One or several strings that end a text; they are not part of the output.
+            stop_after: Strings that end a text and are part of the output.
+            begin: Whether the prompt begins a line, as unprompted text does, or continues a text;
+                None judges by the training text, see `begins`.
             **settings: Fields of `SamplingSettings`: temperature, top_k, top_p, min_p,
                 repetition_penalty, or beam, which yields the ``count`` likeliest texts in order.
 
         Yields:
-            The next character of each text, immediately. With ``stop`` an item may be empty or hold
+            The next character of each text, immediately. With stops an item may be empty or hold
             several characters, since a possible beginning of a stop is buffered.
 
         Raises:
@@ -81,29 +106,46 @@ class Sampler:
                 before it have been yielded.
         """
         chosen = from_options(SamplingSettings, settings)
-        stops = stops_of(stop, self.vocabulary)
+        stops = stops_of(self.vocabulary, stop, stop_after)
         ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
-        if chosen.beam is None:
-            texts = self._drawn(ids, length, chosen, np.random.default_rng(seed), count)
-        elif count > chosen.beam:
+        if chosen.beam is not None and count > chosen.beam:
             raise ChargenError(f"--count {count}: more than a beam of {chosen.beam}; raise --beam")
-        else:
-            texts = self._searched(ids, length, chosen.beam, count, stops)
-        decoded = self._decoded(texts)
+        begin = not len(ids) or self.begins(prompt, begin)
+        rng = np.random.default_rng(seed)
+        decoded = self._decoded(self._written(ids, begin, length, chosen, rng, count, stops))
         return stopped(decoded, stops, count) if stops else decoded
+
+    def begins(self, prompt: str, begin: bool | None = None) -> bool:
+        """Return whether a prompt begins a line; ``begin`` answers for the training text.
+
+        It does if it begins a line in at least one of `BEGINNING` of its occurrences in the
+        training text; the longest part that occurs at all, found by halving, stands for a prompt
+        that does not occur. Without a training text, it does not.
+        """
+        while begin is None and prompt:
+            found = self._text.count(prompt)
+            if found:
+                return BEGINNING * self._text.count("\n" + prompt) >= found
+            prompt = prompt[: len(prompt) // 2]
+        return bool(begin)
+
+    @cached_property
+    def _text(self) -> str:
+        text = self._training()
+        return "\n" + text if text else ""
 
     def start_ids(
         self, settings: SamplingSettings, generator: np.random.Generator, count: int = 1
     ) -> np.ndarray:
-        """Return what ``count`` unprompted texts continue, ``(N, T)`` ids or ``(T,)`` for all.
+        """Return what ``count`` texts that begin continue, ``(N, T)`` ids or ``(T,)`` for all.
 
-        Greedy sampling begins with a line feed at a zero state.
+        Greedy sampling and beam search begin with a line feed at a zero state.
 
         Raises:
             ChargenError: A logit is NaN.
         """
         opening = self.vocabulary.opening
-        if not self._warms_up or settings.temperature == 0:
+        if not self._warms_up or settings.temperature == 0 or settings.beam is not None:
             return opening
         # A separate generator, since the forms of the engine draw different counts of numbers.
         own = np.random.default_rng(generator.integers(2**63))
@@ -119,27 +161,26 @@ class Sampler:
         except NonFiniteError as error:
             raise ChargenError(f"{self.path}: {error}") from None
 
-    def _drawn(
+    def _written(
         self,
         ids: np.ndarray,
+        begin: bool,
         length: int,
         settings: SamplingSettings,
         generator: np.random.Generator,
         count: int,
+        stops: Stops,
     ) -> Iterator[np.ndarray]:
-        if not len(ids):
-            ids = self.start_ids(settings, generator, count)
-        yield from self.engine.write(ids, length, settings, generator, count)
-
-    def _searched(
-        self, ids: np.ndarray, length: int, beam: int, count: int, stops: tuple[str, ...]
-    ) -> Iterator[np.ndarray]:
+        if begin:
+            start = self.start_ids(settings, generator, count)
+            prompt = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
+            ids = np.concatenate([start, prompt], axis=-1)
+        if settings.beam is None:
+            yield from self.engine.write(ids, length, settings, generator, count)
+            return
         encoded = [self.vocabulary.encode(stop) for stop in stops]
-        # The search detects NaN.
-        read = np.errstate(over="ignore", invalid="ignore")(self.engine.read)
-        start = self.engine.initial_state(1)
-        ids = ids if len(ids) else self.vocabulary.opening
-        yield from search(read, start, ids, length, beam, count, encoded)
+        zeros = self.engine.initial_state(1)
+        yield from search(self.engine.read, zeros, ids, length, settings.beam, count, encoded)
 
     def _decoded(self, rows: Iterator[np.ndarray]) -> Iterator[list[str]]:
         characters = self.vocabulary.characters

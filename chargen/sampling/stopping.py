@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from chargen.errors import ChargenError
 from chargen.text.vocabulary import Vocabulary
@@ -10,30 +10,35 @@ from chargen.text.vocabulary import Vocabulary
 Stop = str | Sequence[str]
 """One or several strings that end a text as soon as the model has written one of them."""
 
+Stops = Mapping[str, bool]
+"""Stop strings, longest first, and whether a text keeps the one that ends it."""
 
-def stops_of(stop: Stop, vocabulary: Vocabulary) -> tuple[str, ...]:
-    """Return the stops, longest first; raise `ChargenError` for one that could never be written."""
-    given = (stop,) if isinstance(stop, str) else tuple(stop)
-    for text in given:
-        if not text:
-            raise ChargenError("--stop '': empty, give some text")
-        for position, character in enumerate(text):
-            if character not in vocabulary:
-                raise ChargenError(
-                    f"--stop {text!r}: character {character!r} at position {position} is not in "
-                    "the model's vocabulary, so it would never be written; leave it out"
-                )
-    return tuple(sorted(given, key=len, reverse=True))
+
+def stops_of(vocabulary: Vocabulary, stop: Stop = (), stop_after: Stop = ()) -> Stops:
+    """Return the stops; raise `ChargenError` for one that could never be written."""
+    stops: dict[str, bool] = {}
+    for flag, given in {"--stop": stop, "--stop-after": stop_after}.items():
+        for text in (given,) if isinstance(given, str) else given:
+            stops[text] = flag == "--stop-after"
+            if not text:
+                raise ChargenError(f"{flag} '': empty, give some text")
+            for position, character in enumerate(text):
+                if character not in vocabulary:
+                    raise ChargenError(
+                        f"{flag} {text!r}: character {character!r} at position {position} is not "
+                        "in the model's vocabulary, so it would never be written; leave it out"
+                    )
+    return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
 
 
 class Stopping:
-    """A filter that ends a text before the first stop.
+    """A filter that ends a text at the first stop.
 
     A possible beginning of a stop is buffered until the text decides. If several stops end at the
     same character, the longest counts; a stop does not begin before the first character read.
     """
 
-    def __init__(self, stops: Sequence[str]) -> None:
+    def __init__(self, stops: Stops) -> None:
         self._stops = stops
         self._held = ""
         self.ended = False
@@ -43,10 +48,11 @@ class Stopping:
         if self.ended:
             return ""
         self._held += character
-        for stop in self._stops:
+        for stop, keeps in self._stops.items():
             if self._held.endswith(stop):
                 self.ended = True
-                return self.rest()[: -len(stop)]
+                held = self.rest()
+                return held if keeps else held[: -len(stop)]
         begins = 0
         while begins < len(self._held) and not self._may_stop(self._held[begins:]):
             begins += 1
@@ -62,7 +68,7 @@ class Stopping:
         return held
 
 
-def stopped(rows: Iterable[list[str]], stops: Sequence[str], count: int) -> Iterator[list[str]]:
+def stopped(rows: Iterable[list[str]], stops: Stops, count: int) -> Iterator[list[str]]:
     """Apply `Stopping` to rows of the next characters of ``count`` texts.
 
     An item of a row may be empty or hold several characters. ``rows`` is not read further once all
