@@ -88,7 +88,8 @@ def test_train_sample_evaluate_inspect(home, capsys):
 
     assert main(["sample", "--prompt", "the ", "--length", "40", "--seed", "0"]) == 0
     out, err = capsys.readouterr()
-    assert (len(out), out[:4], err) == (4 + 40 + 1, "the ", "")
+    assert (len(out), out[:4]) == (4 + 40 + 1, "the ")
+    assert err.startswith("note: the prompt begins a line, as in the training text; --continue ")
 
     assert main(["evaluate", "--json"]) == 0
     measured = json.loads(capsys.readouterr().out)
@@ -373,7 +374,7 @@ def test_same_seed_samples_the_same_text(at_run, capsys):
 @pytest.mark.parametrize(
     ("flags", "chars", "start"),
     [
-        (["--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"], 3 * 22 + 5, "th"),
+        (["--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"], 3 * 23, "th"),
         (["--length", "0", "--prompt", "the"], 4, "the\n"),
         (["--prompt-file", "prompt", "--length", "5"], 7 + 5 + 1, "the cat"),
     ],
@@ -387,7 +388,7 @@ def test_samples_start_with_the_prompt(at_run, capsys, flags, chars, start):
 
 def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
     settings = ["--length", "30", "--temperature", "0"]
-    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", *settings]) == 0
+    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", "--begin", *settings]) == 0
     skipped = capsys.readouterr().out
     assert main(["sample", "--prompt", "the", *settings]) == 0
     assert skipped.removeprefix("t€he") == capsys.readouterr().out.removeprefix("the")
@@ -410,7 +411,7 @@ def test_text_streams_out_as_it_is_generated(at_run, monkeypatch):
 
     monkeypatch.setattr(Engine, "read", spy)
     monkeypatch.setattr(sys, "stdout", written)
-    assert main(["sample", "--prompt", "the", "--length", "5"]) == 0
+    assert main(["sample", "--prompt", "the", "--length", "5", "--continue"]) == 0
     assert seen == [3, 3, 3, 4, 5, 6, 7]  # twice for the prompt alone
 
 

@@ -135,7 +135,7 @@ def test_command_prints_the_sample_and_the_table(home, capsys, monkeypatch):
     assert main(["sample", "--length", "200", "--seed", "0", "--novelty", "--prompt", "the "]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(model.sample("the ", 200) + "\n\nlongest copy: ")
-    assert err == ""
+    assert err == "note: the prompt continues a text; --begin begins a line\n"
 
 
 def test_missing_corpus_is_refused_before_sampling(home, tmp_path, capsys):

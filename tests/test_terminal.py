@@ -94,9 +94,12 @@ def on_a_terminal(home, *arguments, **environment):
 
 
 def test_sample_is_escaped_on_a_terminal_only(home):
-    text = chargen.load(home / "runs" / NAME).sample("a cat\r\n", 400, 3, temperature=2.0) + "\n"
+    text = (
+        chargen.load(home / "runs" / NAME).sample("a cat\r\n", 400, 3, temperature=2.0, begin=True)
+        + "\n"
+    )
     assert acting(text) >= {"\x1b", "\x9b", "\r", "\x7f", "\u202e", "\u2028"}
-    prompted = [*SAMPLE, "--prompt", "a cat\r\n"]
+    prompted = [*SAMPLE, "--prompt", "a cat\r\n", "--begin"]
     assert piped(home, *prompted, PYTHONIOENCODING="latin-1") == text
     assert on_a_terminal(home, *prompted).decode() == visible(text)
     limited = visible(text).encode("ascii", "backslashreplace")

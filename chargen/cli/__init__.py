@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from chargen import __version__
+from chargen.cli import advice
 from chargen.cli.compare import compare
 from chargen.cli.corpora import corpora
 from chargen.cli.environment import configure_torch, run_in_group
@@ -56,6 +57,12 @@ Environment:
 
 class Commands(click.Group):
     """The command group; its output may go to a pipe that closes early, as of ``head``."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find a command; name the one that was probably meant."""
+        if args[0] in advice.COMMANDS:
+            ctx.fail(f"No such command {args[0]}: {advice.COMMANDS[args[0]]}")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a closed pipe is not an error."""
@@ -111,13 +118,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _exit_code(given: list[str]) -> int:
     try:
+        advice.check(given)
         result = chargen.main(given, "chargen", standalone_mode=False, obj=given)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         return USER_ERROR
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "chargen"
-        return _report(f"{_one_line(error.format_message())} (see {path} --help)")
+        is_option = isinstance(error, click.NoSuchOption)
+        message = advice.unknown_option(error) if is_option else _one_line(error.format_message())
+        return _report(f"{message} (see {path} --help)")
     except click.ClickException as error:
         return _report(_one_line(error.format_message()))
     except ChargenError as error:

@@ -91,9 +91,7 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
     "float32",
     "Weight format; int8 is 4x smaller and reports the loss increase.",
 )
-@option(
-    "--longrange", PATH, None, "Output of probe-longrange --json.  [default: in RUN]"
-)
+@option("--longrange", PATH, None, "Output of probe-longrange --json.  [default: in RUN]")
 @option("--prompt", str, "", "Initial prompt of the page.")
 @click.pass_context
 def export(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from msgspec.structs import asdict
 
+from chargen.cli.advice import check_run
 from chargen.cli.options import PATH, json_option, option, run_argument, unknown_option
 from chargen.cli.terminal import put, say, say_json
 from chargen.errors import ChargenError
@@ -18,6 +19,7 @@ from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
 
 if TYPE_CHECKING:
     from chargen.runs.directory import Run
+    from chargen.sampling.novelty import Novelty
     from chargen.sampling.sampler import Sampler
 
 Check = Callable[[str], bool]
@@ -147,6 +149,7 @@ def sample(
     from chargen.text.sources import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
+    check_run(run)
     opened = find(run)
     sampler = Sampler.of(opened, opened.weights(LAST) if last else None)
     options = {"length": length, **given, **asdict(settings)}
@@ -159,8 +162,6 @@ def sample(
         return
     if novelty or new:
         opened.corpus()  # exists, before anything is printed
-    if beginning and given["begin"] is None:
-        say(f"note: {BEGINS if sampler.begins(beginning) else CONTINUES}", err=True)
     if count == 1 and not (unique or new or as_json):
         batches = _streamed(beginning, sampler.stream(beginning, seed=seed, **options))
     else:
@@ -170,13 +171,11 @@ def sample(
     texts: list[str] = []
     for batch in batches:
         texts += batch if as_json or novelty else ()
+    if beginning and given["begin"] is None:
+        say(f"note: {BEGINS if sampler.begins(beginning) else CONTINUES}", err=True)
     if drawn:
         say(f"seed {seed}", err=True)
-    found = None
-    if novelty:
-        from chargen.api import TrainedModel
-
-        found = TrainedModel(opened, "cpu").novelty(texts, seed)
+    found = _novelty(opened, texts, seed) if novelty else None
     if as_json:
         said = {"run": str(sampler.path), "prompt": beginning, "texts": texts}
         say_json(said | ({"novelty": found.to_json()} if found else {}))
@@ -193,6 +192,12 @@ def _check_interactive(others: dict[str, Any]) -> None:
         if given:
             raise ChargenError(f"--interactive and --{flag}: give one")
     check_terminal()
+
+
+def _novelty(run: Run, texts: list[str], seed: int) -> Novelty:
+    from chargen.api import TrainedModel
+
+    return TrainedModel(run, "cpu").novelty(texts, seed)
 
 
 def _checks(

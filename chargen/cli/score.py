@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from chargen.cli.advice import check_text
 from chargen.cli.options import (
     device_option,
     json_option,
@@ -62,6 +63,7 @@ def score(
     *runs, file = names
     if Path(file, "run.json").exists():
         raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
+    check_text(file)
     set_up_torch(threads)
     text = read_corpus([file]).text
     models = [load(run, device) for run in runs or (None,)]

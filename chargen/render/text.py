@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 # C0 without newline and tab, DEL, C1; line separators; bidirectional controls, which can make a
 # line read as another one; lone surrogates, as in file names that are not UTF-8.
@@ -25,6 +26,11 @@ def visible_line(text: str) -> str:
 
 def _escaped(match: re.Match[str]) -> str:
     return repr(match[0])[1:-1]
+
+
+def command(*parts: object) -> str:
+    """Return a command of chargen, quoted so that a shell passes on these arguments."""
+    return visible_line(shlex.join(["chargen", *map(str, parts)]))
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,0 +1,102 @@
+"""Advice on what beginners type: options and commands of other tools, and values in wrong places."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from chargen.errors import ChargenError
+from chargen.render.text import command
+
+LAYERS = "--units 128,128 (one number a layer)"
+FLAGS = {  # of other tools: ours
+    **dict.fromkeys(("--layers", "--num-layers", "--n-layers", "--depth"), LAYERS),
+    **dict.fromkeys(("--rnn-size", "--hidden-size", "--hidden", "--size", "--width"), "--units"),
+    **dict.fromkeys(("--seq-length", "--seq-len", "--sequence-length", "--bptt"), "--timesteps"),
+    **dict.fromkeys(("--max-iters", "--iters", "--iterations", "--max-steps"), "--steps"),
+    **dict.fromkeys(("--num-epochs", "--max-epochs"), "--epochs"),
+    **dict.fromkeys(("--lr", "--rate", "--step-size"), "--learning-rate"),
+    **dict.fromkeys(("--model", "--type", "--rnn", "--rnn-type"), "--cell"),
+    **dict.fromkeys(("--bs", "--batch"), "--batch-size"),
+    **dict.fromkeys(("--save-dir", "--output", "--output-dir", "--name"), "--out"),
+    **dict.fromkeys(("--primetext", "--prime", "--start", "--text", "--seed-text"), "--prompt"),
+    **dict.fromkeys(("--chars", "--num-chars", "--max-length", "--max-new-tokens"), "--length"),
+    **dict.fromkeys(("--num-samples", "--samples", "--number"), "--count"),
+    **dict.fromkeys(("--gpu", "--cuda", "--use-cuda"), "--device cuda"),
+    **dict.fromkeys(("--val-frac", "--validation-split"), "--validation"),
+    "--wd": "--weight-decay",
+}
+COMMANDS = {
+    "help": "chargen --help lists the commands, chargen sample --help the options of one",
+    **dict.fromkeys(
+        ("list", "ls"), "chargen runs lists the runs, chargen corpora list the corpora"
+    ),
+    **dict.fromkeys(("generate", "write", "run"), "chargen sample generates text"),
+    **dict.fromkeys(("test", "eval"), "chargen evaluate measures the loss"),
+    **dict.fromkeys(("probe", "memory"), "chargen probe-longrange measures the memory"),
+    **dict.fromkeys(("download", "fetch"), "chargen corpora fetch NAME downloads a text"),
+    "resume": "chargen train --resume continues a training",
+}
+LISTS = ("--units", "--curriculum", "--learning-rates", "--spans")  # options of numbers with commas
+
+
+def unknown_option(error: click.NoSuchOption) -> str:
+    """Return a message that names the option that was probably meant."""
+    command_options = error.ctx.command.params if error.ctx else ()
+    flags = [flag for option in command_options for flag in option.opts if flag[:2] == "--"]
+    typed = error.option_name.lower().replace("_", "-")
+    meant = FLAGS.get(typed, typed)
+    if meant.split()[0] in flags:
+        likely = [meant]
+    else:
+        likely = [flag for flag in flags if flag.startswith(typed)]
+        likely = likely or difflib.get_close_matches(typed, flags, 2)
+    message = f"No such option {error.option_name}"
+    return f"{message}: did you mean {' or '.join(likely)}?" if likely else message
+
+
+def check(arguments: Sequence[str]) -> None:
+    """Refuse numbers after an option that takes one list of numbers."""
+    for flag, first, *others in (arguments[start:] for start in range(len(arguments) - 2)):
+        numbers = [first]
+        for text in others:
+            if not text.replace(".", "", 1).isdecimal() or Path(text).exists():
+                break
+            numbers.append(text)
+        if flag in LISTS and len(numbers) > 1:
+            told = f"{flag} {' '.join(numbers)}"
+            raise ChargenError(f"{told}: write the list with commas, as {flag} {','.join(numbers)}")
+
+
+def check_run(run: Path | None) -> None:
+    """Refuse a text in the place of a run, as in ``chargen sample "ROMEO:"``."""
+    from chargen.runs.directory import RUNS
+
+    if run is not None and not run.exists() and not (RUNS / run).exists():
+        prompt = command("sample", "--prompt", run)
+        raise ChargenError(
+            f"{run}: no such run; chargen runs lists them; if it is a text to continue: {prompt}"
+        )
+
+
+def check_corpus(name: str) -> None:
+    """Refuse the address of a text."""
+    if "://" in name:
+        file = name.rstrip("/").rpartition("/")[2] or "corpus.txt"
+        raise ChargenError(
+            f"{name}: an address, not a file; download it (curl -LO, or chargen corpora fetch for "
+            f"the texts in chargen corpora list), then {command('train', file)}"
+        )
+
+
+def check_text(file: str) -> None:
+    """Refuse a text in the place of a file that holds one."""
+    if " " in file and not Path(file).exists():
+        raise ChargenError(
+            f"{file}: no such file; give the text as standard input, which is called -, as in "
+            "echo TEXT | chargen score RUN -"
+        )
+
