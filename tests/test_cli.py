@@ -249,7 +249,20 @@ WRONG = {
     "train --resume": "no run under runs/",
     "train cat.txt --device quantum": "--device quantum",
     "train cat.txt --device meta": "--device meta",
-    "train cat.txt --colour red": "No such option",
+    "train cat.txt --colour red": "No such option --colour (see chargen train --help)",
+    "train cat.txt --lr 1": "No such option --lr: did you mean --learning-rate?",
+    "train cat.txt --layers 2": "did you mean --units 128,128 (one number a layer)?",
+    "train cat.txt --rnn_size 128": "No such option --rnn_size: did you mean --units?",
+    "train cat.txt --units 64 64": "--units 64 64: write the list with commas, as --units 64,64",
+    "train https://a.org/b.txt": "an address, not a file; download it first, then train on the "
+    "file: chargen train b.txt",
+    "train notes": "no *.txt file in this folder or below it but *.csv and *.md; name the files",
+    "sample --temp 1": "No such option --temp: did you mean --temperature?",
+    "sample ROMEO:": "if it is a text to continue: chargen sample --prompt ROMEO:",
+    "sample cat.txt": "cat.txt: a file, not a run; train on it with chargen train cat.txt",
+    "sample --prompt": "Option '--prompt' requires an argument. (see chargen sample --help)",
+    "help": "No such command help: chargen --help lists the commands",
+    "list": "No such command list: chargen runs lists the runs, chargen corpora list",
     "train cat.txt --out cat.txt": "cat.txt: exists and is not a directory",
     "train cat.txt --out cat.txt/run": "cat.txt: exists and is not a directory",
     "sample": "no run under runs/",
@@ -302,6 +315,9 @@ def wrong_home(tmp_path_factory):
     }.items():
         (home / name).write_bytes(data)
     (home / "folder").mkdir()
+    (home / "notes").mkdir()
+    for name in ("a.md", "b.md", "c.csv"):
+        (home / "notes" / name).touch()
     return home
 
 

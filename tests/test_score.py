@@ -212,6 +212,7 @@ def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
     ("arguments", "message"),
     [
         (["runs/cat"], "runs/cat: a run, not a text; missing FILE"),
+        (["runs/cat", "some text"], "some text: no such file; give the text as standard input"),
         (["runs/cat", "nowhere.txt"], "nowhere.txt: no such file"),
         (["runs/none", "cat.txt"], "runs/none: no such run;"),
         (["runs/cat", "runs/cat", "cat.txt"], "runs/cat: named twice"),

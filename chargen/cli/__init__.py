@@ -61,7 +61,7 @@ class Commands(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Find a command; name the one that was probably meant."""
         if args[0] in advice.COMMANDS:
-            ctx.fail(f"No such command {args[0]}: {advice.COMMANDS[args[0]]}")
+            raise ChargenError(f"No such command {args[0]}: {advice.COMMANDS[args[0]]}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -124,12 +124,11 @@ def _exit_code(given: list[str]) -> int:
         click.echo(error.format_message(), err=True)
         return USER_ERROR
     except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "chargen"
-        is_option = isinstance(error, click.NoSuchOption)
-        message = advice.unknown_option(error) if is_option else _one_line(error.format_message())
-        return _report(f"{message} (see {path} --help)")
+        named = [f"chargen {name}" for name in given if name in chargen.commands]
+        path = error.ctx.command_path if error.ctx else [*named, "chargen"][0]
+        return _report(f"{advice.message(error)} (see {path} --help)")
     except click.ClickException as error:
-        return _report(_one_line(error.format_message()))
+        return _report(" ".join(error.format_message().split()))
     except ChargenError as error:
         is_quiet = isinstance(error, PeerError) and not _reports_peers()
         return error.exit_code if is_quiet else _report(str(error), error.exit_code)
@@ -146,7 +145,3 @@ def _reports_peers() -> bool:
 def _report(message: str, code: int = USER_ERROR) -> int:
     click.echo(f"chargen: {visible_line(message)}", err=True)
     return code
-
-
-def _one_line(message: str) -> str:
-    return " ".join(message.split())

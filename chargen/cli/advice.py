@@ -1,4 +1,4 @@
-"""Advice on what beginners type: options and commands of other tools, and values in wrong places."""
+"""Advice for beginners: options and commands of other tools, and values in the wrong place."""
 
 from __future__ import annotations
 
@@ -43,8 +43,10 @@ COMMANDS = {
 LISTS = ("--units", "--curriculum", "--learning-rates", "--spans")  # options of numbers with commas
 
 
-def unknown_option(error: click.NoSuchOption) -> str:
-    """Return a message that names the option that was probably meant."""
+def message(error: click.UsageError) -> str:
+    """Return the message in one line; it names the option that was probably meant."""
+    if not isinstance(error, click.NoSuchOption):
+        return " ".join(error.format_message().split())
     command_options = error.ctx.command.params if error.ctx else ()
     flags = [flag for option in command_options for flag in option.opts if flag[:2] == "--"]
     typed = error.option_name.lower().replace("_", "-")
@@ -53,9 +55,9 @@ def unknown_option(error: click.NoSuchOption) -> str:
         likely = [meant]
     else:
         likely = [flag for flag in flags if flag.startswith(typed)]
-        likely = likely or difflib.get_close_matches(typed, flags, 2)
-    message = f"No such option {error.option_name}"
-    return f"{message}: did you mean {' or '.join(likely)}?" if likely else message
+        likely = likely or difflib.get_close_matches(typed, flags, 2, 0.75)
+    told = f"No such option {error.option_name}"
+    return f"{told}: did you mean {' or '.join(likely)}?" if likely else told
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -82,16 +84,6 @@ def check_run(run: Path | None) -> None:
         )
 
 
-def check_corpus(name: str) -> None:
-    """Refuse the address of a text."""
-    if "://" in name:
-        file = name.rstrip("/").rpartition("/")[2] or "corpus.txt"
-        raise ChargenError(
-            f"{name}: an address, not a file; download it (curl -LO, or chargen corpora fetch for "
-            f"the texts in chargen corpora list), then {command('train', file)}"
-        )
-
-
 def check_text(file: str) -> None:
     """Refuse a text in the place of a file that holds one."""
     if " " in file and not Path(file).exists():
@@ -99,4 +91,3 @@ def check_text(file: str) -> None:
             f"{file}: no such file; give the text as standard input, which is called -, as in "
             "echo TEXT | chargen score RUN -"
         )
-

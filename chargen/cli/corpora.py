@@ -10,7 +10,7 @@ from chargen.cli.completion import bundled_texts
 from chargen.cli.options import check_writable, json_option, write_text
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
-from chargen.render.text import visible_line
+from chargen.render.text import command, visible_line
 
 
 @click.group()
@@ -138,7 +138,7 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
     message = f"{entry.size:,} bytes, {entry.licence}" if wrote else "exists already"
     shown = visible_line(str(file))
     say(f"{shown}: {message}")
-    say(f"Next: chargen train {shown}", err=True)
+    say(f"Next: {command('train', file)}", err=True)
 
 
 @corpora.command()

@@ -10,7 +10,7 @@ import click
 from chargen.cli.options import PATH, check_writable, option, run_argument, write_text
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
-from chargen.render.text import visible_line
+from chargen.render.text import command, visible_line
 from chargen.settings import SamplingSettings
 
 if TYPE_CHECKING:
@@ -70,14 +70,14 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
     from chargen.runs.directory import BEST
 
     given, file = file, file or run.path / LONGRANGE
-    made = f"chargen probe-longrange {run.path} --json {file}"
+    made = command("probe-longrange", run.path, "--json", file)
     if given or file.exists():
         probed = read_result(file, run.path)
         if file.stat().st_mtime < (run.path / BEST).stat().st_mtime:
-            older = f"{file}: older than the run's weights; measure them with: {made}"
-            say(visible_line(older), err=True)
+            older = f"{visible_line(str(file))}: older than the run's weights"
+            say(f"{older}; measure them with: {made}", err=True)
         return probed
-    say(f"no long-range curve; measure it with: {visible_line(made)}", err=True)
+    say(f"no long-range curve; measure it with: {made}", err=True)
     return None
 
 

@@ -20,8 +20,8 @@ threads_help = "Number of CPU threads."
 def option(name: str, kind: Any, default: Any, help: str, *names: str, **given: Any) -> Any:
     """Return a decorator for an option: name, type (`bool` for a flag), default and help."""
     given |= {"is_flag": True} if kind is bool else {"type": kind}
-    if kind is not bool:
-        given |= {"default": default, "show_default": default is not None}
+    if default is not None:
+        given |= {"default": default, "show_default": True}
     return click.option(name, *names, help=help, **given)
 
 

@@ -47,11 +47,10 @@ def unescaped(context: Any, parameter: click.Parameter, given: Any) -> Any:
 @run_argument
 @option("--prompt", str, None, "Text that the model continues.", callback=unescaped)
 @option("--prompt-file", PATH, None, "File with the text of --prompt.")
-@option(
+@click.option(
     "--begin/--continue",
-    None,
-    None,
-    "The prompt begins a line, or continues a text.  [default: as in the training text]",
+    default=None,
+    help="The prompt begins a line, or continues a text.  [default: as in the training text]",
 )
 @option("--length", click.IntRange(0), SAMPLE_CHARS, "Characters to generate.")
 @option(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +32,7 @@ from chargen.files import (
     write_end,
     write_file,
 )
+from chargen.render.text import command
 from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
 from chargen.runs.description import Description
 from chargen.text.cache import FOLDER, CorpusCache
@@ -91,13 +91,12 @@ class Run:
         """Open a run directory and check its description."""
         file = path / RUN
         if path.is_file():
-            text = shlex.quote(str(path))
             raise ChargenError(
-                f"{path}: a file, not a run; train on it with chargen train {text}, or name a run "
-                f"before it, as in chargen evaluate RUN {text}"
+                f"{path}: a file, not a run; train on it with {command('train', path)}, or name a "
+                f"run before it, as in {command('evaluate', 'RUN', path)}"
             )
         if not path.is_dir():
-            known = f"train it with chargen train {path}" if str(path) in bundled.names() else ""
+            known = f"train it with {command('train', path)}" * (str(path) in bundled.names())
             raise ChargenError(f"{path}: no such run; {known or 'chargen runs lists them'}")
         _refuse_links(path)
         try:

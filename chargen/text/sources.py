@@ -7,7 +7,6 @@ import gzip
 import hashlib
 import io
 import os
-import shlex
 import shutil
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any, BinaryIO, NoReturn
 from chargen.datasets import bundled
 from chargen.datasets.catalogue import ENTRIES
 from chargen.errors import ChargenError
+from chargen.render.text import command, listed
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -157,19 +157,26 @@ def find_texts(source: str) -> list[TextFile]:
         return [_standard_input()]
     if _query((path / "run.json").exists, source):
         raise ChargenError(
-            f"{source}: a run, not a text; resume it with chargen train --resume --out "
-            f"{shlex.quote(source)}, or name a text"
+            f"{source}: a run, not a text; resume it with "
+            f"{command('train', '--resume', '--out', source)}, or name a text"
         )
     if _query(path.is_dir, source):
         files = _texts_below(path)
         if not files:
-            raise ChargenError(f"{source}: no *.txt file in this folder or below it")
+            endings = sorted({f"*{file.suffix}" for file in path.iterdir() if file.suffix})
+            there = f" but {listed(endings[:3])}; name the files" if endings else ""
+            raise ChargenError(f"{source}: no *.txt file in this folder or below it{there}")
         return [_text_file(file) for file in files]
     if _query(path.exists, source):
         return [_text_file(path)]
     if source in bundled.names():
         read = cache(lambda: bundled.read(source).encode())
         return [TextFile(source, lambda: io.BytesIO(read()))]
+    if "://" in source:
+        raise ChargenError(
+            f"{source}: an address, not a file; download it first, then train on the file: "
+            f"{command('train', source.rstrip('/').rpartition('/')[2])}"
+        )
     if source in ENTRIES:
         raise ChargenError(f"{source}: not downloaded yet; run chargen corpora fetch {source}")
     raise ChargenError(
