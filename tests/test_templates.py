@@ -369,3 +369,35 @@ def test_the_demonstration_is_in_the_language_of_the_vocabulary():
     assert demonstrate(UniformPredictor(both))[0].candidates[0] == "sky"
     for _, ends in (*ENGLISH, *CHINESE_SENTENCES):
         assert len(set(map(len, ends))) == 1
+
+
+class Spoken:
+    """A `TextScorer` that reads as a predictor of characters does."""
+
+    def __init__(self, predictor):
+        self.predictor = predictor
+
+    def log_prob(self, context, continuation):
+        (score,) = score_candidates(self.predictor, [context], [continuation]).log_probs[0]
+        return float(score)
+
+
+def test_a_model_that_scores_strings_completes_the_same_sentences():
+    reader = Remembers(40)
+    found, expected = (
+        cloze(model, spans=(8, 64), frames=8, progress=lambda done, total: None)
+        for model in (Spoken(reader), reader)
+    )
+    for row, own in zip(found.rows, expected.rows, strict=True):
+        assert row.accuracy == own.accuracy
+        assert row.d.value == pytest.approx(own.d.value)
+
+
+def test_a_model_that_scores_strings_completes_the_sky_and_france_sentences():
+    class Uniform:
+        def log_prob(self, context, continuation):
+            return -float(len(continuation))
+
+    sky, france = demonstrate(Uniform())
+    assert sky.shares == pytest.approx([1 / 3] * 3)
+    assert france.shares == pytest.approx([1 / 4] * 4)

@@ -5,19 +5,23 @@ from chargen.predictors.check import check
 from chargen.predictors.ngram import BackoffNgram
 from chargen.predictors.protocol import (
     LimitedPredictor,
+    Model,
     NextCharPredictor,
     PredictorError,
     State,
     TextScorer,
     advance,
+    is_scorer,
     limited,
     select,
+    spells,
 )
 from chargen.predictors.token_model import from_transformers, load_transformers
 
 __all__ = [
     "BackoffNgram",
     "LimitedPredictor",
+    "Model",
     "NextCharPredictor",
     "PredictorError",
     "State",
@@ -28,7 +32,9 @@ __all__ = [
     "from_onnx",
     "from_torch",
     "from_transformers",
+    "is_scorer",
     "limited",
     "load_transformers",
     "select",
+    "spells",
 ]

@@ -7,10 +7,12 @@ import math
 import numpy as np
 
 from chargen.predictors.protocol import (
+    Model,
     NextCharPredictor,
     PredictorError,
     TextScorer,
     advance,
+    is_scorer,
     select,
 )
 from chargen.text.vocabulary import Vocabulary
@@ -20,7 +22,7 @@ NEAR = 1e-3  # nats; kernels for other shapes round differently
 CERTAIN = -15.0  # nats; below it a log-probability is too small to matter
 
 
-def check(model: NextCharPredictor | TextScorer, text: str = "", seed: int = 0) -> None:
+def check(model: Model, text: str = "", seed: int = 0) -> None:
     """Check that a model follows its protocol.
 
     Predictions must be normalized log-probabilities of shape ``(N, T, V)`` that are the same when
@@ -36,7 +38,7 @@ def check(model: NextCharPredictor | TextScorer, text: str = "", seed: int = 0) 
     Raises:
         PredictorError: The model breaks a rule; the message says which and what usually helps.
     """
-    if not hasattr(model, "advance") and isinstance(model, TextScorer):
+    if is_scorer(model):
         _check_scorer(model)
         return
     if not isinstance(getattr(model, "vocabulary", None), Vocabulary):

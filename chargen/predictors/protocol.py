@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from chargen.errors import ChargenError
 from chargen.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 State = Any
 """The state of a predictor: ``None``, or arrays (NumPy or torch) whose first axis is N, in tuples,
@@ -53,6 +56,20 @@ class TextScorer(Protocol):
             continuation: One character or more.
         """
         ...
+
+
+Model = NextCharPredictor | TextScorer
+"""Anything that can be measured."""
+
+
+def is_scorer(model: Model) -> TypeIs[TextScorer]:
+    """Return whether a model scores strings only."""
+    return not hasattr(model, "advance") and isinstance(model, TextScorer)
+
+
+def spells(model: Model, text: Iterable[str]) -> bool:
+    """Return whether a model knows all characters of a text; a `TextScorer` knows every one."""
+    return is_scorer(model) or all(character in model.vocabulary for character in text)
 
 
 def map_state(state: State, function: Callable[[Any], Any]) -> State:

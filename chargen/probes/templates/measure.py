@@ -16,9 +16,9 @@ import numpy as np
 
 from chargen.datasets import bundled
 from chargen.datasets.phrase_bank import Bank
-from chargen.evaluation import CandidateScores, Meter, advance_all, score_candidates
+from chargen.evaluation import CandidateScores, Meter, read_texts, score_candidates
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, select
+from chargen.predictors import Model, NextCharPredictor, select, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, Proportion
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
 from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
@@ -34,7 +34,6 @@ from chargen.probes.templates.result import (
     span_label,
 )
 from chargen.render.text import counted
-from chargen.text.vocabulary import Vocabulary
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
 FRAMES = 400  # sentences per span, at least: 95% intervals of at most ±4.9 points
@@ -59,7 +58,7 @@ CHINESE = (
 
 
 def measure(
-    predictor: NextCharPredictor,
+    predictor: Model,
     bank: Bank,
     *,
     spans: Sequence[int] | None = None,
@@ -93,7 +92,7 @@ def measure(
     Raises:
         ChargenError: the bank has no sentences of a span.
     """
-    missing = [char for char in bank.characters() if char not in predictor.vocabulary]
+    missing = [char for char in bank.characters() if not spells(predictor, char)]
     if missing:
         chars = " ".join(map(repr, missing))
         refusal = f"{_not_learned(bank)} (the model's vocabulary lacks {chars})"
@@ -117,14 +116,16 @@ def measure(
 
 
 def choose_bank(
-    predictors: Sequence[NextCharPredictor], banks: Sequence[Bank], seed: int
+    predictors: Sequence[Model], banks: Sequence[Bank], seed: int
 ) -> tuple[Bank, tuple[Bank, ...]]:
     """Return the bank that most predictors know, and further banks that as many know.
 
     A predictor knows a bank if it passes the knowledge gate. Only the banks that most predictors
     can spell are tried; of equals the first is chosen.
     """
-    spelled = [sum(_spells(predictor, bank) for predictor in predictors) for bank in banks]
+    spelled = [
+        sum(spells(predictor, bank.characters()) for predictor in predictors) for bank in banks
+    ]
     likely = [bank for bank, count in zip(banks, spelled, strict=True) if count == max(spelled)]
     if len(likely) == 1:
         return likely[0], ()
@@ -138,18 +139,17 @@ def choose_bank(
     return first, tuple(others) if max(known) else ()
 
 
-def demonstrate(predictor: NextCharPredictor) -> tuple[Demonstration, ...]:
+def demonstrate(predictor: Model) -> tuple[Demonstration, ...]:
     """Return the probabilities of the endings of two classic sentences.
 
     This is a demonstration without a score. The language is the one whose text the
     predictor's vocabulary has more characters. Characters that it lacks are left out of the
     context, and so are endings that it cannot spell; the note lists them.
     """
-    vocabulary = predictor.vocabulary
 
     def known(sentences: Sequence[tuple[str, Sequence[str]]]) -> float:
         chars = {char for context, ends in sentences for char in context + "".join(ends)}
-        return sum(char in vocabulary for char in chars) / len(chars)
+        return sum(spells(predictor, char) for char in chars) / len(chars)
 
     return tuple(_demonstrate(predictor, *one) for one in max(ENGLISH, CHINESE, key=known))
 
@@ -235,7 +235,7 @@ class _Measured:
 
     def __init__(
         self,
-        predictor: NextCharPredictor,
+        predictor: Model,
         span: int,
         batches: Sequence[Batch],
         seed: int,
@@ -304,9 +304,7 @@ class _Measured:
         self, batch: Batch, plain: Batch
     ) -> tuple[CandidateScores, CandidateScores, CandidateScores]:
         cue = batch.cue_start
-        ids = self.predictor.vocabulary.encode("".join(text[:cue] for text in batch.contexts))
-        prefixes = ids.astype(np.int64).reshape(len(batch.contexts), cue)
-        _, state = advance_all(self.predictor, prefixes, None, self.on_read)
+        state = read_texts(self.predictor, [text[:cue] for text in batch.contexts], self.on_read)
         N, M = len(batch.frames), len(plain.frames)
         rows = np.concatenate([np.arange(N), batch.plain, batch.plain])
         texts = [*batch.contexts, *plain.recued, *plain.cueless]
@@ -369,10 +367,6 @@ def _span50(rows: Sequence[SpanResult], seed: int) -> Span50 | None:
     return fit([row.span for row in rows], [row.credits for row in rows], rows[0].chance, seed)
 
 
-def _spells(predictor: NextCharPredictor, bank: Bank) -> bool:
-    return all(char in predictor.vocabulary for char in bank.characters())
-
-
 def _not_known(bank: Bank, shortest: _Measured) -> str:
     return (
         f"{_not_learned(bank)} (accuracy {shortest.accuracy:.0%} at "
@@ -386,11 +380,10 @@ def _not_learned(bank: Bank) -> str:
     return f"not learned: train on {named}, or measure any text with --only context,mined"
 
 
-def _demonstrate(predictor: NextCharPredictor, context: str, ends: Sequence[str]) -> Demonstration:
-    vocabulary: Vocabulary = predictor.vocabulary
-    lacking = sorted({char for char in context if char not in vocabulary})
-    context = "".join(char for char in context if char in vocabulary)
-    spelled = tuple(end for end in ends if all(char in vocabulary for char in end))
+def _demonstrate(predictor: Model, context: str, ends: Sequence[str]) -> Demonstration:
+    lacking = sorted({char for char in context if not spells(predictor, char)})
+    context = "".join(char for char in context if spells(predictor, char))
+    spelled = tuple(end for end in ends if spells(predictor, end))
     unspelled = [end for end in ends if end not in spelled]
     notes = []
     if lacking:
