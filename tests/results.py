@@ -61,8 +61,9 @@ def templates_result(*rows, timesteps=64, refusal=""):
     return TemplatesResult("english.bank", 0, timesteps, rows, refusal)
 
 
-def with_span50(*numbers, p=0.5):
-    return structs.replace(TEMPLATES, span50=Span50(*numbers, 4, 1024, 1 / 8, 0.02, p, 0.06))
+def with_span50(*numbers, fits=True):
+    half = Span50(*numbers, 4, 1024, 1 / 8, 0.02, 0.01, fits)
+    return structs.replace(TEMPLATES, span50=half)
 
 
 def context_row(context, excess):

@@ -33,7 +33,7 @@ def written(tmp_path, values):
     return file
 
 
-NO_FIT = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, fit_p=0.0, misfit=0.5)
+NO_FIT = Span50(700.0, 620.0, 810.0, 4, 1024, 1 / 8, 0.01, 0.5, fits=False)
 WITH_D = tuple(structs.replace(row, d=Estimate(3.0, 2.0, 4.0)) for row in TEMPLATES.rows)
 
 

@@ -192,15 +192,15 @@ def test_equal_limits_share_one_label_and_limits_off_the_axis_are_named():
 
 
 @pytest.mark.parametrize(
-    ("half", "p", "label"),
+    ("half", "fits", "label"),
     [
-        ((700.0, 620.0, float("inf")), 0.5, "span50 700 (620–>1024)"),
-        ((float("inf"),) * 3, 0.5, "span50 >1024"),
-        ((float("inf"),) * 3, 0.001, "span50 no fit"),
+        ((700.0, 620.0, float("inf")), True, "span50 700 (620–>1024)"),
+        ((float("inf"),) * 3, True, "span50 >1024"),
+        ((float("inf"),) * 3, False, "span50 no fit"),
     ],
 )
-def test_span50_is_drawn_on_the_axis_and_else_named(half, p, label):
-    axes = axes_of(only(with_span50(*half, p=p)))
+def test_span50_is_drawn_on_the_axis_and_else_named(half, fits, label):
+    axes = axes_of(only(with_span50(*half, fits=fits)))
     assert f"model, {label}" in [text.get_text() for text in axes.texts]
     marks = [bar for bar in axes.containers if bar.lines[0].get_marker() == "D"]
     assert len(marks) == (half[0] == 700)

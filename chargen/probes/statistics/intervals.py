@@ -14,6 +14,7 @@ Count = Annotated[int, Meta(ge=0)]
 
 Z95 = 1.959963984540054  # standard normal quantile with 2.5% on either side
 BOOTSTRAP_DRAWS = 2000
+PARTS = 840  # credits are counted in 1/840: exact for ties among up to 8 candidates
 
 
 def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float]:
@@ -158,3 +159,32 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
         corrected[place] = largest
     return corrected
+
+
+def mcnemar(first: Sequence[float], second: Sequence[float]) -> float:
+    """Return the exact two-sided p-value of McNemar's test, with shared credit for ties.
+
+    Under the null hypothesis the credits of the two models in a unit are exchangeable: the p-value
+    is the share of all exchanges that put the totals at least as far apart. With credits of 0 and
+    1 that is McNemar's exact test (Q. McNemar, Psychometrika 12, 1947).
+
+    Args:
+        first: credit of the first model in each of N units, such as sentences, 0 to 1.
+        second: credit of the second model in the same units.
+    """
+    parts = np.rint(PARTS * (np.asarray(first) - np.asarray(second))).astype(np.int64)
+    parts = parts[parts != 0]
+    if not len(parts):
+        return 1.0
+    parts //= np.gcd.reduce(parts)
+    total, steps = abs(int(parts.sum())), np.abs(parts).tolist()
+    # The distribution of the sum of those steps whose sign is positive.
+    shares = np.ones(1)
+    for step in steps:
+        grown = np.zeros(len(shares) + step)
+        grown[: len(shares)] = shares / 2
+        grown[step:] += shares / 2
+        shares = grown
+    # A sum of signed steps of at most -total is a positive part of at most (all - total) / 2.
+    tail = shares[: (sum(steps) - total) // 2 + 1].sum()
+    return min(1.0, 2 * float(tail))

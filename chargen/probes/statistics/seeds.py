@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chargen.probes.statistics.intervals import Z95, Estimate, wilson
+from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Z95, Estimate, wilson
 
 OUTSIDE = 0.05  # probability outside an interval, and level of the test
 POWER = 0.8  # probability that the test finds the difference
@@ -82,6 +82,33 @@ def clustered(means: Sequence[float], size: int) -> Estimate:
         trials *= (Z95 / t_quantile(R - 1)) ** 2
     trials = max(trials, 1.0)
     return Estimate(share, *wilson(min(share * trials, trials), trials))
+
+
+def cluster_bootstrap(
+    sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
+) -> np.ndarray:
+    """Return bootstrap means over units in few clusters, such as the sentences about 16 facts.
+
+    A drawn cluster keeps all its units: to draw them again would count their variance twice (A. C.
+    Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997, section 3.8). The
+    deviations from the mean are widened by sqrt(K / (K - 1)) and by the ratio of the t to the
+    normal quantile, since K is small.
+
+    Args:
+        sums: sums of M quantities over the units of each of K clusters, ``(K, M)``, K >= 2.
+        counts: number of units in each cluster, ``(K, M)``, 1 or more.
+        rng: random generator.
+        draws: number of bootstrap samples.
+
+    Returns:
+        ``(draws, M)``; all quantities share each draw.
+    """
+    K = len(sums)
+    times = rng.multinomial(K, np.full(K, 1 / K), size=draws)
+    mean = sums.sum(axis=0) / counts.sum(axis=0)
+    wider = math.sqrt(K / (K - 1)) * t_quantile(K - 1) / Z95
+    widened: np.ndarray = mean + wider * ((times @ sums) / (times @ counts) - mean)
+    return widened
 
 
 def median_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

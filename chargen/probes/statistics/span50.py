@@ -1,12 +1,10 @@
-"""span50, the span at which accuracy is half-way to chance, from a psychometric curve.
+"""span50, the span at which accuracy is half-way from its ceiling to chance.
 
-Accuracy is modelled as a function of the logarithm of the span s, in characters:
-
-    acc(s) = 1/K + (1 - 1/K - lapse) * sigmoid(-slope * (log2 s - log2 span50))
-
-with known chance 1/K and one lapse rate for errors at any span, 0 to 0.1. Maximum-likelihood fit,
-bootstrap and goodness-of-fit test follow F. A. Wichmann and N. J. Hill, "The psychometric
-function", I and II, Perception & Psychophysics 63, 2001.
+Accuracy is fitted by a monotone function of the span (isotonic regression), which assumes no shape
+of the curve: forgetting may be logistic, exponential or a power law. Between two measured spans,
+the logit of the remaining share of the fall is interpolated linearly in log2(span). Source: R. E.
+Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk, "Statistical inference under order
+restrictions", 1972.
 """
 
 from __future__ import annotations
@@ -19,14 +17,14 @@ from typing import Any
 import numpy as np
 from msgspec import convert
 
-from chargen.probes.statistics.curves import Counted, Search
-
 DRAWS = 2000  # of the bootstrap
-FIT_DRAWS = 1000  # simulations of the goodness-of-fit test
-# A curve is rejected below this p-value, if it is also this far off the accuracies: with enough
-# sentences the test rejects every curve.
-POOR, POOR_POINTS = 0.01, 0.05
-FEWEST_SPANS = 3  # number of the curve's parameters
+# Accuracies that rise with the span beyond their 99% intervals have no fit, if the monotone curve
+# is also this far off: with enough sentences the intervals exclude every monotone curve.
+RISING, MISFIT = (0.005, 0.995), 0.05
+LOWEST_CEILING = 0.9  # errors at any span are at most 10%
+CLIFF = 0.8  # share of the fall between two spans beyond which its place there is not determined
+SHARPEST = 0.002  # smallest share of the fall before and after a span, so that logits are finite
+FEWEST_SPANS = 3
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,10 @@ class Span50:
     first: int  # the shortest measured span
     last: int  # the longest one
     chance: float
-    lapse: float
-    fit_p: float  # p-value of the goodness-of-fit test
-    misfit: float  # largest distance of an accuracy from the curve
+    lapse: float  # share of errors at the shortest span, at most 0.1
+    misfit: float  # largest distance of an accuracy from the monotone curve
+    fits: bool = True  # whether accuracy falls with the span; if not, no number is reported
     drawn: tuple[float, ...] = field(default=(), repr=False)  # `chars` of each bootstrap sample
-
-    @property
-    def fits(self) -> bool:
-        """Return whether the curve describes the accuracies; if not, the result is not reported."""
-        return self.fit_p >= POOR or self.misfit <= POOR_POINTS
 
     @property
     def on_grid(self) -> bool:
@@ -74,8 +67,10 @@ class Span50:
             else None
             for end, x in bounds.items()
         }
-        fit = {"lapse": self.lapse, "fit_p": self.fit_p, "misfit": self.misfit}
-        quality = {f"span50_{name}": round(value, 4) for name, value in fit.items()}
+        quality = {
+            "span50_lapse": round(self.lapse, 4),
+            "span50_misfit": round(self.misfit, 4),
+        }
         return {"span50": self.text(), **numbers, **quality}
 
     @classmethod
@@ -94,10 +89,8 @@ class Span50:
                 (upper, values["span50_chars_high"]),
             )
         )
-        lapse, fit_p, misfit = (
-            convert(values[f"span50_{name}"], float) for name in ("lapse", "fit_p", "misfit")
-        )
-        return cls(chars, low, high, first, last, chance, lapse, fit_p, misfit)
+        lapse, misfit = (convert(values[f"span50_{name}"], float) for name in ("lapse", "misfit"))
+        return cls(chars, low, high, first, last, chance, lapse, misfit, here != "no fit")
 
 
 def span_text(chars: float, low: float, high: float, first: int, last: int) -> str:
@@ -119,61 +112,105 @@ def fit(
     seed: int,
     draws: int = DRAWS,
 ) -> Span50:
-    """Fit the curve to the credits of single sentences.
-
-    The interval is from a bootstrap of the sentences at each span. Where accuracy falls so
-    suddenly between two spans that any place between them is equally likely, span50 is their
-    geometric mean and the interval contains all of them.
+    """Return span50 with an interval from a bootstrap of independent units at each span.
 
     Args:
         spans: M ascending spans, in characters.
-        credits: credit of each sentence, 0 to 1, by span.
+        credits: credit of each unit, such as a round of trials, 0 to 1, by span.
         chance: accuracy of guessing.
         seed: random seed of the bootstrap.
         draws: number of bootstrap samples.
 
     Raises:
-        ValueError: spans are fewer than `FEWEST_SPANS`, out of order, or without sentences.
+        ValueError: spans are fewer than `FEWEST_SPANS`, out of order, or without units.
     """
-    if len(spans) < FEWEST_SPANS or list(spans) != sorted(set(spans)):
-        raise ValueError(f"spans {list(spans)}: must be ascending, {FEWEST_SPANS} or more")
     if len(credits) != len(spans) or not all(map(len, credits)):
         raise ValueError("each span needs at least 1 sentence")
     rng = np.random.default_rng([seed, 0])
-    trials = np.array([len(won) for won in credits])
-    counts = np.array([sum(won) for won in credits], dtype=float).clip(0, trials)
-    samples = np.stack([_resample(won, draws, rng) for won in credits], axis=1).clip(0, trials)
-    data = Counted(np.log2(spans), trials, chance)
-    search = Search(data, data.coarse()).narrowed(samples)
-    own, drawn = search.fit(counts[None]), search.fit(samples)
-    curve = own.curve(data)
-    simulated = search.fit(rng.binomial(trials, curve, (FIT_DRAWS, len(spans))))
-    worse = int((simulated.deviance >= own.deviance - 1e-9).sum())
-    low, high = np.quantile(drawn.low, 0.025), np.quantile(drawn.high, 0.975)
-    places = ((own.low + own.high)[0] / 2, low, high)
-    chars, lowest, highest = _on_grid(2 ** np.array(places), spans).tolist()
+    drawn = np.stack([_resample(won, draws, rng) for won in credits], axis=1)
+    return fit_drawn(spans, [float(np.mean(won)) for won in credits], drawn, chance)
+
+
+def fit_drawn(
+    spans: Sequence[int], accuracies: Sequence[float], drawn: np.ndarray, chance: float
+) -> Span50:
+    """Return span50 with an interval from bootstrap samples of the accuracies.
+
+    Where nearly the whole fall lies between two spans, it may be anywhere between them: the
+    interval then reaches to both.
+
+    Args:
+        spans: M ascending spans, in characters.
+        accuracies: accuracy at each span, ``(M,)``.
+        drawn: bootstrap samples of the accuracies, ``(D, M)``.
+        chance: accuracy of guessing.
+
+    Raises:
+        ValueError: spans are fewer than `FEWEST_SPANS` or out of order.
+    """
+    if len(spans) < FEWEST_SPANS or list(spans) != sorted(set(spans)):
+        raise ValueError(f"spans {list(spans)}: must be ascending, {FEWEST_SPANS} or more")
+    measured = np.array(accuracies, dtype=float)
+    curve = _monotone(measured[None])
+    own = _places(spans, curve, chance)[:, 0]
+    places, lows, highs = _places(spans, _monotone(drawn), chance)
+    low, high = (
+        float(np.quantile(bounds, share, method="inverted_cdf"))
+        for bounds, share in ((lows, 0.025), (highs, 0.975))
+    )
+    least, most = np.quantile(drawn, RISING, axis=0)
+    rises = (least[1:] > np.minimum.accumulate(most)[:-1]).any()
+    misfit = float(np.abs(curve - measured).max())
     return Span50(
-        chars=chars,
-        low=lowest,
-        high=highest,
+        chars=float(own[0]),
+        low=min(low, float(own[1])),
+        high=max(high, float(own[2])),
         first=spans[0],
         last=spans[-1],
         chance=chance,
-        lapse=float(own.lapse[0]),
-        fit_p=(1 + worse) / (1 + FIT_DRAWS),
-        misfit=float(np.abs(curve - counts / trials).max()),
-        drawn=tuple(_on_grid(2 ** ((drawn.low + drawn.high) / 2), spans).tolist()),
+        lapse=1 - max(float(curve[0, 0]), LOWEST_CEILING),
+        misfit=misfit,
+        fits=not (rises and misfit > MISFIT),
+        drawn=tuple(places.tolist()),
     )
 
 
+def _monotone(accuracies: np.ndarray) -> np.ndarray:
+    """Return the falling least-squares fit of each row of ``(D, M)``, by the min-max formula."""
+    D, M = accuracies.shape
+    sums = np.concatenate([np.zeros((D, 1)), accuracies.cumsum(axis=1)], axis=1)
+    fitted = np.full((D, M), np.inf)
+    for start in range(M):
+        ends = np.arange(start + 1, M + 1)
+        means = (sums[:, ends] - sums[:, [start]]) / (ends - start)
+        highest = np.maximum.accumulate(means[:, ::-1], axis=1)[:, ::-1]
+        fitted[:, start:] = np.minimum(fitted[:, start:], highest)
+    return fitted
+
+
+def _places(spans: Sequence[int], curves: np.ndarray, chance: float) -> np.ndarray:
+    """Return span50 of each falling curve ``(D, M)`` and its lowest and highest place, ``(3, D)``.
+
+    Places are in characters, infinite beyond the longest span and 0 below the shortest.
+    """
+    octaves, rows = np.log2(spans), np.arange(len(curves))
+    ceiling = curves[:, :1].clip(LOWEST_CEILING)
+    left = (curves - chance) / (ceiling - chance)  # share of the ceiling above chance
+    crossed = (np.append(left, np.zeros((len(left), 1)), axis=1) <= 0.5).argmax(axis=1)
+    after = crossed.clip(1, len(spans) - 1)
+    start, end = (left[rows, column].clip(SHARPEST, 1 - SHARPEST) for column in (after - 1, after))
+    up, down = (np.log(share / (1 - share)) for share in (start, end))
+    share = (up / np.maximum(up - down, 1e-9)).clip(0, 1)
+    loose = ((start - end - CLIFF) / (1 - 2 * SHARPEST - CLIFF)).clip(0, 1)
+    shares = np.stack([share, share * (1 - loose), share + (1 - share) * loose])
+    places = 2 ** (octaves[after - 1] + shares * (octaves[after] - octaves[after - 1]))
+    places = np.where(crossed == len(spans), np.inf, places)
+    found: np.ndarray = np.where(crossed == 0, 0.0, places)
+    return found
+
+
 def _resample(won: Sequence[float], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the total credit of sentences drawn with replacement, ``(draws,)``."""
+    """Return the mean credit of units drawn with replacement, ``(draws,)``."""
     values, counts = np.unique(np.asarray(won, dtype=float), return_counts=True)
     drawn: np.ndarray = rng.multinomial(len(won), counts / len(won), draws) @ values
-    return drawn
-
-
-def _on_grid(chars: np.ndarray, spans: Sequence[int]) -> np.ndarray:
-    """Replace spans beyond the longest by infinity, and below the shortest by 0."""
-    chars = np.where(chars > spans[-1], np.inf, chars)
-    return np.where(chars < spans[0], 0.0, chars)
+    return drawn / len(won)

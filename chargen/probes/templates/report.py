@@ -74,9 +74,9 @@ METHOD = (
     f"shortest span is below {KNOWLEDGE_GATE:.0%}, the facts were not learned and nothing is "
     "claimed.",
     "span50 is the span at which accuracy has fallen half-way from its ceiling to chance. It comes "
-    "from a psychometric curve with known chance and one lapse rate, its interval from a bootstrap "
-    "of the sentences. Outside the measured spans it is printed as > or <; a curve that does not "
-    "fit is reported as “no fit”.",
+    "from a monotone (isotonic) fit, interpolated in log2 of the span, and its interval from a "
+    "bootstrap. Outside the measured spans it is printed as > or <; accuracy that does not fall "
+    "with the span is reported as “no fit”.",
 )
 LIMITS = (
     "This is one kind of fact, stated once in a short sentence, and the model was trained to "
@@ -283,9 +283,8 @@ def _interval_table(result: TemplatesResult) -> Table:
     header = ["span", "greedy", "all", "no distractor", "distractor", "before", "after", *names, ""]
     half = result.span50
     fit = "" if half is None else (
-        f" The curve of span50 ({half.text()}) has a lapse rate of {half.lapse:.1%} and lies at "
-        f"most {100 * half.misfit:.1f} points off the accuracies; {half.fit_p:.1%} of samples from "
-        "the curve lie as far off."
+        f" The monotone curve of span50 ({half.text()}) has {half.lapse:.1%} of errors at the "
+        f"shortest span and lies at most {100 * half.misfit:.1f} points off the accuracies."
     )  # fmt: skip
     return Table(header, rows, f"Accuracy in percent with 95% intervals.{fit}")
 

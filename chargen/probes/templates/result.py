@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Annotated, Any, Literal
@@ -11,7 +10,7 @@ from msgspec import Meta, Struct, convert, field, structs, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
 from chargen.errors import ChargenError
-from chargen.probes.statistics.intervals import Count, Estimate, flat, holm, nested
+from chargen.probes.statistics.intervals import Count, Estimate, flat, holm, mcnemar, nested
 from chargen.probes.statistics.span50 import Span50
 from chargen.render.text import counted, listed
 from chargen.settings import LONGEST_ASKED
@@ -278,20 +277,6 @@ def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...
     )
 
 
-def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the exact two-sided p-value for counts of discordant sentences, 1 without any.
-
-    Raises:
-        ValueError: a count is negative.
-    """
-    if min(only_first, only_second) < 0:
-        raise ValueError(f"{only_first} and {only_second}: counts are 0 or more")
-    frames = only_first + only_second
-    tail = sum(math.comb(frames, k) for k in range(min(only_first, only_second) + 1))
-    # Integers up to the last division: 2^frames is too large for a float.
-    return min(1.0, 2 * tail / 2**frames) if frames else 1.0
-
-
 def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairComparison]) -> str:
     """Return in one sentence which of several models has the longest memory, and by how much.
 
@@ -337,7 +322,7 @@ def _compare_spans(first: TemplatesResult, second: TemplatesResult) -> Iterator[
             )
         pairs = [(a == 1, b == 1) for a, b in zip(row.credits, other.credits, strict=True)]
         counts = pairs.count((True, False)), pairs.count((False, True))
-        p = mcnemar(*counts)
+        p = mcnemar(row.credits, other.credits)
         yield SpanComparison(row.span, len(row.credits), *counts, p, p)
 
 
