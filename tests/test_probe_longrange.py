@@ -76,8 +76,8 @@ def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypa
     flags = ["--only", "templates,mined", "--spans", "4"]
     assert main(["probe-longrange", "runs/long", *flags]) == 0
     printed, err = capsys.readouterr()
-    assert "without the n-gram controls: long.txt: no such file" in err
-    assert "without mined: long.txt: no such file" in err
+    assert err.count("without the n-gram controls: long.txt: no such file") == 1
+    assert "without mined" not in err
     first = [line.split()[0] for line in printed.splitlines() if line]
     assert "untrained" in first
     assert "20-gram" not in first

@@ -200,4 +200,4 @@ def _decode(values: Mapping[str, Any]) -> RunResult:
 
 
 def _pair(found: Mapping[str, Any]) -> tuple[Any, Any]:
-    return found[TRAINED], found[UNTRAINED]
+    return found[TRAINED], found.get(UNTRAINED)

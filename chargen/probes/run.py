@@ -15,7 +15,7 @@ import torch
 
 from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
-from chargen.predictors import NextCharPredictor, limited
+from chargen.predictors import Model, NextCharPredictor, is_scorer, limited
 from chargen.probes.context import measure as context
 from chargen.probes.context.result import ContextResult, compare_bits
 from chargen.probes.gradient import measure as gradient
@@ -30,6 +30,9 @@ from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import INSTRUMENTS
 
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
+BOTH_NETWORKS = ("context", "gradient")  # measured on the trained and the untrained network
+READ_CHARACTERS = ("context", "mined")  # instruments that need predictions of characters
+READ_NETWORK = ("gradient", "readout")  # instruments that need a network
 MINED_ORDER = 20  # of the n-gram beside the mined dependencies
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
@@ -43,12 +46,23 @@ HeldOut = Callable[[], np.ndarray]
 
 
 class Subject(Protocol):
-    """A trained model, and what is made from it for comparison."""
+    """A model, and what is made from it for comparison."""
 
-    name: str
-    timesteps: int | None  # length of truncated BPTT in training, characters
-    predictor: NextCharPredictor
-    network: CharModel
+    @property
+    def name(self) -> str:
+        """The name in reports."""
+
+    @property
+    def timesteps(self) -> int | None:
+        """The length of truncated BPTT in training, in characters."""
+
+    @property
+    def predictor(self) -> Model:
+        """The model itself."""
+
+    @property
+    def network(self) -> CharModel | None:
+        """The network; None of a model that chargen did not train."""
 
     def initial_network(self) -> CharModel:
         """Return the network before training."""
@@ -57,6 +71,24 @@ class Subject(Protocol):
     def ngrams(self, *orders: int) -> Mapping[str, NextCharPredictor]:
         """Return n-grams of the training text by name; `ChargenError` if that text is gone."""
         ...
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """A `Subject` that chargen did not train."""
+
+    name: str
+    predictor: Model
+    timesteps: int | None = None
+    network: CharModel | None = None
+
+    def initial_network(self) -> CharModel:
+        """Raise `ChargenError`: there is no network."""
+        raise ChargenError(f"{self.name}: its network is not known")
+
+    def ngrams(self, *orders: int) -> Mapping[str, NextCharPredictor]:
+        """Raise `ChargenError`: there is no training text."""
+        raise ChargenError(f"{self.name}: its training text is not known")
 
 
 def probe(
@@ -140,7 +172,8 @@ class _Workers:
 @contextmanager
 def _workers(watch: Watch, subjects: Sequence[Subject]) -> Iterator[_Workers]:
     threads = torch.get_num_threads()
-    on_cpu = all(next(one.network.parameters()).device.type == "cpu" for one in subjects)
+    networks = [one.network for one in subjects if one.network is not None]
+    on_cpu = all(next(one.parameters()).device.type == "cpu" for one in networks)
     workers = _Workers(
         ThreadPoolExecutor(
             threads if on_cpu else 1, initializer=torch.set_num_threads, initargs=(1,)
@@ -175,10 +208,29 @@ class _Run:
         self._untrained  # noqa: B018  (shared by the workers)
         if self.bank:
             self._submit("templates", {TRAINED: self._templates})
+        only = self._served(only)
         measures = {"context": self._context, "mined": self._mined, "gradient": self._gradient}
         for name in (name for name in measures if name in only):
-            networks = (TRAINED,) if name == "mined" else (TRAINED, UNTRAINED)
+            alone = name == "mined" or self._untrained is None
+            networks = (TRAINED,) if alone else (TRAINED, UNTRAINED)
             self._submit(name, {network: partial(measures[name], network) for network in networks})
+
+    def _served(self, only: Sequence[str]) -> Sequence[str]:
+        """Return the instruments that the model can serve, and warn about the others."""
+        left = list(only)
+        if is_scorer(self.subject.predictor):
+            self._leave_out(
+                left, READ_CHARACTERS, "the model scores strings, it reads no characters"
+            )
+        if self.subject.network is None:
+            self._leave_out(left, READ_NETWORK, "they need the network of a run")
+        return left
+
+    def _leave_out(self, left: list[str], names: Sequence[str], reason: str) -> None:
+        out = [name for name in left if name in names]
+        left[:] = [name for name in left if name not in names]
+        if out:
+            self.warnings.append(f"without {' and '.join(out)}: {reason}")
 
     def _submit(self, name: str, measures: Mapping[str, Callable[[], Any]]) -> None:
         self.measured[name] = {
@@ -197,7 +249,7 @@ class _Run:
                     raise
                 left_out.append(f"without {name}: {error}")
             else:
-                found[name] = results if len(results) > 1 else results[TRAINED]
+                found[name] = results if name in BOTH_NETWORKS else results[TRAINED]
         warnings = (*warnings, *self.warnings, *left_out)
         if not found:
             raise ChargenError(f"{self.subject.name}: {'; '.join(warnings)}")
@@ -215,8 +267,15 @@ class _Run:
         return self.subject.initial_network()
 
     @cached_property
-    def _untrained(self) -> NextCharPredictor:
-        return limited(NetworkPredictor(self._initial, self.subject.predictor.vocabulary))
+    def _predictor(self) -> NextCharPredictor:
+        assert not is_scorer(self.subject.predictor)
+        return self.subject.predictor
+
+    @cached_property
+    def _untrained(self) -> NextCharPredictor | None:
+        if self.subject.network is None:
+            return None
+        return limited(NetworkPredictor(self._initial, self._predictor.vocabulary))
 
     def _templates(self) -> TemplatesResult:
         assert self.bank is not None
@@ -229,26 +288,30 @@ class _Run:
         )
 
     def _controls(self) -> dict[str, NextCharPredictor]:
-        try:
-            return {UNTRAINED: self._untrained} | self._ngrams(*CONTROL_ORDERS)
-        except ChargenError as error:
-            self.warnings.append(f"without the n-gram controls: {error}")
-            return {UNTRAINED: self._untrained}
+        untrained = {UNTRAINED: self._untrained} if self._untrained else {}
+        return untrained | self._ngrams(*CONTROL_ORDERS)
 
     def _ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
-        with self.counting:
-            return dict(self.subject.ngrams(*orders))
+        """Return the n-grams, or none with a warning if there is no training text."""
+        try:
+            with self.counting:
+                return dict(self.subject.ngrams(*orders))
+        except ChargenError as error:
+            warning = f"without the n-gram controls: {error}"
+            self.warnings += [warning] if warning not in self.warnings else []
+            return {}
 
     def _context(self, network: str) -> ContextResult:
-        predictor = self.subject.predictor if network == TRAINED else self._untrained
+        predictor = self._predictor if network == TRAINED else self._untrained
+        assert predictor is not None
         return context.measure(predictor, self._ids, **self._common(f"context, {network}"))
 
     def _mined(self, network: str) -> MinedResult:
-        ((name, ngram),) = self._ngrams(MINED_ORDER).items()
+        name = f"{MINED_ORDER}-gram"
         return mined.measure(
-            self.subject.predictor,
+            self._predictor,
             self._ids,
-            ngram=ngram,
+            ngram=self._ngrams(MINED_ORDER).get(name),
             ngram_name=name,
             untrained=self._untrained,
             **self._common("mined"),
@@ -256,6 +319,7 @@ class _Run:
 
     def _gradient(self, network: str) -> GradientResult:
         model = self.subject.network if network == TRAINED else self._initial
+        assert model is not None
         return gradient.measure(model, self._ids, **self._common(f"gradient, {network}"))
 
     def _common(self, name: str) -> dict[str, Any]:

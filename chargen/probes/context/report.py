@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 NAME, TITLE = "context", "Effective context length"
-Found = Mapping[str, tuple[ContextResult, ContextResult]]
-"""Results of the trained and the untrained network, by run."""
+Found = Mapping[str, tuple[ContextResult, ContextResult | None]]
+"""Results of the trained and the untrained network, if there is one, by run."""
 
 CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
 RESET: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
@@ -148,13 +148,14 @@ def _summary(found: Found) -> Table:
     return Table(header, [_summary_cells(run, *results) for run, results in found.items()], SUMMARY)
 
 
-def _summary_cells(run: str, result: ContextResult, untrained: ContextResult) -> list[str]:
+def _summary_cells(run: str, result: ContextResult, untrained: ContextResult | None) -> list[str]:
     steps = str(result.trained_timesteps or NO_NUMBER)
     if result.refusal:
         return [run, *[NO_NUMBER] * 4, steps, result.refusal]
     value, low, high = _bounds(result)
     bits = f"{result.full_bits:.3f}"
-    return [run, value, f"{low}–{high}", bits, _bounds(untrained)[0], steps, ""]
+    control = _bounds(untrained)[0] if untrained else NO_NUMBER
+    return [run, value, f"{low}–{high}", bits, control, steps, ""]
 
 
 def _bounds(result: ContextResult) -> list[str]:
@@ -172,8 +173,8 @@ def _compared(comparisons: Sequence[BitsComparison]) -> Table:
     return Table(["runs", "difference", "95%"], rows, caption)
 
 
-def _details(run: str, result: ContextResult, untrained: ContextResult) -> Details:
-    networks = {"trained": result, "untrained": untrained}
+def _details(run: str, result: ContextResult, untrained: ContextResult | None) -> Details:
+    networks = {"trained": result} | ({"untrained": untrained} if untrained else {})
     blocks: list[Block] = []
     for name, one in networks.items():
         blocks.append(Text(f"{run}, {name}: {one.finding()}."))
@@ -218,7 +219,7 @@ def _draw(found: Found, known: Mapping[str, ContextResult], size: Size, title: s
     if len(known) == 1:
         ((run, result),) = known.items()
         untrained = found[run][1]
-        if untrained.rows:
+        if untrained and untrained.rows:
             swaps = [row.swap for row in untrained.rows[1:]]
             figures.curve(axes, contexts, swaps, "untrained, swap", **CONTROL)
         resets = [row.reset for row in result.rows[1:]]
