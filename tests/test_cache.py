@@ -78,14 +78,14 @@ def test_a_file_that_changed_after_the_scan_is_an_error(tmp_path, after):
 def test_progress_is_in_bytes_and_a_file_that_changes_during_the_scan_is_an_error(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(sources, "BLOCK", 10)
-    corpus, progress = written(tmp_path / "x.txt", "é" * 15), []
+    monkeypatch.setattr(sources, "BLOCK", 1000)
+    corpus, progress = written(tmp_path / "x.txt", "é" * 1500), []
     scan(corpus, "none", lambda *both: progress.append(both))
-    assert progress == [(10, 30), (20, 30), (30, 30)]
+    assert progress == [(1000, 3000), (2000, 3000), (3000, 3000)]
 
     def change(done, total):
         with (tmp_path / "x.txt").open("a") as file:
-            file.write("more" if done < 20 else "")
+            file.write("more" if done < 2000 else "")
 
     with pytest.raises(ChargenError, match=r"x\.txt: changed while it was read; try again"):
         scan(corpus, "none", change)

@@ -32,6 +32,7 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
     training_chars: Annotated[int, Meta(ge=1)]  # before the held-out part
     cache: Annotated[str, Meta(pattern=r"^[^\0]*\Z", max_length=4096)] = ""  # folder of the encoded
     # corpus; "": the folder beside the run
+    encoding: Annotated[str, Meta(max_length=40)] = ""  # of files without a mark; "": UTF-8
 
     def __post_init__(self) -> None:
         if self.training_chars >= self.chars > 0:
@@ -51,7 +52,7 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
                 left -= len(folders) + len(names)
                 if left < 0:
                     raise ChargenError(f"{source}: holds more than a corpus; name its text again")
-        return replace(read_corpus(self.sources), most=self.chars)
+        return replace(read_corpus(self.sources, self.encoding), most=self.chars)
 
 
 class Imported(Struct, frozen=True, forbid_unknown_fields=True):

@@ -165,7 +165,7 @@ class Run:
     def cached_corpus(self) -> CorpusCache:
         corpus, documents = self.description.corpus, self.description.training.documents
         folder = encoded_in(self.path, corpus.cache)
-        return CorpusCache(folder, corpus.name, corpus.sources, documents)
+        return CorpusCache(folder, corpus.name, corpus.sources, documents, corpus.encoding)
 
     def write_description(self) -> None:
         """Write ``run.json``; `ChargenError` if it could not be read again."""

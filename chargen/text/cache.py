@@ -70,11 +70,19 @@ class CorpusCache:
     replaces the old one. Standard input cannot be read again: each of its texts has an entry.
     """
 
-    def __init__(self, folder: Path, name: str, sources: Sequence[str], documents: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        sources: Sequence[str],
+        documents: str,
+        encoding: str = "",
+    ) -> None:
         self._folder = folder
         self._name = name
         self._sources = list(sources)
         self._documents = documents
+        self._encoding = encoding
 
     def load(self, sha256: str) -> EncodedCorpus | None:
         """Return the cached text of this SHA-256, if any, without a look at its sources."""
@@ -164,15 +172,13 @@ class CorpusCache:
 
     def _key(self, sha256: str) -> str:
         text = sha256 if STANDARD_INPUT in self._sources else ""
-        identity = json.dumps([self._sources, self._documents, text]).encode()
-        digest = hashlib.sha256(identity).hexdigest()
+        identity = [self._sources, self._documents, text, self._encoding]
+        known = json.dumps(identity if self._encoding else identity[:-1]).encode()
+        digest = hashlib.sha256(known).hexdigest()
         return f"{self._name}-{digest[:KEY_CHARS]}"
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self._folder / f"{self._key(sha256)}.{sha256[:KEY_CHARS]}.{ending}"
-
-    def _manifest_path(self, sha256: str) -> Path:
-        return self._folder / f"{self._key(sha256)}.jsonl"
 
     def _read(self, sha256: str) -> EncodedCorpus | None:
         """Return the cached text; None if it is missing or damaged.
@@ -181,7 +187,7 @@ class CorpusCache:
         """
         try:
             head, *lines = bytes(
-                read_bytes(self._manifest_path(sha256), LARGEST_MANIFEST)
+                read_bytes(self._folder / f"{self._key(sha256)}.jsonl", LARGEST_MANIFEST)
             ).splitlines()
             manifest = decode_json(head, _Manifest)
             files = tuple(decode_json(line, FileRecord) for line in lines)
@@ -202,4 +208,4 @@ class CorpusCache:
         )  # fmt: skip
         lines = map(msgspec.to_builtins, (head, *found.files))
         data = "".join(json.dumps(line) + "\n" for line in lines)
-        write_file(self._manifest_path(found.sha256), data.encode())
+        write_file(self._folder / f"{self._key(found.sha256)}.jsonl", data.encode())

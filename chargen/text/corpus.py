@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
+from chargen.text.decoding import check_encoding
 from chargen.text.sources import (
     DECOMPRESSORS,
     STANDARD_INPUT,
@@ -38,6 +40,8 @@ class Corpus:
     name: str  # the default name of a run that is trained on it
     sources: tuple[str, ...]  # absolute paths, "-", or names of bundled corpora, in reading order
     files: tuple[TextFile, ...]
+    others: Counter[str] = field(default_factory=Counter)  # other entries of folders, by kind
+    encoding: str = ""  # of files without a byte order mark; "": UTF-8
     most: float = math.inf  # maximum number of characters
 
     def blocks(
@@ -86,20 +90,30 @@ class Corpus:
                 f"train on, or {SHORTEST} to evaluate"
             )
 
+    def in_encoding(self, name: str) -> Corpus:
+        """Return the corpus with the encoding of its files; empty for UTF-8."""
+        encoding = name and check_encoding(name)
+        files = (
+            file if file.encoding is None else replace(file, encoding=encoding)
+            for file in self.files
+        )
+        return replace(self, files=tuple(files), encoding=encoding)
+
     @property
     def text(self) -> str:
         """The whole text, in memory."""
         return "".join(block for _, block in self.blocks())
 
 
-def read_corpus(sources: Sequence[str | Path]) -> Corpus:
+def read_corpus(sources: Sequence[str | Path], encoding: str = "") -> Corpus:
     """Find the files of a corpus; their text is read later, in blocks.
 
     Args:
         sources: Files, folders, ``-`` for standard input, or names of bundled corpora, in reading
             order. In a folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` at any depth is
-            read, in sorted order; links to files are followed, links to folders are not. Files
-            are UTF-8; a leading byte order mark is dropped and line ends are kept.
+            read, in sorted order, unless it is hidden or left by an editor; links to files are
+            followed, links to folders are not. Line ends are kept.
+        encoding: The encoding of files without a byte order mark, UTF-8 by default.
 
     Raises:
         ChargenError: A source is missing, or is a pipe or a device.
@@ -109,8 +123,11 @@ def read_corpus(sources: Sequence[str | Path]) -> Corpus:
     named = [str(source) for source in sources]
     if named.count(STANDARD_INPUT) > 1:
         raise ChargenError("-: standard input can be read only once; name it once")
-    files = tuple(file for source in named for file in find_texts(source))
-    return Corpus(_name(named), tuple(_absolute(source) for source in named), files)
+    found = [find_texts(source) for source in named]
+    files = tuple(file for files, _ in found for file in files)
+    others = sum((others for _, others in found), Counter[str]())
+    absolute = tuple(_absolute(source) for source in named)
+    return Corpus(_name(named), absolute, files, others).in_encoding(encoding)
 
 
 def _absolute(source: str) -> str:

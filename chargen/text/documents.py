@@ -7,8 +7,8 @@ import numpy as np
 from chargen.settings import HELD_OUT, MOST_HELD_OUT
 from chargen.text.memory_map import RESIDENT, ArrayReader
 
-LINE_ENDS = "\r\n"
-PENDING = 4  # line ends carried to the next block: they settle whether there is an empty line
+LINE_ENDS = "\n\r"
+FIRST_BYTE = -64  # least first byte of a character in UTF-8, as a signed integer
 BLOCK = 256  # document starts per entry of the in-memory index
 FEWEST_TRAINED = 2  # characters: an input and its target
 
@@ -16,46 +16,55 @@ FEWEST_TRAINED = 2  # characters: an input and its target
 class DocumentSplitter:
     """Finds the first characters of documents while a text is read in blocks.
 
-    ``how`` is ``none``: the whole text is one document; ``file``: each file is one; or
-    ``blank-line``: a file is also split after each run of empty lines. All line-end conventions
-    are recognized.
+    ``how`` is ``none``: the whole text is one document; ``file``: each file is one; ``line``: a
+    file is also split after each line; or ``blank-line``: after each run of empty lines. Empty
+    lines belong to the document before them. All line-end conventions are recognized.
     """
 
     def __init__(self, how: str) -> None:
         self._how = how
+        self._least = {"line": 1, "blank-line": 2}.get(how)  # line ends between documents
         self._chars = 0
         self._file: int | None = None
-        self._pending = ""  # line ends at the end of the previous block
+        self._open = [0, 0]  # line feeds and carriage returns at the end of the previous block
         self._has_text = False  # the file holds more than line ends so far
 
-    def split(self, file: int, text: str) -> np.ndarray:
-        """Return the document starts in the next block of a file, as indices of the whole text."""
+    def split(self, file: int, data: bytes) -> np.ndarray:
+        """Return the document starts in the next block of a file, as indices of the whole text.
+
+        The block is whole characters in UTF-8.
+        """
         begins = self._file is None or (file != self._file and self._how != "none")
         starts = np.array([self._chars] if begins else [], dtype=np.int64)
         if begins:
-            self._pending, self._has_text = "", False
+            self._open, self._has_text = [0, 0], False
         self._file = file
-        if self._how == "blank-line":
-            starts = np.concatenate([starts, self._after_blank_lines(text)])
-        self._chars += len(text)
+        units = np.frombuffer(data, np.int8)
+        continued = np.flatnonzero(units < FIRST_BYTE)  # not the first bytes of their characters
+        if self._least:
+            after = self._after_lines(units, self._least)
+            after += self._chars - np.searchsorted(continued, after)
+            starts = np.concatenate([starts, after])
+        self._chars += len(data) - len(continued)
         return starts
 
-    def _after_blank_lines(self, text: str) -> np.ndarray:
-        base = self._chars - len(self._pending)
-        text = self._pending + text
-        points = np.frombuffer(text.encode("latin-1", "replace"), np.uint8)
-        feeds, returns = (points == ord(char) for char in "\n\r")
+    def _after_lines(self, units: np.ndarray, least: int) -> np.ndarray:
+        """Return the places in the bytes ``units`` after at least ``least`` line ends."""
+        feeds, returns = (units == ord(char) for char in LINE_ENDS)
         ends = np.flatnonzero(feeds | returns)
-        last = np.flatnonzero(np.diff(ends, append=-1) != 1)  # of each run of line ends
-        first = np.concatenate([[0], last[:-1] + 1])[: len(last)]
-        feed_counts = np.add.reduceat(feeds[ends], first, dtype=np.int64) if len(ends) else first
-        lines = np.maximum(feed_counts, last - first + 1 - feed_counts)
-        if len(first) and ends[first[0]] == 0 and not self._has_text:
-            lines[0] = 0  # empty lines at the beginning of a file start no document
-        found = ends[last[lines > 1]] + 1
-        self._pending = text[len(text.rstrip(LINE_ENDS)) :][-PENDING:]
-        self._has_text |= len(ends) < len(text)
-        return base + found[found < len(text)]
+        # Runs of line ends, from the one, perhaps empty, that began in the previous block.
+        bounds = np.append(np.flatnonzero(np.diff(ends, prepend=-1) != 1), len(ends))
+        after = np.append(-1, ends)[bounds] + 1
+        counts = []
+        for kind, already in zip((feeds, returns), self._open, strict=True):
+            before = np.append(0, np.cumsum(kind[ends]))[bounds]
+            counts.append(np.diff(before, prepend=-already))
+        lines = np.maximum(*counts)
+        if not self._has_text:  # empty lines at the beginning of a file start no document
+            lines[0] = 0
+        self._open = [int(count[-1]) if after[-1] == len(units) else 0 for count in counts]
+        self._has_text |= len(ends) < len(units)
+        return after[(lines >= least) & (after < len(units))]
 
 
 class DocumentIndex:

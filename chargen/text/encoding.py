@@ -14,6 +14,7 @@ from msgspec import Meta, Struct
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
+from chargen.render.text import counted
 from chargen.text.corpus import Corpus, OnFileBytes
 from chargen.text.documents import DocumentSplitter
 from chargen.text.memory_map import map_file
@@ -21,6 +22,8 @@ from chargen.text.sources import TextFile
 from chargen.text.vocabulary import CharacterSet, UnknownCharacterError, Vocabulary
 
 RECENT = 2 * 10**9  # ns: a file changed so recently may change again without a new time stamp
+
+SHOWN = 5  # groups of identical files, and files of a group
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -67,6 +70,24 @@ class ScannedCorpus:
         """The size of the encoded corpus."""
         return self.chars * self.vocabulary.dtype.itemsize + self.starts.nbytes
 
+    def notes(self, corpus: Corpus, documents: str) -> list[str]:
+        """Return lines that say which files were read, what was skipped and which are identical."""
+        notes = []
+        if len(self.files) > 1 or corpus.others or documents != "none":
+            read = f"read {counted(len(self.files), 'file')}"
+            if documents != "none":
+                read += f", {counted(len(self.starts), 'document')}"
+            left = ", ".join(f"{number:,} {kind}" for kind, number in corpus.others.most_common())
+            notes.append(f"{read}; skipped {left}" if left else read)
+        names: dict[str, list[str]] = {}
+        for file in self.files:
+            names.setdefault(file.sha256, []).append(file.name)
+        same = [" and ".join(group[:SHOWN]) for group in names.values() if len(group) > 1]
+        notes += [f"identical files: {group}" for group in same[:SHOWN]]
+        if len(same) > SHOWN:
+            notes.append(f"and {len(same) - SHOWN:,} more groups of identical files")
+        return notes
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedCorpus(ScannedCorpus):
@@ -76,22 +97,29 @@ class EncodedCorpus(ScannedCorpus):
 
 
 class _Pass:
-    """One pass over the text of a corpus that computes its SHA-256 and counts its characters."""
+    """One pass over the text of a corpus, which finds its SHA-256, its length and its documents."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, documents: str = "none") -> None:
         self._corpus = corpus
         self._digest = hashlib.sha256()
+        self._splitter = DocumentSplitter(documents)
         self.chars = 0
 
     def blocks(
         self,
         progress: Progress = lambda done, total: None,
         on_bytes: OnFileBytes = lambda number, data: None,
-    ) -> Iterator[tuple[int, str]]:
-        for number, text in self._corpus.blocks(progress, on_bytes):
-            self._digest.update(text.encode())
-            self.chars += len(text)
-            yield number, text
+    ) -> Iterator[tuple[str, bytes]]:
+        """Yield the text in blocks, each with its UTF-8."""
+        with tempfile.TemporaryFile() as starts:
+            for number, text in self._corpus.blocks(progress, on_bytes):
+                data = text.encode()
+                self._digest.update(data)
+                yield text, data
+                starts.write(self._splitter.split(number, data).data)
+                self.chars += len(text)
+            starts.flush()
+            self.starts = map_file(starts, np.int64)
 
     @property
     def sha256(self) -> str:
@@ -106,28 +134,23 @@ def scan(corpus: Corpus, documents: str, progress: Progress) -> ScannedCorpus:
     Raises:
         ChargenError: A file cannot be read, or changes while it is read.
     """
-    seen, splitter, begun = CharacterSet(), DocumentSplitter(documents), time.time_ns()
+    seen, reading, begun = CharacterSet(), _Pass(corpus, documents), time.time_ns()
     before = [file.stamps() for file in corpus.files]
     digests = [hashlib.sha256() for _ in corpus.files]
-    reading = _Pass(corpus)
-    with tempfile.TemporaryFile() as file:
-        for number, text in reading.blocks(progress, lambda n, data: digests[n].update(data)):
-            seen.add(text)
-            file.write(splitter.split(number, text).data)
-        file.flush()
-        starts = map_file(file, np.int64)
-    if [text_file.stamps() for text_file in corpus.files] != before:
+    for _, data in reading.blocks(progress, lambda number, read: digests[number].update(read)):
+        seen.add(data)
+    if [file.stamps() for file in corpus.files] != before:
         raise _changed(corpus)
     found = zip(corpus.files, digests, strict=True)
-    files = tuple(FileRecord.of(one, digest.hexdigest(), begun) for one, digest in found)
-    return ScannedCorpus(seen.vocabulary(), reading.sha256, reading.chars, starts, files)
+    files = tuple(FileRecord.of(file, digest.hexdigest(), begun) for file, digest in found)
+    return ScannedCorpus(seen.vocabulary(), reading.sha256, reading.chars, reading.starts, files)
 
 
 def encode(corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> Iterator[np.ndarray]:
     """Yield the ids of a scanned corpus by blocks; `ChargenError` if it has changed since."""
     reading = _Pass(corpus)
     try:
-        for _, text in reading.blocks(progress):
+        for text, _ in reading.blocks(progress):
             yield scanned.vocabulary.encode(text)
     except UnknownCharacterError:
         raise _changed(corpus) from None
@@ -142,19 +165,17 @@ def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none")
         UnknownCharacterError: The vocabulary lacks a character.
         ChargenError: A file cannot be read.
     """
-    reading, splitter = _Pass(corpus), DocumentSplitter(documents)
-    with tempfile.TemporaryFile() as ids_file, tempfile.TemporaryFile() as starts_file:
-        for number, text in reading.blocks():
+    reading = _Pass(corpus, documents)
+    with tempfile.TemporaryFile() as file:
+        for text, _ in reading.blocks():
             try:
-                ids_file.write(vocabulary.encode(text).data)
+                file.write(vocabulary.encode(text).data)
             except UnknownCharacterError as error:
-                position = reading.chars - len(text) + error.position
-                raise UnknownCharacterError(error.character, position) from None
-            starts_file.write(splitter.split(number, text).data)
-        ids_file.flush()
-        starts_file.flush()
-        ids, starts = map_file(ids_file, vocabulary.dtype), map_file(starts_file, np.int64)
-    return EncodedCorpus(vocabulary, reading.sha256, reading.chars, starts, (), ids)
+                place = reading.chars + error.position
+                raise UnknownCharacterError(error.character, place) from None
+        file.flush()
+        ids = map_file(file, vocabulary.dtype)
+    return EncodedCorpus(vocabulary, reading.sha256, reading.chars, reading.starts, (), ids)
 
 
 def _changed(corpus: Corpus) -> ChargenError:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import hashlib
 import io
+import mimetypes
 import os
+import re
+import shlex
 import shutil
 import sys
 import tempfile
 import weakref
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +25,8 @@ from typing import Any, BinaryIO, NoReturn
 from chargen.datasets import bundled
 from chargen.datasets.catalogue import ENTRIES
 from chargen.errors import ChargenError
-from chargen.render.text import command, listed
+from chargen.render.text import command
+from chargen.text.decoding import decode_blocks
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -30,13 +34,14 @@ else:
     from backports import zstd
 
 STANDARD_INPUT = "-"
-BOM = "\ufeff"
 BLOCK = 2**18  # bytes per block, few enough for the processor's caches
 DECOMPRESSORS: dict[str, Callable[[Any], Any]] = {
     ".gz": lambda file: gzip.GzipFile(fileobj=file),
     ".zst": zstd.ZstdFile,
 }
 TEXT_SUFFIXES = (".txt", *(".txt" + suffix for suffix in DECOMPRESSORS))  # read in folders
+LEFTOVER = re.compile(r"\.|~\$|#.*#$|.*(~|\.swp)$|(__MACOSX|Thumbs\.db|desktop\.ini)$")
+LEFT = "hidden or temporary"
 
 OnBytes = Callable[[memoryview], object]
 """Called with each block of bytes of a file, before decompression."""
@@ -50,10 +55,11 @@ class TextFile:
     open: Callable[[], AbstractContextManager[BinaryIO]]
     path: Path | None = None  # None for standard input and bundled corpora
     compression: str = ""  # a key of `DECOMPRESSORS`
+    encoding: str | None = ""  # see `decode_blocks`
 
     def blocks(self, on_bytes: OnBytes = lambda data: None) -> Iterator[str]:
         """Yield the text in blocks; `ChargenError` if it cannot be decompressed or decoded."""
-        return decode_blocks(self.read(on_bytes, self.compression), self.name)
+        return decode_blocks(self.read(on_bytes, self.compression), self.name, self.encoding)
 
     def stamps(self) -> tuple[int, int, int]:
         """Return size, modification time and status change time; zeros for what is not a file."""
@@ -99,86 +105,47 @@ class _ObservedFile:
         return data
 
 
-def decode_blocks(blocks: Iterable[bytes], name: str) -> Iterator[str]:
-    """Decode UTF-8 that is cut into blocks anywhere, without a leading byte order mark.
-
-    Raises:
-        ChargenError: The bytes are not UTF-8, contain NUL or hold no character.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    offset, bom, empty = 0, BOM, True
-    for data in blocks:
-        text = _decode(decoder, data, offset, name, final=False)
-        nul = data.find(0)
-        if nul >= 0:
-            raise ChargenError(
-                f"{name}: NUL byte at offset {offset + nul}, so this is not plain UTF-8 text; "
-                "convert it or leave it out"
-            )
-        offset += len(data)
-        if text:
-            text, bom = text.removeprefix(bom), ""
-        if text:
-            empty = False
-            yield text
-    _decode(decoder, b"", offset, name, final=True)
-    if empty:
-        raise ChargenError(f"{name}: the file is empty; leave it out")
-
-
-def _decode(
-    decoder: codecs.IncrementalDecoder, data: bytes, offset: int, name: str, *, final: bool
-) -> str:
-    pending = len(decoder.getstate()[0])
-    try:
-        return decoder.decode(data, final)
-    except UnicodeDecodeError as error:
-        offset += error.start - pending
-        raise ChargenError(
-            f"{name}: not UTF-8 text, byte 0x{error.object[error.start]:02X} at offset {offset}; "
-            "convert it first, for example with iconv -f LATIN1 -t UTF-8"
-        ) from None
-
-
 def read_file(path: Path) -> str:
     """Return the text of one UTF-8 file."""
-    return "".join(TextFile(str(path), lambda: path.open("rb")).blocks())
+    return "".join(TextFile(str(path), lambda: path.open("rb"), encoding=None).blocks())
 
 
-def find_texts(source: str) -> list[TextFile]:
-    """Return the text files that one source names; `ChargenError` if there are none.
+def find_texts(source: str) -> tuple[list[TextFile], Counter[str]]:
+    """Return the text files that one source names, and a folder's other entries by kind.
 
     Reading starts later, except for a pipe at standard input, which is copied to an unnamed file.
+
+    Raises:
+        ChargenError: There is no text file.
     """
     path = Path(source)
     if not source:
         raise ChargenError("an empty corpus name was given; use . for the current folder")
     if source == STANDARD_INPUT:
-        return [_standard_input()]
+        return [_standard_input()], Counter()
     if _query((path / "run.json").exists, source):
         raise ChargenError(
             f"{source}: a run, not a text; resume it with "
             f"{command('train', '--resume', '--out', source)}, or name a text"
         )
     if _query(path.is_dir, source):
-        files = _texts_below(path)
+        files, others = _texts_below(path)
         if not files:
-            endings = sorted({f"*{file.suffix}" for file in path.iterdir() if file.suffix})
-            there = f" but {listed(endings[:3])}; name the files" if endings else ""
-            raise ChargenError(f"{source}: no *.txt file in this folder or below it{there}")
-        return [_text_file(file) for file in files]
+            raise _no_texts(path, others)
+        return [_text_file(file) for file in files], others
     if _query(path.exists, source):
-        return [_text_file(path)]
+        return [_text_file(path)], Counter()
     if source in bundled.names():
         read = cache(lambda: bundled.read(source).encode())
-        return [TextFile(source, lambda: io.BytesIO(read()))]
+        return [TextFile(source, lambda: io.BytesIO(read()), encoding=None)], Counter()
+    known = next((name for name, one in ENTRIES.items() if source in (name, one.url)), "")
+    if known:
+        raise ChargenError(f"{source}: not downloaded yet; run chargen corpora fetch {known}")
     if "://" in source:
         raise ChargenError(
             f"{source}: an address, not a file; download it first, then train on the file: "
             f"{command('train', source.rstrip('/').rpartition('/')[2])}"
         )
-    if source in ENTRIES:
-        raise ChargenError(f"{source}: not downloaded yet; run chargen corpora fetch {source}")
     raise ChargenError(
         f"{source}: no such file, folder or bundled corpus ({', '.join(bundled.names())})"
     )
@@ -228,13 +195,39 @@ def _query(question: Callable[[], bool], source: str) -> bool:
         raise ChargenError(f"{name}: no such file can be read ({reason})") from None
 
 
-def _texts_below(folder: Path) -> list[Path]:
+def _texts_below(folder: Path) -> tuple[list[Path], Counter[str]]:
     def refuse(error: OSError) -> NoReturn:
         raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
 
-    walked = os.walk(folder, onerror=refuse)
-    below = (Path(inside, name) for inside, _, names in walked for name in names)
-    return sorted(file for file in below if file.name.endswith(TEXT_SUFFIXES))
+    files: list[Path] = []
+    others = Counter[str]()
+    for inside, folders, names in os.walk(folder, onerror=refuse):
+        for name in names:
+            if LEFTOVER.match(name):
+                others[LEFT] += 1
+            elif name.endswith(TEXT_SUFFIXES):
+                files.append(Path(inside, name))
+            else:
+                others[f"*{Path(name).suffix}"] += 1
+        others[LEFT] += sum(map(bool, map(LEFTOVER.match, folders)))
+        folders[:] = [name for name in folders if not LEFTOVER.match(name)]
+    return sorted(files), +others
+
+
+def _no_texts(folder: Path, others: Counter[str]) -> ChargenError:
+    message = f"{folder}: no *.txt file in this folder or below it"
+    # Types of text come first, then the most frequent ones.
+    types = sorted(others, key=lambda kind: (not _is_text(kind), -others[kind], kind))
+    if not types or types[0] == LEFT:
+        return ChargenError(message)
+    there = ", ".join(f"{others[kind]:,} {kind}" for kind in types[:3])
+    example = min(file.parent for file in folder.rglob(types[0]))
+    pattern = f"{shlex.quote(str(example))}/{types[0]}"
+    return ChargenError(f"{message}, but {there}; name the files: chargen train {pattern}")
+
+
+def _is_text(kind: str) -> bool:
+    return (mimetypes.guess_type(kind)[0] or "").startswith("text/")
 
 
 def _unreadable(name: str, error: OSError) -> ChargenError:

@@ -40,13 +40,15 @@ class CharacterSet:
 
     def __init__(self) -> None:
         self._points = np.zeros(CODE_POINTS, dtype=bool)
+        self._ascii = b""  # the known characters of ASCII
 
-    def add(self, text: str) -> None:
-        """Add the characters of the next block."""
-        for start in range(0, len(text), BLOCK):
-            points = code_points(text[start : start + BLOCK])
-            if not self._points.take(points).all():  # reading is faster than writing
-                self._points[points] = True
+    def add(self, data: bytes) -> None:
+        """Add the characters of the next block, given in UTF-8."""
+        # Removing known characters is much faster than looking them up.
+        rest = data.translate(None, self._ascii)
+        if rest:
+            self._points[code_points(rest.decode("utf-8", "surrogatepass"))] = True
+            self._ascii = self._points[:128].nonzero()[0].astype(np.uint8).tobytes()
 
     def vocabulary(self) -> Vocabulary:
         """Return the vocabulary of all blocks; `ValueError` if there was no character."""
@@ -82,7 +84,8 @@ class Vocabulary:
     def of(cls, text: str) -> Vocabulary:
         """Return the vocabulary of a text, which must not be empty."""
         seen = CharacterSet()
-        seen.add(text)
+        for start in range(0, len(text), BLOCK):
+            seen.add(text[start : start + BLOCK].encode("utf-8", "surrogatepass"))
         return seen.vocabulary()
 
     @property

@@ -31,7 +31,7 @@ def kept(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".lock", ".jsonl"):
-            found[path.name] = find_texts(str(path))[0].sha256()
+            found[path.name] = find_texts(str(path))[0][0].sha256()
     return found
 
 
