@@ -315,6 +315,7 @@ def train(
     overwrite: bool = False,
     device: str = "auto",
     cache: str | Path | None = None,
+    encoding: str = "",
     progress: Progress = lambda done, total: None,
     run: Callable[[TrainingSession], None] = TrainingSession.run,
     **settings: Any,
@@ -330,6 +331,7 @@ def train(
         overwrite: replace the run in ``out``.
         device: a torch device, or ``auto`` for a GPU if there is one.
         cache: directory of encoded corpora, by default ``.corpora`` beside the run.
+        encoding: encoding of files without a byte order mark, by default UTF-8.
         progress: called with the bytes read so far and in total while the corpus is read.
         run: trains, given a ready session; it may iterate over ``session.trainer.reports()``.
         **settings: fields of `ModelSettings` and `TrainingSettings`, for example
@@ -354,6 +356,7 @@ def train(
             cache=None if cache is None else Path(cache),
             progress=progress,
             group=group,
+            encoding=encoding,
         ) as session,
     ):
         run(session)

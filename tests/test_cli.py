@@ -222,7 +222,7 @@ def test_python_m_chargen_and_version():
 WRONG = {
     "train nothing.txt": "nothing.txt: no such file",
     "train empty.txt": "empty.txt: the file is empty",
-    "train binary.png": "binary.png: not UTF-8 text, byte 0x89 at offset 0",
+    "train binary.png": "binary.png: an image, not a text file; leave it out",
     "train latin1.txt": "latin1.txt: not UTF-8 text, byte 0xE9 at offset 3",
     "train nul.txt": "nul.txt: NUL byte at offset 3",
     "train folder": "folder: no *.txt file",
@@ -256,7 +256,7 @@ WRONG = {
     "train cat.txt --units 64 64": "--units 64 64: write the list with commas, as --units 64,64",
     "train https://a.org/b.txt": "an address, not a file; download it first, then train on the "
     "file: chargen train b.txt",
-    "train notes": "no *.txt file in this folder or below it but *.csv and *.md; name the files",
+    "train notes": "no *.txt file in this folder or below it, but ",
     "sample --temp 1": "No such option --temp: did you mean --temperature?",
     "sample ROMEO:": "if it is a text to continue: chargen sample --prompt ROMEO:",
     "sample cat.txt": "cat.txt: a file, not a run; train on it with chargen train cat.txt",

@@ -100,7 +100,7 @@ def test_every_command_on_every_accepted_run_json(trained, run, capsys):
 def test_missing_and_unknown_fields_are_refused_by_name(run):
     values = json.loads((run / RUN).read_text())
     required = [(name,) for name in ("format", "model", "training", "vocabulary", "corpus")]
-    required += [("corpus", name) for name in values["corpus"] if name != "cache"]
+    required += [("corpus", name) for name in values["corpus"] if name not in ("cache", "encoding")]
     for *holder, name in required:
         for change in ("missing", "unknown"):
             copy = json.loads(json.dumps(values))

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from chargen.cli.completion import bundled_texts
-from chargen.cli.options import check_writable, json_option, write_text
+from chargen.cli.options import check_writable, encoding_option, json_option, write_text
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import command, visible_line
@@ -144,7 +144,8 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
 @corpora.command()
 @click.argument("corpus", nargs=-1, required=True)
 @json_option
-def stats(corpus: tuple[str, ...], as_json: bool) -> None:
+@encoding_option
+def stats(corpus: tuple[str, ...], as_json: bool, encoding: str) -> None:
     """Show statistics of CORPUS: alphabet, scripts, lines, repeats, n-grams, compressibility.
 
     CORPUS is one or more files, folders, bundled names or - for standard input, read as one text.
@@ -160,9 +161,11 @@ def stats(corpus: tuple[str, ...], as_json: bool) -> None:
     from chargen.text.statistics import measure
     from chargen.text.statistics_report import corpus_report
 
-    text = read_corpus(corpus)
+    text = read_corpus(corpus, encoding)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:
         found = measure(text, progress)
+    for note in found.notes:
+        say(f"note: {visible_line(note)}", err=True)
     if as_json:
         say_json(found.to_json())
     else:

@@ -9,6 +9,7 @@ import click
 from chargen.cli.completion import texts
 from chargen.cli.options import (
     device_option,
+    encoding_option,
     json_option,
     run_argument,
     set_up_torch,
@@ -23,6 +24,7 @@ from chargen.render.text import visible_line
 @run_argument
 @click.argument("corpus", required=False, shell_complete=texts)
 @json_option
+@encoding_option
 @click.option(
     "--dynamic",
     is_flag=True,
@@ -34,6 +36,7 @@ def evaluate(
     run: Path | None,
     corpus: str | None,
     as_json: bool,
+    encoding: str,
     dynamic: bool,
     device: str,
     threads: int | None,
@@ -59,7 +62,7 @@ def evaluate(
 
     set_up_torch(threads)
     model = load(run, device)
-    text = None if corpus is None else read_corpus([corpus])
+    text = None if corpus is None else read_corpus([corpus], encoding)
     measured = model.evaluate(text)
     try:
         baseline = model.baseline(text)

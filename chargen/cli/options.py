@@ -37,6 +37,12 @@ def file_option(*names: str, help: str) -> Any:
 
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+encoding_option = click.option(
+    "--encoding",
+    default="",
+    metavar="NAME",
+    help="Encoding of files without a byte order mark, such as cp1252.  [default: utf-8]",
+)
 device_option = option("--device", str, "auto", device_help, shell_complete=completion.devices)
 threads_option = option(
     "--threads", click.IntRange(1), None, f"{threads_help}  [default: chosen by torch]"

@@ -12,6 +12,7 @@ from chargen.cli import completion
 from chargen.cli.options import (
     check_writable,
     device_option,
+    encoding_option,
     set_up_torch,
     threads_option,
     write_text,
@@ -85,6 +86,7 @@ class OnlyParam(click.ParamType):
     shell_complete=completion.texts,
     help="Text to read: file, directory or bundled corpus.  [default: the held-out text]",
 )
+@encoding_option
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the results as JSON."
 )
@@ -101,6 +103,7 @@ def probe_longrange(
     spans: tuple[int, ...] | None,
     bank: Path | None,
     text: str | None,
+    encoding: str,
     json_file: Path | None,
     plot: Path | None,
     report: Path | None,
@@ -137,7 +140,9 @@ def probe_longrange(
 
     from chargen import api
     from chargen.render.report import save_figures, to_text
+    from chargen.text.corpus import read_corpus
 
+    to_read = None if text is None else read_corpus([text], encoding)
     set_up_torch(threads)
     models = [api.load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
@@ -151,7 +156,7 @@ def probe_longrange(
             bar.update(sum(done for done, _ in counts.values()) - bar.n)
 
         result = api.probe_longrange(
-            models, spans, seed, only=only, bank=bank, text=text, watch=watch
+            models, spans, seed, only=only, bank=bank, text=to_read, watch=watch
         )
     for warning in result.warnings:
         say(visible_line(warning), err=True)

@@ -11,6 +11,7 @@ import click
 from chargen.cli.advice import check_text
 from chargen.cli.options import (
     device_option,
+    encoding_option,
     json_option,
     option,
     set_up_torch,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="[RUN]... FILE")
 @json_option
+@encoding_option
 @option("--top", click.IntRange(0), 5, "Number of places with the highest surprisal to show.")
 @unknown_option("Characters that a model's vocabulary lacks: an error, or left out for all runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 def score(
     names: tuple[str, ...],
     as_json: bool,
+    encoding: str,
     top: int,
     unknown: Unknown,
     device: str,
@@ -65,7 +68,7 @@ def score(
         raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
     check_text(file)
     set_up_torch(threads)
-    text = read_corpus([file]).text
+    text = read_corpus([file], encoding).text
     models = [load(run, device) for run in runs or (None,)]
     found = score_text(models, text, unknown)
     digest = hashlib.sha256(text.encode()).hexdigest()

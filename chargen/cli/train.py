@@ -59,7 +59,14 @@ advanced = grouped_option("Advanced")
     "--documents",
     click.Choice(DOCUMENT_NAMES),
     DEFAULTS.documents,
-    "Unit that starts from a zero state: a file, or text after a blank line.",
+    "Unit that starts from a zero state: a file, a line, or text after a blank line.",
+)
+@data(
+    "--encoding",
+    str,
+    "utf-8",
+    "Encoding of files without a byte order mark, such as cp1252.",
+    default="",
 )
 @data(
     "--cache",
@@ -153,6 +160,7 @@ def train(
     processes: int,
     out: Path | None,
     cache: Path | None,
+    encoding: str,
     quiet: bool,
     verbose: bool,
     tensorboard: bool,
@@ -163,7 +171,8 @@ def train(
     """Train a model on CORPUS.
 
     CORPUS is a text file, a directory of *.txt files, - for standard input, or the name of a
-    bundled corpus (see chargen corpora list). Files may be compressed: *.gz, *.zst.
+    bundled corpus (see chargen corpora list). Files may be compressed: *.gz, *.zst. In a
+    directory, hidden files and those that editors leave behind are skipped.
 
     Ctrl-C saves and stops. In another terminal, chargen watch shows curves and samples.
 
@@ -208,6 +217,7 @@ def train(
             overwrite=overwrite,
             device=device,
             cache=cache,
+            encoding=encoding,
             progress=display.reading,
             run=display.run,
             **settings,

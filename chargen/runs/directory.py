@@ -150,6 +150,9 @@ class Run:
 
     def encode(self, corpus: Corpus) -> EncodedCorpus:
         """Return any text, encoded for the run's model."""
+        own = self.description.corpus
+        if not corpus.encoding and set(corpus.sources) <= set(own.sources):
+            corpus = corpus.in_encoding(own.encoding)
         try:
             return self._encode(corpus)
         except UnknownCharacterError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,8 @@ SHORTEST_TO_TRAIN = 50  # characters, so that the held-out tenth has a few
 LINE_ENDS = ("\n", "\r")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_NAME = 100  # UTF-8 bytes of a corpus name; file systems allow 255
+
+SHOWN = 5  # groups of identical files, and files of a group
 
 OnFileBytes = Callable[[int, memoryview], object]
 
@@ -98,6 +100,29 @@ class Corpus:
             for file in self.files
         )
         return replace(self, files=tuple(files), encoding=encoding)
+
+    def notes(self, digests: Iterable[str], documents: int = 0) -> list[str]:
+        """Return which files were read, what was skipped and which files are identical.
+
+        Args:
+            digests: A hash of each file.
+            documents: The number of documents, if the text is split into documents.
+        """
+        notes = []
+        if len(self.files) > 1 or self.others or documents:
+            read = f"read {len(self.files):,} file{'s' * (len(self.files) > 1)}"
+            read += f", {documents:,} document{'s' * (documents > 1)}" if documents else ""
+            kinds = sorted(self.others, key=lambda kind: (-self.others[kind], kind))
+            left = ", ".join(f"{self.others[kind]:,} {kind}" for kind in kinds)
+            notes.append(f"{read}; skipped {left}" if left else read)
+        names: dict[str, list[str]] = {}
+        for file, digest in zip(self.files, digests, strict=True):
+            names.setdefault(digest, []).append(file.name)
+        same = [group for group in names.values() if len(group) > 1]
+        notes += [f"identical files: {' and '.join(group[:SHOWN])}" for group in same[:SHOWN]]
+        if len(same) > SHOWN:
+            notes.append(f"{len(same) - SHOWN:,} more groups of identical files")
+        return notes
 
     @property
     def text(self) -> str:

@@ -98,7 +98,7 @@ def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = Non
 
 
 def check_encoding(name: str) -> str:
-    """Return the name of an encoding of text; `ChargenError` if Python has none of this name."""
+    """Return Python's name of an encoding of text; `ChargenError` if there is none."""
     try:
         known = codecs.lookup(name)
         b"a\n".decode(name, "replace")
@@ -107,7 +107,7 @@ def check_encoding(name: str) -> str:
         raise ChargenError(
             f"--encoding {name}: no such encoding; give a name such as cp1252, utf-16-le or gb18030"
         ) from None
-    return name
+    return known.name
 
 
 def guess_encoding(data: bytes) -> tuple[str, float] | None:

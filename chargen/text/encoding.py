@@ -14,7 +14,6 @@ from msgspec import Meta, Struct
 
 from chargen.errors import ChargenError
 from chargen.files import Progress
-from chargen.render.text import counted
 from chargen.text.corpus import Corpus, OnFileBytes
 from chargen.text.documents import DocumentSplitter
 from chargen.text.memory_map import map_file
@@ -22,8 +21,6 @@ from chargen.text.sources import TextFile
 from chargen.text.vocabulary import CharacterSet, UnknownCharacterError, Vocabulary
 
 RECENT = 2 * 10**9  # ns: a file changed so recently may change again without a new time stamp
-
-SHOWN = 5  # groups of identical files, and files of a group
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -69,24 +66,6 @@ class ScannedCorpus:
     def bytes(self) -> int:
         """The size of the encoded corpus."""
         return self.chars * self.vocabulary.dtype.itemsize + self.starts.nbytes
-
-    def notes(self, corpus: Corpus, documents: str) -> list[str]:
-        """Return lines that say which files were read, what was skipped and which are identical."""
-        notes = []
-        if len(self.files) > 1 or corpus.others or documents != "none":
-            read = f"read {counted(len(self.files), 'file')}"
-            if documents != "none":
-                read += f", {counted(len(self.starts), 'document')}"
-            left = ", ".join(f"{number:,} {kind}" for kind, number in corpus.others.most_common())
-            notes.append(f"{read}; skipped {left}" if left else read)
-        names: dict[str, list[str]] = {}
-        for file in self.files:
-            names.setdefault(file.sha256, []).append(file.name)
-        same = [" and ".join(group[:SHOWN]) for group in names.values() if len(group) > 1]
-        notes += [f"identical files: {group}" for group in same[:SHOWN]]
-        if len(same) > SHOWN:
-            notes.append(f"and {len(same) - SHOWN:,} more groups of identical files")
-        return notes
 
 
 @dataclass(frozen=True, eq=False)

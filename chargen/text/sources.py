@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import io
@@ -12,7 +13,6 @@ import shlex
 import shutil
 import sys
 import tempfile
-import weakref
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -153,26 +153,29 @@ def find_texts(source: str) -> tuple[list[TextFile], Counter[str]]:
 
 def _standard_input() -> TextFile:
     file: BinaryIO = sys.stdin.buffer
-    if not file.seekable():
-        file = tempfile.TemporaryFile()  # noqa: SIM115
-        try:
-            shutil.copyfileobj(sys.stdin.buffer, file, BLOCK)
-        except OSError as error:
-            file.close()
-            raise ChargenError(
-                f"standard input: cannot be copied to {tempfile.gettempdir()} ({error.strerror}); "
-                "set TMPDIR to a folder with more space"
-            ) from None
-        file.seek(0)
-    start = file.tell()
+    file = file if file.seekable() else _copied(file)
+    start = 0 if file is not sys.stdin.buffer else file.tell()
 
     def reopen() -> AbstractContextManager[BinaryIO]:
         file.seek(start)
         return nullcontext(file)
 
-    if file is not sys.stdin.buffer:
-        weakref.finalize(reopen, file.close)
     return TextFile("standard input", reopen)
+
+
+@cache  # a pipe can be read only once
+def _copied(pipe: BinaryIO) -> BinaryIO:
+    file = tempfile.TemporaryFile()  # noqa: SIM115
+    atexit.register(file.close)
+    try:
+        shutil.copyfileobj(pipe, file, BLOCK)
+    except OSError as error:
+        file.close()
+        raise ChargenError(
+            f"standard input: cannot be copied to {tempfile.gettempdir()} ({error.strerror}); "
+            "set TMPDIR to a folder with more space"
+        ) from None
+    return file
 
 
 def _text_file(path: Path) -> TextFile:

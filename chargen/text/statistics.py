@@ -116,6 +116,7 @@ class TextStatistics:
     ngrams: NgramStatistics
     longest_repeat: LongestRepeat
     packed: Compression
+    notes: tuple[str, ...]  # about the files
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; its keys carry units."""
@@ -130,7 +131,8 @@ def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextS
     lines, beginning, left = LineCounter(), [], COUNTED_CHARS
     compressors = {name: make() for name, make in COMPRESSORS.items()}
     packed, packed_chars = dict.fromkeys(COMPRESSORS, 0), 0
-    for _, text in corpus.blocks(progress):
+    digests = [hashlib.sha256() for _ in corpus.files]
+    for _, text in corpus.blocks(progress, lambda number, data: digests[number].update(data)):
         block = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
         counts += np.bincount(block, minlength=CODES)
         lines.read(text)
@@ -163,6 +165,7 @@ def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextS
         packed=Compression(
             packed_chars, packed, {name: 8 * size / packed_chars for name, size in packed.items()}
         ),
+        notes=tuple(corpus.notes(digest.hexdigest() for digest in digests)),
     )
 
 

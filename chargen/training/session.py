@@ -34,6 +34,7 @@ from chargen.runs.lock import lock
 from chargen.settings import BUDGETS, HELD_OUT, GivenSettings
 from chargen.text.cache import CorpusCache
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
+from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
 from chargen.text.encoding import EncodedCorpus
 from chargen.training.checkpoints import check_checkpoint, mismatch
@@ -73,6 +74,7 @@ class _Request:
     device: torch.device
     progress: Progress
     launchers: Sequence[str]  # that started this process
+    encoding: str  # of the files of ``sources``; empty for UTF-8, or that of a resumed run
 
 
 @dataclass(frozen=True)
@@ -116,6 +118,7 @@ def start(
     cache: Path | None = None,
     progress: Progress = lambda done, total: None,
     group: ProcessGroup | None = None,
+    encoding: str = "",
 ) -> TrainingSession:
     """Start a run, or resume one; the arguments are those of `chargen.train`.
 
@@ -131,7 +134,16 @@ def start(
     given = GivenSettings.parse(settings)
     cached = str(cache.resolve()) if cache else ""
     request = _Request(
-        sources, given, out, resume, overwrite, cached, place, progress, group.launchers
+        sources,
+        given,
+        out,
+        resume,
+        overwrite,
+        cached,
+        place,
+        progress,
+        group.launchers,
+        encoding,
     )
     own: list[_Plan] = []
     with ExitStack() as held:
@@ -164,7 +176,8 @@ def _plan(request: _Request, held: ExitStack) -> _Plan:
 
     A run that one of the launchers began is resumed, for every request.
     """
-    corpus = read_corpus(request.sources) if request.sources or not request.resume else None
+    given = request.sources or not request.resume
+    corpus = read_corpus(request.sources, request.encoding) if given else None
     path = request.out or (RUNS / corpus.name if corpus else None)
     if request.resume:
         run = find(path)
@@ -185,7 +198,8 @@ def _plan(request: _Request, held: ExitStack) -> _Plan:
 def _plan_new(path: Path, corpus: Corpus, request: _Request) -> _Plan:
     given = request.given
     folder = encoded_in(path, request.cache)
-    cached = CorpusCache(folder, corpus.name, corpus.sources, given.training.documents)
+    documents = given.training.documents
+    cached = CorpusCache(folder, corpus.name, corpus.sources, documents, corpus.encoding)
     found = cached.scan(corpus, request.progress)
     if found.chars < SHORTEST_TO_TRAIN:
         raise ChargenError(
@@ -199,8 +213,16 @@ def _plan_new(path: Path, corpus: Corpus, request: _Request) -> _Plan:
     if training.validation is None and held_out <= found.chars * HELD_OUT / 2:
         notes = [f"large text: {held_out:,} characters are held out instead of a tenth", *notes]
     record = CorpusRecord(
-        corpus.name, corpus.sources, found.sha256, found.chars, to_train, request.cache
+        corpus.name,
+        corpus.sources,
+        found.sha256,
+        found.chars,
+        to_train,
+        request.cache,
+        corpus.encoding,
     )
+    number = 0 if documents == "none" else len(found.starts)
+    notes = [*corpus.notes([file.sha256 for file in found.files], number), *notes]
     versions = {
         "chargen": __version__,
         "torch": str(torch.__version__),
@@ -283,13 +305,20 @@ def _encode(run: Run, request: _Request, corpus: Corpus | None = None) -> tuple[
     A ``corpus`` that the user gives must be that of the run.
     """
     record, documents = run.description.corpus, run.description.training.documents
+    if request.encoding and check_encoding(request.encoding) != record.encoding:
+        raise ChargenError(
+            f"--encoding {request.encoding}: the run in {run.path} uses "
+            f"{record.encoding or 'utf-8'}; leave it out, or start over with --overwrite"
+        )
     cache = request.cache or record.cache
     kept = run.cached_corpus.load(record.sha256) if cache == record.cache else None
     if kept is not None and corpus is None:
         return kept, cache
     if corpus is None:
         corpus = read_corpus(request.sources) if request.sources else record.read_again()
-    cached = CorpusCache(encoded_in(run.path, cache), corpus.name, corpus.sources, documents)
+    corpus = corpus.in_encoding(record.encoding)
+    folder = encoded_in(run.path, cache)
+    cached = CorpusCache(folder, corpus.name, corpus.sources, documents, record.encoding)
     found = cached.scan(corpus, request.progress)
     if found.sha256 != record.sha256:
         raise ChargenError(
