@@ -145,12 +145,15 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
 @click.argument("corpus", nargs=-1, required=True)
 @json_option
 @encoding_option
-def stats(corpus: tuple[str, ...], as_json: bool, encoding: str) -> None:
-    """Show statistics of CORPUS: alphabet, scripts, lines, repeats, n-grams, compressibility.
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> None:
+    """Show statistics of CORPUS: alphabet, lines, repeats, n-grams, memory, compressibility.
 
     CORPUS is one or more files, folders, bundled names or - for standard input, read as one text.
-    On large texts, n-grams, repeats and compressors use only the beginning; the output says how
-    much. Bits per character are comparable with a model's.
+    The memory of a text is the mutual information between characters at a distance, beside that of
+    the same characters in random order. Only compressors, n-grams, repeats and memory leave out the
+    end of a large text; the output says how much they use. Bits per character are comparable with a
+    model's.
 
     \b
     Examples:
@@ -163,7 +166,7 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str) -> None:
 
     text = read_corpus(corpus, encoding)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:
-        found = measure(text, progress)
+        found = measure(text, progress, seed)
     for note in found.notes:
         say(f"note: {visible_line(note)}", err=True)
     if as_json:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,39 +12,40 @@ BLOCKS = 20  # of the jackknife
 T95 = 2.093  # quantile of Student's t with BLOCKS - 1 degrees of freedom
 SHUFFLES = 4
 FEWEST_PAIRS = 64  # per unit of the longest default distance
-LONGEST = 2**16  # default distance, characters
+LONGEST = 2**16  # default distance, in characters
 FEWEST_FITTED = 4  # distances
-MODEL_ERROR = 0.1  # standard deviation of a law's logarithm, beside that of the estimates
+PARAMETERS = 2  # of each law
+MODEL_ERROR = 0.1  # standard deviation of the logarithm of the bits, beside that of the estimate
 
 
 @dataclass(frozen=True)
-class DecayFit:
-    """A law of decay: ``scale * exp(-d / decay)`` or ``scale * d ** -decay`` bits at distance d."""
+class Decay:
+    """A law of decay: ``scale * exp(-d / rate)`` or ``scale * d ** -rate`` bits at distance d."""
 
     law: str  # "exponential" or "power law"
-    scale: float  # bits
-    decay: float  # characters, or the exponent
-    aic: float  # Akaike's information criterion; the smaller is the better one
+    scale_bits: float
+    rate: float  # characters of an exponential, the exponent of a power law
+    aic: float  # Akaike's information criterion; the smaller, the better
 
 
 @dataclass(frozen=True)
 class MutualInformation:
-    """Mutual information of two characters of a text by their distance.
+    """Mutual information of two characters by their distance.
 
-    Estimates may be negative: the mean of a text without any order is 0.
+    The mean estimate of a text without order is 0, so that an estimate may be negative.
     """
 
     distances: tuple[int, ...]  # characters
     bits: tuple[float, ...]
-    low: tuple[float, ...]  # 95% interval
+    low: tuple[float, ...]  # bounds of the 95% interval
     high: tuple[float, ...]
-    control_bits: tuple[float, ...]  # of the text in random order
-    reach: int  # longest distance up to which all lower bounds are positive; 0: none
-    fits: tuple[DecayFit, ...]  # the better one first; empty with too few distances
+    control_bits: tuple[float, ...]  # of the characters in random order
+    reach: int  # the distance before the first one whose lower bound is not positive; 0: none
+    fits: tuple[Decay, ...]  # the better one first; none with few distances
 
 
 def default_distances(chars: int) -> tuple[int, ...]:
-    """Return the powers of two for a text of ``chars`` characters, at least 1."""
+    """Return the powers of two that a text of ``chars`` characters allows, at least 1."""
     longest = min(max(chars // FEWEST_PAIRS, 1), LONGEST)
     return tuple(1 << power for power in range(longest.bit_length()))
 
@@ -58,25 +60,75 @@ def mutual_information(
 ) -> MutualInformation:
     """Estimate the mutual information between characters at each distance.
 
-    The estimate is that of the observed frequencies minus its mean in shuffled texts, which removes
+    The estimate is that of the observed frequencies less its mean in shuffled texts, which corrects
     the bias of a finite text (Panzeri et al., "Correcting for the sampling bias problem in spike
-    train information measures", 2007). The interval is a jackknife over 20 blocks of the text. An
-    exponential and a power law (Lin & Tegmark, "Critical behavior in physics and probabilistic
-    formal languages", 2017) are fitted by weighted least squares to the logarithms of the distances
-    up to `reach`, and compared by Akaike's information criterion.
+    train information measures", 2007). The interval is from a jackknife over blocks. An exponential
+    and a power law (Lin & Tegmark, "Critical behavior in physics and probabilistic formal
+    languages", 2017) are fitted to the logarithm of the bits at the distances within `reach`, by
+    least squares weighted with the intervals, and compared by Akaike's information criterion.
 
     Args:
-        ids: The text, ``(L,)``, longer than any distance.
-        vocabulary_size: V; all ids are smaller.
+        ids: The text, ``(L,)``, longer than each distance.
+        vocabulary_size: V; each id is smaller.
         distances: Distances in characters, ascending.
         seed: Random seed of the shuffled texts.
         shuffles: Number of shuffled texts that estimate the bias.
     """
-    ids = np.unique(ids, return_inverse=True)[1] if vocabulary_size > 256 else ids
-    ids, size = ids.astype(np.int64), int(ids.max()) + 1
-    rng = np.random.default_rng(seed)
-    orders = [rng.permutation(ids) for _ in range(shuffles + 1)]
-    control, *others = ([_pairs(order, size, d)[0] for d in distances] for order in orders[:1])
-    biases = np.mean([[_pairs(order, size, d)[0] for d in distances[:1]] for order in orders[1:]])
-    found, errors = zip(*(_pairs(ids, size, d, BLOCKS) for d in distances), strict=True)
-    raise NotImplementedError
+    rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
+    control, *others = (rng.permutation(ids) for _ in range(shuffles + 1))
+    at_one = [_information(other, vocabulary_size, 1)[0] for other in others]
+    rows = []
+    for distance in distances:
+        # The bias is inversely proportional to the number of pairs.
+        bias = float(np.mean(at_one)) * (len(ids) - 1) / (len(ids) - distance)
+        bits, error = _information(ids, vocabulary_size, distance)
+        random, _ = _information(control, vocabulary_size, distance)
+        rows.append((bits - bias, error, random - bias))
+    bits, errors, controls = np.array(rows).T
+    low, high = bits - T95 * errors, bits + T95 * errors
+    within = np.cumprod(low > 0).astype(bool)
+    reach = max(np.array(distances)[within].tolist(), default=0)
+    fits = _fits(np.array(distances)[within], bits[within], errors[within])
+    estimates, least, most, shuffled = (tuple(row.tolist()) for row in (bits, low, high, controls))
+    return MutualInformation(tuple(distances), estimates, least, most, shuffled, reach, fits)
+
+
+def _information(ids: np.ndarray, size: int, distance: int) -> tuple[float, float]:
+    """Return the mutual information of the observed frequencies, and its standard error."""
+    first, second = ids[:-distance], ids[distance:]
+    both = first * size + second
+    if size**2 > len(both):  # most pairs do not occur
+        both = np.unique(both, return_inverse=True)[1]
+    bounds = np.arange(BLOCKS + 1) * len(both) // BLOCKS
+    blocks = [slice(*pair) for pair in pairwise(bounds)]
+    total, left_out = 0.0, np.zeros(BLOCKS)
+    for values, sign in ((first, -1), (second, -1), (both, 1)):
+        counts = np.bincount(values)
+        total += sign * sum_of_logs(counts)
+        for number, block in enumerate(blocks):
+            left_out[number] += sign * sum_of_logs(
+                counts - np.bincount(values[block], minlength=len(counts))
+            )
+    pairs = len(both) - np.diff(bounds)
+    jackknife = np.log2(pairs) + left_out / pairs
+    error = np.sqrt((BLOCKS - 1) * jackknife.var())
+    return float(np.log2(len(both)) + total / len(both)), float(error)
+
+
+def sum_of_logs(counts: np.ndarray) -> float:
+    """Return the sum of c log2 c over the positive counts."""
+    return float((counts * np.log2(np.maximum(counts, 1))).sum())
+
+
+def _fits(distances: np.ndarray, bits: np.ndarray, errors: np.ndarray) -> tuple[Decay, ...]:
+    if len(distances) < FEWEST_FITTED:
+        return ()
+    weights = 1 / np.hypot(errors / bits, MODEL_ERROR)
+    fits = []
+    for law, abscissa in (("exponential", distances), ("power law", np.log(distances))):
+        slope, intercept = np.polyfit(abscissa, np.log(bits), 1, w=weights)
+        residuals = (np.log(bits) - slope * abscissa - intercept) * weights
+        rate = -1 / slope if law == "exponential" else -slope
+        aic = float(residuals @ residuals) + 2 * PARAMETERS
+        fits.append(Decay(law, float(np.exp(intercept)), float(rate), aic))
+    return tuple(sorted(fits, key=lambda fit: fit.aic))

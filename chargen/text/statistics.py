@@ -19,6 +19,12 @@ import numpy as np
 
 from chargen.files import Progress
 from chargen.text.corpus import Corpus
+from chargen.text.mutual_information import (
+    MutualInformation,
+    default_distances,
+    mutual_information,
+    sum_of_logs,
+)
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -71,6 +77,7 @@ class NgramEntropy:
     bits_per_char: float
     distinct: int  # number of distinct n-grams
     seen_once_share: float  # fraction of the text's n-grams that occur once
+    gain_bits: float  # over order n - 1, or over equal probabilities; too high if bits are too low
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,7 @@ class TextStatistics:
     lines: LineStatistics
     ngrams: NgramStatistics
     longest_repeat: LongestRepeat
+    mutual_information: MutualInformation
     packed: Compression
     notes: tuple[str, ...]  # about the files
 
@@ -123,8 +131,16 @@ class TextStatistics:
         return asdict(self)
 
 
-def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextStatistics:
-    """Read a corpus and return its statistics; ``progress`` gets the bytes read and their total."""
+def measure(
+    corpus: Corpus, progress: Progress = lambda done, of: None, seed: int = 0
+) -> TextStatistics:
+    """Read a corpus and return its statistics.
+
+    Args:
+        corpus: The corpus.
+        progress: Gets the bytes read and their total.
+        seed: Random seed of the shuffled texts beside which mutual information is measured.
+    """
     from chargen.text.suffix_automaton import longest_repeat
 
     counts: np.ndarray = np.zeros(CODES, dtype=np.int64)
@@ -162,6 +178,9 @@ def measure(corpus: Corpus, progress: Progress = lambda done, of: None) -> TextS
         lines=lines.statistics(),
         ngrams=NgramStatistics(len(start), tuple(entropies(ids, LONGEST_NGRAM))),
         longest_repeat=LongestRepeat(len(ids), chars, first, second, shown),
+        mutual_information=mutual_information(
+            ids, len(codes), default_distances(len(ids)), seed=seed
+        ),
         packed=Compression(
             packed_chars, packed, {name: 8 * size / packed_chars for name, size in packed.items()}
         ),
@@ -240,20 +259,15 @@ def entropies(ids: np.ndarray, longest: int) -> list[NgramEntropy]:
 
     H_n = H(n-grams) - H((n-1)-grams) of the same places (Shannon 1951, equation 1).
     """
-    found = []
+    found: list[NgramEntropy] = []
     size = int(ids.max()) + 1
     ranks = np.zeros(len(ids) + 1, dtype=np.int64)  # of the (n-1)-gram at each place
     for n in range(1, min(longest, len(ids)) + 1):
         contexts = ranks[: len(ids) - n + 1]
         grams = contexts * size + ids[n - 1 :]
         _, ranks, counts = np.unique(grams, return_inverse=True, return_counts=True)
-        bits = (_sum_of_logs(np.bincount(contexts)) - _sum_of_logs(counts)) / len(grams)
+        bits = (sum_of_logs(np.bincount(contexts)) - sum_of_logs(counts)) / len(grams)
         once = float((counts == 1).sum() / len(grams))
-        found.append(NgramEntropy(n, float(bits), len(counts), once))
+        before = found[-1].bits_per_char if found else float(np.log2(size))
+        found.append(NgramEntropy(n, float(bits), len(counts), once, before - float(bits)))
     return found
-
-
-def _sum_of_logs(counts: np.ndarray) -> float:
-    """Return the sum of c log2 c over the positive counts."""
-    positive = counts[counts > 0]
-    return float((positive * np.log2(positive)).sum())
