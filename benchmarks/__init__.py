@@ -5,9 +5,9 @@ All contenders run with the thread and allocator settings of the command line.
 
 from pathlib import Path
 
-from chargen.cli.environment import configure_torch, keep_memory
+from chargen.cli.environment import configure_torch, set_up_memory
 
 MEASURED = Path(__file__).with_name("measured.json")
 
 configure_torch()
-keep_memory()
+set_up_memory()

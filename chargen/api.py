@@ -128,8 +128,7 @@ class TrainedModel:
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy on the held-out text, or on all of another corpus."""
-        text = self._text(corpus)
-        start, starts = self._range(text)
+        text, start, starts = self._evaluated(corpus)
         return evaluate(self.predictor, text.ids, start, starts=starts)
 
     def evaluate_dynamic(
@@ -143,8 +142,7 @@ class TrainedModel:
         The scale of its gradients is taken from the end of the training text; see
         `chargen.training.dynamic`.
         """
-        text = self._text(corpus)
-        start, starts = self._range(text)
+        text, start, starts = self._evaluated(corpus)
         training, settings = self._training(text), settings or DynamicSettings()
         return evaluate_dynamic(self.network, text.ids, start, training, settings, starts, progress)
 
@@ -154,8 +152,7 @@ class TrainedModel:
         It is a back-off n-gram of order `BASELINE_ORDER`, counted on the last `BASELINE_CHARS`
         characters of the training text.
         """
-        text = self._text(corpus)
-        start, starts = self._range(text)
+        text, start, starts = self._evaluated(corpus)
         (ngram,) = self.ngrams(BASELINE_ORDER, text=text).values()
         return evaluate(ngram, text.ids, start, starts=starts)
 
@@ -170,8 +167,13 @@ class TrainedModel:
         return score([self], text, unknown)
 
     def held_out(self) -> np.ndarray:
-        """Return the ids ``(M,)`` of the held-out text."""
-        return self.corpus().ids[self.run.description.corpus.training_chars :]
+        """Return the ids ``(M,)`` of the held-out text; `ChargenError` if there is none."""
+        ids = self.corpus().ids[self.run.description.corpus.training_chars :]
+        if not len(ids):
+            raise ChargenError(
+                f"{self.run.path}: no text is held out (--validation 0); name another text"
+            )
+        return ids
 
     def memory(
         self,
@@ -217,11 +219,17 @@ class TrainedModel:
         """Return a corpus, encoded; by default that of the run."""
         return self.corpus() if corpus is None else self.run.encode(_read(corpus))
 
-    def _range(self, text: EncodedCorpus) -> tuple[int, np.ndarray | None]:
-        """Return the first index to predict, and document starts if the model uses them."""
+    def _evaluated(
+        self, corpus: Sources | Corpus | None
+    ) -> tuple[EncodedCorpus, int, np.ndarray | None]:
+        """Return a text, the first index to predict, and document starts if the model uses them."""
+        if corpus is None:
+            self.held_out()  # or else an error
+        text = self._text(corpus)
         known, documents = self.run.description.corpus, self.run.description.training.documents
         start = known.training_chars if known.is_of(text) else 1
-        return start, None if documents == "none" else text.starts
+        start = 1 if start == len(text.ids) else start  # a text that is named, of which none is
+        return text, start, None if documents == "none" else text.starts
 
     def _training(self, text: EncodedCorpus | None = None) -> np.ndarray:
         """Return the last `BASELINE_CHARS` ids of the training text, which may be in ``text``."""

@@ -1,14 +1,48 @@
 """Errors that a user can correct."""
 
+import re
+
+# A command, which stays as it is, or an option with its value, if an error begins with them.
+OPTION = re.compile(r"(?:chargen|torchrun|pip) [^;`]*|--([a-z][a-z0-9-]*)(?: ([^\s:)]+)(?=: |\)))?")
+SWITCHES = ("resume", "overwrite")
+
 
 class ChargenError(Exception):
     """A user error: one line that names the thing, says what is wrong and what to do.
 
-    The command line prints the line and exits with ``exit_code``. Any other exception is a bug and
-    keeps its traceback.
+    The command line prints the ``message``, which speaks of its options, and exits with
+    ``exit_code``. `str` speaks of the arguments of Python's functions. Any other exception is a bug
+    and keeps its traceback.
     """
 
     exit_code = 2
+
+    @property
+    def message(self) -> str:
+        """The line, with command-line options."""
+        return str(self.args[0])
+
+    def __str__(self) -> str:
+        return OPTION.sub(_argument, self.message)
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether Python, torch or a library that was being loaded ran out of memory."""
+    if error is None or isinstance(error, MemoryError):
+        return error is not None
+    text = str(error).lower()
+    scarce = any(
+        word in text for word in ("alloc", "out of memory", "not enough memory", "map seg")
+    )
+    return scarce or is_out_of_memory(error.__cause__)
+
+
+def _argument(option: re.Match[str]) -> str:
+    if option[1] is None:
+        return option[0]
+    name = option[1].replace("-", "_")
+    value = option[2] or ("True" if name in SWITCHES else "")
+    return f"{name}={value}" if value else name
 
 
 class NonFiniteError(ChargenError):

@@ -197,5 +197,5 @@ def decode_json(data: bytes, kind: type[T]) -> T:
 
 def reason(error: object) -> str:
     """Return an error's text as one line of at most `SHOWN` characters."""
-    text = " ".join(str(error).split())
+    text = " ".join((error.message if isinstance(error, ChargenError) else str(error)).split())
     return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -6,11 +6,12 @@ Imports no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
 from functools import cache
 from itertools import pairwise
 from sys import float_info
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from msgspec import Meta, Struct, convert
 from msgspec.structs import asdict, fields, force_setattr, replace
@@ -29,6 +30,7 @@ INSTRUMENTS = ("templates", "context", "mined", "gradient")
 MINUTES = 5.0  # default training budget
 SAMPLE_CHARS = 500  # default length of a sample
 BUDGETS = ("steps", "epochs", "minutes")
+MORE_BUDGETS = ("more_steps", "more_minutes")
 MOST_LAYERS = 100
 HELD_OUT = 0.1  # default share of a text that is held out
 MOST_HELD_OUT = 5_000_000  # characters held out by default
@@ -54,15 +56,24 @@ NonNegative = Annotated[float, Meta(ge=0, le=float_info.max, description="0 or m
 Rate = Annotated[float, Meta(ge=0, lt=1, description="0 to below 1")]
 Share = Annotated[float, Meta(gt=0, le=1, description="above 0 and at most 1")]
 Penalty = Annotated[float, Meta(ge=1, le=float_info.max, description="1 (none) or more")]
-HeldOut = Annotated[float, Meta(gt=0, lt=1, description="between 0 and 1")]
 LossSteps = Annotated[int, Meta(ge=1, description="all, last, or how many of the last steps count")]
 CellName = Annotated[str, _one_of(CELL_NAMES)]
 Task = Annotated[str, _one_of(COMPARED)]
 
 
+def flag(name: str) -> str:
+    """Return the command-line option of a setting."""
+    return f"--{name.replace('_', '-')}"
+
+
 def _refuse(name: str, value: object, rule: str) -> ChargenError:
     shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
-    return ChargenError(f"--{name.replace('_', '-')} {shown}: must be {rule}")
+    return ChargenError(f"{flag(name)} {shown}: must be {rule}")
+
+
+def _one_of_these(names: Collection[str]) -> None:
+    if len(names) > 1:
+        raise ChargenError(f"{' and '.join(map(flag, names))}: give one budget")
 
 
 def _rule(kind: Any) -> str:
@@ -86,6 +97,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, kind in _types(type(self)).items():
             value = getattr(self, name)
+            if get_origin(kind) is tuple and isinstance(value, int | float | str):
+                value = (value,)  # one value instead of several
             try:
                 force_setattr(self, name, convert(value, kind))
             except ValueError:
@@ -192,7 +205,7 @@ class TrainingSettings(Settings, frozen=True):
     dropout: Rate = 0.0  # share of a layer's outputs that is dropped in training
     precision: Annotated[str, _one_of(PRECISIONS)] = "float32"  # of large matmuls' operands
     documents: Annotated[str, _one_of(DOCUMENT_NAMES)] = "none"  # where the state resets to zero
-    validation: HeldOut | None = None  # share of the corpus, its end, that is held out
+    validation: Rate | None = None  # share of the corpus, its end, that is held out
     patience: Natural = 10  # validations without improvement before training stops; 0: never
     seed: Natural = 0  # of the initial weights, the dropout and the order of windows
 
@@ -204,8 +217,8 @@ class TrainingSettings(Settings, frozen=True):
                 rule = f"rising numbers below --timesteps, which is {self.timesteps}"
                 raise _refuse("curriculum", self.curriculum, rule)
         given = [name for name in BUDGETS if getattr(self, name) is not None]
-        if len(given) > 1 and given != ["epochs", "minutes"]:  # the first of these to be used up
-            raise ChargenError(f"{' and '.join('--' + name for name in given)}: give one budget")
+        if given != ["epochs", "minutes"]:  # the first of these to be used up
+            _one_of_these(given)
         if self.resets and self.state == "reset":
             raise ChargenError(
                 f"--resets {self.resets}: every window begins at zeros with --state reset; "
@@ -230,6 +243,21 @@ class TrainingSettings(Settings, frozen=True):
         return min(timesteps, 1 if self.loss_on == "last" else int(self.loss_on))
 
 
+class MoreTraining(Settings, frozen=True):
+    """A budget beside the training that a resumed run has had; None keeps the run's budget."""
+
+    more_steps: Count | None = None  # parameter updates
+    more_minutes: Positive | None = None  # wall-clock time
+
+    def added(self, steps: int, seconds: float) -> dict[str, Any]:
+        """Return the total budget of a run that has had ``steps`` and ``seconds`` so far."""
+        if self.more_minutes is not None:
+            return {"steps": None, "epochs": None, "minutes": seconds / 60 + self.more_minutes}
+        if self.more_steps is not None:
+            return {"steps": steps + self.more_steps, "epochs": None, "minutes": None}
+        return {}
+
+
 class SamplingSettings(Settings, frozen=True):
     """Sampling hyperparameters: the choice of the next character from its distribution."""
 
@@ -244,9 +272,8 @@ class SamplingSettings(Settings, frozen=True):
         super().__post_init__()
         for field in fields(self) if self.beam is not None else ():
             if field.name != "beam" and getattr(self, field.name) != field.default:
-                flag = field.name.replace("_", "-")
                 raise ChargenError(
-                    f"--beam and --{flag}: a beam search draws nothing; leave one out"
+                    f"--beam and {flag(field.name)}: a beam search draws nothing; leave one out"
                 )
 
 
@@ -271,8 +298,7 @@ class ComparisonSettings(Settings, frozen=True):
             if not given:
                 raise _refuse(name, "''", "one or more, with commas between")
             force_setattr(self, name, given)
-        if self.steps is not None and self.minutes is not None:
-            raise ChargenError("--steps and --minutes: give one budget")
+        _one_of_these([name for name in ("steps", "minutes") if getattr(self, name) is not None])
         if self.steps is None and self.minutes is None:
             force_setattr(self, "minutes", 2.0)
 
@@ -284,9 +310,15 @@ class ComparisonSettings(Settings, frozen=True):
 
 def from_options(kind: type[AnySettings], options: Mapping[str, Any]) -> AnySettings:
     """Build settings from options by name; `ChargenError` for an unknown name or a wrong value."""
-    if unknown := sorted(set(options) - set(kind.__struct_fields__)):
-        raise ChargenError(f"unknown settings: {', '.join(unknown)}")
+    _check_names(options, kind.__struct_fields__)
     return kind(**options)
+
+
+def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
+    for name in set(given) - set(known):
+        near = get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"the settings are {', '.join(known)}"
+        raise ChargenError(f"{name}: no such setting; {hint}")
 
 
 class GivenSettings(Struct, frozen=True):
@@ -294,17 +326,26 @@ class GivenSettings(Struct, frozen=True):
 
     model: ModelSettings
     training: TrainingSettings
+    more: MoreTraining
     names: frozenset[str]
 
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> GivenSettings:
         """Check settings by name; ``None`` leaves one open."""
+        kinds = ModelSettings, MoreTraining, TrainingSettings
+        _check_names(options, sum((kind.__struct_fields__ for kind in kinds), ()))
         given = {name: value for name, value in options.items() if value is not None}
-        of_model = given.keys() & set(ModelSettings.__struct_fields__)
-        model = from_options(ModelSettings, {name: given[name] for name in of_model})
-        others = {name: given[name] for name in given.keys() - of_model}
-        return cls(model, from_options(TrainingSettings, others), frozenset(given))
+        names = frozenset(given)
+        if names.intersection(MORE_BUDGETS):
+            _one_of_these([name for name in (*MORE_BUDGETS, *BUDGETS) if name in names])
+
+        def taken(kind: type[Settings]) -> dict[str, Any]:
+            return {name: given.pop(name) for name in kind.__struct_fields__ if name in given}
+
+        model, more = ModelSettings(**taken(ModelSettings)), MoreTraining(**taken(MoreTraining))
+        return cls(model, TrainingSettings(**given), more, names)
 
     def values(self) -> dict[str, Any]:
+        """Return the given settings of model and training by name."""
         known = asdict(self.model) | asdict(self.training)
-        return {name: known[name] for name in sorted(self.names)}
+        return {name: known[name] for name in sorted(self.names & known.keys())}

@@ -223,15 +223,15 @@ def test_a_cache_that_cannot_be_written_is_a_user_error(file, tmp_path, monkeypa
         raise PermissionError(13, "Permission denied")
 
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ChargenError, match=r"file: cannot be written .*--cache$"):
+    with pytest.raises(ChargenError, match=r"file: cannot be written .*cache$"):
         text_in(tmp_path / "file", file)
     with monkeypatch.context() as patch:
         on(patch, Disk(full))
-        with pytest.raises(ChargenError, match=r"No space left.* takes \d+ bytes.*--cache$"):
+        with pytest.raises(ChargenError, match=r"No space left.* takes \d+ bytes.*cache$"):
             text_in(tmp_path / "kept", file)
     assert not [path for path in (tmp_path / "kept").iterdir() if path.suffix != ".lock"]
     monkeypatch.setattr("chargen.text.cache.FileLock.acquire", denied)
-    with pytest.raises(ChargenError, match=r"kept: cannot be written \(Permission.*--cache$"):
+    with pytest.raises(ChargenError, match=r"kept: cannot be written \(Permission.*cache$"):
         text_in(tmp_path / "kept", file)
 
 

@@ -127,7 +127,7 @@ def test_without_biases(keras, cell, tmp_path):
     close(ours(imported(model, tmp_path)), shares)
     shown = {}
     if cell.startswith("gru"):
-        with pytest.raises(ChargenError, match=r"does not show its reset_after; give --cell"):
+        with pytest.raises(ChargenError, match=r"does not show its reset_after; give cell"):
             imported(model, tmp_path, True, overwrite=True)
         shown = {"reset_after": cell == "gru"}
     close(ours(imported(model, tmp_path, True, overwrite=True, **shown)), shares)

@@ -103,7 +103,7 @@ def test_copies_are_not_new_and_nonsense_is():
 
 
 def test_empty_samples_are_refused():
-    with pytest.raises(ChargenError, match="raise --length"):
+    with pytest.raises(ChargenError, match="raise length"):
         measured("", "")
 
 

@@ -106,7 +106,7 @@ def test_larger_budget_resets_patience(cat, tmp_path, monkeypatch):
 
 def test_other_settings_and_other_corpora_are_refused(cat, run, tmp_path):
     before = {file.name: file.read_bytes() for file in run.iterdir()}
-    with pytest.raises(ChargenError, match=r"--units 9: .* uses 3,2;"):
+    with pytest.raises(ChargenError, match=r"units=9: .* uses 3,2;"):
         train(cat, run, units=(9,))
     (tmp_path / "other.txt").write_text(TEXT + "!")
     with pytest.raises(ChargenError, match="trained on another corpus"):
@@ -176,7 +176,7 @@ def test_description_that_contradicts_its_text_is_refused(cat, run):
         structs.replace(description, corpus=structs.replace(record, training_chars=20)),
     ):
         Run(run, changed).write_description()
-        with pytest.raises(ChargenError, match=r"run|--batch-size"):
+        with pytest.raises(ChargenError, match=r"run|batch_size"):
             train(cat, run)
 
 

@@ -288,9 +288,9 @@ def test_the_summary_compares_with_the_baseline_and_names_a_next_command(home, c
     assert re.fullmatch(r"Done: step budget reached \(5 steps, \d+ s\)\.", closing[0])
     assert re.fullmatch(r"Best validation loss .* nats \(.* bits per character\)\.", closing[1])
     assert re.fullmatch(r"The 6-gram baseline has .* nats: the model is .* worse\.", closing[2])
-    assert closing[3] == "Next: chargen train --resume --out runs/cat --steps 10"
+    assert closing[3] == "Next: chargen train --resume --out runs/cat --more-steps 5"
     assert main(shlex.split(closing[3])[2:]) == 0
-    assert "--steps 20" in capsys.readouterr().err
+    assert "--more-steps 10" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -299,8 +299,8 @@ def test_the_summary_compares_with_the_baseline_and_names_a_next_command(home, c
         ("runs/cat", "/cat.txt", 0.1, "time budget reached", "sample runs/cat"),
         ("a b", "/cat.txt", None, "time budget reached", "sample 'a b'"),
         ("o", "longrange", 0.1, "time budget reached", "probe-longrange o"),
-        ("o", "longrange", -0.1, "epoch budget reached", "train --resume --out o --epochs 1"),
-        ("o", "/c", -0.1, "time budget reached", "train --resume --out o --minutes 4"),
+        ("o", "longrange", -0.1, "epoch budget reached", "train --resume --out o --more-steps 7"),
+        ("o", "/c", -0.1, "time budget reached", "train --resume --out o --more-minutes 2"),
         ("o", "/c", 0.1, "stopped", "train --resume --out o"),
         ("o", "/c", -0.1, "no improvement in 10 validations", "sample o"),
     ],
@@ -309,7 +309,8 @@ def test_the_next_command_suits_the_run(out, sources, margin, ending, command):
     corpus = SimpleNamespace(sources=(sources,))
     run = SimpleNamespace(path=Path(out), description=SimpleNamespace(corpus=corpus))
     settings = TrainingSettings(epochs=0.5, minutes=2)
-    trainer = SimpleNamespace(run=run, settings=settings, ending=ending)
+    counters = SimpleNamespace(step=7)
+    trainer = SimpleNamespace(run=run, settings=settings, ending=ending, counters=counters)
     found = training_display.next_command(trainer, ending == "stopped", margin)
     assert found == f"chargen {command}"
 

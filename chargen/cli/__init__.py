@@ -21,11 +21,11 @@ from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
 from chargen.cli.sample import sample
 from chargen.cli.score import score
-from chargen.cli.terminal import prepare
+from chargen.cli.terminal import drop_results, prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
 from chargen.distributed import PeerError
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, is_out_of_memory
 from chargen.render.text import visible_line
 
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 2, 130
@@ -70,9 +70,14 @@ class Commands(click.Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Python flushes standard output again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_results()
             return SUCCESS
+        except (MemoryError, RuntimeError, ImportError, OSError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ChargenError(
+                "not enough memory: close other programs, or raise the limit (ulimit -v)"
+            ) from None
         return result
 
 
@@ -131,7 +136,7 @@ def _exit_code(given: list[str]) -> int:
         return _report(" ".join(error.format_message().split()))
     except ChargenError as error:
         is_quiet = isinstance(error, PeerError) and not _reports_peers()
-        return error.exit_code if is_quiet else _report(str(error), error.exit_code)
+        return error.exit_code if is_quiet else _report(error.message, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return result if isinstance(result, int) else SUCCESS

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
 from pathlib import Path
 from typing import Any
 
 import click
 
+from chargen.cli.environment import hangup_ignored
 from chargen.cli.options import (
     PATH,
     ListParam,
@@ -53,6 +53,7 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
 @file_option("--json", "json_file", help="JSON output file.")
 @option("--plot", PATH, None, "PNG figure of accuracy by span.")
 @option("--report", PATH, None, "HTML report.")
+@hangup_ignored()
 def compare(
     jobs: int | None,
     out: Path | None,
@@ -89,7 +90,7 @@ def compare(
     from chargen.probes.cells.compare import compare as compare_cells
     from chargen.render.report import save_figures, to_html, to_text
 
-    signals = Signals(signal.SIGINT, signal.SIGTERM)
+    signals = Signals()
     with signals, tqdm(total=1, disable=None, leave=False, bar_format=BAR) as bar:
 
         def on_runs(done: float, total: int, active: str) -> None:

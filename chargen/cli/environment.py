@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+
+from chargen.errors import ChargenError
 
 # Spin count of torch's threads before they sleep. With the library's default, two programs on the
 # same cores slow each other down (measured: 12 times); this value is as fast for one program.
 SPIN_COUNT = "3000"
 
+LEAST_MEMORY = 9e8  # bytes of address space that torch takes when it is loaded
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 LARGEST_THRESHOLD = 2**31 - 1  # that `mallopt` accepts
 
@@ -25,16 +30,39 @@ def configure_torch() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 
 
-def keep_memory() -> None:
-    """Keep freed memory in the process, on glibc.
+def set_up_memory() -> None:
+    """Refuse a memory limit under which torch aborts, and on glibc keep freed memory.
 
     The kernel zeroes every page that it hands out again, which took half of a training step over
     512 timesteps (docs/explanation/performance.md).
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is not None:
+    if os.name != "posix":
+        return
+    import resource
+
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY and "torch" not in sys.modules:
+        raise ChargenError(
+            f"not enough memory: the limit of {limit / 1e6:,.0f} MB is too low for PyTorch; raise "
+            f"it to {2 * LEAST_MEMORY / 1e6:,.0f} MB or more (ulimit -v)"
+        )
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(M_TRIM_THRESHOLD, LARGEST_THRESHOLD)
         mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)
+
+
+@contextlib.contextmanager
+def hangup_ignored() -> Iterator[None]:
+    """Let a program continue when its terminal is closed, as under nohup."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    if hangup is None:
+        yield
+        return
+    before = signal.signal(hangup, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(hangup, before)
 
 
 def run_in_group(work: Callable[[], int]) -> int:

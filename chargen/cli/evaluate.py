@@ -57,10 +57,10 @@ def evaluate(
       chargen evaluate runs/fables --json
       chargen evaluate runs/fables other.txt
     """
+    set_up_torch(threads)
     from chargen.api import BASELINE_ORDER, load
     from chargen.text.corpus import read_corpus
 
-    set_up_torch(threads)
     model = load(run, device)
     text = None if corpus is None else read_corpus([corpus], encoding)
     measured = model.evaluate(text)
@@ -68,7 +68,7 @@ def evaluate(
         baseline = model.baseline(text)
     except ChargenError as error:
         baseline = None
-        say(f"without the n-gram baseline: {visible_line(str(error))}", err=True)
+        say(f"without the n-gram baseline: {visible_line(error.message)}", err=True)
     learning = None
     if dynamic:
         with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:

@@ -38,9 +38,8 @@ class EventWriter:
         self._folder = run / FOLDER
         if self._folder.is_symlink():
             raise linked(self._folder)
-        self._writer: Any = None
         try:
-            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
+            self._writer: Any = SummaryWriter(str(self._folder), purge_step=step + 1)
         except OSError as error:
             raise cannot_write(self._folder, error) from error
 

@@ -60,7 +60,7 @@ def _losses(models: dict[WeightFormat, TrainedModel]) -> dict[WeightFormat, Eval
     try:
         return {form: model.evaluate() for form, model in models.items()}
     except ChargenError as error:
-        say(f"no held-out loss: {visible_line(str(error))}", err=True)
+        say(f"no held-out loss: {visible_line(error.message)}", err=True)
         return {}
 
 

@@ -143,13 +143,18 @@ def _row(label: str, value: object) -> str:
 def _history(lines: list[ProgressRecord]) -> list[str]:
     if not lines:
         return ["no validation yet"]
-    best = min(lines, key=lambda line: line["validation_loss_nats"])
+    losses = [line["validation_loss_nats"] for line in lines]
+    best = min((loss for loss in losses if loss is not None), default=None)
     head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
     cells = ["{step}", "{seconds:.1f}", "{chars:,}"]
-    cells += ["{train_loss_nats:.4f}", "{validation_loss_nats:.4f}"]
+    cells += ["{train_loss_nats:.4f}"]
     rows = [
-        [*(cell.format_map(line) for cell in cells), "best" if line is best else ""]
-        for line in lines
+        [
+            *(cell.format_map(line) for cell in cells),
+            "none held out" if loss is None else f"{loss:.4f}",
+            "best" if place == losses.index(best) else "",
+        ]
+        for place, (line, loss) in enumerate(zip(lines, losses, strict=True))
     ]
     return aligned([head, *rows])
 

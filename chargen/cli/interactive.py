@@ -63,7 +63,7 @@ def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) 
         try:
             left_out = conversation.hear(line, unknown)
         except ChargenError as error:
-            say(f"chargen: {visible_line(str(error))}", err=True)
+            say(f"chargen: {visible_line(error.message)}", err=True)
             return
         if left_out:
             say(f"left out {counted(left_out, 'character')} outside the vocabulary", err=True)

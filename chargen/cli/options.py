@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from chargen.cli import completion
-from chargen.cli.environment import keep_memory
+from chargen.cli.environment import set_up_memory
 from chargen.errors import ChargenError
 
 PATH = click.Path(path_type=Path)
@@ -98,7 +98,7 @@ def grouped_option(heading: str) -> Callable[..., Callable[[Any], Any]]:
 
 def set_up_torch(threads: int | None) -> None:
     """Set the number of CPU threads, and keep freed memory for later steps."""
-    keep_memory()
+    set_up_memory()
     if threads is not None:
         import torch
 

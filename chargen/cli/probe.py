@@ -136,6 +136,7 @@ def probe_longrange(
       chargen probe-longrange runs/lstm runs/gru runs/simple --report comparison.html
     """
     check_writable(json_file, plot, report)
+    set_up_torch(threads)
     from tqdm import tqdm
 
     from chargen import api
@@ -143,7 +144,6 @@ def probe_longrange(
     from chargen.text.corpus import read_corpus
 
     to_read = None if text is None else read_corpus([text], encoding)
-    set_up_torch(threads)
     models = [api.load(run, device) for run in runs or (None,)]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
         counts: dict[str, tuple[int, int]] = {}

@@ -12,15 +12,63 @@ from typing import Any
 
 import click
 
+from chargen.errors import ChargenError
 from chargen.render.text import visible
+
+
+class _Descriptor(io.RawIOBase):
+    """A standard stream: results must be written; notes are dropped if they cannot be."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def fileno(self) -> int:
+        return self._number
+
+    def isatty(self) -> bool:
+        return os.isatty(self._number)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            return os.write(self._number, data)
+        except BrokenPipeError:
+            if self._number == 1:
+                raise
+        except OSError as error:
+            if self._number == 1:
+                drop_results()
+                message = f"standard output: cannot be written ({error.strerror})"
+                raise ChargenError(message) from None
+        return len(data)
+
+
+def drop_results() -> None:
+    """Send later results nowhere: Python flushes standard output again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def prepare() -> None:
     """Configure the standard streams.
 
     Files and pipes get UTF-8 and unchanged line ends; a terminal gets escapes for characters that
-    its encoding lacks.
+    its encoding lacks. Nothing fails because standard error is closed, full or a lost terminal.
     """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # or the next file that is opened, such as a checkpoint, gets the number
+            os.set_inheritable(os.open(os.devnull, os.O_RDONLY), True)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    if os.name == "posix":
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            stream = getattr(sys, name)
+            if stream is getattr(sys, f"__{name}__") and not (number == 1 and os.isatty(1)):
+                encoding = stream.encoding if stream else "utf-8"
+                raw = io.BufferedWriter(_Descriptor(number))
+                setattr(sys, name, io.TextIOWrapper(raw, encoding, line_buffering=number == 2))
     for stream in (sys.stdout, sys.stderr):
         if not isinstance(stream, io.TextIOWrapper):
             continue

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+from msgspec.structs import asdict
 
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.cli.completion import devices, texts
+from chargen.cli.config import read_config, to_toml
+from chargen.cli.environment import hangup_ignored
 from chargen.cli.options import (
     CellParam,
     GroupedCommand,
@@ -20,7 +25,7 @@ from chargen.cli.options import (
     set_up_torch,
     threads_help,
 )
-from chargen.cli.terminal import say
+from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.settings import (
     DOCUMENT_NAMES,
@@ -30,37 +35,92 @@ from chargen.settings import (
     STATE_NAMES,
     GivenSettings,
     TrainingSettings,
+    flag,
 )
 
-DEFAULTS = TrainingSettings()
 AUTO = "auto"
+SETTINGS = {  # options that are settings of `chargen.train`, by their heading in the help
+    "Data": {
+        "validation": "Fraction of the corpus held out for validation, from its end; 0 for none.",
+        "documents": "Unit that starts from a zero state: a file, a line, or text after a blank "
+        "line.",
+    },
+    "Model": {
+        "cell": "Recurrent cell.",
+        "units": "Hidden units of each layer, as in 256,128.",
+        "stack": "Plain stacked layers, or residual blocks.",
+        "activation": "Activation function.",
+    },
+    "Training budget": {
+        "minutes": "Maximum training time, in minutes.",
+        "epochs": "Maximum epochs. With --minutes, whichever comes first.",
+        "steps": "Number of parameter updates.",
+        "more_minutes": "With --resume: train this many minutes more.",
+        "more_steps": "With --resume: make this many updates more.",
+        "patience": "Early-stopping patience, in validations; 0 disables it.",
+    },
+    "Optimization": {
+        "learning_rate": "Peak learning rate.",
+        "batch_size": "Sequences per batch.",
+        "timesteps": "Sequence length (truncated BPTT), in characters.",
+        "dropout": "Dropout rate of each layer's outputs.",
+        "weight_decay": "AdamW weight decay.",
+    },
+    "Advanced": {
+        "seed": "Random seed.",
+        "precision": "Precision of large matrix multiplications.",
+        "curriculum": "Shorter sequence lengths to train on first, as in 16,64; each gets an equal "
+        "share of the budget.",
+        "loss_on": "Timesteps included in the loss: all, last, or the last K.",
+        "state": "Hidden state at the start of a window: carried over, or reset to zero.",
+        "resets": "Fraction of windows that start from a zero state (10× higher after a newline).",
+        "beta2": "AdamW beta2.",
+        "average": "Weight averaging window, as a fraction of updates so far; 0 disables it.",
+        "clip_norm": "Gradient clipping (global norm).",
+    },
+}
+KINDS: dict[str, Any] = {  # of the settings that are not floats
+    **dict.fromkeys(("steps", "more_steps", "patience", "batch_size", "timesteps", "seed"), int),
+    "documents": click.Choice(DOCUMENT_NAMES),
+    "cell": CellParam(CELL_NAMES),
+    "units": ListParam(int, "one whole number a layer, as in 256 or 256,128"),
+    "stack": click.Choice(STACK_NAMES),
+    "activation": click.Choice(ACTIVATION_NAMES),
+    "precision": click.Choice(PRECISIONS),
+    "curriculum": ListParam(int, "whole numbers, as in 16,64"),
+    "loss_on": LossOnParam(),
+    "state": click.Choice(STATE_NAMES),
+}
+PLAIN_DEFAULTS = ("documents", "patience", "seed", "loss_on", "state", "resets", "clip_norm")
+SHOWN = {name: getattr(TrainingSettings(), name) for name in PLAIN_DEFAULTS} | {
+    "validation": f"{HELD_OUT}; less of a large corpus",
+    "activation": "linear for mingru, else tanh",
+    "minutes": "5",
+    **dict.fromkeys(("steps", "more_steps", "more_minutes")),
+}
+data, output, advanced = map(grouped_option, ("Data", "Output", "Advanced"))
 
-data = grouped_option("Data")
-model = grouped_option("Model")
-budget = grouped_option("Training budget")
-optimization = grouped_option("Optimization")
-output = grouped_option("Output")
-advanced = grouped_option("Advanced")
+
+def settings_options(*headings: str) -> Callable[[Any], Any]:
+    """Return a decorator for the options of `SETTINGS` under some headings."""
+
+    def add(command: Any) -> Any:
+        for heading in reversed(headings):
+            for name, help in reversed(SETTINGS[heading].items()):
+                kind, shown = KINDS.get(name, float), SHOWN.get(name, AUTO)
+                command = grouped_option(heading)(flag(name), kind, shown, help)(command)
+        return command
+
+    return add
 
 
 @click.command(
     cls=GroupedCommand,
-    epilog='Values of "auto" depend on the budget, the corpus and the device: see '
+    epilog=f'Values of "{AUTO}" depend on the budget, the corpus and the device: see '
     "docs/explanation/defaults.md.",
 )
 @click.argument("corpus", nargs=-1, shell_complete=texts)
-@data(
-    "--validation",
-    float,
-    f"{HELD_OUT}; less of a large corpus",
-    "Fraction of the corpus held out for validation, taken from the end.",
-)
-@data(
-    "--documents",
-    click.Choice(DOCUMENT_NAMES),
-    DEFAULTS.documents,
-    "Unit that starts from a zero state: a file, a line, or text after a blank line.",
-)
+@settings_options("Data", "Model", "Training budget", "Optimization")
 @data(
     "--encoding",
     str,
@@ -74,38 +134,23 @@ advanced = grouped_option("Advanced")
     ".corpora beside the run",
     "Directory of encoded corpora, shared by all runs.",
 )
-@model("--cell", CellParam(CELL_NAMES), AUTO, "Recurrent cell.")
-@model(
-    "--units",
-    ListParam(int, "one whole number a layer, as in 256 or 256,128"),
-    AUTO,
-    "Hidden units of each layer, as in 256,128.",
-)
-@model("--stack", click.Choice(STACK_NAMES), AUTO, "Plain stacked layers, or residual blocks.")
-@model(
-    "--activation",
-    click.Choice(ACTIVATION_NAMES),
-    "linear for mingru, else tanh",
-    "Activation function.",
-)
-@budget("--minutes", float, "5", "Maximum training time, in minutes.")
-@budget("--epochs", float, AUTO, "Maximum epochs. With --minutes, whichever comes first.")
-@budget("--steps", int, None, "Number of parameter updates.")
-@budget(
-    "--patience", int, DEFAULTS.patience, "Early-stopping patience, in validations; 0 disables it."
-)
-@optimization("--learning-rate", float, AUTO, "Peak learning rate.")
-@optimization("--batch-size", int, AUTO, "Sequences per batch.")
-@optimization("--timesteps", int, AUTO, "Sequence length (truncated BPTT), in characters.")
-@optimization("--dropout", float, AUTO, "Dropout rate of each layer's outputs.")
-@optimization("--weight-decay", float, AUTO, "AdamW weight decay.")
 @output("--out", click.Path(path_type=Path), "runs/<corpus name>", "Run directory.")
+@output(
+    "--config",
+    click.Path(path_type=Path),
+    None,
+    "TOML file with options; those on the command line take precedence.",
+    callback=read_config,
+    is_eager=True,
+    expose_value=False,
+)
+@output("--print-config", bool, None, "Print such a file with all settings, and do not train.")
 @output("--resume", bool, None, "Resume a run. Budgets are totals, including earlier training.")
 @output("--overwrite", bool, None, "Delete the existing run and start over.")
 @output("--quiet", bool, None, "Print errors only.")
 @output("--verbose", bool, None, "Print a line per validation, and longer samples.")
 @output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
-@advanced("--seed", int, DEFAULTS.seed, "Random seed.")
+@settings_options("Advanced")
 @advanced("--device", str, AUTO, device_help, default="auto", shell_complete=devices)
 @advanced("--threads", click.IntRange(1), "chosen by torch", threads_help)
 @advanced(
@@ -115,43 +160,8 @@ advanced = grouped_option("Advanced")
     "Processes on this machine that train together; torchrun starts them on several.",
     default=1,
 )
-@advanced(
-    "--precision", click.Choice(PRECISIONS), AUTO, "Precision of large matrix multiplications."
-)
-@advanced(
-    "--curriculum",
-    ListParam(int, "whole numbers, as in 16,64"),
-    AUTO,
-    "Shorter sequence lengths to train on first, as in 16,64; each gets an equal share of the "
-    "budget.",
-)
-@advanced(
-    "--loss-on",
-    LossOnParam(),
-    DEFAULTS.loss_on,
-    "Timesteps included in the loss: all, last, or the last K.",
-)
-@advanced(
-    "--state",
-    click.Choice(STATE_NAMES),
-    DEFAULTS.state,
-    "Hidden state at the start of a window: carried over, or reset to zero.",
-)
-@advanced(
-    "--resets",
-    float,
-    DEFAULTS.resets,
-    "Fraction of windows that start from a zero state (10× higher after a newline).",
-)
-@advanced("--beta2", float, AUTO, "AdamW beta2.")
-@advanced(
-    "--average",
-    float,
-    AUTO,
-    "Weight averaging window, as a fraction of updates so far; 0 disables it.",
-)
-@advanced("--clip-norm", float, DEFAULTS.clip_norm, "Gradient clipping (global norm).")
 @click.pass_context
+@hangup_ignored()
 def train(
     context: click.Context,
     corpus: tuple[str, ...],
@@ -166,6 +176,7 @@ def train(
     tensorboard: bool,
     resume: bool,
     overwrite: bool,
+    print_config: bool,
     **settings: Any,
 ) -> int:
     """Train a model on CORPUS.
@@ -181,14 +192,17 @@ def train(
       chargen train corpus.txt
       chargen train longrange --minutes 2
       chargen train poems/ --cell gru --units 128,128 --dropout 0.2
-      chargen train corpus.txt --resume --minutes 20
+      chargen train --resume --more-minutes 5
     """
+    corpus = corpus or (context.default_map or {}).get("corpus", ())
     if resume and overwrite:
         raise ChargenError("--resume and --overwrite: give one")
     if quiet and verbose:
         raise ChargenError("--quiet and --verbose: give one")
     if not corpus and not resume:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
+    if print_config:
+        return _print_config(context, corpus, settings)
     if tensorboard:
         from chargen.cli.events import check_installed
 
@@ -207,9 +221,9 @@ def train(
         GivenSettings.parse(settings)
         _check_files(corpus, out, resume, overwrite)
     with TrainingDisplay(level, tensorboard, beginning) as display:
+        set_up_torch(threads)
         from chargen import api
 
-        set_up_torch(threads)
         trained = api.train(
             corpus,
             out,
@@ -224,6 +238,31 @@ def train(
         )
         display.summarize(trained)
     return display.exit_code
+
+
+def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dict[str, Any]) -> int:
+    """Print what reproduces a new run, or the settings of a run that would be resumed."""
+    from chargen.runs.directory import find
+
+    GivenSettings.parse(settings)
+    given = {
+        name: context.params[name]
+        for name in ("out", "cache", "device", "threads", "processes")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if context.params["resume"]:
+        found = find(context.params["out"]).description
+    else:
+        set_up_torch(given.get("threads"))
+        from chargen.training.session import describe
+
+        names = ("out", "cache", "device", "encoding")
+        found = describe(corpus, settings, *(context.params[name] for name in names))
+    chosen = asdict(found.model) | asdict(found.training)
+    chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
+    given["encoding"] = found.corpus.encoding or None
+    put(to_toml({"corpus": found.corpus.sources, **chosen, **given}))
+    return 0
 
 
 def _check_files(corpus: tuple[str, ...], out: Path | None, resume: bool, overwrite: bool) -> None:

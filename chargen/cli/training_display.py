@@ -33,18 +33,17 @@ CHEAP_BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram ta
 class Signals:
     """Catches signals inside a ``with`` block, so that the current step finishes and is saved.
 
-    ``caught`` is the number of the first signal, or ``None``. A second signal changes nothing, so
-    that the save completes; a third ends the program at once.
+    ``caught`` is the number of the first SIGINT or SIGTERM, or ``None``. A second signal changes
+    nothing, so that the save completes; a third ends the program at once.
     """
 
-    def __init__(self, *numbers: signal.Signals) -> None:
+    def __init__(self) -> None:
         self.caught: int | None = None
         self._count = 0
-        self._numbers = numbers
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
-        for number in self._numbers:
+        for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._catch)
         return self
 
@@ -78,12 +77,15 @@ class TrainingDisplay:
         self._level = level
         self._tensorboard = tensorboard
         self._beginning = beginning
-        self._signals = Signals(signal.SIGINT, signal.SIGTERM)
+        self._signals = Signals()
         self._has_terminal = sys.stderr.isatty() and level != "quiet"
         self._bar: Any = None
         self._reads = False  # the bar shows the reading of the corpus
         self._trainer: Trainer | None = None
         self._validation: float | None = None  # the latest validation loss
+        self._steps = 0  # of this training, without those before it was resumed
+        self._next_sample = SECONDS_BETWEEN_SAMPLES / 3
+        self._blames = True  # until a note blames other programs
 
     @property
     def exit_code(self) -> int:
@@ -122,23 +124,14 @@ class TrainingDisplay:
     def run(self, session: TrainingSession) -> None:
         """Train to the end; of several processes, rank 0 shows the training."""
         self._close_bar()
-        trainer = session.trainer
-        self._trainer = trainer
-        with self._signals:
+        self._trainer = trainer = session.trainer
+        with self._signals, contextlib.ExitStack() as stack:
             if not trainer.group.leads:
                 session.run(self._should_stop)
                 return
             self._tell(_overview(trainer))
             for note in session.notes:
                 self._tell(f"note: {visible_line(note)}")
-            self._show_reports(trainer)
-
-    def _should_stop(self) -> bool:
-        return self._signals.caught is not None
-
-    def _show_reports(self, trainer: Trainer) -> None:
-        next_sample = SECONDS_BETWEEN_SAMPLES / 3
-        with contextlib.ExitStack() as stack:
             events = None
             if self._tensorboard:
                 writer = EventWriter(trainer.run.path, trainer.counters.step)
@@ -148,30 +141,34 @@ class TrainingDisplay:
             )
             stack.callback(self._close_bar)
             for report in trainer.reports(self._should_stop):
-                validates = report.validation_loss_nats is not None
-                if validates:
-                    self._validation = report.validation_loss_nats
-                self._bar.n = 100 * report.budget_used
-                self._bar.set_description_str(self._line(report, trainer), refresh=False)
-                self._bar.update(0)
-                if not validates:
-                    continue
-                with self._bar.external_write_mode(file=sys.stderr):
-                    self._show_validation(report, trainer, events)
-                    if report.seconds >= next_sample and self._level != "quiet":
-                        next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
-                        self._tell(_sample(trainer, SAMPLE_CHARS[self._level]), dim=True)
+                self._show(report, trainer, events)
 
-    def _show_validation(
-        self, report: Report, trainer: Trainer, events: EventWriter | None
-    ) -> None:
-        verbose = self._level == "verbose"
-        if not self._has_terminal or verbose:
-            self._tell(self._line(report, trainer, verbose))
-        if report.unsaved:
-            _warn(f"{visible_line(report.unsaved)}; the next validation tries again")
-        if events is not None and (problem := events.write(report)):
-            _warn(visible_line(problem))
+    def _should_stop(self) -> bool:
+        return self._signals.caught is not None
+
+    def _show(self, report: Report, trainer: Trainer, events: EventWriter | None) -> None:
+        """Move the bar; at a validation, print its line, warnings and a sample."""
+        self._steps += 1
+        self._validation = report.validation_loss_nats or self._validation
+        self._bar.n = 100 * report.budget_used
+        self._bar.set_description_str(self._line(report, trainer), refresh=False)
+        self._bar.update(0)
+        if not report.validates:
+            return
+        with self._bar.external_write_mode(file=sys.stderr):
+            verbose = self._level == "verbose"
+            if not self._has_terminal or verbose:
+                self._tell(self._line(report, trainer, verbose))
+            if report.unsaved:
+                _warn(f"{visible_line(report.unsaved)}; the next validation tries again")
+            if events is not None and (problem := events.write(report)):
+                _warn(visible_line(problem))
+            if self._blames and (note := _neighbour_note(report, trainer)):
+                self._blames = False
+                self._tell(f"note: {note}")
+            if report.seconds >= self._next_sample and self._level != "quiet":
+                self._next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
+                self._tell(_sample(trainer, SAMPLE_CHARS[self._level]), dim=True)
 
     def _line(self, report: Report, trainer: Trainer, verbose: bool = False) -> str:
         loss = self._validation
@@ -195,12 +192,18 @@ class TrainingDisplay:
         trainer = self._trainer
         if trainer is None or not trainer.group.leads or self._level == "quiet":
             return
-        counters = trainer.counters
+        counters, margin, best = trainer.counters, None, trainer.counters.best_loss
         stopped = trainer.ending == "stopped"
         size = f"{counters.step:,} steps, {counters.seconds:.0f} s"
         self._tell(f"Stopped ({size})." if stopped else f"Done: {trainer.ending} ({size}).")
-        margin = None
-        best = counters.best_loss
+        if not (self._steps or stopped):
+            path = visible_line(shlex.quote(str(trainer.run.path)))
+            self._tell(
+                "No step was needed; to train longer: chargen train --resume --out "
+                f"{path}{_again(trainer)}"
+            )
+        if best is None and not stopped:
+            self._tell("No text is held out: the model is the last one, and its loss is unknown.")
         if best is not None:
             bits = nats_to_bits(best)
             self._tell(f"Best validation loss {best:.4f} nats ({bits:.3f} bits per character).")
@@ -220,9 +223,23 @@ class TrainingDisplay:
 
 
 def _warn(text: str, **style: Any) -> None:
-    """Print to standard error; a closed pipe does not stop training."""
-    with contextlib.suppress(BrokenPipeError):
-        say(text, err=True, **style)
+    say(text, err=True, **style)
+
+
+def _neighbour_note(report: Report, trainer: Trainer) -> str:
+    """Return a note if the threads of a training wait for the CPU, or an empty string.
+
+    A training that has the CPU to itself uses at least one core.
+    """
+    import torch
+
+    threads = torch.get_num_threads()
+    if threads == 1 or report.cores >= 1 or trainer.device.type != "cpu":
+        return ""
+    return (
+        f"other programs use the CPU: {threads} threads got {report.cores:.1f} cores and wait for "
+        "each other; --threads 1 may be faster, also with --resume"
+    )
 
 
 def _overview(trainer: Trainer) -> str:
@@ -275,16 +292,14 @@ def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
     path = visible_line(shlex.quote(str(trainer.run.path)))
     worse = margin is not None and margin < 0 and not trainer.ending.startswith("no improvement")
     if stopped or worse:
-        longer = "" if stopped else _doubled_budget(trainer)
-        return f"chargen train --resume --out {path}{longer}"
+        return f"chargen train --resume --out {path}{'' if stopped else _again(trainer)}"
     probes = trainer.run.description.corpus.sources[0].startswith("longrange")
     return f"chargen {'probe-longrange' if probes else 'sample'} {path}"
 
 
-def _doubled_budget(trainer: Trainer) -> str:
+def _again(trainer: Trainer) -> str:
+    """Return the option that trains a finished run once more as long."""
     settings = trainer.settings
-    if settings.steps:
-        return f" --steps {2 * settings.steps}"
-    if settings.epochs and not trainer.ending.startswith("time"):
-        return f" --epochs {2 * settings.epochs:g}"
-    return f" --minutes {2 * (settings.minutes or MINUTES):g}"
+    if trainer.ending.startswith("time") or not (settings.steps or settings.epochs):
+        return f" --more-minutes {settings.minutes or MINUTES:g}"
+    return f" --more-steps {trainer.counters.step}"

@@ -139,7 +139,7 @@ class RunObserver:
             found = load(self._path, "cpu").baseline()
             self._baseline = (found.loss_nats, f"{BASELINE_ORDER}-gram", "")
         except ChargenError as error:
-            self._baseline = (None, "", f"No n-gram baseline: {error}.")
+            self._baseline = (None, "", f"No n-gram baseline: {error.message}.")
         return True
 
 

@@ -27,6 +27,7 @@ def launch(processes: int, command: Sequence[str], say: Callable[[str], None]) -
     logging.disable(logging.CRITICAL)  # torchrun logs each failure with a traceback
     loopback = "lo" if sys.platform == "linux" else "lo0"
     os.environ.update(GLOO_SOCKET_IFNAME=loopback, NCCL_SOCKET_IFNAME=loopback)
+    os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = "SIGTERM,SIGINT,SIGQUIT"  # a hangup ends nothing
     os.environ["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"] = "600"  # seconds to save after a signal
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     # --rdzv-id names the job: restarted processes resume its run. Words are string.Templates.

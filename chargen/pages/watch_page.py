@@ -76,8 +76,8 @@ def watch_page(status: TrainingStatus) -> str:
 
 
 def best(lines: Lines) -> Mapping[str, Any]:
-    """Return the first record with the lowest validation loss."""
-    return min(lines, key=lambda line: float(line["validation_loss_nats"]))
+    """Return the first record with the lowest loss."""
+    return min(lines, key=lambda line: float(line[_loss(lines)]))
 
 
 def thinned(lines: Lines) -> Lines:
@@ -89,19 +89,29 @@ def thinned(lines: Lines) -> Lines:
     return [lines[place] for place in sorted(kept)]
 
 
+def _loss(lines: Lines) -> str:
+    """Return the name of the loss that counts: the validation loss, if a text is held out."""
+    return (
+        "train_loss_nats" if lines[-1]["validation_loss_nats"] is None else "validation_loss_nats"
+    )
+
+
 def _best_loss(lines: Lines) -> float:
-    return float(best(lines)["validation_loss_nats"])
+    return float(best(lines)[_loss(lines)])
 
 
 def _finding(lines: Lines) -> str:
     line, last = best(lines), lines[-1]
     loss = _best_loss(lines)
+    held_out = _loss(lines) == "validation_loss_nats"
     text = (
-        f"Best validation loss {loss:.4f} nats per character, {nats_to_bits(loss):.3f} bits, at "
-        f"step {line['step']:,}."
+        f"Best {'validation' if held_out else 'training'} loss {loss:.4f} nats per character, "
+        f"{nats_to_bits(loss):.3f} bits, at step {line['step']:,}."
     )
     if line is not last:
-        text += f" No improvement since; step {last['step']:,}: {last['validation_loss_nats']:.4f}."
+        text += f" No improvement since; step {last['step']:,}: {last[_loss(lines)]:.4f}."
+    if not held_out:
+        text += " No text is held out."
     return text
 
 
@@ -125,7 +135,7 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
             f"{one['step']:,}",
             f"{one['seconds']:.0f}",
             f"{one['train_loss_nats']:.4f}",
-            f"{one['validation_loss_nats']:.4f}",
+            f"{one[_loss(lines)]:.4f}" if one["validation_loss_nats"] is not None else "–",
             "best" if one is line else "",
         ]
         for one in lines[: -LAST - 1 : -1]
@@ -173,9 +183,10 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
         axes.axhline(status.baseline_nats, label=f"{status.baseline_name} baseline", **style)
     training = _column(shown, "train_loss_nats")
     axes.plot(steps, training, color=GREY, linewidth=1.2, label="training")
-    losses = _column(shown, "validation_loss_nats")
-    axes.plot(steps, losses, color=MODEL, linewidth=2, label="validation")
-    place = (_column([best(shown)], name) for name in ("step", "validation_loss_nats"))
+    if _loss(shown) == "validation_loss_nats":
+        losses = _column(shown, "validation_loss_nats")
+        axes.plot(steps, losses, color=MODEL, linewidth=2, label="validation")
+    place = (_column([best(shown)], name) for name in ("step", _loss(shown)))
     axes.plot(*place, "o", color=OTHER, markersize=6, label="best")
     figures.dress(axes, size, "step", "nats per character")
     figures.finish(figure, size, "")

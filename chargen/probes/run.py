@@ -247,7 +247,7 @@ class _Run:
             except ChargenError as error:
                 if name == "templates":
                     raise
-                left_out.append(f"without {name}: {error}")
+                left_out.append(f"without {name}: {error.message}")
             else:
                 found[name] = results if name in BOTH_NETWORKS else results[TRAINED]
         warnings = (*warnings, *self.warnings, *left_out)
@@ -297,7 +297,7 @@ class _Run:
             with self.counting:
                 return dict(self.subject.ngrams(*orders))
         except ChargenError as error:
-            warning = f"without the n-gram controls: {error}"
+            warning = f"without the n-gram controls: {error.message}"
             self.warnings += [warning] if warning not in self.warnings else []
             return {}
 

@@ -35,7 +35,7 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Annotated[str, Meta(max_length=40)] = ""  # of files without a mark; "": UTF-8
 
     def __post_init__(self) -> None:
-        if self.training_chars >= self.chars > 0:
+        if self.training_chars > self.chars:
             raise ValueError(f"{self.training_chars} of {self.chars} characters to train on")
         if self.cache and not os.path.isabs(self.cache):
             raise ValueError(f"the cache {self.cache} is no absolute path")

@@ -57,7 +57,7 @@ class ProgressRecord(TypedDict):
     chars: Natural  # read in training, every epoch counted
     seconds: float
     train_loss_nats: float  # mean since the previous validation
-    validation_loss_nats: float
+    validation_loss_nats: float | None  # None if no text is held out
     learning_rate: float
     gradient_norm: float  # before clipping
 

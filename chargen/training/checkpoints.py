@@ -55,12 +55,6 @@ class CheckpointWriter:
         self._run = run
         self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
 
-    def copy_best(self) -> None:
-        """Copy the best weights that could not be written: training changes the originals."""
-        if self.best is not None:
-            copies = {name: array.copy() for name, array in self.best.arrays.items()}
-            self.best = Checkpoint(copies, self.best.values)
-
     def save(self, checkpoint: Checkpoint, step: int) -> None:
         """Write everything queued, then the checkpoint of ``step``."""
         if self.best is not None:
@@ -122,10 +116,10 @@ def counters_and_environment(checkpoint: Checkpoint) -> tuple[Counters, dict[str
     return convert(values, Counters), before
 
 
-def check_checkpoint(checkpoint: Checkpoint, description: Description) -> None:
+def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counters:
     """Compare a checkpoint with its run's settings before anything of its size is allocated.
 
-    Raises `ChargenError` or `ValueError` if they do not belong together.
+    Returns its counters; raises `ChargenError` or `ValueError` if they do not belong together.
     """
     counters, _ = counters_and_environment(checkpoint)
     model, size = description.model, len(description.vocabulary)
@@ -149,6 +143,7 @@ def check_checkpoint(checkpoint: Checkpoint, description: Description) -> None:
         kind = np.uint8 if name.startswith(GENERATOR) else np.float32
         if array.dtype != kind:
             raise ValueError(f"{name} holds {array.dtype}, not {np.dtype(kind)}")
+    return counters
 
 
 def _state_shapes(

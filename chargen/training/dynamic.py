@@ -63,69 +63,64 @@ def evaluate_dynamic(
     Raises:
         NonFiniteError: a prediction is not finite.
     """
-    learner = _DynamicModel(copy.deepcopy(model), training, settings)
-
-    def begins(first: int, end: int) -> np.ndarray:
-        """Return which of ``ids[first:end]`` begin a document; reads little of ``starts``."""
-        found = np.zeros(end - first, bool)
-        if starts is not None:
-            found[starts[slice(*np.searchsorted(starts, (first, end)))] - first] = True
-        return found
-
-    before = max(0, start - 1 - WARM_UP)
-    learner.read(ids[before : start - 1], begins(before, start - 1))
-    nats, hits = 0.0, 0
+    learner = _DynamicModel(copy.deepcopy(model), ids, starts, settings)
+    learner.scale(training)
+    learner.read(max(0, start - 1 - WARM_UP), start - 1)
+    nats, hits, count = 0.0, 0, len(ids) - start
     for at in range(start, len(ids), settings.timesteps):
         end = min(at + settings.timesteps, len(ids))
-        more = learner.learn(ids[at - 1 : end - 1], ids[at:end], begins(at - 1, end - 1))
+        more = learner.learn(at, end)
         nats, hits = nats + more[0], hits + more[1]
         if not math.isfinite(nats):
             raise NonFiniteError
-        progress(end - start, len(ids) - start)
-    count = len(ids) - start
+        progress(end - start, count)
     return Evaluation(nats / count, hits / count, count)
 
 
 class _DynamicModel:
     """A model that learns as it reads a text, and its hidden state."""
 
-    def __init__(self, model: CharModel, training: np.ndarray, settings: DynamicSettings) -> None:
-        self._model = model
-        self._settings = settings
+    def __init__(
+        self,
+        model: CharModel,
+        ids: np.ndarray,
+        starts: np.ndarray | None,
+        settings: DynamicSettings,
+    ) -> None:
+        self._model, self._ids, self._starts, self._settings = model, ids, starts, settings
         self._state: StackState | None = None
         self._weights = list(model.parameters())
         self._trained = [weight.detach().clone() for weight in self._weights]
-        roots = self._gradient_sizes(training)
-        mean = torch.cat([root.flatten() for root in roots]).mean()
-        self._rates = [settings.learning_rate / (root + EPSILON) for root in roots]
-        self._decays = [(settings.decay * root / mean).clamp(max=1.0) for root in roots]
 
-    def _gradient_sizes(self, training: np.ndarray) -> list[Tensor]:
-        """Return the root mean square of each weight's gradient over windows of a text."""
+    def scale(self, training: np.ndarray) -> None:
+        """Scale the updates by the root mean square of gradients over windows of a text."""
         squares = [torch.zeros_like(weight) for weight in self._weights]
         width = min(self._settings.timesteps + 1, len(training))
         places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))
         for place in places:
-            window = np.asarray(training[place : place + width])
             self._state = None
-            self._backward(window[:-1], window[1:], np.zeros(len(window) - 1, dtype=bool))
+            row = self._row(training[place : place + width])
+            self._backward(row[:, :-1], row[:, 1:], None)
             for square, weight in zip(squares, self._weights, strict=True):
                 assert weight.grad is not None
                 square.addcmul_(weight.grad, weight.grad)
-        return [(square / len(places)).sqrt() for square in squares]
+        roots = [(square / len(places)).sqrt() for square in squares]
+        mean = torch.cat([root.flatten() for root in roots]).mean()
+        self._rates = [self._settings.learning_rate / (root + EPSILON) for root in roots]
+        self._decays = [(self._settings.decay * root / mean).clamp(max=1.0) for root in roots]
 
-    def read(self, ids: np.ndarray, begins: np.ndarray) -> None:
-        """Read ``ids`` ``(T,)`` from a zero state and learn nothing."""
+    def read(self, first: int, end: int) -> None:
+        """Read ``ids[first:end]`` from a zero state and learn nothing."""
         self._state = None
-        if len(ids):
+        if end > first:
             with torch.no_grad():
-                _, self._state = self._model(self._row(ids), begins=self._row(begins))
+                ids = self._row(self._ids[first:end])
+                _, self._state = self._model(ids, begins=self._begins(first, end))
 
-    def learn(
-        self, inputs: np.ndarray, targets: np.ndarray, begins: np.ndarray
-    ) -> tuple[float, int]:
-        """Predict, then learn; return the summed nats and the hits of the prediction."""
-        result = self._backward(inputs, targets, begins)
+    def learn(self, first: int, end: int) -> tuple[float, int]:
+        """Predict ``ids[first:end]``, then learn them; return the summed nats and the hits."""
+        inputs, targets = self._row(self._ids[first - 1 : end - 1]), self._row(self._ids[first:end])
+        result = self._backward(inputs, targets, self._begins(first - 1, end - 1))
         with torch.no_grad():
             for weight, trained, rate, decay in zip(
                 self._weights, self._trained, self._rates, self._decays, strict=True
@@ -136,17 +131,24 @@ class _DynamicModel:
         return result
 
     def _backward(
-        self, inputs: np.ndarray, targets: np.ndarray, begins: np.ndarray
+        self, inputs: Tensor, targets: Tensor, begins: Tensor | None
     ) -> tuple[float, int]:
         """Compute the gradients of the mean loss, and move the hidden state on."""
-        logits, state = self._model(self._row(inputs), self._state, begins=self._row(begins))
-        wanted = self._row(targets)
-        loss = next_char_loss(logits, wanted)
+        logits, state = self._model(inputs, self._state, begins=begins)
+        loss = next_char_loss(logits, targets)
         self._model.zero_grad()
         loss.backward()
         self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
-        return loss.item() * len(targets), int((logits.argmax(-1) == wanted).sum())
+        return loss.item() * targets.numel(), int((logits.argmax(-1) == targets).sum())
 
-    def _row(self, values: np.ndarray) -> Tensor:
-        row = values if values.dtype == bool else values.astype(np.int64)
-        return torch.from_numpy(row[None]).to(self._trained[0].device)
+    def _begins(self, first: int, end: int) -> Tensor | None:
+        """Return which of ``ids[first:end]`` begin a document; reads little of the starts."""
+        if self._starts is None:
+            return None
+        begins = torch.zeros(1, end - first, dtype=torch.bool)
+        places = self._starts[slice(*np.searchsorted(self._starts, (first, end)))] - first
+        begins[0, torch.from_numpy(places)] = True
+        return begins.to(self._trained[0].device)
+
+    def _row(self, ids: np.ndarray) -> Tensor:
+        return torch.from_numpy(ids.astype(np.int64)[None]).to(self._trained[0].device)

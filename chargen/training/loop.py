@@ -12,13 +12,13 @@ import torch
 from msgspec.structs import asdict
 
 from chargen.distributed.group import ProcessGroup
-from chargen.errors import ChargenError, NonFiniteError
+from chargen.errors import ChargenError, NonFiniteError, is_out_of_memory
 from chargen.evaluation import losses
 from chargen.files import UnwritableError
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import Run
-from chargen.settings import MINUTES, TrainingSettings
+from chargen.settings import HELD_OUT, MINUTES, TrainingSettings
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
@@ -32,13 +32,14 @@ from chargen.training.checkpoints import (
     is_finite,
     mismatch,
 )
-from chargen.training.step import TrainingState, is_out_of_memory
+from chargen.training.step import TrainingState
 
 WARM_UP_STEPS = 100
 WARM_UP_SHARE = 0.1  # maximum share of a budget in steps
 VALIDATION_COST = 0.05  # approximate share of the time spent on validation
 FORWARD_SHARE = 1 / 3  # of a training step's time
 FEWEST_STEPS_BETWEEN = 25  # validations
+SECONDS_OF_STEPS = 5  # over which the use of the CPU is measured
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,8 @@ def steps_between_validations(settings: TrainingSettings, chars: int, training_c
     """Return a validation interval that costs a small share of the time on any corpus."""
     assert settings.batch_size is not None
     assert settings.timesteps is not None
-    forward = (chars - training_chars) * FORWARD_SHARE
+    held_out = chars - training_chars or chars * HELD_OUT  # or save as often as if it were
+    forward = held_out * FORWARD_SHARE
     steps = forward / VALIDATION_COST / (settings.batch_size * settings.timesteps)
     return max(FEWEST_STEPS_BETWEEN, round(steps))
 
@@ -92,15 +94,17 @@ class Report:
     chars: int  # read so far, counted again in every epoch
     seconds: float
     train_loss_nats: float  # mean since the last validation
-    validation_loss_nats: float | None  # None except at steps that validate
+    validation_loss_nats: float | None  # None except at validations
     learning_rate: float
     gradient_norm: float  # before clipping
     budget_used: float  # 0 to 1
+    validates: bool = False  # a step that validates, if a text is held out, and saves
+    cores: float = math.inf  # CPU time per time of the latest steps; infinite if not measured
     unsaved: str = ""  # why this step's save failed; the next validation tries again
 
     def to_json(self) -> dict[str, float | int | None]:
         """Return a line of ``progress.jsonl``."""
-        left_out = ("budget_used", "unsaved")
+        left_out = ("budget_used", "validates", "cores", "unsaved")
         return {name: value for name, value in vars(self).items() if name not in left_out}
 
 
@@ -118,11 +122,7 @@ class Trainer:
     """
 
     def __init__(
-        self,
-        run: Run,
-        model: CharModel,
-        text: EncodedCorpus,
-        group: ProcessGroup,
+        self, run: Run, model: CharModel, text: EncodedCorpus, group: ProcessGroup
     ) -> None:
         self.run = run
         self.model = model
@@ -133,14 +133,14 @@ class Trainer:
         self.text = text
         self._training_chars = run.description.corpus.training_chars
         self._stages = settings.stages()
-        self._state = TrainingState(model, settings, self.group)
+        self._state = TrainingState(model, settings, group)
         self._start_stage(0)
         self._schedule = Schedule.of(settings, len(self._batches))
-        self._validate_every = steps_between_validations(
-            settings, len(text.ids), self._training_chars
-        )
+        chars = len(text.ids)
+        self._validate_every = steps_between_validations(settings, chars, self._training_chars)
         self._writer = CheckpointWriter(run)
         self._clock = 0.0  # seconds of training on rank 0
+        self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
 
     @property
@@ -171,7 +171,7 @@ class Trainer:
         started = time.monotonic() - self.counters.seconds
         while not self._has_ended(should_stop):
             try:
-                report = self._report(started, should_stop)
+                report = self._report(started, should_stop())
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
@@ -192,27 +192,6 @@ class Trainer:
                 kept = f"can be resumed from its last good checkpoint, step {step}, with --resume"
             raise UnwritableError(f"{error}; {self.run.path} {kept}") from None
 
-    def _report(self, started: float, should_stop: Callable[[], bool]) -> Report:
-        """Make a step, and a validation if one is due."""
-        counters = self.counters
-        rate = self._schedule.rate(counters.step, self._clock)
-        message = [float(should_stop()), (time.monotonic() - started) * self.group.leads]
-        norm = self._train_step(rate, message)
-        counters.seconds = time.monotonic() - started
-        if self.group.size == 1:
-            self._clock = counters.seconds
-        used = self._schedule.used(counters.step, self._clock)
-        train_loss = counters.loss_sum / counters.loss_batches
-        validation_loss = None
-        if used >= 1 or counters.step % self._validate_every == 0:
-            validation_loss = self._validate()
-            if not math.isfinite(validation_loss):
-                raise self._diverged(f"validation loss {validation_loss:g}", counters.step)
-            counters.seconds = time.monotonic() - started
-        position = (counters.step, counters.chars, counters.seconds)
-        report = Report(*position, train_loss, validation_loss, rate, norm, min(1.0, used))
-        return report if validation_loss is None else self._record(report, validation_loss)
-
     def _has_ended(self, should_stop: Callable[[], bool]) -> bool:
         counters, patience = self.counters, self.settings.patience
         # All processes must stop at the same step: a request travels with the step before.
@@ -227,22 +206,28 @@ class Trainer:
             self.ending = "stopped"
         return bool(self.ending)
 
-    def _train_step(self, rate: float, message: list[float]) -> float:
-        """Make one update and return the gradient norm before clipping."""
+    def _report(self, started: float, stops: bool) -> Report:
+        """Make a step, and a validation if one is due."""
         counters, stages = self.counters, len(self._stages)
         due = min(int(self._schedule.used(counters.step, self._clock) * stages), stages - 1)
         if due > counters.stage:  # a run resumed with a larger budget stays in its stage
-            counters.epoch, counters.batch = counters.epoch + 1, 0
-            counters.since_best = 0
+            counters.epoch, counters.batch, counters.since_best = counters.epoch + 1, 0, 0
             self._start_stage(due)
+        rate = self._schedule.rate(counters.step, self._clock)
         batch = self._batches.batch(counters.epoch, counters.batch, self._state.rows)
         carry = self.settings.state == "carry" and counters.batch > 0
+        message = [float(stops), (time.monotonic() - started) * self.group.leads]
+        begun = time.process_time(), time.monotonic()
         step = self._state.step(batch, rate, carry=carry, message=message)
+        self._cpu_time += time.process_time() - begun[0]
+        self._step_time += time.monotonic() - begun[1]
         if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
             how = f"loss {step.nats:g}, gradient norm {step.norm:g}"
             raise self._diverged(how, counters.step + 1)
-        stops, self._clock = step.sums
-        self._stop_requested = stops > 0
+        self._stop_requested, self._clock = step.sums[0] > 0, step.sums[1]
+        counters.seconds = time.monotonic() - started
+        if self.group.size == 1:
+            self._clock = counters.seconds
         counters.step += 1
         counters.chars += batch.chars
         counters.loss_sum += step.nats
@@ -250,7 +235,23 @@ class Trainer:
         counters.batch += 1
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
-        return step.norm
+        used = self._schedule.used(counters.step, self._clock)
+        validates = used >= 1 or counters.step % self._validate_every == 0
+        validation_loss = self._validate() if validates else None
+        counters.seconds = time.monotonic() - started
+        report = Report(
+            counters.step,
+            counters.chars,
+            counters.seconds,
+            counters.loss_sum / counters.loss_batches,
+            validation_loss,
+            rate,
+            step.norm,
+            min(1.0, used),
+            validates,
+            self._cpu_time / self._step_time if self._step_time >= SECONDS_OF_STEPS else math.inf,
+        )
+        return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:
         settings, text = self._stages[stage], self.text
@@ -271,38 +272,47 @@ class Trainer:
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
             self.group.broadcast(None)  # wait until rank 0, which reports it, has ended
-        saved = self._writer.saved_step is not None
+        kept = (
+            "has no weights" if self._writer.saved_step is None else "keeps the last good weights"
+        )
         return ChargenError(
-            f"training diverged at step {step} ({how}): {self.run.path} "
-            f"{'keeps the last good weights' if saved else 'has no weights'}; try a lower "
+            f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
             "--learning-rate or --clip-norm"
         )
 
-    def _validate(self) -> float:
-        """Return the validation loss in nats per character; NaN if a prediction is not finite."""
+    def _validate(self) -> float | None:
+        """Return the validation loss in nats per character, or None if no text is held out."""
         text, group, start = self.text, self.group, self._training_chars
+        if start == len(text.ids):
+            return None
         try:
             share = {"rank": group.rank, "size": group.size}
             sums = losses(self.predictor, text.ids, start, starts=text.starts, **share)
         except NonFiniteError:
             sums = np.full(2, math.nan)
-        return float(group.sum(sums)[0] / (len(text.ids) - start))
+        loss = float(group.sum(sums)[0] / (len(text.ids) - start))
+        if not math.isfinite(loss):
+            raise self._diverged(f"validation loss {loss:g}", self.counters.step)
+        return loss
 
-    def _record(self, report: Report, validation_loss: float) -> Report:
+    def _record(self, report: Report) -> Report:
         """Save a validation, and the weights if they are the best so far."""
-        counters = self.counters
+        counters, loss = self.counters, report.validation_loss_nats
         counters.loss_sum, counters.loss_batches = 0.0, 0
-        counters.since_best += 1
-        if counters.best_loss is None or validation_loss < counters.best_loss:
-            counters.best_loss, counters.since_best = validation_loss, 0
-            values = {"step": counters.step, "validation_loss_nats": validation_loss}
-            self._writer.best = self._checked(Checkpoint(self._state.weights(), values))
+        if report.cores < math.inf:
+            self._cpu_time = self._step_time = 0.0
+        counters.since_best += loss is not None
+        if loss is not None and (counters.best_loss is None or loss < counters.best_loss):
+            counters.best_loss, counters.since_best = loss, 0
+            values = {"step": counters.step, "validation_loss_nats": loss}
+            # Copies: training changes the originals, and a failed save is repeated later.
+            weights = {name: array.copy() for name, array in self._state.weights().items()}
+            self._writer.best = self._checked(Checkpoint(weights, values))
         self._writer.lines.append(report.to_json())
         counters.progress_lines += 1
         try:
             self.save()
         except UnwritableError as error:
-            self._writer.copy_best()
             return replace(report, unsaved=str(error))
         return report
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from msgspec import structs
 
 from chargen import __version__
 from chargen.distributed.group import ProcessGroup
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, is_out_of_memory
 from chargen.files import Progress
 from chargen.recurrent.matmul import multiplies_bfloat16
 from chargen.recurrent.model import CharModel
@@ -31,16 +31,15 @@ from chargen.runs.directory import (
     is_begun_by,
 )
 from chargen.runs.lock import lock
-from chargen.settings import BUDGETS, HELD_OUT, GivenSettings
+from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag
 from chargen.text.cache import CorpusCache
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
-from chargen.text.encoding import EncodedCorpus
-from chargen.training.checkpoints import check_checkpoint, mismatch
+from chargen.text.encoding import EncodedCorpus, ScannedCorpus
+from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
 from chargen.training.defaults import Hardware, choose_defaults, fit
 from chargen.training.loop import Trainer
-from chargen.training.step import is_out_of_memory
 
 
 class TrainingSession(ExitStack):
@@ -72,9 +71,9 @@ class _Request:
     overwrite: bool
     cache: str  # absolute path of the cache directory, or empty
     device: torch.device
-    progress: Progress
-    launchers: Sequence[str]  # that started this process
     encoding: str  # of the files of ``sources``; empty for UTF-8, or that of a resumed run
+    progress: Progress = lambda done, total: None
+    launchers: Sequence[str] = ()  # that started this process
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,10 @@ class _Plan:
     """The starting point of a training, decided before anything is written."""
 
     run: Run  # with the description that it will have
+    resumes: bool
     checkpoint: Checkpoint | None = None  # to resume from
-    resumes: bool = False
     resets_patience: bool = False  # a larger budget continues a run that early stopping ended
-    changes_description: bool = False
     notes: tuple[str, ...] = ()
-    model: CharModel | None = None  # known to rank 0 only, if at all
-    encoded: EncodedCorpus | None = None  # known to rank 0 only
 
 
 def device_named(name: str) -> torch.device:
@@ -130,37 +126,34 @@ def start(
     """
     group = group or ProcessGroup()
     place = device_named(device)
-    place = group.device if group.device.type == place.type else place
-    given = GivenSettings.parse(settings)
-    cached = str(cache.resolve()) if cache else ""
     request = _Request(
         sources,
-        given,
+        GivenSettings.parse(settings),
         out,
         resume,
         overwrite,
-        cached,
-        place,
+        _path(cache),
+        group.device if group.device.type == place.type else place,
+        encoding,
         progress,
         group.launchers,
-        encoding,
     )
-    own: list[_Plan] = []
+    texts: list[EncodedCorpus] = []  # of rank 0
     with ExitStack() as held:
 
         def lead() -> _Plan:
-            own.append(_plan(request, held))
-            return replace(own[0], model=None, encoded=None)  # both stay in this process
+            plan, text = _plan(request, held)
+            texts.append(text)
+            return plan
 
-        shared = group.run_on_lead(lead)
-        plan = own[0] if own else shared
+        plan = group.run_on_lead(lead)
 
         def encoded() -> EncodedCorpus:
-            return plan.encoded or _encode(plan.run, request)[0]
+            return texts[0] if texts else _encode(plan.run, request)[0]
 
         # The first process of a machine encodes the text, if it must, for the others.
         text = group.run_on_all(lambda: None if group.local_rank else encoded()) or encoded()
-        model = plan.model or _build_model(plan.run.description, place)
+        model = _build_model(plan.run.description, request.device)
         trainer = Trainer(plan.run, model, text, group)
         notes = list(plan.notes)
         if plan.checkpoint is not None:
@@ -171,31 +164,55 @@ def start(
         return TrainingSession(trainer, notes, held.pop_all())
 
 
-def _plan(request: _Request, held: ExitStack) -> _Plan:
+def _plan(request: _Request, held: ExitStack) -> tuple[_Plan, EncodedCorpus]:
     """Plan the training and write nothing; ``held`` receives the lock of a resumed run.
 
     A run that one of the launchers began is resumed, for every request.
     """
-    given = request.sources or not request.resume
-    corpus = read_corpus(request.sources, request.encoding) if given else None
+    more = request.given.names.intersection(MORE_BUDGETS)
+    if more and not request.resume:
+        raise ChargenError(f"{flag(min(more))}: extends a run; give --resume too")
+    reads = request.sources or not request.resume
+    corpus = read_corpus(request.sources, request.encoding) if reads else None
     path = request.out or (RUNS / corpus.name if corpus else None)
-    if request.resume:
-        run = find(path)
-        if run.description.imported:
-            raise ChargenError(
-                f"{run.path}: imported without its training state, so it cannot be resumed; train "
-                "a new run with another --out"
-            )
-        return _plan_resumed(run, corpus, request, held)
+    path = path if path and not request.resume else find(path).path
+    if request.resume or is_begun_by(path, request.launchers):
+        return _plan_resumed(path, corpus, request, held)
     assert corpus is not None
-    assert path is not None
-    if is_begun_by(path, request.launchers):
-        return _plan_resumed(Run.open(path), corpus, request, held)
     check_new(path, request.overwrite)
     return _plan_new(path, corpus, request)
 
 
-def _plan_new(path: Path, corpus: Corpus, request: _Request) -> _Plan:
+def describe(
+    sources: Sequence[str | Path],
+    settings: Mapping[str, Any],
+    out: Path | None,
+    cache: Path | None,
+    device: str,
+    encoding: str,
+) -> Description:
+    """Return the description that a new run would have; the arguments are those of `start`."""
+    corpus, given = read_corpus(sources, encoding), GivenSettings.parse(settings)
+    place = device_named(device)
+    request = _Request(sources, given, out, False, False, _path(cache), place, encoding)
+    return _describe(out or RUNS / corpus.name, corpus, request)[0]
+
+
+def _path(cache: Path | None) -> str:
+    return str(cache.resolve()) if cache else ""
+
+
+def _plan_new(path: Path, corpus: Corpus, request: _Request) -> tuple[_Plan, EncodedCorpus]:
+    description, notes, cached, found = _describe(path, corpus, request)
+    _build_model(description, request.device)  # fails for lack of memory before a long encoding
+    encoded = cached.encode(corpus, found, request.progress)
+    return _Plan(Run(path, description), resumes=False, notes=tuple(notes)), encoded
+
+
+def _describe(
+    path: Path, corpus: Corpus, request: _Request
+) -> tuple[Description, list[str], CorpusCache, ScannedCorpus]:
+    """Return a new run's description, notes on it, and its scanned corpus."""
     given = request.given
     folder = encoded_in(path, request.cache)
     documents = given.training.documents
@@ -210,7 +227,13 @@ def _plan_new(path: Path, corpus: Corpus, request: _Request) -> _Plan:
     hardware = Hardware(request.device.type, multiplies_bfloat16())
     model, training, notes = choose_defaults(given, to_train, hardware)
     held_out = found.chars - to_train
-    if training.validation is None and held_out <= found.chars * HELD_OUT / 2:
+    if not held_out:
+        notes = [
+            "no text is held out: the model is the last one, and nothing shows when it only "
+            "repeats its text",
+            *notes,
+        ]
+    elif training.validation is None and held_out <= found.chars * HELD_OUT / 2:
         notes = [f"large text: {held_out:,} characters are held out instead of a tenth", *notes]
     record = CorpusRecord(
         corpus.name,
@@ -229,56 +252,48 @@ def _plan_new(path: Path, corpus: Corpus, request: _Request) -> _Plan:
         "python": platform.python_version(),
     }
     description = Description(model, found.vocabulary, training, record, versions)
-    return _Plan(
-        Run(path, description),
-        model=_build_model(description, request.device),  # before anything is written
-        encoded=cached.encode(corpus, found, request.progress),
-        notes=tuple(notes),
-    )
+    return description, notes, cached, found
 
 
-def _plan_resumed(run: Run, corpus: Corpus | None, request: _Request, held: ExitStack) -> _Plan:
+def _plan_resumed(
+    path: Path, corpus: Corpus | None, request: _Request, held: ExitStack
+) -> tuple[_Plan, EncodedCorpus]:
     """Plan to resume a run, with another budget or cache directory at most.
 
     A run that a launcher has restarted keeps its settings.
     """
-    restarted = is_begun_by(run.path, request.launchers)
-    if not restarted:
-        _check_unchanged(run, request.given)
+    run, given = Run.open(path), request.given
+    if run.description.imported:
+        raise ChargenError(
+            f"{path}: imported without its training state, so it cannot be resumed; train a new "
+            "run with another --out"
+        )
+    if is_begun_by(path, request.launchers):
+        given = GivenSettings.parse({})
+    _check_unchanged(run, given)
     encoded, cache = _encode(run, request, corpus)
-    held.enter_context(lock(run.path))
-    run = Run.open(run.path)  # again, now that no other process writes it
-    budget: dict[str, Any] = {}
-    if not restarted:
-        _check_unchanged(run, request.given)
-        if not request.given.names.isdisjoint(BUDGETS):
-            budget = {name: getattr(request.given.training, name) for name in BUDGETS}
+    held.enter_context(lock(path))
+    run = Run.open(path)  # again, now that no other process writes it
+    _check_unchanged(run, given)
     before = run.description
-    description = structs.replace(
-        before,
-        training=structs.replace(before.training, **budget),
-        corpus=structs.replace(before.corpus, cache=cache),
-    )
-    resumed = Run(run.path, description)
-    _check_text(resumed, encoded)
-    checkpoint = None if run.begins() else run.read_checkpoint(LAST)
-    notes: tuple[str, ...] = ()
-    if checkpoint is None:
-        notes = (f"{run.path}: stopped before its first checkpoint; starts from the beginning",)
+    checkpoint, counters, notes = None, Counters(), []
+    if run.begins():
+        notes = [f"{path}: stopped before its first checkpoint; starts from the beginning"]
     else:
+        checkpoint = run.read_checkpoint(LAST)
         try:
-            check_checkpoint(checkpoint, before)
+            counters = check_checkpoint(checkpoint, before)
         except (ChargenError, ValueError) as error:
             raise mismatch(run, error) from None
-    return _Plan(
-        resumed,
-        checkpoint,
-        resumes=True,
-        resets_patience=bool(budget) and checkpoint is not None,
-        changes_description=description != before,
-        encoded=encoded,
-        notes=notes,
-    )
+    budget = given.more.added(counters.step, counters.seconds)
+    if not given.names.isdisjoint(BUDGETS):
+        budget = {name: getattr(given.training, name) for name in BUDGETS}
+    training = structs.replace(before.training, **budget)
+    record = structs.replace(before.corpus, cache=cache)
+    resumed = Run(path, structs.replace(before, training=training, corpus=record))
+    _check_text(resumed, encoded)
+    resets = bool(budget) and checkpoint is not None
+    return _Plan(resumed, True, checkpoint, resets, tuple(notes)), encoded
 
 
 def _write(plan: _Plan, request: _Request, held: ExitStack) -> None:
@@ -287,8 +302,7 @@ def _write(plan: _Plan, request: _Request, held: ExitStack) -> None:
     if plan.resumes:
         if plan.checkpoint is None:
             run.keep_progress(0)
-        if plan.changes_description:
-            run.write_description()
+        run.write_description()
         if launchers:  # after the requested settings are written
             run.begun_by(launchers, begins=False)
         return
@@ -349,7 +363,7 @@ def _check_unchanged(run: Run, given: GivenSettings) -> None:
     for name, value in given.values().items():
         if name not in BUDGETS and before[name] != value:
             raise ChargenError(
-                f"--{name.replace('_', '-')} {shown(value)}: the run in {run.path} uses "
+                f"{flag(name)} {shown(value)}: the run in {run.path} uses "
                 f"{shown(before[name])}; leave it out, or start over with --overwrite"
             )
 

@@ -180,13 +180,6 @@ class TrainingState:
             self._seed_generator(self._settings.seed + step)
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether Python or torch ran out of memory."""
-    text = str(error).lower()
-    scarce = "alloc" in text or "out of memory" in text or "not enough memory" in text
-    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and scarce)
-
-
 def _prefixed(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
     return {prefix + name: value.cpu().numpy() for name, value in model.state_dict().items()}
 

@@ -134,7 +134,8 @@ class ComparedRun:
             _save_initial_weights(self.path)
         model = load(self.path, device="cpu")
         lines = model.run.progress()
-        best = min((line["validation_loss_nats"] for line in lines), default=None)
+        losses = (line["validation_loss_nats"] for line in lines)
+        best = min((loss for loss in losses if loss is not None), default=None)
         scores = RunScores(
             bits_per_char=nats_to_bits(model.evaluate().loss_nats if best is None else best),
             chars=lines[-1]["chars"] if lines else 0,

@@ -79,7 +79,7 @@ def inspect(
         cues = cues or default_cues(known)
         units = measure(network, untrained(), known, rest, cues, seed=seed, progress=progress)
     except ChargenError as error:
-        notes.append(f"without the units that follow something: {error}")
+        notes.append(f"without the units that follow something: {error.message}")
     return HiddenUnits(name, recording, units, tuple(notes))
 
 

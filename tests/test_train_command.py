@@ -1,0 +1,292 @@
+"""`chargen train` in everyday use: lost terminals, configuration files, more training, no held-out
+text, little memory, and errors that speak the language of their user."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from groups import Forked
+from tiny import FLAGS, TINY, state_of
+
+import chargen
+from chargen.cli import main
+from chargen.cli.watch import RunObserver
+from chargen.errors import ChargenError
+from chargen.pages.watch_page import watch_page
+from chargen.runs.directory import BEST, LAST, Run
+from chargen.training.loop import Trainer
+
+pytestmark = pytest.mark.usefixtures("often")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+
+
+@pytest.fixture
+def home(cat, tmp_path, monkeypatch):
+    """An empty directory but for the corpus."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat.txt").write_text(cat.read_text())
+    return tmp_path
+
+
+def said(capsys, *words, code=0):
+    """Run a command; return what it printed on standard output and standard error."""
+    capsys.readouterr()
+    assert main([*map(str, words)]) == code
+    return capsys.readouterr()
+
+
+def train(capsys, *words, code=0):
+    given = words if {"--resume", "--config"} & set(words) else (*FLAGS, *words)
+    return said(capsys, "train", "cat.txt", *given, code=code)
+
+
+# Lost terminals, logs and pipes
+
+STREAMS = ("stdin", "stdout", "stderr")
+
+
+def without_streams(home, lost, *commands):
+    """Run commands in a process whose standard streams are lost; return the exit codes."""
+    os.chdir(home)
+    kept = [sys.stdin, sys.stdout, sys.stderr]  # they would close their descriptors
+    for number, how in lost.items():
+        stream = None
+        if how == "closed":
+            os.close(number)
+        else:
+            read, write = os.pipe()
+            os.close(read)
+            os.dup2(os.open("/dev/full", os.O_WRONLY) if how == "full" else write, number)
+            stream = os.fdopen(number, "w", closefd=False)
+        for name in (STREAMS[number], f"__{STREAMS[number]}__"):
+            setattr(sys, name, stream)
+    (home / "codes").write_text(json.dumps([main(words) for words in commands]))
+    return 0 if kept else 1
+
+
+@linux
+@pytest.mark.parametrize(
+    ("lost", "result"),
+    [
+        ({2: "full"}, 0), ({2: "closed"}, 0), ({2: "pipe"}, 0), ({1: "full"}, 2),
+        ({1: "closed", 2: "closed"}, 2), ({1: "pipe", 2: "pipe"}, 0), ({0: "closed"}, 0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_lost_log_or_pipe_ends_no_training_and_shows_no_traceback(home, lost, result):
+    commands = [["train", "cat.txt", *FLAGS], ["sample", "--length=9"], ["evaluate"], ["nothing"]]
+    process = Forked(home, without_streams, home, lost, *commands)
+    code, _, err = process.ended()
+    assert (code, "Traceback" in err) == (0, False), err
+    assert json.loads((home / "codes").read_text()) == [0, result, 0, 2]  # results go nowhere then
+    files = [path.read_bytes() for path in (home / "runs" / "cat").iterdir()]
+    assert not any(b"validation" in data and b"chars/s" in data for data in files)
+    assert Run.open(home / "runs" / "cat").read_checkpoint(LAST).values["step"] == 5
+
+
+@linux
+def test_the_exit_code_is_kept_when_errors_cannot_be_printed():
+    command = f"{sys.executable} -m chargen inspect nowhere 2>/dev/full"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 2
+
+
+def hang_up(home):
+    os.chdir(home)
+    step = Trainer._report
+    Trainer._report = lambda *given: (os.kill(os.getpid(), signal.SIGHUP), step(*given))[1]
+    return main(["train", "cat.txt", *FLAGS])
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="a signal of POSIX")
+def test_training_continues_when_its_terminal_is_closed(home):
+    code, _, err = Forked(home, hang_up, home).ended()
+    assert (code, "Done: step budget reached" in err) == (0, True)
+
+
+# More training
+
+
+def test_a_resume_with_nothing_to_do_says_so_and_names_a_command_that_trains(home, capsys):
+    train(capsys, "--validation=0.2")
+    for words in ((), ("--steps=3",)):
+        closing = train(capsys, "--resume", *words).err.splitlines()
+        told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
+        assert f"{told} --more-steps 5" in closing
+    assert main(["train", "--resume", "--out", "runs/cat", "--more-steps", "5"]) == 0
+    assert "No step was needed" not in capsys.readouterr().err
+    assert Run.open(home / "runs" / "cat").read_checkpoint(LAST).values["step"] == 10
+
+
+def test_more_training_is_counted_from_where_the_run_is(home, capsys):
+    train(capsys, "--patience=0")
+    path = home / "runs" / "cat"
+    train(capsys, "--resume", "--more-steps=4")
+    assert (Run.open(path).description.training.steps, len(Run.open(path).progress())) == (9, 6)
+    seconds = Run.open(path).read_checkpoint(LAST).values["seconds"]
+    train(capsys, "--resume", "--more-minutes=0.001")
+    settings = Run.open(path).description.training
+    assert (settings.steps, settings.minutes) == (None, pytest.approx(0.001 + seconds / 60))
+    for words, message in (
+        (("--resume", "--more-steps=4", "--steps=9"), "--more-steps and --steps: give one budget"),
+        (("--resume", "--more-steps=0"), "--more-steps 0: must be a whole number of 1 or more"),
+        (("--overwrite", "--steps=2"), ""),
+        (("--more-steps=4", "--overwrite"), "--more-steps and --steps: give one budget"),
+    ):
+        assert message in train(capsys, *words, code=2 if message else 0).err
+    with pytest.raises(ChargenError, match=r"^more_steps: extends a run; give resume=True too"):
+        chargen.train("cat.txt", more_steps=4, out="runs/new")
+
+
+# No held-out text
+
+
+def test_a_run_without_a_held_out_text_says_so_everywhere(home, capsys, monkeypatch):
+    err = train(capsys, "--validation=0").err
+    assert "cat.txt: 192 characters, 0 held out" in err.replace("cat:", "cat.txt:")
+    assert "note: no text is held out: the model is the last one" in err
+    assert "No text is held out: the model is the last one, and its loss is unknown." in err
+    run = Run.open(home / "runs" / "cat")
+    assert (run.path / LAST).exists()
+    assert not (run.path / BEST).exists()
+    assert [line["validation_loss_nats"] for line in run.progress()] == [None] * 3
+    assert "none held out" in said(capsys, "inspect").out
+    assert len(said(capsys, "sample", "--length=20", "--seed=1").out) > 9
+    nothing = "runs/cat: no text is held out (--validation 0); name another text"
+    for command in ("evaluate", "probe-longrange --only mined", "export --to page --out x.html"):
+        result = said(capsys, *command.split(), code=0 if command[:2] == "ex" else 2)
+        assert nothing in result.err
+    whole = json.loads(said(capsys, "evaluate", "--json", "runs/cat", "cat.txt").out)
+    assert whole["chars"] == 191
+    observer = RunObserver(run.path)
+    assert "No text is held out." in watch_page(observer.observe(1))
+    train(capsys, "--resume", "--more-steps=1")
+    assert run.read_checkpoint(LAST).values["step"] == 6
+    with pytest.raises(ChargenError, match=r"^runs/cat: no text is held out \(validation=0\)"):
+        chargen.load().evaluate()
+
+
+# Configuration files
+
+
+def test_the_printed_configuration_reproduces_a_run(home, capsys, finished):
+    out = train(capsys, "--threads=1", "--print-config").out
+    assert not (home / "runs").exists() or not (home / "runs" / "cat").exists()
+    (home / "run.toml").write_text(out)
+    assert main(["train", "--config", "run.toml"]) == 0
+    assert state_of(home / "runs" / "cat")[LAST] == state_of(finished)[LAST]
+    again = said(capsys, "train", "--resume", "--print-config").out
+    assert set(again.splitlines()) <= set(out.splitlines())
+    assert main(["train", "--config=run.toml", "--steps=2", "--units=4", "--overwrite"]) == 0
+    description = Run.open(home / "runs" / "cat").description
+    assert (description.training.steps, description.model.units) == (2, (4,))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("unit = 3", "unit: no such option; did you mean units?"),
+        ("colour = 3", "colour: no such option; see chargen train -h"),
+        ("steps = 'x'", "steps: 'x' is not a valid integer."),
+        ("steps = true", "steps: must not be true or false"),
+        ("overwrite = 1", "overwrite: must be true or false"),
+        ("units = ['a']", "units: --units a: must be one whole number a layer"),
+        ("steps", "not a TOML file ("),
+    ],
+)
+def test_a_wrong_configuration_is_one_line(home, capsys, text, message):
+    (home / "run.toml").write_text(text)
+    err = train(capsys, "--config", "run.toml", code=2).err
+    assert err.startswith(f"chargen: run.toml: {message}")
+    assert err.count("\n") == 1
+    assert "run.toml: cannot be read" in train(capsys, "--config=no/run.toml", code=2).err
+
+
+# Other programs and little memory
+
+
+@pytest.mark.parametrize(("threads", "cores", "notes"), [(2, 0.4, 1), (2, 1.6, 0), (1, 0.4, 0)])
+def test_threads_that_wait_for_other_programs_are_noted_once(
+    home, capsys, monkeypatch, threads, cores, notes
+):
+    busy = {"process_time": lambda: cores * time.monotonic(), "monotonic": time.monotonic}
+    monkeypatch.setattr("chargen.training.loop.time", SimpleNamespace(**busy))
+    monkeypatch.setattr("chargen.training.loop.SECONDS_OF_STEPS", 0)
+    try:
+        err = train(capsys, f"--threads={threads}").err
+    finally:
+        torch.set_num_threads(1)
+    told = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
+    assert err.count(told) == err.count("--threads 1 may be faster") == notes
+
+
+@linux
+@pytest.mark.parametrize("kilobytes", [500_000, 800_000])
+def test_a_memory_limit_is_one_line_before_torch_is_loaded(home, kilobytes):
+    command = f"ulimit -v {kilobytes}; {sys.executable} -m chargen train cat.txt"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("chargen: not enough memory")
+    assert len(done.stderr.splitlines()) == 2  # after "reading cat.txt"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MemoryError(), 2),
+        (MemoryError("std::bad_alloc"), 2),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2),
+        (OSError(12, "Cannot allocate memory"), 2),
+        (ImportError("No module named 'torch'"), 1),
+    ],
+    ids=str,
+)
+def test_memory_that_runs_out_anywhere_is_one_line(home, capsys, monkeypatch, error, code):
+    def fail(*given, **named):
+        raise error
+
+    monkeypatch.setattr("chargen.api.train", fail)
+    if code == 1:
+        with pytest.raises(ImportError, match="torch"):
+            train(capsys)
+    else:
+        assert "chargen: not enough memory: close other programs" in train(capsys, code=code).err
+
+
+# Errors in Python
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"units": 0}, "units=0: must be a whole number of 1 or more"),
+        ({"units": "x"}, "units=x: must be a whole number of 1 or more"),
+        ({"learning_rate": 0}, "learning_rate=0: must be a number above 0"),
+        ({"batch_size": 10**6}, "batch_size=1000000: the training text of 172 characters"),
+        ({"steps": 3, "minutes": 2}, "steps and minutes: give one budget"),
+        ({"loss_on": "first"}, "loss_on=first: must be all, last, or how many"),
+        ({"device": "quantum"}, "device=quantum: torch has no such device here"),
+        ({"unit": 3}, "unit: no such setting; did you mean units?"),
+        ({"resume": True}, "runs/cat: no such run; chargen runs lists them"),
+    ],
+    ids=str,
+)
+def test_errors_in_python_name_arguments(home, given, message):
+    with pytest.raises(ChargenError, match="^" + message.replace("(", r"\(")):
+        chargen.train("cat.txt", **given)
+
+
+def test_python_takes_one_number_for_one_layer(home):
+    model = chargen.train("cat.txt", **{**TINY, "units": 16, "steps": 1})
+    assert model.run.description.model.units == (16,)
+    with pytest.raises(ChargenError, match=r"give another out$") as error:
+        chargen.train("cat.txt")
+    assert "resume it with resume=True, start over with overwrite=True" in str(error.value)
+    assert "resume it with --resume, start over with --overwrite" in error.value.message
+    with pytest.raises(ChargenError, match=r"^temperature=-1: must be 0 or more"):
+        model.sample(temperature=-1)
