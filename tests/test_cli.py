@@ -2,6 +2,10 @@
 
 import io
 import json
+import mmap
+import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,7 +19,9 @@ import chargen
 from chargen.cli import chargen as command_group
 from chargen.cli import main
 from chargen.datasets import bundled
+from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST, RUN
+from chargen.sampling import Sampler
 from chargen.sampling.engine import Engine
 from chargen.text.cache import FOLDER
 
@@ -400,6 +406,119 @@ def test_samples_start_with_the_prompt(at_run, capsys, flags, chars, start):
     assert main(["sample", *flags]) == 0
     out = capsys.readouterr().out
     assert (len(out), out[: len(start)]) == (chars, start)
+
+
+def sampled(capsys, *flags):
+    """Return the texts of `sample --json`, 8 characters with seed 1, and what was said."""
+    given = ["sample", "--json", "--length", "8", "--seed", "1", *flags]
+    assert main(given) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, capsys, monkeypatch):
+    rows = list(chargen.load("runs/cat").stream("", 8, 5, 1))
+    expected = ["".join(text) for text in zip(*rows, strict=True)]
+    assert sampled(capsys, "--count", "5")[0]["texts"] == expected
+    monkeypatch.setattr(sys.modules["chargen.cli.sample"], "BATCH", 2)
+    counts, stream = [], Sampler.stream
+
+    def spy(self, *given, count=1, **options):
+        counts.append(count)
+        return stream(self, *given, count=count, **options)
+
+    monkeypatch.setattr(Sampler, "stream", spy)
+    texts = sampled(capsys, "--count", "5")[0]["texts"]
+    assert (len(set(texts)), counts) == (5, [2, 2, 1])
+
+
+def test_unique_and_new_texts(at_run, capsys):
+    hot = ["--temperature", "2", "--length", "2", "--count", "30"]
+    assert len(set(sampled(capsys, *hot)[0]["texts"])) < 30
+    texts = sampled(capsys, *hot, "--unique")[0]["texts"]
+    assert len(set(texts)) == len(texts) == 30
+    new = sampled(capsys, *hot, "--new", "--prompt", "t")[0]["texts"]
+    assert len(new) == 30
+    assert not any(f"t{text}" in TEXT for text in new)
+    found, err = sampled(capsys, "--length", "1", "--count", "99", "--unique", "--new")
+    assert found["texts"] == []
+    assert "note: 0 of 99 texts, after " in err
+    lines = [*hot, "--length", "40", "--stop", r"\n", "--new", "--prompt", "the c", "--begin"]
+    assert all(
+        f"the c{text}" != TEXT.split("\n", maxsplit=1)[0]
+        for text in sampled(capsys, *lines)[0]["texts"]
+    )
+
+
+def test_separators_and_escapes(at_run, capsys):
+    given = ["sample", "--count", "3", "--length", "4", "--seed", "1", "--prompt", r"cat.\nthe"]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.split("\n\n")
+    assert [text[:8] for text in lines] == ["cat.\nthe"] * 3
+    assert main([*given, "--separator", r"\n-\\-\t"]) == 0
+    assert len(capsys.readouterr().out.split("\n-\\-\t")) == 3
+    found, _ = sampled(capsys, "--length", "99", "--stop-after", "at", "--temperature", "0")
+    assert found["texts"][0].endswith("at")
+    assert "at" not in found["texts"][0][:-2]
+    assert main(["sample", "--stop", r"\\n"]) == 2
+    assert r"--stop '\\n': character '\\' at position 0 is not in" in capsys.readouterr().err
+    assert main(["sample", "--count", "2", "--stop-after", r"\n", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_last_weights(own_run, capsys):
+    run = chargen.load("runs/cat").run
+    best = run.read_checkpoint(BEST)
+    arrays = {name: 0 * array for name, array in best.arrays.items()}
+    run.write_checkpoint(BEST, Checkpoint(arrays, best.values))
+    last, zero = (sampled(capsys, *flags)[0]["texts"] for flags in (["--last"], []))
+    shutil.copy(run.path / LAST, run.path / BEST)
+    assert sampled(capsys)[0]["texts"] == last != zero
+
+
+def test_commands_that_are_printed_survive_a_shell(own_run, capsys):
+    Path("cat.txt").rename("a & b.txt")
+    Path("a & b").mkdir()
+    asked = [
+        (
+            ["train", "a & b.txt", "--steps", "2", "--units", "8"],
+            "train --resume --out 'runs/a & b'",
+        ),
+        (["train", "runs/a & b"], "train --resume --out 'runs/a & b'"),
+        (["train", "https://a.org/a & b.txt"], "train 'a & b.txt'"),
+        (["sample", "a & b.txt"], "evaluate RUN 'a & b.txt'"),
+        (["sample", "a & b c"], "sample --prompt 'a & b c'"),
+        (["export", "runs/a & b", "--to", "page"], "longrange 'runs/a & b' --json 'runs/a & b/"),
+    ]
+    for arguments, command in asked:
+        main(arguments)
+        err = capsys.readouterr().err
+        assert command in err
+        # No name stands unquoted in any other command.
+        said = [clause for clause in re.split(", or |; |: ", err) if "chargen " in clause]
+        for clause in said:
+            words = shlex.split(clause[clause.index("chargen ") :])
+            assert clause.count("a & b") == sum("a & b" in word for word in words)
+
+
+POSIX = {
+    os: ("fork", "getuid", "kill", "killpg", "setsid", "O_NOFOLLOW", "sched_getaffinity"),
+    signal: ("SIGHUP", "SIGKILL", "SIGALRM", "SIGUSR1", "pthread_sigmask"),
+    mmap: ("MADV_DONTNEED",),
+}
+
+
+def test_no_command_needs_what_windows_lacks(home, monkeypatch):
+    for module, names in POSIX.items():
+        for name in names:
+            monkeypatch.delattr(module, name, raising=False)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    monkeypatch.setattr("chargen.text.memory_map.STATM", Path("none"))
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    for line in ("train cat.txt --steps 2 --units 8", "train --resume --steps 4", "sample --new",
+                 "evaluate", "watch --once", "inspect", "score cat.txt"):  # fmt: skip
+        assert main(line.split()) == 0
 
 
 def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):

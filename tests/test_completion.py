@@ -1,6 +1,7 @@
 """Shell completion of runs, corpora, choices and flags."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from chargen.cells import CELL_NAMES
-from chargen.cli import chargen
+from chargen.cli import chargen, main
 
 PROGRAM = f"""#!{sys.executable}
 import sys
@@ -78,3 +79,27 @@ def test_bash_script_completes_a_run_without_slow_imports(home):
     given = {"cwd": home, "env": env, "capture_output": True, "text": True}
     ran = subprocess.run(["bash", "-c", SCRIPT], check=True, **given)
     assert (ran.stdout, ran.stderr) == ("runs/fables\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_is_installed_once(home, monkeypatch, capsys, shell):
+    monkeypatch.setenv("HOME", str(home / "a & b"))
+    for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SHELL", f"/bin/{shell}")
+    assert main(["completion", "install"]) == 0
+    said = [line.partition(": written")[0] for line in capsys.readouterr().out.splitlines()]
+    files = {path: path.read_text() for path in (home / "a & b").rglob("*") if path.is_file()}
+    assert set(said) == set(map(str, files))
+    assert any("_CHARGEN_COMPLETE" in text for text in files.values())
+    assert len(files) == (1 if shell == "fish" else 2)
+    if shell != "fish":
+        assert shlex.split(files[home / "a & b" / f".{shell}rc"]) == ["source", said[0]]
+    assert main(["completion", "install", shell]) == 0
+    assert files == {path: path.read_text() for path in files}
+
+
+def test_unknown_shell_is_refused(monkeypatch, capsys):
+    monkeypatch.setenv("SHELL", "/bin/tcsh")
+    assert main(["completion", "install"]) == 2
+    assert "name the shell: chargen completion install bash" in capsys.readouterr().err

@@ -73,6 +73,29 @@ def test_greedy_beam_search_and_continued_texts_have_no_warm_up(how):
     assert one == other
 
 
+def test_prompt_begins_where_unprompted_text_begins():
+    led = slow(warms_up=True)
+    pieces = {
+        begin: "".join(row[0] for row in led.stream("ab", 60, begin=begin)) for begin in (0, 1)
+    }
+    assert pieces[False].startswith("z" * 25)
+    assert "z" not in pieces[True]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "begins"),
+    [("ab", True), ("b", False), ("bz", False), ("abbbz", True), ("\na", False), ("b" * 40, False)],
+)
+def test_training_text_tells_whether_a_prompt_begins_a_line(prompt, begins):
+    """At least 1 in 20 occurrences; of a prompt that does not occur, its beginning."""
+    text = "ab\n" * 20 + "a" + "bz" * 40 + "zab" * 399
+    sampler = slow(training=lambda: text)
+    assert sampler.begins(prompt) == begins
+    assert slow(training=lambda: text + "zab").begins("ab") is False
+    assert [sampler.begins(prompt, given) for given in (True, False)] == [True, False]
+    assert slow().begins(prompt) is False
+
+
 @pytest.fixture
 def sampler():
     _, own = network_and_engine("lstm", (7, 3), size=4)

@@ -12,6 +12,7 @@ import click
 from chargen import __version__
 from chargen.cli import advice
 from chargen.cli.compare import compare
+from chargen.cli.completion import shell_completion
 from chargen.cli.corpora import corpora
 from chargen.cli.environment import configure_torch, run_in_group
 from chargen.cli.evaluate import evaluate
@@ -50,8 +51,6 @@ Files:
 Environment:
   CUDA_VISIBLE_DEVICES   visible GPUs; empty for none
   TMPDIR                 directory for text from standard input while it is read
-  _CHARGEN_COMPLETE      bash_source, zsh_source or fish_source prints the completion
-                         script: eval "$(_CHARGEN_COMPLETE=bash_source chargen)"
 """
 
 
@@ -106,7 +105,7 @@ def chargen() -> None:
 
 
 COMMANDS = train, watch, sample, evaluate, score, probe_longrange, compare, inspect, export
-for command in (*COMMANDS, import_keras, corpora):
+for command in (*COMMANDS, import_keras, corpora, shell_completion):
     chargen.add_command(command)
 
 

@@ -1,18 +1,26 @@
-"""Shell completion of runs, corpora and devices. Imports no torch.
+"""Shell completion of runs, corpora and devices, and its installation. Imports no torch.
 
-Each function is a ``shell_complete`` callback of click. bash completes file names on its own only
-if there are no other suggestions; otherwise the functions list files too.
+Each of the first functions is a ``shell_complete`` callback of click. bash completes file names on
+its own only if there are no other suggestions; otherwise the functions list files too.
 """
 
 from __future__ import annotations
 
 import glob
+import os
+import shlex
 from pathlib import Path
 
+import click
 from click import Context, Parameter
-from click.shell_completion import CompletionItem
+from click.shell_completion import CompletionItem, get_completion_class
+
+from chargen.cli.terminal import say
+from chargen.errors import ChargenError
+from chargen.render.text import visible_line
 
 Suggestions = list[CompletionItem] | list[str]
+ZSH_START = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
 
 
 def runs(context: Context, parameter: Parameter, typed: str) -> Suggestions:
@@ -50,3 +58,57 @@ def devices(context: Context, parameter: Parameter, typed: str) -> Suggestions:
 def _paths(typed: str) -> list[str]:
     """Return the visible paths that begin with ``typed``."""
     return sorted(glob.glob(f"{glob.escape(typed)}*"))
+
+
+@click.group("completion")
+def shell_completion() -> None:
+    """Install shell completion.
+
+    \b
+    Example:
+      chargen completion install
+    """
+
+
+@shell_completion.command()
+@click.argument("shell", required=False, type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def install(context: Context, shell: str | None) -> None:
+    """Install completion for SHELL, by default the one that $SHELL names.
+
+    Writes the script below ~/.local/share/chargen and one line that reads it at the end of
+    ~/.bashrc or ~/.zshrc; for fish, the script alone below ~/.config/fish.
+
+    \b
+    Examples:
+      chargen completion install
+      chargen completion install zsh
+    """
+    name = shell or Path(os.environ.get("SHELL", "")).name
+    kind = get_completion_class(name)
+    if kind is None:
+        raise ChargenError("completion: name the shell: chargen completion install bash")
+    source = kind(context.find_root().command, {}, "chargen", "_CHARGEN_COMPLETE").source()
+    home = Path.home()
+    if name == "fish":
+        config = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
+        _write(config / "fish" / "completions" / "chargen.fish", source)
+        return
+    data = Path(os.environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    script = data / "chargen" / f"completion.{name}"
+    _write(script, ZSH_START + source if name == "zsh" else source)
+    folder = Path(os.environ.get("ZDOTDIR") or home) if name == "zsh" else home
+    line, rc = f"source {shlex.quote(str(script))}\n", folder / f".{name}rc"
+    before = rc.read_text(encoding="utf-8", errors="replace") if rc.exists() else ""
+    if line not in before:
+        _write(rc, line if before.endswith("\n") or not before else "\n" + line, "a")
+
+
+def _write(file: Path, text: str, mode: str = "w") -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open(mode, encoding="utf-8", newline="") as opened:
+            opened.write(text)
+    except OSError as error:
+        raise ChargenError(f"{file}: cannot be written ({error.strerror})") from None
+    say(f"{visible_line(str(file))}: written; it takes effect in new shells")
