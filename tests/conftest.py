@@ -1,12 +1,15 @@
 """Shared by all tests: one thread, since the models here are tiny, signals, a browser for pages."""
 
 import os
+import shutil
 import signal
 
 import pytest
 import tiny
 import torch
 from hypothesis import settings
+
+from chargen.cli import main
 
 settings.register_profile("patient", deadline=None)  # how busy a machine is fails no test
 settings.load_profile("patient")
@@ -55,6 +58,30 @@ def finished(cat, tmp_path_factory):
         tiny.often(patch)
         tiny.train(cat, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A directory with a trained run, for tests that do not change it."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "cat.txt").write_text(tiny.LINES)
+    out = str(folder / "runs" / "cat")
+    assert main(["train", str(folder / "cat.txt"), "--out", out, "--steps", "60", *tiny.SMALL]) == 0
+    return folder
+
+
+@pytest.fixture
+def at_run(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    return trained
+
+
+@pytest.fixture
+def own_run(trained, tmp_path, monkeypatch):
+    """A copy of the trained run, for tests that change it."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

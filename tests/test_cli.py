@@ -14,19 +14,15 @@ from pathlib import Path
 
 import click
 import pytest
+from tiny import LINES as TEXT
+from tiny import SMALL as TINY
 
 import chargen
 from chargen.cli import chargen as command_group
 from chargen.cli import main
 from chargen.datasets import bundled
-from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST, RUN
-from chargen.sampling import Sampler
-from chargen.sampling.engine import Engine
 from chargen.text.cache import FOLDER
-
-TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 25
-TINY = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
 
 
 @pytest.fixture
@@ -34,30 +30,6 @@ def home(tmp_path, monkeypatch):
     """An empty working directory with one corpus."""
     monkeypatch.chdir(tmp_path)
     Path("cat.txt").write_text(TEXT)
-    return tmp_path
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A directory with a trained run, for tests that do not change it."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "cat.txt").write_text(TEXT)
-    out = str(folder / "runs" / "cat")
-    assert main(["train", str(folder / "cat.txt"), "--out", out, "--steps", "60", *TINY]) == 0
-    return folder
-
-
-@pytest.fixture
-def at_run(trained, monkeypatch):
-    monkeypatch.chdir(trained)
-    return trained
-
-
-@pytest.fixture
-def own_run(trained, tmp_path, monkeypatch):
-    """A copy of the trained run, for tests that change it."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
@@ -385,97 +357,6 @@ def test_inspect_as_json(at_run, capsys):
     assert [line["step"] for line in shown["history"]] == [25, 50, 60]
 
 
-def test_same_seed_samples_the_same_text(at_run, capsys):
-    texts = []
-    for seed in ("1", "1", "2"):
-        assert main(["sample", "--length", "80", "--seed", seed, "--temperature", "2"]) == 0
-        texts.append(capsys.readouterr().out)
-    assert texts[0] == texts[1] != texts[2]
-
-
-@pytest.mark.parametrize(
-    ("flags", "chars", "start"),
-    [
-        (["--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"], 3 * 23, "th"),
-        (["--length", "0", "--prompt", "the"], 4, "the\n"),
-        (["--prompt-file", "prompt", "--length", "5"], 7 + 5 + 1, "the cat"),
-    ],
-)
-def test_samples_start_with_the_prompt(at_run, capsys, flags, chars, start):
-    Path("prompt").write_text("the cat")
-    assert main(["sample", *flags]) == 0
-    out = capsys.readouterr().out
-    assert (len(out), out[: len(start)]) == (chars, start)
-
-
-def sampled(capsys, *flags):
-    """Return the texts of `sample --json`, 8 characters with seed 1, and what was said."""
-    given = ["sample", "--json", "--length", "8", "--seed", "1", *flags]
-    assert main(given) == 0
-    out, err = capsys.readouterr()
-    return json.loads(out), err
-
-
-def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, capsys, monkeypatch):
-    rows = list(chargen.load("runs/cat").stream("", 8, 5, 1))
-    expected = ["".join(text) for text in zip(*rows, strict=True)]
-    assert sampled(capsys, "--count", "5")[0]["texts"] == expected
-    monkeypatch.setattr(sys.modules["chargen.cli.sample"], "BATCH", 2)
-    counts, stream = [], Sampler.stream
-
-    def spy(self, *given, count=1, **options):
-        counts.append(count)
-        return stream(self, *given, count=count, **options)
-
-    monkeypatch.setattr(Sampler, "stream", spy)
-    texts = sampled(capsys, "--count", "5")[0]["texts"]
-    assert (len(set(texts)), counts) == (5, [2, 2, 1])
-
-
-def test_unique_and_new_texts(at_run, capsys):
-    hot = ["--temperature", "2", "--length", "2", "--count", "30"]
-    assert len(set(sampled(capsys, *hot)[0]["texts"])) < 30
-    texts = sampled(capsys, *hot, "--unique")[0]["texts"]
-    assert len(set(texts)) == len(texts) == 30
-    new = sampled(capsys, *hot, "--new", "--prompt", "t")[0]["texts"]
-    assert len(new) == 30
-    assert not any(f"t{text}" in TEXT for text in new)
-    found, err = sampled(capsys, "--length", "1", "--count", "99", "--unique", "--new")
-    assert found["texts"] == []
-    assert "note: 0 of 99 texts, after " in err
-    lines = [*hot, "--length", "40", "--stop", r"\n", "--new", "--prompt", "the c", "--begin"]
-    assert all(
-        f"the c{text}" != TEXT.split("\n", maxsplit=1)[0]
-        for text in sampled(capsys, *lines)[0]["texts"]
-    )
-
-
-def test_separators_and_escapes(at_run, capsys):
-    given = ["sample", "--count", "3", "--length", "4", "--seed", "1", "--prompt", r"cat.\nthe"]
-    assert main(given) == 0
-    lines = capsys.readouterr().out.split("\n\n")
-    assert [text[:8] for text in lines] == ["cat.\nthe"] * 3
-    assert main([*given, "--separator", r"\n-\\-\t"]) == 0
-    assert len(capsys.readouterr().out.split("\n-\\-\t")) == 3
-    found, _ = sampled(capsys, "--length", "99", "--stop-after", "at", "--temperature", "0")
-    assert found["texts"][0].endswith("at")
-    assert "at" not in found["texts"][0][:-2]
-    assert main(["sample", "--stop", r"\\n"]) == 2
-    assert r"--stop '\\n': character '\\' at position 0 is not in" in capsys.readouterr().err
-    assert main(["sample", "--count", "2", "--stop-after", r"\n", "--seed", "1"]) == 0
-    assert capsys.readouterr().out.count("\n") == 2
-
-
-def test_last_weights(own_run, capsys):
-    run = chargen.load("runs/cat").run
-    best = run.read_checkpoint(BEST)
-    arrays = {name: 0 * array for name, array in best.arrays.items()}
-    run.write_checkpoint(BEST, Checkpoint(arrays, best.values))
-    last, zero = (sampled(capsys, *flags)[0]["texts"] for flags in (["--last"], []))
-    shutil.copy(run.path / LAST, run.path / BEST)
-    assert sampled(capsys)[0]["texts"] == last != zero
-
-
 def test_commands_that_are_printed_survive_a_shell(own_run, capsys):
     Path("cat.txt").rename("a & b.txt")
     Path("a & b").mkdir()
@@ -519,35 +400,6 @@ def test_no_command_needs_what_windows_lacks(home, monkeypatch):
     for line in ("train cat.txt --steps 2 --units 8", "train --resume --steps 4", "sample --new",
                  "evaluate", "watch --once", "inspect", "score cat.txt"):  # fmt: skip
         assert main(line.split()) == 0
-
-
-def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
-    settings = ["--length", "30", "--temperature", "0"]
-    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", "--begin", *settings]) == 0
-    skipped = capsys.readouterr().out
-    assert main(["sample", "--prompt", "the", *settings]) == 0
-    assert skipped.removeprefix("t€he") == capsys.readouterr().out.removeprefix("the")
-
-
-def test_closed_pipe_is_not_an_error(at_run):
-    command = f"{sys.executable} -m chargen sample --length 100000 | head -c 20"
-    ran = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
-    )
-    assert (ran.returncode, len(ran.stdout), ran.stderr) == (0, 20, b"")
-
-
-def test_text_streams_out_as_it_is_generated(at_run, monkeypatch):
-    written, seen, read = io.StringIO(), [], Engine.read
-
-    def spy(self, ids, state):
-        seen.append(len(written.getvalue()))
-        return read(self, ids, state)
-
-    monkeypatch.setattr(Engine, "read", spy)
-    monkeypatch.setattr(sys, "stdout", written)
-    assert main(["sample", "--prompt", "the", "--length", "5", "--continue"]) == 0
-    assert seen == [3, 3, 3, 4, 5, 6, 7]  # twice for the prompt alone
 
 
 def test_corpora_are_listed_and_written(home, capsys):

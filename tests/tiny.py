@@ -6,6 +6,8 @@ from chargen.runs.directory import BEST, LAST, Run, is_run
 from chargen.training import start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 4
+LINES = "the cat sat on the mat, the rat sat on the cat.\n" * 25
+SMALL = ["--units", "8", "--timesteps", "8", "--batch-size", "4"]
 TINY = {"units": (3, 2), "timesteps": 4, "batch_size": 3, "dropout": 0.3, "steps": 5}
 FLAGS = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items() if name != "units"]
 FLAGS += ["--units=3,2", "--device=cpu"]

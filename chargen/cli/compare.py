@@ -14,7 +14,6 @@ from chargen.cli.options import (
     ListParam,
     check_writable,
     default,
-    file_option,
     option,
     write_text,
 )
@@ -50,7 +49,7 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
 @option("--jobs", click.IntRange(1), None, "Maximum number of concurrent runs.  [default: cores]")
 @option("--out", PATH, None, "Directory of the comparison.  [default: runs/compare-<task>]")
 @option("--overwrite", bool, None, "Delete the existing comparison and start over.")
-@file_option("--json", "json_file", help="JSON output file.")
+@option("--json", PATH, None, "JSON output file.", "json_file")
 @option("--plot", PATH, None, "PNG figure of accuracy by span.")
 @option("--report", PATH, None, "HTML report.")
 @hangup_ignored()

@@ -30,11 +30,6 @@ def unknown_option(help: str) -> Any:
     return option("--unknown", click.Choice(["error", "skip"]), "error", help)
 
 
-def file_option(*names: str, help: str) -> Any:
-    """Return a decorator for an option that takes a path."""
-    return click.option(*names, type=PATH, help=help)
-
-
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 encoding_option = click.option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import check_writable, file_option, run_argument
+from chargen.cli.options import PATH, check_writable, option, run_argument
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -25,15 +25,9 @@ MOST_SAMPLES = 20
 
 @click.command()
 @run_argument
-@file_option("--out", help="Output file.  [default: RUN/watch.html]")
-@click.option(
-    "--every",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    help="Update interval in seconds.",
-)
-@click.option("--once", is_flag=True, help="Write the page once and exit.")
+@option("--out", PATH, None, "Output file.  [default: RUN/watch.html]")
+@option("--every", click.IntRange(1), 5, "Update interval in seconds.")
+@option("--once", bool, None, "Write the page once and exit.")
 def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
     """Write a page that follows a training.
 
@@ -61,11 +55,10 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
         if not announced:
             say(f"page: {visible_line(str(page))}")
             announced = True
-        if observer.compute_baseline():
-            continue
-        if not status.seconds:
-            break
-        time.sleep(every)
+        if not observer.compute_baseline():
+            if not status.seconds:
+                break
+            time.sleep(every)
 
 
 class RunObserver:
@@ -73,10 +66,10 @@ class RunObserver:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._description: object = None
-        self._reset()
+        self._begin(None)
 
-    def _reset(self) -> None:
+    def _begin(self, description: object) -> None:
+        self._description = description
         self._samples: list[TrainingSample] = []
         self._sampled = 0  # time of the weights of the last sample, ns
         self._baseline: tuple[float | None, str, str] = (None, "", "")
@@ -90,9 +83,8 @@ class RunObserver:
 
         run = Run.open(self._path)
         if run.description != self._description:  # another run with the same name
-            self._description = run.description
-            self._reset()
-        held = is_held(run.path)
+            self._begin(run.description)
+        held = is_held(run.path)  # before the files are read
         self._sample(run)
         return TrainingStatus(
             str(run.path),

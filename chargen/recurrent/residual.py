@@ -118,7 +118,7 @@ class ResidualStack(Stack):
         block = cast(ResidualBlock, self.blocks[index])
         x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
         masks = [_mask(x, mode) for _ in range(2)]
-        weights = (block.W_gate, block.W_out, block.g_ff, block.W_up, block.W_down)
+        weights = (block.g_ff, block.W_gate, block.W_out, block.W_up, block.W_down)
         left: Tensor = _Leave.apply(x, c, h, *masks, mode.precision, *weights)
         return left.transpose(0, 1)
 
@@ -187,13 +187,10 @@ class _Leave(torch.autograd.Function):
         mask: Tensor | None,
         other_mask: Tensor | None,
         precision: str,
-        W_gate: Tensor,
-        W_out: Tensor,
         g: Tensor,
-        W_up: Tensor,
-        W_down: Tensor,
+        *given: Tensor,
     ) -> Tensor:
-        weights = [to_precision(W, precision) for W in (W_gate, W_out, W_up, W_down)]
+        weights = [to_precision(W, precision) for W in given]
         W_gate, W_out, W_up, W_down = weights
         c, h = (to_precision(part.flatten(0, -2), precision) for part in (c, h))
         gate = matmul(c, W_gate)
@@ -235,7 +232,7 @@ class _Leave(torch.autograd.Function):
         d_gate = torch.ops.aten.silu_backward(d_gated * h, gate)
         d_h, d_c = d_gated.mul_(opened), matmul(d_gate, W_gate.t())
         d_W_gate = matmul(c.t(), d_gate)
-        of_weights = [d_W.to(dtype) for d_W in (d_W_gate, d_W_out, d_g, d_W_up, d_W_down)]
+        of_weights = [d_W.to(dtype) for d_W in (d_g, d_W_gate, d_W_out, d_W_up, d_W_down)]
         of_inputs = (d_x, d_c.to(dtype).view(shape), d_h.to(dtype).view(shape))
         return *of_inputs, None, None, None, *of_weights
 

@@ -90,35 +90,26 @@ def measure(
     places = len(held_out) // longest
     rng = np.random.default_rng(seed)
     chosen = np.sort(rng.choice(places, min(places, MAX_PARTS), replace=False))
-    held_out_parts = [held_out[place * longest : (place + 1) * longest] for place in chosen]
-    parts = [np.asarray(part, dtype=np.int64) for part in (*texts, *held_out_parts)]
-    border = np.array([len(vocabulary)])
-    joined = np.concatenate([ids for part in parts for ids in (part, border)])
+    parts = [*texts, *(held_out[place * longest : (place + 1) * longest] for place in chosen)]
+    border = [len(vocabulary)]
+    joined = np.concatenate([ids for part in parts for ids in (part, border)]).astype(np.int64)
     lengths, ends = matches(joined, training, len(vocabulary))
     bounds = np.cumsum([len(part) + 1 for part in parts])[:-1]
     found = [part[:-1] for part in np.split(lengths, bounds)]
     own, others = found[: len(texts)], found[len(texts) :]
+    number = int(np.argmax([part.max(initial=0) for part in own]))
+    last = int(own[number].argmax())
+    chars = int(own[number][last])
+    text = vocabulary.decode(texts[number][last + 1 - chars : last + 1])
+    occurrence = int(np.split(ends, bounds)[number][last]) - chars
     return Novelty(
         sum(map(len, own)),
         len(training),
         longest,
-        _longest_copy(own, np.split(ends, bounds), texts, vocabulary),
+        LongestCopy(text, number, last + 1 - chars, occurrence),
         tuple(int(part.max()) for part in others),
         tuple(_rows(own, others, longest)),
     )
-
-
-def _longest_copy(
-    own: Sequence[np.ndarray],
-    ends: Sequence[np.ndarray],
-    texts: Sequence[np.ndarray],
-    vocabulary: Vocabulary,
-) -> LongestCopy:
-    number = int(np.argmax([part.max(initial=0) for part in own]))
-    last = int(own[number].argmax())
-    chars, position = int(own[number][last]), last + 1 - int(own[number][last])
-    text = vocabulary.decode(texts[number][position : last + 1])
-    return LongestCopy(text, number, position, int(ends[number][last]) - chars)
 
 
 def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int) -> list[NewShare]:
@@ -147,16 +138,14 @@ def novelty_table(found: Novelty) -> str:
     lines = [told]
     if copy.text:
         lines.append(f"  {visible_line(copy.text[:SHOWN])}" + "…" * (len(copy.text) > SHOWN))
-    head = ["chars", "sample", "held out", "range", ""]
-    lines += ["", *aligned([head, *map(_cells, found.new)])]
+    rows = [["chars", "sample", "held out", "range", ""]]
+    for row in found.new:
+        held_out, extent = NO_NUMBER, ""
+        if row.held_out:
+            held_out = f"{100 * sum(row.held_out) / len(row.held_out):.1f}"
+            extent = f"{100 * min(row.held_out):.1f}–{100 * max(row.held_out):.1f}"
+        rows.append([f"{row.chars}", f"{100 * row.sample:.1f}", held_out, extent, ""])
+    lines += ["", *aligned(rows)]
     if not found.held_out_longest:
         lines += ["", "The held-out text is shorter than the sample, so there is no comparison."]
     return "\n".join([*lines, "", *LEGEND]) + "\n"
-
-
-def _cells(row: NewShare) -> list[str]:
-    cells = [f"{row.chars}", f"{100 * row.sample:.1f}"]
-    if not row.held_out:
-        return [*cells, NO_NUMBER, "", ""]
-    low, high = (f"{100 * bound:.1f}" for bound in (min(row.held_out), max(row.held_out)))
-    return [*cells, f"{100 * sum(row.held_out) / len(row.held_out):.1f}", f"{low}–{high}", ""]

@@ -1,0 +1,130 @@
+"""The command ``chargen sample``: its options and what it prints."""
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny import LINES
+
+import chargen
+from chargen.cli import main
+from chargen.runs.checkpoint import Checkpoint
+from chargen.runs.directory import BEST, LAST
+from chargen.sampling import Sampler
+from chargen.sampling.engine import Engine
+
+
+@pytest.mark.parametrize(
+    ("flags", "chars", "start"),
+    [
+        (["--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"], 3 * 23, "th"),
+        (["--length", "0", "--prompt", "the"], 4, "the\n"),
+        (["--prompt-file", "prompt", "--length", "5"], 7 + 5 + 1, "the cat"),
+    ],
+)
+def test_samples_start_with_the_prompt(at_run, capsys, flags, chars, start):
+    Path("prompt").write_text("the cat")
+    assert main(["sample", *flags]) == 0
+    out = capsys.readouterr().out
+    assert (len(out), out[: len(start)]) == (chars, start)
+
+
+def sampled(capsys, *flags):
+    """Return the texts of `sample --json`, 8 characters with seed 1, and what was said."""
+    given = ["sample", "--json", "--length", "8", "--seed", "1", *flags]
+    assert main(given) == 0
+    out, err = capsys.readouterr()
+    return json.loads(out), err
+
+
+def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, capsys, monkeypatch):
+    rows = list(chargen.load("runs/cat").stream("", 8, 5, 1))
+    expected = ["".join(text) for text in zip(*rows, strict=True)]
+    assert sampled(capsys, "--count", "5")[0]["texts"] == expected
+    monkeypatch.setattr(sys.modules["chargen.cli.sample"], "BATCH", 2)
+    counts, stream = [], Sampler.stream
+
+    def spy(self, *given, count=1, **options):
+        counts.append(count)
+        return stream(self, *given, count=count, **options)
+
+    monkeypatch.setattr(Sampler, "stream", spy)
+    texts = sampled(capsys, "--count", "5")[0]["texts"]
+    assert (len(set(texts)), counts) == (5, [2, 2, 1])
+
+
+def test_unique_and_new_texts(at_run, capsys):
+    hot = ["--temperature", "2", "--length", "2", "--count", "30"]
+    assert len(set(sampled(capsys, *hot)[0]["texts"])) < 30
+    texts = sampled(capsys, *hot, "--unique")[0]["texts"]
+    assert len(set(texts)) == len(texts) == 30
+    new = sampled(capsys, *hot, "--new", "--prompt", "t")[0]["texts"]
+    assert len(new) == 30
+    assert not any(f"t{text}" in LINES for text in new)
+    found, err = sampled(capsys, "--length", "1", "--count", "99", "--unique", "--new")
+    assert found["texts"] == []
+    assert "note: 0 of 99 texts, after " in err
+    lines = [*hot, "--length", "40", "--stop", r"\n", "--new", "--prompt", "the c", "--begin"]
+    assert all(
+        f"the c{text}" != LINES.split("\n", maxsplit=1)[0]
+        for text in sampled(capsys, *lines)[0]["texts"]
+    )
+
+
+def test_separators_and_escapes(at_run, capsys):
+    given = ["sample", "--count", "3", "--length", "4", "--seed", "1", "--prompt", r"cat.\nthe"]
+    assert main(given) == 0
+    lines = capsys.readouterr().out.split("\n\n")
+    assert [text[:8] for text in lines] == ["cat.\nthe"] * 3
+    assert main([*given, "--separator", r"\n-\\-\t"]) == 0
+    assert len(capsys.readouterr().out.split("\n-\\-\t")) == 3
+    found, _ = sampled(capsys, "--length", "99", "--stop-after", "at", "--temperature", "0")
+    assert found["texts"][0].endswith("at")
+    assert "at" not in found["texts"][0][:-2]
+    assert main(["sample", "--stop", r"\\n"]) == 2
+    assert r"--stop '\\n': character '\\' at position 0 is not in" in capsys.readouterr().err
+    assert main(["sample", "--count", "2", "--stop-after", r"\n", "--seed", "1"]) == 0
+    assert capsys.readouterr().out.count("\n") == 2
+
+
+def test_last_weights(own_run, capsys):
+    run = chargen.load("runs/cat").run
+    best = run.read_checkpoint(BEST)
+    arrays = {name: 0 * array for name, array in best.arrays.items()}
+    run.write_checkpoint(BEST, Checkpoint(arrays, best.values))
+    last, zero = (sampled(capsys, *flags)[0]["texts"] for flags in (["--last"], []))
+    shutil.copy(run.path / LAST, run.path / BEST)
+    assert sampled(capsys)[0]["texts"] == last != zero
+
+
+def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
+    settings = ["--length", "30", "--temperature", "0"]
+    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", "--begin", *settings]) == 0
+    skipped = capsys.readouterr().out
+    assert main(["sample", "--prompt", "the", *settings]) == 0
+    assert skipped.removeprefix("t€he") == capsys.readouterr().out.removeprefix("the")
+
+
+def test_closed_pipe_is_not_an_error(at_run):
+    command = f"{sys.executable} -m chargen sample --length 100000 | head -c 20"
+    ran = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
+    )
+    assert (ran.returncode, len(ran.stdout), ran.stderr) == (0, 20, b"")
+
+
+def test_text_streams_out_as_it_is_generated(at_run, monkeypatch):
+    written, seen, read = io.StringIO(), [], Engine.read
+
+    def spy(self, ids, state):
+        seen.append(len(written.getvalue()))
+        return read(self, ids, state)
+
+    monkeypatch.setattr(Engine, "read", spy)
+    monkeypatch.setattr(sys, "stdout", written)
+    assert main(["sample", "--prompt", "the", "--length", "5", "--continue"]) == 0
+    assert seen == [3, 3, 3, 4, 5, 6, 7]  # twice for the prompt alone
