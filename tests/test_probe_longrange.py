@@ -73,7 +73,7 @@ def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypa
         raise chargen.ChargenError("long.txt: no such file")
 
     monkeypatch.setattr(TrainedModel, "ngrams", gone)
-    flags = ["--only", "templates,mined", "--spans", "4"]
+    flags = ["--only", "templates,mined", "--spans", "4", "--verbose"]
     assert main(["probe-longrange", "runs/long", *flags]) == 0
     printed, err = capsys.readouterr()
     assert err.count("without the n-gram controls: long.txt: no such file") == 1
@@ -86,7 +86,7 @@ def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypa
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
 def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_path, run):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    flags = ["--only", "templates", "--json", str(out), "--plot", str(plot)]
+    flags = ["--only", "templates", "--json", str(out), "--plot", str(plot), "--verbose"]
     assert main(["probe-longrange", run, *flags]) == 0
     printed, err = capsys.readouterr()
     assert "figures: none" in err
@@ -99,7 +99,8 @@ def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_pa
 
 def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    assert main(["probe-longrange", "runs/long", "--json", str(out), "--plot", str(plot)]) == 0
+    flags = ["--json", str(out), "--plot", str(plot), "--verbose"]
+    assert main(["probe-longrange", "runs/long", *flags]) == 0
     printed, err = capsys.readouterr()
     assert err.startswith("figures: ")
     headings = [
@@ -115,6 +116,34 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     assert result["mined"]["finding"]
     pictures = {path.name for path in tmp_path.glob("*.png")}
     assert {"memory-context.png", "memory-gradient.png"} <= pictures
+
+
+@pytest.mark.parametrize(
+    ("runs", "expected"),
+    [
+        (["long"], ["remembers 4 characters", "characters  accuracy, %  excess bits", "Why:"]),
+        (["cat"], ["How far back does it remember?", "Next: train on longrange to measure facts"]),
+        (["long", "twin"], ["no significant difference between long and twin", "twin: accuracy"]),
+    ],
+)
+def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
+    paths = [f"runs/{run}" for run in runs]
+    assert main(["probe-longrange", *paths, "--only", "templates,context,gradient"]) == 0
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) <= 25
+    assert max(map(len, printed.splitlines())) <= 100
+    words = " ".join(printed.split())
+    for text in (*expected, "Next:", "--verbose"):
+        assert " ".join(text.split()) in words
+
+
+def test_python_gets_finding_figure_and_report(knowing, tmp_path):
+    result = api.probe_longrange([chargen.load("runs/long")], (4, 16), only=("templates",))
+    assert result.finding.startswith("remembers 4 characters")
+    assert result.figure().axes
+    result.report(tmp_path / "memory.html")
+    assert result.finding.split(" (")[0] in (tmp_path / "memory.html").read_text()
+    assert result.to_json()["templates"]
 
 
 def test_another_text_is_read_whole(at_run, tmp_path, monkeypatch):
@@ -182,7 +211,7 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
     out, plot = tmp_path / "farther.json", tmp_path / "farther.png"
     runs = ["runs/long", "runs/twin"]
     flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
-    assert main(["probe-longrange", *runs, *flags]) == 0
+    assert main(["probe-longrange", *runs, *flags, "--verbose"]) == 0
     printed, err = capsys.readouterr()
     assert "no significant difference between long and twin" in printed
     assert "long against twin" in printed
@@ -224,7 +253,7 @@ def test_a_file_that_cannot_be_written_is_refused_before_anything_slow(
 def test_runs_of_one_text_are_compared_on_it(one_knows, capsys, tmp_path):
     out = tmp_path / "a.json"
     flags = ["--only", "templates,context,gradient", "--spans", "4,16", "--json", str(out)]
-    assert main(["probe-longrange", "runs/long", "runs/twin", *flags]) == 0
+    assert main(["probe-longrange", "runs/long", "runs/twin", *flags, "--verbose"]) == 0
     printed, err = capsys.readouterr()
     assert err == ""
     assert "not learned: twin" in " ".join(printed.split())

@@ -156,7 +156,7 @@ def test_runs_are_called_by_their_directory_unless_two_share_its_name():
     assert RUNS.names == ["long", "less"]
     twins = ProbeResult((RunResult("x/a"), RunResult("y/a")))
     assert twins.names == ["x/a", "y/a"]
-    assert RUNS.finding() == "runs/less has a longer memory than runs/long: ahead at 4, by 9 " + (
+    assert RUNS.finding == "runs/less has a longer memory than runs/long: ahead at 4, by 9 " + (
         "percentage points at 4 characters"
     )
 

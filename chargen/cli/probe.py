@@ -95,6 +95,7 @@ class OnlyParam(click.ParamType):
 @click.option(
     "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Random seed."
 )
+@click.option("--verbose", is_flag=True, help="Print every table.")
 @device_option
 @threads_option
 def probe_longrange(
@@ -108,6 +109,7 @@ def probe_longrange(
     plot: Path | None,
     report: Path | None,
     seed: int,
+    verbose: bool,
     device: str,
     threads: int | None,
 ) -> None:
@@ -123,6 +125,8 @@ def probe_longrange(
 
     Several runs are given the same cases and compared: templates by McNemar's test with Holm's
     correction, context and mined on the text that all were trained on, or on --text.
+
+    Prints the answer in a few lines; --verbose prints every table, --report has figures too.
 
     --plot writes the figure of templates to the given file, and those of the other instruments to
     files with the name of the instrument added.
@@ -161,7 +165,7 @@ def probe_longrange(
     for warning in result.warnings:
         say(visible_line(warning), err=True)
     sections = result.sections()
-    say(to_text(sections), nl=False)
+    say(to_text(sections if verbose else [result.summary()]), nl=False)
     if json_file is not None:
         write_text(json_file, json.dumps(result.to_json(), indent=1) + "\n")
     if plot is not None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import structs
 
 from chargen.errors import ChargenError
-from chargen.files import decode_json, read_bytes, reason
+from chargen.files import decode_json, read_bytes, reason, write_file
 from chargen.probes.context import report as context_report
 from chargen.probes.context.result import BitsComparison, ContextResult
 from chargen.probes.gradient import report as gradient_report
@@ -24,12 +24,17 @@ from chargen.probes.templates.result import (
     TemplatesResult,
     finding_of,
 )
-from chargen.render.report import Block, Figure, Section, Text, to_html
+from chargen.render.figures import PICTURE
+from chargen.render.report import NO_NUMBER, Block, Figure, Section, Table, Text, to_html
 from chargen.render.text import counted, listed, visible_line
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
 
 Pair = TypeVar("Pair", PairComparison, BitsComparison)
 
 TRAINED, UNTRAINED = "trained", "untrained"
+NEAREST = 4  # characters, the first distance in the summary
 LARGEST = 2**24  # bytes of a JSON file
 CURVE, CURVE_TITLE = "longrange", "How far back it remembers"
 MISSING = (
@@ -80,12 +85,15 @@ class ProbeResult:
         return {
             "runs": [run.to_json() for run in self.runs],
             "comparisons": [*rows, *(pair.to_json() for pair in self.context)],
-            "finding": self.finding(),
+            "finding": self.finding,
             "warnings": list(self.warnings),
         }
 
+    @property
     def finding(self) -> str:
-        """Return how far back a run remembers, or which of several has the longest memory."""
+        """How far back a run remembers, or which of several has the longest memory."""
+        if len(self.runs) == 1:
+            return _finding(self.runs[0])
         if results := {run.run: run.templates for run in self.runs if run.templates}:
             return finding_of(results, self.templates)
         if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
@@ -140,6 +148,64 @@ class ProbeResult:
         if gradients := {name: _pair(run.gradient) for name, run in runs.items() if run.gradient}:
             sections.append(gradient_report.section(gradients))
         return sections
+
+    def summary(self) -> Section:
+        """Return the answer in a few lines: finding, one table, the reason, and what to do next."""
+        several = len(self.runs) > 1
+        columns: dict[str, Mapping[int, str]] = {}
+        for name, run in zip(self.names, self.runs, strict=True):
+            for head, cells in list(_columns(run).items())[: 1 if several else None]:
+                columns[f"{name}: {head}" if several else head] = cells
+        distances = sorted({at for cells in columns.values() for at in cells if at >= NEAREST})
+        rows = [
+            [str(at), *(cells.get(at, NO_NUMBER) for cells in columns.values()), ""]
+            for at in distances
+        ]
+        blocks: list[Block] = []
+        if rows:
+            notes = ["Intervals are 95%."]
+            if known := [run.templates.rows for run in self.runs if run.templates]:
+                notes += [f"Chance of the sentences is {rows[0].chance:.1%}." for rows in known[:1]]
+            if any(run.context for run in self.runs):
+                notes.append("Excess: bits lost when all text before is replaced.")
+            blocks.append(Table(["characters", *columns, ""], rows, " ".join(notes)))
+        shown = [one for run in self.runs for one in run.demonstration if one.shares]
+        blocks += [Text(one.line(), "note") for one in shown]
+        why = [one.finding() for run in self.runs for one in _mechanism(run)]
+        if why and not several:
+            blocks.append(Text(f"Why: {'; '.join(why)}.", "note"))
+        blocks.append(Text(f"Next: {'; '.join(self._advice())}.", "note"))
+        finding = self.sections()[0].finding if several else self.finding
+        return Section("summary", self.title, finding, "", blocks)
+
+    def _advice(self) -> list[str]:
+        refused = [run.templates for run in self.runs if run.templates and run.templates.refusal]
+        advice = (
+            ["train on longrange to measure facts (chargen train longrange)"] if refused else []
+        )
+        if any(run.mined and not any(row.gain for row in run.mined.rows) for run in self.runs):
+            advice.append("--text FILE with more text, for natural dependencies")
+        return [*advice, "--verbose prints every table, --report FILE.html has the figures too"]
+
+    def figure(self) -> Drawing:
+        """Return the main figure, a matplotlib figure.
+
+        Raises:
+            ChargenError: nothing was measured that can be drawn.
+        """
+        for section in self.sections():
+            for block in section.blocks:
+                if isinstance(block, Figure):
+                    return block.draw(PICTURE, self.title)
+        raise ChargenError("nothing was measured that can be drawn")
+
+    def report(self, path: str | Path) -> None:
+        """Write the report as one HTML page.
+
+        Raises:
+            ChargenError: the file cannot be written.
+        """
+        write_file(Path(path), self.page().encode())
 
     def page(self) -> str:
         """Return the report as one HTML page, the same for the same result."""
@@ -197,6 +263,30 @@ def _decode(values: Mapping[str, Any]) -> RunResult:
         templates=None if templates is None else TemplatesResult.from_json(templates),
         context={name: ContextResult.from_json(found) for name, found in context.items()},
     )
+
+
+def _columns(run: RunResult) -> dict[str, Mapping[int, str]]:
+    """Return what was measured by distance in characters: cells by distance, by heading."""
+    columns: dict[str, Mapping[int, str]] = {}
+    if run.templates:
+        columns |= templates_report.columns(run.templates)
+    if run.context:
+        columns |= context_report.columns(run.context[TRAINED])
+    if run.mined:
+        columns |= mined_report.columns(run.mined)
+    return columns
+
+
+def _finding(run: RunResult) -> str:
+    """Return the finding of the first instrument that claims something, or else why none does."""
+    context = run.context.get(TRAINED)
+    claims: list[Any] = [one for one in (run.templates, context) if one and not one.refusal]
+    claims += [one for one in (run.mined, *_mechanism(run), context, run.templates) if one]
+    return claims[0].finding() if claims else "nothing was measured"
+
+
+def _mechanism(run: RunResult) -> list[GradientResult]:
+    return [run.gradient[TRAINED]] if run.gradient else []
 
 
 def _pair(found: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -247,3 +247,9 @@ def _draw(found: Found, known: Mapping[str, ContextResult], size: Size, title: s
     figures.dress(axes, size, "characters of context", "excess bits per character")
     figures.finish(figure, size, title)
     return figure
+
+
+def columns(result: ContextResult) -> dict[str, dict[int, str]]:
+    """Return the excess by context for a summary."""
+    cells = {row.context: estimate(row.swap, 3) for row in result.rows}
+    return {"excess bits": cells} if cells else {}

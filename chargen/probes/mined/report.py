@@ -177,3 +177,14 @@ def _draw(found: Found, size: Size, title: str) -> Drawing:
     figures.dress(axes, size, "characters between cue and target", "bits gained per target")
     figures.finish(figure, size, title)
     return figure
+
+
+def columns(result: MinedResult) -> dict[str, dict[int, str]]:
+    """Return the gain by distance of each kind that has enough cases, for a summary."""
+    found = {
+        f"gain, {kind}": {
+            row.distance: estimate(row.gain, 2) for row in result.of_kind(kind) if row.gain
+        }
+        for kind in KINDS
+    }
+    return {head: cells for head, cells in found.items() if cells}

@@ -403,3 +403,10 @@ def _draw_span50(axes: Axes, half: Span50 | None, style: dict[str, Any]) -> None
         [half.chars], [half.half_way], xerr=[[half.chars - low], [high - half.chars]],
         marker="D", capsize=4, linestyle="none", zorder=4, **style,
     )  # fmt: skip
+
+
+def columns(result: TemplatesResult) -> dict[str, dict[int, str]]:
+    """Return the accuracy by span for a summary, or nothing if no claim is made."""
+    if result.refusal:
+        return {}
+    return {"accuracy, %": {row.span: percent(row.accuracy) for row in result.rows}}

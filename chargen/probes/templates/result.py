@@ -198,6 +198,11 @@ class Demonstration(Struct, frozen=True):
     per_char_bits: tuple[float, ...]  # bits per character of each candidate
     note: str  # characters and candidates that were left out; empty if none
 
+    def line(self) -> str:
+        """Return the end of the context and the shares of the candidates, in one line."""
+        shares = zip(self.candidates, self.shares, strict=True)
+        return f"…{self.context[-50:]}{' / '.join(f'{text} {share:.0%}' for text, share in shares)}"
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; ``share`` is a fraction of 1, ``bits_per_char`` is in bits."""
         columns = zip(self.candidates, self.shares, self.per_char_bits, strict=True)
