@@ -18,8 +18,7 @@ from chargen.errors import ChargenError
 
 os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # as chargen does before it loads torch
 SERVER = multiprocessing.get_context("forkserver")
-MODULES = ["chargen.api", "torch.distributed.run", "torch._dynamo", "hypothesis", "pytest"]
-SERVER.set_forkserver_preload(MODULES)  # _dynamo: torch's optimizers import it in a second
+SERVER.set_forkserver_preload(["chargen.api", "torch.distributed.run", "hypothesis", "pytest"])
 HOST = "127.0.0.1"
 SECONDS = 120  # time limit of every wait
 SLOW = """

@@ -110,12 +110,6 @@ def test_resume_continues_and_overwrite_starts_over(own_run, capsys):
     assert [line["step"] for line in history()] == [20]
 
 
-def test_training_continues_when_the_pipe_is_closed(home):
-    command = f"{sys.executable} -m chargen train cat.txt --steps 100 {' '.join(TINY)} 2>&1"
-    subprocess.run(["bash", "-c", f"{command} | head -n 1"], capture_output=True, check=True)
-    assert chargen.load("runs/cat").run.read_checkpoint(LAST).values["step"] == 100
-
-
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_signal_saves_and_resume_continues(home, name):
     number = signal.Signals[name]

@@ -50,18 +50,6 @@ def test_documents_start_from_a_zero_state(model):
     assert found.loss_nats != pytest.approx(static(model, TEXT, 40).loss_nats, abs=1e-4)
 
 
-def test_repeated_text_is_learned(model):
-    quick = DynamicSettings(learning_rate=0.02, decay=0.0, timesteps=11)
-    assert dynamic(model, TEXT, adapting=quick).loss_nats < static(model, TEXT).loss_nats - 0.3
-
-
-def test_each_stretch_is_predicted_before_it_is_learned(model):
-    wild = DynamicSettings(learning_rate=10.0, decay=0.0, timesteps=20)
-    first = dynamic(model, TEXT[:21], adapting=wild)
-    assert first.loss_nats == pytest.approx(static(model, TEXT[:21]).loss_nats, abs=1e-6)
-    assert dynamic(model, TEXT[:41], adapting=wild).loss_nats > first.loss_nats + 1
-
-
 def test_model_is_not_changed(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=0.1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import unwrap
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,7 @@ class TrainingState:
         self.device = model.b_y.device
         self._group = group
         self._settings = settings
-        self._optimizer = _adamw(model, settings)
+        self._optimizer = _AdamW(model, settings)
         self._generator = torch.Generator(self.device)
         self._seed_generator(settings.seed)
         self._carried: StackState | None = None
@@ -184,12 +185,23 @@ def _prefixed(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
     return {prefix + name: value.cpu().numpy() for name, value in model.state_dict().items()}
 
 
-def _adamw(model: CharModel, settings: TrainingSettings) -> torch.optim.AdamW:
-    """Return AdamW (Loshchilov & Hutter 2019) without weight decay on biases."""
-    decays = (settings.weight_decay, 0.0)
-    groups = [
-        {"params": parameters, "weight_decay": decay}
-        for parameters, decay in zip(by_decay(model), decays, strict=True)
-    ]
-    betas = (0.9, settings.beta2)
-    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=betas, fused=True)
+class _AdamW(torch.optim.AdamW):
+    """AdamW (Loshchilov & Hutter 2019) without weight decay on biases.
+
+    The methods lack decorators that load torch's compiler, which takes two thirds as long as torch.
+    """
+
+    add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = unwrap(torch.optim.Optimizer.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
+
+    def __init__(self, model: CharModel, settings: TrainingSettings) -> None:
+        matrices, biases = by_decay(model)
+        groups = [
+            {"params": matrices, "weight_decay": settings.weight_decay},
+            {"params": biases, "weight_decay": 0.0},
+        ]
+        betas = (0.9, settings.beta2)
+        super().__init__(groups, lr=settings.learning_rate, betas=betas, fused=True)
