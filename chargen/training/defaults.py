@@ -56,8 +56,8 @@ class Preset:
     timesteps: int
     batch_size: int
     learning_rate: float
-    beta2: float
-    average: float
+    beta2: float = 0.99
+    average: float = 0.07
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,8 @@ class SizeTable:
     regularization: tuple[tuple[float, float, float], ...]
 
 
-PLAIN = Preset(64, 16, 0.02, 0.999, 0.07)
-RESIDUAL = {
-    "CPU": Preset(128, 8, 0.007, 0.99, 0.07),
-    "GPU": Preset(256, 32, 0.007, 0.99, 0.07),  # small steps take as long as large ones
-}
+PLAIN = Preset(64, 16, 0.02, beta2=0.999)
+RESIDUAL = {"CPU": Preset(128, 8, 0.007), "GPU": Preset(256, 32, 0.007)}
 RESIDUAL_SIZES = {
     "CPU": SizeTable(
         1.5e6,  # on two cores
@@ -90,26 +87,14 @@ RESIDUAL_SIZES = {
             (35e6, 6, 192),
             (8e7, 6, 256),
         ),
-        (
-            (0, 0.1, 0.0),
-            (6, 0.2, 0.0),
-            (8, 0.3, 0.05),
-            (14, 0.4, 0.1),
-            (35, 0.5, 0.15),
-            (80, 0.6, 0.2),
-        ),
+        ((0, 0.1, 0), (6, 0.2, 0), (8, 0.3, 0.05), (14, 0.4, 0.1), (35, 0.5, 0.15), (80, 0.6, 0.2)),
     ),
     "GPU": SizeTable(12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))),
 }
 PLAIN_SIZES = SizeTable(
     2.4e6,  # on two cores; used for GPUs too
     ((0, 1, 256), (6e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
-    (
-        (0, PLAIN_WEIGHT_DECAY, 0.0),
-        (5, PLAIN_WEIGHT_DECAY, 0.1),
-        (10, PLAIN_WEIGHT_DECAY, 0.2),
-        (50, PLAIN_WEIGHT_DECAY, 0.35),
-    ),
+    tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (5, 0.1), (10, 0.2), (50, 0.35))),
 )
 
 
@@ -129,34 +114,33 @@ def choose_defaults(
     """
     cell, stack = _architecture(given, hardware)
     preset = preset_of(cell, stack, hardware)
+    plain = stack == "plain"
     float32 = "precision" in given.names and given.training.precision == "float32"
-    rounds = (
-        hardware.device == "cpu"
-        and hardware.fast_bfloat16
-        and not float32
-        and (stack, cell) in BFLOAT16_STACKS
-    )
+    has_bfloat16 = hardware.device == "cpu" and hardware.fast_bfloat16
+    rounds = has_bfloat16 and not float32 and (stack, cell) in BFLOAT16_STACKS
     chosen: dict[str, Any] = {"weight_decay": PLAIN_WEIGHT_DECAY}
-    units: tuple[int, ...] = PLAIN_UNITS
+    units = given.model.units if "units" in given.names else PLAIN_UNITS
     notes: list[str] = []
-    if stack == "residual" or ("units" not in given.names and cell != "simple"):
-        plain = stack == "plain"
+    if not plain or ("units" not in given.names and cell != "simple"):
         table = PLAIN_SIZES if plain else RESIDUAL_SIZES[hardware.kind]
-        table = replace(
-            table, chars_per_minute=table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
-        )
-        chars = _planned_chars(given, PLAIN if plain else preset, training_chars, table)
-        chars, more, notes = _cap_epochs(given, stack, training_chars, chars)
-        chosen |= more
+        speed = table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
+        chars = _planned_chars(given, PLAIN if plain else preset, training_chars, speed)
+        (most,) = _row(MOST_EPOCHS[stack], training_chars)
+        open_budget = not (given.training.steps or given.training.epochs)
+        if open_budget and chars > most * training_chars:
+            chars = most * training_chars
+            chosen |= {"epochs": most, "minutes": given.training.minutes or MINUTES}
+            notes.append(
+                f"capped at {most:g} epochs to avoid overfitting a short text (override with "
+                "--epochs)"
+            )
         if "units" not in given.names:
             layers, width = _row(table.shapes, chars)
             units = (width,) * layers
-            kind = "CPU" if plain else hardware.kind
             number = counted(layers, "layer" if plain else "residual block")
-            minutes = chars / table.chars_per_minute
             notes.append(
-                f"using {number} of {width} {cell} units: sized for about {minutes:.2g} min on "
-                f"a {kind} (override with --units)"
+                f"using {number} of {width} {cell} units: sized for about {chars / speed:.2g} min "
+                f"on a {'CPU' if plain else hardware.kind} (override with --units)"
             )
         epochs = chars / training_chars
         least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
@@ -165,8 +149,7 @@ def choose_defaults(
         notes += why
         if plain and len(units) == 1 and epochs < MANY_EPOCHS:
             chosen["weight_decay"] = FEW_EPOCHS_DECAYS.get(cell, PLAIN_WEIGHT_DECAY)
-    units = given.model.units if "units" in given.names else units
-    if stack == "plain":
+    if plain:
         factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
         factor *= min(1.0, FULL_RATE_UNITS / max(units))
         preset = replace(preset, learning_rate=preset.learning_rate * factor)
@@ -189,17 +172,15 @@ def _architecture(given: GivenSettings, hardware: Hardware) -> tuple[str, str]:
     Units or an activation given without a cell imply plain LSTM layers too.
     """
     model, names = given.model, given.names
-    if "stack" in names:
-        plain = model.stack == "plain"
-    else:
-        plain = hardware.device == "cpu" or not names.isdisjoint({"units", "activation"})
+    plain = hardware.device == "cpu" or not names.isdisjoint({"units", "activation"})
+    plain = model.stack == "plain" if "stack" in names else plain
     cell = model.cell if "cell" in names else PLAIN_CELL if plain else RESIDUAL_CELL
     stack = "residual" if cell == RESIDUAL_CELL else "plain"
     return cell, model.stack if "stack" in names else stack
 
 
 def _planned_chars(
-    given: GivenSettings, preset: Preset, training_chars: int, table: SizeTable
+    given: GivenSettings, preset: Preset, training_chars: int, speed: float
 ) -> float:
     """Estimate how many characters the smallest model reads within the budget."""
     training = given.training
@@ -208,19 +189,7 @@ def _planned_chars(
         return float(training.steps * (training.timesteps or preset.timesteps) * batch_size)
     by_epochs = (training.epochs or math.inf) * training_chars
     minutes = training.minutes or (math.inf if training.epochs else MINUTES)
-    return float(min(by_epochs, minutes * table.chars_per_minute))
-
-
-def _cap_epochs(
-    given: GivenSettings, stack: str, training_chars: int, chars: float
-) -> tuple[float, dict[str, Any], list[str]]:
-    """Limit the epochs on a short text, unless the budget is in steps or epochs."""
-    (most,) = _row(MOST_EPOCHS[stack], training_chars)
-    if chars <= most * training_chars or given.training.steps or given.training.epochs:
-        return chars, {}, []
-    budget = {"epochs": most, "minutes": given.training.minutes or MINUTES}
-    note = f"capped at {most:g} epochs to avoid overfitting a short text (override with --epochs)"
-    return most * training_chars, budget, [note]
+    return float(min(by_epochs, minutes * speed))
 
 
 def _regularization(
