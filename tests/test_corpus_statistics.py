@@ -15,9 +15,7 @@ from hypothesis import strategies as st
 
 from chargen.cli import main
 from chargen.text import read_corpus, statistics
-from chargen.text.statistics import LineCounter, entropies, measure
-from chargen.text.statistics_report import corpus_report
-from chargen.text.suffix_automaton import longest_repeat
+from chargen.text.statistics import LineCounter, entropies, longest_repeat, measure, report
 
 FEW = st.text("ab\n", min_size=1, max_size=40)
 
@@ -41,12 +39,12 @@ def entropy(text, n):
 @example("abababab")
 def test_entropies_are_those_of_the_counts(text):
     found = entropies(ids_of(text), 4)
-    assert [one.n for one in found] == list(range(1, min(4, len(text)) + 1))
+    assert [one["n"] for one in found] == list(range(1, min(4, len(text)) + 1))
     for one in found:
-        grams = Counter(text[k : k + one.n] for k in range(len(text) - one.n + 1))
+        grams = Counter(text[k : k + one["n"]] for k in range(len(text) - one["n"] + 1))
         once = sum(count == 1 for count in grams.values()) / grams.total()
-        assert one.bits_per_char == pytest.approx(entropy(text, one.n), abs=1e-12)
-        assert (one.distinct, one.seen_once_share) == (len(grams), pytest.approx(once))
+        assert one["bits_per_char"] == pytest.approx(entropy(text, one["n"]), abs=1e-12)
+        assert (one["distinct"], one["seen_once_share"]) == (len(grams), pytest.approx(once))
 
 
 def repeat_by_hand(text):
@@ -82,12 +80,12 @@ def test_lines_do_not_depend_on_the_blocks(text, data):
     lines = text.removesuffix("\n").split("\n")
     filled = [line for line in lines if line.strip()]
     lengths = sorted(map(len, lines))
-    assert (found.count, found.blank) == (len(lines), len(lines) - len(filled))
-    assert found.median_chars == lengths[math.ceil(len(lines) * 0.5) - 1]
-    assert found.p90_chars == lengths[math.ceil(len(lines) * 0.9) - 1]
-    assert found.longest_chars == lengths[-1]
+    assert (found["count"], found["blank"]) == (len(lines), len(lines) - len(filled))
+    assert found["median_chars"] == lengths[math.ceil(len(lines) * 0.5) - 1]
+    assert found["p90_chars"] == lengths[math.ceil(len(lines) * 0.9) - 1]
+    assert found["longest_chars"] == lengths[-1]
     repeated = 1 - len(set(filled)) / len(filled) if filled else 0
-    assert found.repeated_share == pytest.approx(repeated)
+    assert found["repeated_share"] == pytest.approx(repeated)
 
 
 TEXT = "Ein Jäger, 3 Hasen.\nשלום, мир! 日本語\n\x1b[31m e\u0301\n" * 30 + "😀"
@@ -97,6 +95,7 @@ TEXT = "Ein Jäger, 3 Hasen.\nשלום, мир! 日本語\n\x1b[31m e\u0301\n" *
 def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(TEXT, newline="")
+    Path("escape.txt").write_text("\x1bab")
     return "text.txt"
 
 
@@ -105,19 +104,20 @@ def test_characters_scripts_and_compressed_sizes(file):
     assert (found.chars, found.bytes) == (len(TEXT), len(TEXT.encode()))
     assert found.alphabet == "".join(sorted(set(TEXT)))
     rarest = found.rarest[0]
-    assert (rarest.character, rarest.name, rarest.count) == ("😀", "GRINNING FACE", 1)
+    assert rarest == {"character": "😀", "name": "GRINNING FACE", "count": 1}
     counts = Counter(TEXT)
-    assert [one.count for one in found.rarest] == sorted(counts.values())[:8]
-    assert "U+001B" in {statistics.character_name(c) for c in found.alphabet}
+    assert [one["count"] for one in found.rarest] == sorted(counts.values())[:8]
+    names = {one["name"] for one in measure(read_corpus(["escape.txt"])).rarest}
+    assert "U+001B" in names
     expected = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
     assert {name: found.scripts_chars[name] for name in expected} == expected
     assert sum(found.scripts_chars.values()) == found.chars
     assert list(found.scripts_chars.values()) == sorted(found.scripts_chars.values(), reverse=True)
     data = TEXT.encode()
-    assert found.packed.bytes["zlib"] == len(zlib.compress(data, 9))
-    assert found.packed.bytes["lzma"] == len(lzma.compress(data, preset=9))
-    assert found.packed.bits_per_char["zlib"] == 8 * found.packed.bytes["zlib"] / len(TEXT)
-    assert set(found.packed.bits_per_char) == {"zlib", "lzma", "zstd"}
+    assert found.packed["bytes"]["zlib"] == len(zlib.compress(data, 9))
+    assert found.packed["bytes"]["lzma"] == len(lzma.compress(data, preset=9))
+    assert found.packed["bits_per_char"]["zlib"] == 8 * found.packed["bytes"]["zlib"] / len(TEXT)
+    assert set(found.packed["bits_per_char"]) == {"zlib", "lzma", "zstd"}
 
 
 def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatch):
@@ -127,13 +127,13 @@ def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatc
     seen = []
     found = measure(read_corpus([file]), lambda done, of: seen.append((done, of)))
     assert found.chars == len(TEXT)
-    assert found.lines.count == TEXT.count("\n") + 1
-    assert found.ngrams.counted_chars == 10
-    assert found.ngrams.orders[0].distinct == len(set(TEXT[:10]))
-    assert found.packed.bytes["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
-    assert found.packed.chars == 25
+    assert found.lines["count"] == TEXT.count("\n") + 1
+    assert found.ngrams["counted_chars"] == 10
+    assert found.ngrams["orders"][0]["distinct"] == len(set(TEXT[:10]))
+    assert found.packed["bytes"]["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
+    assert found.packed["chars"] == 25
     assert seen[-1] == (len(TEXT.encode()), len(TEXT.encode()))
-    table = corpus_report(found)
+    table = report(found)
     assert "in the first 10 characters" in table
     assert "the first 25 characters, bits/char: zlib" in table
 

@@ -161,8 +161,7 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> N
       chargen corpora stats poems/ more.txt --json
     """
     from chargen.text.corpus import read_corpus
-    from chargen.text.statistics import measure
-    from chargen.text.statistics_report import corpus_report
+    from chargen.text.statistics import measure, report
 
     text = read_corpus(corpus, encoding)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:
@@ -172,4 +171,4 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> N
     if as_json:
         say_json(found.to_json())
     else:
-        say(corpus_report(found), nl=False)
+        say(report(found), nl=False)

@@ -18,7 +18,6 @@ LARGEST = 2**18  # bytes of a bank
 MOST_LINES, LONGEST_LINE = 5000, 1000  # lines with content, and characters per line
 MOST_PIECES = 1000  # per section
 WINDOW = 30  # characters of filler that training and test text never share
-KEYS = ("frame", "decoy before", "decoy after", "no cue")
 FRAME = re.compile(r"(?P<opening>.*)\{cue\}\{filler\}(?P<lead>.+)\{target\}(?P<ending>.*)")
 DISTRACTOR = re.compile(r"(?P<head>.*)\{cue\}(?P<tail>.*)")
 PATTERNS = {
@@ -86,7 +85,16 @@ def read_bank(path: str | Path) -> Bank:
 
 def parse_bank(text: str, name: str) -> Bank:
     """Parse a phrase bank; ``name`` is the name of its file in messages."""
-    return _Parser(name).parse(text)
+    try:
+        return _parsed(text, name)
+    except _LineError as error:
+        raise ChargenError(f"{name}, line {error.line}: {error}") from None
+
+
+class _LineError(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
 
 
 class _Line(NamedTuple):
@@ -94,160 +102,134 @@ class _Line(NamedTuple):
     text: str
 
 
-class _Parser:
-    """Parses lines into sections and sections into a `Bank`."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def error(self, line: int, message: str) -> ChargenError:
-        return ChargenError(f"{self.name}, line {line}: {message}")
-
-    def parse(self, text: str) -> Bank:
-        sections = self._sections(text)
-        facts = [item for item in sections.items() if FACTS.fullmatch(item[0])]
-        end = text.count("\n") + 1
-        if not facts:
-            raise self.error(end, "there is no section [facts NAME]")
-        fact_sets = tuple(self._fact_set(header, *lines) for header, lines in facts)
-        fillers = [self._quoted_lines(sections, header, end) for header in FILLER_SECTIONS]
-        training, test, links = (tuple(line.text for line in lines) for lines in fillers)
-        bank = Bank(self.name, fact_sets, training, test, links)
-        self._check_halves(*fillers)
-        self._check_facts_outside_fillers(bank)
-        self._check_characters(bank, fillers[1])
-        return bank
-
-    def _sections(self, text: str) -> dict[str, list[_Line]]:
-        """Return the lines of each section; those of facts begin with the header."""
-        lines = (_Line(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1))
-        filled = [line for line in lines if line.text and not line.text.startswith("#")]
-        if len(filled) > MOST_LINES:
-            raise self.error(filled[MOST_LINES].number, f"a bank has at most {MOST_LINES} lines")
-        sections: dict[str, list[_Line]] = {}
-        current: list[_Line] | None = None
-        for line in filled:
-            if len(line.text) > LONGEST_LINE:
-                raise self.error(line.number, f"longer than {LONGEST_LINE} characters")
-            if line.text.startswith("["):
-                is_facts = FACTS.fullmatch(line.text)
-                if not is_facts and line.text not in FILLER_SECTIONS:
-                    name, known = reason(line.text), ", ".join(["[facts NAME]", *FILLER_SECTIONS])
-                    raise self.error(line.number, f"unknown section {name}; choose from {known}")
-                if line.text in sections:
-                    raise self.error(line.number, f"section {line.text} is repeated")
-                current = sections[line.text] = [line] if is_facts else []
-            elif current is None:
-                raise self.error(line.number, "a line before the first [section]")
-            else:
-                current.append(line)
-        return sections
-
-    def _fact_set(self, header: str, first: _Line, *lines: _Line) -> FactSet:
-        settings: dict[str, re.Match[str]] = {}
-        for line in lines:
-            if "=" in line.text:
-                key, match = self._setting(line)
-                if key in settings:
-                    raise self.error(line.number, f"{key} is repeated")
-                settings[key] = match
-        for key in KEYS:
-            if key not in settings:
-                raise self.error(first.number, f'{header} has no line {key} = "..."')
-        frame, *distractors, no_cue = (settings[key] for key in KEYS)
-        cues, targets = self._facts(first, [line for line in lines if "=" not in line.text])
-        if len(no_cue[0]) != len(cues[0]):
-            raise self.error(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
-        return FactSet(
-            name=header.removeprefix("[facts ").removesuffix("]"),
-            opening=frame["opening"],
-            lead=frame["lead"],
-            ending=frame["ending"] + "\n",
-            distractor_before=(distractors[0]["head"], distractors[0]["tail"]),
-            distractor_after=(distractors[1]["head"], distractors[1]["tail"]),
-            no_cue=no_cue[0],
-            cues=cues,
-            targets=targets,
-            line=first.number,
-        )
-
-    def _setting(self, line: _Line) -> tuple[str, re.Match[str]]:
-        key, _, value = (part.strip() for part in line.text.partition("="))
-        if key not in PATTERNS:
-            raise self.error(line.number, f"unknown setting {key!r}; choose from {', '.join(KEYS)}")
-        pattern, hint = PATTERNS[key]
-        match = pattern.fullmatch(self._quoted(line._replace(text=value)))
-        if match is None:
-            raise self.error(line.number, f"{key} {hint}")
-        return key, match
-
-    def _facts(
-        self, header: _Line, lines: Sequence[_Line]
-    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        facts: dict[str, str] = {}
-        initials: set[str] = set()
-        for line in lines:
-            cue, arrow, target = (part.strip() for part in line.text.partition("->"))
-            if not (cue and arrow and target):
-                raise self.error(line.number, f"expected CUE -> TARGET, got {line.text!r}")
-            first, first_target = next(iter(facts.items()), (cue, target))
-            if (len(cue), len(target)) != (len(first), len(first_target)):
-                like = f"{first} -> {first_target}"
-                raise self.error(line.number, f"{cue} -> {target} differs in length from {like}")
-            if cue in facts:
-                raise self.error(line.number, f"cue {cue} is repeated")
-            if target[0] in initials:
-                raise self.error(line.number, f"another target begins with {target[0]!r} already")
-            facts[cue] = target
-            initials.add(target[0])
-        if len(facts) < 2:
-            raise self.error(header.number, "a set needs at least two facts")
-        return tuple(facts), tuple(facts.values())
-
-    def _quoted_lines(self, sections: dict[str, list[_Line]], header: str, end: int) -> list[_Line]:
+def _parsed(text: str, name: str) -> Bank:
+    sections = _sections(text)
+    end = text.count("\n") + 1
+    facts = [_fact_set(header, *lines) for header, lines in sections.items() if FACTS.match(header)]
+    if not facts:
+        raise _LineError(end, "there is no section [facts NAME]")
+    fillers = []
+    for header in FILLER_SECTIONS:
         lines = sections.get(header)
         if not lines:
-            raise self.error(end, f"section {header} is missing or empty")
+            raise _LineError(end, f"section {header} is missing or empty")
         if len(lines) > MOST_PIECES:
-            raise self.error(lines[MOST_PIECES].number, f"{header} has more than {MOST_PIECES}")
-        return [line._replace(text=self._quoted(line)) for line in lines]
+            raise _LineError(lines[MOST_PIECES].number, f"{header} has more than {MOST_PIECES}")
+        fillers.append([line._replace(text=_quoted(line)) for line in lines])
+    bank = Bank(name, tuple(facts), *(tuple(line.text for line in lines) for lines in fillers))
+    _check_halves(*fillers)
+    language = FillerLanguage([*bank.training, *bank.test, *bank.links])
+    for one in bank.fact_sets:
+        for part in (one.lead, *one.cues, *one.targets):
+            if language.contains(part):
+                raise _LineError(one.line, f"{part!r} can be read inside the fillers")
+    known = set(replace(bank, test=()).characters(no_cue=False))
+    for number, part in (*fillers[1], *((one.line, one.no_cue) for one in bank.fact_sets)):
+        if strange := sorted(set(part) - known):
+            raise _LineError(number, f"no training text holds {strange[0]!r} of {part!r}")
+    return bank
 
-    def _quoted(self, line: _Line) -> str:
-        if len(line.text) < 3 or line.text[0] != '"' or line.text[-1] != '"':
-            raise self.error(line.number, f"expected text in double quotes, got {line.text!r}")
-        return line.text[1:-1]
 
-    def _check_halves(self, training: list[_Line], test: list[_Line], links: list[_Line]) -> None:
-        """Check that no `WINDOW` characters of filler occur in both halves."""
-        longest_link = max(len(link.text) for link in links)
-        # The worst case is two phrases that lack one character each, with a link between.
-        longest = (WINDOW - 1 - longest_link) // 2 + 1
-        for phrase in (*training, *test):
-            if len(phrase.text) > longest:
-                rule = f"longer than {longest} characters, so {WINDOW} could be shared"
-                raise self.error(phrase.number, f"filler {phrase.text!r} is {rule}")
-        for half, other in ((training, test), (test, training)):
-            pieces = FillerLanguage([line.text for line in (*other, *links)])
-            for phrase in half:
-                if pieces.contains(phrase.text):
-                    rule = "in the other half too"
-                    raise self.error(phrase.number, f"filler {phrase.text!r} is {rule}")
+def _sections(text: str) -> dict[str, list[_Line]]:
+    """Return the lines of each section; those of facts begin with the header."""
+    lines = (_Line(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1))
+    filled = [line for line in lines if line.text and not line.text.startswith("#")]
+    if len(filled) > MOST_LINES:
+        raise _LineError(filled[MOST_LINES].number, f"a bank has at most {MOST_LINES} lines")
+    sections: dict[str, list[_Line]] = {}
+    current: list[_Line] | None = None
+    for line in filled:
+        if len(line.text) > LONGEST_LINE:
+            raise _LineError(line.number, f"longer than {LONGEST_LINE} characters")
+        if line.text.startswith("["):
+            is_facts = FACTS.fullmatch(line.text)
+            if not is_facts and line.text not in FILLER_SECTIONS:
+                named, known = reason(line.text), ", ".join(["[facts NAME]", *FILLER_SECTIONS])
+                raise _LineError(line.number, f"unknown section {named}; choose from {known}")
+            if line.text in sections:
+                raise _LineError(line.number, f"section {line.text} is repeated")
+            current = sections[line.text] = [line] if is_facts else []
+        elif current is None:
+            raise _LineError(line.number, "a line before the first [section]")
+        else:
+            current.append(line)
+    return sections
 
-    def _check_characters(self, bank: Bank, test: list[_Line]) -> None:
-        """Check that training text contains every character of the test sentences."""
-        known = set(replace(bank, test=()).characters(no_cue=False))
-        controls = (_Line(facts.line, facts.no_cue) for facts in bank.fact_sets)
-        for number, text in (*test, *controls):
-            if strange := sorted(set(text) - known):
-                raise self.error(number, f"no training text holds {strange[0]!r} of {text!r}")
 
-    def _check_facts_outside_fillers(self, bank: Bank) -> None:
-        """Check that fillers never spell a cue, a target or a lead."""
-        fillers = FillerLanguage([*bank.training, *bank.test, *bank.links])
-        for facts in bank.fact_sets:
-            for text in (facts.lead, *facts.cues, *facts.targets):
-                if fillers.contains(text):
-                    raise self.error(facts.line, f"{text!r} can be read inside the fillers")
+def _fact_set(header: str, first: _Line, *lines: _Line) -> FactSet:
+    settings: dict[str, re.Match[str]] = {}
+    facts: dict[str, str] = {}
+    for line in lines:
+        if "=" not in line.text:
+            _add_fact(facts, line)
+            continue
+        key, _, value = (part.strip() for part in line.text.partition("="))
+        if key not in PATTERNS:
+            raise _LineError(
+                line.number, f"unknown setting {key!r}; choose from {', '.join(PATTERNS)}"
+            )
+        pattern, hint = PATTERNS[key]
+        match = pattern.fullmatch(_quoted(line._replace(text=value)))
+        if match is None or key in settings:
+            raise _LineError(line.number, f"{key} is repeated" if match else f"{key} {hint}")
+        settings[key] = match
+    for key in PATTERNS:
+        if key not in settings:
+            raise _LineError(first.number, f'{header} has no line {key} = "..."')
+    if len(facts) < 2:
+        raise _LineError(first.number, "a set needs at least two facts")
+    frame, before, after, no_cue = (settings[key] for key in PATTERNS)
+    if len(no_cue[0]) != len(next(iter(facts))):
+        raise _LineError(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
+    return FactSet(
+        header[len("[facts ") : -1],
+        frame["opening"],
+        frame["lead"],
+        frame["ending"] + "\n",
+        (before["head"], before["tail"]),
+        (after["head"], after["tail"]),
+        no_cue[0],
+        tuple(facts),
+        tuple(facts.values()),
+        first.number,
+    )
+
+
+def _add_fact(facts: dict[str, str], line: _Line) -> None:
+    cue, arrow, target = (part.strip() for part in line.text.partition("->"))
+    if not (cue and arrow and target):
+        raise _LineError(line.number, f"expected CUE -> TARGET, got {line.text!r}")
+    first, first_target = next(iter(facts.items()), (cue, target))
+    if (len(cue), len(target)) != (len(first), len(first_target)):
+        like = f"{first} -> {first_target}"
+        raise _LineError(line.number, f"{cue} -> {target} differs in length from {like}")
+    if cue in facts:
+        raise _LineError(line.number, f"cue {cue} is repeated")
+    if target[0] in (other[0] for other in facts.values()):
+        raise _LineError(line.number, f"another target begins with {target[0]!r} already")
+    facts[cue] = target
+
+
+def _quoted(line: _Line) -> str:
+    if len(line.text) < 3 or line.text[0] != '"' or line.text[-1] != '"':
+        raise _LineError(line.number, f"expected text in double quotes, got {line.text!r}")
+    return line.text[1:-1]
+
+
+def _check_halves(training: list[_Line], test: list[_Line], links: list[_Line]) -> None:
+    """Check that no `WINDOW` characters of filler occur in both halves."""
+    longest_link = max(len(link.text) for link in links)
+    # The worst case is two phrases that lack one character each, with a link between.
+    longest = (WINDOW - 1 - longest_link) // 2 + 1
+    for phrase in (*training, *test):
+        if len(phrase.text) > longest:
+            rule = f"longer than {longest} characters, so {WINDOW} could be shared"
+            raise _LineError(phrase.number, f"filler {phrase.text!r} is {rule}")
+    for half, other in ((training, test), (test, training)):
+        pieces = FillerLanguage([line.text for line in (*other, *links)])
+        for phrase in half:
+            if pieces.contains(phrase.text):
+                raise _LineError(phrase.number, f"filler {phrase.text!r} is in the other half too")
 
 
 class FillerLanguage:

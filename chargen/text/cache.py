@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,7 @@ from chargen.text.encoding import (
     Sha256,
     encode,
     scan,
-)
+)  # fmt: skip
 from chargen.text.memory_map import map_file, release
 from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import Vocabulary
@@ -71,18 +72,10 @@ class CorpusCache:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        name: str,
-        sources: Sequence[str],
-        documents: str,
-        encoding: str = "",
+        self, folder: Path, name: str, sources: Sequence[str], documents: str, encoding: str = ""
     ) -> None:
-        self._folder = folder
-        self._name = name
-        self._sources = list(sources)
-        self._documents = documents
-        self._encoding = encoding
+        self._folder, self._name, self._sources = folder, name, list(sources)
+        self._documents, self._encoding = documents, encoding
 
     def load(self, sha256: str) -> EncodedCorpus | None:
         """Return the cached text of this SHA-256, if any, without a look at its sources."""
@@ -95,7 +88,13 @@ class CorpusCache:
         A file is unchanged if its size and times are, or else if its SHA-256 is. Nothing is
         encoded.
         """
-        return self._unchanged(corpus) or scan(corpus, self._documents, progress)
+        found = None if STANDARD_INPUT in self._sources else self._read("")
+        if found and len(found.files) == len(corpus.files):
+            pairs = zip(found.files, corpus.files, strict=True)
+            files = list(takewhile(bool, (known.current(file) for known, file in pairs)))
+            if len(files) == len(corpus.files):
+                return replace(found, files=tuple(file for file in files if file))
+        return scan(corpus, self._documents, progress)
 
     def encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
         """Return the encoded corpus, from the cache or encoded now.
@@ -110,12 +109,14 @@ class CorpusCache:
         if found and found.files == scanned.files:
             return found
         try:
-            with self._locked(scanned.sha256):
+            make_folder(self._folder)
+            with self._lock(scanned.sha256):
                 found = self.load(scanned.sha256)
-                if found:
-                    self._write_manifest(scanned)
-                else:
-                    self._encode(corpus, scanned, progress)
+                if not found:
+                    self._write_arrays(corpus, scanned, progress)
+                self._write_manifest(scanned)  # makes new files count
+                if not found:
+                    self._remove_old(scanned.sha256)
         except UnwritableError as error:
             if found:  # then files of changed times are read again next time
                 return found
@@ -130,36 +131,24 @@ class CorpusCache:
             )
         return found
 
-    def _unchanged(self, corpus: Corpus) -> ScannedCorpus | None:
-        found = None if STANDARD_INPUT in self._sources else self._read("")
-        if found is None or len(found.files) != len(corpus.files):
-            return None
-        files = []
-        for known, file in zip(found.files, corpus.files, strict=True):
-            current = known.current(file)
-            if current is None:
-                return None
-            files.append(current)
-        return replace(found, files=tuple(files))
-
-    def _encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:
-        ids, starts = (self._path(scanned.sha256, ending) for ending in ("ids", "starts"))
-        with new_file(ids) as write:
+    def _write_arrays(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:
+        with new_file(self._path(scanned.sha256, "ids")) as write:
             for block in encode(corpus, scanned, progress):
                 write(block.data)
-        with new_file(starts) as write:
+        with new_file(self._path(scanned.sha256, "starts")) as write:
             for first in range(0, len(scanned.starts), STARTS):
                 write(scanned.starts[first : first + STARTS].data)
                 release(scanned.starts)
-        self._write_manifest(scanned)  # makes the new files count
-        for old in self._folder.glob(f"{glob.escape(self._key(scanned.sha256))}.*.*"):
-            if old not in (ids, starts):
+
+    def _remove_old(self, sha256: str) -> None:
+        kept = [self._path(sha256, ending) for ending in ("ids", "starts")]
+        for old in self._folder.glob(f"{glob.escape(self._key(sha256))}.*.*"):
+            if old not in kept:
                 with suppress(OSError):
                     old.unlink()
 
     @contextmanager
-    def _locked(self, sha256: str) -> Iterator[None]:
-        make_folder(self._folder)
+    def _lock(self, sha256: str) -> Iterator[None]:
         lock = FileLock(self._folder / f"{self._key(sha256)}.lock")
         try:
             lock.acquire()
@@ -172,10 +161,9 @@ class CorpusCache:
 
     def _key(self, sha256: str) -> str:
         text = sha256 if STANDARD_INPUT in self._sources else ""
-        identity = [self._sources, self._documents, text, self._encoding]
-        known = json.dumps(identity if self._encoding else identity[:-1]).encode()
-        digest = hashlib.sha256(known).hexdigest()
-        return f"{self._name}-{digest[:KEY_CHARS]}"
+        identity = [self._sources, self._documents, text]
+        known = json.dumps([*identity, self._encoding] if self._encoding else identity)
+        return f"{self._name}-{hashlib.sha256(known.encode()).hexdigest()[:KEY_CHARS]}"
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self._folder / f"{self._key(sha256)}.{sha256[:KEY_CHARS]}.{ending}"
@@ -186,9 +174,8 @@ class CorpusCache:
         ``sha256`` selects the entry of a standard input; other corpora have one entry.
         """
         try:
-            head, *lines = bytes(
-                read_bytes(self._folder / f"{self._key(sha256)}.jsonl", LARGEST_MANIFEST)
-            ).splitlines()
+            path = self._folder / f"{self._key(sha256)}.jsonl"
+            head, *lines = read_bytes(path, LARGEST_MANIFEST).splitlines()
             manifest = decode_json(head, _Manifest)
             files = tuple(decode_json(line, FileRecord) for line in lines)
             vocabulary = Vocabulary(manifest.vocabulary)

@@ -1,6 +1,6 @@
-"""Statistics of a corpus, which is read once in blocks.
+"""Statistics of a corpus, which is read once in blocks, as data and as text for a terminal.
 
-Only the beginning of the text is kept for n-grams, repeats and compression.
+Only the beginning of the text is kept for n-grams, repeats, mutual information and compression.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import sys
+import textwrap
 import unicodedata
 import zlib
 from array import array
@@ -18,6 +19,8 @@ from typing import Any
 import numpy as np
 
 from chargen.files import Progress
+from chargen.render.report import WIDTH, Table, table_text
+from chargen.render.text import counted, visible_line
 from chargen.text.corpus import Corpus
 from chargen.text.mutual_information import (
     MutualInformation,
@@ -31,11 +34,13 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-COUNTED_CHARS = 1_000_000  # for n-grams and repeats
+COUNTED_CHARS = 1_000_000  # for n-grams, repeats and mutual information
 PACKED_CHARS = 4_000_000  # for compression
 LONGEST_NGRAM = 5
 RAREST = 8  # number of rare characters that are listed
 SHOWN_CHARS = 120  # of the longest repeat
+SHOWN_ALPHABET = 200  # characters
+LABEL = 12  # width of the labels
 DIGEST = 8  # bytes of a line's hash: 10^9 lines collide with probability 0.03
 CODES = sys.maxunicode + 1
 COMPRESSORS: dict[str, Callable[[], Any]] = {
@@ -44,89 +49,28 @@ COMPRESSORS: dict[str, Callable[[], Any]] = {
     "zstd": lambda: zstd.ZstdCompressor(level=19),
 }
 
-
-@dataclass(frozen=True)
-class CharacterCount:
-    """A character, its Unicode name and its frequency."""
-
-    character: str
-    name: str
-    count: int
-
-
-@dataclass(frozen=True)
-class LineStatistics:
-    """Statistics of lines; lengths are in characters, without the line feed."""
-
-    count: int
-    blank: int  # empty or white space
-    median_chars: int
-    p90_chars: int
-    longest_chars: int
-    repeated_share: float  # fraction of non-blank lines that occurred before
-
-
-@dataclass(frozen=True)
-class NgramEntropy:
-    """The entropy of a character given the ``n - 1`` before it, estimated from counts.
-
-    The estimate is too low if many n-grams occur once, since each of them looks certain.
-    """
-
-    n: int
-    bits_per_char: float
-    distinct: int  # number of distinct n-grams
-    seen_once_share: float  # fraction of the text's n-grams that occur once
-    gain_bits: float  # over order n - 1, or over equal probabilities; too high if bits are too low
-
-
-@dataclass(frozen=True)
-class NgramStatistics:
-    """Entropies of a text by n-gram order."""
-
-    counted_chars: int
-    orders: tuple[NgramEntropy, ...]
-
-
-@dataclass(frozen=True)
-class LongestRepeat:
-    """The longest string that occurs twice in a text; its occurrences may overlap."""
-
-    counted_chars: int
-    chars: int
-    first_char: int  # index of the first occurrence
-    second_char: int
-    text: str  # its first `SHOWN_CHARS` characters
-
-
-@dataclass(frozen=True)
-class Compression:
-    """Compressed sizes of a text by compressor; bits are comparable with a model's loss."""
-
-    chars: int
-    bytes: dict[str, int]
-    bits_per_char: dict[str, float]
+Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TextStatistics:
-    """Statistics of a corpus, see `measure`."""
+    """Statistics of a corpus, see `measure`; records are JSON objects with these keys."""
 
     corpus: str
     chars: int
     bytes: int  # of the text in UTF-8
     alphabet: str  # sorted
     alphabet_chars: int
-    rarest: tuple[CharacterCount, ...]  # the rarest first
+    rarest: list[Record]  # the rarest first: character, its Unicode name, count
     scripts_chars: dict[str, int]  # number of characters by script, descending
-    lines: LineStatistics
-    ngrams: NgramStatistics
-    longest_repeat: LongestRepeat
+    lines: Record  # see `LineCounter.statistics`
+    ngrams: Record  # counted_chars; orders: see `entropies`
+    longest_repeat: Record  # counted_chars, chars, first_char, second_char; the beginning of text
     mutual_information: MutualInformation
-    packed: Compression
-    notes: tuple[str, ...]  # about the files
+    packed: Record  # chars; bytes and bits_per_char by compressor, comparable with a model's loss
+    notes: list[str]  # about the files
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Record:
         """Return a JSON object; its keys carry units."""
         return asdict(self)
 
@@ -141,8 +85,6 @@ def measure(
         progress: Gets the bytes read and their total.
         seed: Random seed of the shuffled texts beside which mutual information is measured.
     """
-    from chargen.text.suffix_automaton import longest_repeat
-
     counts: np.ndarray = np.zeros(CODES, dtype=np.int64)
     lines, beginning, left = LineCounter(), [], COUNTED_CHARS
     compressors = {name: make() for name, make in COMPRESSORS.items()}
@@ -166,39 +108,40 @@ def measure(
     start = np.concatenate(beginning)
     ids = np.searchsorted(codes, start)
     chars, first, second = longest_repeat(ids)
-    shown = "".join(map(chr, start[first : first + min(chars, SHOWN_CHARS)]))
     return TextStatistics(
         corpus.name,
         chars=int(counts.sum()),
         bytes=int((counts * widths).sum()),
         alphabet="".join(map(chr, codes)),
         alphabet_chars=len(codes),
-        rarest=_rarest(codes, counts),
+        rarest=[
+            {
+                "character": chr(codes[index]),
+                "name": unicodedata.name(chr(codes[index]), f"U+{codes[index]:04X}"),
+                "count": int(counts[index]),
+            }
+            for index in np.argsort(counts, kind="stable")[:RAREST]
+        ],
         scripts_chars=_scripts(codes, counts),
         lines=lines.statistics(),
-        ngrams=NgramStatistics(len(start), tuple(entropies(ids, LONGEST_NGRAM))),
-        longest_repeat=LongestRepeat(len(ids), chars, first, second, shown),
+        ngrams={"counted_chars": len(start), "orders": entropies(ids, LONGEST_NGRAM)},
+        longest_repeat={
+            "counted_chars": len(ids),
+            "chars": chars,
+            "first_char": first,
+            "second_char": second,
+            "text": "".join(map(chr, start[first : first + min(chars, SHOWN_CHARS)])),
+        },
         mutual_information=mutual_information(
             ids, len(codes), default_distances(len(ids)), seed=seed
         ),
-        packed=Compression(
-            packed_chars, packed, {name: 8 * size / packed_chars for name, size in packed.items()}
-        ),
-        notes=tuple(corpus.notes(digest.hexdigest() for digest in digests)),
+        packed={
+            "chars": packed_chars,
+            "bytes": packed,
+            "bits_per_char": {name: 8 * size / packed_chars for name, size in packed.items()},
+        },
+        notes=corpus.notes(digest.hexdigest() for digest in digests),
     )
-
-
-def _rarest(codes: np.ndarray, counts: np.ndarray) -> tuple[CharacterCount, ...]:
-    order = np.argsort(counts, kind="stable")[:RAREST]
-    return tuple(
-        CharacterCount(chr(code), character_name(chr(code)), int(count))
-        for code, count in zip(codes[order], counts[order], strict=True)
-    )
-
-
-def character_name(character: str) -> str:
-    """Return the Unicode name, or the code point of a character without one."""
-    return unicodedata.name(character, f"U+{ord(character):04X}")
 
 
 def _scripts(codes: np.ndarray, counts: np.ndarray) -> dict[str, int]:
@@ -213,7 +156,7 @@ def _scripts(codes: np.ndarray, counts: np.ndarray) -> dict[str, int]:
 
 
 class LineCounter:
-    """Collects `LineStatistics` of a text in blocks, with 16 bytes per line."""
+    """Collects statistics of the lines of a text in blocks, with 16 bytes per line."""
 
     def __init__(self) -> None:
         self._lengths, self._digests = array("Q"), array("Q")
@@ -223,51 +166,189 @@ class LineCounter:
         self._chars, self._blank = 0, True
         self._digest = hashlib.blake2b(digest_size=DIGEST)
 
-    def read(self, text: str) -> None:
-        """Add the next block, cut anywhere."""
-        *ended, rest = text.split("\n")
-        for line in ended:
-            self._add(line)
-            self._end()
-        self._add(rest)
-
-    def _add(self, text: str) -> None:
-        if text:
-            self._chars += len(text)
-            self._blank = self._blank and text.isspace()
-            self._digest.update(text.encode())
-
     def _end(self) -> None:
         self._lengths.append(self._chars)
         if not self._blank:
             self._digests.append(int.from_bytes(self._digest.digest(), "little"))
         self._begin()
 
-    def statistics(self) -> LineStatistics:
-        """Return the statistics; a last line without a line feed counts."""
+    def read(self, text: str) -> None:
+        """Add the next block, cut anywhere."""
+        for number, line in enumerate(text.split("\n")):
+            if number:
+                self._end()
+            self._chars += len(line)
+            self._blank = self._blank and not line.strip()
+            self._digest.update(line.encode())
+
+    def statistics(self) -> Record:
+        """Return the number of lines and blank lines, and quantiles of their lengths.
+
+        Lengths are in characters without the line feed. ``repeated_share`` is the fraction of
+        non-blank lines that occurred before. A last line without a line feed counts.
+        """
         if self._chars:
             self._end()
         lengths, digests = (np.frombuffer(a, np.uint64) for a in (self._lengths, self._digests))
         median, p90, longest = np.quantile(lengths, [0.5, 0.9, 1], method="inverted_cdf")
         repeated = 1 - len(np.unique(digests)) / len(digests) if len(digests) else 0.0
-        blank = len(lengths) - len(digests)
-        return LineStatistics(len(lengths), blank, int(median), int(p90), int(longest), repeated)
+        return {
+            "count": len(lengths),
+            "blank": len(lengths) - len(digests),
+            "median_chars": int(median),
+            "p90_chars": int(p90),
+            "longest_chars": int(longest),
+            "repeated_share": repeated,
+        }
 
 
-def entropies(ids: np.ndarray, longest: int) -> list[NgramEntropy]:
+def entropies(ids: np.ndarray, longest: int) -> list[Record]:
     """Return the conditional entropies H_1 to H_longest of ``ids`` ``(L,)``, as far as L allows.
 
-    H_n = H(n-grams) - H((n-1)-grams) of the same places (Shannon 1951, equation 1).
+    H_n = H(n-grams) - H((n-1)-grams) of the same places (Shannon 1951, equation 1). The estimate is
+    too low if many n-grams occur once, since each of them looks certain; the gain over order n - 1,
+    or over equal probabilities, is then too high: an upper limit.
     """
-    found: list[NgramEntropy] = []
+    found: list[Record] = []
     size = int(ids.max()) + 1
     ranks = np.zeros(len(ids) + 1, dtype=np.int64)  # of the (n-1)-gram at each place
+    before = float(np.log2(size))
     for n in range(1, min(longest, len(ids)) + 1):
         contexts = ranks[: len(ids) - n + 1]
         grams = contexts * size + ids[n - 1 :]
         _, ranks, counts = np.unique(grams, return_inverse=True, return_counts=True)
         bits = (sum_of_logs(np.bincount(contexts)) - sum_of_logs(counts)) / len(grams)
-        once = float((counts == 1).sum() / len(grams))
-        before = found[-1].bits_per_char if found else float(np.log2(size))
-        found.append(NgramEntropy(n, float(bits), len(counts), once, before - float(bits)))
+        found.append(
+            {
+                "n": n,
+                "bits_per_char": bits,
+                "distinct": len(counts),  # n-grams
+                "seen_once_share": float((counts == 1).sum() / len(grams)),
+                "gain_bits": before - bits,
+            }
+        )
+        before = bits
     return found
+
+
+def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
+    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences.
+
+    Strings that occur twice have the same name, built from the names of their halves (Karp, Miller
+    & Rosenberg 1972, "Rapid identification of repeated patterns in strings, trees and arrays").
+    """
+    powers = [_names(ids + 1)]  # of strings of 1, 2, 4, ... characters
+    while powers[-1].any():
+        powers.append(_joined(powers[-1], powers[-1], 1 << (len(powers) - 1)))
+    chars, names = 0, np.ones(len(ids), dtype=np.int64)
+    for power in reversed(range(len(powers) - 1)):
+        longer = _joined(names, powers[power], chars)
+        if longer.any():
+            chars, names = chars + (1 << power), longer
+    if not chars:
+        return 0, 0, 0
+    first = int(np.flatnonzero(names)[0])
+    second = first + 1 + int(np.flatnonzero(names[first + 1 :] == names[first])[0])
+    return chars, first, second
+
+
+def _joined(names: np.ndarray, others: np.ndarray, chars: int) -> np.ndarray:
+    """Return the names of strings of ``chars`` characters, each with the string after it."""
+    after = np.zeros_like(others)
+    after[: len(others) - chars] = others[chars:]
+    return _names(np.where((names > 0) & (after > 0), names * (others.max() + 1) + after, 0))
+
+
+def _names(keys: np.ndarray) -> np.ndarray:
+    """Return a name above 0 for each positive key that occurs twice, 0 for the others."""
+    names = np.zeros(len(keys), dtype=np.int64)
+    places = np.flatnonzero(keys)
+    _, ranks, counts = np.unique(keys[places], return_inverse=True, return_counts=True)
+    names[places] = np.where(counts[ranks] > 1, ranks + 1, 0)
+    return names
+
+
+def report(found: TextStatistics) -> str:
+    """Return all statistics in lines of at most `WIDTH` characters."""
+    lines, repeat, bits = found.lines, found.longest_repeat, found.packed["bits_per_char"]
+    alphabet = visible_line(found.alphabet[:SHOWN_ALPHABET])
+    part = f"the first {found.ngrams['counted_chars']:,} characters"
+    repeats = f"none in {part}"
+    if repeat["chars"]:
+        repeats = (
+            f"longest in {part}: {repeat['chars']:,} characters, at {repeat['first_char']:,} and "
+            f"{repeat['second_char']:,}: “{visible_line(repeat['text'])}"
+            f"{'…' * (repeat['chars'] > len(repeat['text']))}”"
+        )
+    rarest = (
+        f"{one['character']} " * one["character"].isprintable()
+        + f"{one['name']} ({one['count']:,})"
+        for one in found.rarest
+    )
+    rows = {
+        "alphabet": f"{counted(len(found.alphabet), 'character')}: {alphabet}"
+        + "…" * (len(found.alphabet) > SHOWN_ALPHABET),
+        "rarest": ", ".join(rarest),
+        "scripts": ", ".join(
+            f"{name} {n / found.chars:.1%}" for name, n in found.scripts_chars.items()
+        ),
+        "lines": f"{lines['count']:,}, of which {lines['blank']:,} blank; length median "
+        f"{lines['median_chars']:,}, 90th percentile {lines['p90_chars']:,}, maximum "
+        f"{lines['longest_chars']:,} characters; {lines['repeated_share']:.1%} of the non-blank "
+        "lines are repetitions",
+        "repeats": repeats,
+        "packed": f"the first {found.packed['chars']:,} characters, bits/char: "
+        + ", ".join(f"{name} {value:.3f}" for name, value in bits.items()),
+    }
+    labelled = []
+    for label, text in rows.items():
+        wrapped = textwrap.wrap(text, WIDTH - LABEL, break_on_hyphens=False) or [""]
+        labelled += [f"{label if n == 0 else '':{LABEL}}{line}" for n, line in enumerate(wrapped)]
+    size = f"{found.chars:,} characters, {found.bytes:,} bytes in UTF-8"
+    tables = (table_text(table).rstrip("\n") for table in _tables(found, part))
+    return "\n\n".join([f"{visible_line(found.corpus)}: {size}", "\n".join(labelled), *tables, ""])
+
+
+def _tables(found: TextStatistics, part: str) -> list[Table]:
+    orders = [
+        (
+            f"{one['n']}", f"{one['bits_per_char']:.3f}", f"{one['gain_bits']:.3f}",
+            f"{one['distinct']:,}", f"{one['seen_once_share']:.1%}", "",
+        )
+        for one in found.ngrams["orders"]
+    ]  # fmt: skip
+    memory = found.mutual_information
+    columns = (memory.distances, memory.bits, memory.low, memory.high, memory.control_bits)
+    distances = [
+        (f"{distance:,}", f"{bits:.4f}", f"{low:.4f} to {high:.4f}", f"{control:.4f}", "")
+        for distance, bits, low, high, control in zip(*columns, strict=True)
+    ]
+    return [
+        Table(
+            ("n", "bits/char", "gain", "distinct", "seen once", ""),
+            orders,
+            f"Entropy of a character given the n - 1 before it, in {part}. If many n-grams are "
+            "seen once, the entropy is too low and the gain over n - 1 too high: an upper limit.",
+        ),
+        Table(
+            ("distance", "bits", "interval", "shuffled", ""),
+            distances,
+            f"Mutual information between characters at a distance, in {part}, with 95% interval, "
+            f"and of the same characters in random order. {decay_sentence(memory)}",
+        ),
+    ]
+
+
+def decay_sentence(found: MutualInformation) -> str:
+    """Return how far the mutual information of a text reaches, and how it decays."""
+    if not found.reach:
+        return "None is above 0."
+    reach = f"It is above 0 up to {counted(found.reach, 'character')}"
+    if not found.fits:
+        return f"{reach}, too few distances to fit a decay."
+    best, other = found.fits
+    law = f"exp(−d/{best.rate:.3g})" if best.law == "exponential" else f"d^−{best.rate:.2f}"
+    return (
+        f"{reach}. The {best.law} {best.scale_bits:.2g} bits × {law} fits its decay better than "
+        f"the {other.law} does (AIC {best.aic:.1f} and {other.aic:.1f})."
+    )

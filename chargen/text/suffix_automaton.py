@@ -1,17 +1,15 @@
-"""Longest repeat of a text, and longest common substrings of two, by a suffix automaton.
+"""Longest common substrings of two texts, by the suffix automaton of the short one.
 
-The automaton of the short text reads the long text once: time is linear in both lengths, memory in
-the short one. Sources: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a
-text"; Chang & Lawler 1994, "Sublinear approximate string matching and biological applications", for
-the matches that end at each character.
+The automaton reads the long text once: time is linear in both lengths, memory in the short one.
+Sources: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text"; Chang &
+Lawler 1994, "Sublinear approximate string matching and biological applications", for the matches
+that end at each character.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +20,9 @@ from chargen.text.memory_map import ArrayReader
 BLOCK = 2**22  # characters of the long text in memory at once
 BEYOND = 2**10  # characters read at once beyond the end of a part, while a match continues
 SLOTS = 8  # of the hash table per character of the short text, which has under 3 transitions
-FREE = -1
-compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 HASH = np.uint64(0x9E3779B97F4A7C15)  # Fibonacci hashing
+NONE = -1
+compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 
 
 def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,81 +35,45 @@ def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray,
         ``(M,)`` int64 each: the length of the match, and where an occurrence of it in ``long``
         ends; 0 and 0 without a match.
     """
-    *automaton, prefixes = _built(short, size + 1)
-    lengths, states = automaton[-1], len(automaton[-1])
-    parts = min(os.cpu_count() or 1, -(-len(long) // BLOCK))
-    bounds = np.arange(parts + 1) * len(long) // max(parts, 1)
+    M = len(short)
+    # Keys and targets are adjacent in memory, since both are read together.
+    table = np.full((1 << (SLOTS * max(M, 1) - 1).bit_length(), 2), NONE, dtype=np.int64)
+    links, lengths = np.full((2, 2 * M + 1), NONE, dtype=np.int64)
+    prefixes = np.empty(M, dtype=np.int64)
+    states = build(short.astype(np.int64), size + 1, table, links, lengths, prefixes)
+    automaton = (size + 1, table, links[:states], lengths[:states])
+
+    def read(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the longest match of each state that begins in a part, and where it ends."""
+        best, ends = np.zeros((2, states), dtype=np.int64)
+        state, matched, reader, place = 0, 0, ArrayReader(long), begin
+        while place < end or (place < len(long) and place - matched < end):
+            # A match may continue beyond this part; the reader of the next part does not see it.
+            block = long[place : min(place + BLOCK, end) if place < end else place + BEYOND]
+            ids = block.astype(np.int64)
+            state, matched = scan(ids, place, *automaton, state, matched, best, ends)
+            place += len(block)
+            reader.touched(1, len(block))
+        return best, ends
+
+    parts = max(1, min(os.cpu_count() or 1, -(-len(long) // BLOCK)))
+    bounds = [part * len(long) // parts for part in range(parts + 1)]
     best, ends = np.zeros((2, states), dtype=np.int64)
-    with ThreadPoolExecutor(max(parts, 1)) as pool:
-        read = partial(_read, long, size, automaton, states)
+    with ThreadPoolExecutor(parts) as pool:
         for some, theirs in pool.map(read, bounds[:-1], bounds[1:]):
             ends = np.where(some > best, theirs, ends)
             best = np.maximum(some, best)
-    spread(np.argsort(lengths, kind="stable"), *automaton[1:], best, ends)
+    spread(np.argsort(automaton[3], kind="stable"), *automaton[2:], best, ends)
     return best[prefixes], ends[prefixes]
-
-
-def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
-    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences."""
-    _, links, lengths, prefixes = _built(ids, int(ids.max()) + 1)
-    chars = int(lengths[links[1:]].max())
-    if not chars:
-        return 0, 0, 0
-    # The longest suffix of a prefix that occurs elsewhere is its link; the first occurrence may be
-    # a whole prefix.
-    suffixes = links[prefixes]
-    suffixes[chars - 1] = prefixes[chars - 1]
-    found, places, counts = np.unique(suffixes, return_index=True, return_counts=True)
-    first = int(places[(counts > 1) & (lengths[found] == chars)].min())
-    second = first + 1 + int(np.argmax(suffixes[first + 1 :] == suffixes[first]))
-    return chars, first + 1 - chars, second + 1 - chars
-
-
-def _built(text: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
-    """Return the transitions, links, lengths and prefix states of the automaton, see `build`."""
-    M = len(text)
-    # Keys and targets are adjacent in memory, since both are read together.
-    table = np.full((1 << (SLOTS * max(M, 1) - 1).bit_length(), 2), FREE, dtype=np.int64)
-    links, lengths = np.full((2, 2 * M + 1), FREE, dtype=np.int64)
-    prefixes = np.empty(M, dtype=np.int64)
-    states = build(text.astype(np.int64), size, table, links, lengths, prefixes)
-    return table, links[:states], lengths[:states], prefixes
-
-
-def _read(
-    long: np.ndarray,
-    size: int,
-    automaton: Sequence[np.ndarray],
-    states: int,
-    first: int,
-    last: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the longest matches of each state that begin in ``first`` to ``last - 1``."""
-    best, ends = np.zeros((2, states), dtype=np.int64)
-    state, matched, reader, place = 0, 0, ArrayReader(long), int(first)
-    while place < last or (place < len(long) and place - matched < last):
-        # A match may continue beyond this part; the reader of the next part does not see it.
-        end = min(place + BLOCK, last) if place < last else place + BEYOND
-        block = long[place:end].astype(np.uint32)
-        state, matched = scan(block, place, size + 1, *automaton, state, matched, best, ends)
-        place += len(block)
-        reader.touched(1, len(block))
-    return best, ends
 
 
 @compiled
 def find(table: Any, key: int) -> Any:
     """Return the slot of ``key`` in the hash table, or the free slot where it belongs."""
     place = np.int64((np.uint64(key) * HASH) >> np.uint64(20)) & (len(table) - 1)
-    while table[place, 0] != FREE and table[place, 0] != key:
+    while table[place, 0] != NONE and table[place, 0] != key:
         place = (place + 1) & (len(table) - 1)
     return place
-
-
-@compiled
-def put(table: Any, key: int, target: int) -> None:
-    place = find(table, key)
-    table[place, 0], table[place, 1] = key, target
 
 
 @compiled
@@ -124,42 +86,43 @@ def build(text: Any, size: int, table: Any, links: Any, lengths: Any, prefixes: 
     """
     M = len(text)
     # The outgoing characters of each state as a linked list, which cloning a state needs.
-    heads = np.full(len(links), FREE, dtype=np.int64)
-    nexts, ids = np.empty(3 * M + 3, dtype=np.int64), np.empty(3 * M + 3, dtype=np.int64)
-    edges, states, last = 0, 1, 0
+    first, edges = np.full(len(links), NONE), np.empty((3 * M + 3, 2), dtype=np.int64)
+    used, states, last = 0, 1, 0
     lengths[0] = 0
     for i in range(M):
         id_ = text[i]
-        new = states
+        new, state = states, last
         states += 1
-        lengths[new] = i + 1
-        p = last
-        while p != FREE and table[find(table, p * size + id_), 0] == FREE:
-            put(table, p * size + id_, new)
-            ids[edges], nexts[edges], heads[p] = id_, heads[p], edges
-            edges += 1
-            p = links[p]
-        if p == FREE:
-            links[new] = 0
-        else:
-            q = table[find(table, p * size + id_), 1]
-            if lengths[q] == lengths[p] + 1:
-                links[new] = q
+        lengths[new], links[new] = i + 1, 0
+        while state != NONE:
+            place = find(table, state * size + id_)
+            if table[place, 0] != NONE:
+                break
+            table[place] = state * size + id_, new
+            edges[used], first[state] = (id_, first[state]), used
+            used += 1
+            state = links[state]
+        if state != NONE:
+            target = table[place, 1]
+            if lengths[target] == lengths[state] + 1:
+                links[new] = target
             else:
                 clone = states
                 states += 1
-                lengths[clone], links[clone] = lengths[p] + 1, links[q]
-                edge = heads[q]
-                while edge != FREE:
-                    target = table[find(table, q * size + ids[edge]), 1]
-                    put(table, clone * size + ids[edge], target)
-                    ids[edges], nexts[edges], heads[clone] = ids[edge], heads[clone], edges
-                    edges += 1
-                    edge = nexts[edge]
-                while p != FREE and table[find(table, p * size + id_), 1] == q:
-                    put(table, p * size + id_, clone)
-                    p = links[p]
-                links[q] = links[new] = clone
+                lengths[clone], links[clone] = lengths[state] + 1, links[target]
+                edge = first[target]
+                while edge != NONE:
+                    char = edges[edge, 0]
+                    to = table[find(table, target * size + char), 1]
+                    table[find(table, clone * size + char)] = clone * size + char, to
+                    edges[used], first[clone] = (char, first[clone]), used
+                    used += 1
+                    edge = edges[edge, 1]
+                while state != NONE and table[place, 1] == target:
+                    table[place, 1] = clone
+                    state = links[state]
+                    place = find(table, state * size + id_)
+                links[target] = links[new] = clone
         last = prefixes[i] = new
     return states
 
@@ -182,13 +145,12 @@ def scan(
     ``best`` and ``ends`` hold the longest match of each state and where it ended.
     """
     for i in range(len(block)):
-        id_ = np.int64(block[i])
-        place = find(table, state * size + id_)
-        while table[place, 0] == FREE and state:
+        place = find(table, state * size + block[i])
+        while table[place, 0] == NONE and state:
             state = links[state]
             matched = lengths[state]
-            place = find(table, state * size + id_)
-        if table[place, 0] != FREE:
+            place = find(table, state * size + block[i])
+        if table[place, 0] != NONE:
             state = table[place, 1]
             matched += 1
             if matched > best[state]:
@@ -201,14 +163,12 @@ def spread(order: Any, links: Any, lengths: Any, best: Any, ends: Any) -> None:
     """Propagate matches along suffix links, in ``order`` of state length.
 
     A match of a string is a match of its suffixes, from the longest states down; a state without a
-    own match has the longest match of its link, from the shortest states up.
+    match of its own has the longest match of its link, from the shortest states up.
     """
-    for place in range(len(order) - 1, 0, -1):
-        state = order[place]
+    for state in order[:0:-1]:
         link = links[state]
         if best[state] and best[link] < lengths[link]:
             best[link], ends[link] = lengths[link], ends[state]
-    for place in range(1, len(order)):
-        state = order[place]
+    for state in order[1:]:
         if not best[state]:
             best[state], ends[state] = best[links[state]], ends[links[state]]
