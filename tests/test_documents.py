@@ -1,7 +1,9 @@
 """Documents: where they begin, and that they are read independently; the held-out part."""
 
+import json
 import re
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +12,10 @@ from fakes import TablePredictor
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import chargen
 from chargen import evaluation
 from chargen.cells import CELL_NAMES
+from chargen.cli import main
 from chargen.evaluation import evaluate, losses
 from chargen.predictors import BackoffNgram
 from chargen.recurrent import CharModel
@@ -58,6 +62,8 @@ def split(how, files, cuts=()):
         ("blank-line", ["a\rb\r\rc\r"], [0, 5]),
         ("blank-line", ["\n\nab\n\n", "\r\n\r\ncd"], [0, 6]),
         ("blank-line", ["ab\n \ncd"], [0]),
+        ("line", ["\na\nbé\n\nc\n", "d"], [0, 3, 7, 9]),
+        ("line", ["a\r\nb\rc\n\r\nd\r\n"], [0, 3, 5, 9]),
     ],
 )
 def test_documents_are_texts_files_or_paragraphs(how, files, starts):
@@ -72,14 +78,16 @@ def test_documents_are_texts_files_or_paragraphs(how, files, starts):
 @given(FILES, st.lists(st.integers(1, 40), max_size=6))
 def test_documents_do_not_depend_on_the_blocks(files, cuts):
     """Compare with a regular expression for line ends that contain an empty line."""
-    expected, base = [], 0
+    expected, base = {"line": [], "blank-line": []}, 0
     for text in files:
         ends = re.finditer(r"(?<=[^\n\r])[\n\r]+(?=[^\n\r])", text)
-        blank = [m.end() for m in ends if max(map(m[0].count, "\n\r")) > 1]
-        expected += [base, *(base + at for at in blank)]
+        ends = [(m.end(), max(map(m[0].count, "\n\r"))) for m in ends]
+        for how, least in {"line": 1, "blank-line": 2}.items():
+            expected[how] += [base, *(base + at for at, lines in ends if lines >= least)]
         base += len(text)
     for places in ((), cuts, range(1, 41)):
-        assert split("blank-line", files, places) == expected
+        for how, starts in expected.items():
+            assert split(how, files, places) == starts
     assert split("file", files, cuts) == np.cumsum([0, *map(len, files)])[:-1].tolist()
 
 
@@ -306,3 +314,23 @@ def test_documents_are_read_in_parallel():
     predictor = TablePredictor("ab", np.full((2, 2), 0.5))
     evaluate(predictor, np.zeros(lengths.sum(), dtype=np.uint8), starts=starts_of(lengths))
     assert predictor.calls < 100
+
+
+def test_each_line_is_a_document_for_all_commands(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("names.txt").write_text("anna\nbert\n\ncarla\ndora\n" * 30)
+    options = ["--documents", "line", "--units", "4", "--steps", "2", "--timesteps", "8"]
+    assert main(["train", "names.txt", *options]) == 0
+    assert "read 1 file, 120 documents" in capsys.readouterr().err
+    model = chargen.load()
+    text = model.corpus()
+    assert text.starts[:5].tolist() == [0, 5, 11, 17, 22]
+    # In evaluation, each line is read from a zero state.
+    held_out = model.run.description.corpus.training_chars
+    assert main(["evaluate", "--json"]) == 0
+    loss = json.loads(capsys.readouterr().out)["loss_nats"]
+    wanted = by_itself(model.predictor, text.ids, held_out, text.starts)[0]
+    assert loss == pytest.approx(wanted / (len(text.ids) - held_out), rel=1e-5)
+    # An unprompted text begins in a zero state after a line feed, as lines do in training.
+    assert model.run.description.begins_at_zeros
+    assert main(["sample", "--length", "20", "--seed", "0"]) == 0

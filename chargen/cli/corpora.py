@@ -7,7 +7,14 @@ from pathlib import Path
 import click
 
 from chargen.cli.completion import bundled_texts
-from chargen.cli.options import check_writable, encoding_option, json_option, write_text
+from chargen.cli.options import (
+    check_writable,
+    encoding_option,
+    file_option,
+    json_option,
+    option,
+    write_text,
+)
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import command, visible_line
@@ -51,23 +58,14 @@ def list_corpora() -> None:
 
 @corpora.command()
 @click.argument("name", shell_complete=bundled_texts)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Output file; must not exist.  [default: standard output]",
-)
-@click.option(
+@file_option("--out", help="Output file; must not exist.  [default: standard output]")
+@option(
     "--chars",
-    type=click.IntRange(3),
-    help="Approximate number of characters of a generated corpus.  [default: 1000000]",
+    click.IntRange(3),
+    None,
+    "Approximate number of characters of a generated corpus.  [default: 1000000]",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Random seed of a generated corpus.",
-)
+@option("--seed", click.IntRange(0), 0, "Random seed of a generated corpus.")
 def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
     """Write the bundled or generated text NAME to a file.
 
@@ -97,19 +95,15 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
 @corpora.command()
 @click.argument("name")
-@click.option("--out", type=click.Path(path_type=Path), help="Output file.  [default: NAME.txt]")
-@click.option(
-    "--from",
-    "source",
-    type=click.Path(path_type=Path),
-    help="File downloaded by other means; it is verified and extracted.",
+@file_option("--out", help="Output file.  [default: NAME.txt]")
+@file_option(
+    "--from", "source", help="File downloaded by other means; it is verified and extracted."
 )
-@click.option(
+@option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=30.0,
-    show_default=True,
-    help="Seconds without a byte after which the connection is closed.",
+    click.FloatRange(0, min_open=True),
+    30.0,
+    "Seconds without a byte after which the connection is closed.",
 )
 def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> None:
     """Download the well-known text NAME and verify its SHA-256.
@@ -145,7 +139,7 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
 @click.argument("corpus", nargs=-1, required=True)
 @json_option
 @encoding_option
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+@option("--seed", click.IntRange(0), 0, "Random seed.")
 def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> None:
     """Show statistics of CORPUS: alphabet, lines, repeats, n-grams, memory, compressibility.
 
