@@ -8,9 +8,9 @@ import click
 
 from chargen.cli.completion import bundled_texts
 from chargen.cli.options import (
+    PATH,
     check_writable,
     encoding_option,
-    file_option,
     json_option,
     option,
     write_text,
@@ -58,7 +58,7 @@ def list_corpora() -> None:
 
 @corpora.command()
 @click.argument("name", shell_complete=bundled_texts)
-@file_option("--out", help="Output file; must not exist.  [default: standard output]")
+@option("--out", PATH, None, "Output file; must not exist.  [default: standard output]")
 @option(
     "--chars",
     click.IntRange(3),
@@ -95,9 +95,13 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
 @corpora.command()
 @click.argument("name")
-@file_option("--out", help="Output file.  [default: NAME.txt]")
-@file_option(
-    "--from", "source", help="File downloaded by other means; it is verified and extracted."
+@option("--out", PATH, None, "Output file.  [default: NAME.txt]")
+@option(
+    "--from",
+    PATH,
+    None,
+    "File downloaded by other means; it is verified and extracted.",
+    "source",
 )
 @option(
     "--timeout",
