@@ -49,16 +49,16 @@ class Browser:
         # Given both paths, selenium does not search the disk or the network for them.
         self._driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which(DRIVER)))
 
-    def open(self, path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> None:
-        """Show a file on a screen of this size in pixels; clear the logs."""
+    def open(self, path: Path, width: int = 1200, dark: bool = False, fragment: str = "") -> None:
+        """Show a file, at a fragment, on a screen of this width in pixels; clear the logs."""
         self._driver.get("about:blank")
-        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < PHONE}
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < PHONE}
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         self.prefers("color-scheme", "dark" if dark else "light")
         for kind in ("browser", "performance"):
             self._driver.get_log(kind)  # reading a log clears it
         self._url = path.absolute().as_uri()
-        self._driver.get(self._url)
+        self._driver.get(f"{self._url}#{fragment}" if fragment else self._url)
 
     def prefers(self, name: str, value: str) -> None:
         """Set the media feature ``prefers-NAME``."""
@@ -78,7 +78,8 @@ class Browser:
             for one in messages
             if one["message"]["method"] == "Network.requestWillBeSent"
         )
-        return [url for url in sent if url != self._url and not url.startswith("data:")]
+        own = (self._url, "data:")
+        return [url for url in sent if not url.startswith(own)]
 
     def find(self, css: str) -> WebElement:
         """Return the first element that matches a selector."""

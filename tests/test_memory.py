@@ -265,7 +265,7 @@ def test_without_held_out_text_the_page_has_no_scores(run, capsys):
             away.rename(path)
     out, err = capsys.readouterr()
     assert out == f"page: {run / 'memory.html'}\n"
-    assert err.startswith("without the units that follow something: ")
+    assert err.startswith("no units of readable features: ")
     assert "no held-out text" in (run / "memory.html").read_text(encoding="utf-8")
 
 

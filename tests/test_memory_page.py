@@ -95,15 +95,22 @@ def test_the_largest_page_has_about_six_megabytes():
     assert "no held-out text" in page
 
 
-def test_the_page_lists_units_with_their_baselines():
+def test_the_page_ranks_units_by_score_with_bars_and_baselines():
     page = hidden_units_page(made())
     assert page == hidden_units_page(made())
-    text = re.sub(r"<[^>]+>", "", page[page.index("<h2>") : page.index("<script>")])
-    text = " ".join(text.split())
-    assert "Best: unit 4 of layer 2, which rises with it: AUC 0.94 (0.91 to 0.96)" in text
-    assert "untrained network 0.62, shifted text 0.58. Next: unit 2 of layer 1" in text
-    assert "rho -0.10 (-0.20 to 0.10)" in text
-    assert text.count("It does not exceed them") == 1
+    rows = re.findall(r"<tr( class=\"weak\")?><td><a href=\"#(.*?)\".*?</tr>", page, re.DOTALL)
+    assert [place for _, place in rows] == [
+        f"layer={layer}&amp;part=c&amp;unit={unit}" for layer, unit in ((2, 4), (1, 2), (1, 3))
+    ]
+    assert [bool(weak) for weak, _ in rows] == [False, False, True]
+    bars = [float(width) for width in re.findall(r'<b style="width: ([\d.]+)%">', page)]
+    marks = [float(place) for place in re.findall(r'<i style="left: ([\d.]+)%">', page)]
+    assert bars == sorted(bars, reverse=True) == [88, 62, 0]  # an AUC of 0.5 and a rho of 0 are 0
+    assert marks == [24, 24, 30]
+    text = " ".join(re.sub(r"<[^>]+>", "", page).split())
+    assert "Unit 4 of layer 2 rises with “inside &lt;b&gt;brackets&lt;/b&gt;” (AUC 0.94)." in text
+    assert "AUC 0.94 (0.91 to 0.96), baseline 0.62" in text
+    assert "rho -0.10 (-0.20 to 0.10), baseline 0.30" in text
     found = data(page)
     assert found["first"] == {"layer": 1, "unit": 3}
     assert found["parts"]["f"]["name"] == "forget gate f"
@@ -142,7 +149,7 @@ def test_the_page_shows_the_text_legibly_and_requests_nothing(browser, page, wid
     assert shown == WILD.replace("\r", "␍").replace("\u2028", r"\u2028")
     assert browser.script("return document.title").startswith("Hidden units of runs/<script>")
     assert browser.script("return spans.length == text.length")
-    assert browser.all("#text *:not(span), #followers script, #followers b b") == []
+    assert browser.all("#text *:not(span), #ranked script, #ranked b b") == []
     assert (browser.errors(), browser.requests()) == ([], [])
     # The lowest contrast by WCAG, over all colors of the scale.
     lowest = browser.script("""
@@ -186,6 +193,37 @@ def test_colors_correspond_to_values(browser, page):
     assert browser.find("#least").text == "0 closed"
 
 
+def test_the_overview_shows_every_unit_and_a_click_zooms_to_one(browser, page):
+    browser.open(page)
+    values = made().recording.layers[1].parts["c"]
+    colors = """const c = byId("map"), x = c.getContext("2d");
+        return [c.width, c.height, ...x.getImageData(0, 0, c.width, c.height).data]"""
+    width, height, *pixels = browser.script(colors)
+    assert (width, height) == (len(WILD), 5)
+    drawn = np.reshape(pixels, (5, len(WILD), 4)).transpose(1, 0, 2)
+    ranges = np.array(data(page.read_text(encoding="utf-8"))["layers"][1]["parts"]["c"]["ranges"])
+    np.testing.assert_allclose(drawn[..., 3] / 254, np.abs(values) / ranges, atol=0.01)
+    strong = np.abs(values) > 0.2 * ranges
+    assert ((drawn[..., 2] > drawn[..., 0]) == (values < 0))[strong].all()
+    at, unit = 30, 2  # of the middle of a pixel
+    box = browser.script("const {left, top, width, height} = byId('map').getBoundingClientRect();"
+                         "return [left, top, width, height]")  # fmt: skip
+    point = {
+        "clientX": box[0] + box[2] * (at + 0.5) / len(WILD),
+        "clientY": box[1] + box[3] * (unit + 0.5) / 5,
+    }
+    event = "byId('map').dispatchEvent(new {}('{}', arguments[0]))"
+    browser.script(event.format("PointerEvent", "pointermove"), point)
+    assert browser.find("#spot").text == f"unit {unit + 1}, {WILD[at]}"
+    browser.script(event.format("MouseEvent", "click"), point)
+    assert now(browser).startswith(f"Layer 2, cell state c, unit {unit + 1} of 5")
+    assert browser.find("#place").text == f"character {at + 1} of {len(WILD)}"
+    row = browser.script("return [byId('row').style.top, byId('row').style.height]")
+    assert row == ["40%", "20%"]
+    browser.script("change({layer: 0})")
+    assert browser.script(colors)[:2] == [len(WILD), 3]
+
+
 def test_keys_buttons_and_the_number_field_select_a_unit(browser, page):
     browser.open(page)
     assert now(browser).startswith("Layer 2, cell state c, unit 4 of 5; rises with “inside <b>br")
@@ -213,7 +251,7 @@ def test_links_and_the_address_select_a_view(browser, page):
     assert now(browser) == "Layer 1, forget gate f, unit 2 of 3."
     assert browser.find("#place").text == f"character 3 of {len(WILD)}"
     assert browser.find("#part").get_attribute("value") == "f"
-    browser.all("#followers a")[-1].click()
+    browser.all("#ranked a")[1].click()
     assert now(browser).startswith("Layer 1, cell state c, unit 2 of 3; falls with")
     assert [link.text for link in browser.all("a[aria-current=true]")] == ["unit 2 of layer 1"]
     browser.script("location.hash = '#layer=9&part=nonsense&unit=-4&char=x'; fromHash()")

@@ -168,7 +168,7 @@ def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     axes = figure.add_subplot()
     drawing.curve(axes, [1, 2], [near(1), near(2)], "curve", **drawing.LEAD)
     drawing.limits(axes, [1, 2], [(1.5, evil)], size)
-    drawing.named(axes, evil)
+    axes.plot([], [], label=evil)
     drawing.finish(figure, size, evil)
     svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # raises if it is ill-formed
     told = [*svg.itertext(), svg.attrib["aria-label"]]

@@ -24,7 +24,6 @@ from chargen.pages.watch_page import (
     TrainingSample,
     TrainingStatus,
     best,
-    draw_column,
     draw_loss,
     thinned,
     watch_page,
@@ -100,7 +99,7 @@ def test_the_page_shows_losses_baseline_and_samples(status, page):
     ):
         assert part in page
     assert page.count("<svg") == 3
-    assert page.index("second\nline") < page.index("first &lt;/pre&gt;&lt;script&gt;")
+    assert page.index("first &lt;/pre&gt;&lt;script&gt;") < page.index("second\nline")
     assert "<script" not in page
     assert page == watch_page(status)
 
@@ -137,26 +136,28 @@ def test_long_curves_are_thinned_and_keep_the_best_and_the_ends():
 def test_figures_draw_the_recorded_numbers(status):
     lines = [line(10, 2.0, gradient_norm=3.0), line(20, 1.0, gradient_norm=0.5)]
     status = replace(status, lines=lines, baseline_nats=1.2)
-    curves = draw_loss(status, PAGE).axes[0].get_lines()
-    drawn = {curve.get_label(): list(curve.get_ydata()) for curve in curves}
+    (axes,) = draw_loss(status, PAGE).axes
+    drawn = {curve.get_label(): list(curve.get_ydata()) for curve in axes.get_lines()}
     expected = {"validation": [2, 1], "training": [2.1, 1.1], "6-gram baseline": [1.2, 1.2]}
-    assert drawn == expected | {"best": [1]}
-    clip, norms = (
-        draw_column(lines, PAGE, "gradient_norm", "C0", (0.8, "limit")).axes[0].get_lines()
-    )
-    assert (list(clip.get_ydata()), list(norms.get_ydata())) == ([0.8, 0.8], [3, 0.5])
+    assert expected.items() <= drawn.items()
+    assert list(axes.get_lines()[-1].get_xydata()[0]) == [20, 1]  # the best
+    assert (axes.get_xscale(), *axes.get_xlim()) == ("log", 1, 20)
+    lines[0]["first_losses_nats"] = {"1": 4.0, "2": 3.5, "4": 3.0}
+    training, *_ = draw_loss(status, PAGE).axes[0].get_lines()
+    assert training.get_xydata().tolist() == [[1, 4], [2, 3.5], [4, 3], [20, 1.1]]
 
 
 @pytest.mark.parametrize("value", [-1.7e308, 1.7e308])
 def test_extreme_numbers_are_drawn(status, value):
-    watch_page(replace(status, lines=[line(1, 2.0), dict.fromkeys(line(2, 1.0), value)]))
+    first = line(1, 2.0, first_losses_nats={"1": value})
+    watch_page(replace(status, lines=[first, dict.fromkeys(line(2, 1.0), value)]))
 
 
 def test_the_page_in_a_browser(browser, page, tmp_path):
     (tmp_path / "watch.html").write_text(page, encoding="utf-8")
     browser.open(tmp_path / "watch.html", 360)
     assert (browser.overflows(), browser.errors(), browser.requests()) == (False, [], [])
-    assert [pre.text for pre in browser.all("pre")] == ["second\nline", "first </pre><script>"]
+    assert [pre.text for pre in browser.all("pre")] == ["first </pre><script>", "second\nline"]
 
 
 # the command

@@ -47,7 +47,13 @@ def _page(run: Run, out: Path, weights: WeightFormat, longrange: Path | None, pr
     name, shape = run.path.resolve().name, run.description.model
     initial_ids = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
     read = tuple(initial_ids.ravel().tolist())
-    model = ExportedModel(name, shape, vocabulary, arrays, weights, losses, probed, prompt, read)
+    scored = models["float32"].memory(vocabulary.characters[0])
+    for note in scored.notes:
+        say(visible_line(note), err=True)
+    tracked = scored.units.leader() if scored.units else None
+    model = ExportedModel(
+        name, shape, vocabulary, arrays, weights, losses, probed, prompt, tracked, read
+    )
     page = export_page(model)
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")

@@ -30,7 +30,7 @@ function newLine() {
 }
 
 function append(chars, isPrompt = () => false) {
-  const from = spans.length;
+  let from = spans.length;
   let line = box.lastElementChild ?? newLine();
   for (const char of chars) {
     const span = document.createElement("span");
@@ -41,7 +41,7 @@ function append(chars, isPrompt = () => false) {
     line.append(span);
     if (char === "\n") line = newLine();
   }
-  if (!paint(from)) paint(0);
+  while (!paint(from)) from = 0;
 }
 
 function clearText() {

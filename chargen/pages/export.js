@@ -15,6 +15,7 @@ const ids = new Map(characters.map((char, id) => [char, id]));
 // state of the network before the first character and after each.
 let sequence = empty();
 let generation = null; // the generation in progress
+let rest = 0; // characters that a pause left
 
 function empty() {
   return { prompt: [], ids: [], temperatures: [], states: [], random: null };
@@ -138,19 +139,18 @@ function showProblem(message) {
   return message;
 }
 
-const amount = (id, least, most) => {
-  const field = byId(id);
-  const value = Math.min(Math.max(Math.floor(+field.value) || least, least), most);
-  field.value = value;
-  return value;
-};
+const clamped = (value, least, most) => Math.min(Math.max(+value || least, least), most);
+function amount(id, least, most) {
+  return (byId(id).value = Math.floor(clamped(byId(id).value, least, most)));
+}
 
+// Returns false if the prompt has characters that the network does not know.
 function restart() {
   const chars = Array.from(byId("prompt").value);
-  if (showProblem(problemOf(chars))) {
-    byId("prompt").focus();
-    return;
-  }
+  generation = null;
+  rest = 0;
+  showButtons();
+  if (showProblem(problemOf(chars))) return false;
   network.forget();
   sequence = empty();
   sequence.prompt = chars.map((char) => ids.get(char));
@@ -158,12 +158,29 @@ function restart() {
   clearText();
   if (!chars.length) for (const id of MODEL.initial_ids) network.read(id);
   keepState(0);
+  keepAddress();
   start();
+  return true;
+}
+
+// The address keeps prompt, seed and temperature: who opens it sees the same text.
+function keepAddress() {
+  const values = ["prompt", "seed", "temperature"].map((id) => [id, byId(id).value]);
+  history.replaceState(null, "", `#${new URLSearchParams(values)}`);
+}
+
+function readAddress() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  byId("prompt").value = wanted.get("prompt") ?? MODEL.prompt;
+  byId("seed").value = Math.floor(clamped(wanted.get("seed"), 0, 2 ** 32 - 1));
+  byId("temperature").value = clamped(wanted.get("temperature") ?? 0.8, 0, 2);
+  showTemperature();
+  restart();
 }
 
 function start() {
   const room = MOST - Math.max(sequence.ids.length, sequence.prompt.length);
-  const left = Math.min(amount("length", 1, MOST), room);
+  const left = Math.min(rest || amount("length", 1, MOST), room);
   if (left < 1) {
     showStatus(`The page holds ${MOST} characters; generate a new text.`);
     return;
@@ -223,11 +240,13 @@ function add(id, temperature) {
 }
 
 function stop(reason) {
-  const { count, started } = generation;
+  const { count, started, left } = generation;
   generation = null;
+  rest = left;
   const rate = Math.round((1000 * count) / (performance.now() - started)).toLocaleString("en");
   const fast = byId("speed").value === "once" ? `, ${rate} per second` : "";
-  showStatus(reason || `${count.toLocaleString("en")} characters generated${fast}.`);
+  const paused = left && !reason ? "Paused: " : "";
+  showStatus(reason || `${paused}${count.toLocaleString("en")} characters generated${fast}.`);
   byId("plain").textContent = sequence.ids.map((id) => characters[id]).join("");
   showButtons();
 }
@@ -235,36 +254,38 @@ function stop(reason) {
 const showStatus = (message) => (byId("status").textContent = message);
 
 function showButtons() {
-  byId("generate").textContent = generation ? "Stop" : "Generate";
-  byId("continue").disabled = Boolean(generation) || !sequence.ids.length;
+  byId("pause").textContent = generation ? "Pause" : "Continue";
+  byId("pause").disabled = !generation && !sequence.ids.length;
   box.classList.toggle("generating", Boolean(generation));
 }
 
 // controls
 
-byId("generate").addEventListener("click", () => (generation ? stop("") : restart()));
-byId("continue").addEventListener("click", () => start());
+function generate() {
+  if (!restart()) byId("prompt").focus();
+}
+byId("generate").addEventListener("click", generate);
+byId("pause").addEventListener("click", () => (generation ? stop("") : start()));
 byId("prompt").addEventListener("input", () =>
   showProblem(problemOf(Array.from(byId("prompt").value))),
 );
 byId("prompt").addEventListener("keydown", (event) => {
   if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
   event.preventDefault();
-  if (generation) stop("");
-  restart();
+  generate();
 });
 function showTemperature() {
   byId("temperature-value").textContent = (+byId("temperature").value).toFixed(2);
 }
 byId("temperature").addEventListener("input", showTemperature);
+byId("temperature").addEventListener("change", keepAddress);
 document.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && generation) stop("");
 });
+addEventListener("hashchange", readAddress);
 
 if (matchMedia("(prefers-reduced-motion: reduce)").matches) byId("speed").value = "once";
 byId("length").max = MOST;
-byId("prompt").value = MODEL.prompt;
-showTemperature();
-change({ layer: network.units.length - 1, part: network.parts.at(-1) });
-showButtons();
+change({ layer: network.units.length - 1, part: network.parts.at(-1), ...MODEL.first });
 describeNothing();
+readAddress();

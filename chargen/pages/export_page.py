@@ -14,6 +14,7 @@ from msgspec.structs import asdict
 from chargen.evaluation import Evaluation
 from chargen.probes.result import RunResult, curve_section
 from chargen.probes.units.report import part_labels
+from chargen.probes.units.result import FeatureScores
 from chargen.render.page import render
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
@@ -36,6 +37,7 @@ class ExportedModel:
         losses: held-out loss in each weight format; empty without a held-out text.
         probed: long-range measurements of the run.
         prompt: initial prompt.
+        tracked: the feature whose best unit the page shows first.
         initial_ids: ids that the network reads before a text without a prompt. Default: a newline.
     """
 
@@ -47,28 +49,44 @@ class ExportedModel:
     losses: Mapping[WeightFormat, Evaluation] = field(default_factory=dict)
     probed: RunResult | None = None
     prompt: str = ""
+    tracked: FeatureScores | None = None
     initial_ids: tuple[int, ...] = ()
 
 
 def export_page(model: ExportedModel) -> str:
     """Return one HTML page that needs no other file and no network."""
     settings, V = model.settings, len(model.vocabulary)
-    units = f"{' + '.join(map(str, settings.units))} units"
+    cell = settings.described_cell
+    labels = part_labels(cell.state, settings.cell)
     about = [
-        f"{settings.cell} of {units}" + " in residual blocks" * (settings.stack == "residual"),
+        f"{settings.cell} of {' + '.join(map(str, settings.units))} units"
+        + " in residual blocks" * (settings.stack == "residual"),
         f"{V:,} characters",
         f"{settings.parameters(V):,} weights of {BITS[model.form]} bits",
         *filter(None, [losses_text(model.losses)]),
     ]
+    best = model.tracked.units[0] if model.tracked else None
+    data = {
+        **asdict(settings),
+        "gates": cell.gates,
+        "parts": cell.state,
+        "labels": labels,
+        "characters": model.vocabulary.characters,
+        "prompt": model.prompt,
+        "initial_ids": model.initial_ids or model.vocabulary.opening.tolist(),
+        "first": {"layer": best.layer - 1, "unit": best.unit - 1} if best else {},
+        "arrays": {name: _coded(array, model.form) for name, array in model.arrays.items()},
+    }
     return render(
         "chargen.pages/export.html",
         title=f"Text from {model.name}",
         name=model.name,
         about=" · ".join(about),
         layers=len(settings.units),
-        parts=_labels(settings),
+        parts=labels,
+        tracked=model.tracked,
         longrange=curve_section(model.probed),
-        data=json.dumps(_data(model), ensure_ascii=False, separators=(",", ":")),
+        data=json.dumps(data, ensure_ascii=False, separators=(",", ":")),
     )
 
 
@@ -85,23 +103,6 @@ def losses_text(losses: Mapping[WeightFormat, Evaluation]) -> str:
             f"float32 ({bits - whole.bits_per_char:+.5f})"
         )
     return f"{text}, on {chars:,} held-out characters"
-
-
-def _labels(settings: ModelSettings) -> dict[str, dict[str, Any]]:
-    return part_labels(settings.described_cell.state, settings.cell)
-
-
-def _data(model: ExportedModel) -> dict[str, Any]:
-    return {
-        **asdict(model.settings),
-        "gates": model.settings.described_cell.gates,
-        "parts": model.settings.described_cell.state,
-        "labels": _labels(model.settings),
-        "characters": model.vocabulary.characters,
-        "prompt": model.prompt,
-        "initial_ids": model.initial_ids or model.vocabulary.opening.tolist(),
-        "arrays": {name: _coded(array, model.form) for name, array in model.arrays.items()},
-    }
 
 
 def _coded(array: np.ndarray, form: WeightFormat) -> dict[str, Any]:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from chargen.evaluation import nats_to_bits
 from chargen.render import figures
-from chargen.render.figures import GREY, INK, MODEL, OTHER, THIRD, Size
+from chargen.render.figures import GREY, MODEL, OTHER, THIRD, Size
 from chargen.render.page import render
 from chargen.render.report import Figure, Table
 from chargen.runs.description import Description
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
 
 LAST = 8  # validations in the table
 MOST = 400  # points of a curve
 LARGEST = 1e30  # values beyond it are clipped: matplotlib overflows earlier than float64
-COLUMNS = {"learning_rate": "learning rate", "gradient_norm": "gradient norm before clipping"}
+LOSS = "validation_loss_nats"
 Lines = Sequence[Mapping[str, Any]]
 """Records of ``progress.jsonl``."""
 
@@ -64,7 +68,7 @@ def watch_page(status: TrainingStatus) -> str:
     state = f"training; reloads every {status.seconds} s" if status.seconds else "not training"
     return render(
         "chargen.pages/watch.html",
-        title=f"{_best_loss(lines):.3f} nats, {status.run}" if lines else status.run,
+        title=f"{best(lines)[_loss(lines)]:.3f} nats, {status.run}" if lines else status.run,
         run=status.run,
         about=f"{model.described()} · {corpus.name}, {corpus.chars:,} characters · {state}",
         finding=_finding(lines) if lines else "No validation yet.",
@@ -81,29 +85,25 @@ def best(lines: Lines) -> Mapping[str, Any]:
 
 
 def thinned(lines: Lines) -> Lines:
-    """Return at most `MOST` records at equal distances, the last and the best included."""
+    """Return at most `MOST` records, dense at the start as a logarithmic axis is.
+
+    The last and the best are among them.
+    """
     if len(lines) <= MOST:
         return lines
-    every = -(-len(lines) // (MOST - 2))
-    kept = {len(lines) - 1, lines.index(best(lines)), *range(0, len(lines), every)}
+    kept = {len(lines) - 1, lines.index(best(lines))}
+    kept |= {int(place) - 1 for place in np.geomspace(1, len(lines), MOST - 2)}
     return [lines[place] for place in sorted(kept)]
 
 
 def _loss(lines: Lines) -> str:
     """Return the name of the loss that counts: the validation loss, if a text is held out."""
-    return (
-        "train_loss_nats" if lines[-1]["validation_loss_nats"] is None else "validation_loss_nats"
-    )
-
-
-def _best_loss(lines: Lines) -> float:
-    return float(best(lines)[_loss(lines)])
+    return "train_loss_nats" if lines[-1][LOSS] is None else LOSS
 
 
 def _finding(lines: Lines) -> str:
     line, last = best(lines), lines[-1]
-    loss = _best_loss(lines)
-    held_out = _loss(lines) == "validation_loss_nats"
+    loss, held_out = float(line[_loss(lines)]), _loss(lines) == LOSS
     text = (
         f"Best {'validation' if held_out else 'training'} loss {loss:.4f} nats per character, "
         f"{nats_to_bits(loss):.3f} bits, at step {line['step']:,}."
@@ -118,7 +118,7 @@ def _finding(lines: Lines) -> str:
 def _baseline(status: TrainingStatus) -> str:
     if status.baseline_nats is None:
         return status.baseline_note or "The n-gram baseline is being computed."
-    lead = status.baseline_nats - _best_loss(status.lines)
+    lead = status.baseline_nats - float(best(status.lines)[_loss(status.lines)])
     verdict = f"{abs(lead):.4f} {'higher' if lead > 0 else 'lower'} than the best loss"
     return (
         f"Baseline, a {status.baseline_name} of the same corpus: {status.baseline_nats:.4f} nats, "
@@ -129,83 +129,94 @@ def _baseline(status: TrainingStatus) -> str:
 def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     lines, clip_norm = status.lines, status.description.training.clip_norm
     line, last = best(lines), lines[-1]
-    limit = (clip_norm, f"--clip-norm {clip_norm:g}")
     rows = [
         [
             f"{one['step']:,}",
             f"{one['seconds']:.0f}",
             f"{one['train_loss_nats']:.4f}",
-            f"{one[_loss(lines)]:.4f}" if one["validation_loss_nats"] is not None else "–",
+            f"{one[_loss(lines)]:.4f}" if one[LOSS] is not None else "–",
             "best" if one is line else "",
         ]
         for one in lines[: -LAST - 1 : -1]
     ]
-    return [
+    by = "by step on a logarithmic axis"
+    loss = Figure(
+        "loss",
+        lambda size, title: draw_loss(status, size),
+        f"Loss by step. {_finding(lines)}",
+        f"Loss {by}. Training: single batches before the first validation, then the mean since the "
+        "last one. The dot is the best validation.",
+    )
+    rate, norm = (
         Figure(
-            "loss",
-            lambda size, title: draw_loss(status, size),
-            f"Loss by step. {_finding(lines)}",
-            "Training loss, averaged since the last validation, and validation loss.",
-        ),
-        Table(
-            ["step", "seconds", "training", "validation", ""],
-            rows,
-            "Last validations, loss in nats per character",
-        ),
-        Figure(
-            "rate",
-            lambda size, title: draw_column(lines, size, "learning_rate", MODEL),
-            f"Learning rate, {last['learning_rate']:.3g} now",
-            "",
-        ),
-        Figure(
-            "norm",
-            lambda size, title: draw_column(lines, size, "gradient_norm", OTHER, limit),
-            f"Gradient norm, {last['gradient_norm']:.3g} now",
-            "",
-        ),
-    ]
-
-
-def _column(lines: Lines, name: str) -> list[float]:
-    return [min(max(float(line[name]), -LARGEST), LARGEST) for line in lines]
+            column,
+            partial(_draw_column, lines, column, limit),
+            f"{name}, {last[column]:.3g} now",
+            f"{name} {by}",
+        )
+        for column, name, limit in (
+            ("learning_rate", "Learning rate", None),
+            ("gradient_norm", "Gradient norm before clipping", clip_norm),
+        )
+    )
+    header = ["step", "seconds", "training", "validation", ""]
+    return [loss, Table(header, rows, "Last validations, loss in nats per character"), rate, norm]
 
 
 def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
     """Draw training and validation loss by step, with the best step and the baseline."""
-    size = replace(size, height=3.6)
-    figure = figures.new_figure(size)
-    axes = figure.add_subplot()
-    shown = thinned(status.lines)
+    lines, shown = status.lines, thinned(status.lines)
     steps = _column(shown, "step")
+    first = {int(step): loss for step, loss in lines[0].get("first_losses_nats", {}).items()}
+    since = 1 if first else 0  # the first mean covers the same steps
+    training = [_clipped(loss) for loss in first.values()]
+    training += _column(shown[since:], "train_loss_nats")
+    curves = [
+        ([*first, *steps[since:]], training, "training", GREY),
+    ]
+    if _loss(shown) == LOSS:
+        curves.append((steps, _column(shown, LOSS), "validation", MODEL))
+    figure, axes = _drawn(curves, replace(size, height=3.6), "nats per character")
     if status.baseline_nats is not None:
         style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
         axes.axhline(status.baseline_nats, label=f"{status.baseline_name} baseline", **style)
-    training = _column(shown, "train_loss_nats")
-    axes.plot(steps, training, color=GREY, linewidth=1.2, label="training")
-    if _loss(shown) == "validation_loss_nats":
-        losses = _column(shown, "validation_loss_nats")
-        axes.plot(steps, losses, color=MODEL, linewidth=2, label="validation")
     place = (_column([best(shown)], name) for name in ("step", _loss(shown)))
-    axes.plot(*place, "o", color=OTHER, markersize=6, label="best")
-    figures.dress(axes, size, "step", "nats per character")
+    axes.plot(*place, "o", color=MODEL, markersize=6)
     figures.finish(figure, size, "")
     return figure
 
 
-def draw_column(
-    lines: Lines, size: Size, name: str, color: str, limit: tuple[float, str] | None = None
-) -> Drawing:
-    """Draw one column by step, and a horizontal line at ``limit`` with its label."""
-    size = replace(size, height=2.9)
+def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title: str) -> Drawing:
+    """Draw one column by step, and a horizontal line at the limit."""
+    shown = thinned(lines)
+    curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
+    figure, axes = _drawn(curves, replace(size, height=2.9), "")
+    if limit is not None:
+        axes.axhline(
+            limit, label=f"--clip-norm {limit:g}", color=OTHER, linestyle=":", linewidth=1.4
+        )
+    axes.set_ylim(bottom=0)
+    figures.finish(figure, size, "")
+    return figure
+
+
+def _drawn(
+    curves: Sequence[tuple[Sequence[float], Sequence[float], str, str]], size: Size, y: str
+) -> tuple[Drawing, Axes]:
     figure = figures.new_figure(size)
     axes = figure.add_subplot()
-    shown = thinned(lines)
-    if limit:
-        axes.axhline(limit[0], label=limit[1], color=INK, linestyle=":", linewidth=1.2)
-    steps, values = _column(shown, "step"), _column(shown, name)
-    axes.plot(steps, values, color=color, linewidth=1.5, label=COLUMNS[name])
-    axes.set_ylim(bottom=0)
-    figures.dress(axes, size, "step", "")
-    figures.finish(figure, size, "")
-    return figure
+    for steps, values, name, color in curves:
+        axes.plot(steps, values, color=color, linewidth=2, label=name)
+    axes.set_xscale("log")
+    axes.set_xlim(1, max(2.0, *curves[0][0]))
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    figures.dress(axes, size, "step", y)
+    return figure, axes
+
+
+def _column(lines: Lines, name: str) -> list[float]:
+    return [_clipped(line[name]) for line in lines]
+
+
+def _clipped(value: float) -> float:
+    return min(max(float(value), -LARGEST), LARGEST)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, PAPER, GRID, GREY = "#000000", "#ffffff", "#e4e4e4", "#6b6b6b"
-MODEL, OTHER, THIRD, FOURTH = "#1f5fa8", "#c2571a", "#2b8a57", "#8a4fa3"
+MODEL, OTHER, THIRD, FOURTH = "#1f5fa8", "#b34d14", "#23784a", "#8a4fa3"
 COLORS, MARKERS = (MODEL, OTHER, THIRD, FOURTH, GREY, INK), "osv^DPX"
 VARIABLES = {  # CSS variables of a page, which change in dark mode
     INK: "ink", PAPER: "paper", GRID: "rule", GREY: "grey",
@@ -32,7 +32,6 @@ VARIABLES = {  # CSS variables of a page, which change in dark mode
 }  # fmt: skip
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
-CHAR_WIDTH = 0.58  # mean width of a character, as a fraction of its height
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Size:
     width: float
     height: float
     text: float
-    small: float  # type size of the legend and of labels along lines
-    columns: int  # columns of the legend, at most
+    small: float  # type size of labels along lines
+    label_chars: int  # maximum characters per line of a label beside the axes
     panels_across: int
     wide: bool  # has room for a title and for long axis labels
 
@@ -59,8 +58,8 @@ class Interval(Protocol):
     def high(self) -> float: ...
 
 
-PICTURE = Size(9.6, 6.0, text=10, small=9, columns=3, panels_across=3, wide=True)
-PAGE = Size(4.8, 4.7, text=10.5, small=10, columns=2, panels_across=1, wide=False)
+PICTURE = Size(9.6, 6.0, text=10, small=9, label_chars=24, panels_across=3, wide=True)
+PAGE = Size(4.6, 4.4, text=12, small=11.5, label_chars=13, panels_across=1, wide=False)
 """For the width of a phone, where a point is a pixel. The page supplies the title."""
 
 
@@ -132,23 +131,22 @@ def limits(
     labels: dict[float, list[str]] = {}
     for place, text in sorted(marks, key=lambda mark: mark[0]):
         labels.setdefault(place, []).append(text)
-    for row, (place, texts) in enumerate(labels.items()):
+    row = 0
+    for place, texts in labels.items():
         text, inside = " = ".join(texts), chars[0] <= place <= chars[-1]
         if inside:
             axes.axvline(place, **LIMIT)
-        near_left = place < math.sqrt(chars[0] * max(chars[-1], 1))
+        text = visible_line(text if inside else f"{text}, off the axis")
+        text = textwrap.fill(text, 80 if size.wide else 40)
+        # On the right of the axes there is room, beside the labels of the curves.
+        near_left = place <= chars[0] * (max(chars[-1], 1) / chars[0]) ** 0.6
         axes.annotate(
-            visible_line(text if inside else f"{text}, off the axis"),
-            (min(max(place, chars[0]), chars[-1]), 1), (0, 3 + 1.3 * size.small * row),
+            text, (min(max(place, chars[0]), chars[-1]), 1), (0, 3 + 1.3 * size.small * row),
             xycoords=axes.get_xaxis_transform(), textcoords="offset points",
             ha="left" if near_left else "right", va="bottom", color=GREY, fontsize=size.small,
             parse_math=False,
         )  # fmt: skip
-
-
-def named(axes: Axes, text: str) -> None:
-    """Add ``text`` to the legend without drawing anything."""
-    axes.plot([], [], linestyle="none", label=text)
+        row += 1 + text.count("\n")
 
 
 def curve_styles() -> Iterator[dict[str, Any]]:
@@ -158,9 +156,14 @@ def curve_styles() -> Iterator[dict[str, Any]]:
 
 
 def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:
-    """Make the x axis logarithmic with a tick at each of ``chars``."""
+    """Make the x axis logarithmic with a tick at each of ``chars``.
+
+    A narrow figure has room for the labels of every second tick.
+    """
+    every = 1 if axes.figure.bbox.width > PAGE.width * axes.figure.dpi else 2
+    labelled = chars[::-1][:: every if len(chars) > 5 else 1]
     axes.set_xscale("log", base=2)
-    axes.set_xticks(chars, [str(n) for n in chars])
+    axes.set_xticks(chars, [str(n) if n in labelled else "" for n in chars])
     axes.minorticks_off()
 
 
@@ -174,27 +177,60 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def finish(figure: Figure, size: Size, title: str, legend: bool = True) -> None:
-    """Add the title, if there is room for it, and the legend of the first panel below.
+def finish(figure: Figure, size: Size, title: str, labels: bool = True) -> None:
+    """Add the title, if there is room for it, and label the curves at their right ends.
 
-    The curve that is drawn last comes first in the legend. Labels are plain text, never
-    mathematics, and wrap at the width of the figure.
+    The labels stand beside the last panel of the first row, in the color of their curve, and none
+    covers another. They are plain text, never mathematics.
     """
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
-    if not legend:
-        return
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    labels = [visible_line(label) for label in labels]
-    across = 72 * size.width / (CHAR_WIDTH * size.small)  # characters per line
-    columns = min(size.columns, int(across / (max(map(len, labels)) + 6))) or 1
-    labels = [textwrap.fill(label, int(across) - 6) for label in labels]
-    box = figure.legend(
-        handles[::-1], labels[::-1], loc="outside lower center", ncol=columns, frameon=False,
-        fontsize=size.small, columnspacing=1.2,
-    )  # fmt: skip
-    for text in box.get_texts():
-        text.set_parse_math(False)
+    if labels:
+        shown = [axes for axes in figure.axes if axes.get_visible()]
+        rows = -(-len(shown) // size.panels_across)
+        _label_ends(shown[: size.panels_across][-1], size, 72 * figure.get_figheight() / rows)
+
+
+def _label_ends(axes: Axes, size: Size, height: float) -> None:
+    """Label each curve beside the axes, which share ``height`` points with their labels."""
+    from matplotlib.colors import to_hex
+    from matplotlib.offsetbox import AnnotationBbox, TextArea
+
+    found = []
+    axes.get_ylim()  # transData is out of date until the limits are asked for
+    for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
+        line, end, text = getattr(handle, "lines", [handle])[0], 1.0, visible_line(name)
+        if hasattr(line, "get_ydata"):  # otherwise a band
+            values = [float(y) for y in line.get_ydata() if math.isfinite(y)] or [0.0]
+            point = axes.transData.transform((1, values[-1]))
+            end = float(axes.transAxes.inverted().transform(point)[1])
+        color = line.get_color() if hasattr(line, "get_color") else line.get_facecolor()
+        text = textwrap.fill(text, size.label_chars, break_long_words=False)
+        found.append((end, text, to_hex(color)))
+    found.sort(key=lambda one: one[0])
+    lines = [1 + text.count("\n") for _, text, _ in found]
+    halves = [count * 0.9 * size.small / height for count in lines]
+    places = [end for end, *_ in found]
+    for n in range(1, len(places)):  # push up what covers the label below
+        places[n] = max(places[n], places[n - 1] + halves[n - 1] + halves[n])
+    for n in reversed(range(len(places))):  # push down what does not fit below the top
+        top = places[n + 1] - halves[n + 1] if n + 1 < len(places) else 1.02
+        places[n] = min(places[n], top - halves[n])
+    for (end, text, color), place in zip(found, places, strict=True):
+        look = {"color": color, "fontsize": size.small, "linespacing": 1.1, "parse_math": False}
+        axes.add_artist(
+            AnnotationBbox(
+                TextArea(text, textprops=look),
+                xy=(1, end),
+                xybox=(1.04, place),
+                xycoords="axes fraction",
+                boxcoords="axes fraction",
+                box_alignment=(0, 0.5),
+                frameon=False,
+                pad=0,
+                arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7},
+            )
+        )
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:

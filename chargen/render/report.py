@@ -192,7 +192,12 @@ def between(found: Interval, digits: int) -> str:
 
 def to_text(sections: Sequence[Section], verbose: bool = False) -> str:
     """Return the terminal form: per section a heading, the finding, tables and notes."""
-    return "\n".join(_section_text(section, verbose) for section in sections)
+    texts = []
+    for section in sections:
+        heading = f"{section.title}\n{'=' * len(section.title)}\n{_wrapped(section.finding)}"
+        blocks = (text for block in section.blocks for text in _block_text(block, verbose))
+        texts.append("\n\n".join([heading, *blocks]) + "\n")
+    return "\n".join(texts)
 
 
 def to_html(title: str, about: str, sections: Sequence[Section], warnings: Sequence[str]) -> str:
@@ -216,22 +221,24 @@ def save_figures(sections: Sequence[Section], path: Path, title: str, main: str)
     Raises:
         ChargenError: if a file cannot be written.
     """
-    written = []
-    for section in sections:
-        for block in section.blocks:
-            if isinstance(block, Figure):
-                beside = path.with_stem(f"{path.stem}-{block.name}")
-                file = path if block.name == main else beside
-                figures.save(block.draw(PICTURE, title), file)
-                written.append(file)
-    return written
+    blocks = (block for section in sections for block in section.blocks)
+    found = [block for block in blocks if isinstance(block, Figure)]
+    names = [
+        path if one.name == main else path.with_stem(f"{path.stem}-{one.name}") for one in found
+    ]
+    for figure, file in zip(found, names, strict=True):
+        figures.save(figure.draw(PICTURE, title), file)
+    return names
 
 
 def table_text(table: Table) -> str:
     """Return an aligned table with its rules, and its caption below."""
-    lines = list(_ruled(table))
+    lines = aligned([table.header, *table.rows])
+    width = max(map(len, lines))
+    for index, label in reversed(table.rules):
+        lines.insert(index + 1, f"── {label} ".ljust(width, "─"))
     if table.caption:
-        lines += ["", *textwrap.wrap(visible_line(table.caption), WIDTH)]
+        lines += ["", _wrapped(table.caption)]
     return "\n".join(lines) + "\n"
 
 
@@ -247,46 +254,26 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _ruled(table: Table) -> Iterator[str]:
-    header, *rows = aligned([table.header, *table.rows])
-    width = max(map(len, (header, *rows)))
-    rules = list(table.rules)
-    yield header
-    for number, row in enumerate([*rows, None]):
-        while rules and rules[0][0] == number:
-            yield f"── {rules.pop(0)[1]} ".ljust(width, "─")
-        if row is not None:
-            yield row
-
-
-def _section_text(section: Section, verbose: bool) -> str:
-    heading = f"{section.title}\n{'=' * len(section.title)}"
-    finding = "\n".join(textwrap.wrap(visible_line(section.finding), WIDTH))
-    blocks = (text for block in section.blocks for text in _block_text(block, verbose))
-    return "\n\n".join([f"{heading}\n{finding}", *blocks]) + "\n"
-
-
 def _block_text(block: Block, verbose: bool) -> Iterator[str]:
     if isinstance(block, Table):
         yield table_text(block).rstrip("\n")
     elif isinstance(block, Sentence):
-        yield "\n".join(f"  {visible_line(line)}" for line in _sentence_lines(block))
+        text = "".join(f"[{part}]" if role else part for part, role in block.parts)
+        lines = [text, *([f"({block.note})"] if block.note else [])]
+        yield "\n".join(f"  {visible_line(line)}" for line in lines)
     elif isinstance(block, Bars):
         yield "\n".join(aligned([[name, f"{share:.1%}", note] for name, share, note in block.rows]))
     elif isinstance(block, Text) and (verbose or block.role == "note"):
-        yield "\n".join(textwrap.wrap(visible_line(block.text), WIDTH))
+        yield _wrapped(block.text)
     elif isinstance(block, Bullets) and verbose:
-        yield "\n".join(line for item in block.items for line in _bullet(item))
+        yield "\n".join(_wrapped(item, "- ") for item in block.items)
     elif isinstance(block, Details) and verbose:
         yield block.summary
         for inner in block.blocks:
             yield from _block_text(inner, verbose)
 
 
-def _sentence_lines(sentence: Sentence) -> list[str]:
-    text = "".join(f"[{part}]" if role else part for part, role in sentence.parts)
-    return [text, *([f"({sentence.note})"] if sentence.note else [])]
-
-
-def _bullet(item: str) -> list[str]:
-    return textwrap.wrap(visible_line(item), WIDTH, initial_indent="- ", subsequent_indent="  ")
+def _wrapped(text: str, bullet: str = "") -> str:
+    return textwrap.fill(
+        visible_line(text), WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet)
+    )

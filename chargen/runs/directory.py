@@ -50,7 +50,13 @@ LARGEST_JOB = 2**20  # bytes
 Natural = Annotated[int, Meta(ge=0)]
 
 
-class ProgressRecord(TypedDict):
+class FirstLosses(TypedDict, total=False):
+    """Training losses before the first validation, in the first line of ``progress.jsonl``."""
+
+    first_losses_nats: dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$")], float]  # by step
+
+
+class ProgressRecord(FirstLosses):
     """A line of ``progress.jsonl``: the training state at a validation."""
 
     step: Natural

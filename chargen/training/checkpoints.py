@@ -39,6 +39,7 @@ class Counters(Struct, forbid_unknown_fields=True):
     best_loss: NonNegative | None = None  # None before the first validation
     since_best: Natural = 0  # validations
     progress_lines: Natural = 0
+    first_losses: dict[str, NonNegative] = {}  # by step, before the first validation
 
 
 class CheckpointWriter:

@@ -232,6 +232,8 @@ class Trainer:
         counters.chars += batch.chars
         counters.loss_sum += step.nats
         counters.loss_batches += 1
+        if not counters.progress_lines and counters.step == 2 ** len(counters.first_losses):
+            counters.first_losses[str(counters.step)] = step.nats
         counters.batch += 1
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
@@ -308,8 +310,9 @@ class Trainer:
             # Copies: training changes the originals, and a failed save is repeated later.
             weights = {name: array.copy() for name, array in self._state.weights().items()}
             self._writer.best = self._checked(Checkpoint(weights, values))
-        self._writer.lines.append(report.to_json())
-        counters.progress_lines += 1
+        first = {"first_losses_nats": counters.first_losses} if counters.first_losses else {}
+        self._writer.lines.append(report.to_json() | first)
+        counters.progress_lines, counters.first_losses = counters.progress_lines + 1, {}
         try:
             self.save()
         except UnwritableError as error:

@@ -192,7 +192,7 @@ def _draw(result: CellComparison, size: Size, title: str) -> Drawing:
                 axes.tick_params(axis="x", labelsize=size.small - 1, rotation=60)
     panels[-1 - across // 2].set_xlabel("span in characters", fontsize=size.text)
     panels[0].set_ylabel("accuracy, with 95% intervals", fontsize=size.text)
-    figures.finish(figure, size, title, legend=False)
+    figures.finish(figure, size, title, labels=False)
     return figure
 
 

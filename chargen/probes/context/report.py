@@ -203,9 +203,6 @@ def _method(found: Found) -> Details:
 def _figure(found: Found, known: Mapping[str, ContextResult]) -> Figure:
     caption = "Excess bits per character by characters of context (swap), with 95% intervals. "
     caption += f"Under the dotted line, {THRESHOLD_BITS} bits, excess counts as zero."
-    if len(known) == 1:
-        caption += " Dashed: reset. Grey: an untrained network. Band: 95% interval of the effective"
-        caption += " context length."
     label = f"Excess bits by context: {_finding(found)}"
     return Figure(NAME, partial(_draw, found, known), label, caption)
 

@@ -77,8 +77,8 @@ def section(found: Found) -> Section:
     tables: list[Block] = [_by_distance(found, *layer) for layer in _layers(found)]
     caption = (
         "Gradient by distance k, relative to that of the last state, on a logarithmic scale: "
-        "medians with a band between the quartiles. Grey: at initialization. Dotted: one half. "
-        "Vertical line: truncated BPTT length in training."
+        "medians with a band between the quartiles. Vertical line: truncated BPTT length in "
+        "training."
     )
     blocks: list[Block] = [
         Text(QUESTION),

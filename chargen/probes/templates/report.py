@@ -363,7 +363,7 @@ def _draw(known: Results, size: Size, title: str) -> Drawing:
     far = "span: characters from the end of the cue to the start of the target"
     x = far if size.wide else "span: characters from cue to target"
     figures.dress(axes, size, x, "accuracy")
-    figures.finish(drawing, size, title, legend=several)
+    figures.finish(drawing, size, title, labels=several)
     return drawing
 
 
@@ -385,7 +385,9 @@ def _draw_one(axes: Axes, result: TemplatesResult) -> None:
     middle = len(rows) // 2
     figures.label(axes, (spans[middle], rows[middle].accuracy.low), text, MODEL, "below")
     chance = rows[0].chance
-    figures.label(axes, (spans[-1], chance), f"controls; chance {chance:.1%}", GREY, "above")
+    figures.label(
+        axes, (spans[len(spans) // 2], chance), f"controls; chance {chance:.1%}", GREY, "above"
+    )
 
 
 def _curve(

@@ -22,6 +22,8 @@ SENTENCE_END = re.compile(r"[.!?。！？\r\n]")
 WORD = re.compile(r"[^\W\d_]{5,}")
 SHOWN_WORDS = 3
 FEWEST_LINES = 10
+BLOCK_CHARS = 100  # block length of the bootstrap
+FEWEST_BLOCKS = 10  # in which a binary feature holds, and does not hold
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,21 @@ def default_cues(text: str) -> tuple[str, ...]:
 def lacks(feature: Feature) -> str:
     """Return why a text is unsuited for scoring ``feature``; an empty string if it is suited.
 
-    A binary feature must hold at 1% to 99% of the characters, a distance needs ten lines.
+    A distance needs ten lines. A binary feature must hold at 1% to 99% of the characters, and hold
+    and not hold in ten blocks of the bootstrap.
     """
     if feature.graded:
         lines = int((feature.values == 0).sum())
         return f"the text has {lines} line ends" if lines < FEWEST_LINES else ""
     share = float(feature.values.mean())
-    return "" if 0.01 <= share <= 0.99 else f"it holds at {share:.1%} of the characters"
+    if not 0.01 <= share <= 0.99:
+        return f"it holds at {share:.1%} of the characters"
+    starts = np.arange(0, len(feature.values), BLOCK_CHARS)
+    held = np.add.reduceat(feature.values, starts)
+    fails = np.add.reduceat(1 - feature.values, starts)
+    blocks = min(int((held > 0).sum()), int((fails > 0).sum()))
+    few = f"it changes in only {blocks} blocks of {BLOCK_CHARS} characters"
+    return few if blocks < FEWEST_BLOCKS else ""
 
 
 def _inside(text: str, kinds: Mapping[str, str]) -> np.ndarray:
@@ -90,18 +100,10 @@ def _line_distance(text: str) -> np.ndarray:
 def _after(text: str, cue: str) -> np.ndarray:
     """Mark the text from the end of ``cue``, a whole word, to the end of its sentence or line."""
     values = np.zeros(len(text))
-    for match in re.finditer(_whole(cue), text):
+    # Word boundaries count in scripts that separate words by spaces.
+    before, after = (char.lower() != char.upper() for char in (cue[0], cue[-1]))
+    whole = r"(?<!\w)" * before + re.escape(cue) + r"(?!\w)" * after
+    for match in re.finditer(whole, text):
         end = SENTENCE_END.search(text, match.end())
         values[match.end() - 1 : end.start() if end else len(text)] = 1
     return values
-
-
-def _whole(cue: str) -> str:
-    """Return a pattern for ``cue`` as a whole word, in scripts that separate words by spaces."""
-    before = r"(?<!\w)" if _cased(cue[0]) else ""
-    after = r"(?!\w)" if _cased(cue[-1]) else ""
-    return before + re.escape(cue) + after
-
-
-def _cased(char: str) -> bool:
-    return char.lower() != char.upper()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from chargen.files import Progress
 from chargen.probes.units.features import Feature, default_cues, features, lacks
 from chargen.probes.units.recording import record, stacked, walk
 from chargen.probes.units.result import FeatureScores, HiddenUnits, UnitScore, UnitsResult
-from chargen.probes.units.scores import BLOCK_CHARS, effects, estimate, held_out_best, score
+from chargen.probes.units.scores import effects, estimate, held_out_best, score
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import TIMESTEPS_AT_ONCE
 from chargen.text.vocabulary import Vocabulary
@@ -31,7 +32,6 @@ HALF_VALUES = 2**23  # maximum per half, over all units: 32 MB
 FEWEST_CHARS = 2000  # minimum per half
 WARM_UP_CHARS = 128  # read by a stream before its first scored character
 STREAMS, STREAM_CHARS = 32, 256  # maximum streams per half, minimum characters per stream
-FEWEST_BLOCKS = 10  # minimum blocks in which a binary feature holds, and does not hold
 SHIFTS = 19  # a permutation test with 19 shifts has a 5% level
 BEST = 3  # units reported per feature
 
@@ -79,7 +79,7 @@ def inspect(
         cues = cues or default_cues(known)
         units = measure(network, untrained(), known, rest, cues, seed=seed, progress=progress)
     except ChargenError as error:
-        notes.append(f"without the units that follow something: {error.message}")
+        notes.append(f"no units of readable features: {error.message}")
     return HiddenUnits(name, recording, units, tuple(notes))
 
 
@@ -116,31 +116,44 @@ def measure(
     half = N * T
     starts = np.arange(2 * N)[:, None] * T  # the first N streams are the first half
     inputs = np.asarray(ids, dtype=np.int64)[starts + np.arange(WARM_UP_CHARS + T)]
-    firsts, seconds, left_out = _halves(features(text, cues), half)
+    halves, left_out = [], []
+    for feature in features(text, cues):
+        pair = [
+            replace(feature, values=feature.values[start : start + half])
+            for start in (WARM_UP_CHARS, WARM_UP_CHARS + half)
+        ]
+        if why := lacks(pair[0]) or lacks(pair[1]):
+            left_out.append(f"{feature.name}: {why}")
+        else:
+            halves.append(pair)
     shifts = np.random.default_rng([seed, 0]).integers(half // 10, half - half // 10, SHIFTS)
-    found = []
-    for place, (model, lags) in enumerate(((network, shifts), (untrained, shifts[:0]))):
-        values = _values(model, inputs, _half_of(progress, place))
-        pair = values[:half], values[half:]
-        found.append((effects(pair[0], firsts, lags), effects(pair[1], seconds, lags), pair[1]))
-    (first, second, later), (bare_first, bare_second, _) = found
+
+    def by_half(values: np.ndarray, lags: Sequence[int] | np.ndarray = ()) -> list[np.ndarray]:
+        parts = enumerate(np.split(values, 2))
+        return [effects(part, [pair[n] for pair in halves], lags) for n, part in parts]
+
+    trained, bare = (
+        _values(model, inputs, partial(_report, progress, n))
+        for n, model in enumerate((network, untrained))
+    )
+    (first, second), (bare_first, bare_second) = by_half(trained, shifts), by_half(bare)
     rng = np.random.default_rng([seed, 1])
     scored = [
         FeatureScores(
             feature=feature.name,
             graded=feature.graded,
             share=None if feature.graded else float(feature.values.mean()),
-            units=_followers(network, first[place, 0], later, feature, rng),
+            units=_best_units(network, first[place, 0], trained[half:], feature, rng),
             untrained=score(feature, held_out_best(bare_first[place, 0], bare_second[place, 0])),
             shifted=tuple(
                 score(feature, held_out_best(*pair))
                 for pair in zip(first[place, 1:], second[place, 1:], strict=True)
             ),
         )
-        for place, feature in enumerate(seconds)
+        for place, (_, feature) in enumerate(halves)
     ]
     part = network.layers[0].cell.state[-1]
-    return UnitsResult(network.cell, part, seed, half, tuple(scored), left_out)
+    return UnitsResult(network.cell, part, seed, half, tuple(scored), tuple(left_out))
 
 
 def _stream_shape(chars: int, units: int) -> tuple[int, int]:
@@ -154,37 +167,6 @@ def _stream_shape(chars: int, units: int) -> tuple[int, int]:
         )
     N = min(STREAMS, half // STREAM_CHARS)
     return N, half // N
-
-
-def _halves(
-    told: Sequence[Feature], half: int
-) -> tuple[list[Feature], list[Feature], tuple[str, ...]]:
-    """Return the features of both halves, and the reasons of those that cannot be scored."""
-    firsts, seconds, left_out = [], [], []
-    for feature in told:
-        pair = [
-            replace(feature, values=feature.values[start : start + half])
-            for start in (WARM_UP_CHARS, WARM_UP_CHARS + half)
-        ]
-        why = next(filter(None, map(_why_not, pair)), "")
-        if why:
-            left_out.append(f"{feature.name}: {why}")
-        else:
-            firsts.append(pair[0])
-            seconds.append(pair[1])
-    return firsts, seconds, tuple(left_out)
-
-
-def _why_not(feature: Feature) -> str:
-    """Return why a feature cannot be scored, or an empty string; see `lacks`."""
-    if feature.graded or lacks(feature):
-        return lacks(feature)
-    starts = np.arange(0, len(feature.values), BLOCK_CHARS)
-    holds = np.add.reduceat(feature.values == 1, starts, dtype=int)
-    fails = np.add.reduceat(feature.values == 0, starts, dtype=int)
-    blocks = min(int((holds > 0).sum()), int((fails > 0).sum()))
-    few = f"it changes in only {blocks} blocks of {BLOCK_CHARS} characters"
-    return few if blocks < FEWEST_BLOCKS else ""
 
 
 @torch.no_grad()
@@ -205,7 +187,7 @@ def _values(network: CharModel, inputs: np.ndarray, progress: Progress) -> np.nd
     return told
 
 
-def _followers(
+def _best_units(
     network: CharModel,
     first: np.ndarray,
     later: np.ndarray,
@@ -213,16 +195,17 @@ def _followers(
     rng: np.random.Generator,
 ) -> tuple[UnitScore, ...]:
     """Select the `BEST` units by their effects on the first half, and score them on the second."""
-    names = [(n, unit) for n, of in enumerate(network.layers, 1) for unit in range(of.units)]
-    chosen = []
-    for place in np.argsort(-np.abs(first), kind="stable")[:BEST]:
-        rises = bool(first[place] > 0)
-        layer, unit = names[place]
-        values = later[:, place] if rises else -later[:, place]
-        chosen.append(UnitScore(layer, unit + 1, rises, estimate(values, feature, rng)))
-    return tuple(chosen)
+    names = [(n, unit) for n, of in enumerate(network.layers, 1) for unit in range(1, of.units + 1)]
+    return tuple(
+        UnitScore(
+            *names[int(place)],
+            bool(first[place] > 0),
+            estimate(later[:, place] * (1 if first[place] > 0 else -1), feature, rng),
+        )
+        for place in np.argsort(-np.abs(first), kind="stable")[:BEST]
+    )
 
 
-def _half_of(progress: Progress, place: int) -> Progress:
-    """Return the progress callback of the first or second of two equal passes."""
-    return lambda done, total: progress(place * total + done, 2 * total)
+def _report(progress: Progress, place: int, done: int, total: int) -> None:
+    """Report the progress of the first or second of two equal passes."""
+    progress(place * total + done, 2 * total)

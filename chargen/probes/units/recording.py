@@ -32,7 +32,9 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
         ids: the text, ``(T,)``, T > 0. It is truncated to `RECORDED_CHARS` characters and
             `RECORDED_VALUES` values.
     """
-    ids = np.asarray(ids[: _recorded_chars(network)], dtype=np.int64)
+    values = sum(one.units * len({*one.cell.state, *one.cell.gates}) for one in network.layers)
+    most = max(1, min(RECORDED_CHARS, RECORDED_VALUES // values))
+    ids = np.asarray(ids[:most], dtype=np.int64)
     inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
     start = network.stack.initial_state(1)
     records = []
@@ -78,13 +80,3 @@ def walk(
 def stacked(states: Sequence[LayerState]) -> LayerState:
     """Stack the states of T steps into tensors ``(T, N, H)``."""
     return tuple(torch.stack(part) for part in zip(*states, strict=True))
-
-
-def _recorded_chars(network: CharModel) -> int:
-    told = sum(layer.units * (len(layer.cell.state) + _gates(layer)) for layer in network.layers)
-    return max(1, min(RECORDED_CHARS, RECORDED_VALUES // told))
-
-
-def _gates(layer: RecurrentLayer) -> int:
-    """Return the number of gates of a step."""
-    return len(layer.gates(layer.b_h, layer.initial_state(1)))

@@ -9,13 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.probes.units.result import (
-    FeatureScores,
-    HiddenUnits,
-    LayerRecord,
-    UnitsResult,
-    score_text,
-)
+from chargen.probes.units.result import HiddenUnits, LayerRecord, UnitsResult
 from chargen.render.page import render
 from chargen.render.report import Section, Table, Text
 
@@ -53,7 +47,21 @@ def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
 def report(result: UnitsResult) -> Section:
     """Return the best unit of each feature beside its baselines."""
     header = ["feature", "layer", "unit", "part", "", "score", "95% interval", "untrained"]
-    rows = [_row(one, result.part) for one in result.features]
+    rows = [
+        [
+            one.feature,
+            str(one.units[0].layer),
+            str(one.units[0].unit),
+            result.part,
+            one.units[0].direction,
+            one.score_text(one.units[0]),
+            f"[{one.units[0].score.low:.2f}, {one.units[0].score.high:.2f}]",
+            f"{one.untrained:.2f}",
+            f"{one.shifted_best:.2f}",
+            "stands out" if one.stands_out else "",
+        ]
+        for one in result.features
+    ]
     return Section(
         "units",
         "Hidden units that track a feature",
@@ -85,8 +93,21 @@ def legend(result: UnitsResult) -> str:
 
 def hidden_units_page(memory: HiddenUnits) -> str:
     """Return one HTML page that needs no other file."""
-    recording = memory.recording
+    recording, result = memory.recording, memory.units
     units = " + ".join(str(layer.units) for layer in recording.layers)
+    parts = part_labels(recording.layers[0].parts, recording.cell)
+    shares = np.rint(recording.next_shares * SHARE_LEVELS).astype("<u2")
+    leader = result.leader() if result else None
+    data = {
+        "text": recording.text,
+        "part": "c" if "c" in parts else "h",
+        "first": {"layer": leader.units[0].layer - 1, "unit": leader.units[0].unit - 1}
+        if leader
+        else {},
+        "parts": parts,
+        "layers": [_layer(layer) for layer in recording.layers],
+        "next": {"characters": "".join(recording.next_characters), "shares": _base64(shares)},
+    }
     return render(
         "chargen.probes.units/hidden_units.html",
         title=f"Hidden units of {memory.run}",
@@ -94,35 +115,13 @@ def hidden_units_page(memory: HiddenUnits) -> str:
         f"{len(recording.text):,} characters shown",
         notes=memory.notes,
         layers=len(recording.layers),
-        parts=part_labels(recording.layers[0].parts, recording.cell),
+        parts=parts,
         levels=LEVELS,
-        result=memory.units,
-        part=memory.units.part if memory.units else "",
-        legend=legend(memory.units) if memory.units else "",
-        score_text=score_text,
-        data=json.dumps(_data(memory), ensure_ascii=False, separators=(",", ":")),
+        result=result,
+        leader=leader,
+        legend=legend(result) if result else "",
+        data=json.dumps(data, ensure_ascii=False, separators=(",", ":")),
     )
-
-
-def _data(memory: HiddenUnits) -> dict[str, Any]:
-    recording = memory.recording
-    parts = list(recording.layers[0].parts)
-    shares = np.rint(recording.next_shares * SHARE_LEVELS).astype("<u2")
-    scored = memory.units.features if memory.units else ()
-    first = max(scored, key=_lead).units[0] if scored else None
-    return {
-        "text": recording.text,
-        "part": "c" if "c" in parts else "h",
-        "first": {"layer": first.layer - 1, "unit": first.unit - 1} if first else {},
-        "parts": part_labels(parts, recording.cell),
-        "layers": [_layer(layer) for layer in recording.layers],
-        "next": {"characters": "".join(recording.next_characters), "shares": _base64(shares)},
-    }
-
-
-def _lead(one: FeatureScores) -> tuple[bool, float]:
-    """Return the lead over the baselines: the page opens with the unit that leads most."""
-    return one.stands_out, one.units[0].score.value - max(one.shifted_best, one.untrained)
 
 
 def _layer(layer: LayerRecord) -> dict[str, Any]:
@@ -144,19 +143,3 @@ def _ranges(values: np.ndarray) -> np.ndarray:
 
 def _base64(values: np.ndarray) -> str:
     return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode("ascii")
-
-
-def _row(one: FeatureScores, part: str) -> list[str]:
-    best = one.units[0]
-    return [
-        one.feature,
-        str(best.layer),
-        str(best.unit),
-        part,
-        best.direction,
-        score_text(one.graded, best.score.value),
-        f"[{best.score.low:.2f}, {best.score.high:.2f}]",
-        f"{one.untrained:.2f}",
-        f"{one.shifted_best:.2f}",
-        "stands out" if one.stands_out else "",
-    ]

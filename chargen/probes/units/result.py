@@ -48,15 +48,13 @@ class UnitScore:
         """``rises`` or ``falls`` with the feature."""
         return "rises" if self.rises else "falls"
 
-    def to_json(self, metric: str) -> dict[str, Any]:
-        """Return a JSON object with the score under the key ``metric``."""
-        place = {"layer": self.layer, "unit": self.unit, "rises": self.rises}
-        return place | self.score.to_json(metric)
-
 
 @dataclass(frozen=True)
 class FeatureScores:
-    """A feature, the units that track it best, and the baselines."""
+    """A feature, the units that track it best, and the baselines.
+
+    A score is an AUC, with chance 0.5, or Spearman's rho of a graded feature, with chance 0.
+    """
 
     feature: str
     graded: bool
@@ -66,27 +64,40 @@ class FeatureScores:
     shifted: tuple[float, ...]  # scores of the best unit against the shifted feature
 
     @property
-    def metric(self) -> str:
-        """``auc``, with chance 0.5, or ``spearman_rho``, with chance 0."""
-        return "spearman_rho" if self.graded else "auc"
-
-    @property
     def shifted_best(self) -> float:
         """The highest score against a shifted feature."""
         return max(self.shifted)
 
     @property
+    def baseline(self) -> float:
+        """The higher of the two baselines."""
+        return max(self.shifted_best, self.untrained)
+
+    @property
     def stands_out(self) -> bool:
         """Return whether the interval of the best unit lies above both baselines."""
-        return self.units[0].score.low > max(self.shifted_best, self.untrained)
+        return self.units[0].score.low > self.baseline
+
+    def strength(self, score: float) -> float:
+        """Return a score on the common scale from 0, chance, to 1, perfect."""
+        return score if self.graded else 2 * score - 1
+
+    def score_text(self, unit: UnitScore) -> str:
+        """Return ``AUC 0.94``, or ``rho 0.94`` for a graded feature."""
+        return f"{'rho' if self.graded else 'AUC'} {unit.score.value:.2f}"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; scores have no unit."""
+        metric = "spearman_rho" if self.graded else "auc"
         return {
             "feature": self.feature,
-            "metric": self.metric,
+            "metric": metric,
             "share_of_chars": self.share,
-            "units": [unit.to_json(self.metric) for unit in self.units],
+            "units": [
+                {"layer": one.layer, "unit": one.unit, "rises": one.rises}
+                | one.score.to_json(metric)
+                for one in self.units
+            ],
             "untrained_best": self.untrained,
             "shifted_best": list(self.shifted),
             "stands_out": self.stands_out,
@@ -107,14 +118,26 @@ class UnitsResult:
     def finding(self) -> str:
         """Return the features whose best unit stands out, in one sentence."""
         found = [one for one in self.features if one.stands_out]
-        if not found:
-            return "no unit tracks any of the features better than both baselines"
         told = (
             f"unit {one.units[0].unit} of layer {one.units[0].layer} tracks “{one.feature}” "
-            f"({score_text(one.graded, one.units[0].score.value)})"
+            f"({one.score_text(one.units[0])})"
             for one in found
         )
-        return "; ".join(told)
+        return "; ".join(told) or "no unit tracks any of the features better than both baselines"
+
+    def leader(self) -> FeatureScores | None:
+        """Return the feature whose best unit leads most over the baselines; None without any."""
+        return max(
+            self.features,
+            key=lambda one: (one.stands_out, one.strength(one.units[0].score.value)
+                             - one.strength(one.baseline)),
+            default=None,
+        )  # fmt: skip
+
+    def ranked(self) -> list[tuple[FeatureScores, UnitScore]]:
+        """Return the units of all features, the strongest first."""
+        pairs = [(one, unit) for one in self.features for unit in one.units]
+        return sorted(pairs, key=lambda pair: -pair[0].strength(pair[1].score.value))
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, a function of the network, the text and the seed."""
@@ -147,8 +170,3 @@ class HiddenUnits:
             "memory_units": self.units and self.units.to_json(),
             "notes": list(self.notes),
         }
-
-
-def score_text(graded: bool, score: float) -> str:
-    """Return ``AUC 0.94``, or ``rho 0.94`` for a graded feature."""
-    return f"{'rho' if graded else 'AUC'} {score:.2f}"

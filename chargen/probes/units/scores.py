@@ -10,9 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
-from chargen.probes.units.features import Feature
+from chargen.probes.units.features import BLOCK_CHARS, Feature
 
-BLOCK_CHARS = 100  # block length of the bootstrap
 UNITS_AT_ONCE = 64  # units ranked together
 
 
@@ -112,9 +111,8 @@ def _weights(feature: Feature) -> np.ndarray:
 def _auc_terms(values: np.ndarray, feature: Feature) -> np.ndarray:
     """Return placement values and counts where the feature holds, then where not: ``(M, 4)``."""
     holds = feature.values == 1
-    others = ranks(values[:, None])[
-        :, 0
-    ]  # minus the rank within its class: the number of the other class below
+    others = ranks(values[:, None])[:, 0]
+    # minus the rank within its class: the number of the other class below
     for own in (holds, ~holds):
         others[own] -= ranks(values[own, None])[:, 0]
     share = np.where(holds, others / (~holds).sum(), 1 - others / holds.sum())
