@@ -81,6 +81,13 @@ class Evaluation:
         """The exponential of the loss in nats."""
         return math.exp(self.loss_nats)
 
+    def _repr_html_(self) -> str:
+        from chargen.render.report import Table, fragment
+
+        header = ["nats/char", "bits/char", "accuracy", "characters"]
+        numbers = f"{self.loss_nats:.4f}", f"{self.bits_per_char:.4f}"
+        return fragment(Table(header, [[*numbers, f"{self.accuracy:.1%}", f"{self.chars:,}"]]))
+
     def to_json(self) -> dict[str, float | int]:
         """Return a JSON object under stable keys."""
         keys = ("loss_nats", "bits_per_char", "perplexity", "accuracy", "chars")

@@ -205,6 +205,7 @@ class TrainingSettings(Settings, frozen=True):
     dropout: Rate = 0.0  # share of a layer's outputs that is dropped in training
     precision: Annotated[str, _one_of(PRECISIONS)] = "float32"  # of large matmuls' operands
     documents: Annotated[str, _one_of(DOCUMENT_NAMES)] = "none"  # where the state resets to zero
+    min_count: Count = 1  # rarer characters of the corpus are read as a placeholder
     validation: Rate | None = None  # share of the corpus, its end, that is held out
     patience: Natural = 10  # validations without improvement before training stops; 0: never
     seed: Natural = 0  # of the initial weights, the dropout and the order of windows

@@ -274,6 +274,7 @@ def test_a_figure_has_a_panel_per_variant_with_chance_intervals_and_limits(five,
 
 
 def test_the_page_shows_text_tables_and_figures(recall):
+    assert "<svg" in recall._repr_html_()
     page = page_of(recall)
     assert page == page_of(recall)
     assert page.count("<svg") == 1

@@ -20,6 +20,7 @@ from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
 from chargen.cli.inspect import inspect
 from chargen.cli.probe import probe_longrange
+from chargen.cli.runs import runs
 from chargen.cli.sample import sample
 from chargen.cli.score import score
 from chargen.cli.terminal import drop_results, prepare
@@ -105,7 +106,7 @@ def chargen() -> None:
 
 
 COMMANDS = train, watch, sample, evaluate, score, probe_longrange, compare, inspect, export
-for command in (*COMMANDS, import_keras, corpora, shell_completion):
+for command in (*COMMANDS, runs, import_keras, corpora, shell_completion):
     chargen.add_command(command)
 
 

@@ -63,7 +63,10 @@ def evaluate(
 
     model = load(run, device)
     text = None if corpus is None else read_corpus([corpus], encoding)
+    before = model.run.description.corpus.sources
     measured = model.evaluate(text)
+    if (now := model.run.description.corpus.sources) != before:
+        say(f"note: the run's corpus is at {visible_line(' '.join(now))} from now on", err=True)
     try:
         baseline = model.baseline(text)
     except ChargenError as error:

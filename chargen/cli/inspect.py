@@ -95,14 +95,13 @@ def inspect(
 
     opened = find(run)
     description, weights = opened.description, opened.weights()
-    described = {"imported": None, **description.to_json()}
-    names = ("model", "vocabulary", "corpus", "training", "imported", "versions")
+    described = description.to_json()
     values = {
         "run": str(opened.path),
         "parameters": sum(array.size for array in weights.values()),
         "weights": {name: list(array.shape) for name, array in weights.items()},
         "history": opened.progress(),
-        **{name: described[name] for name in names},
+        **{name: value for name, value in described.items() if name != "format"},
     }
     if as_json:
         say_json(values)
@@ -117,6 +116,10 @@ def _lines(values: dict[str, Any], described: str) -> Iterable[str]:
     yield _row("activation", values["model"]["activation"])
     yield _row("parameters", f"{values['parameters']:,}")
     yield _row("vocabulary", f"{len(characters)} characters: {shown}")
+    if dropped := values["dropped"]:
+        yield _row("dropped", f"{len(dropped)} characters: {dropped[:SHOWN_CHARACTERS]}")
+    if origin := values["initialized_from"]:
+        yield _row("fine-tuned from", f"{origin['run']}, weights {origin['sha256']}")
     if corpus := values["corpus"]:
         held_out = corpus["chars"] - corpus["training_chars"]
         size = f"{corpus['chars']:,} characters, {held_out:,} held out"

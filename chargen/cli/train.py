@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from click.core import ParameterSource
 from msgspec.structs import asdict
 
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
-from chargen.cli.completion import devices, texts
+from chargen.cli.completion import devices, runs, texts
 from chargen.cli.config import read_config, to_toml
 from chargen.cli.environment import hangup_ignored
 from chargen.cli.options import (
@@ -44,6 +45,7 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
         "validation": "Fraction of the corpus held out for validation, from its end; 0 for none.",
         "documents": "Unit that starts from a zero state: a file, a line, or text after a blank "
         "line.",
+        "min_count": "Drop characters that occur less often; a placeholder takes their place.",
     },
     "Model": {
         "cell": "Recurrent cell.",
@@ -80,7 +82,8 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
     },
 }
 KINDS: dict[str, Any] = {  # of the settings that are not floats
-    **dict.fromkeys(("steps", "more_steps", "patience", "batch_size", "timesteps", "seed"), int),
+    **dict.fromkeys(("steps", "more_steps", "patience", "batch_size", "timesteps"), int),
+    **dict.fromkeys(("seed", "min_count"), int),
     "documents": click.Choice(DOCUMENT_NAMES),
     "cell": CellParam(CELL_NAMES),
     "units": ListParam(int, "one whole number a layer, as in 256 or 256,128"),
@@ -91,7 +94,16 @@ KINDS: dict[str, Any] = {  # of the settings that are not floats
     "loss_on": LossOnParam(),
     "state": click.Choice(STATE_NAMES),
 }
-PLAIN_DEFAULTS = ("documents", "patience", "seed", "loss_on", "state", "resets", "clip_norm")
+PLAIN_DEFAULTS = [
+    "documents",
+    "min_count",
+    "patience",
+    "seed",
+    "loss_on",
+    "state",
+    "resets",
+    "clip_norm",
+]
 SHOWN = {name: getattr(TrainingSettings(), name) for name in PLAIN_DEFAULTS} | {
     "validation": f"{HELD_OUT}; less of a large corpus",
     "activation": "linear for mingru, else tanh",
@@ -134,6 +146,13 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
     ".corpora beside the run",
     "Directory of encoded corpora, shared by all runs.",
 )
+@grouped_option("Model")(
+    "--init-from",
+    click.Path(path_type=Path),
+    None,
+    "Run to fine-tune: its architecture and its best weights.",
+    shell_complete=runs,
+)
 @output("--out", click.Path(path_type=Path), "runs/<corpus name>", "Run directory.")
 @output(
     "--config",
@@ -171,6 +190,7 @@ def train(
     out: Path | None,
     cache: Path | None,
     encoding: str,
+    init_from: Path | None,
     quiet: bool,
     verbose: bool,
     tensorboard: bool,
@@ -193,10 +213,13 @@ def train(
       chargen train longrange --minutes 2
       chargen train poems/ --cell gru --units 128,128 --dropout 0.2
       chargen train --resume --more-minutes 5
+      chargen train letters.txt --init-from fables --minutes 1
     """
     corpus = corpus or (context.default_map or {}).get("corpus", ())
     if resume and overwrite:
         raise ChargenError("--resume and --overwrite: give one")
+    if resume and init_from:
+        raise ChargenError("--resume and --init-from: give one")
     if quiet and verbose:
         raise ChargenError("--quiet and --verbose: give one")
     if not corpus and not resume:
@@ -219,7 +242,7 @@ def train(
     if "WORLD_SIZE" not in os.environ:  # of several processes, rank 0 checks for all
         beginning = f"reading {' '.join(corpus)}" if corpus and not resume else ""
         GivenSettings.parse(settings)
-        _check_files(corpus, out, resume, overwrite)
+        _check_files(corpus, out, resume, overwrite, init_from)
     with TrainingDisplay(level, tensorboard, beginning) as display:
         set_up_torch(threads)
         from chargen import api
@@ -229,11 +252,13 @@ def train(
             out,
             resume=resume,
             overwrite=overwrite,
+            init_from=init_from,
             device=device,
             cache=cache,
             encoding=encoding,
             progress=display.reading,
             run=display.run,
+            command=shlex.join(["chargen", *context.obj]),
             **settings,
         )
         display.summarize(trained)
@@ -247,7 +272,7 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dic
     GivenSettings.parse(settings)
     given = {
         name: context.params[name]
-        for name in ("out", "cache", "device", "threads", "processes")
+        for name in ("out", "cache", "init_from", "device", "threads", "processes")
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
     if context.params["resume"]:
@@ -256,7 +281,7 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dic
         set_up_torch(given.get("threads"))
         from chargen.training.session import describe
 
-        names = ("out", "cache", "device", "encoding")
+        names = ("out", "cache", "device", "encoding", "init_from")
         found = describe(corpus, settings, *(context.params[name] for name in names))
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
@@ -265,13 +290,21 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dic
     return 0
 
 
-def _check_files(corpus: tuple[str, ...], out: Path | None, resume: bool, overwrite: bool) -> None:
+def _check_files(
+    corpus: tuple[str, ...],
+    out: Path | None,
+    resume: bool,
+    overwrite: bool,
+    init_from: Path | None,
+) -> None:
     """Make the checks that need neither torch nor the text."""
     from chargen.runs.directory import RUNS, check_new, find
     from chargen.text.corpus import read_corpus
 
     named = RUNS / read_corpus(corpus).name if corpus else None
     path = out or named
+    if init_from:
+        find(init_from)
     if resume:
         find(path)
     elif path:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from chargen.cli.events import EventWriter
 from chargen.cli.terminal import say
+from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
 from chargen.render.text import counted, visible_line
 from chargen.settings import MINUTES, SamplingSettings
@@ -215,6 +216,12 @@ class TrainingDisplay:
                     f"The 6-gram baseline has {baseline:.4f} nats: the model is "
                     f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
                 )
+        try:
+            if forgotten := model.forgetting():
+                before, after = (f"{loss:.4f}" for loss in forgotten)
+                self._tell(f"The old text has {after} nats, {before} before fine-tuning.")
+        except ChargenError as error:
+            self._tell(f"The loss on the old text is unknown: {visible_line(str(error))}")
         self._tell(f"Next: {next_command(trainer, stopped, margin)}")
 
     def _tell(self, text: str, **style: Any) -> None:

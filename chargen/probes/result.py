@@ -25,7 +25,7 @@ from chargen.probes.templates.result import (
     finding_of,
 )
 from chargen.render.figures import PICTURE
-from chargen.render.report import NO_NUMBER, Block, Figure, Section, Table, Text, to_html
+from chargen.render.report import NO_NUMBER, Block, Figure, Section, Table, Text, fragment, to_html
 from chargen.render.text import counted, listed, visible_line
 
 if TYPE_CHECKING:
@@ -66,6 +66,9 @@ class RunResult:
             "gradient": {name: found.to_json() for name, found in self.gradient.items()},
             "warnings": list(self.warnings),
         }
+
+    def _repr_html_(self) -> str:
+        return ProbeResult((self,))._repr_html_()
 
 
 @dataclass(frozen=True)
@@ -206,6 +209,9 @@ class ProbeResult:
             ChargenError: the file cannot be written.
         """
         write_file(Path(path), self.page().encode())
+
+    def _repr_html_(self) -> str:
+        return fragment(*self.sections())
 
     def page(self) -> str:
         """Return the report as one HTML page, the same for the same result."""

@@ -209,6 +209,13 @@ def to_html(title: str, about: str, sections: Sequence[Section], warnings: Seque
     return render("report.html", title=title, about=about, sections=sections, warnings=warnings)
 
 
+def fragment(*parts: Section | Block) -> str:
+    """Return sections, then blocks, as HTML without a page around them, for notebooks."""
+    sections = [part for part in parts if isinstance(part, Section)]
+    blocks = [part for part in parts if not isinstance(part, Section)]
+    return render("fragment.html", sections=sections, blocks=blocks, variables=figures.VARIABLES)
+
+
 def save_figures(sections: Sequence[Section], path: Path, title: str, main: str) -> list[Path]:
     """Write each figure as a PNG and return the paths.
 

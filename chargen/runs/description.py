@@ -62,6 +62,16 @@ class Imported(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of its bytes
 
 
+class Origin(Struct, frozen=True, forbid_unknown_fields=True):
+    """The run whose best weights a fine-tuned run started from."""
+
+    run: Annotated[SourceName, Meta(min_length=1)]  # absolute path
+    sha256: Sha256  # of the file with its weights
+    validation_loss_nats: Annotated[float, Meta(ge=0)] | None = None  # of those weights
+    corpus: CorpusRecord | None = None  # None for an imported model
+    documents: str = "none"
+
+
 class Description(Struct, frozen=True, forbid_unknown_fields=True):
     """Settings, vocabulary, corpus and origin of a run: the JSON document in ``run.json``.
 
@@ -75,6 +85,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     corpus: CorpusRecord = CorpusRecord("", (), "", 0, 0)
     versions: dict[str, str] = {}
     imported: Imported | None = None
+    initialized_from: Origin | None = None
 
     def __post_init__(self) -> None:
         if self.imported:
@@ -97,6 +108,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     def to_json(self) -> dict[str, Any]:
         """Return the JSON values of ``run.json``; `from_json` reads them back."""
         values = {"format": FORMAT, **to_builtins(self, enc_hook=lambda own: own.characters)}
+        values["dropped"] = self.vocabulary.dropped
         return values | ({"training": None, "corpus": None} if self.imported else {})
 
     @classmethod
@@ -115,8 +127,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
         model = values.get("model")
         if isinstance(model, dict) and model.get("cell") == "gru-before":  # of earlier versions
             values["model"] = {**model, "cell": "gru", "reset_after": False}
-        return convert(values, cls, dec_hook=_vocabulary)
-
-
-def _vocabulary(kind: type, value: Any) -> Vocabulary:
-    return Vocabulary(convert(value, str))
+        dropped = convert(values.pop("dropped", ""), str)
+        return convert(
+            values, cls, dec_hook=lambda kind, value: Vocabulary(convert(value, str), dropped)
+        )

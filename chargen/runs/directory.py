@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 from msgspec.json import encode
 
 from chargen.datasets import bundled
@@ -33,8 +33,10 @@ from chargen.files import (
     write_file,
 )
 from chargen.render.text import command
+from chargen.runs.card import remove_card
 from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
 from chargen.runs.description import Description
+from chargen.runs.lock import lock
 from chargen.text.cache import FOLDER, CorpusCache
 from chargen.text.corpus import Corpus, LongerError
 from chargen.text.encoding import EncodedCorpus, encode_with
@@ -46,6 +48,7 @@ LARGEST_PROGRESS = 2**30  # bytes
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
 JOB = ".job"
+FILES = (RUN, PROGRESS, BEST, LAST, JOB)
 LARGEST_JOB = 2**20  # bytes
 Natural = Annotated[int, Meta(ge=0)]
 
@@ -88,6 +91,7 @@ class Run:
         """Make a run in an existing directory and remove an earlier run's files."""
         remove_files(path, RUN)  # first, so that a crash never leaves a mixture of two runs
         remove_files(path, BEST, LAST, PROGRESS)
+        remove_card(path)
         run = cls(path, description)
         run.write_description()
         return run
@@ -136,15 +140,18 @@ class Run:
         known = self.description.corpus
         if STANDARD_INPUT in known.sources:
             raise ChargenError(
-                f"{self.path} was trained on standard input, which cannot be read again: name its "
-                "text"
+                f"{self.path} was trained on standard input, which cannot be read again; save its "
+                f"text and name it with {self._naming}"
             )
         try:
             encoded = self._encode(known.read_again())
         except (LongerError, UnknownCharacterError):
             encoded = None
         except ChargenError as error:
-            raise ChargenError(f"{error}; the run {self.path} was trained on it") from None
+            raise ChargenError(
+                f"{error}; the run {self.path} was trained on it: if it moved, name it with "
+                f"{self._naming}"
+            ) from None
         if encoded is None or not known.is_of(encoded):
             changed = f"{' '.join(known.sources)}: changed since {self.path} was trained on it"
             raise ChargenError(changed)
@@ -154,15 +161,30 @@ class Run:
         description = self.description
         return encode_with(corpus, description.vocabulary, description.training.documents)
 
+    @property
+    def _naming(self) -> str:
+        return command("evaluate", self.path, "CORPUS")
+
     def encode(self, corpus: Corpus) -> EncodedCorpus:
-        """Return any text, encoded for the run's model."""
-        own = self.description.corpus
-        if not corpus.encoding and set(corpus.sources) <= set(own.sources):
-            corpus = corpus.in_encoding(own.encoding)
+        """Return any text, encoded for the run's model.
+
+        If it is the run's own corpus, ``run.json`` records where it is.
+        """
+        known = self.description.corpus
+        if not corpus.encoding and set(corpus.sources) <= set(known.sources):
+            corpus = corpus.in_encoding(known.encoding)
         try:
-            return self._encode(corpus)
+            encoded = self._encode(corpus)
         except UnknownCharacterError as error:
             raise ChargenError(f"{' '.join(corpus.sources)}: {error}") from None
+        moved = known.sources != corpus.sources and STANDARD_INPUT not in corpus.sources
+        if known.is_of(encoded) and moved:
+            with suppress(ChargenError), lock(self.path):  # in training, or read-only
+                record = structs.replace(known, sources=corpus.sources, encoding=corpus.encoding)
+                self.description = structs.replace(Run.open(self.path).description, corpus=record)
+                self.write_description()
+            self.encoded = encoded
+        return encoded
 
     def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
         """Record the launchers, before ``run.json`` is written; see `is_begun_by`."""
@@ -173,8 +195,16 @@ class Run:
     @property
     def cached_corpus(self) -> CorpusCache:
         corpus, documents = self.description.corpus, self.description.training.documents
-        folder = encoded_in(self.path, corpus.cache)
-        return CorpusCache(folder, corpus.name, corpus.sources, documents, corpus.encoding)
+        own = self.description.vocabulary
+        is_own = not self.description.initialized_from and not own.dropped
+        return CorpusCache(
+            encoded_in(self.path, corpus.cache),
+            corpus.name,
+            corpus.sources,
+            documents,
+            corpus.encoding,
+            None if is_own else own,
+        )
 
     def write_description(self) -> None:
         """Write ``run.json``; `ChargenError` if it could not be read again."""
@@ -205,9 +235,14 @@ class Run:
                 "the file from a copy, or train again"
             ) from None
 
+    @property
+    def weights_file(self) -> Path:
+        """The file of the best weights, or of the last ones of a run without a validation."""
+        return self.path / (BEST if os.path.lexists(self.path / BEST) else LAST)
+
     def weights(self, name: str = "") -> dict[str, np.ndarray]:
         """Return the weights in a file, by default the best, or the last without a validation."""
-        name = name or (BEST if os.path.lexists(self.path / BEST) else LAST)
+        name = name or self.weights_file.name
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
@@ -274,8 +309,13 @@ def find(name: str | Path | None = None) -> Run:
     """Open the run at a path, or of that name under ``runs/``; by default the newest run."""
     if name is None:
         return newest()
+    return Run.open(resolve(name))
+
+
+def resolve(name: str | Path) -> Path:
+    """Return the path of a run: ``name`` itself, or a bare name under ``runs/``."""
     is_bare = Path(name).name == str(name) and not is_run(Path(name))
-    return Run.open(RUNS / name if is_bare and is_run(RUNS / name) else Path(name))
+    return RUNS / name if is_bare and is_run(RUNS / name) else Path(name)
 
 
 def newest(folder: Path = RUNS) -> Run:
@@ -285,7 +325,13 @@ def newest(folder: Path = RUNS) -> Run:
         raise ChargenError(
             f"no run under {folder}/ yet: train one with `chargen train CORPUS`, or give its path"
         )
-    return Run.open(max(found, key=_last_written))
+    return Run.open(max(found, key=last_written))
+
+
+def last_written(path: Path) -> float:
+    """Return when the files of a run directory were last modified, in seconds since the epoch."""
+    files = (path / name for name in (RUN, PROGRESS, BEST, LAST))
+    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 
 
 def _refuse_links(path: Path) -> None:
@@ -330,8 +376,3 @@ def _stamp(path: Path) -> str:
         status = (path / RUN).stat()
         return f"{status.st_ino} {status.st_mtime_ns}"
     return ""
-
-
-def _last_written(path: Path) -> int:
-    files = (path / name for name in (RUN, PROGRESS, BEST, LAST))
-    return max((file.stat().st_mtime_ns for file in files if file.is_file()), default=0)

@@ -18,10 +18,10 @@ LOCK, HOLDER = ".lock", ".held-by"
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
+def lock(path: Path, remedy: str = "wait for it or give another --out") -> Iterator[None]:
     """Hold the exclusive lock on a run directory, which is created if it is missing.
 
-    `ChargenError` if another process holds it.
+    `ChargenError` with the ``remedy`` if another process holds it.
     """
     make_folder(path)
     # The holder has a separate file: some versions of filelock truncate the locked file.
@@ -31,9 +31,7 @@ def lock(path: Path) -> Iterator[None]:
     except Timeout:
         said = _holder(holder)
         who = f" (process {said[0]}, since {said[1]})" if said else ""
-        raise ChargenError(
-            f"{path}: another process is training in it{who}; wait for it or give another --out"
-        ) from None
+        raise ChargenError(f"{path}: another process is training in it{who}; {remedy}") from None
     except OSError as error:
         raise cannot_write(path, error) from error
     try:

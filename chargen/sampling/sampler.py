@@ -16,8 +16,9 @@ from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine
 from chargen.sampling.stopping import Stop, Stops, stopped, stops_of
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
-from chargen.text.vocabulary import Unknown, Vocabulary
+from chargen.text.vocabulary import PLACEHOLDER, Unknown, Vocabulary
 
+NEVER = -1e9  # bias of a character that is not generated
 MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before one that begins
 SEARCHED = 2_000_000  # characters of training text that tell whether a prompt begins a line
 BEGINNING = 20  # a prompt begins a line if at least one of this many occurrences does
@@ -55,6 +56,10 @@ class Sampler:
         description = run.description
         vocabulary = description.vocabulary
         weights = run.weights() if weights is None else weights
+        if vocabulary.dropped:  # generated text holds no placeholder
+            bias = weights["b_y"].copy()
+            bias[vocabulary.characters.index(PLACEHOLDER)] = NEVER
+            weights = {**weights, "b_y": bias}
         try:
             engine = Engine(description.model, weights, len(vocabulary))
         except ChargenError as error:

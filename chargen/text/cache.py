@@ -68,14 +68,21 @@ class CorpusCache:
     """The cache entry of one corpus that is split into documents in one way.
 
     An entry belongs to the sources of a corpus rather than to its text, so that a changed text
-    replaces the old one. Standard input cannot be read again: each of its texts has an entry.
+    replaces the old one. Standard input cannot be read again: each of its texts has an entry. So
+    has each ``vocabulary`` that is not the text's own.
     """
 
     def __init__(
-        self, folder: Path, name: str, sources: Sequence[str], documents: str, encoding: str = ""
+        self,
+        folder: Path,
+        name: str,
+        sources: Sequence[str],
+        documents: str,
+        encoding: str = "",
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         self._folder, self._name, self._sources = folder, name, list(sources)
-        self._documents, self._encoding = documents, encoding
+        self._documents, self._encoding, self._vocabulary = documents, encoding, vocabulary
 
     def load(self, sha256: str) -> EncodedCorpus | None:
         """Return the cached text of this SHA-256, if any, without a look at its sources."""
@@ -94,7 +101,8 @@ class CorpusCache:
             files = list(takewhile(bool, (known.current(file) for known, file in pairs)))
             if len(files) == len(corpus.files):
                 return replace(found, files=tuple(file for file in files if file))
-        return scan(corpus, self._documents, progress)
+        text = scan(corpus, self._documents, progress)
+        return replace(text, vocabulary=self._vocabulary) if self._vocabulary else text
 
     def encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
         """Return the encoded corpus, from the cache or encoded now.
@@ -161,9 +169,12 @@ class CorpusCache:
 
     def _key(self, sha256: str) -> str:
         text = sha256 if STANDARD_INPUT in self._sources else ""
-        identity = [self._sources, self._documents, text]
-        known = json.dumps([*identity, self._encoding] if self._encoding else identity)
-        return f"{self._name}-{hashlib.sha256(known.encode()).hexdigest()[:KEY_CHARS]}"
+        identity: list[object] = [self._sources, self._documents, text]
+        identity += [self._encoding] if self._encoding or self._vocabulary else []
+        if own := self._vocabulary:
+            identity += [own.characters, own.dropped]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return f"{self._name}-{digest[:KEY_CHARS]}"
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self._folder / f"{self._key(sha256)}.{sha256[:KEY_CHARS]}.{ending}"
@@ -178,13 +189,15 @@ class CorpusCache:
             head, *lines = read_bytes(path, LARGEST_MANIFEST).splitlines()
             manifest = decode_json(head, _Manifest)
             files = tuple(decode_json(line, FileRecord) for line in lines)
-            vocabulary = Vocabulary(manifest.vocabulary)
+            vocabulary = self._vocabulary or Vocabulary(manifest.vocabulary)
             ids = map_file(self._path(manifest.sha256, "ids"), vocabulary.dtype)
             starts = map_file(self._path(manifest.sha256, "starts"), np.int64)
         except (ChargenError, OSError, ValueError):
             return None
         sizes = (len(files), len(ids), len(starts))
-        if sizes != (manifest.files, manifest.chars, manifest.starts):
+        if sizes != (manifest.files, manifest.chars, manifest.starts) or (
+            vocabulary.characters != manifest.vocabulary
+        ):
             return None
         return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, files, ids)
 

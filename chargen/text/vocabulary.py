@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from chargen.errors import ChargenError
 Unknown = Literal["error", "skip"]
 
 CODE_POINTS = 0x110000  # size of Unicode
+PLACEHOLDER = "\ufffd"  # stands for every dropped character
 FIRST_SURROGATE, LAST_SURROGATE = 0xD800, 0xDFFF
 BLOCK = 2**18  # characters per block, few enough for the processor's caches
 
@@ -55,30 +57,50 @@ class CharacterSet:
         return Vocabulary("".join(map(chr, np.flatnonzero(self._points))))
 
 
+def rare_characters(blocks: Iterable[str], fewest: int) -> tuple[str, int]:
+    """Return the characters that occur less than ``fewest`` times, and how often in all."""
+    counts = np.zeros(CODE_POINTS, dtype=np.int64)
+    for text in blocks:
+        for start in range(0, len(text), BLOCK):
+            found = np.bincount(code_points(text[start : start + BLOCK]))
+            counts[: len(found)] += found
+    rare = np.flatnonzero((counts > 0) & (counts < fewest))
+    return "".join(map(chr, rare)), int(counts[rare].sum())
+
+
 class Vocabulary:
     """The distinct characters of a corpus; the character at index ``v`` has id ``v``.
 
     Args:
         characters: The characters, sorted by code point, so that a vocabulary depends only on the
             set of characters.
+        dropped: Other characters of the corpus, sorted, which are encoded as `PLACEHOLDER`.
 
     Raises:
-        ValueError: The characters are not sorted, not distinct, contain surrogates or are none.
+        ValueError: The characters are not sorted, not distinct, contain surrogates or are none, or
+            there is no `PLACEHOLDER` for the dropped ones.
     """
 
-    def __init__(self, characters: str) -> None:
+    def __init__(self, characters: str, dropped: str = "") -> None:
         if not characters:
             raise ValueError("a vocabulary holds at least one character")
-        points = code_points(characters)
-        if len(points) > 1 and not (points[1:] > points[:-1]).all():
-            raise ValueError("a vocabulary's characters are sorted and distinct")
-        if ((points >= FIRST_SURROGATE) & (points <= LAST_SURROGATE)).any():
-            raise ValueError("a vocabulary holds no surrogates")
+        for text in (characters, dropped):
+            points = code_points(text)
+            if len(points) > 1 and not (points[1:] > points[:-1]).all():
+                raise ValueError("a vocabulary's characters are sorted and distinct")
+            if ((points >= FIRST_SURROGATE) & (points <= LAST_SURROGATE)).any():
+                raise ValueError("a vocabulary holds no surrogates")
+        if dropped and (PLACEHOLDER not in characters or set(characters) & set(dropped)):
+            raise ValueError(f"dropped characters need the placeholder {PLACEHOLDER!r} and no id")
         self.characters = characters
-        self._points = points
+        self.dropped = dropped
+        points = self._points = code_points(characters)
         # One entry per code point up to the largest known one; V means unknown.
-        self._ids = np.full(int(points[-1]) + 1, len(points), dtype=np.min_scalar_type(len(points)))
+        size = max(map(ord, (characters[-1], *dropped[-1:]))) + 1
+        self._ids = np.full(size, len(points), dtype=np.min_scalar_type(len(points)))
         self._ids[points] = np.arange(len(points))
+        if dropped:
+            self._ids[code_points(dropped)] = characters.index(PLACEHOLDER)
 
     @classmethod
     def of(cls, text: str) -> Vocabulary:
@@ -87,6 +109,17 @@ class Vocabulary:
         for start in range(0, len(text), BLOCK):
             seen.add(text[start : start + BLOCK].encode("utf-8", "surrogatepass"))
         return seen.vocabulary()
+
+    def without(self, dropped: str) -> Vocabulary:
+        """Return the vocabulary in which `PLACEHOLDER` stands for the characters ``dropped``."""
+        kept = set(self.characters) - set(dropped) | set(PLACEHOLDER if dropped else "")
+        return Vocabulary("".join(sorted(kept)), "".join(sorted({*self.dropped, *dropped} - kept)))
+
+    def __or__(self, other: Vocabulary) -> Vocabulary:
+        """Return the vocabulary of both; only characters that neither has are dropped."""
+        known = {*self.characters, *other.characters}
+        dropped = {*self.dropped, *other.dropped} - known
+        return Vocabulary("".join(sorted(known)), "".join(sorted(dropped)))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -106,13 +139,16 @@ class Vocabulary:
         return len(character) == 1 and character in self.characters
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.characters == other.characters
+        return isinstance(other, Vocabulary) and (self.characters, self.dropped) == (
+            other.characters,
+            other.dropped,
+        )
 
     def __hash__(self) -> int:
         return hash(self.characters)
 
     def __repr__(self) -> str:
-        return f"Vocabulary({self.characters!r})"
+        return f"Vocabulary({self.characters!r}{self.dropped and f', {self.dropped!r}'})"
 
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the ids of a text, ``(len(text),)`` of `dtype`.
@@ -155,6 +191,11 @@ class Vocabulary:
                 f"{name}: character {error.character!r} at position {error.position} is not in "
                 f"the model's vocabulary; leave it out{skipping}"
             ) from None
+
+    def known(self, text: str) -> str:
+        """Return a text without the characters that `encode` does not know."""
+        unknown = set(text) - {*self.characters, *self.dropped}
+        return text.translate(dict.fromkeys(map(ord, unknown)))
 
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of ``ids``, ``(T,)`` integers; `IndexError` outside 0 .. V-1."""

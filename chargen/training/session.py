@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from chargen.errors import ChargenError, is_out_of_memory
 from chargen.files import Progress
 from chargen.recurrent.matmul import multiplies_bfloat16
 from chargen.recurrent.model import CharModel
+from chargen.render.text import command
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import (
@@ -37,8 +38,10 @@ from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
 from chargen.text.encoding import EncodedCorpus, ScannedCorpus
+from chargen.text.sources import STANDARD_INPUT
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
 from chargen.training.defaults import Hardware, choose_defaults, fit
+from chargen.training.initial import adopt, origin_of, start_from, vocabulary_for
 from chargen.training.loop import Trainer
 
 
@@ -74,6 +77,7 @@ class _Request:
     encoding: str  # of the files of ``sources``; empty for UTF-8, or that of a resumed run
     progress: Progress = lambda done, total: None
     launchers: Sequence[str] = ()  # that started this process
+    init_from: str | Path | None = None  # run to fine-tune
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ def start(
     progress: Progress = lambda done, total: None,
     group: ProcessGroup | None = None,
     encoding: str = "",
+    init_from: str | Path | None = None,
 ) -> TrainingSession:
     """Start a run, or resume one; the arguments are those of `chargen.train`.
 
@@ -137,6 +142,7 @@ def start(
         encoding,
         progress,
         group.launchers,
+        init_from,
     )
     texts: list[EncodedCorpus] = []  # of rank 0
     with ExitStack() as held:
@@ -154,6 +160,9 @@ def start(
         # The first process of a machine encodes the text, if it must, for the others.
         text = group.run_on_all(lambda: None if group.local_rank else encoded()) or encoded()
         model = _build_model(plan.run.description, request.device)
+        origin = plan.run.description.initialized_from
+        if origin and plan.checkpoint is None and group.leads:
+            start_from(model, plan.run.description.vocabulary, origin)
         trainer = Trainer(plan.run, model, text, group)
         notes = list(plan.notes)
         if plan.checkpoint is not None:
@@ -190,11 +199,14 @@ def describe(
     cache: Path | None,
     device: str,
     encoding: str,
+    init_from: str | Path | None = None,
 ) -> Description:
     """Return the description that a new run would have; the arguments are those of `start`."""
     corpus, given = read_corpus(sources, encoding), GivenSettings.parse(settings)
     place = device_named(device)
-    request = _Request(sources, given, out, False, False, _path(cache), place, encoding)
+    request = _Request(
+        sources, given, out, False, False, _path(cache), place, encoding, init_from=init_from
+    )
     return _describe(out or RUNS / corpus.name, corpus, request)[0]
 
 
@@ -203,17 +215,22 @@ def _path(cache: Path | None) -> str:
 
 
 def _plan_new(path: Path, corpus: Corpus, request: _Request) -> tuple[_Plan, EncodedCorpus]:
-    description, notes, cached, found = _describe(path, corpus, request)
+    description, notes, found = _describe(path, corpus, request)
+    run = Run(path, description)
+    found = replace(found, vocabulary=description.vocabulary)
     _build_model(description, request.device)  # fails for lack of memory before a long encoding
-    encoded = cached.encode(corpus, found, request.progress)
-    return _Plan(Run(path, description), resumes=False, notes=tuple(notes)), encoded
+    encoded = run.cached_corpus.encode(corpus, found, request.progress)
+    return _Plan(run, resumes=False, notes=tuple(notes)), encoded
 
 
 def _describe(
     path: Path, corpus: Corpus, request: _Request
-) -> tuple[Description, list[str], CorpusCache, ScannedCorpus]:
+) -> tuple[Description, list[str], ScannedCorpus]:
     """Return a new run's description, notes on it, and its scanned corpus."""
-    given = request.given
+    source = None if request.init_from is None else find(request.init_from)
+    if source and source.path.resolve() == path.resolve():
+        raise ChargenError(f"--init-from {source.path}: would be overwritten; give another --out")
+    given = adopt(request.given, source) if source else request.given
     folder = encoded_in(path, request.cache)
     documents = given.training.documents
     cached = CorpusCache(folder, corpus.name, corpus.sources, documents, corpus.encoding)
@@ -223,6 +240,7 @@ def _describe(
             f"{' '.join(corpus.sources)}: {found.chars} characters are too few to hold out a "
             f"validation text; give at least {SHORTEST_TO_TRAIN}"
         )
+    vocabulary, about = vocabulary_for(corpus, found, given.training.min_count, source)
     to_train = training_chars(found.chars, given.training.validation, found.starts)
     hardware = Hardware(request.device.type, multiplies_bfloat16())
     model, training, notes = choose_defaults(given, to_train, hardware)
@@ -251,8 +269,15 @@ def _describe(
         "torch": str(torch.__version__),
         "python": platform.python_version(),
     }
-    description = Description(model, found.vocabulary, training, record, versions)
-    return description, notes, cached, found
+    description = Description(
+        model,
+        vocabulary,
+        training,
+        record,
+        versions,
+        initialized_from=origin_of(source) if source else None,
+    )
+    return description, [*about, *notes], found
 
 
 def _plan_resumed(
@@ -271,7 +296,7 @@ def _plan_resumed(
     if is_begun_by(path, request.launchers):
         given = GivenSettings.parse({})
     _check_unchanged(run, given)
-    encoded, cache = _encode(run, request, corpus)
+    encoded, record = _encode(run, request, corpus)
     held.enter_context(lock(path))
     run = Run.open(path)  # again, now that no other process writes it
     _check_unchanged(run, given)
@@ -289,7 +314,6 @@ def _plan_resumed(
     if not given.names.isdisjoint(BUDGETS):
         budget = {name: getattr(given.training, name) for name in BUDGETS}
     training = structs.replace(before.training, **budget)
-    record = structs.replace(before.corpus, cache=cache)
     resumed = Run(path, structs.replace(before, training=training, corpus=record))
     _check_text(resumed, encoded)
     resets = bool(budget) and checkpoint is not None
@@ -313,33 +337,37 @@ def _write(plan: _Plan, request: _Request, held: ExitStack) -> None:
     Run.create(run.path, run.description)
 
 
-def _encode(run: Run, request: _Request, corpus: Corpus | None = None) -> tuple[EncodedCorpus, str]:
-    """Return a run's encoded corpus and the name of its cache directory.
+def _encode(
+    run: Run, request: _Request, corpus: Corpus | None = None
+) -> tuple[EncodedCorpus, CorpusRecord]:
+    """Return a run's encoded corpus, and its record with the present cache directory and sources.
 
     A ``corpus`` that the user gives must be that of the run.
     """
-    record, documents = run.description.corpus, run.description.training.documents
+    record = run.description.corpus
     if request.encoding and check_encoding(request.encoding) != record.encoding:
         raise ChargenError(
             f"--encoding {request.encoding}: the run in {run.path} uses "
             f"{record.encoding or 'utf-8'}; leave it out, or start over with --overwrite"
         )
-    cache = request.cache or record.cache
-    kept = run.cached_corpus.load(record.sha256) if cache == record.cache else None
+    record = structs.replace(record, cache=request.cache or record.cache)
+    if corpus is not None and STANDARD_INPUT not in corpus.sources:
+        record = structs.replace(record, sources=corpus.sources)  # it may have moved
+    cached = Run(run.path, structs.replace(run.description, corpus=record)).cached_corpus
+    kept = cached.load(record.sha256)
     if kept is not None and corpus is None:
-        return kept, cache
+        return kept, record
     if corpus is None:
         corpus = read_corpus(request.sources) if request.sources else record.read_again()
     corpus = corpus.in_encoding(record.encoding)
-    folder = encoded_in(run.path, cache)
-    cached = CorpusCache(folder, corpus.name, corpus.sources, documents, record.encoding)
     found = cached.scan(corpus, request.progress)
     if found.sha256 != record.sha256:
+        tune = command("train", *corpus.sources, "--init-from", run.path, "--out", "runs/NAME")
         raise ChargenError(
             f"{run.path}: was trained on another corpus ({record.name}, SHA-256 "
-            f"{record.sha256[:12]}); give that one, or start over with --overwrite"
+            f"{record.sha256[:12]}); give that one, or fine-tune it in a new run with {tune}"
         )
-    return kept or cached.encode(corpus, found, request.progress), cache
+    return kept or cached.encode(corpus, found, request.progress), record
 
 
 def _build_model(description: Description, device: torch.device) -> CharModel:

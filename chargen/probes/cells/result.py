@@ -184,6 +184,12 @@ class CellComparison(Struct, frozen=True):
             f"{seeds_for_share(MOST_SOLVE)} seeds that all do."
         )
 
+    def _repr_html_(self) -> str:
+        from chargen.probes.cells.report import report
+        from chargen.render.report import fragment
+
+        return fragment(*report(self))
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object with every number of the report; null for an infinite bound."""
         found: dict[str, Any] = flat(json.decode(json.encode(self)))

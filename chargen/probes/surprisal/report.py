@@ -28,25 +28,29 @@ class PlaceText(NamedTuple):
 
 def score_table(found: Scores) -> str:
     """Return a row per run, the differences to the best run, and the finding."""
+    tables = "\n".join(map(table_text, score_tables(found)))
+    return f"{tables}\n{visible_line(found.finding)}\n" if found.differences else tables
+
+
+def score_tables(found: Scores) -> list[Table]:
+    """Return a table with a row per run, and one of the differences to the best run."""
     rows = []
     for one in found.runs:
         loss, bits = (round(x, 4) + 0.0 for x in (one.loss_nats, nats_to_bits(one.loss_nats)))
         total, chars = f"{one.total_nats:,.1f}", f"{len(one.nats):,}"
         rows.append([one.run, f"{loss:.4f}", f"{bits:.4f}", total, chars, ""])
     head = ["run", "nats/char", "bits/char", "nats", "characters", ""]
-    text = table_text(Table(head, rows))
+    tables = [Table(head, rows)]
     if not found.differences:
-        return text
+        return tables
     rows = []
     for pair in found.differences:
         by = pair.difference
         cells = [f"{by.value:+.4f}", between(by, 4)] if by else [NO_NUMBER] * 2
         cells.append(NO_NUMBER if pair.p_holm is None else f"{pair.p_holm:.2g}")
         rows.append([f"{pair.first} − {pair.second}", *cells])
-    differences = table_text(
-        Table(["nats/char at the same places", "difference", "95%", "p, Holm"], rows)
-    )
-    return f"{text}\n{differences}\n{visible_line(found.finding)}\n"
+    header = ["nats/char at the same places", "difference", "95%", "p, Holm"]
+    return [*tables, Table(header, rows)]
 
 
 def place_text(text: str, place: SurprisingPlace) -> PlaceText:

@@ -120,6 +120,12 @@ class Scores:
             return f"{first} is not significantly better than {listed(unsure)}."
         return f"{first} predicts the text best."
 
+    def _repr_html_(self) -> str:
+        from chargen.probes.surprisal.report import score_tables
+        from chargen.render.report import Text, fragment
+
+        return fragment(*score_tables(self), Text(self.finding))
+
     def to_json(self, most: int) -> dict[str, Any]:
         """Return a JSON object with the ``most`` surprising places."""
         return {

@@ -1,35 +1,31 @@
-"""The public Python API; the command line calls the same functions."""
+"""A trained model: its weights, its vocabulary and what can be measured with it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chargen.datasets import bundled
-from chargen.distributed.group import join
 from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.probes.result import ProbeResult, RunResult
-from chargen.probes.run import HeldOut, Watch, probe
-from chargen.probes.surprisal import measure as surprise
-from chargen.probes.surprisal.result import Scores, compare
+from chargen.probes.result import RunResult
+from chargen.probes.surprisal.result import Scores
 from chargen.probes.units import measure as memory
 from chargen.probes.units.result import HiddenUnits
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
-from chargen.runs.directory import Run, find
+from chargen.render.report import Table, fragment
+from chargen.render.text import counted
+from chargen.runs.directory import Run
 from chargen.sampling import Sampler
-from chargen.settings import INSTRUMENTS, SAMPLE_CHARS
+from chargen.settings import SAMPLE_CHARS
 from chargen.text.corpus import Corpus, read_corpus
-from chargen.text.encoding import EncodedCorpus
+from chargen.text.encoding import EncodedCorpus, encode_with
 from chargen.text.vocabulary import Unknown, Vocabulary
-from chargen.training import TrainingSession, start
 from chargen.training.dynamic import DynamicSettings, evaluate_dynamic
 from chargen.training.session import device_named
 
@@ -70,6 +66,7 @@ class TrainedModel:
             raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
+        self._baseline: Evaluation | None = None  # of the held-out text
         self._ngrams: dict[int, BackoffNgram] = {}
         self._sampler = Sampler.of(run, weights)
 
@@ -79,6 +76,17 @@ class TrainedModel:
             f"<TrainedModel {self.name}: {model.described()}, {model.parameters(size):,} "
             f"parameters, vocabulary {size}>"
         )
+
+    def _repr_html_(self) -> str:
+        model, known = self.run.description.model, self.run.description.corpus
+        facts = [
+            ("run", self.name),
+            ("model", model.described()),
+            ("parameters", f"{model.parameters(len(self.vocabulary)):,}"),
+            ("vocabulary", counted(len(self.vocabulary), "character")),
+            ("corpus", f"{known.name}, {known.chars:,} characters" if known.chars else "imported"),
+        ]
+        return fragment(Table(["", ""], facts))
 
     def stream(
         self,
@@ -126,6 +134,29 @@ class TrainedModel:
         ids = [self.vocabulary.encode_typed("text", text) for text in given]
         return measure(ids, own[:end], own[end:], self.vocabulary, seed)
 
+    def forgetting(self) -> tuple[float, float] | None:
+        """Return what a fine-tuned model forgot; None for another or an imported origin.
+
+        Returns:
+            The loss in nats per character on the held-out text of the run that it started from,
+            before and after fine-tuning.
+
+        Raises:
+            ChargenError: that text is missing or changed.
+        """
+        origin = self.run.description.initialized_from
+        if not (origin and origin.corpus and origin.validation_loss_nats is not None):
+            return None
+        known = origin.corpus
+        if known.training_chars == known.chars:
+            return None
+        text = encode_with(known.read_again(), self.vocabulary, origin.documents)
+        if not known.is_of(text):
+            raise ChargenError(f"{' '.join(known.sources)}: changed since {origin.run} read it")
+        starts = None if origin.documents == "none" else text.starts
+        after = evaluate(self.predictor, text.ids, known.training_chars, starts=starts)
+        return origin.validation_loss_nats, after.loss_nats
+
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy on the held-out text, or on all of another corpus."""
         text, start, starts = self._evaluated(corpus)
@@ -152,18 +183,26 @@ class TrainedModel:
         It is a back-off n-gram of order `BASELINE_ORDER`, counted on the last `BASELINE_CHARS`
         characters of the training text.
         """
+        if corpus is None and self._baseline:
+            return self._baseline
         text, start, starts = self._evaluated(corpus)
         (ngram,) = self.ngrams(BASELINE_ORDER, text=text).values()
-        return evaluate(ngram, text.ids, start, starts=starts)
+        found = evaluate(ngram, text.ids, start, starts=starts)
+        self._baseline = found if corpus is None else self._baseline
+        return found
 
     def probe_longrange(
         self, spans: Sequence[int] | None = None, seed: int = 0, **options: Any
     ) -> RunResult:
         """Measure how far back the model remembers; ``options`` are `probe_longrange`'s."""
+        from chargen.api.measuring import probe_longrange
+
         return probe_longrange([self], spans, seed, **options).runs[0]
 
     def score(self, text: str, unknown: Unknown = "error") -> Scores:
         """Return the surprisal of each character of ``text``; see `score` for several models."""
+        from chargen.api.measuring import score
+
         return score([self], text, unknown)
 
     def held_out(self) -> np.ndarray:
@@ -215,9 +254,9 @@ class TrainedModel:
             self._ngrams[order] = BackoffNgram(self.vocabulary, self._training(text), order)
         return {f"{order}-gram": self._ngrams[order] for order in orders}
 
-    def _text(self, corpus: Sources | Corpus | None) -> EncodedCorpus:
-        """Return a corpus, encoded; by default that of the run."""
-        return self.corpus() if corpus is None else self.run.encode(_read(corpus))
+    def encoded(self, corpus: Sources | Corpus | None) -> EncodedCorpus:
+        """Return a corpus, encoded for the model; by default that of the run."""
+        return self.corpus() if corpus is None else self.run.encode(read_sources(corpus))
 
     def _evaluated(
         self, corpus: Sources | Corpus | None
@@ -225,7 +264,7 @@ class TrainedModel:
         """Return a text, the first index to predict, and document starts if the model uses them."""
         if corpus is None:
             self.held_out()  # or else an error
-        text = self._text(corpus)
+        text = self.encoded(corpus)
         known, documents = self.run.description.corpus, self.run.description.training.documents
         start = known.training_chars if known.is_of(text) else 1
         start = 1 if start == len(text.ids) else start  # a text that is named, of which none is
@@ -252,153 +291,11 @@ class TrainedModel:
         return CharModel.seeded(description.model, size, seed).to(self.network.b_y.device)
 
 
-def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
-    """Return the model of a run: a path, or a name under ``runs/``; by default the newest."""
-    return TrainedModel(find(run), device)
-
-
-def probe_longrange(
-    models: Sequence[TrainedModel],
-    spans: Sequence[int] | None = None,
-    seed: int = 0,
-    *,
-    only: Sequence[str] = INSTRUMENTS,
-    bank: str | Path | None = None,
-    text: Sources | Corpus | None = None,
-    watch: Watch = lambda instrument, done, total: None,
-) -> ProbeResult:
-    """Measure how far back models remember, and compare them on the same cases.
-
-    Args:
-        models: models of different runs.
-        spans: spans of the sentences, in characters; by default those of the bank.
-        seed: random seed of the cases.
-        only: names of the instruments.
-        bank: a phrase bank, as a file or a bundled one's name; by default the first of the bundled
-            ones, English before Chinese, that the models know.
-        text: the text that the other instruments read where no model was trained on it; by default
-            each run's held-out text. Context and mined then need runs of one corpus.
-        watch: called with an instrument's name and its work done and in total.
-
-    Raises:
-        ChargenError: a run is given twice, or no instrument can measure.
-    """
-    _check_distinct(models)
-    corpora = [model.run.description.corpus for model in models]
-    one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
-    unseen = [model.held_out for model in models] if text is None else _unseen(models, text)
-    return probe(models, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
-
-
-def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error") -> Scores:
-    """Compare the surprisal of the same characters under several models.
-
-    Args:
-        models: models of different runs.
-        text: the text; every character but the first is predicted.
-        unknown: ``error`` or ``skip`` (for all models) for characters that a vocabulary lacks.
-
-    Raises:
-        ChargenError: a run is given twice, or fewer than two characters remain.
-    """
-    _check_distinct(models)
-    known = text
-    for model in models:
-        kept = model.vocabulary.encode_typed(f"text for {model.name}", known, unknown)
-        known = model.vocabulary.decode(kept)
-    if len(known) < 2:
-        raise ChargenError("text: too short, give at least two characters")
-    scores = [
-        surprise.score(model.name, model.predictor, model.vocabulary.encode(known))
-        for model in models
-    ]
-    return compare(known, len(text) - len(known), scores)
-
-
-def train(
-    corpus: Sources = (),
-    out: str | Path | None = None,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    device: str = "auto",
-    cache: str | Path | None = None,
-    encoding: str = "",
-    progress: Progress = lambda done, total: None,
-    run: Callable[[TrainingSession], None] = TrainingSession.run,
-    **settings: Any,
-) -> TrainedModel:
-    """Train a model and return it with its best weights.
-
-    If ``torchrun`` started the program, all its processes train one model and each returns it.
-
-    Args:
-        corpus: files, directories or names of bundled corpora; a resumed run knows its own.
-        out: run directory, by default ``runs/<corpus name>``.
-        resume: resume the run in ``out``, by default the newest run.
-        overwrite: replace the run in ``out``.
-        device: a torch device, or ``auto`` for a GPU if there is one.
-        cache: directory of encoded corpora, by default ``.corpora`` beside the run.
-        encoding: encoding of files without a byte order mark, by default UTF-8.
-        progress: called with the bytes read so far and in total while the corpus is read.
-        run: trains, given a ready session; it may iterate over ``session.trainer.reports()``.
-        **settings: fields of `ModelSettings` and `TrainingSettings`, for example
-            ``cell="gru", units=(128, 128), minutes=2``; ``None`` chooses the default.
-
-    Returns:
-        The model with the weights of the lowest validation loss.
-
-    Raises:
-        ChargenError: a setting or the corpus is invalid, training diverged, or the run directory
-            cannot be written.
-    """
-    with (
-        join(device_named(device).type) as group,
-        start(
-            _paths(corpus),
-            settings,
-            None if out is None else Path(out),
-            resume=resume,
-            overwrite=overwrite,
-            device=device,
-            cache=None if cache is None else Path(cache),
-            progress=progress,
-            group=group,
-            encoding=encoding,
-        ) as session,
-    ):
-        run(session)
-        trained = session.trainer.run
-        weights = group.run_on_lead(trained.weights)  # others may not see the run directory
-    model = TrainedModel(trained, device, weights)
-    model.run.encoded = session.trainer.text  # its sources may be gone
-    return model
-
-
-def _check_distinct(models: Sequence[TrainedModel]) -> None:
-    paths = [model.run.path.resolve() for model in models]
-    for index, model in enumerate(models):
-        if paths[index] in paths[:index]:
-            raise ChargenError(f"{model.name}: named twice; name each run once")
-
-
-def _paths(corpus: Sources) -> Sequence[str | Path]:
+def paths_of(corpus: Sources) -> Sequence[str | Path]:
+    """Return sources as a sequence."""
     return [corpus] if isinstance(corpus, str | Path) else corpus
 
 
-def _read(corpus: Sources | Corpus) -> Corpus:
-    return corpus if isinstance(corpus, Corpus) else read_corpus(_paths(corpus))
-
-
-def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus) -> list[HeldOut]:
-    """Return for each model the part of ``text`` that no model was trained on."""
-    corpus, first, texts = _read(text), 0, []
-    for model in models:
-        known = model.run.description.corpus
-        try:
-            encoded = model._text(corpus)
-        except ChargenError as error:
-            raise ChargenError(f"{model.name} cannot read {error}") from None
-        first = max(first, known.training_chars if known.is_of(encoded) else 0)
-        texts.append(encoded.ids)
-    return [partial(ids.__getitem__, slice(first, None)) for ids in texts]
+def read_sources(corpus: Sources | Corpus) -> Corpus:
+    """Return the corpus in sources."""
+    return corpus if isinstance(corpus, Corpus) else read_corpus(paths_of(corpus))

@@ -1,0 +1,162 @@
+"""``chargen runs``."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from chargen.cli import completion
+from chargen.cli.options import json_option
+from chargen.cli.terminal import say, say_json
+from chargen.errors import ChargenError
+from chargen.render.text import visible_line
+
+if TYPE_CHECKING:
+    from chargen.runs.directory import Run
+
+SORTS = {  # key of the JSON object, and whether large values come first
+    "age": ("modified", True),
+    "name": ("name", False),
+    "corpus": ("corpus", False),
+    "model": ("model", False),
+    "loss": ("loss_nats", False),
+    "size": ("bytes", True),
+}
+# What chargen writes to a run directory on request.
+EXTRA = ("longrange.json", "memory.html", "watch.html", "answers.json", "tensorboard")
+UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+@click.group(invoke_without_command=True)
+@json_option
+@click.option(
+    "--sort", type=click.Choice(list(SORTS)), default="age", show_default=True, help="Order."
+)
+@click.pass_context
+def runs(context: click.Context, as_json: bool, sort: str) -> None:
+    """List the runs under runs/, or remove some.
+
+    Loss and bits are the lowest validation loss per character; age is the time since the last
+    change.
+
+    \b
+    Examples:
+      chargen runs
+      chargen runs --sort loss
+      chargen runs --json
+      chargen runs rm fables
+    """
+    if context.invoked_subcommand:
+        return
+    from chargen.render.report import aligned
+
+    key, reverse = SORTS[sort]
+    found = sorted(_listed(), key=lambda one: str(one["name"]))
+    known = [one for one in found if one.get(key) is not None]
+    known.sort(key=lambda one: one[key], reverse=reverse)  # stable
+    found = known + [one for one in found if one.get(key) is None]
+    if as_json:
+        say_json({"runs": found})
+    elif not found:
+        say("no run under runs/ yet: train one with chargen train CORPUS")
+    else:
+        head = ["name", "corpus", "model", "nats", "bits", "size", "age", ""]
+        say("\n".join(aligned([head, *map(_row, found)])))
+
+
+def _listed() -> Iterator[dict[str, Any]]:
+    from chargen.runs.directory import RUN, RUNS, Run
+
+    for file in RUNS.glob(f"*/{RUN}"):
+        said: dict[str, Any] = {"name": file.parent.name, "run": str(file.parent)}
+        try:
+            yield said | _facts(Run.open(file.parent))
+        except ChargenError as error:
+            yield said | {"error": str(error)}
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    from chargen.evaluation import nats_to_bits
+    from chargen.runs.directory import last_written
+    from chargen.runs.lock import is_held
+
+    description = run.description
+    losses = [line["validation_loss_nats"] for line in run.progress()]
+    loss = min((one for one in losses if one is not None), default=None)
+    return {
+        "corpus": description.corpus.name or None,
+        "model": description.model.described(),
+        "parameters": description.model.parameters(len(description.vocabulary)),
+        "loss_nats": loss,
+        "bits_per_char": None if loss is None else nats_to_bits(loss),
+        "bytes": sum(one.stat().st_size for one in run.path.rglob("*") if one.is_file()),
+        "modified": last_written(run.path),
+        "in_training": is_held(run.path),
+    }
+
+
+def _row(one: dict[str, Any]) -> list[str]:
+    if "error" in one:
+        return [one["name"], *["–"] * 6, one["error"]]
+    loss, bits = one["loss_nats"], one["bits_per_char"]
+    numbers = ["–", "–"] if loss is None else [f"{loss:.4f}", f"{bits:.3f}"]
+    size, age = f"{one['bytes'] / 1e6:,.1f} MB", max(0, time.time() - one["modified"])
+    unit, seconds = next(pair for pair in UNITS if age >= pair[1] or pair[1] == 1)
+    return [
+        *(one["name"], one["corpus"] or "imported", one["model"], *numbers, size),
+        *(f"{age / seconds:.0f} {unit}", "in training" if one["in_training"] else ""),
+    ]
+
+
+@runs.command()
+@click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def rm(names: tuple[str, ...], yes: bool) -> None:
+    """Remove runs.
+
+    Only files that chargen wrote are removed; a directory with others is kept with them.
+
+    \b
+    Example:
+      chargen runs rm fables
+    """
+    from chargen.runs.directory import is_run, resolve
+
+    paths = [resolve(name) for name in names]
+    for path in paths:
+        if not is_run(path):
+            raise ChargenError(f"{path}: not a run, so it is kept; chargen runs lists the runs")
+    shown = visible_line(", ".join(map(str, paths)))
+    if not yes and not click.confirm(f"Remove {shown}?", err=True):
+        return
+    for path in paths:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    from chargen.files import cannot_write, remove_files
+    from chargen.runs.card import remove_card
+    from chargen.runs.directory import FILES, RUN
+    from chargen.runs.lock import HOLDER, LOCK, lock
+
+    with lock(path, "stop it first"):
+        remove_files(path, RUN)  # first, so that an interrupted removal leaves no run
+        remove_card(path)
+        for name in EXTRA:
+            if (path / name).is_dir() and not (path / name).is_symlink():
+                shutil.rmtree(path / name)
+        remove_files(path, *FILES, *(name for name in EXTRA if not (path / name).is_dir()))
+    remove_files(path, LOCK, HOLDER)
+    try:
+        left = sorted(one.name for one in path.iterdir())
+        if not left:
+            path.rmdir()
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    if left:
+        say(f"{visible_line(str(path))}: kept {visible_line(', '.join(left))}", err=True)

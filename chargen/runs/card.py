@@ -1,0 +1,125 @@
+"""The card of a run, ``README.md`` in its directory, as a model hub shows it. Imports no torch.
+
+The last line holds a SHA-256 of the lines above it: a card that a user wrote or edited is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chargen.errors import ChargenError
+from chargen.files import read_bytes, remove_files, write_file
+from chargen.render.text import command, visible, visible_line
+
+if TYPE_CHECKING:
+    from chargen.runs.directory import Run
+
+CARD = "README.md"
+LARGEST_CARD = 2**20  # bytes
+SEAL = "\n<!-- written by chargen, SHA-256 {} -->\n"
+SEALED = re.compile(SEAL.format("([0-9a-f]{64})") + r"\Z")
+
+
+def write_card(run: Run, sections: Mapping[str, str]) -> bool:
+    """Write sections of the card by heading; the others stay.
+
+    Returns:
+        False if a user's own ``README.md`` was kept instead.
+
+    Raises:
+        UnwritableError: the card cannot be written.
+    """
+    before = _read(run.path)
+    if before is None and (run.path / CARD).exists():
+        return False
+    kept = dict(part.split("\n\n", 1) for part in (before or "").split("\n## ")[1:])
+    # An indented sample and one-line facts leave no line that begins a section.
+    shown = [f"## {name}\n\n{text.strip(chr(10))}\n" for name, text in {**kept, **sections}.items()]
+    text = "\n".join([_front_matter(run), f"# {visible_line(run.path.resolve().name)}\n", *shown])
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_file(run.path / CARD, (text + SEAL.format(digest)).encode())
+    return True
+
+
+def remove_card(path: Path) -> None:
+    """Remove the card of a run directory unless a user wrote or edited it."""
+    if _read(path) is not None:
+        remove_files(path, CARD)
+
+
+def has_card(path: Path) -> bool:
+    """Return whether a run directory has a card that chargen wrote."""
+    return _read(path) is not None
+
+
+def _read(path: Path) -> str | None:
+    """Return the text of a card above its seal; None if chargen did not write it."""
+    try:
+        text = read_bytes(path / CARD, LARGEST_CARD).decode()
+    except (OSError, ValueError, ChargenError):
+        return None
+    found = SEALED.search(text)
+    text = text[: found.start()] if found else ""
+    return text if found and found[1] == hashlib.sha256(text.encode()).hexdigest() else None
+
+
+def table(*rows: tuple[str, object]) -> str:
+    """Return facts as a Markdown table; empty ones are left out."""
+    shown = [(name, visible_line(str(value)).replace("|", "\\|")) for name, value in rows if value]
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in shown)])
+
+
+def indented(text: str) -> str:
+    """Return a text as a Markdown code block."""
+    return "\n".join(f"    {line}" for line in visible(text).splitlines())
+
+
+def description_sections(run: Run) -> dict[str, str]:
+    """Return the sections that follow from the run's files: model, data and use."""
+    description, name = run.description, run.path.resolve().name
+    model, vocabulary, known = description.model, description.vocabulary, description.corpus
+    origin, held_out = description.initialized_from, known.chars - known.training_chars
+    facts = [
+        ("architecture", f"{model.described()}, {model.activation}"),
+        ("parameters", f"{model.parameters(len(vocabulary)):,}"),
+        ("vocabulary", f"{len(vocabulary)} characters"),
+        ("dropped characters", len(vocabulary.dropped)),
+        ("fine-tuned from", origin and f"{Path(origin.run).name}, weights {origin.sha256}"),
+    ]
+    data = [
+        ("corpus", known.name and f"{known.name}, {known.chars:,} characters"),
+        ("files", ", ".join(Path(source).name for source in known.sources)),
+        ("held out", held_out and f"the last {held_out:,} characters"),
+        ("SHA-256 of the text", known.sha256),
+        ("imported from", description.imported and description.imported.file),
+    ]
+    use = indented(f"{command('sample', name)}\n{command('evaluate', name, 'TEXT')}")
+    return {"Model": table(*facts), "Data": table(*data), "Use": use}
+
+
+def _front_matter(run: Run) -> str:
+    """Return metadata as YAML, whose strings are JSON."""
+    known, name = run.description.corpus, json.dumps(run.path.resolve().name)
+    losses = [line["validation_loss_nats"] for line in run.progress()]
+    best = min((loss for loss in losses if loss is not None), default=None)
+    lines = [
+        "library_name: chargen",
+        "pipeline_tag: text-generation",
+        f"tags: [character-level, recurrent-neural-network, {run.description.model.cell}]",
+    ]
+    if best is not None:
+        lines += [
+            "model-index:",
+            f"- name: {name}",
+            "  results:",
+            "  - task: {type: text-generation}",
+            f"    dataset: {{name: {json.dumps(known.name)}, type: text}}",
+            "    metrics:",
+            f"    - {{name: validation loss in nats per character, type: loss, value: {best:.4f}}}",
+        ]
+    return "\n".join(["---", *lines, "---\n"])

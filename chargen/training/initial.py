@@ -1,0 +1,122 @@
+"""Fine-tuning: a new run that starts from the weights of another one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from msgspec import structs
+
+from chargen.errors import ChargenError
+from chargen.files import read_bytes
+from chargen.recurrent.model import CharModel
+from chargen.render.text import counted
+from chargen.runs.checkpoint import LARGEST
+from chargen.runs.description import Origin
+from chargen.runs.directory import Run
+from chargen.settings import GivenSettings, ModelSettings
+from chargen.text.corpus import Corpus
+from chargen.text.encoding import ScannedCorpus
+from chargen.text.vocabulary import PLACEHOLDER, Vocabulary, rare_characters
+
+
+def adopt(given: GivenSettings, source: Run) -> GivenSettings:
+    """Return the given settings with the architecture of ``source``.
+
+    Raises:
+        ChargenError: a given setting contradicts that architecture.
+    """
+    own = source.description.model
+    names = frozenset(ModelSettings.__struct_fields__)
+    for name in sorted(given.names & names):
+        if (value := getattr(given.model, name)) != (known := getattr(own, name)):
+            shown = [",".join(map(str, x)) if isinstance(x, tuple) else x for x in (value, known)]
+            raise ChargenError(
+                f"--{name.replace('_', '-')} {shown[0]}: {source.path} has {shown[1]}, which "
+                "--init-from keeps; leave it out"
+            )
+    return structs.replace(given, model=own, names=given.names | names)
+
+
+def vocabulary_for(
+    corpus: Corpus, found: ScannedCorpus, min_count: int, source: Run | None
+) -> tuple[Vocabulary, list[str]]:
+    """Return the vocabulary of a new run, and notes on it.
+
+    It lacks the characters that occur less than ``min_count`` times, and holds those of ``source``.
+    """
+    own, notes = found.vocabulary, []
+    if min_count > 1:
+        rare, count = rare_characters((text for _, text in corpus.blocks()), min_count)
+        if len(rare) == len(own):
+            raise ChargenError(f"--min-count {min_count}: no character occurs as often; lower it")
+        vocabulary = own.without(rare)
+        notes.append(
+            f"dropped {len(rare)} of {counted(len(own), 'character')}, which occur less than "
+            f"{min_count} times, {counted(count, 'time')} in all: they are read as {PLACEHOLDER}"
+        )
+        own = vocabulary
+    if source:
+        known = source.description.vocabulary
+        own = own | known
+        new = len(own) - len(known)
+        notes.append(f"starts from {source.path}: {counted(new, 'new character')}")
+    return own, notes
+
+
+def origin_of(source: Run) -> Origin:
+    """Return the record of a run whose best weights a new run starts from."""
+    description, file = source.description, source.weights_file
+    loss = source.read_checkpoint(file.name).values.get("validation_loss_nats")
+    return Origin(
+        str(source.path.resolve()),
+        _sha256(file),
+        loss if isinstance(loss, float) and loss >= 0 else None,
+        None if description.imported else description.corpus,
+        description.training.documents,
+    )
+
+
+def start_from(model: CharModel, vocabulary: Vocabulary, origin: Origin) -> None:
+    """Replace the initial weights of a model by those of its origin.
+
+    Raises:
+        ChargenError: the origin is missing or changed.
+    """
+    source = Run.open(Path(origin.run))
+    if _sha256(source.weights_file) != origin.sha256:
+        raise ChargenError(f"{origin.run}: trained further meanwhile; start over with --overwrite")
+    known, weights = source.description.vocabulary, source.weights()
+    source.description.model.check({name: a.shape for name, a in weights.items()}, len(known))
+    merge_weights(model, vocabulary, weights, known)
+
+
+@torch.no_grad()
+def merge_weights(
+    model: CharModel, vocabulary: Vocabulary, weights: Mapping[str, np.ndarray], known: Vocabulary
+) -> None:
+    """Copy weights for the characters ``known`` into a model for a larger vocabulary.
+
+    Input rows and head columns are matched by character; those of other characters keep their
+    random initial values. Their biases are the smallest known one: they begin as rare characters.
+    """
+    rows = torch.from_numpy(vocabulary.encode(known.characters).astype(np.int64))
+    inputs = "stack.W_in" if "stack.W_in" in weights else "stack.layers.0.W_xh"
+    for name, parameter in model.named_parameters():
+        old = torch.from_numpy(weights[name]).to(parameter.device)
+        if name == inputs:
+            parameter[rows] = old
+        elif name == "W_hy":
+            parameter[:, rows] = old
+        elif name == "b_y":
+            parameter.fill_(old.min())
+            parameter[rows] = old
+        else:
+            parameter.copy_(old)
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(read_bytes(file, LARGEST)).hexdigest()
