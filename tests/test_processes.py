@@ -198,7 +198,7 @@ def test_a_signal_reaches_each_process_once(tmp_path, send, number):
 CURVE = {"units": (8, 6), "timesteps": 8, "batch_size": 8, "dropout": 0.0, "patience": 0,
          "learning_rate": 0.004}  # fmt: skip
 WAYS = (
-    {"steps": 200, "cell": "simple"},
+    {"steps": 100, "cell": "simple"},
     {"steps": 40, "state": "reset", "loss_on": 3},
     {"steps": 40, "documents": "blank-line", "cell": "gru"},
     {"steps": 60, "curriculum": (2,), "resets": 0.3},
@@ -269,8 +269,8 @@ def test_several_processes_learn_what_one_does(curves, size, way):
 def test_a_run_resumes_with_another_number_of_processes(corpus, tmp_path, curves):
     """Use one, two, four and one process in turn; no character is skipped or read twice."""
     out = tmp_path / "run"
-    (losses,) = in_group(tmp_path, 1, corpus, {**CURVE, **WAYS[0], "out": out, "stop_at": 73})
-    for size, stop in ((2, 120), (4, 160), (1, -1)):
+    (losses,) = in_group(tmp_path, 1, corpus, {**CURVE, **WAYS[0], "out": out, "stop_at": 37})
+    for size, stop in ((2, 60), (4, 80), (1, -1)):
         way = {"out": out, "resume": True, "stop_at": stop}
         losses += in_group(tmp_path, size, corpus, way)[0]
     np.testing.assert_allclose(losses, curves[1][0][0], rtol=1e-5)
@@ -320,13 +320,13 @@ def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
     flags += "join_timeout=60,last_call_timeout=1,keep_alive_interval=1 --no-python"
     words = [*flags.split(), sys.executable, "-c", SLOW, "train", str(corpus), f"--out={out}"]
     own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": 1}  # see docs/how-to/processes.md
-    given = (tmp_path, torchrun, [*words, "--steps=150", *FAST])
+    given = (tmp_path, torchrun, [*words, "--steps=100", *FAST])
     first, second = (Forked(*given, name=name, environment=own) for name in ("one", "two"))
     wait_for((out / LAST).exists)
     second.process.kill()
     code, _, err = first.ended()
     assert code == 0, err
-    assert (values(out)["step"], values(out)["environment"]["processes"]) == (150, "1")
+    assert (values(out)["step"], values(out)["environment"]["processes"]) == (100, "1")
 
 
 def test_one_process_reads_the_input_and_prints(corpus, tmp_path):

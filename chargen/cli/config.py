@@ -23,7 +23,7 @@ EXCLUDED = ("config", "print_config")
 
 def read_config(context: click.Context, option: click.Parameter, file: Path | None) -> None:
     """Use a file's values where the command line gives none; the callback of ``--config``."""
-    if file is None:
+    if file is None or context.resilient_parsing:  # the latter completes a command line
         return
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from msgspec.structs import asdict
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.cli.completion import devices, runs, texts
 from chargen.cli.config import read_config, to_toml
-from chargen.cli.environment import hangup_ignored
+from chargen.cli.environment import hangup_ignored, set_up_memory
 from chargen.cli.options import (
     CellParam,
     GroupedCommand,
@@ -224,6 +224,7 @@ def train(
         raise ChargenError("--quiet and --verbose: give one")
     if not corpus and not resume:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
+    set_up_memory()
     if print_config:
         return _print_config(context, corpus, settings)
     if tensorboard:

@@ -161,9 +161,9 @@ class TrainingDisplay:
             if not self._has_terminal or verbose:
                 self._tell(self._line(report, trainer, verbose))
             if report.unsaved:
-                _warn(f"{visible_line(report.unsaved)}; the next validation tries again")
+                say(f"{visible_line(report.unsaved)}; the next validation tries again", err=True)
             if events is not None and (problem := events.write(report)):
-                _warn(visible_line(problem))
+                say(visible_line(problem), err=True)
             if self._blames and (note := _neighbour_note(report, trainer)):
                 self._blames = False
                 self._tell(f"note: {note}")
@@ -226,11 +226,7 @@ class TrainingDisplay:
 
     def _tell(self, text: str, **style: Any) -> None:
         if self._level != "quiet":
-            _warn(text, **style)
-
-
-def _warn(text: str, **style: Any) -> None:
-    say(text, err=True, **style)
+            say(text, err=True, **style)
 
 
 def _neighbour_note(report: Report, trainer: Trainer) -> str:
