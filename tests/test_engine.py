@@ -202,23 +202,6 @@ def test_elementary_functions_at_their_limits():
     assert (arithmetic.long_exp(below)[3:] == 0).all()
 
 
-@pytest.mark.parametrize("D", [1, 4, 33])
-@pytest.mark.parametrize("size", [1e-4, 1, 100])
-def test_norms_and_gates(D, size):
-    rng = np.random.default_rng(D)
-    rows = (size * rng.standard_normal((4, D))).astype(np.float32)
-    g, wide = rng.standard_normal(D).astype(np.float32), rows.astype(np.float64)
-    mean = (wide**2).mean(axis=1, keepdims=True)
-    normed, gated = arithmetic.norm(rows, g), arithmetic.gated(rows, rows[::-1])
-    np.testing.assert_allclose(normed, rows / np.sqrt(mean + 1e-6) * g, rtol=1e-6)
-    with np.errstate(over="ignore"):
-        np.testing.assert_allclose(
-            gated, wide / (1 + np.exp(-wide)) * rows[::-1], rtol=1e-6, atol=1e-30
-        )
-    assert normed.dtype == gated.dtype == np.float32
-    np.testing.assert_array_equal(arithmetic.norm(np.zeros_like(rows), g), np.zeros_like(rows))
-
-
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 3))
 def test_sums_are_taken_in_order(J, K, N):
     rng = np.random.default_rng(J + 100 * K)

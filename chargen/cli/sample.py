@@ -43,9 +43,14 @@ def unescaped(context: Any, parameter: click.Parameter, given: Any) -> Any:
     return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], given)
 
 
+def text_option(name: str, help: str, **given: Any) -> Any:
+    """Return a decorator for an option whose text may contain escapes."""
+    return option(name, str, None, help, callback=unescaped, **given)
+
+
 @click.command()
 @run_argument
-@option("--prompt", str, None, "Text that the model continues.", callback=unescaped)
+@text_option("--prompt", "Text that the model continues.")
 @option("--prompt-file", PATH, None, "File with the text of --prompt.")
 @click.option(
     "--begin/--continue",
@@ -53,37 +58,18 @@ def unescaped(context: Any, parameter: click.Parameter, given: Any) -> Any:
     help="The prompt begins a line, or continues a text.  [default: as in the training text]",
 )
 @option("--length", click.IntRange(0), SAMPLE_CHARS, "Characters to generate.")
-@option(
-    "--temperature",
-    float,
-    1.0,
-    "Sampling temperature; 0 always selects the most probable character.",
-)
+@option("--temperature", float, 1.0, "Sampling temperature; 0 selects the likeliest character.")
 @option("--top-k", int, None, "Sample from the K most probable characters.  [default: all]")
-@option(
-    "--top-p",
-    float,
-    None,
-    "Nucleus sampling: sample from the smallest set with this probability.  [default: 1]",
-)
+@option("--top-p", float, None, "Nucleus sampling from this much probability.  [default: 1]")
 @option("--min-p", float, None, "Drop characters less probable than this fraction of the top one.")
 @option("--repetition-penalty", float, 1.0, f"Penalty on the last {RECENT} characters; 1 is none.")
 @option("--beam", int, None, "Beam search with this many beams (no sampling).")
-@option(
-    "--stop", str, None, "Stop before this text; repeat for several.", multiple=True,
-    callback=unescaped,
-)  # fmt: skip
-@option("--stop-after", str, None, "Stop after this text.", multiple=True, callback=unescaped)
+@text_option("--stop", "Stop before this text; repeat for several.", multiple=True)
+@text_option("--stop-after", "Stop after this text.", multiple=True)
 @option("--count", click.IntRange(1), 1, "Number of texts.")
 @option("--unique", bool, None, "Leave out texts that were generated before.")
 @option("--new", bool, None, "Leave out texts, or whole lines, of the training text.")
-@option(
-    "--separator",
-    str,
-    None,
-    "Text between texts.  [default: a blank line, or a newline between lines]",
-    callback=unescaped,
-)
+@text_option("--separator", "Text between texts.  [default: a blank line; a newline between lines]")
 @option("--seed", click.IntRange(0), None, "Random seed.  [default: random, printed to stderr]")
 @unknown_option("Treatment of prompt characters outside the vocabulary.")
 @option("--last", bool, None, "Use the weights at the end of training, not the best ones.")
@@ -200,11 +186,7 @@ def _novelty(run: Run, texts: list[str], seed: int) -> Novelty:
 
 
 def _checks(
-    sampler: Sampler,
-    beginning: str,
-    unique: bool,
-    run: Run | None,
-    options: dict[str, Any],
+    sampler: Sampler, beginning: str, unique: bool, run: Run | None, options: dict[str, Any]
 ) -> list[Check]:
     """Return the tests that a text must pass: not seen before, not in the training text.
 
