@@ -146,11 +146,11 @@ def test_sampler_returns_the_likeliest_texts_for_any_seed():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"beam": 0}, "--beam 0: must be a whole number"),
-        ({"beam": 3, "temperature": 0.5}, "--beam and --temperature: a beam search draws nothing"),
-        ({"beam": 3, "min_p": 0.5}, "--beam and --min-p: "),
-        ({"beam": 3, "repetition_penalty": 2}, "--beam and --repetition-penalty: "),
-        ({"beam": 3, "count": 4}, "--count 4: more than a beam of 3; raise --beam"),
+        ({"beam": 0}, "beam=0: must be a whole number"),
+        ({"beam": 3, "temperature": 0.5}, "beam and temperature: a beam search draws nothing"),
+        ({"beam": 3, "min_p": 0.5}, "beam and min_p: "),
+        ({"beam": 3, "repetition_penalty": 2}, "beam and repetition_penalty: "),
+        ({"beam": 3, "count": 4}, "count=4: more than a beam of 3; raise beam"),
     ],
 )
 def test_options_incompatible_with_a_beam_are_refused(options, message):

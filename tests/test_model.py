@@ -238,11 +238,11 @@ def test_weights_of_another_shape_are_refused(units):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"cell": "mingru", "units": (4, 5), "stack": "residual"}, "--units 4,5: must be the same"),
-        ({"stack": "ring"}, "--stack ring: must be one of plain, residual"),
-        ({"reset_after": False}, "--reset-after False: must be True, except"),
-        ({"cell": "gru", "reset_after": 0}, "--reset-after 0: must be True or False"),
-        ({"cell": "gru-before"}, "--cell gru-before: must be one of"),
+        ({"cell": "mingru", "units": (4, 5), "stack": "residual"}, "units=4,5: must be the same"),
+        ({"stack": "ring"}, "stack=ring: must be one of plain, residual"),
+        ({"reset_after": False}, "reset_after=False: must be True, except"),
+        ({"cell": "gru", "reset_after": 0}, "reset_after=0: must be True or False"),
+        ({"cell": "gru-before"}, "cell=gru-before: must be one of"),
     ],
 )
 def test_invalid_settings_are_refused(values, message):

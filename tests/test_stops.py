@@ -72,7 +72,7 @@ def test_a_stop_does_not_include_the_prompt():
 
 @pytest.mark.parametrize(
     ("stop", "message"),
-    [("", "--stop '': empty"), (["a", "aé"], "--stop 'aé': character 'é' at position 1 is not in")],
+    [("", "stop='': empty"), (["a", "aé"], "stop='aé': character 'é' at position 1 is not in")],
 )
 def test_an_impossible_stop_is_refused(stop, message):
     with pytest.raises(ChargenError, match=message):
