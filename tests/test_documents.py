@@ -48,7 +48,8 @@ def split(how, files, cuts=()):
     splitter, found = DocumentSplitter(how), []
     for number, text in enumerate(files):
         at = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
-        found += [splitter.split(number, text[begin:end].encode()) for begin, end in pairwise(at)]
+        parts = [text[begin:end] for begin, end in pairwise(at)]
+        found += [splitter.split(number, part.encode(), len(part)) for part in parts]
     return np.concatenate(found).tolist()
 
 

@@ -29,23 +29,23 @@ class DocumentSplitter:
         self._open = [0, 0]  # line feeds and carriage returns at the end of the previous block
         self._has_text = False  # the file holds more than line ends so far
 
-    def split(self, file: int, data: bytes) -> np.ndarray:
+    def split(self, file: int, data: bytes, chars: int) -> np.ndarray:
         """Return the document starts in the next block of a file, as indices of the whole text.
 
-        The block is whole characters in UTF-8.
+        ``data`` is the UTF-8 of the block, which has ``chars`` characters.
         """
         begins = self._file is None or (file != self._file and self._how != "none")
         starts = np.array([self._chars] if begins else [], dtype=np.int64)
         if begins:
             self._open, self._has_text = [0, 0], False
         self._file = file
-        units = np.frombuffer(data, np.int8)
-        continued = np.flatnonzero(units < FIRST_BYTE)  # not the first bytes of their characters
         if self._least:
+            units = np.frombuffer(data, np.int8)
             after = self._after_lines(units, self._least)
-            after += self._chars - np.searchsorted(continued, after)
-            starts = np.concatenate([starts, after])
-        self._chars += len(data) - len(continued)
+            if len(data) > chars:  # bytes that are not the first of their characters do not count
+                after -= np.searchsorted(np.flatnonzero(units < FIRST_BYTE), after)
+            starts = np.concatenate([starts, self._chars + after])
+        self._chars += chars
         return starts
 
     def _after_lines(self, units: np.ndarray, least: int) -> np.ndarray:

@@ -95,7 +95,7 @@ class _Pass:
                 data = text.encode()
                 self._digest.update(data)
                 yield text, data
-                starts.write(self._splitter.split(number, data).data)
+                starts.write(self._splitter.split(number, data, len(text)).data)
                 self.chars += len(text)
             starts.flush()
             self.starts = map_file(starts, np.int64)
