@@ -17,6 +17,7 @@ from chargen.cli.completion import devices, runs, texts
 from chargen.cli.config import read_config, to_toml
 from chargen.cli.environment import hangup_ignored, set_up_memory
 from chargen.cli.options import (
+    PATH,
     CellParam,
     GroupedCommand,
     ListParam,
@@ -133,30 +134,19 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
 )
 @click.argument("corpus", nargs=-1, shell_complete=texts)
 @settings_options("Data", "Model", "Training budget", "Optimization")
-@data(
-    "--encoding",
-    str,
-    "utf-8",
-    "Encoding of files without a byte order mark, such as cp1252.",
-    default="",
-)
-@data(
-    "--cache",
-    click.Path(path_type=Path),
-    ".corpora beside the run",
-    "Directory of encoded corpora, shared by all runs.",
-)
+@data("--encoding", str, "utf-8", "Encoding without a byte order mark, as in cp1252.", default="")
+@data("--cache", PATH, ".corpora beside the run", "Directory of encoded corpora, for all runs.")
 @grouped_option("Model")(
     "--init-from",
-    click.Path(path_type=Path),
+    PATH,
     None,
     "Run to fine-tune: its architecture and its best weights.",
     shell_complete=runs,
 )
-@output("--out", click.Path(path_type=Path), "runs/<corpus name>", "Run directory.")
+@output("--out", PATH, "runs/<corpus name>", "Run directory.")
 @output(
     "--config",
-    click.Path(path_type=Path),
+    PATH,
     None,
     "TOML file with options; those on the command line take precedence.",
     callback=read_config,
@@ -172,13 +162,7 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
 @settings_options("Advanced")
 @advanced("--device", str, AUTO, device_help, default="auto", shell_complete=devices)
 @advanced("--threads", click.IntRange(1), "chosen by torch", threads_help)
-@advanced(
-    "--processes",
-    click.IntRange(1),
-    1,
-    "Processes on this machine that train together; torchrun starts them on several.",
-    default=1,
-)
+@advanced("--processes", click.IntRange(1), 1, "Processes that train together here.", default=1)
 @click.pass_context
 @hangup_ignored()
 def train(
