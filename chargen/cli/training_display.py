@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shlex
 import signal
 import sys
 from types import FrameType
@@ -16,7 +15,7 @@ from chargen.cli.events import EventWriter
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
-from chargen.render.text import counted, visible_line
+from chargen.render.text import command, counted, visible_line
 from chargen.settings import MINUTES, SamplingSettings
 
 if TYPE_CHECKING:
@@ -198,11 +197,7 @@ class TrainingDisplay:
         size = f"{counters.step:,} steps, {counters.seconds:.0f} s"
         self._tell(f"Stopped ({size})." if stopped else f"Done: {trainer.ending} ({size}).")
         if not (self._steps or stopped):
-            path = visible_line(shlex.quote(str(trainer.run.path)))
-            self._tell(
-                "No step was needed; to train longer: chargen train --resume --out "
-                f"{path}{_again(trainer)}"
-            )
+            self._tell(f"No step was needed; to train longer: {_resumed(trainer)}")
         if best is None and not stopped:
             self._tell("No text is held out: the model is the last one, and its loss is unknown.")
         if best is not None:
@@ -292,17 +287,18 @@ def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
 
     A run that stopped improving is not resumed: more training would overfit it.
     """
-    path = visible_line(shlex.quote(str(trainer.run.path)))
     worse = margin is not None and margin < 0 and not trainer.ending.startswith("no improvement")
     if stopped or worse:
-        return f"chargen train --resume --out {path}{'' if stopped else _again(trainer)}"
+        return _resumed(trainer)
     probes = trainer.run.description.corpus.sources[0].startswith("longrange")
-    return f"chargen {'probe-longrange' if probes else 'sample'} {path}"
+    return command("probe-longrange" if probes else "sample", trainer.run.path)
 
 
-def _again(trainer: Trainer) -> str:
-    """Return the option that trains a finished run once more as long."""
-    settings = trainer.settings
+def _resumed(trainer: Trainer) -> str:
+    """Return the command that resumes a run, a finished one for once more as long."""
+    settings, more = trainer.settings, ("--more-steps", str(trainer.counters.step))
+    if trainer.ending == "stopped":
+        return command("train", "--resume", "--out", trainer.run.path)
     if trainer.ending.startswith("time") or not (settings.steps or settings.epochs):
-        return f" --more-minutes {settings.minutes or MINUTES:g}"
-    return f" --more-steps {trainer.counters.step}"
+        more = ("--more-minutes", f"{settings.minutes or MINUTES:g}")
+    return command("train", "--resume", "--out", trainer.run.path, *more)
