@@ -1,6 +1,5 @@
 """Malformed checkpoints and JSON are read, or refused in one line that names the file."""
 
-import json
 import random
 import warnings
 from typing import Annotated, Any
@@ -18,8 +17,6 @@ from hostile import (
     small_checkpoint,
     with_header,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec import Meta, Struct
 from safetensors import safe_open
 
@@ -121,26 +118,22 @@ def test_a_wrong_tensor_is_refused(run, header, body):
     ("data", "message"),
     [
         (b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x02os\x94.", "header is cut off"),
-        (b"PK\x03\x04" + bytes(200), "header is cut off"),
         ((2**63).to_bytes(8, "little") + b"{}", "header is cut off"),
         ((2**20 + 8).to_bytes(8, "little") + b"{" + b" " * 2**21, "or too long"),
         (with_header(b'{"a":' * 30_000 + b"1" + b"}" * 30_000), "nested"),
         (with_header({str(number): F4 for number in range(100_000)}), "too long"),
         (with_header({"__metadata__": 3}), "object"),
-        (with_header([]), "object"),
         (with_header({"__metadata__": {"format": "2", "values": "{}"}}), "no SHA-256"),
         (with_header({"__metadata__": metadata(format="3")}), "newer chargen, upgrade"),
         (with_header({"__metadata__": metadata(format="1")}), "format 1, not 2"),
-        (with_header({"__metadata__": metadata(format="x")}), "not 2"),
         (with_header({"__metadata__": metadata(format="9" * 99)}), "not 2"),
-        (with_header({"__metadata__": metadata(values=3)}), "str"),
         (with_header({"__metadata__": metadata(values="[]")}), "object"),
         (with_header({"__metadata__": metadata(values='{"a":NaN}')}), "malformed"),
         (with_header({"__metadata__": metadata(values='{"a":{"b":{"c":1}}}')}), "Expected"),
         (with_header({"__metadata__": metadata(values='{"a":"\\ud800"}')}), "truncated"),
         (with_header({"__metadata__": metadata(values='{"a":"' + "x" * 2**20)}), "too long"),
     ],
-    ids=range(19),
+    ids=range(15),
 )
 def test_a_wrong_header_is_refused(run, data, message):
     (run.path / LAST).write_bytes(data)
@@ -149,33 +142,16 @@ def test_a_wrong_header_is_refused(run, data, message):
 
 
 REFUSED_JSON = [
-    *(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"[[],]", b"", b'"\xc3"', b"9" * 9999),
-    b"[" * 5000 + b"]" * 5000,
-    *(b'"\\ud800"', b'{"\\udfff":1}', b'["\\uDC00\\uD800"]', b'"\\ud83d"', b"\xef\xbb\xbf1"),
+    *(b"NaN", b"-Infinity", b"1e999", b"[[],]", b"", b'"\xc3"', b"[" * 5000 + b"]" * 5000),
+    *(b'"\\ud800"', b'["\\uDC00\\uD800"]', b"\xef\xbb\xbf1"),
     *(b"[" + b"{}," * 70_000 + b"{}]", b'"' + b"x" * 2**21 + b'"'),
 ]
 
 
-@pytest.mark.parametrize("text", REFUSED_JSON, ids=range(16))
+@pytest.mark.parametrize("text", REFUSED_JSON, ids=range(12))
 def test_unsafe_json_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         decode_json(text, Any)
-
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_categories=["Cs"])),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(codec="utf-8")), inner),
-    max_leaves=10,
-)
-
-
-@given(JSON)
-def test_json_round_trips(value):
-    assert decode_json(json.dumps(value).encode(), Any) == value
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):

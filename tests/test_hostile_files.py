@@ -96,14 +96,11 @@ def test_an_oversized_file_is_not_read(run):
         (b"bee -> Bob", b"bee -> Bob\n" * 5001, "at most 5000 lines"),
     ],
 )
-def test_a_bank_is_bounded(old, new, message):
+def test_a_bank_is_bounded(tmp_path, old, new, message):
     with pytest.raises(ChargenError, match=rf"my\.bank, line \d+: .*{message}"):
         phrase_bank.parse_bank(BANK.replace(old, new).decode(), "my.bank")
-
-
-def test_a_bank_may_be_a_link_but_is_bounded(tmp_path):
     (tmp_path / "bank").write_bytes(BANK + b"#" * 2**18)
-    (tmp_path / "link").symlink_to(tmp_path / "bank")
+    (tmp_path / "link").symlink_to(tmp_path / "bank")  # a bank may be a link
     with pytest.raises(ChargenError, match="link: 262,"):
         phrase_bank.read_bank(tmp_path / "link")
 

@@ -14,8 +14,8 @@ from chargen.probes.result import TRAINED, RunResult
 from chargen.render.text import visible_line
 from chargen.runs.card import (
     description_sections,
-    has_card,
     indented,
+    own_card,
     remove_card,
     table,
     write_card,
@@ -81,7 +81,7 @@ def write_memory(model: TrainedModel, result: RunResult) -> None:
         return
     finding = {"Memory": "\n".join(f"- {text}" for text in findings)}
     with suppress(ChargenError):
-        if not has_card(model.run.path):
+        if own_card(model.run.path) is None:
             finding = description_sections(model.run) | measured_sections(model, True) | finding
         write_card(model.run, finding)
 

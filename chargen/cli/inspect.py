@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from chargen.cli.options import check_writable, json_option, run_argument, write_text
+from chargen.cli.options import (
+    PATH,
+    check_writable,
+    json_option,
+    option,
+    run_argument,
+    unknown_option,
+    write_text,
+)
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.report import aligned
@@ -26,30 +34,12 @@ LABEL = 17  # columns
 @click.command()
 @run_argument
 @json_option
-@click.option("--memory", help="Text to read while the hidden units are recorded.")
-@click.option(
-    "--memory-file", type=click.Path(path_type=Path), help="File with the text of --memory."
-)
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    help="Output file of the page.  [default: RUN/memory.html]",
-)
-@click.option("--cue", multiple=True, help="Word whose memory is scored; repeat for several.")
-@click.option(
-    "--unknown",
-    type=click.Choice(["error", "skip"]),
-    default="error",
-    show_default=True,
-    help="Treatment of characters outside the vocabulary.",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0),
-    default=0,
-    show_default=True,
-    help="Random seed of the units' scores.",
-)
+@option("--memory", str, None, "Text to read while the hidden units are recorded.")
+@option("--memory-file", PATH, None, "File with the text of --memory.")
+@option("--out", PATH, None, "Output file of the page.  [default: RUN/memory.html]")
+@option("--cue", str, None, "Word whose memory is scored; repeat for several.", multiple=True)
+@unknown_option("Treatment of characters outside the vocabulary.")
+@option("--seed", click.IntRange(0), 0, "Random seed of the units' scores.")
 @click.pass_context
 def inspect(
     context: click.Context,

@@ -34,7 +34,7 @@ def write_card(run: Run, sections: Mapping[str, str]) -> bool:
     Raises:
         UnwritableError: the card cannot be written.
     """
-    before = _read(run.path)
+    before = own_card(run.path)
     if before is None and (run.path / CARD).exists():
         return False
     kept = dict(part.split("\n\n", 1) for part in (before or "").split("\n## ")[1:])
@@ -48,17 +48,12 @@ def write_card(run: Run, sections: Mapping[str, str]) -> bool:
 
 def remove_card(path: Path) -> None:
     """Remove the card of a run directory unless a user wrote or edited it."""
-    if _read(path) is not None:
+    if own_card(path) is not None:
         remove_files(path, CARD)
 
 
-def has_card(path: Path) -> bool:
-    """Return whether a run directory has a card that chargen wrote."""
-    return _read(path) is not None
-
-
-def _read(path: Path) -> str | None:
-    """Return the text of a card above its seal; None if chargen did not write it."""
+def own_card(path: Path) -> str | None:
+    """Return the text of a card above its seal; None if there is none that chargen wrote."""
     try:
         text = read_bytes(path / CARD, LARGEST_CARD).decode()
     except (OSError, ValueError, ChargenError):
