@@ -137,7 +137,7 @@ def limits(
         if inside:
             axes.axvline(place, **LIMIT)
         text = visible_line(text if inside else f"{text}, off the axis")
-        text = textwrap.fill(text, 80 if size.wide else 40)
+        text = textwrap.fill(text, 80 if size.wide else 26)
         # On the right of the axes there is room, beside the labels of the curves.
         near_left = place <= chars[0] * (max(chars[-1], 1) / chars[0]) ** 0.6
         axes.annotate(
