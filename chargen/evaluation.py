@@ -38,7 +38,7 @@ OnRead = Callable[[int], None]
 Nats = TypeVar("Nats", float, np.ndarray)
 
 
-def _context_limit(predictor: NextCharPredictor) -> int | None:
+def context_limit(predictor: Model) -> int | None:
     """Return the number of last characters that a prediction depends on, None if not limited."""
     return getattr(predictor, "context_chars", None)
 
@@ -197,7 +197,7 @@ def surprisals(
         ``(N, segments.longest)`` float64; rows of shorter segments end in zeros.
     """
     bits = np.zeros((len(segments), segments.longest))
-    limit = _context_limit(predictor)
+    limit = context_limit(predictor)
     if limit is not None and (segments.begins - segments.starts >= limit).all():
         near = replace(segments, starts=segments.begins - limit)
         on_read(segments.chars - near.chars)
@@ -220,7 +220,7 @@ def advance_all(
 
     Characters beyond the predictor's context limit are skipped.
     """
-    limit = _context_limit(predictor)
+    limit = context_limit(predictor)
     if limit is not None and limit < ids.shape[1]:
         on_read(ids[:, :-limit].size)
         ids, state = ids[:, -limit:], None
@@ -265,7 +265,7 @@ class CandidateScores:
         shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
         return shares
 
-    def __getitem__(self, rows: slice) -> CandidateScores:
+    def __getitem__(self, rows: slice | np.ndarray) -> CandidateScores:
         return CandidateScores(self.log_probs[rows], self.greedy[rows])
 
 

@@ -1,5 +1,6 @@
 """Predictors with known behaviour, so that instruments can be checked without training."""
 
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -118,24 +119,40 @@ class Remembers(Reader):
         return facts.cues.index(cue) if cue in facts.cues and span <= self.chars else None
 
 
-class SaysTheSame(Reader):
-    def fact(self, text, facts, span):
-        return 3
-
-
-class LastCue(Reader):
-    """Answers with the last cue, which may be a distractor's."""
-
-    def fact(self, text, facts, span):
-        return int(np.argmax([text.rfind(cue) for cue in facts.cues]))
+def last_cue(text, facts, span):
+    """Return the last cue, which may be a distractor's."""
+    return int(np.argmax([text.rfind(cue) for cue in facts.cues]))
 
 
 ORACLE = Remembers(10_000)
 
 
+class Rule(Reader):
+    """Answers with the fact that ``rule(text, facts, span)`` returns."""
+
+    def __init__(self, rule):
+        self.fact = rule
+
+
+class Forgets(Remembers):
+    """Forgets a cue that ended ``span`` characters ago with a chance that ``curve(span)`` leaves.
+
+    It guesses a fact then. Both draws are functions of the sentence and the seed.
+    """
+
+    def __init__(self, curve, seed=0):
+        super().__init__(10_000)
+        self.curve, self.seed = curve, seed
+
+    def fact(self, text, facts, span):
+        rng = np.random.default_rng([zlib.crc32(text.encode()), self.seed])
+        known = super().fact(text, facts, span)
+        return known if rng.random() < self.curve(span) else int(rng.integers(len(facts.cues)))
+
+
 def cloze(predictor, spans=SPANS, bank=BANK, **options):
-    """Measure cloze sentences, by default 32 per span and without the knowledge gate."""
-    return templates.measure(predictor, bank, spans=spans, **{"frames": 32, "gate": 0.0} | options)
+    """Measure cloze sentences, by default 64 per span and without the knowledge gate."""
+    return templates.measure(predictor, bank, spans=spans, **{"frames": 64, "gate": 0.0} | options)
 
 
 class Echo:

@@ -107,8 +107,8 @@ def test_a_section_begins_with_its_finding():
 
 def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
     text = terminal(only(TEMPLATES))
-    assert ["128", "92", "89–94", "9.20", "8.20–10.20", "held", "out"] in rows(text)
-    assert ["distractor", "after", "cue", "–", "90", "88", "86", "83", "63", "27", "13"] in rows(
+    assert ["128", "94", "91–96", "9.40", "8.40–10.40", "held", "out"] in rows(text)
+    assert ["distractor", "after", "cue", "–", "90", "88", "86", "85", "63", "27", "13"] in rows(
         text
     )
     assert ["cue", "deleted", *["12"] * 8] in rows(text)
@@ -142,7 +142,7 @@ def test_several_runs_stand_side_by_side():
     assert ["long", "cue", "deleted", *["12"] * 8] in rows(text)
     assert ["less", "16", "–"] in rows(text)
     assert ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"] in rows(text)
-    assert "less has a longer memory than long" in text
+    assert "less is more accurate than long" in text
     assert "── training length (16) of less ──" in text
     assert "── training length (64) of long ──" in text
     assert "── longest trained span (256) ──" in text
@@ -155,7 +155,7 @@ def test_runs_are_called_by_their_directory_unless_two_share_its_name():
     assert RUNS.names == ["long", "less"]
     twins = ProbeResult((RunResult("x/a"), RunResult("y/a")))
     assert twins.names == ["x/a", "y/a"]
-    assert RUNS.finding == "runs/less has a longer memory than runs/long: ahead at 4, by 9 " + (
+    assert RUNS.finding == "runs/less is more accurate than runs/long: ahead at 4, by 9 " + (
         "percentage points at 4 characters"
     )
 
@@ -456,6 +456,15 @@ def test_the_title_of_one_run_is_its_finding():
     assert only(longer).title == "Remembers 128 characters"
     assert only(REFUSED).title == "How far back does it remember?"
     assert RUNS.title == "Which has the longest memory?"
+
+
+def test_facts_are_told_apart():
+    page = only(TEMPLATES).page()
+    assert "Accuracy by fact" in page
+    assert {"Persia → Persian", "Sweden → Swedish", "20", "180"} <= set(cells(page))
+    assert "ranges from 90% to 100%" in words(page)
+    assert "at least 390 of them different" in words(page)
+    assert "facts like these" in words(page)
 
 
 def test_example_sentences_highlight_cue_and_answer():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Literal
 
@@ -146,6 +146,13 @@ class Composer:
                 head = facts.cues[distractor.fact].join(facts.distractor_before)
         text = head + facts.opening + facts.cues[answer] + filler + facts.lead
         return Frame(text, facts.targets[answer], facts, answer, span, distractor)
+
+    def with_answer(self, frame: Frame, answer: int) -> Frame:
+        """Return a sentence without a distractor with the cue and the target of another fact."""
+        facts = frame.facts
+        after = frame.text[len(facts.opening) + len(facts.no_cue) :]
+        text = facts.opening + facts.cues[answer] + after
+        return replace(frame, text=text, target=facts.targets[answer], answer=answer)
 
     def _splits(self, chars: int) -> list[int]:
         """Return the lengths of a first filler that leave a possible length of ``chars``."""

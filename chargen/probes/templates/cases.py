@@ -3,47 +3,41 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 
-from chargen.datasets.longrange import Composer, Distractor, Frame, any_place, other_fact
+from chargen.datasets.longrange import Composer, Distractor, Frame, any_place
 from chargen.datasets.phrase_bank import Bank, FactSet
 from chargen.errors import ChargenError
 
-PREFIX_CHARS = (32, 128)  # least, and end of the range, of the text before the longest sentence
+BEFORE_CHARS = (32, 128)  # range of the length of the text before a sentence
 LONGEST = 2048  # characters: default spans are sought up to here
-BATCH_ROUNDS = 7  # Latin squares that share one length, so that no padding is needed
 CACHED = 16  # spans whose sentences are kept for the next run
 
 
 @dataclass(frozen=True)
 class Batch:
-    """N sentences of one fact set and one span, each at the end of T characters of context."""
+    """N sentences of one fact set and one span, each at the end of T characters of context.
+
+    The sentences of a round follow the same text. Two sentences without a distractor differ in
+    their cue alone and are a pair: each is the other with its cue changed.
+    """
 
     facts: FactSet
     span: int
-    frames: tuple[Frame, ...]  # (N,)
+    frames: tuple[Frame, ...]  # (N,) in random order
     contexts: tuple[str, ...]  # (N,) of length T, all text before the target
+    others: tuple[int, ...]  # (N,) the fact of the other sentence of a pair
+    rounds: tuple[int, ...]  # (N,) 0 .. R-1
 
     @property
     def answers(self) -> np.ndarray:
         """The correct answer of each sentence, ``(N,)`` in 0 .. K-1."""
-        return np.array([frame.answer for frame in self.frames])
-
-    @property
-    def others(self) -> np.ndarray:
-        """A wrong answer for each sentence, ``(N,)`` in 0 .. K-1.
-
-        In K - 1 rounds without distractors, each pair of facts occurs once.
-        """
-        K = len(self.facts.cues)
-        rounds = np.arange(len(self.frames)) // K
-        others: np.ndarray = (self.answers + 1 + rounds % (K - 1)) % K
-        return others
+        return np.array([frame.answer for frame in self.frames], dtype=int)
 
     @property
     def cueless(self) -> tuple[str, ...]:
@@ -61,19 +55,29 @@ class Batch:
         return np.flatnonzero([frame.distractor is None for frame in self.frames])
 
     @property
+    def controlled(self) -> np.ndarray:
+        """The indices of those without a distractor in the first half of the rounds."""
+        return self.plain[2 * np.array(self.rounds)[self.plain] <= max(self.rounds)]
+
+    @property
     def cue_start(self) -> int:
         """Return the index at which the cue begins in every context."""
         return len(self.contexts[0]) - self.span - len(self.facts.no_cue)
 
-    def without_distractors(self) -> Batch:
-        """Return the sentences without a distractor."""
-        frames = tuple(self.frames[n] for n in self.plain)
-        return replace(self, frames=frames, contexts=tuple(self.contexts[n] for n in self.plain))
+    def at(self, rows: Sequence[int] | np.ndarray) -> Batch:
+        """Return the sentences with these indices."""
+        return replace(
+            self,
+            frames=tuple(self.frames[n] for n in rows),
+            contexts=tuple(self.contexts[n] for n in rows),
+            others=tuple(self.others[n] for n in rows),
+            rounds=tuple(self.rounds[n] for n in rows),
+        )
 
     def _with_cues(self, words: Sequence[str]) -> tuple[str, ...]:
-        start = self.cue_start
+        after = self.span + len(self.facts.no_cue)
         return tuple(
-            context[:start] + word + context[-self.span :]
+            context[:-after] + word + context[-self.span :]
             for context, word in zip(self.contexts, words, strict=True)
         )
 
@@ -83,8 +87,9 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> tuple[Batch, ...]:
     """Return at least ``frames`` balanced sentences of one span from the bank's test half.
 
     A round holds, for each fact set, each of its K answers once without and once with a
-    distractor, so that a constant answer has an accuracy of exactly 1/K in both halves. Each
-    sentence follows other sentences of the test half, cut at random; the length of that text does
+    distractor. Each fact is the distractor once, and in one sentence of the round it names the
+    answer, so that answers, last cues and everything but the distractor have an accuracy of 1/K.
+    A round follows other sentences of the test half, cut at random; the length of that text does
     not depend on the span. The sentences do not depend on which other spans are measured.
     """
     rng = np.random.default_rng([seed, span])
@@ -92,9 +97,7 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> tuple[Batch, ...]:
     composer = Composer(bank, "test")
     rounds = -(-frames // sum(2 * len(facts.cues) for facts in bank.fact_sets))
     return tuple(
-        _batch(composer, facts, span, range(first, min(first + BATCH_ROUNDS, rounds)), rng)
-        for facts in bank.fact_sets
-        for first in range(0, rounds, BATCH_ROUNDS)
+        batch for facts in bank.fact_sets for batch in _batches(composer, facts, span, rounds, rng)
     )
 
 
@@ -148,28 +151,57 @@ def digest(batches: Sequence[Batch]) -> str:
     return sha256.hexdigest()
 
 
-def _batch(
-    composer: Composer, facts: FactSet, span: int, rounds: range, rng: np.random.Generator
-) -> Batch:
-    frames = [frame for _ in rounds for frame in _round(composer, facts, span, rng)]
-    # Room for the longest sentence with its distractor, and text before every sentence.
-    chars = max(len(frame.text) for frame in frames) + int(rng.integers(*PREFIX_CHARS))
-    contexts = tuple(_preceded(composer, frame, chars, rng) for frame in frames)
-    return Batch(facts, span, tuple(frames), contexts)
+def _batches(
+    composer: Composer, facts: FactSet, span: int, rounds: int, rng: np.random.Generator
+) -> Iterator[Batch]:
+    """Yield the sentences without a distractor before them, then those with one."""
+    chars = int(rng.integers(*BEFORE_CHARS))
+    rows: list[tuple[Frame, str, int, int]] = []
+    for number in range(rounds):
+        before = _text_before(composer, chars, rng)
+        rows += [
+            (frame, before + frame.text, other, number)
+            for frame, other in _round(composer, facts, span, number, rng)
+        ]
+    rows = [rows[n] for n in rng.permutation(len(rows))]
+    for first in (False, True):
+        kind = [row for row in rows if (len(row[1]) > chars + _plain_chars(facts, span)) == first]
+        if kind:
+            yield Batch(facts, span, *zip(*kind, strict=True))
 
 
-def _round(composer: Composer, facts: FactSet, span: int, rng: np.random.Generator) -> list[Frame]:
+def _plain_chars(facts: FactSet, span: int) -> int:
+    return len(facts.opening) + len(facts.no_cue) + span
+
+
+def _round(
+    composer: Composer, facts: FactSet, span: int, number: int, rng: np.random.Generator
+) -> Iterator[tuple[Frame, int]]:
+    """Yield each answer without and with a distractor, and the fact of its pair's other cue."""
     K = len(facts.cues)
-    frames = [composer.frame(facts, answer, span, rng) for answer in range(K)]
+    for one, other in _pairs(K, number):
+        frame = composer.frame(facts, one, span, rng)
+        yield frame, other if other != K else (one + 1) % K
+        if other != K:
+            yield composer.with_answer(frame, other), one
+    mentioned = rng.permutation(K)
+    while K > 2 and (mentioned == np.arange(K)).sum() != 1:  # 2 facts have no such order
+        mentioned = rng.permutation(K)
     for answer in range(K):
-        distractor = Distractor(other_fact(answer, K, rng), any_place(rng))
-        frames.append(composer.frame(facts, answer, span, rng, distractor))
-    return frames
+        distractor = Distractor(int(mentioned[answer]), any_place(rng))
+        yield composer.frame(facts, answer, span, rng, distractor), (answer + 1) % K
 
 
-def _preceded(composer: Composer, frame: Frame, chars: int, rng: np.random.Generator) -> str:
-    text = frame.text
-    before = composer.sentences(rng)
+def _pairs(K: int, number: int) -> list[tuple[int, int]]:
+    """Return the pairs of one round; in K - 1 rounds each pair occurs once. K stands for none."""
+    size = K + K % 2
+    ring = [0, *np.roll(np.arange(1, size), number).tolist()]
+    pairs = ((ring[n], ring[-1 - n]) for n in range(size // 2))
+    return [(min(pair), max(pair)) for pair in pairs]
+
+
+def _text_before(composer: Composer, chars: int, rng: np.random.Generator) -> str:
+    text, sentences = "", composer.sentences(rng)
     while len(text) < chars:
-        text = next(before).sentence + text
+        text = next(sentences).sentence + text
     return text[-chars:]

@@ -7,36 +7,37 @@ K targets. The fillers do not occur in the corpus that is made from the same phr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from msgspec import structs
 
 from chargen.datasets import bundled
-from chargen.datasets.phrase_bank import Bank
-from chargen.evaluation import CandidateScores, Meter, read_texts, score_candidates
+from chargen.datasets.phrase_bank import Bank, FactSet
+from chargen.evaluation import CandidateScores, Meter, score_candidates
 from chargen.files import Progress
-from chargen.predictors import Model, NextCharPredictor, select, spells
-from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, Proportion
-from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit
+from chargen.predictors import Model, NextCharPredictor, spells
+from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate
+from chargen.probes.statistics.seeds import cluster_bootstrap
+from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
 from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
 from chargen.probes.templates.result import (
     KNOWLEDGE_GATE,
     Demonstration,
-    DistractorTally,
     Example,
+    FactScores,
     SpanResult,
     Tally,
     TemplatesResult,
     WithDistractor,
     span_label,
 )
+from chargen.probes.templates.scoring import Outcome, Reading, cue_effect
 from chargen.render.text import counted
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
-FRAMES = 400  # sentences per span, at least: 95% intervals of at most ±4.9 points
+FRAMES = 320  # sentences per span, at least: 95% intervals of at most ±5.5 points
+FRAMES_TO_CHOOSE = 64  # to see which bank a model knows
 CUE_DELETED = "cue deleted"
 EXAMPLE_CHARS = 30  # shown of the text before an example sentence
 
@@ -74,9 +75,8 @@ def measure(
     The shortest span of the bank is measured first. Where accuracy there is below the knowledge
     gate, and where the vocabulary lacks a character of the bank, the result is a refusal.
 
-    Controls complete the half of the sentences without a distractor: a distractor is never the
-    answer, which would put chance below 1/K. The control "cue deleted" is the predictor itself,
-    with a neutral word of equal length in place of the cue.
+    Controls complete half of the sentences without a distractor. The control "cue deleted" is the
+    predictor itself, with a neutral word of equal length in place of the cue.
 
     Args:
         predictor: the model under test.
@@ -100,19 +100,21 @@ def measure(
     spans = nearest_spans(bank, SPANS) if spans is None else spans
     first = nearest_spans(bank, ()) if gate else ()
     batches = {span: make(bank, span, frames, seed) for span in sorted({*first, *spans})}
-    meter = Meter(progress, sum(map(_chars, chain.from_iterable(batches.values()))))
-    measured = {
-        span: _Measured(predictor, span, some, seed, meter.read) for span, some in batches.items()
-    }
-    shortest = next(iter(measured.values()))
-    if shortest.accuracy < gate:
-        rows, refusal = [shortest.result({}, trained_timesteps)], _not_known(bank, shortest)
+    measured = [_Measured(predictor, span, some, seed) for span, some in batches.items()]
+    total = sum(reading.chars for one in measured for reading in one.readings)
+    meter = Meter(progress, total)
+    shortest, *longer = measured
+    shortest.read(meter.read)
+    refusal = _not_known(bank, shortest) if shortest.accuracy < gate else ""
+    if refusal:
+        rows = [shortest.result({}, trained_timesteps)]
     else:
         known = controls()
-        rows = [one.result(known, trained_timesteps) for one in measured.values()]
-        refusal = ""
-    half = _span50(rows, seed)
-    return TemplatesResult(bank.name, seed, trained_timesteps, tuple(rows), refusal, half)
+        for one in longer:
+            one.read(meter.read)
+        rows = [one.result(known, trained_timesteps) for one in measured]
+    found, half = _over_facts(rows, seed)
+    return TemplatesResult(bank.name, seed, trained_timesteps, found, refusal, half)
 
 
 def choose_bank(
@@ -130,7 +132,10 @@ def choose_bank(
     if len(likely) == 1:
         return likely[0], ()
     known = [
-        sum(not measure(predictor, bank, spans=(), seed=seed).refusal for predictor in predictors)
+        sum(
+            not measure(predictor, bank, spans=(), frames=FRAMES_TO_CHOOSE, seed=seed).refusal
+            for predictor in predictors
+        )
         for bank in likely
     ]
     first, *others = (
@@ -154,127 +159,59 @@ def demonstrate(predictor: Model) -> tuple[Demonstration, ...]:
     return tuple(_demonstrate(predictor, *one) for one in max(ENGLISH, CHINESE, key=known))
 
 
-def cue_effect(batch: Batch, log_probs: np.ndarray, recued: np.ndarray) -> np.ndarray:
-    """Return D, the number of bits by which the cue alone moves the choice between two targets.
-
-        D = [lp(a | A) - lp(b | A)] - [lp(a | B) - lp(b | B)]
-
-    A is the sentence with its own cue, whose target is a; B is the same text with the cue of
-    another fact, whose target is b. D is 0 for a cue without effect. Its sign is no accuracy: a
-    trace of 0.0001 bits has the right sign in every sentence.
-
-    Args:
-        batch: N sentences.
-        log_probs: log-probabilities of the K targets after the batch's contexts, ``(N, K)`` nats.
-        recued: the same after the contexts with the cues of `Batch.others`.
-
-    Returns:
-        ``(N,)`` bits.
-    """
-    rows, own, other = np.arange(len(log_probs)), batch.answers, batch.others
-    moved = log_probs - recued
-    bits: np.ndarray = (moved[rows, own] - moved[rows, other]) / math.log(2)
-    return bits
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of N sentences, one by one."""
-
-    credit: np.ndarray  # (N,) credit of the correct target
-    greedy: np.ndarray  # (N,) whether greedy decoding generated it
-    distractor: np.ndarray  # (N,) credit of the distractor's target; 0 without a distractor
-    places: np.ndarray  # (N,) "before", "after", or "" without a distractor
-
-    @classmethod
-    def of(cls, batch: Batch, scores: CandidateScores) -> Outcome:
-        """Return the outcome of a batch whose candidates are the targets of its facts."""
-        rows = np.arange(len(batch.frames))
-        distractors = np.array([f.distractor.fact if f.distractor else -1 for f in batch.frames])
-        return cls(
-            credit=scores.credit[rows, batch.answers],
-            greedy=scores.greedy[rows, batch.answers],
-            distractor=np.where(distractors >= 0, scores.credit[rows, distractors], 0.0),
-            places=np.array([f.distractor.place if f.distractor else "" for f in batch.frames]),
-        )
-
-    @classmethod
-    def join(cls, parts: Iterable[Outcome]) -> Outcome:
-        """Concatenate outcomes."""
-        columns = zip(*(vars(part).values() for part in parts), strict=True)
-        return cls(*map(np.concatenate, columns))
-
-    def where(self, kept: np.ndarray) -> Outcome:
-        """Return the sentences for which ``kept``, ``(N,)``, is true."""
-        return Outcome(*(column[kept] for column in vars(self).values()))
-
-    def tally(self) -> Tally:
-        """Return the accuracy over all N sentences."""
-        return Tally(*self._counts())
-
-    def at(self, *places: str) -> DistractorTally | None:
-        """Return the accuracy over sentences with a distractor in one of ``places``, if any."""
-        part = self.where(np.isin(self.places, places))
-        wrong = float((1 - part.credit).sum())
-        chosen = float(part.distractor.sum()) / wrong if wrong > 0 else None
-        return DistractorTally(*part._counts(), chosen) if len(part.credit) else None
-
-    def _counts(self) -> tuple[Estimate, int, Estimate]:
-        N = len(self.credit)
-        credits = min(float(self.credit.sum()), float(N))
-        shares = (Proportion(count, N) for count in (credits, int(self.greedy.sum())))
-        accuracy, greedy = (Estimate(one.share, *one.interval) for one in shares)
-        return accuracy, N, greedy
-
-
 class _Measured:
     """The model under test at one span, with its cue, with another cue and without a cue.
 
-    The three readings of a sentence share the state before the cue.
+    The other sentence of a pair is the one with another cue: it is read once for both.
     """
 
-    def __init__(
-        self,
-        predictor: Model,
-        span: int,
-        batches: Sequence[Batch],
-        seed: int,
-        on_read: Callable[[int], None],
-    ) -> None:
-        self.predictor, self.span, self.batches = predictor, span, batches
-        self.seed, self.on_read = seed, on_read
-        self.plain = [batch.without_distractors() for batch in batches]
-
-    @cached_property
-    def scores(self) -> list[tuple[CandidateScores, CandidateScores, CandidateScores]]:
-        """Scores of all sentences, and of those without a distractor recued and cue-deleted."""
-        return [self._scores(*both) for both in zip(self.batches, self.plain, strict=True)]
-
-    @cached_property
-    def outcomes(self) -> list[Outcome]:
-        """The outcome of each batch."""
-        return [
-            Outcome.of(batch, own)
-            for batch, (own, *_) in zip(self.batches, self.scores, strict=True)
+    def __init__(self, model: Model, span: int, batches: Sequence[Batch], seed: int) -> None:
+        self.model, self.span, self.batches, self.seed = model, span, batches, seed
+        self.plain = [batch.at(batch.plain) for batch in batches]
+        self.controlled = [batch.at(batch.controlled) for batch in batches]
+        self.readings = [
+            Reading(
+                [*batch.contexts, *plain.recued, *controlled.cueless],
+                batch.facts.targets,
+                batch.cue_start,
+            )
+            for batch, plain, controlled in zip(batches, self.plain, self.controlled, strict=True)
         ]
 
-    @property
-    def accuracy(self) -> float:
-        """The accuracy over all sentences."""
-        return Outcome.join(self.outcomes).tally().accuracy.value
+    def read(self, on_read: Callable[[int], None]) -> None:
+        """Score all sentences, and those without a distractor recued and cue-deleted."""
+        self.own: list[CandidateScores] = []
+        self.deleted: list[CandidateScores] = []
+        bits: dict[str, float] = {}  # of each pair
+        for batch, plain, reading in zip(self.batches, self.plain, self.readings, strict=True):
+            scores, N, M = reading.scores(self.model, on_read), len(batch.frames), len(plain.frames)
+            self.own.append(scores[:N])
+            self.deleted.append(scores[N + M :])
+            moved = cue_effect(plain, scores.log_probs[batch.plain], scores.log_probs[N : N + M])
+            bits |= dict(zip(plain.cueless, moved.tolist(), strict=True))
+        self.bits = np.array([*bits.values()])
+        self.outcomes = list(map(Outcome.of, self.batches, self.own))
+        self.everything = Outcome.join(self.outcomes)
+        self.accuracy = self.everything.tally().accuracy.value
 
     def result(
         self, controls: Mapping[str, NextCharPredictor], trained_timesteps: int | None
     ) -> SpanResult:
         """Return everything that is reported of the span."""
-        everything = Outcome.join(self.outcomes)
+        everything = self.everything
         whole = everything.tally()
         distractor = everything.at("before", "after")
         assert distractor is not None
-        deleted = (scores for *_, scores in self.scores)
-        tallies = {CUE_DELETED: Outcome.join(map(Outcome.of, self.plain, deleted)).tally()}
+        deleted = Outcome.join(map(Outcome.of, self.controlled, self.deleted))
+        tallies = {CUE_DELETED: deleted.tally()}
         for name, control in controls.items():
-            tallies[name] = Outcome.join(self._control(control)).tally()
+            parts = (
+                Outcome.of(batch, Reading(batch.contexts, batch.facts.targets).scores(control))
+                for batch in self.controlled
+                if batch.frames
+            )
+            tallies[name] = Outcome.join(parts).tally()
+        sentences = everything.sentences
         return SpanResult(
             accuracy=whole.accuracy,
             frames=whole.frames,
@@ -292,79 +229,76 @@ class _Measured:
                 everything.at("before"),
                 everything.at("after"),
             ),
-            fact_sets=self._by_facts(),
+            fact_sets=self._by_set(),
             controls=tallies,
+            bank_accuracy=whole.accuracy,
+            distinct=len(set(sentences)),
+            facts=self._by_fact(),
             d=self._cue_effect(),
             example=self._example(),
             frames_sha256=digest(self.batches),
             credits=tuple(everything.credit.tolist()),
+            sentences=sentences,
         )
-
-    def _scores(
-        self, batch: Batch, plain: Batch
-    ) -> tuple[CandidateScores, CandidateScores, CandidateScores]:
-        cue = batch.cue_start
-        state = read_texts(self.predictor, [text[:cue] for text in batch.contexts], self.on_read)
-        N, M = len(batch.frames), len(plain.frames)
-        rows = np.concatenate([np.arange(N), batch.plain, batch.plain])
-        texts = [*batch.contexts, *plain.recued, *plain.cueless]
-        scores = score_candidates(
-            self.predictor,
-            [text[cue:] for text in texts],
-            batch.facts.targets,
-            self.on_read,
-            select(state, rows),
-        )
-        return scores[:N], scores[N : N + M], scores[N + M :]
 
     def _example(self) -> Example:
         """Return the first sentence without a distractor."""
         batch, n, start = self.batches[0], self.batches[0].plain[0], self.batches[0].cue_start
         context, answer = batch.contexts[n], batch.frames[n].answer
-        chosen = int(self.scores[0][0].log_probs[n].argmax())
+        chosen = int(self.own[0].log_probs[n].argmax())
         before, cue, filler = (context[:start], context[start : -self.span], context[-self.span :])
         targets = batch.facts.targets
         return Example(before[-EXAMPLE_CHARS:], cue, filler, targets[answer], targets[chosen])
 
-    def _control(self, predictor: NextCharPredictor) -> Iterable[Outcome]:
-        for batch in self.plain:
-            yield Outcome.of(
-                batch, score_candidates(predictor, batch.contexts, batch.facts.targets)
-            )
-
-    def _by_facts(self) -> dict[str, Tally]:
+    def _by_set(self) -> dict[str, Tally]:
         parts: dict[str, list[Outcome]] = {}
         for batch, outcome in zip(self.batches, self.outcomes, strict=True):
             parts.setdefault(batch.facts.name, []).append(outcome)
         return {name: Outcome.join(some).tally() for name, some in parts.items()}
 
+    def _by_fact(self) -> dict[str, FactScores]:
+        chosen: dict[FactSet, np.ndarray] = {}
+        for batch, scores in zip(self.batches, self.own, strict=True):
+            K = len(batch.facts.targets)
+            np.add.at(
+                chosen.setdefault(batch.facts, np.zeros((K, K))), batch.answers, scores.credit
+            )
+        return {
+            facts.name: FactScores(
+                facts.cues, facts.targets, tuple(map(tuple, found.round(6).tolist()))
+            )
+            for facts, found in chosen.items()
+        }
+
     def _cue_effect(self) -> Estimate:
-        """Return the median of D over sentences, with a bootstrap interval."""
-        bits = np.concatenate(
-            [
-                cue_effect(plain, own.log_probs[batch.plain], recued.log_probs)
-                for batch, plain, (own, recued, _) in zip(
-                    self.batches, self.plain, self.scores, strict=True
-                )
-            ]
-        )
+        """Return the median of D over pairs of sentences, with a bootstrap interval."""
         rng = np.random.default_rng([self.seed, self.span, 1])  # the sentences are drawn without 1
-        drawn = rng.integers(0, len(bits), (BOOTSTRAP_DRAWS, len(bits)))
-        return Estimate.of(float(np.median(bits)), np.median(bits[drawn], axis=1))
+        drawn = rng.integers(0, len(self.bits), (BOOTSTRAP_DRAWS, len(self.bits)))
+        return Estimate.of(float(np.median(self.bits)), np.median(self.bits[drawn], axis=1))
 
 
-def _chars(batch: Batch) -> int:
-    """Return the number of characters that `_Measured` reads of a batch."""
-    rows = len(batch.frames) + 2 * len(batch.plain)
-    after = len(batch.contexts[0]) - batch.cue_start + sum(map(len, batch.facts.targets))
-    return len(batch.frames) * batch.cue_start + rows * after
+def _over_facts(
+    rows: Sequence[SpanResult], seed: int
+) -> tuple[tuple[SpanResult, ...], Span50 | None]:
+    """Return the rows with the interval for facts like these, and span50 over the same samples.
 
-
-def _span50(rows: Sequence[SpanResult], seed: int) -> Span50 | None:
-    """Return None below the gate, even if the gate is disabled, and with too few spans."""
-    if len(rows) < FEWEST_SPANS or rows[0].accuracy.value < KNOWLEDGE_GATE:
-        return None
-    return fit([row.span for row in rows], [row.credits for row in rows], rows[0].chance, seed)
+    The interval contains that for this bank: sentences vary in any bank. There is no span50 where
+    every span is at chance, or with too few spans.
+    """
+    chosen = [[np.array(one.chosen) for one in row.facts.values()] for row in rows]
+    sums = np.array([[x for one in found for x in one.diagonal()] for found in chosen]).T
+    counts = np.array([[x for one in found for x in one.sum(axis=1)] for found in chosen]).T
+    drawn = cluster_bootstrap(sums, counts, np.random.default_rng([seed, 2])).clip(0, 1)
+    found = []
+    for row, draws in zip(rows, drawn.T, strict=True):
+        bank, facts = row.accuracy, Estimate.of(row.accuracy.value, draws)
+        wider = Estimate(bank.value, min(bank.low, facts.low), max(bank.high, facts.high))
+        found.append(structs.replace(row, accuracy=wider))
+    half = None
+    if len(rows) >= FEWEST_SPANS and any(row.accuracy.low > row.chance for row in found):
+        accuracies = [row.accuracy.value for row in rows]
+        half = fit_drawn([row.span for row in rows], accuracies, drawn, rows[0].chance)
+    return tuple(found), half
 
 
 def _not_known(bank: Bank, shortest: _Measured) -> str:

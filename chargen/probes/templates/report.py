@@ -63,16 +63,21 @@ METHOD = (
     "Each sentence follows other text of the same kind, whose length does not depend on the span.",
     "The filler between cue and target says nothing about the answer. Its phrases do not occur in "
     "the training corpus, except at spans 4 and 8, which have no room for a phrase.",
-    "Half of the sentences contain a distractor: the cue of another fact, before the sentence or "
-    "after its cue.",
-    "Controls complete the sentences without a distractor. The model with its cue deleted and an "
+    "Half of the sentences contain a distractor: a cue, before the sentence or after its cue, that "
+    "belongs to the answer as often as to any other target. Chance is the same beside it.",
+    "Controls complete half of the sentences without a distractor. The model with its cue deleted "
+    "and an "
     "untrained network must stay at chance; an n-gram succeeds only within its order.",
     "D is the number of bits by which the cue alone moves the choice between its own answer and "
     "another (median over the sentences without a distractor); 0 means that the cue has no effect. "
     "It shows traces of memory that are too weak for a correct answer.",
-    f"Sentences are independent trials, intervals are 95% Wilson intervals. Where accuracy at the "
-    f"shortest span is below {KNOWLEDGE_GATE:.0%}, the facts were not learned and nothing is "
-    "claimed.",
+    "Two questions have two intervals. Facts like these: facts are resampled, each with its "
+    "sentences; this interval is the headline, and that of span50. Other sentences from this bank: "
+    "a Wilson interval, in which equal sentences are one observation; every other interval of an "
+    "accuracy is of this kind.",
+    f"A model remembers a span if the lower bound for facts like these is at least "
+    f"{KNOWLEDGE_GATE:.0%} up to there. Where accuracy at the shortest span is below "
+    f"{KNOWLEDGE_GATE:.0%}, the facts were not learned and nothing is claimed.",
     "span50 is the span at which accuracy has fallen half-way from its ceiling to chance. It comes "
     "from a monotone (isotonic) fit, interpolated in log2 of the span, and its interval from a "
     "bootstrap. Outside the measured spans it is printed as > or <; accuracy that does not fall "
@@ -85,8 +90,8 @@ LIMITS = (
     "it says nothing about other models of the same architecture."
 )
 COMPARED = (
-    "Pairs of runs are compared on the sentences that only one of them answers correctly (exact "
-    "McNemar test), with Holm’s correction for the number of spans and pairs."
+    "Pairs of runs are compared sentence by sentence (exact McNemar test, in which tied targets "
+    "share the credit), with Holm’s correction for the number of spans and pairs."
 )
 DEMONSTRATION = (
     "Demonstration, not a measurement: the probabilities of a few endings of two sentences, "
@@ -117,6 +122,8 @@ def section(
         examples = [] if several else [*_examples(first.rows)]
         blocks += [*examples, _accuracy_table(shown), _measures_table(shown)]
         blocks.append(Details("All intervals", [*map(_interval_table, shown.values())]))
+        by_fact = [table for run in shown.items() for table in _fact_tables(*run)]
+        blocks += [Details("Accuracy by fact", by_fact)] if by_fact else []
     if several:
         blocks += [_runs_table(results), *(_pair_table(pair) for pair in pairs)]
         findings = [f"{run}: {result.finding()}" for run, result in results.items()]
@@ -177,6 +184,7 @@ def _meaning(result: TemplatesResult) -> str:
     text = (
         f"Given a fact and queried {reliable} characters later, the model answers correctly "
         f"in at least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {result.rows[0].chance:.1%}."
+        f"{_worst_facts(result)}"
     )
     if steps and reliable > steps:
         text += (
@@ -223,10 +231,13 @@ def _accuracy_table(results: Results) -> Table:
             cells += [f"{first.d.value:.2f}", between(first.d, 2)] if first.d else [NO_NUMBER, ""]
         rows.append([*cells, "" if first.label == "trained" else first.label])
     first = next(iter(results.values())).rows[0]
+    rows_of_all = [row for result in results.values() for row in result.rows]
+    fewest = min((row.distinct or row.frames for row in rows_of_all), default=first.frames)
     caption = (
-        f"Accuracy in percent with its 95% interval, by span in characters from the end of the cue "
-        f"to the start of the target; chance is {first.chance:.1%}. {first.frames} sentences per "
-        f"span, the same for every run."
+        f"Accuracy in percent with its 95% interval for facts like these, by span in characters "
+        f"from the end of the cue to the start of the target; chance is {first.chance:.1%}. "
+        f"{first.frames} sentences per span, at least {fewest} of them different, the same for "
+        "every run."
     )
     if not several:
         header += ["D, bits", "95%"]
@@ -248,7 +259,7 @@ def _measures_table(results: Results) -> Table:
     caption = (
         "Greedy decoding: the share of sentences in which it generates the answer. Errors on the "
         "distractor: percent of the errors that chose its answer. Controls, on the sentences "
-        "without a distractor, from “cue deleted” on."
+        "without a distractor, from “cue deleted” on, half of them."
     )
     return Table([*head, *spans, ""], rows, caption)
 
@@ -277,16 +288,55 @@ def _interval_table(result: TemplatesResult) -> Table:
     for row in result.rows:
         tallies = [row, row.plain, row.distractor, row.distractor.before, row.distractor.after]
         tallies += [*row.fact_sets.values(), *row.controls.values()]
-        greedy = percent(row.greedy_accuracy)
+        bank, greedy = percent(row.bank_accuracy), percent(row.greedy_accuracy)
         cells = [percent(tally.accuracy if tally else None) for tally in tallies]
-        rows.append([str(row.span), greedy, *cells, ""])
-    header = ["span", "greedy", "all", "no distractor", "distractor", "before", "after", *names, ""]
+        distinct = NO_NUMBER if row.distinct is None else str(row.distinct)
+        rows.append([str(row.span), distinct, greedy, bank, *cells, ""])
+    header = ["span", "different", "greedy", "this bank", "facts like these"]
+    header += ["no distractor", "distractor", "before", "after", *names, ""]
     half = result.span50
     fit = "" if half is None else (
         f" The monotone curve of span50 ({half.text()}) has {half.lapse:.1%} of errors at the "
         f"shortest span and lies at most {100 * half.misfit:.1f} points off the accuracies."
     )  # fmt: skip
-    return Table(header, rows, f"Accuracy in percent with 95% intervals.{fit}")
+    caption = "Accuracy in percent with 95% intervals, and the number of different sentences."
+    return Table(header, rows, f"{caption}{fit}")
+
+
+def _worst_facts(result: TemplatesResult) -> str:
+    """Say how accuracy differs between facts at the longest span."""
+    row = result.rows[-1]
+    found = [share for facts in row.facts.values() for share in facts.accuracy]
+    if not found:
+        return ""
+    low, high = (f"{share:.0%}" for share in (min(found), max(found)))
+    return (
+        f" At {row.span} characters the accuracy of the {len(found)} facts ranges from {low} to "
+        f"{high}."
+    )
+
+
+def _fact_tables(run: str, result: TemplatesResult) -> Iterator[Table]:
+    """Tabulate the accuracy of each fact by span, and the answers at the longest one."""
+    spans = [str(row.span) for row in result.rows]
+    for name, last in result.rows[-1].facts.items():
+        by_span = zip(*(row.facts[name].accuracy for row in result.rows), strict=True)
+        pairs = zip(last.cues, last.targets, by_span, strict=True)
+        rows = [
+            [f"{cue} → {target}", *(f"{100 * share:.0f}" for share in shares), ""]
+            for cue, target, shares in pairs
+        ]
+        caption = f"{run}, {name}: accuracy of each fact in percent, by span."
+        yield Table(["fact", *spans, ""], rows, caption)
+        rows = [
+            [cue, *(f"{count:.0f}" if count >= 0.5 else "" for count in counts), ""]
+            for cue, counts in zip(last.cues, last.chosen, strict=True)
+        ]
+        caption = (
+            f"{run}, {name}, span {spans[-1]}: how many sentences about each fact (rows) got each "
+            "answer (columns); ties share a sentence."
+        )
+        yield Table(["cue", *last.targets, ""], rows, caption)
 
 
 def _runs_table(results: Results) -> Table:
@@ -318,7 +368,7 @@ def _pair_table(pair: PairComparison) -> Table:
     header = ["span", f"only {pair.first}", f"only {pair.second}", "points", "p", "p, Holm", ""]
     caption = (
         f"{pair.first} against {pair.second}: sentences that only one of the two answers "
-        "correctly, difference in percentage points, exact McNemar test, and p after Holm’s "
+        "correctly, difference in percentage points, McNemar’s exact test, and p after Holm’s "
         f"correction over all spans of all pairs; significant below {SIGNIFICANCE}."
     )
     return Table(header, rows, caption)

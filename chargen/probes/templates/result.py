@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from msgspec import Meta, Struct, convert, field, structs, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
@@ -54,8 +55,26 @@ class Example(Struct, frozen=True):
     chosen: str
 
 
+class FactScores(Struct, frozen=True):
+    """The answers to the sentences about each of K facts."""
+
+    cues: tuple[str, ...]
+    targets: tuple[str, ...]
+    chosen: tuple[tuple[float, ...], ...]
+    """Confusion matrix ``(K, K)``: sentences about fact i in which target j was chosen."""
+
+    @property
+    def accuracy(self) -> list[float]:
+        """The accuracy by fact, ``(K,)``."""
+        return [row[n] / sum(row) for n, row in enumerate(self.chosen)]
+
+
 class SpanResult(Tally, frozen=True):
-    """Result at one span; its own accuracy is over all sentences."""
+    """Result at one span; its own accuracy is over all sentences.
+
+    The interval of `accuracy` answers for facts like these: facts are resampled with their
+    sentences. That of `bank_accuracy` answers for other sentences from this bank.
+    """
 
     span: Annotated[int, Meta(ge=1)] = field(name="span_chars")
     """Characters from the end of the cue to the start of the target."""
@@ -65,12 +84,16 @@ class SpanResult(Tally, frozen=True):
     plain: Tally = field(name="without_decoy")
     distractor: WithDistractor = field(name="with_decoy")
     fact_sets: dict[str, Tally]
-    controls: dict[str, Tally]  # on the sentences without a distractor
+    controls: dict[str, Tally]  # on half of the sentences without a distractor
+    bank_accuracy: Estimate | None = None
+    distinct: Count | None = field(default=None, name="distinct_frames")  # different sentences
+    facts: dict[str, FactScores] = {}
     d: Estimate | None = field(default=None, name="d_bits")
     """Median number of bits by which the cue moves the choice, see `measure.cue_effect`."""
     example: Example | None = None
     frames_sha256: str = ""  # hash of the sentences; only results with one hash are compared
     credits: tuple[float, ...] = ()  # credit of each sentence, 0 to 1; not in the JSON
+    sentences: tuple[int, ...] = ()  # equal for equal sentences; not in the JSON
 
 
 class TemplatesResult(Struct, frozen=True):
@@ -94,8 +117,8 @@ class TemplatesResult(Struct, frozen=True):
 
     @property
     def reliable_chars(self) -> int | None:
-        """The longest span up to which accuracy is at least `KNOWLEDGE_GATE`."""
-        return self._last_span(lambda row: row.accuracy.value >= KNOWLEDGE_GATE)
+        """The longest span up to which the lower bound of accuracy is at least `KNOWLEDGE_GATE`."""
+        return self._last_span(lambda row: row.accuracy.low >= KNOWLEDGE_GATE)
 
     @property
     def above_chance_chars(self) -> int | None:
@@ -117,12 +140,13 @@ class TemplatesResult(Struct, frozen=True):
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same predictor and seed."""
         rows = flat(to_builtins(self.rows))
-        for row in rows:
-            del row["credits"]
-            if row["example"] is None:
-                del row["example"]
-            if row["d_bits"] is None:
-                del row["d_bits"]
+        for row, one in zip(rows, self.rows, strict=True):
+            del row["credits"], row["sentences"]
+            for name in ("example", "d_bits", "bank_accuracy", "distinct_frames"):
+                if row[name] is None:
+                    del row[name]
+            for name, facts in one.facts.items():
+                row["facts"][name]["accuracy"] = facts.accuracy
         return {
             "instrument": "templates",
             "bank": self.bank,
@@ -165,7 +189,9 @@ class TemplatesResult(Struct, frozen=True):
         reliable, above = self.reliable_chars, self.above_chance_chars
         shortest, longest = self.rows[0].span, self.rows[-1].span
         if above is None:
-            return f"no better than chance at {counted(shortest, 'character')}"
+            text = f"no better than chance at {counted(shortest, 'character')}"
+            better = [str(row.span) for row in self.rows if row.accuracy.low > row.chance]
+            return f"{text}, but better at {listed(better)}" if better else text
         if reliable is None:
             return f"better than chance up to {counted(above, 'character')}"
         if reliable == longest:
@@ -223,13 +249,9 @@ class SpanComparison(Struct, frozen=True, rename={"span": "span_chars"}):
     frames: int  # sentences that both models were given
     only_first: int  # sentences that only the first model answers correctly
     only_second: int
-    p: float  # exact two-sided McNemar test
+    difference: float  # in accuracy, first - second, -1 to 1
+    p: float  # exact two-sided McNemar test, in which ties share credit
     p_holm: float  # p after Holm's correction over all spans of all pairs
-
-    @property
-    def difference(self) -> float:
-        """The difference in accuracy, first - second, -1 to 1; a tie counts as an error."""
-        return (self.only_first - self.only_second) / self.frames
 
     @property
     def ahead(self) -> int:
@@ -253,15 +275,13 @@ class PairComparison(Struct, frozen=True):
     def to_json(self) -> list[dict[str, Any]]:
         """Return a JSON object for each span."""
         pair = {"instrument": "templates", "first": self.first, "second": self.second}
-        return [pair | to_builtins(row) | {"difference": row.difference} for row in self.spans]
+        return [pair | to_builtins(row) for row in self.spans]
 
 
 def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...]:
     """Compare every pair of models by McNemar's test, with Holm's correction over all tests.
 
-    The exact test looks at the sentences that one model answers correctly and the other does not:
-    under the null hypothesis each falls to either side with probability 1/2. Sources: Q. McNemar,
-    Psychometrika 12, 1947; S. Holm, Scandinavian Journal of Statistics 6, 1979.
+    Equal sentences are one observation, with their mean credit.
 
     Args:
         results: results by model name, in which every model was given the same sentences.
@@ -286,8 +306,8 @@ def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairCompa
     """Return in one sentence which of several models has the longest memory, and by how much.
 
     Of two models that differ significantly at some span, one has the longer memory if no span
-    favours the other and it is above chance at longer spans or its span50 interval lies above; else
-    it is more accurate.
+    favours the other and its span50 interval lies above that of the other; else it is more
+    accurate.
 
     Args:
         results: results by model name.
@@ -325,10 +345,21 @@ def _compare_spans(first: TemplatesResult, second: TemplatesResult) -> Iterator[
                 f"span {row.span}: the two results are for different sentences; "
                 "compare results of one bank, one seed and one number of sentences"
             )
-        pairs = [(a == 1, b == 1) for a, b in zip(row.credits, other.credits, strict=True)]
-        counts = pairs.count((True, False)), pairs.count((False, True))
-        p = mcnemar(row.credits, other.credits)
-        yield SpanComparison(row.span, len(row.credits), *counts, p, p)
+        credits = np.array([row.credits, other.credits])
+        first_right, second_right = credits == 1
+        numbers = row.sentences or tuple(range(len(row.credits)))
+        times = np.bincount(numbers)
+        first_mean, second_mean = (np.bincount(numbers, own) / times for own in credits)
+        p = mcnemar(first_mean.tolist(), second_mean.tolist())
+        yield SpanComparison(
+            row.span,
+            len(row.credits),
+            int((first_right & ~second_right).sum()),
+            int((second_right & ~first_right).sum()),
+            float(np.subtract(*credits).mean()),
+            p,
+            p,
+        )
 
 
 def _pair_finding(known: Mapping[str, TemplatesResult], pair: PairComparison) -> str:
@@ -355,8 +386,6 @@ def _pair_finding(known: Mapping[str, TemplatesResult], pair: PairComparison) ->
 
 
 def _reaches(better: TemplatesResult, worse: TemplatesResult) -> bool:
-    if (better.above_chance_chars or 0) > (worse.above_chance_chars or 0):
-        return True
     half, other = better.span50, worse.span50
     return bool(half and other and half.fits and other.fits and half.low > other.high)
 
