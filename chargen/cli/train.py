@@ -266,8 +266,7 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dic
         set_up_torch(given.get("threads"))
         from chargen.training.session import describe
 
-        names = ("out", "cache", "device", "encoding", "init_from")
-        found = describe(corpus, settings, *(context.params[name] for name in names))
+        found = describe(corpus, settings, context.params)
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
     given["encoding"] = found.corpus.encoding or None

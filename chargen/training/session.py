@@ -164,9 +164,8 @@ def start(
         if origin and plan.checkpoint is None and group.leads:
             start_from(model, plan.run.description.vocabulary, origin)
         trainer = Trainer(plan.run, model, text, group)
-        notes = list(plan.notes)
-        if plan.checkpoint is not None:
-            notes += trainer.restore(plan.checkpoint)
+        restored = trainer.restore(plan.checkpoint) if plan.checkpoint is not None else ()
+        notes = [*plan.notes, *restored]
         group.run_on_lead(lambda: _write(plan, request, held))
         if plan.resets_patience:
             trainer.reset_patience()
@@ -193,20 +192,14 @@ def _plan(request: _Request, held: ExitStack) -> tuple[_Plan, EncodedCorpus]:
 
 
 def describe(
-    sources: Sequence[str | Path],
-    settings: Mapping[str, Any],
-    out: Path | None,
-    cache: Path | None,
-    device: str,
-    encoding: str,
-    init_from: str | Path | None = None,
+    sources: Sequence[str | Path], settings: Mapping[str, Any], how: Mapping[str, Any]
 ) -> Description:
-    """Return the description that a new run would have; the arguments are those of `start`."""
+    """Return the description of a new run; ``how`` names other arguments of `start`."""
+    names = ("out", "cache", "device", "encoding", "init_from")
+    out, cache, device, encoding, init_from = map(how.__getitem__, names)
     corpus, given = read_corpus(sources, encoding), GivenSettings.parse(settings)
-    place = device_named(device)
-    request = _Request(
-        sources, given, out, False, False, _path(cache), place, encoding, init_from=init_from
-    )
+    where = (out, False, False, _path(cache), device_named(device), encoding)
+    request = _Request(sources, given, *where, init_from=init_from)
     return _describe(out or RUNS / corpus.name, corpus, request)[0]
 
 
@@ -246,11 +239,7 @@ def _describe(
     model, training, notes = choose_defaults(given, to_train, hardware)
     held_out = found.chars - to_train
     if not held_out:
-        notes = [
-            "no text is held out: the model is the last one, and nothing shows when it only "
-            "repeats its text",
-            *notes,
-        ]
+        notes.insert(0, "no text is held out: the model is the last one, even if it overfits")
     elif training.validation is None and held_out <= found.chars * HELD_OUT / 2:
         notes = [f"large text: {held_out:,} characters are held out instead of a tenth", *notes]
     record = CorpusRecord(
