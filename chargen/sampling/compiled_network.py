@@ -188,12 +188,15 @@ def gru(activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, sums: Any, powers:
         activate(s[: 2 * H], powers, SIGMOID)
         if after:
             for i in range(H):
-                s[2 * H + i] = s[i] * (s[2 * H + i] + b_m[i])
+                s[2 * H + i] = x_n[2 * H + i] + s[i] * (s[2 * H + i] + b_m[i])
+            activate(s[2 * H :], powers, activation)
+            interpolate(s[H : 2 * H], s[2 * H :], h_n)
         else:
             for i in range(H):
                 s[i] *= h_n[i]
-    if not after:
-        product(sums, W_hh, sums, 2 * H, 3 * H)
+    if after:
+        return
+    product(sums, W_hh, sums, 2 * H, 3 * H)
     for n in range(N):
         x_n, s = x[n], sums[n]
         add(x_n[2 * H :], s[2 * H :], s[2 * H :])
