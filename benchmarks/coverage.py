@@ -18,8 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chargen.probes.cells.result import mean_accuracy
 from chargen.probes.statistics.intervals import Estimate, wilson
-from chargen.probes.statistics.seeds import cluster_bootstrap
+from chargen.probes.statistics.seeds import (
+    clopper_pearson,
+    cluster_bootstrap,
+    clustered,
+    median_interval,
+    t_interval,
+)
 from chargen.probes.statistics.span50 import fit
 
 RESULTS = Path(__file__).with_suffix(".csv")
@@ -155,12 +162,122 @@ OF_FACTS = {
     "one fact in ten at 40%, the others at 99%": some_fail(0.1, 0.4, 0.99),
 }
 
+# seeds and rounds of a comparison, gradient, read-out
+
+
+def solving_seeds(share: float, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return the interval of the share of five seeds that solve a task."""
+    found = clopper_pearson(int(rng.binomial(5, share)), 5)
+    return found.low, found.high, share
+
+
+def mean_of_seeds(
+    draw: Callable[[np.random.Generator], np.ndarray], mean: float, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Return the interval of the mean accuracy over five seeds."""
+    found = mean_accuracy(draw(rng).tolist(), CHANCE)
+    return found.low, found.high, mean
+
+
+def median_of_values(n: int, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return the interval of the median of ``n`` log-normal values."""
+    _, low, high = median_interval(rng.lognormal(size=n))
+    return float(low), float(high), 1.0
+
+
+def rounds_of_trials(
+    share: float, agreement: float, size: int, rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Return the interval of one run's accuracy over 400 trials in rounds of ``size``.
+
+    A round has one outcome for all its trials with probability ``agreement``, else independent
+    ones.
+    """
+    R = 400 // size
+    alike = rng.random((R, 1)) < agreement
+    trials = np.where(alike, rng.random((R, 1)) < share, rng.random((R, size)) < share)
+    found = clustered(trials.mean(axis=1).tolist(), size)
+    return found.low, found.high, share
+
+
+def streams_of_text(correlation: float, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return the interval of the read-out over 24 streams of 256 dependent characters."""
+    value, hits = rng.normal(), np.empty(24 * 256)
+    for place, noise in enumerate(rng.normal(scale=np.sqrt(1 - correlation**2), size=len(hits))):
+        value = correlation * value + noise
+        hits[place] = value > 0
+    found = t_interval(hits.reshape(24, 256).mean(axis=1))
+    return found.low, found.high, 0.5
+
+
+def patched_answers(share: float, rng: np.random.Generator) -> tuple[float, float, float]:
+    """Return the interval of the share of 64 answers that follow a patch."""
+    return (*wilson(int(rng.binomial(64, share)), 64), share)
+
+
+def two_kinds(share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return the accuracies of five seeds, of which a share solves the task."""
+    return np.where(rng.random(5) < share, 1.0, CHANCE)
+
+
+def some_seeds(share: float) -> Callable[[np.random.Generator], tuple[float, float, float]]:
+    """Return a simulation of five seeds of two kinds."""
+    return partial(mean_of_seeds, partial(two_kinds, share), share + (1 - share) * CHANCE)
+
+
+OF_COMPARISONS = [
+    *(
+        Case(
+            "seeds that solve",
+            "seed",
+            f"5 seeds, {share:.0%} solve",
+            partial(solving_seeds, share),
+        )
+        for share in (0.5, 0.8, 0.93)
+    ),
+    *(
+        Case("mean over seeds", "seed", f"5 seeds, {share:.0%} solve", some_seeds(share))
+        for share in (0.5, 0.8, 0.93)
+    ),
+    Case(
+        "mean over seeds",
+        "seed",
+        "5 seeds, accuracy uniform",
+        partial(mean_of_seeds, lambda rng: rng.random(5), 0.5),
+    ),
+    *(
+        Case("median span50", "seed", f"{n} seeds, log-normal", partial(median_of_values, n))
+        for n in (5, 9)
+    ),
+    *(
+        Case(
+            "rounds",
+            "round",
+            f"rounds of {size}, {agreement:.0%} agree, accuracy {share:.3g}",
+            partial(rounds_of_trials, share, agreement, size),
+        )
+        for size, share in ((8, 0.125), (8, 0.5), (8, 0.9), (2, 0.5))
+        for agreement in (0.0, 0.5, 1.0)
+    ),
+    Case("gradient", "target", "64 targets, log-normal", partial(median_of_values, 64)),
+    *(
+        Case("read-out", "stream", f"correlation {r} of neighbors", partial(streams_of_text, r))
+        for r in (0.5, 0.95)
+    ),
+    *(
+        Case("patching", "sentence", f"{share:.0%} follow", partial(patched_answers, share))
+        for share in (0.5, 0.9)
+    ),
+]
+
+
 CASES = [
     *(
         Case("span50", "sentence", data, partial(span50_of_sentences, remembered))
         for data, remembered in FORGETTING.items()
     ),
     *(Case("facts", "fact", data, facts(draw)) for data, draw in OF_FACTS.items()),
+    *OF_COMPARISONS,
 ]
 
 if __name__ == "__main__":

@@ -7,9 +7,16 @@ from fakes import UniformPredictor
 from msgspec import structs
 
 from chargen.probes.context.result import BitsComparison, ContextResult, ContextRow
-from chargen.probes.gradient.result import Curve, GradientResult, LayerGradient
+from chargen.probes.gradient.result import (
+    Curve,
+    GateUse,
+    GradientResult,
+    LayerGradient,
+    TargetGradient,
+)
 from chargen.probes.mined.mining import CLOSERS, WORDS
 from chargen.probes.mined.result import MinedResult, MinedRow
+from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
 from chargen.probes.statistics.intervals import Estimate, Proportion
 from chargen.probes.statistics.span50 import Span50
@@ -94,11 +101,24 @@ def mined_row(kind, distance, gain):
 def gradient_result(*rates):
     def layer(number, rate):
         logs = -rate * np.arange(SPAN + 1.0)
-        curves = tuple(Curve(part, logs - 0.5, logs, logs + 0.25) for part in ("h", "c", "both"))
-        return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, "forget gate", 0.4)
+        spread = (logs - 0.5, logs, logs + 0.25, logs - 0.1, logs + 0.1)
+        curves = {part: Curve(*spread) for part in ("h", "c", "both")}
+        target = TargetGradient("returning words", 16, 31, 64, -16, curves)
+        gate = GateUse("forget gate", 0.4)
+        return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, gate, (target,))
 
     layers = tuple(layer(place, rate) for place, rate in enumerate(rates, 1))
     return GradientResult("lstm", SPAN, 3, 64, layers)
+
+
+def readout_result(held):
+    lags = (0, 1, 3, 7, 8, 16, 31, 64)
+    rows = (
+        LagRow(k, *(near(x) for x in ((0.9, 0.2, 0.7) if k < held else (0.2, 0.2, 0.0))), None)
+        for k in lags
+    )
+    patch = PatchRow("cloze sentences", 16, 4, "whole", near(0.75), 64)
+    return ReadoutResult(3, 64, 14, 1024, tuple(rows), (patch,))
 
 
 TEMPLATES = templates_result(*(span_row(*one) for one in ACCURACIES.items()))
@@ -118,6 +138,7 @@ RUN = RunResult(
     context={TRAINED: context_result(), UNTRAINED: context_result(0.001, (0, 0, 0))},
     mined=MINED,
     gradient={TRAINED: gradient_result(0.02, 0.03), UNTRAINED: gradient_result(0.1, 0.2)},
+    readout=readout_result(20),
     warnings=("without the n-gram controls: long.txt: no such file",),
 )
 DEMONSTRATION = demonstrate(UniformPredictor(Vocabulary.of("the clouds are in the sky, mud")))

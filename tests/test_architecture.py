@@ -33,7 +33,9 @@ PACKAGES = (
     "probes.templates",
     "probes.context",
     "probes.mined",
+    "probes.targets",
     "probes.gradient",
+    "probes.readout",
     "probes.units",
     "probes.surprisal",
     "probes.result",
@@ -49,6 +51,7 @@ INSTRUMENTS = {name for name in PACKAGES if name.startswith("probes.")} - {
     "probes.result",
     "probes.run",
     "probes.statistics",
+    "probes.targets",
 }
 NEED_TORCH = {"distributed", "recurrent", "training", "probes", "pages", "api", "cli"}
 ADAPTERS = {"chargen.predictors.adapters", "chargen.predictors.token_model"}  # import it when used

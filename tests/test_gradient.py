@@ -9,11 +9,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from msgspec.structs import astuple
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
 from chargen.probes.gradient import measure as gradient
 from chargen.probes.gradient.report import section, shown_distances
+from chargen.probes.targets import Targets
 from chargen.recurrent import LAYERS, CharModel
 from chargen.render.figures import PICTURE
 from chargen.render.report import Figure, Table, to_text
@@ -97,7 +99,9 @@ def test_central_differences_agree_for_each_part_of_the_state(cell, stack, units
         ]
         if len(norms) > 1:
             norms.append(np.hypot(*norms))
-        medians = [10 ** curve.median[distances] * found.last_state for curve in found.curves]
+        medians = [
+            10 ** curve.median[distances] * found.last_state for curve in found.curves.values()
+        ]
         np.testing.assert_allclose(medians, norms, rtol=1e-5, atol=1e-9)
 
 
@@ -105,18 +109,19 @@ def test_a_linear_recurrence_decays_by_its_factor_exactly():
     result = measure(linear(0.9), span=200)
     (layer,) = result.layers
     expected = 0.9 ** np.arange(201)
-    for values in (layer.whole.lower, layer.whole.median, layer.whole.upper):
+    whole = layer.whole
+    for values in (whole.lower, whole.median, whole.upper, whole.low, whole.high):
         np.testing.assert_allclose(10**values, expected, rtol=1e-6, atol=0)
     assert layer.half_life == pytest.approx(math.log(2) / math.log(1 / 0.9), abs=1e-6)
     assert layer.hundredth == pytest.approx(math.log(100) / math.log(1 / 0.9), abs=1e-6)
     assert layer.exploded == 0
     assert result.finding() == (
-        "layer 1: the gradient halves in 6.6 characters, is 1/100 in 43.7 "
+        "the gradient halves in 6.6 characters, is 1/100 in 43.7 "
         "(the reach of the gradient, not of memory)"
     )
     constant = measure(linear(1.0))
     assert constant.layers[0].half_life is None
-    assert "halves in >12 characters, is 1/100 in >12" in constant.finding()
+    assert "halves in >12 characters, is 1/100 in >12 " in constant.finding()
 
 
 def test_growth_of_more_than_tenfold_is_an_explosion():
@@ -160,9 +165,10 @@ def test_a_batch_of_positions_equals_single_positions(cell, monkeypatch):
     assert seen[-1] == (6 * (gradient.WARM_UP_CHARS + SHORT + 1),) * 2
     for one, other in zip(together.layers, alone.layers, strict=True):
         assert one.last_state == pytest.approx(other.last_state, rel=1e-9)
-        for ours, theirs in zip(one.curves, other.curves, strict=True):
-            for name in ("lower", "median", "upper"):
-                np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-9)
+        for part, curve in one.curves.items():
+            pairs = zip(astuple(curve), astuple(other.curves[part]), strict=True)
+            for values, others in pairs:
+                np.testing.assert_allclose(values, others, rtol=1e-9)
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -178,6 +184,66 @@ def test_quartiles_are_over_distinct_positions(seed):
     changed = IDS[: len(ONE) + 4].copy()
     changed[: gradient.WARM_UP_CHARS] = 0  # burn-in text determines the state
     assert measure(model, changed, positions=5, seed=seed).layers[0].last_state != layer.last_state
+
+
+def latch():
+    """Return an LSTM that stores which of the characters 0 and 1 it read last, and a third unit.
+
+    The forget gate is closed at 0 and 1 and open at other characters; h shows c always.
+    """
+    model = CharModel.seeded(ModelSettings("lstm", (2,)), V, 0).double()
+    (layer,) = model.layers
+    for parameter in model.parameters():
+        parameter.data.zero_()
+    gate_i, gate_f, gate_g, gate_o = layer.W_xh.data.split(2, dim=1)
+    gate_i.fill_(-800), gate_f.fill_(800), gate_o.fill_(800)
+    gate_i[:2], gate_f[:2] = 800, -800  # their sigmoids are exactly 0 and 1
+    gate_g[0], gate_g[1] = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    model.W_hy.data[:, :2] = 2 * torch.eye(2)
+    return model
+
+
+def cued(spans, chars=40, cues=(0, 1)):
+    """Return texts of filler with a cue of one character ``spans`` characters before the end."""
+    rng = np.random.default_rng(0)
+    cue = rng.integers(0, 2, len(spans))
+    texts = rng.integers(2, V, (len(spans), chars))
+    texts[np.arange(len(spans)), chars - 1 - np.asarray(spans)] = cue
+    other = np.where(texts < 2, 1 - texts, texts)
+    return Targets("latch", texts, cue, np.asarray(spans), other, 1 - cue)
+
+
+def test_the_gradient_at_targets_is_aligned_to_the_cue():
+    """The gradient of a latch is constant back to the cue and zero before it."""
+    one, several = cued([20] * 9), cued([*range(4, 9)] * 2)
+    (layer,) = measure(latch(), targets=(one, several)).layers
+    for group, span in zip(layer.targets, ((20, 20), (4, 8)), strict=True):
+        assert (group.span_chars_low, group.span_chars_high, group.first_offset_chars) == (
+            *span,
+            -span[0],
+        )
+        reached = group.curve.median[: span[0] + 1]
+        np.testing.assert_allclose(reached[1:], reached[1], atol=1e-9)
+        assert (group.curve.median[span[0] + 1 :] == -math.inf).all()
+        assert group.at_cue.low == pytest.approx(group.at_cue.high)
+        # only c carries the gradient beyond the last state: h is made anew from it
+        assert (group.curves["h"].median[1:] == -math.inf).all()
+        np.testing.assert_array_equal(group.curves["c"].median[1:], group.curve.median[1:])
+    assert [group.positions for group in layer.targets] == [9, 10]
+    assert len(layer.targets[1].curve.median) == 4 + 1 + gradient.BEFORE_CUE - 1
+    assert len(measure(latch(), targets=(one,)).finding().split()) <= 25
+    found = layer.to_json()["targets"][0]
+    assert (found["first_offset_chars"], found["curves"]["both"]["log10_ratio_median"][-1]) == (
+        -20,
+        None,
+    )
+
+
+def test_the_interval_of_the_median_is_over_positions():
+    whole = measure(model_of(), positions=200).layers[0].whole
+    assert (whole.lower < whole.low)[1:].all()
+    assert (whole.low < whole.median)[1:].all()
+    assert (whole.high < whole.upper)[1:].all()
 
 
 @torch.no_grad()
@@ -222,7 +288,8 @@ def test_the_fraction_of_open_gates_follows_the_bias(cell, gate, block):
     for values, share in (([50.0] * H, 1), ([-50.0] * H, 0), ([50, 50, -50, -50, -50], 2 / 5)):
         bias[block * H : (block + 1) * H] = torch.tensor(values)
         (layer,) = measure(model).layers
-        assert (layer.gate, layer.gate_open) == (f"{gate} gate", pytest.approx(share))
+        found = layer.gate
+        assert (found.name, found.open_share) == (f"{gate} gate", pytest.approx(share))
 
 
 @torch.no_grad()
@@ -240,13 +307,13 @@ def test_gates_are_counted_at_the_steps_of_the_span(cell):
         state = layer.step(projected, state)
     share = float((torch.stack(gates) > 0.9).double().mean())
     assert 0.1 < share < 0.9
-    assert measure(model, ONE, positions=1).layers[0].gate_open == pytest.approx(share)
+    assert measure(model, ONE, positions=1).layers[0].gate.open_share == pytest.approx(share)
 
 
 def test_a_curve_reaches_a_level_where_it_stays_under_it():
     medians = {(0, -1, -3): 1.5, (0, -3, -1, -3): 2.5, (0, -1, -1): None, (-3, -3): 0}
     for median, chars in (medians | {(0, 1, -math.inf): 1}).items():
-        curve = gradient.Curve("h", *[np.array(median, dtype=np.float64)] * 3)
+        curve = gradient.Curve(*[np.array(median, dtype=np.float64)] * 5)
         assert curve.reaches(-2) == chars
 
 
@@ -285,7 +352,8 @@ def test_the_report_of_a_run_has_reach_and_gradient_by_distance():
     assert report.finding == result.finding()
     assert "a large gradient is not memory" in report.meaning
     reach, by_distance = blocks_of(Table, report)
-    assert ["run", "1", "trained", "6.6", "43.7", "10^-0.0 at 1", "0%", "64", ""] in reach.rows
+    assert ["1", "trained", "6.6", "43.7", "10^-0.0 at 1", "0%", ""] in reach.rows
+    assert "training length (64)" in reach.caption
     assert ["8", *["-0.37 (-0.37 to -0.37)"] * 2, ""] in by_distance.rows
     assert by_distance.rules == [(8, "training length (64)")]
     assert [row[0] for row in by_distance.rows][-3:] == ["64", "128", "200"]
@@ -297,11 +365,25 @@ def test_the_report_has_a_table_per_layer_with_every_part_of_the_state():
     reach, *by_distance = blocks_of(Table, report)
     names = ["k", "h", "c", "both", "initial h", "initial c", "initial both", ""]
     assert [table.header for table in by_distance] == [names, names]
-    assert [row[:3] for row in reach.rows[:2]] == [["run", "1", "initial"], ["run", "1", "trained"]]
-    assert all(row[-1].startswith("forget gate ") for row in reach.rows)
+    assert [row[:2] for row in reach.rows[:2]] == [["1", "initial"], ["1", "trained"]]
+    assert all(row[-1].startswith("forget ") for row in reach.rows)
     assert by_distance[0].rows[0][2] == "none"
     assert "c begins at k = 1" in by_distance[0].caption
     assert all(len(line) <= 100 for line in to_text([report]).splitlines())
+
+
+@pytest.mark.parametrize("runs", [["run"], ["a", "b"]])
+def test_the_report_shows_the_gradient_at_targets(runs):
+    pair = tuple(measure(latch(), targets=(cued([20] * 9),)) for _ in range(2))
+    report = section(dict.fromkeys(runs, pair))
+    table = blocks_of(Table, report)[0]
+    assert [row[-7:-5] for row in table.rows] == [["latch, 20", "9"]] * len(runs)
+    assert table.rows[0][-4] == "-inf"
+    aligned, by_distance = blocks_of(Figure, report)
+    assert (aligned.name, by_distance.name) == ("gradient-targets", "gradient")
+    for axes in aligned.draw(PICTURE, "title").axes:
+        assert axes.get_xlabel() == "characters before the end of the cue"
+        assert "latch, cue 20 back" in axes.get_legend_handles_labels()[1]
 
 
 @pytest.mark.parametrize("runs", [["run"], ["a", "b"]])

@@ -37,9 +37,10 @@ from chargen.render import figures
 from chargen.render.report import Bars, Figure, Table, estimate, save_figures, to_text
 
 TAG = re.compile(r"<[^>]*>")
-NAMES = ["templates", "context", "mined", "gradient"]
+NAMES = ["templates", "context", "mined", "gradient", "readout"]
 
 
+FIGURES = ("-context", "-mined", "-gradient-targets", "-gradient", "-readout")
 RESULTS = {"one": ONE, "several": RUNS, "unknown": UNKNOWNS}
 
 
@@ -235,7 +236,7 @@ def test_one_run_has_direct_labels_and_only_a_picture_has_a_title(size):
 
 def test_each_instrument_with_numbers_has_a_png_file(tmp_path):
     written = save_figures(ONE.sections(), tmp_path / "all.png", "long", "templates")
-    names = [f"all{name}.png" for name in ("", "-context", "-mined", "-gradient")]
+    names = [f"all{name}.png" for name in ("", *FIGURES)]
     assert [path.name for path in written] == names
     data = written[0].read_bytes()
     assert data.startswith(b"\x89PNG")
@@ -284,7 +285,7 @@ def test_every_number_of_the_figures_is_in_a_table(page, several):
                     expected.update(estimate(x, 2) for x in (row.target_bits, row.gain))
         assert expected <= Counter(cells(made))
     for found in RUN.gradient.values():
-        for curve in (curve for layer in found.layers for curve in layer.curves):
+        for curve in (curve for layer in found.layers for curve in layer.curves.values()):
             bounds = f"({curve.lower[64]:.2f} to {curve.upper[64]:.2f})"
             assert f"{curve.median[64]:.2f} {bounds}" in cells(page)
     assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(page)
@@ -315,13 +316,15 @@ def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
 
 def test_figures_are_inline_and_label_their_marks(page, several):
     one, compared = ([words(f"<body>{one}") for one in svgs(two)] for two in (page, several))
-    assert len(one) == len(compared) == 4
+    assert (len(one), len(compared)) == (6, 6)
     for text in ("chance 12.5%", "training length (64)", "span50 700 (620–810)"):
         assert text in one[0]
     assert "untrained, swap" in one[1]
     assert "no gain" in one[2]
-    assert "layer 2, 7 units" in one[3]
-    assert page.count('role="img" aria-label="') == several.count('role="img" aria-label="') == 4
+    assert "returning words, cue 16–31 back" in one[3]
+    assert "layer 2, 7 units" in one[4]
+    assert "most frequent character" in one[5]
+    assert page.count('role="img" aria-label="') == several.count('role="img" aria-label="') == 6
     assert "training length (16) of less" in compared[0]
     assert "long, span50 700 (620–" in compared[0]
 
@@ -369,14 +372,28 @@ def test_the_demonstration_has_a_bar_per_ending():
     assert not any(isinstance(block, Table) for block in section.blocks)
 
 
-def test_a_gradient_halves_in_one_character_or_in_more():
-    assert "halves in 1.0 character, " in gradient_result(np.log10(2)).finding()
-    assert "halves in 2.0 characters, " in gradient_result(np.log10(2) / 2).finding()
+def test_the_gradient_is_reported_with_its_intervals():
+    (layer,) = gradient_result(0.1).layers
+    assert layer.whole.reach(np.log10(1 / 2)) == "3.0 (2.0–4.0)"
+    assert layer.whole.reach(-9) == ">80"
+    assert gradient_result(0.02, 0.01).finding() == (
+        "layer 2: 10^-0.2 (-0.3 to -0.1) of the gradient arrives at a cue 16–31 back, "
+        "10^-0.3 (-0.4 to -0.2) at random positions"
+    )
 
 
 def test_the_json_of_one_run_and_of_several():
     assert list(ONE.to_json()) == [
-        *("run", "templates", "demonstration", "context", "mined", "gradient", "warnings")
+        *(
+            "run",
+            "templates",
+            "demonstration",
+            "context",
+            "mined",
+            "gradient",
+            "readout",
+            "warnings",
+        )
     ]
     told = RUNS.to_json()
     assert list(told) == ["runs", "comparisons", "finding", "warnings"]

@@ -68,7 +68,7 @@ class OnlyParam(click.ParamType):
 @click.option(
     "--only",
     type=OnlyParam(),
-    help="Instruments to run, some of templates,context,mined,gradient.  [default: all]",
+    help="Instruments to run, some of templates,context,mined,gradient,readout.  [default: all]",
     default=",".join(INSTRUMENTS),
 )
 @click.option(
@@ -122,6 +122,7 @@ def probe_longrange(
     context    increase in bits per character with only the last n characters of context
     mined      gain from an earlier cue in the text: an open bracket, an earlier use of a word
     gradient   gradient of the loss with respect to earlier states, before and after training
+    readout    characters that a linear map reads from the state, by how far back they are
 
     Several runs are given the same cases and compared: templates by McNemar's test with Holm's
     correction, context and mined on the text that all were trained on, or on --text.

@@ -37,8 +37,7 @@ class Trial:
 
 def whole_lines(lines: Iterator[str], chars: int) -> str:
     """Join as many lines as it takes for at least ``chars`` characters."""
-    parts: list[str] = []
-    made = 0
+    parts, made = [], 0
     while made < chars:
         parts.append(next(lines))
         made += len(parts[-1])
@@ -61,10 +60,9 @@ class Task(ABC):
 
     @abstractmethod
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        """Return a round of trials in which every candidate is right equally often.
+        """Return a round: trials that share their text, each candidate right equally often.
 
-        ``span`` is one of `nearest`. Rounds are independent; the trials of one share their text
-        except for what is queried.
+        ``span`` is one of `nearest`. Rounds are independent.
         """
 
     def corpus(self, chars: int, seed: int) -> str:
@@ -73,16 +71,10 @@ class Task(ABC):
         return whole_lines(iter(partial(self.line, rng), ""), chars)
 
     def nearest(self, wanted: Sequence[int], variant: str = "") -> tuple[int, ...]:
-        """Return the possible spans nearest to those ``wanted``, ascending.
-
-        The shortest span is always included; of two equally near spans the longer one is chosen.
-        """
+        """Return the shortest span and those nearest to ``wanted``, ascending."""
         shortest = self.shortest_spans[variant]
-        reached = {shortest}
-        for span in wanted:
-            strides = max(0, math.floor((span - shortest) / self.stride + 0.5))
-            reached.add(shortest + strides * self.stride)
-        return tuple(sorted(reached))
+        strides = (math.floor((span - shortest) / self.stride + 0.5) for span in wanted)
+        return tuple(sorted({shortest, *(shortest + max(0, n) * self.stride for n in strides)}))
 
 
 def _log_uniform(most: int, rng: np.random.Generator) -> int:

@@ -17,6 +17,8 @@ from chargen.probes.gradient import report as gradient_report
 from chargen.probes.gradient.result import GradientResult
 from chargen.probes.mined import report as mined_report
 from chargen.probes.mined.result import MinedResult
+from chargen.probes.readout import report as readout_report
+from chargen.probes.readout.result import ReadoutResult
 from chargen.probes.templates import report as templates_report
 from chargen.probes.templates.result import (
     Demonstration,
@@ -53,6 +55,7 @@ class RunResult:
     context: Mapping[str, ContextResult] = field(default_factory=dict)  # trained and untrained
     mined: MinedResult | None = None
     gradient: Mapping[str, GradientResult] = field(default_factory=dict)  # likewise
+    readout: ReadoutResult | None = None
     warnings: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ class RunResult:
             "context": {name: found.to_json() for name, found in self.context.items()},
             "mined": self.mined and self.mined.to_json(),
             "gradient": {name: found.to_json() for name, found in self.gradient.items()},
+            "readout": self.readout and self.readout.to_json(),
             "warnings": list(self.warnings),
         }
 
@@ -150,6 +154,8 @@ class ProbeResult:
             sections.append(mined_report.section(mined))
         if gradients := {name: _pair(run.gradient) for name, run in runs.items() if run.gradient}:
             sections.append(gradient_report.section(gradients))
+        if readouts := {name: run.readout for name, run in runs.items() if run.readout}:
+            sections.append(readout_report.section(readouts))
         return sections
 
     def summary(self) -> Section:

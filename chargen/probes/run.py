@@ -22,7 +22,10 @@ from chargen.probes.gradient import measure as gradient
 from chargen.probes.gradient.result import GradientResult
 from chargen.probes.mined import measure as mined
 from chargen.probes.mined.result import MinedResult
+from chargen.probes.readout import measure as readout
+from chargen.probes.readout.result import ReadoutResult
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
+from chargen.probes.targets import Targets, collect
 from chargen.probes.templates import measure as templates
 from chargen.probes.templates.cases import check_spans
 from chargen.probes.templates.result import TemplatesResult, compare
@@ -31,8 +34,8 @@ from chargen.settings import INSTRUMENTS
 
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
 BOTH_NETWORKS = ("context", "gradient")  # measured on the trained and the untrained network
-READ_CHARACTERS = ("context", "mined")  # instruments that need predictions of characters
-READ_NETWORK = ("gradient", "readout")  # instruments that need a network
+READ_CHARACTERS = ("context", "mined", "readout")  # instruments that need predictions of characters
+READ_NETWORK = ("gradient",)  # instruments that need a network
 MINED_ORDER = 20  # of the n-gram beside the mined dependencies
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
@@ -133,7 +136,16 @@ def probe(
         check_spans(bank, spans or ())
     with _workers(watch, subjects) as workers:
         started = [
-            _Run(workers, subject, text, bank, spans, seed, f"{subject.name}: " if several else "")
+            _Run(
+                workers,
+                subject,
+                text,
+                bank,
+                banks,
+                spans,
+                seed,
+                f"{subject.name}: " if several else "",
+            )
             for subject, text in zip(subjects, held_out, strict=True)
         ]
         for own in started:
@@ -196,6 +208,7 @@ class _Run:
     subject: Subject
     held_out: HeldOut
     bank: Bank | None
+    banks: Sequence[Bank]  # among which the gradient instrument chooses without ``bank``
     spans: Sequence[int] | None
     seed: int
     prefix: str  # before the name of an instrument in progress reports
@@ -209,9 +222,14 @@ class _Run:
         if self.bank:
             self._submit("templates", {TRAINED: self._templates})
         only = self._served(only)
-        measures = {"context": self._context, "mined": self._mined, "gradient": self._gradient}
+        measures = {
+            "context": self._context,
+            "mined": self._mined,
+            "gradient": self._gradient,
+            "readout": self._readout,
+        }
         for name in (name for name in measures if name in only):
-            alone = name == "mined" or self._untrained is None
+            alone = name not in BOTH_NETWORKS or self._untrained is None
             networks = (TRAINED,) if alone else (TRAINED, UNTRAINED)
             self._submit(name, {network: partial(measures[name], network) for network in networks})
 
@@ -317,10 +335,29 @@ class _Run:
             **self._common("mined"),
         )
 
+    @cached_property
+    def _targets(self) -> tuple[Targets, ...]:
+        ids, vocabulary = self._ids, self._predictor.vocabulary
+        with self.counting:
+            return collect((self.bank,) if self.bank else self.banks, ids, vocabulary, self.seed)
+
     def _gradient(self, network: str) -> GradientResult:
         model = self.subject.network if network == TRAINED else self._initial
         assert model is not None
-        return gradient.measure(model, self._ids, **self._common(f"gradient, {network}"))
+        return gradient.measure(
+            model, self._ids, targets=self._targets, **self._common(f"gradient, {network}")
+        )
+
+    def _readout(self, network: str) -> ReadoutResult:
+        model = self.subject.network
+        return readout.measure(
+            self._predictor,
+            self._ids,
+            untrained=self._untrained,
+            targets=self._targets,
+            parts=model.layers[0].cell.state if model else (),
+            **self._common("readout"),
+        )
 
     def _common(self, name: str) -> dict[str, Any]:
         """Return the arguments that all instruments share."""
@@ -341,6 +378,7 @@ def _without_common_text(only: Sequence[str], warnings: list[str]) -> Sequence[s
         )
     if left_out:
         warnings.append(f"without {' and '.join(left_out)}: {DIFFERENT_TEXTS}")
-    if "gradient" in left:
-        warnings.append("gradient: each run was measured on its own text")
+    for name in left:
+        if name in ("gradient", "readout"):
+            warnings.append(f"{name}: each run was measured on its own text")
     return left

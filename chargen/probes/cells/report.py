@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
 TITLE, MAIN_FIGURE = "Cells compared", "accuracy"
-LINE = 0.05  # height of a label, in accuracy
 METHOD = (
     "Every cell has one layer with as many units as give about the same number of weights, and the "
     "same budget and corpus. With several learning rates, each cell is trained once with each "
@@ -42,10 +41,9 @@ METHOD = (
     "In every round of trials each candidate is correct equally often: a constant answer has "
     "chance accuracy. A trial follows other text of the task, whose length does not depend on the "
     "span. Untrained networks of the same shapes answer the same trials.",
-    "A result for one number of weights and one budget need not hold for another.",
-    "All seeds read the same corpus in the same order; they differ in their initial weights.",
-    "A task shows what a cell can learn to remember. It does not show how much memory natural "
-    "text requires.",
+    "All seeds read the same corpus in the same order; they differ in their initial weights. A "
+    "result for one number of weights and one budget need not hold for another, and none shows how "
+    "much memory natural text requires.",
 )
 
 
@@ -192,27 +190,22 @@ def _draw(result: CellComparison, size: Size, title: str) -> Drawing:
                 axes.tick_params(axis="x", labelsize=size.small - 1, rotation=60)
     panels[-1 - across // 2].set_xlabel("span in characters", fontsize=size.text)
     panels[0].set_ylabel("accuracy, with 95% intervals", fontsize=size.text)
-    figures.finish(figure, size, title, labels=False)
+    figures.finish(figure, size, title)
     return figure
 
 
 def _draw_panel(axes: Axes, result: CellComparison, place: int, size: Size) -> None:
     variants = [cell.variants[place] for cell in result.cells]
     chars, chance = variants[0].chars, variants[0].chance
-    axes.axhline(chance, color=figures.INK, linewidth=1)
-    middle = chars[len(chars) // 2], chance
-    figures.label(axes, middle, f"chance, {chance:.1%}", figures.INK, "below")
-    least, ends = -1.0, []
+    levels = {100 * variant.chance for variant in result.cells[0].variants}
+    label = f"chance, {levels.pop():.1f}%" if len(levels) == 1 else "chance"
+    axes.plot(chars, [chance] * len(chars), color=figures.INK, linewidth=1, label=label)
     for cell, variant, style in zip(result.cells, variants, figures.curve_styles(), strict=False):
         color = style["color"]
         for by_seed in zip(*(row.accuracy_by_seed for row in variant.spans), strict=True):
             axes.plot(chars, by_seed, color=color, linewidth=0.7, alpha=0.45)
         means = [row.accuracy for row in variant.spans]
         figures.curve(axes, chars, means, cell.cell, **style)
-        ends.append((means[-1].value, cell.cell, color))
-    for value, name, color in sorted(ends):  # names at the ends of the curves, a line apart
-        least = max(value, least + LINE)
-        figures.label(axes, (chars[-1], least), name, color, "right")
     figures.limits(axes, chars, _limits(result), size)
     figures.powers_of_two(axes, chars)
     axes.set_ylim(-0.02, 1.04)

@@ -67,10 +67,10 @@ class RunScores(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ControlAccuracy(Struct, frozen=True):
-    """Accuracy of an untrained network."""
+    """Accuracy of an untrained network in a number of trials."""
 
     accuracy: Estimate
-    frames: int  # trials
+    frames: int
 
 
 class SpanAccuracy(Struct, frozen=True):
@@ -207,19 +207,7 @@ def summarize(
     seed: int,
     round_size: int = 1,
 ) -> CellSummary:
-    """Summarize the runs of one cell over seeds.
-
-    Args:
-        cell: Name of the cell.
-        units: Hidden units of each layer.
-        parameters: Number of weights.
-        learning_rate: Peak learning rate of the runs.
-        tuning: Bits per character of each learning rate that was tried.
-        runs: Scores by seed.
-        timesteps: Truncated BPTT length in characters.
-        seed: Random seed of the intervals of span50.
-        round_size: Consecutive trials that are one round.
-    """
+    """Summarize the runs of one cell over seeds; ``round_size`` consecutive trials are a round."""
     rates = [run.chars / run.seconds for run in runs if run.seconds > 0]
     return CellSummary(
         cell=cell,

@@ -66,9 +66,9 @@ class _TrialBatch:
     """N trials of one variant and span, each at the end of a text of T characters."""
 
     task: Task
-    texts: tuple[str, ...]  # (N,)
-    before: tuple[int, ...]  # (N,) characters before each trial
-    trials: tuple[Trial, ...]  # (N,)
+    texts: tuple[str, ...]
+    before: tuple[int, ...]  # characters before each trial
+    trials: tuple[Trial, ...]
 
     @classmethod
     def generate(cls, task: Task, variant: str, span: int, least: int, seed: int) -> _TrialBatch:

@@ -7,14 +7,17 @@ that falls to zero is a vanishing gradient (Hochreiter & Schmidhuber 1997), one 
 bound an exploding one (Pascanu et al. 2013, arXiv 1211.5063). A large gradient says that the past
 can change the prediction, not that it improves it: it is not memory.
 
-This instrument needs the network itself. Axes: N positions, S = span + 1 states, H units.
+At a random position little depends on what is far back. At a target whose cue is known, k is
+compared with the distance to the cue.
+
+This instrument needs the network itself. Axes: N positions, S states, H units.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +26,25 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
+from chargen.evaluation import Meter
 from chargen.files import Progress
-from chargen.probes.gradient.result import OPEN, WARM_UP_CHARS, Curve, GradientResult, LayerGradient
+from chargen.probes.gradient.result import (
+    OPEN,
+    WARM_UP_CHARS,
+    Curve,
+    GateUse,
+    GradientResult,
+    LayerGradient,
+    TargetGradient,
+)
+from chargen.probes.statistics.seeds import FEWEST_FOR_MEDIAN, median_interval
+from chargen.probes.targets import Targets
 from chargen.recurrent import CharModel, RecurrentLayer
 from chargen.recurrent.layer import OPS, LayerState
 
-POSITIONS = 256
+POSITIONS = 64
 SPAN = 256
+BEFORE_CUE = 32  # states before the end of the cue that are shown
 TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**22  # values of h in one graph, which takes about 200 bytes for each
 GATE_NAMES = {"f": "forget gate", "z": "update gate"}  # by `Cell.retention`
@@ -39,13 +54,14 @@ def measure(
     model: CharModel,
     ids: np.ndarray,
     *,
+    targets: Sequence[Targets] = (),
     positions: int = POSITIONS,
     span: int = SPAN,
     seed: int = 0,
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> GradientResult:
-    """Measure g(k), k = 0 .. ``span``, at random positions of a held-out text.
+    """Measure g(k), k = 0 .. ``span``, at random positions of a held-out text, and at targets.
 
     A float64 copy of the model on the CPU is measured, without gradient clipping or dropout; the
     model stays unchanged. The gradient of h includes every path to the loss, also through the
@@ -56,6 +72,7 @@ def measure(
     Args:
         model: the network under test.
         ids: the text, ``(M,)``.
+        targets: groups of targets with known cues; their gradients are aligned to the cue.
         positions: number of positions N, drawn without replacement.
         span: longest distance k; `WARM_UP_CHARS` are read before it.
         seed: seed of the positions.
@@ -66,18 +83,20 @@ def measure(
         ChargenError: The text is too short, the gradient exceeds float64, or the loss does not
             depend on a layer's last state at any position.
     """
-    inputs, targets = _windows(ids, positions, span, seed)
+    inputs, following = _windows(ids, positions, span, seed)
     model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
-    layers = model.layers
-    rows = max(1, STATE_FLOATS // ((span + 1) * sum(layer.units for layer in layers)))
-    batches = []
-    for start in range(0, positions, rows):
-        own = slice(start, start + rows)
-        batches.append(_flows(model, inputs[own], targets[own]))
-        progress(inputs[: start + rows].numel(), inputs.numel())
+    meter = Meter(progress, inputs.size + sum(group.contexts.size for group in targets))
+    by_layer = _flows(model, inputs, following, span + 1, meter.read)
+    aligned: list[list[TargetGradient]] = [[] for _ in model.layers]
+    for group in targets:
+        states = min(group.contexts.shape[1], int(group.spans.max()) + BEFORE_CUE + 1)
+        flows = _flows(model, group.contexts, group.answers, states, meter.read)
+        for number, flow in enumerate(flows):
+            layer = model.layers[number]
+            aligned[number].append(_aligned(number + 1, layer, group, flow))
     found = [
-        _found(number, layer, [batch[number - 1] for batch in batches])
-        for number, layer in enumerate(layers, 1)
+        _found(number, layer, flow, tuple(aligned[number - 1]))
+        for number, (layer, flow) in enumerate(zip(model.layers, by_layer, strict=True), 1)
     ]
     return GradientResult(model.cell, span, seed, trained_timesteps, tuple(found))
 
@@ -89,8 +108,25 @@ class _Flow:
     norms: np.ndarray  # (parts, S, N), of the gradients by ascending k
     gate_open: np.ndarray  # (N,), fraction; nan without a gate
 
+    def ratios(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return log10 g(k)/g(0) of the parts and the whole, ``(parts + 1, S, n)``, and g(0).
 
-def _windows(ids: np.ndarray, positions: int, span: int, seed: int) -> tuple[Tensor, Tensor]:
+        Positions whose loss does not depend on the last state are left out; g(0) is 0 there.
+        """
+        if not np.isfinite(self.norms).all():
+            raise ChargenError(f"layer {number}: the gradient exceeds float64; use a shorter span")
+        whole = np.hypot.reduce(self.norms)  # (S, N)
+        counts = whole[0] > 0
+        if not counts.any():
+            raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
+        with np.errstate(divide="ignore"):  # log10 of 0 is -inf
+            logarithms = np.log10(np.stack([*self.norms, whole])[:, :, counts])
+        return logarithms - np.log10(whole[0, counts]), whole[0]
+
+
+def _windows(
+    ids: np.ndarray, positions: int, span: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the ``(N, WARM_UP_CHARS + S)`` characters before each position, and ``(N,)`` there."""
     if positions < 1 or span < 1:
         raise ValueError(f"positions and span are 1 or more, not {positions} and {span}")
@@ -102,29 +138,56 @@ def _windows(ids: np.ndarray, positions: int, span: int, seed: int) -> tuple[Ten
         )
     drawn = np.random.default_rng(seed).choice(len(ids) - read, positions, replace=False)
     ends = np.sort(drawn) + read
-    inputs = np.asarray(ids, dtype=np.int64)[ends[:, None] + np.arange(-read, 0)]
-    return torch.from_numpy(inputs), torch.from_numpy(np.asarray(ids, dtype=np.int64)[ends])
+    text = np.asarray(ids, dtype=np.int64)
+    return text[ends[:, None] + np.arange(-read, 0)], text[ends]
+
+
+def _flows(
+    model: CharModel,
+    inputs: np.ndarray,
+    targets: np.ndarray,
+    states: int,
+    on_read: Callable[[int], None],
+) -> list[_Flow]:
+    """Measure ``states`` states before each target in each layer, in batches that fit in memory."""
+    units = sum(layer.units for layer in model.layers)
+    rows = max(1, STATE_FLOATS // (states * units))
+    batches = []
+    for start in range(0, len(inputs), rows):
+        own = slice(start, start + rows)
+        texts, ends = torch.from_numpy(inputs[own]), torch.from_numpy(targets[own])
+        batches.append(_batch(model, texts, ends, states))
+        on_read(inputs[own].size)
+    return [
+        _Flow(np.concatenate(norms, axis=2), np.concatenate(gates))
+        for norms, gates in (zip(*layer, strict=True) for layer in zip(*batches, strict=True))
+    ]
 
 
 @torch.enable_grad()
-def _flows(model: CharModel, inputs: Tensor, targets: Tensor) -> list[_Flow]:
-    """Measure one batch of positions in each layer with one backward pass."""
-    with torch.no_grad():
-        _, starts = model.stack(inputs[:, :WARM_UP_CHARS])
+def _batch(
+    model: CharModel, inputs: Tensor, targets: Tensor, states: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return norms and open gates of each layer, as in `_Flow`, from one backward pass."""
+    warm_up = inputs.shape[1] - states
+    starts = model.stack.initial_state(len(inputs))
+    if warm_up:
+        with torch.no_grad():
+            _, starts = model.stack(inputs[:, :warm_up])
     stack, walks, gates = model.stack, [], []
-    below = stack.begin(inputs[:, WARM_UP_CHARS:])
+    below = stack.begin(inputs[:, warm_up:])
     for index, layer in enumerate(model.layers):
         start, window = stack.parted(index, starts[index])
         read, _ = stack.enter(index, below, window)
-        states, gate_open = _walk(layer, layer.project(read), start)
-        outputs = torch.stack([state[0] for state in states], dim=1)  # (N, S, H)
+        walked, gate_open = _walk(layer, layer.project(read), start)
+        outputs = torch.stack([state[0] for state in walked], dim=1)  # (N, S, H)
         below = stack.leave(index, below, read, outputs)
-        walks.append(states)
+        walks.append(walked)
         gates.append(gate_open)
     # Rows are independent: the gradient of the summed loss in a row is that of its loss.
     logits = stack.end(below)[:, -1] @ model.W_hy + model.b_y
     loss = cross_entropy(logits, targets, reduction="sum")
-    return [_Flow(norms, gate) for norms, gate in zip(_norms(loss, walks), gates, strict=True)]
+    return list(zip(_norms(loss, walks), gates, strict=True))
 
 
 def _walk(
@@ -166,36 +229,46 @@ def _norm(gradient: Tensor) -> Tensor:
     return scale[:, 0] * torch.linalg.vector_norm(gradient / scale, dim=1)
 
 
-def _found(number: int, layer: RecurrentLayer, flows: Sequence[_Flow]) -> LayerGradient:
-    norms = np.concatenate([flow.norms for flow in flows], axis=2)
-    if not np.isfinite(norms).all():
-        raise ChargenError(f"layer {number}: the gradient exceeds float64; use a shorter span")
-    whole = np.hypot.reduce(norms)  # (S, N)
-    counts = whole[0] > 0
-    if not counts.any():
-        raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
-    with np.errstate(divide="ignore"):  # log10 of 0 is -inf
-        ratios = np.log10(np.stack([*norms, whole])[:, :, counts]) - np.log10(whole[0, counts])
-    names = [*layer.cell.state, "both"]
-    curves = [_curve(name, ratio) for name, ratio in zip(names, ratios, strict=True)]
+def _found(
+    number: int, layer: RecurrentLayer, flow: _Flow, targets: tuple[TargetGradient, ...]
+) -> LayerGradient:
+    ratios, last = flow.ratios(number)
     peaks = ratios[-1, 1:].max(axis=1)
-    grew = ratios[-1, -1] > np.maximum(TENFOLD, ratios[-1, len(whole) // 2] + TWICE)
+    grew = ratios[-1, -1] > np.maximum(TENFOLD, ratios[-1, ratios.shape[1] // 2] + TWICE)
     gate = GATE_NAMES.get(layer.cell.retention)
     return LayerGradient(
         layer=number,
         units=layer.units,
-        positions=int(counts.sum()),
-        last_state=float(np.median(whole[0, counts])),
-        curves=tuple(curves if len(norms) > 1 else curves[:1]),
+        positions=ratios.shape[2],
+        last_state=float(np.median(last[last > 0])),
+        curves={part: _curve(ratio) for part, ratio in zip(_parts(layer), ratios, strict=False)},
         peak=float(peaks.max()),
         peak_chars=int(peaks.argmax()) + 1,
         exploded=float(grew.mean()),
-        gate=gate,
-        gate_open=float(np.concatenate([f.gate_open for f in flows]).mean()) if gate else None,
+        gate=GateUse(gate, float(flow.gate_open.mean())) if gate else None,
+        targets=targets,
     )
 
 
-def _curve(part: str, ratios: np.ndarray) -> Curve:
-    """Return the quartiles of ``(S, N)`` over N, without interpolation, which -inf would spoil."""
-    quartiles = np.quantile(ratios, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
-    return Curve(part, *quartiles)
+def _aligned(number: int, layer: RecurrentLayer, group: Targets, flow: _Flow) -> TargetGradient:
+    """Shift the curve of each target so that the ends of all cues coincide."""
+    ratios, last = flow.ratios(number)
+    spans = group.spans[last > 0]
+    first = -int(spans.min())
+    offsets = np.arange(first, ratios.shape[1] - int(spans.max()))
+    shifted = np.take_along_axis(ratios, (spans + offsets[:, None])[None], axis=1)
+    curves = {part: _curve(ratio) for part, ratio in zip(_parts(layer), shifted, strict=False)}
+    return TargetGradient(group.source, -first, int(spans.max()), len(spans), first, curves)
+
+
+def _parts(layer: RecurrentLayer) -> tuple[str, ...]:
+    """Return the parts of the state that have a curve, the whole state last."""
+    return (*layer.cell.state, "both") if len(layer.cell.state) > 1 else layer.cell.state
+
+
+def _curve(ratios: np.ndarray) -> Curve:
+    """Return quartiles of ``(S, N)`` over N, without interpolation, which -inf would spoil."""
+    lower, middle, upper = np.quantile(ratios, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
+    few = ratios.shape[1] < FEWEST_FOR_MEDIAN
+    low, high = (ratios.min(axis=1), ratios.max(axis=1)) if few else median_interval(ratios)[1:]
+    return Curve(lower, middle, upper, low, high)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, json
 
-from chargen.render.text import counted
+from chargen.probes.statistics.intervals import Estimate
 
 WARM_UP_CHARS = 256  # burn-in text before the span
 OPEN = 0.9  # a gate above this counts as open
@@ -16,61 +16,110 @@ HALF, HUNDREDTH = math.log10(1 / 2), -2.0
 JSON_DIGITS = 6
 
 
-@dataclass(frozen=True)
-class Curve:
-    """Quartiles over positions of log10 g(k)/g(0) at k = 0 .. span, each ``(span + 1,)``.
+class Curve(
+    Struct,
+    frozen=True,
+    rename={
+        "lower": "log10_ratio_lower_quartile",
+        "median": "log10_ratio_median",
+        "upper": "log10_ratio_upper_quartile",
+        "low": "log10_ratio_median_low",
+        "high": "log10_ratio_median_high",
+    },
+):
+    """Log10 g(k)/g(0) of many positions, by k: quartiles, and the interval of the median.
 
-    Each quartile is an observed value, -inf for a gradient of zero. g(0) is that of the whole
-    state for each of its parts, which makes the parts comparable.
+    Each value is an observed one, -inf for a gradient of zero. g(0) is that of the whole state for
+    each of its parts, which makes the parts comparable. All arrays are ``(S,)``.
     """
 
-    part: str  # h, c, or both
     lower: np.ndarray
     median: np.ndarray
     upper: np.ndarray
+    low: np.ndarray  # 95% interval of the median over positions, that of the sign test
+    high: np.ndarray
+
+    def estimate(self, k: int) -> Estimate:
+        """Return the median at index ``k`` with its interval."""
+        return Estimate(float(self.median[k]), float(self.low[k]), float(self.high[k]))
 
     def reaches(self, level: float) -> float | None:
         """Return the characters after which the median stays at or under ``level``, a log10.
 
         The value is interpolated between two states; None if the median is above at the end.
         """
-        (above,) = np.nonzero(self.median > level)
-        if not len(above):
-            return 0.0
-        k = int(above[-1])
-        if k + 1 == len(self.median):
-            return None
-        return k + float((self.median[k] - level) / (self.median[k] - self.median[k + 1]))
+        return _reached(self.median, level)
 
-    def to_json(self) -> dict[str, list[float | None]]:
-        """Return three lists by k, without a unit; null is the logarithm of zero."""
-        quartiles = {"lower_quartile": self.lower, "median": self.median}
-        quartiles["upper_quartile"] = self.upper
-        return {
-            f"log10_ratio_{name}": [_rounded(value) for value in values.tolist()]
-            for name, values in quartiles.items()
-        }
+    def reach(self, level: float) -> str:
+        """Return `reaches` with its interval as text, ``6.3 (5.9–6.8)``, ``>256`` beyond."""
+        found = [_reached(values, level) for values in (self.median, self.low, self.high)]
+        beyond = f">{len(self.median) - 1}"
+        here, low, high = (beyond if chars is None else f"{chars:.1f}" for chars in found)
+        return here if here == low == high else f"{here} ({low}–{high})"
 
 
-@dataclass(frozen=True)
-class LayerGradient:
+class TargetGradient(Struct, frozen=True):
+    """Result in one layer at targets whose cue is known."""
+
+    source: str
+    span_chars_low: int  # from the end of the cue to the target
+    span_chars_high: int
+    positions: int
+    first_offset_chars: int  # k - span: 0 is the state at the end of the cue
+    curves: dict[str, Curve]  # by part of the state, as in `LayerGradient`, by offset
+
+    @property
+    def curve(self) -> Curve:
+        """The curve of the whole state."""
+        return [*self.curves.values()][-1]
+
+    @property
+    def distance(self) -> str:
+        """The distances of the cues in characters, ``128`` or ``64–127``."""
+        low, high = self.span_chars_low, self.span_chars_high
+        return f"{low}" if low == high else f"{low}–{high}"
+
+    @property
+    def at_cue(self) -> Estimate:
+        """The gradient of the state that has just read the cue."""
+        return self.curve.estimate(-self.first_offset_chars)
+
+
+class GateUse(Struct, frozen=True):
+    """How often the gate that preserves the state is open, over positions, steps and units."""
+
+    name: str
+    open_share: float
+    open_above: float = OPEN
+
+
+class LayerGradient(
+    Struct,
+    frozen=True,
+    rename={
+        "last_state": "last_state_gradient_median_nats_per_unit",
+        "peak": "peak_log10_ratio",
+        "peak_chars": "peak_at_chars",
+        "exploded": "exploded_share",
+    },
+):
     """Result in one layer."""
 
     layer: int  # 1 reads the characters
     units: int
     positions: int  # positions whose loss depends on the layer's last state
     last_state: float  # median of g(0), in nats per unit of state
-    curves: tuple[Curve, ...]  # the parts of the state, and the whole state last
+    curves: dict[str, Curve]  # by part of the state, h, c or both; the whole state last
     peak: float  # the largest log10 g(k)/g(0), k > 0, of the whole state at any position
     peak_chars: int  # its k
     exploded: float  # fraction of positions with g(span) over 10 g(0) and 2 g(span / 2)
-    gate: str | None  # the gate that preserves the state; None if the cell has none
-    gate_open: float | None  # fraction of it above `OPEN`, over positions, steps and units
+    gate: GateUse | None  # None if the cell has no such gate
+    targets: tuple[TargetGradient, ...] = ()
 
     @property
     def whole(self) -> Curve:
         """The curve of the whole state."""
-        return self.curves[-1]
+        return [*self.curves.values()][-1]
 
     @property
     def half_life(self) -> float | None:
@@ -95,26 +144,14 @@ class LayerGradient:
         return self.exploded >= 0.5
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; distances in characters, fractions of 1."""
-        gate = {"name": self.gate, "open_above": OPEN, "open_share": _rounded(self.gate_open)}
-        return {
-            "layer": self.layer,
-            "units": self.units,
-            "positions": self.positions,
-            "last_state_gradient_median_nats_per_unit": _rounded(self.last_state),
-            "half_life_chars": _rounded(self.half_life),
-            "hundredth_chars": _rounded(self.hundredth),
-            "peak_log10_ratio": _rounded(self.peak),
-            "peak_at_chars": self.peak_chars,
-            "exploded_share": _rounded(self.exploded),
-            "explodes": self.explodes,
-            "gate": gate if self.gate else None,
-            "curves": {curve.part: curve.to_json() for curve in self.curves},
-        }
+        """Return a JSON object; distances in characters, fractions of 1, null for log10 of 0."""
+        encoded = json.encode(self, enc_hook=lambda values: values.round(JSON_DIGITS).tolist())
+        found: dict[str, Any] = json.decode(encoded)
+        reach = {"half_life_chars": self.half_life, "hundredth_chars": self.hundredth}
+        return found | reach | {"explodes": self.explodes}
 
 
-@dataclass(frozen=True)
-class GradientResult:
+class GradientResult(Struct, frozen=True):
     """Result in one network."""
 
     cell: str  # as in --cell
@@ -137,24 +174,37 @@ class GradientResult:
         }
 
     def finding(self) -> str:
-        """Return the reach of the gradient in each layer."""
-        steps = self.trained_timesteps
-        parts = [self._layer_finding(layer) for layer in self.layers]
-        parts += [f"trained with {counted(steps, 'timestep')}"] if steps else []
-        return f"{'; '.join(parts)} (the reach of the gradient, not of memory)"
-
-    def distance(self, chars: float | None) -> str:
-        """Return a distance as text, one beyond the span as ``>256``."""
-        return f">{self.span}" if chars is None else f"{chars:.1f}"
-
-    def _layer_finding(self, layer: LayerGradient) -> str:
+        """Return how much of the gradient arrives at the cue, or else how soon it halves."""
+        layer = max(self.layers, key=lambda one: one.whole.median[-1])
+        name = f"layer {layer.layer}: " if len(self.layers) > 1 else ""
+        not_memory = "(the reach of the gradient, not of memory)"
         if layer.explodes:
-            peak = f"at {layer.exploded:.0%} of positions, maximum 10^{layer.peak:.1f}"
-            return f"layer {layer.layer}: the gradient explodes {peak}"
-        half, rest = self.distance(layer.half_life), self.distance(layer.hundredth)
-        noun = "character" if half == "1.0" else "characters"
-        return f"layer {layer.layer}: the gradient halves in {half} {noun}, is 1/100 in {rest}"
+            where = f"at {layer.exploded:.0%} of positions, maximum 10^{layer.peak:.1f}"
+            return f"{name}the gradient explodes {where} {not_memory}"
+        if layer.targets:
+            group = layer.targets[-1]
+            there = layer.whole.estimate(min(group.span_chars_high, self.span))
+            return (
+                f"{name}{power(group.at_cue)} of the gradient arrives at a cue {group.distance} "
+                f"back, {power(there)} at random positions"
+            )
+        half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
+        return (
+            f"{name}the gradient halves in {half} characters, is 1/100 in {hundredth} {not_memory}"
+        )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(value, JSON_DIGITS)
+def power(found: Estimate) -> str:
+    """Return a power of ten with the interval of its exponent, ``10^-0.6 (-0.7 to -0.5)``."""
+    value, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (found.value, found.low, found.high))
+    return f"10^{value} ({low} to {high})"
+
+
+def _reached(values: np.ndarray, level: float) -> float | None:
+    (above,) = np.nonzero(values > level)
+    if not len(above):
+        return 0.0
+    k = int(above[-1])
+    if k + 1 == len(values):
+        return None
+    return k + float((values[k] - level) / (values[k] - values[k + 1]))

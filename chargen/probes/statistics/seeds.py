@@ -41,7 +41,7 @@ def clopper_pearson(successes: int, trials: int) -> Estimate:
     return Estimate(share, low, high)
 
 
-def t_interval(values: Sequence[float]) -> Estimate:
+def t_interval(values: Sequence[float] | np.ndarray) -> Estimate:
     """Return the mean with Student's 95% interval; one value has an infinite one."""
     n, mean = len(values), float(np.mean(values))
     if n == 1:

@@ -1,0 +1,212 @@
+"""Read-out instrument: what the state holds, and where an answer is stored.
+
+A linear map from the state to the character read k steps before is fitted by ridge regression on
+one stretch of text and scored on another, after the memory capacity of H. Jaeger, "Short term
+memory in echo state networks", 2001. What can be read is stored; the model need not use it.
+
+State patching tests use: the state k characters before a target is replaced by that of the same
+text with another cue. The answer follows the patch if the replaced part carries it.
+
+Axes: N streams or targets, L characters, F numbers in the state, V characters of vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from chargen.errors import ChargenError
+from chargen.evaluation import Meter, advance_all
+from chargen.files import Progress
+from chargen.predictors import NextCharPredictor, State
+from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
+from chargen.probes.statistics.intervals import Estimate, wilson
+from chargen.probes.statistics.seeds import t_interval
+from chargen.probes.targets import Targets
+
+LAGS = (*range(9), 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+BURN_IN = 256  # characters before the first state, and the longest lag
+STREAMS = 24  # independent parts of each stretch, the units of the intervals
+CHARS = 256  # maximum length of a stream
+FEWEST_CHARS = 16  # minimum length of a stream
+FEATURES = 1024  # maximum numbers of the state that are read; more are drawn at random
+CLASSES = 64  # most frequent characters that are told apart
+PENALTIES = (1e-4, 1e-2, 1.0)  # of ridge regression, per unit variance of a feature
+BEFORE_CUE = 32  # characters before the end of the cue, where the state cannot hold it yet
+WHOLE = "whole"
+
+
+def measure(
+    predictor: NextCharPredictor,
+    ids: np.ndarray,
+    *,
+    untrained: NextCharPredictor | None = None,
+    targets: Sequence[Targets] = (),
+    parts: Sequence[str] = (),
+    seed: int = 0,
+    trained_timesteps: int | None = None,
+    progress: Progress = lambda done, total: None,
+) -> ReadoutResult:
+    """Measure what the states of a model hold.
+
+    Args:
+        predictor: the model; its state consists of numeric arrays.
+        ids: text ``(M,)``; the first half is fitted, the second scored.
+        untrained: a network of the same shape as a control.
+        targets: groups of targets; states are exchanged in those that have another cue.
+        parts: names of the parts of a layer's state; they are also exchanged one by one.
+        seed: seed of the numbers that are drawn from a large state.
+        trained_timesteps: BPTT length in training, to be marked.
+        progress: called with the characters read and their total.
+
+    Raises:
+        ChargenError: the text is too short, or the state is not numeric.
+    """
+    ids = np.asarray(ids, dtype=np.int64)
+    half = len(ids) // 2
+    chars = min(CHARS, (half - BURN_IN) // STREAMS)
+    if chars < FEWEST_CHARS:
+        least = 2 * (BURN_IN + STREAMS * FEWEST_CHARS)
+        raise ChargenError(
+            f"the read-out takes a held-out text of {least} characters, this has {len(ids)}: give "
+            "a longer one"
+        )
+    stretches = [ids[:half], ids[half:]]
+    networks = [predictor, *([untrained] if untrained else [])]
+    patched = [group for group in targets if group.recued is not None]
+    reads = len(networks) * 2 * STREAMS * (BURN_IN + chars)
+    meter = Meter(progress, reads + sum(2 * group.contexts.size for group in patched))
+    labels = [np.stack([_cut(text, chars, lag) for lag in LAGS]) for text in stretches]
+    counts = np.bincount(labels[0][0].ravel())
+    classes = np.argsort(-counts, kind="stable")[:CLASSES]
+    hits, sizes = [], []
+    for network in networks:
+        fitted, scored = (
+            _states(network, _cut(text, chars, 0, BURN_IN), meter.read) for text in stretches
+        )
+        drawn = np.random.default_rng(seed).permutation(fitted.shape[-1])[:FEATURES]
+        sizes.append(fitted.shape[-1])
+        hits.append(_read_out(fitted[..., drawn], scored[..., drawn], labels, classes))
+    majority = (labels[1] == classes[0]).mean(axis=2)  # (lags, N)
+    rows = [
+        LagRow(
+            lag,
+            _mean(hits[0][place]),
+            _mean(majority[place]),
+            t_interval(hits[0][place] - majority[place]),
+            _mean(hits[1][place]) if untrained else None,
+        )
+        for place, lag in enumerate(LAGS)
+    ]
+    patches = [row for group in patched for row in _patch(predictor, group, parts, meter.read)]
+    return ReadoutResult(
+        seed, trained_timesteps, sizes[0], STREAMS * chars, tuple(rows), tuple(patches)
+    )
+
+
+def _cut(text: np.ndarray, chars: int, lag: int, before: int = 0) -> np.ndarray:
+    """Return the characters ``lag`` before those of each stream, ``(N, before + chars)``."""
+    starts = BURN_IN + chars * np.arange(STREAMS)[:, None]
+    return text[starts - lag + np.arange(-before, chars)]
+
+
+def _states(
+    predictor: NextCharPredictor, ids: np.ndarray, on_read: Callable[[int], None]
+) -> np.ndarray:
+    """Return the state after each character but the first `BURN_IN`, ``(N, L, F)``."""
+    _, state = advance_all(predictor, ids[:, :BURN_IN], None, on_read)
+    found = []
+    for column in ids[:, BURN_IN:].T:
+        _, state = predictor.advance(column[:, None], state)
+        found.append(np.concatenate([*_arrays(state)], axis=1, dtype=np.float32))
+        on_read(len(column))
+    return np.stack(found, axis=1)
+
+
+def _arrays(state: State) -> Iterator[np.ndarray]:
+    """Yield the arrays of a state as ``(N, F)``."""
+    if isinstance(state, tuple):
+        for part in state:
+            yield from _arrays(part)
+        return
+    values = np.asarray(state.cpu() if hasattr(state, "cpu") else state)
+    if not np.issubdtype(values.dtype, np.number):
+        raise ChargenError("the state of the model is not numeric: leave out the read-out")
+    yield values.reshape(len(values), -1)
+
+
+def _read_out(
+    fitted: np.ndarray, scored: np.ndarray, labels: Sequence[np.ndarray], classes: np.ndarray
+) -> np.ndarray:
+    """Return the accuracy in each scored stream by lag, ``(lags, N)``.
+
+    The penalty is the one with the highest accuracy on the last quarter of the fitted streams.
+    """
+    shift, scale = fitted.mean(axis=(0, 1)), fitted.std(axis=(0, 1)) + 1e-6
+    fitted, scored = ((one - shift) / scale for one in (fitted, scored))
+    N = 3 * len(fitted) // 4
+    X = fitted[:N].reshape(-1, fitted.shape[-1])
+    values, vectors = np.linalg.eigh(X.T @ X / len(X))
+    rotated = X @ vectors
+    checked, tested = fitted[N:] @ vectors, scored @ vectors
+    found = []
+    for own, others in zip(*labels, strict=True):
+        onehot = (own[:N].reshape(-1, 1) == classes).astype(np.float32)
+        mean = onehot.mean(axis=0)
+        moments = rotated.T @ (onehot - mean) / len(X)  # (F, V)
+        maps = [moments / (values + penalty)[:, None] for penalty in PENALTIES]
+        shares = [
+            (classes[(checked @ one + mean).argmax(axis=-1)] == own[N:]).mean() for one in maps
+        ]
+        best = maps[int(np.argmax(shares))]
+        found.append((classes[(tested @ best + mean).argmax(axis=-1)] == others).mean(axis=1))
+    return np.stack(found)
+
+
+def _mean(shares: np.ndarray) -> Estimate:
+    found = t_interval(shares)
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
+
+
+def _patch(
+    predictor: NextCharPredictor,
+    group: Targets,
+    parts: Sequence[str],
+    on_read: Callable[[int], None],
+) -> Iterator[PatchRow]:
+    """Yield the share of answers that follow a patch, by distance and part of the state.
+
+    An answer follows if the answer to the other cue has the higher probability; a tie counts half.
+    """
+    assert group.recued is not None
+    N, T = group.contexts.shape
+    span = int(group.spans.max())
+    powers = [4**power for power in range(span.bit_length()) if 4**power < span]
+    distances = [k for k in (*powers, span, span + BEFORE_CUE) if k < T]
+    own: State = None
+    other: State = None
+    rows, place = [], 0
+    for k in reversed(distances):
+        read = slice(place, T - k)
+        _, own = advance_all(predictor, group.contexts[:, read], own, on_read)
+        _, other = advance_all(predictor, group.recued[:, read], other, on_read)
+        place = T - k
+        states = {WHOLE: other}
+        if len(parts) > 1:
+            states |= {name: _exchanged(own, other, n) for n, name in enumerate(parts)}
+        for name, state in states.items():
+            last, _ = advance_all(predictor, group.contexts[:, place:], state)
+            difference = last[np.arange(N), group.others] - last[np.arange(N), group.answers]
+            follows = float((difference > 0).sum() + (difference == 0).sum() / 2)
+            share = Estimate(follows / N, *wilson(follows, N))
+            rows.append(PatchRow(group.source, span, k, name, share, N))
+    yield from reversed(rows)
+
+
+def _exchanged(own: State, other: State, part: int) -> State:
+    """Return a state of layers, each a tuple of parts, with one part of each from ``other``."""
+    return tuple(
+        tuple(theirs if n == part else ours for n, (ours, theirs) in enumerate(pairs))
+        for pairs in (zip(*both, strict=True) for both in zip(own, other, strict=True))
+    )
