@@ -1,5 +1,9 @@
 """Models that are not ours: adapters, the conformance check and validated predictions."""
 
+import re
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +12,7 @@ from torch import nn
 
 from chargen import predictors
 from chargen.predictors import PredictorError, check, from_function, from_onnx, from_torch, select
+from chargen.predictors.loading import load_model
 from chargen.text import Vocabulary
 
 SYMBOLS = "cab"  # not in the order of code points
@@ -215,3 +220,40 @@ def test_an_adapter_explains_what_does_not_fit(call, reason):
 def test_everything_public_is_documented():
     for name in predictors.__all__:
         assert getattr(predictors, name).__doc__ or name == "State", name
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "measure-any-model.md"
+BLOCKS = dict(
+    re.findall(
+        r"^## ([^\n]+)\n.*?^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+)
+
+
+@pytest.mark.parametrize("title", ["A function", "An n-gram", "A torch module", "A Keras model"])
+def test_each_block_of_the_how_to_page_makes_a_model(title, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    block = BLOCKS[title]
+    assert len([line for line in block.splitlines() if line]) < 15
+    (tmp_path / "mine.py").write_text(block)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of keras
+        model = load_model(f"{tmp_path / 'mine.py'}:model")
+    assert model.vocabulary.characters.startswith(" ")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mine.py:model", "no such file"),
+        ("runs/fables", "a run is an argument without"),
+        ("hf:nowhere", "hf:nowhere: not a directory"),
+        ("{tmp}/mine.py:other", "has no other"),
+        ("{tmp}/mine.py:number", "it has no attribute `vocabulary`"),
+        ("{tmp}/mine.onnx", "not a readable ONNX graph"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_explained(name, reason, tmp_path):
+    (tmp_path / "mine.py").write_text("def number():\n    return 5\n")
+    with pytest.raises(PredictorError, match=re.escape(reason)):
+        load_model(name.format(tmp=tmp_path))
