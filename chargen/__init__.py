@@ -5,6 +5,7 @@
     print(model.sample(prompt="Once", length=200))
     model = chargen.load("runs/corpus")
     print(model.evaluate().bits_per_char)
+    print(chargen.probe(model).finding)
 
 Importing this package imports no torch; using it does.
 """
@@ -16,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 from chargen.errors import ChargenError
 
 if TYPE_CHECKING:
-    from chargen.api import TrainedModel, load, train
+    from chargen.api import TrainedModel, load, probe, train
 
 __version__ = "0.1.0"
 
-__all__ = ["ChargenError", "TrainedModel", "__version__", "load", "train"]
+__all__ = ["ChargenError", "TrainedModel", "__version__", "load", "probe", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("TrainedModel", "load", "train"):
+    if name in ("TrainedModel", "load", "probe", "train"):
         from chargen import api
 
         return getattr(api, name)

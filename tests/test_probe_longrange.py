@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import chargen
-from chargen import api
 from chargen.api import TrainedModel
 from chargen.cli import main
 from chargen.datasets import bundled
@@ -138,12 +137,54 @@ def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
 
 
 def test_python_gets_finding_figure_and_report(knowing, tmp_path):
-    result = api.probe_longrange([chargen.load("runs/long")], (4, 16), only=("templates",))
+    result = chargen.probe("runs/long", (4, 16), only=["templates"])
     assert result.finding.startswith("remembers 4 characters")
     assert result.figure().axes
     result.report(tmp_path / "memory.html")
     assert result.finding.split(" (")[0] in (tmp_path / "memory.html").read_text()
     assert result.to_json()["templates"]
+
+
+UNIFORM = """
+import numpy as np
+from chargen.datasets import bundled
+from chargen.predictors import from_function
+
+characters = sorted(set(bundled.read("longrange", 20_000)))
+log_probs = np.full(len(characters), -np.log(len(characters)))
+model = from_function(lambda text: log_probs, characters, 1)
+
+class Words:
+    def log_prob(self, context, continuation):
+        return -1.0 * len(continuation)
+"""
+
+
+def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(UNIFORM)
+    mine, words = f"{tmp_path}/mine.py:model", f"{tmp_path}/mine.py:Words"
+    out = tmp_path / "all.json"
+    flags = ["--model", mine, "--model", words, "--json", str(out)]
+    flags += ["--only", "templates,context,gradient", "--spans", "4,16"]
+    assert main(["probe-longrange", "runs/long", *flags]) == 0
+    err = capsys.readouterr().err
+    assert f"{mine}: without gradient: they need the network of a run" in err
+    assert f"{words}: without context: the model scores strings, it reads no characters" in err
+    run, uniform, scorer = json.loads(out.read_text())["runs"]
+    assert [uniform["run"], scorer["run"]] == [mine, words]
+    assert set(uniform["context"]) == {"trained"}
+    assert uniform["context"]["trained"]["effective_context_chars"] == 0
+    assert (run["templates"]["refusal"], bool(scorer["templates"]["refusal"])) == (None, True)
+    assert scorer["demonstration"]
+
+
+def test_a_model_alone_needs_a_text_for_context(at_run, capsys, tmp_path):
+    (tmp_path / "mine.py").write_text(UNIFORM)
+    flags = ["--model", f"{tmp_path}/mine.py:model", "--only", "context"]
+    assert main(["probe-longrange", *flags]) == 2
+    assert "name a text with --text FILE" in capsys.readouterr().err
+    assert main(["probe-longrange", *flags, "--text", "long.txt"]) == 0
+    assert "uses no context" in capsys.readouterr().out
 
 
 def test_another_text_is_read_whole(at_run, tmp_path, monkeypatch):
@@ -306,7 +347,7 @@ def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(at_run, monk
     )
     chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
     models = [chargen.load("runs/long"), chargen.load("runs/more")]
-    api.probe_longrange(models, only=["gradient"], text="long.txt")
+    chargen.probe(models, only=["gradient"], text="long.txt")
     assert asked == [CHARS // 10] * 4
 
 

@@ -1,7 +1,7 @@
 """The public Python API; the command line calls the same functions."""
 
-from chargen.api.measuring import probe_longrange, score
+from chargen.api.measuring import probe, score
 from chargen.api.model import BASELINE_ORDER, TrainedModel
 from chargen.api.training import load, train
 
-__all__ = ["BASELINE_ORDER", "TrainedModel", "load", "probe_longrange", "score", "train"]
+__all__ = ["BASELINE_ORDER", "TrainedModel", "load", "probe", "score", "train"]

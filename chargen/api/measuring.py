@@ -5,27 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
+
+from chargen.api.card import write_memory
+from chargen.api.model import Sources, TrainedModel, read_sources
+from chargen.api.training import load
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
+from chargen.predictors import Model, check, is_scorer
+from chargen.probes import run
 from chargen.probes.result import ProbeResult
-from chargen.probes.run import HeldOut, Watch, probe
+from chargen.probes.run import HeldOut, OtherModel, Watch
 from chargen.probes.surprisal import measure as surprise
 from chargen.probes.surprisal.result import Scores, compare
 from chargen.settings import INSTRUMENTS
 from chargen.text.corpus import Corpus
 from chargen.text.vocabulary import Unknown
 
-if TYPE_CHECKING:
-    pass
-
-from chargen.api.card import write_memory
-from chargen.api.model import Sources, TrainedModel, read_sources
+Measured = TrainedModel | OtherModel | Model | str | Path
+"""A trained model or its run directory, or any model with a protocol of `chargen.predictors`."""
 
 
-def probe_longrange(
-    models: Sequence[TrainedModel],
+def probe(
+    models: Measured | Sequence[Measured],
     spans: Sequence[int] | None = None,
     seed: int = 0,
     *,
@@ -36,28 +40,47 @@ def probe_longrange(
 ) -> ProbeResult:
     """Measure how far back models remember, and compare them on the same cases.
 
+    A model that chargen did not train is checked first. Instruments that it cannot serve are left
+    out with a warning.
+
     Args:
-        models: models of different runs.
+        models: one model, or several different ones.
         spans: spans of the sentences, in characters; by default those of the bank.
         seed: random seed of the cases.
         only: names of the instruments.
         bank: a phrase bank, as a file or a bundled one's name; by default the first of the bundled
             ones, English before Chinese, that the models know.
         text: the text that the other instruments read where no model was trained on it; by default
-            each run's held-out text. Context and mined then need runs of one corpus.
+            each run's held-out text, which then has to be of one corpus for context and mined.
         watch: called with an instrument's name and its work done and in total.
 
+    Returns:
+        The results, with ``finding``, ``to_json()``, ``figure()`` and ``report(path)``.
+
     Raises:
-        ChargenError: a run is given twice, or no instrument can measure.
+        ChargenError: a model is given twice or breaks its protocol, or no instrument can measure.
     """
-    _check_distinct(models)
-    corpora = [model.run.description.corpus for model in models]
-    one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) == 1
-    unseen = [model.held_out for model in models] if text is None else _unseen(models, text)
-    result = probe(models, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
-    for model, found in zip(models, result.runs, strict=True):
-        write_memory(model, found)
+    given: Sequence[Any] = models if isinstance(models, list | tuple) else [models]
+    subjects = [_subject(model) for model in given]
+    trained = [subject for subject in subjects if isinstance(subject, TrainedModel)]
+    _check_distinct(subjects)
+    corpora = [model.run.description.corpus for model in trained]
+    one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) < 2
+    unseen = _unseen(subjects, text)
+    result = run.probe(subjects, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
+    for subject, found in zip(subjects, result.runs, strict=True):
+        if isinstance(subject, TrainedModel):
+            write_memory(subject, found)
     return result
+
+
+def _subject(model: Measured) -> TrainedModel | OtherModel:
+    if isinstance(model, str | Path):
+        return load(model)
+    if isinstance(model, TrainedModel | OtherModel):
+        return model
+    check(model)
+    return OtherModel(type(model).__name__.lstrip("_"), model)
 
 
 def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error") -> Scores:
@@ -85,17 +108,30 @@ def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error")
     return compare(known, len(text) - len(known), scores)
 
 
-def _check_distinct(models: Sequence[TrainedModel]) -> None:
-    paths = [model.run.path.resolve() for model in models]
-    for index, model in enumerate(models):
-        if paths[index] in paths[:index]:
+def _check_distinct(models: Sequence[TrainedModel | OtherModel]) -> None:
+    names = [
+        str(model.run.path.resolve()) if isinstance(model, TrainedModel) else model.name
+        for model in models
+    ]
+    for model, name in zip(models, names, strict=True):
+        if names.count(name) > 1:
             raise ChargenError(f"{model.name}: named twice; name each run once")
 
 
-def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus) -> list[HeldOut]:
-    """Return for each model the part of ``text`` that no model was trained on."""
+def _unseen(
+    models: Sequence[TrainedModel | OtherModel], text: Sources | Corpus | None
+) -> list[HeldOut]:
+    """Return for each model the part of ``text`` that no model was trained on.
+
+    Without ``text`` that is the held-out text of the run, and for other models that of the first.
+    """
+    if text is None:
+        return [_own_text(model, models) for model in models]
     corpus, first, texts = read_sources(text), 0, []
     for model in models:
+        if isinstance(model, OtherModel):
+            texts.append(_encode(model, "".join(block for _, block in corpus.blocks())))
+            continue
         known = model.run.description.corpus
         try:
             encoded = model.encoded(corpus)
@@ -104,3 +140,24 @@ def _unseen(models: Sequence[TrainedModel], text: Sources | Corpus) -> list[Held
         first = max(first, known.training_chars if known.is_of(encoded) else 0)
         texts.append(encoded.ids)
     return [partial(ids.__getitem__, slice(first, None)) for ids in texts]
+
+
+def _own_text(
+    model: TrainedModel | OtherModel, models: Sequence[TrainedModel | OtherModel]
+) -> HeldOut:
+    if isinstance(model, TrainedModel):
+        return model.held_out
+
+    def text() -> np.ndarray:
+        for other in models:
+            if isinstance(other, TrainedModel):
+                return _encode(model, other.vocabulary.decode(other.held_out()))
+        raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")
+
+    return text
+
+
+def _encode(model: OtherModel, text: str) -> np.ndarray:
+    if is_scorer(model.predictor):
+        return np.zeros(0, dtype=np.int64)
+    return model.predictor.vocabulary.encode_typed(f"text for {model.name}", text)

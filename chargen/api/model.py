@@ -194,10 +194,10 @@ class TrainedModel:
     def probe_longrange(
         self, spans: Sequence[int] | None = None, seed: int = 0, **options: Any
     ) -> RunResult:
-        """Measure how far back the model remembers; ``options`` are `probe_longrange`'s."""
-        from chargen.api.measuring import probe_longrange
+        """Measure how far back the model remembers; ``options`` are those of `chargen.probe`."""
+        from chargen.api.measuring import probe
 
-        return probe_longrange([self], spans, seed, **options).runs[0]
+        return probe([self], spans, seed, **options).runs[0]
 
     def score(self, text: str, unknown: Unknown = "error") -> Scores:
         """Return the surprisal of each character of ``text``; see `score` for several models."""

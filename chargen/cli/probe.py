@@ -66,6 +66,13 @@ class OnlyParam(click.ParamType):
     shell_complete=completion.runs,
 )
 @click.option(
+    "--model",
+    "others",
+    multiple=True,
+    metavar="NAME",
+    help="A model that chargen did not train: FILE.py:NAME, FILE.onnx or hf:DIRECTORY.",
+)
+@click.option(
     "--only",
     type=OnlyParam(),
     help="Instruments to run, some of templates,context,mined,gradient,readout.  [default: all]",
@@ -100,6 +107,7 @@ class OnlyParam(click.ParamType):
 @threads_option
 def probe_longrange(
     runs: tuple[Path, ...],
+    others: tuple[str, ...],
     only: tuple[str, ...],
     spans: tuple[int, ...] | None,
     bank: Path | None,
@@ -139,17 +147,22 @@ def probe_longrange(
       chargen probe-longrange runs/longrange --only templates --plot memory.png
       chargen probe-longrange runs/fables --only context,gradient --json memory.json
       chargen probe-longrange runs/lstm runs/gru runs/simple --report comparison.html
+      chargen probe-longrange runs/longrange --model mine.py:model
     """
     check_writable(json_file, plot, report)
     set_up_torch(threads)
     from tqdm import tqdm
 
     from chargen import api
+    from chargen.predictors.loading import load_model
+    from chargen.probes.run import OtherModel
     from chargen.render.report import save_figures, to_text
     from chargen.text.corpus import read_corpus
 
     to_read = None if text is None else read_corpus([text], encoding)
-    models = [api.load(run, device) for run in runs or (None,)]
+    newest = () if others else (None,)
+    models: list[Any] = [api.load(run, device) for run in runs or newest]
+    models += [OtherModel(name, load_model(name)) for name in others]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
         counts: dict[str, tuple[int, int]] = {}
 
@@ -160,9 +173,7 @@ def probe_longrange(
             bar.set_description(" + ".join(running), refresh=False)
             bar.update(sum(done for done, _ in counts.values()) - bar.n)
 
-        result = api.probe_longrange(
-            models, spans, seed, only=only, bank=bank, text=to_read, watch=watch
-        )
+        result = api.probe(models, spans, seed, only=only, bank=bank, text=to_read, watch=watch)
     for warning in result.warnings:
         say(visible_line(warning), err=True)
     sections = result.sections()
