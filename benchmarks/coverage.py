@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from benchmarks import coverage_text
 from chargen.probes.cells.result import mean_accuracy
 from chargen.probes.statistics.intervals import Estimate, wilson
 from chargen.probes.statistics.seeds import (
@@ -278,6 +279,7 @@ CASES = [
     ),
     *(Case("facts", "fact", data, facts(draw)) for data, draw in OF_FACTS.items()),
     *OF_COMPARISONS,
+    *(Case(*each) for each in coverage_text.cases()),
 ]
 
 if __name__ == "__main__":

@@ -2,23 +2,31 @@
 
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import LETTERS, Cold, Echo, Recaller, UniformPredictor, word
+from fakes import LETTERS, Cold, Echo, UniformPredictor, word
 from msgspec import structs
 
+import chargen
+from chargen.cli import main
+from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
+from chargen.predictors.burn_in import BurnedIn
 from chargen.probes.context import measure as context
-from chargen.probes.context.measure import BLOCK, Blocks, BurnedIn, elsewhere, shortest_text
+from chargen.probes.context.blocks import BLOCK, Blocks, elsewhere, read_length
+from chargen.probes.context.measure import character_classes
 from chargen.probes.context.report import section
-from chargen.probes.context.result import THRESHOLD_BITS, ContextResult, ContextRow, compare_bits
-from chargen.probes.statistics.intervals import Estimate, block_bootstrap
+from chargen.probes.context.result import ContextResult, ContextRow, compare_bits
+from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.statistics.text_means import TextMean, text_mean
 from chargen.render.figures import PICTURE
 from chargen.render.report import Details, Figure, Table, to_text
 from chargen.text import Vocabulary
 
 ABC = Vocabulary("abcde")
+ONE = np.zeros(1, dtype=np.int64)  # the first character of the only document
 NATURAL = np.random.default_rng(5).integers(0, 5, 6000)
 ZERO = Estimate(0.0, 0.0, 0.0)
 
@@ -58,7 +66,7 @@ class Spoiled(Echo):
 
 
 def measure(predictor, ids, **options):
-    return context.measure(predictor, ids, **{"positions": 512} | options)
+    return context.measure(predictor, ids, **{"positions": 640, "swap_ids": NATURAL} | options)
 
 
 def effective(result):
@@ -67,15 +75,16 @@ def effective(result):
 
 @pytest.mark.parametrize("order", [2, 3, 5])
 def test_an_ngram_has_exactly_zero_excess_from_its_order_minus_one(order):
-    ngram = BackoffNgram(ABC, np.random.default_rng(1).integers(0, 5, 3000), order)
-    result = measure(ngram, NATURAL, contexts=(1, 2, 3, 4, 8, 32, 128))
+    text = echoing(order - 1, 9000)
+    ngram = BackoffNgram(ABC, text[:3000], order)
+    result = measure(ngram, text[3000:], contexts=(1, 2, 3, 4, 8, 32, 128))
     for row in result.rows:
         for found in (row.swap, row.reset, row.difference):
             if row.context >= order - 1:
                 assert found == ZERO
             elif found is not row.difference and found is not None:
                 assert found.value != 0
-    assert result.effective == order - 1 or order == 2
+    assert effective(result) == (order - 1,) * 3
 
 
 @pytest.mark.parametrize("chars", [8, 32, 128])
@@ -108,17 +117,18 @@ def test_effective_context_length_on_and_off_the_grid(predictor, ids, contexts, 
 
 def test_parallel_reading_equals_reading_each_position_alone(monkeypatch):
     """The claims of `measure` about exactness, against one forward pass per position."""
-    predictor, contexts, seed = Recaller(300), (4, 32, 64), 7
-    result = measure(predictor, STORY, contexts=contexts, positions=64, seed=seed)
-    blocks = Blocks.of(len(STORY), contexts, 64, np.random.default_rng([seed, 0]))
+    predictor, contexts, seed = Echo(LETTERS, 100), (4, 32, 64), 7
+    options = {"contexts": contexts, "seed": seed, "swap_ids": None}
+    result = measure(predictor, STORY, **options)
+    blocks = Blocks.of(len(STORY), contexts, 640, np.random.default_rng([seed, 0]), ONE)
     burned_in = BurnedIn(predictor, STORY[: blocks.full])
 
     def bits(before, place, predictor=burned_in):
-        log_probs, _ = predictor.advance(np.array([before]))
+        log_probs, _ = predictor.advance(before[None])
         return -log_probs[0, -1, STORY[place]] / np.log(2)
 
     for row in result.rows:
-        n, length = row.context, context.read_length(row.context)
+        n, length = row.context, read_length(row.context)
         swap, reset = [], []
         for begin, other in zip(blocks.begins, blocks.swaps, strict=True):
             for place in range(begin, begin + BLOCK):
@@ -126,17 +136,18 @@ def test_parallel_reading_equals_reading_each_position_alone(monkeypatch):
                 assert n <= place - start <= row.context_most < n + max(1, n / 16)
                 own = STORY[start:place]
                 full = bits(STORY[begin - blocks.full : place], place)
-                swap.append(bits([*STORY[other : other + blocks.full - n], *own], place) - full)
+                swapped = np.concatenate([STORY[other : other + blocks.full - n], own])
+                swap.append(bits(swapped, place) - full)
                 reset += [bits(own, place, predictor) - full] if n else []
         assert row.swap.value == pytest.approx(np.mean(swap), abs=1e-9)
         assert not n or row.reset.value == pytest.approx(np.mean(reset), abs=1e-9)
     monkeypatch.setattr("chargen.evaluation.ROWS", 3)
     monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 50)
-    assert measure(predictor, STORY, contexts=contexts, positions=64, seed=seed) == result
+    assert measure(predictor, STORY, **options) == result
 
 
 def test_replacements_are_drawn_evenly_from_both_sides_of_what_they_replace():
-    blocks = Blocks.of(6300, (1, 256, 1024), 2000, np.random.default_rng(0))
+    blocks = Blocks.of(6300, (1, 256, 1024), 2000, np.random.default_rng(0), ONE)
     begins, ends = blocks.begins - blocks.full, blocks.begins + BLOCK
     assert blocks.full == 2048
     assert ((blocks.swaps + blocks.full <= begins) | (blocks.swaps >= ends)).all()
@@ -183,27 +194,148 @@ def test_disagreement_of_swap_and_reset_is_reported():
         assert not ContextRow(8, 8, None, ZERO, ZERO, Estimate(*difference)).disagree
 
 
-def test_the_upper_bound_decides_and_not_the_mean():
-    means = np.zeros((3, 4))
-    means[0] = 1.0, 0.010, 0.008, 0.001
-    noise = np.random.default_rng(0).normal(0, 1, (2000, 3, 4)) * [0.1, 0.002, 0.008, 0.001]
-    rows = context._rows((8, 16, 32), means, means + noise, None)
-    assert rows[1].swap.high < THRESHOLD_BITS < rows[2].swap.high
-    assert context._effective((0, 8, 16, 32), rows, means, means + noise) == (32, 8, 32)
+def test_the_mean_decides_and_the_bounds_bracket_it():
+    contexts = (0, 8, 16, 32)
+    means = [TextMean(*one, 128) for one in ((1, 0.1), (0.010, 0.001), (0.012, 0.004), (0, 0))]
+    assert context._effective(contexts, means) == (8, 8, 32)
+    means[1] = TextMean(0.016, 0.002, 128)
+    assert context._effective(contexts, means) == (16, 8, 32)
+    means[3] = TextMean(0.013, 0.001, 128)
+    assert context._effective(contexts, means) == (16, 8, None)
+
+
+TOPICS = Vocabulary("".join(map(chr, range(65, 110))))
+
+
+class TopicReader:
+    """Predicts the letters that it read 100 to 200 characters back."""
+
+    vocabulary = TOPICS
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(TOPICS)
+        before = np.full((N, 200), -1) if state is None else state
+        history = np.concatenate([before, ids], axis=1)
+        seen = np.cumsum(history[:, :, None] == np.arange(V), axis=1) + 0.2
+        counts = seen[:, 100 : 100 + T] - seen[:, :T] + 0.2
+        return np.log(counts / counts.sum(axis=2, keepdims=True)), history[:, T:]
+
+
+def topics(documents, chars=160_000):
+    """Documents of equal length, each with a letter that is frequent in it alone."""
+    starts = np.arange(documents) * (chars // documents)
+    topic = np.searchsorted(starts, np.arange(chars), side="right") - 1
+    rng = np.random.default_rng(0)
+    return np.where(rng.random(chars) < 0.5, topic, rng.integers(0, 45, chars)), starts
+
+
+def topic_excess(documents, **options):
+    ids, starts = topics(documents)
+    options = {"starts": starts, "swap_ids": None, "positions": 2048} | options
+    return measure(TopicReader(), ids, contexts=(64, 128), **options)
+
+
+def test_a_topic_reader_has_the_same_excess_with_any_number_of_documents():
+    many, some, two, one = (topic_excess(n) for n in (40, 8, 2, 1))
+    excess = [found.rows[1].swap.value for found in (many, some, two)]
+    assert excess == pytest.approx([excess[0]] * 3, abs=0.3)
+    assert excess[0] > 1.5
+    assert [found.lower_bound for found in (many, some, two, one)] == [False] * 3 + [True]
+    assert one.rows[1].swap.value < 0.1
+    assert "one document: a lower bound)" in structs.replace(one, effective=64).finding()
+    named = topic_excess(1, swap_ids=topics(2)[0][-5000:])
+    assert named.rows[1].swap.low > 2
+    assert not named.lower_bound
+    with pytest.raises(ChargenError, match="swap text: has 100 characters, at least 256"):
+        topic_excess(1, swap_ids=np.ones(100, dtype=np.int64))
+
+
+@pytest.mark.parametrize("positions", [2048, 4096, 16384])
+def test_the_interval_covers_the_truth_and_positions_do_not_shrink_the_answer(positions):
+    """Excess of 64 characters on either side of the threshold, with subjects of four blocks."""
+    rng, K = np.random.default_rng(positions), positions // 32
+    covered, answers = [], []
+    for trial in range(600):
+        true_bits, truth = ((0.0143, 64), (0.0145, 128))[trial % 2]
+        subjects = np.repeat(rng.gamma(2, 0.5, K // 4), 4)
+        bits = true_bits * rng.gamma(2, subjects / 2, K) + rng.normal(0, 0.02, K)
+        means = [TextMean(1, 0, K), text_mean(32 * bits, np.full(K, 32)), TextMean(0, 0, K)]
+        answer, low, high = context._effective((32, 64, 128), means)
+        covered.append(low <= truth <= high)
+        answers.append(answer)
+    assert 0.93 <= np.mean(covered) <= 0.98
+    assert answers.count(64) == pytest.approx(300, abs=40)
+
+
+def test_loss_is_reported_by_class_by_distance_and_beside_ngrams():
+    """Documents are 100 digits, then letters and spaces."""
+    vocabulary = Vocabulary(" 0123456789abcdefghijжя")
+    rng = np.random.default_rng(0)
+    letters, digits = rng.choice([0, *range(11, 23)], (160, 80)), rng.integers(1, 11, (160, 20))
+    ids = np.concatenate([digits, letters], axis=1).reshape(-1)
+    starts = np.arange(160) * 100
+    ngrams = {n: BackoffNgram(vocabulary, ids, n) for n in (2, 3)}
+    echo = Echo(vocabulary, 8)
+    result = context.measure(echo, ids, starts=starts, ngrams=ngrams, contexts=(4, 8))
+    assert [one.name for one in result.classes] == ["letter", "digit", "space", "other scripts"]
+    assert sum(one.positions for one in result.classes) == result.positions
+    for one in result.classes:
+        assert one.excess[2].value == 0
+    by_place = {one.name: one.bits.value for one in result.beginnings}
+    assert [*by_place] == ["4–7", "8–15", "16–31", "32–63", "64–127"]
+    assert by_place["4–7"] == pytest.approx(np.log2(23))
+    first, second = result.ngrams
+    assert second.gain.value == pytest.approx(first.bits.value - second.bits.value)
+    text = to_text([section({"run": (result, result)})], verbose=True)
+    assert "by character class" in text
+    assert "since the document began" in text
+    assert "n-grams of the training text" in text
+    assert (
+        ContextResult.from_json(json.loads(json.dumps(result.to_json()))).classes == result.classes
+    )
+    assert character_classes("aбc1 .!\n日ß").tolist() == [
+        *("letter", "other scripts", "letter", "digit", "space", "punctuation", "punctuation"),
+        *("space", "other scripts", "letter"),
+    ]
+
+
+def test_mutual_information_of_the_text_and_of_a_sample_stand_side_by_side():
+    """A sample of an echo repeats itself after 8 characters, as its text does."""
+    result = measure(Echo(ABC, 8), echoing(8), sample_chars=4096)
+    for found in (result.text_memory, result.sample_memory):
+        assert found.distances == (1, 2, 4, 8, 16, 32, 64)
+        assert found.bits[3] > 10 * max(found.bits[:3])
+        assert found.fits == () or found.fits[0].law in ("exponential", "power law")
+    values = json.loads(json.dumps(result.to_json()))
+    assert values["sample_mutual_information"]["distances"] == [1, 2, 4, 8, 16, 32, 64]
+    assert ContextResult.from_json(values).sample_memory == result.sample_memory
+    assert "sample of the model" in to_text([section({"run": (result, result)})], verbose=True)
+    assert measure(Echo(ABC, 8), echoing(8)).sample_memory is None
+
+
+def test_a_short_document_is_read_from_its_beginning_only():
+    """With 20 characters per document nothing farther back can matter."""
+    text, starts = np.tile([*range(1, 5), *[0] * 16], 200), np.arange(200) * 20
+    result = context.measure(Echo(ABC, 24), text, starts=starts, contexts=(4, 8, 32))
+    assert [row.swap.value for row in result.rows] == [0, 0, 0, 0]
+    assert result.full_bits == pytest.approx(np.log2(5))
+    result = context.measure(Echo(ABC, 4), text, starts=starts, contexts=(2, 4, 8))
+    assert result.rows[1].swap.low > 0
+    assert [row.swap.value for row in result.rows[2:]] == [0, 0]
 
 
 def test_a_short_text_has_fewer_contexts_or_is_refused():
-    short = context.measure(UniformPredictor(ABC), NATURAL[:2000])
-    needed = shortest_text(1, 2000)
-    expected = f"not measured: the text has 2000 characters, at least {needed} are needed"
+    short = context.measure(UniformPredictor(ABC), NATURAL[:600])
+    expected = "not measured: the text has 600 characters, at least 642 are needed"
     assert short.finding() == short.refusal == expected
     assert short.rows == ()
     assert ContextResult.from_json(json.loads(json.dumps(short.to_json()))) == short
     assert expected in to_text([section({"run": (short, short)})])
     assert compare_bits({"a": short, "b": short}) == ()
-    enough = context.measure(UniformPredictor(ABC), NATURAL[:needed], contexts=(1, 2, 512))
-    assert [row.context for row in enough.rows] == [0, 1]
-    assert enough.positions >= 2000
+    enough = context.measure(UniformPredictor(ABC), NATURAL[:642], contexts=(1, 2, 512))
+    assert ([row.context for row in enough.rows], enough.positions) == ([0, 1], 640)
+    usual = context.measure(Echo(ABC, 8), echoing(8, 2000))
+    assert (usual.rows[-1].context, effective(usual)) == (256, (8, 8, 8))
     with pytest.raises(ValueError, match="above 0"):
         context.measure(UniformPredictor(ABC), NATURAL, contexts=(0, 1))
 
@@ -214,23 +346,6 @@ def test_progress_ends_at_its_total_and_the_total_is_bounded():
     context.measure(UniformPredictor(ABC), text, progress=lambda *counts: seen.append(counts))
     assert all(before[0] < after[0] for before, after in pairwise(seen))
     assert seen[-1][0] == seen[-1][1] == seen[0][1] < 1_800_000
-
-
-def test_the_bootstrap_resamples_blocks_and_keeps_pairs():
-    rng = np.random.default_rng(0)
-    counts, shifts = rng.integers(1, 9, 200), rng.normal(0, 1, 200)
-    values = [rng.normal(shift, 1, n) for shift, n in zip(shifts, counts, strict=True)]
-    sums = np.array([[some.sum(), some.sum() + 3 * len(some)] for some in values])
-    draws = block_bootstrap(sums, counts, np.random.default_rng(1))
-    assert draws.shape == (2000, 2)
-    np.testing.assert_allclose(draws[:, 1] - draws[:, 0], 3)
-    # Blocks share a shift of variance 1: resampling single cases would promise too much.
-    blocks = sums[:, 0] - counts * sums[:, 0].sum() / counts.sum()
-    expected = np.sqrt((blocks**2).sum()) / counts.sum()
-    assert draws[:, 0].std() == pytest.approx(expected, rel=0.1)
-    np.testing.assert_array_equal(draws, block_bootstrap(sums, counts, np.random.default_rng(1)))
-    with pytest.raises(ValueError, match="empty"):
-        block_bootstrap(sums, counts * 0, rng)
 
 
 RESULT = measure(Echo(ABC, 32), echoing(32), trained_timesteps=64)
@@ -298,3 +413,27 @@ def test_the_figure_has_both_controls_the_threshold_and_the_interval():
     assert any("0.0144" in label for label in labels)
     texts = {text.get_text() for text in axes.texts}
     assert texts == {"training length (64)", "effective context length 32"}
+
+
+def test_the_command_respects_documents_and_takes_a_swap_text(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng, out = np.random.default_rng(0), Path("found.json")
+    Path("a.txt").write_text("\n\n".join(" ".join(word(rng) for _ in range(40)) for _ in range(60)))
+    for name, documents in (("many", "blank-line"), ("one", "none")):
+        chargen.train("a.txt", f"runs/{name}", units=(4,), steps=1, documents=documents)
+
+    def found(run, *flags):
+        flags = ["--only", "context", "--json", str(out), *flags]
+        code = main(["probe-longrange", f"runs/{run}", *flags])
+        return code, json.loads(out.read_text())["context"]["trained"] if code == 0 else None
+
+    _, many = found("many")
+    assert (many["documents"], many["lower_bound"]) == (6, False)
+    assert many["beginnings"]
+    assert [row["order"] for row in many["ngrams"]] == [2, 3, 5, 9, 17]
+    _, one = found("one")
+    assert (one["documents"], one["lower_bound"], one["beginnings"]) == (1, True, [])
+    assert not found("one", "--swap-text", "a.txt")[1]["lower_bound"]
+    Path("short.txt").write_text("abc")
+    assert found("one", "--swap-text", "short.txt")[0] == 2
+    assert "swap text: has 3 characters, at least" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import pytest
 from fakes import LETTERS, Recaller, UniformPredictor, word
 
 from chargen.predictors import BackoffNgram
+from chargen.predictors.burn_in import BurnedIn
 from chargen.probes.mined import measure as mined
 from chargen.probes.mined.mining import (
     CASES,
@@ -144,7 +145,7 @@ def test_under_a_hundred_cases_there_is_no_number():
     for row in few:
         assert row.gain is row.target_bits is row.over_ngram is None
         (cells,) = [cells for cells in table.rows if cells[0] == row.distances()]
-        assert cells == [row.distances(), str(row.cases), "–", "–", "", "under 100 cases"]
+        assert cells == [row.distances(), str(row.cases), "–", "–", "", "–", "under 100"]
     told = [row for row in result.to_json()["distances"] if 0 < row["cases"] < 100]
     assert not {key for row in told for key in row if "bits" in key}
 
@@ -153,9 +154,10 @@ def test_parallel_reading_equals_reading_each_case_alone():
     predictor, seed = Recaller(300), 4
     result = measure(predictor, seed=seed)
     plan = Plan.of(LETTERS, PLANTED, 256, seed)
+    burned_in = BurnedIn(predictor, PLANTED[: plan.full])
 
     def cost(before, start, end):
-        log_probs, _ = predictor.advance(np.array([[*before, *PLANTED[start:end]]]))
+        log_probs, _ = burned_in.advance(np.concatenate([before, PLANTED[start:end]])[None])
         places = np.arange(len(before), len(before) + end - start)
         return -log_probs[0, places - 1, PLANTED[start:end]].sum() / np.log(2)
 
@@ -163,13 +165,75 @@ def test_parallel_reading_equals_reading_each_case_alone():
         assert (row.distance, row.cases) == (group.distance, len(group))
         if row.gain is None or row.distance not in (8, 128):
             continue
-        gained = []
-        for (_, cue_end, start, end), swap in zip(group.cases, group.swaps, strict=True):
-            other = plan.swaps[swap] + np.arange(plan.swap_chars(group.distance))
-            swapped = [*PLANTED[other], *PLANTED[cue_end:start]]
-            own = PLANTED[start - plan.full : start]
-            gained.append(cost(swapped, start, end) - cost(own, start, end))
+        gained, before = [], []
+        cases = zip(group.cases, group.swaps, group.cues, strict=True)
+        for (cue, cue_end, start, end), swap, other in cases:
+            first = start - plan.full
+            own = cost(PLANTED[first:start], start, end)
+            text = [PLANTED[first:cue], LETTERS.encode(other), PLANTED[cue_end:start]]
+            gained.append(cost(np.concatenate(text), start, end) - own)
+            swapped = plan.swaps[swap] + np.arange(plan.swap_chars(group.distance))
+            text = [PLANTED[swapped], PLANTED[cue_end:start]]
+            before.append(cost(np.concatenate(text), start, end) - own)
         assert row.gain.value == pytest.approx(np.mean(gained), abs=1e-9)
+        assert row.before.value == pytest.approx(np.mean(before), abs=1e-9)
+
+
+class HeaderReader:
+    """Spells every word from the first letter of its document, and reads no other."""
+
+    vocabulary = LETTERS
+
+    def advance(self, ids, state=None):
+        (N, T), V = ids.shape, len(LETTERS)
+        header, last = (np.full(N, -1), np.full(N, -1)) if state is None else state
+        share = np.full((N, T, V), 1 / V)
+        for t in range(T):
+            header = np.where((last == 0) & (ids[:, t] > 3), ids[:, t], header)
+            last = ids[:, t]
+            known = np.flatnonzero(header >= 0)
+            share[known, t] = 0.1 / V
+            share[known[:, None], t, 4 + (header[known, None] - 4 + np.arange(3)) % 26] += 0.3
+        return np.log(share), (header, last)
+
+
+def headed(documents, words, seed=0):
+    """Documents whose first letter tells which three letters spell their words."""
+    rng = np.random.default_rng(seed)
+    text, starts = "", []
+    for place in range(documents):
+        starts.append(len(text))
+        letters = [chr(97 + (place * 7 % 26 + i) % 26) for i in range(3)]
+        spelled = ("".join(rng.choice(letters, 5)) for _ in range(words))
+        text += letters[0] + " " + " ".join(spelled) + "\n"
+    return LETTERS.encode(text), np.array(starts)
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["documents", "one text"])
+def test_a_reader_of_the_document_header_gains_nothing_from_the_cue(known):
+    ids, starts = headed(150, 50)
+    result = measure(HeaderReader(), ids, starts=starts if known else None, longest=64)
+    found = [row for row in result.of_kind(WORDS) if row.gain]
+    assert found
+    for row in found:
+        assert row.gain.value == pytest.approx(0, abs=1e-9)
+        assert row.before.low > 2
+    assert "no gain at" in result.finding()
+
+
+def test_cue_and_target_lie_in_one_document_and_the_replacement_in_another():
+    ids, starts = headed(150, 50)
+    plan = Plan.of(LETTERS, ids, 64, 0, starts)
+    edges = np.append(starts, len(ids))
+    for group in plan.groups:
+        own = np.searchsorted(starts, group.cases[:, 2], side="right")
+        assert (group.cases[:, 0] >= starts[own - 1]).all()
+        swaps = plan.swaps[group.swaps]
+        ends = swaps + plan.swap_chars(group.distance)
+        assert ((ends <= starts[own - 1]) | (swaps >= edges[own])).all()
+        for (cue, cue_end, _, _), other in zip(group.cases, group.cues, strict=True):
+            assert len(other) == cue_end - cue
+            assert other != LETTERS.decode(ids[cue:cue_end])
 
 
 @pytest.mark.parametrize(("ids", "kind"), [(PLANTED, WORDS), (TWICE, WORDS), (BRACKETED, CLOSERS)])
@@ -208,12 +272,12 @@ def test_brackets_and_quotes_are_parsed_with_a_stack():
 
 def test_a_word_returns_after_exactly_one_earlier_use():
     text = "the sea and the land, the sea. King kings of 1of1 sea"
-    cases = returning_words(text, 1000)[0]
+    cases = returning_words(text, 1000).cases
     assert [text[case.start : case.end] for case in cases] == ["the", "sea"]
     assert cases[1] == Case(4, 7, 26, 29)
     assert cases[1].distance == 19
     # The first use is out of reach of the third, which is then a return of the second.
-    assert [case.start for case in returning_words(text, 30)[0]] == [12, 26, 50]
+    assert [case.start for case in returning_words(text, 30).cases] == [12, 26, 50]
     cases = [Case(0, 1, 1 + distance, 9) for distance in (0, 1, 2, 3, 4, 7, 8, 15, 16)]
     grouped = {least: len(some) for least, some in by_distance(cases, 16).items()}
     assert grouped == {1: 1, 2: 2, 4: 2, 8: 2}
@@ -255,7 +319,12 @@ def test_json_has_units_and_is_a_function_of_the_seed():
     assert (values["ngram"], values["full_context_chars"]) == ("20-gram", 512)
     row = values["distances"][3]
     assert (row["kind"], row["distance_chars"], row["distance_most_chars"]) == (WORDS, 8, 15)
-    for name in ("target_bits", "gain_over_swap_bits", "gain_over_ngram_bits"):
+    for name in (
+        "target_bits",
+        "gain_from_cue_bits",
+        "gain_over_swap_bits",
+        "gain_over_ngram_bits",
+    ):
         assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
     assert [row["beyond_timesteps"] for row in values["distances"][6:8]] == [False, True]
 
@@ -263,7 +332,7 @@ def test_json_has_units_and_is_a_function_of_the_seed():
 def test_the_report_of_a_run_has_every_distance_and_marks_the_training_length():
     report = section({"run": RESULT})
     (table,) = [block for block in report.blocks if isinstance(block, Table)]
-    assert table.header[-4:] == ["95%", "over 20-gram", "95%", ""]
+    assert table.header[-5:] == ["95%", "all before", "over 20-gram", "95%", ""]
     assert table.rules == [(7, "training length (64)")]
     assert [cells[0] for cells in table.rows[6:]] == ["64–127", "128–255"]
     text = to_text([report])
@@ -271,7 +340,7 @@ def test_the_report_of_a_run_has_every_distance_and_marks_the_training_length():
     assert all(len(line) <= 100 for line in text.splitlines())
     (figure,) = [block for block in report.blocks if isinstance(block, Figure)]
     (axes,) = figure.draw(PICTURE, "title").axes
-    labels = {f"{WORDS}, over swap", f"{WORDS}, over a 20-gram", "no gain"}
+    labels = {f"{WORDS}, from the cue", f"{WORDS}, over a 20-gram", "no gain"}
     assert set(axes.get_legend_handles_labels()[1]) == labels
     assert {text.get_text() for text in axes.texts} == {"training length (64)"}
     details = next(block for block in report.blocks if isinstance(block, Details))
@@ -286,5 +355,5 @@ def test_the_report_of_several_runs_has_columns_for_each():
     assert report.finding.startswith("near: returning word")
     (figure,) = [block for block in report.blocks if isinstance(block, Figure)]
     (axes,) = figure.draw(PICTURE, "title").axes
-    labels = {f"{run}, {WORDS}, over swap" for run in ("near", "far")}
+    labels = {f"{run}, {WORDS}, from the cue" for run in ("near", "far")}
     assert set(axes.get_legend_handles_labels()[1]) == labels | {"no gain"}

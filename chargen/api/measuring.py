@@ -17,11 +17,12 @@ from chargen.errors import ChargenError
 from chargen.predictors import Model, check, is_scorer
 from chargen.probes import run
 from chargen.probes.result import ProbeResult
-from chargen.probes.run import HeldOut, OtherModel, Watch
+from chargen.probes.run import HeldOut, HeldOutText, OtherModel, Watch
 from chargen.probes.surprisal import measure as surprise
 from chargen.probes.surprisal.result import Scores, compare
 from chargen.settings import INSTRUMENTS
 from chargen.text.corpus import Corpus
+from chargen.text.encoding import EncodedCorpus
 from chargen.text.vocabulary import Unknown
 
 Measured = TrainedModel | OtherModel | Model | str | Path
@@ -36,6 +37,7 @@ def probe(
     only: Sequence[str] = INSTRUMENTS,
     bank: str | Path | None = None,
     text: Sources | Corpus | None = None,
+    swap_text: Sources | Corpus | None = None,
     watch: Watch = lambda instrument, done, total: None,
 ) -> ProbeResult:
     """Measure how far back models remember, and compare them on the same cases.
@@ -52,6 +54,8 @@ def probe(
             ones, English before Chinese, that the models know.
         text: the text that the other instruments read where no model was trained on it; by default
             each run's held-out text, which then has to be of one corpus for context and mined.
+        swap_text: the text that replaces context in the instrument context; by default other
+            documents of the same text.
         watch: called with an instrument's name and its work done and in total.
 
     Returns:
@@ -66,7 +70,8 @@ def probe(
     _check_distinct(subjects)
     corpora = [model.run.description.corpus for model in trained]
     one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) < 2
-    unseen = _unseen(subjects, text)
+    swap = None if swap_text is None else read_sources(swap_text)
+    unseen = _unseen(subjects, text, swap)
     result = run.probe(subjects, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
     for subject, found in zip(subjects, result.runs, strict=True):
         if isinstance(subject, TrainedModel):
@@ -119,42 +124,73 @@ def _check_distinct(models: Sequence[TrainedModel | OtherModel]) -> None:
 
 
 def _unseen(
-    models: Sequence[TrainedModel | OtherModel], text: Sources | Corpus | None
+    models: Sequence[TrainedModel | OtherModel], text: Sources | Corpus | None, swap: Corpus | None
 ) -> list[HeldOut]:
     """Return for each model the part of ``text`` that no model was trained on.
 
     Without ``text`` that is the held-out text of the run, and for other models that of the first.
     """
     if text is None:
-        return [_own_text(model, models) for model in models]
-    corpus, first, texts = read_sources(text), 0, []
+        return [partial(_own_text, model, models, swap) for model in models]
+    corpus, first = read_sources(text), 0
     for model in models:
-        if isinstance(model, OtherModel):
-            texts.append(_encode(model, "".join(block for _, block in corpus.blocks())))
-            continue
-        known = model.run.description.corpus
-        try:
-            encoded = model.encoded(corpus)
-        except ChargenError as error:
-            raise ChargenError(f"{model.name} cannot read {error}") from None
-        first = max(first, known.training_chars if known.is_of(encoded) else 0)
-        texts.append(encoded.ids)
-    return [partial(ids.__getitem__, slice(first, None)) for ids in texts]
+        if isinstance(model, TrainedModel):
+            known = model.run.description.corpus
+            first = max(first, known.training_chars if known.is_of(_encoded(model, corpus)) else 0)
+    return [partial(_given_text, model, corpus, first, swap) for model in models]
+
+
+def _given_text(
+    model: TrainedModel | OtherModel, corpus: Corpus, first: int, swap: Corpus | None
+) -> HeldOutText:
+    if isinstance(model, TrainedModel):
+        return _after(model, _encoded(model, corpus), first, swap)
+    return HeldOutText(_encode(model, _string(corpus))[first:], None, _swap_ids(model, swap))
 
 
 def _own_text(
-    model: TrainedModel | OtherModel, models: Sequence[TrainedModel | OtherModel]
-) -> HeldOut:
+    model: TrainedModel | OtherModel,
+    models: Sequence[TrainedModel | OtherModel],
+    swap: Corpus | None,
+) -> HeldOutText:
     if isinstance(model, TrainedModel):
-        return model.held_out
+        text = model.corpus()
+        return _after(model, text, len(text.ids) - len(model.held_out()), swap)
+    for other in models:
+        if isinstance(other, TrainedModel):
+            ids = _encode(model, other.vocabulary.decode(other.held_out()))
+            return HeldOutText(ids, None, _swap_ids(model, swap))
+    raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")
 
-    def text() -> np.ndarray:
-        for other in models:
-            if isinstance(other, TrainedModel):
-                return _encode(model, other.vocabulary.decode(other.held_out()))
-        raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")
 
-    return text
+def _after(
+    model: TrainedModel, text: EncodedCorpus, first: int, swap: Corpus | None
+) -> HeldOutText:
+    """Return a text from ``first`` on, with its documents if the model was trained on such."""
+    starts = None
+    if model.run.description.training.documents != "none":
+        later = text.starts[np.searchsorted(text.starts, first, side="right") :]
+        starts = np.append(0, later - first)
+    return HeldOutText(text.ids[first:], starts, _swap_ids(model, swap))
+
+
+def _swap_ids(model: TrainedModel | OtherModel, swap: Corpus | None) -> np.ndarray | None:
+    if swap is None:
+        return None
+    if isinstance(model, TrainedModel):
+        return _encoded(model, swap).ids
+    return _encode(model, _string(swap))
+
+
+def _encoded(model: TrainedModel, corpus: Corpus) -> EncodedCorpus:
+    try:
+        return model.encoded(corpus)
+    except ChargenError as error:
+        raise ChargenError(f"{model.name} cannot read {error}") from None
+
+
+def _string(corpus: Corpus) -> str:
+    return "".join(block for _, block in corpus.blocks())
 
 
 def _encode(model: OtherModel, text: str) -> np.ndarray:

@@ -95,6 +95,12 @@ class OnlyParam(click.ParamType):
 )
 @encoding_option
 @click.option(
+    "--swap-text",
+    shell_complete=completion.texts,
+    help="Text that replaces context in the instrument context: file, directory or bundled corpus. "
+    " [default: other documents of the same text]",
+)
+@click.option(
     "--json", "json_file", type=click.Path(path_type=Path), help="Write the results as JSON."
 )
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the figures as PNG.")
@@ -113,6 +119,7 @@ def probe_longrange(
     bank: Path | None,
     text: str | None,
     encoding: str,
+    swap_text: str | None,
     json_file: Path | None,
     plot: Path | None,
     report: Path | None,
@@ -173,7 +180,16 @@ def probe_longrange(
             bar.set_description(" + ".join(running), refresh=False)
             bar.update(sum(done for done, _ in counts.values()) - bar.n)
 
-        result = api.probe(models, spans, seed, only=only, bank=bank, text=to_read, watch=watch)
+        result = api.probe(
+            models,
+            spans,
+            seed,
+            only=only,
+            bank=bank,
+            text=to_read,
+            swap_text=swap_text,
+            watch=watch,
+        )
     for warning in result.warnings:
         say(visible_line(warning), err=True)
     sections = result.sections()

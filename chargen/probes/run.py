@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from threading import Event, Lock
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
 BOTH_NETWORKS = ("context", "gradient")  # measured on the trained and the untrained network
 READ_CHARACTERS = ("context", "mined", "readout")  # instruments that need predictions of characters
 READ_NETWORK = ("gradient",)  # instruments that need a network
+CONTEXT_ORDERS = (2, 3, 5, 9, 17)  # of the n-grams beside the context curve
 MINED_ORDER = 20  # of the n-gram beside the mined dependencies
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
@@ -44,8 +45,17 @@ Watch = Callable[[str, int, int], None]
 
 Instruments run concurrently, so that names alternate; calls do not overlap."""
 
-HeldOut = Callable[[], np.ndarray]
-"""Returns ids ``(M,)`` of text that a model was not trained on, or raises `ChargenError`."""
+
+class HeldOutText(NamedTuple):
+    """Text that a model was not trained on."""
+
+    ids: np.ndarray  # (M,)
+    starts: np.ndarray | None = None  # first characters of documents, if training resets there
+    swap_ids: np.ndarray | None = None  # another text that replaces context, if one is named
+
+
+HeldOut = Callable[[], HeldOutText]
+"""Returns the text, or raises `ChargenError`."""
 
 
 class Subject(Protocol):
@@ -276,7 +286,7 @@ class _Run:
         return RunResult(self.subject.name, warnings=warnings, **found)
 
     @cached_property
-    def _ids(self) -> np.ndarray:
+    def _text(self) -> HeldOutText:
         with self.counting:
             return self.held_out()
 
@@ -322,13 +332,23 @@ class _Run:
     def _context(self, network: str) -> ContextResult:
         predictor = self._predictor if network == TRAINED else self._untrained
         assert predictor is not None
-        return context.measure(predictor, self._ids, **self._common(f"context, {network}"))
+        ngrams = self._ngrams(*CONTEXT_ORDERS) if network == TRAINED else {}
+        return context.measure(
+            predictor,
+            self._text.ids,
+            starts=self._text.starts,
+            swap_ids=self._text.swap_ids,
+            ngrams=dict(zip(CONTEXT_ORDERS, ngrams.values(), strict=False)),
+            sample_chars=context.SAMPLE_CHARS if network == TRAINED else 0,
+            **self._common(f"context, {network}"),
+        )
 
     def _mined(self, network: str) -> MinedResult:
         name = f"{MINED_ORDER}-gram"
         return mined.measure(
             self._predictor,
-            self._ids,
+            self._text.ids,
+            starts=self._text.starts,
             ngram=self._ngrams(MINED_ORDER).get(name),
             ngram_name=name,
             untrained=self._untrained,
@@ -337,7 +357,7 @@ class _Run:
 
     @cached_property
     def _targets(self) -> tuple[Targets, ...]:
-        ids, vocabulary = self._ids, self._predictor.vocabulary
+        ids, vocabulary = self._text.ids, self._predictor.vocabulary
         with self.counting:
             return collect((self.bank,) if self.bank else self.banks, ids, vocabulary, self.seed)
 
@@ -345,14 +365,14 @@ class _Run:
         model = self.subject.network if network == TRAINED else self._initial
         assert model is not None
         return gradient.measure(
-            model, self._ids, targets=self._targets, **self._common(f"gradient, {network}")
+            model, self._text.ids, targets=self._targets, **self._common(f"gradient, {network}")
         )
 
     def _readout(self, network: str) -> ReadoutResult:
         model = self.subject.network
         return readout.measure(
             self._predictor,
-            self._ids,
+            self._text.ids,
             untrained=self._untrained,
             targets=self._targets,
             parts=model.layers[0].cell.state if model else (),

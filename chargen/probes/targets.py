@@ -71,7 +71,7 @@ def sentences(bank: Bank, vocabulary: Vocabulary, seed: int) -> Iterator[Targets
 def words(ids: np.ndarray, vocabulary: Vocabulary, seed: int) -> Iterator[Targets]:
     """Yield words that return after one earlier use, a group for each range of distances."""
     ids = np.asarray(ids[:TEXT_CHARS], dtype=np.int64)
-    cases, _ = returning_words(vocabulary.decode(ids), CONTEXT_CHARS)
+    cases = returning_words(vocabulary.decode(ids), CONTEXT_CHARS).cases
     for least in DISTANCES:
         some = np.array(
             [

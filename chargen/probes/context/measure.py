@@ -1,38 +1,55 @@
 """Context instrument: excess bits when all but the last n characters are replaced.
 
-Two ways of replacing: *swap* puts another part of the same text in their place, which keeps the
-hidden state natural; *reset* starts at the last n characters from the zero state. After
-Khandelwal et al., "Sharp nearby, fuzzy far away: how neural language models use context", 2018
-(arXiv 1805.04623), applied to characters.
+Two ways of replacing: *swap* puts text of another document in their place, which keeps the hidden
+state natural; *reset* starts at the last n characters from the zero state. After Khandelwal et al.,
+"Sharp nearby, fuzzy far away: how neural language models use context", 2018 (arXiv 1805.04623),
+applied to characters.
 
 Axes: K blocks of positions, C contexts, L characters of text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from chargen.evaluation import Meter, Segments, nats_to_bits, states_after, surprisals
+from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State, select
-from chargen.probes.context.result import BLOCK, THRESHOLD_BITS, ContextResult, ContextRow
-from chargen.probes.statistics.intervals import Estimate, block_bootstrap
+from chargen.predictors import NextCharPredictor, State, advance, select
+from chargen.predictors.burn_in import BurnedIn
+from chargen.probes.context.blocks import FEWEST_POSITIONS, Blocks, read_length, shortest_text
+from chargen.probes.context.result import (
+    BLOCK,
+    CLASSES,
+    THRESHOLD_BITS,
+    ContextResult,
+    ContextRow,
+    NgramRow,
+    PlaceRow,
+)
+from chargen.probes.statistics.text_means import Z90, TextMean, text_mean
+from chargen.text.mutual_information import MutualInformation, mutual_information
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 POSITIONS = 4096
-FEWEST_POSITIONS = 2000  # a text with room for fewer is refused
-BURN_IN_PARTS = 8
+FEWEST_CASES = 100  # positions of one character class, or at one distance from the beginning
+SAMPLE_CHARS = 2**16  # longest sample whose mutual information is compared with that of the text
+SAMPLE_STREAMS = 32  # generated in parallel, each at least 8 times the longest distance
 
 
 def measure(
     predictor: NextCharPredictor,
     ids: np.ndarray,
     *,
+    starts: np.ndarray | None = None,
+    swap_ids: np.ndarray | None = None,
+    ngrams: Mapping[int, NextCharPredictor] | None = None,
     contexts: Sequence[int] = CONTEXTS,
     positions: int = POSITIONS,
+    sample_chars: int = 0,
     seed: int = 0,
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
@@ -40,220 +57,223 @@ def measure(
     """Measure the excess bits of each context at the same positions of a text.
 
     The positions lie in blocks of 32, spread evenly over the text, each block at a random place
-    within its share. Full context is twice the longest of ``contexts`` before the block. Excess is
-    paired: at each position, bits with the last n characters - bits with full context. Intervals
-    are from a bootstrap of blocks. The effective context length is the smallest n from which the
-    upper bound of the swap excess stays under `THRESHOLD_BITS`; its interval is the central 95% of
-    the same statistic over the bootstrap draws, each raised by the distance from the mean excess
-    to its upper bound.
+    within its share. Full context is twice the longest of ``contexts`` before the block, or all of
+    its document. Excess is paired: at each position, bits with the last n characters - bits with
+    full context. Intervals are from `text_mean`. The effective context length is the smallest n
+    from which the mean swap excess stays under `THRESHOLD_BITS`; the bounds of its interval are
+    the same statistic of the lower and of the upper bounds, each of which holds with 95%.
+
+    Replacement text is from another document, or from ``swap_ids``. In a single document it is
+    another part of the same text, which shares its subject: the excess is then a lower bound.
 
     Below n = 32 each position has exactly n characters of context. From 32 on, one read predicts
     n/16 positions, at most 32: the first has n characters of context, the last n/16 - 1 more. No
     position has fewer than n, so a predictor that remembers m characters has no excess from n = m
-    on. The replacement text is read once per block. All reading but reset starts from one
-    burned-in state, see `BurnedIn`.
+    on. The replacement text is read once per block. A document begins from the zero state, as in
+    training; all other reading but reset starts from one burned-in state, see `BurnedIn`.
 
     Args:
         predictor: the model under test.
         ids: text that the model was not trained on, ``(L,)``. Contexts too long for it are left
-            out; a text with room for fewer than 2,000 positions (or ``positions``) is refused.
+            out; a text with room for fewer than 640 positions is refused.
+        starts: first characters of its documents, rising from 0, if training reset the state there.
+        swap_ids: another text of the same vocabulary to take replacement text from.
+        ngrams: n-grams of the training text by order, measured at the same positions.
         contexts: context lengths in characters.
-        positions: number of predicted characters.
-        seed: seed of positions, replacements and bootstrap.
+        positions: number of predicted characters, at least 640.
+        sample_chars: length of a sample of the model, at most that of the text, whose mutual
+            information is compared with that of the text; 0 for none.
+        seed: seed of positions, replacements and the sample.
         trained_timesteps: BPTT length in training, to be marked.
         progress: called with the characters read and their total.
+
+    Raises:
+        ChargenError: ``swap_ids`` is too short.
     """
-    if not contexts or min(contexts) < 1 or positions < 1:
-        raise ValueError(f"contexts {contexts} and positions {positions} must be above 0")
-    blocks = Blocks.of(len(ids), sorted({*contexts}), positions, np.random.default_rng([seed, 0]))
+    if not contexts or min(contexts) < 1 or positions < FEWEST_POSITIONS:
+        least = f"at least {FEWEST_POSITIONS}"
+        raise ValueError(f"contexts {contexts} must be above 0, positions {positions} {least}")
+    source = ids if swap_ids is None else swap_ids
+    documents = np.zeros(1, dtype=np.int64) if starts is None else starts
+    rng = np.random.default_rng([seed, 0])
+    blocks = Blocks.of(len(ids), sorted({*contexts}), positions, rng, documents, swap_ids)
     if blocks is None:
-        needed = shortest_text(min(contexts), min(positions, FEWEST_POSITIONS))
+        needed = shortest_text(min(contexts))
         refusal = f"not measured: the text has {len(ids)} characters, at least {needed} are needed"
         nothing = (None,) * 3
         return ContextResult(
             seed, trained_timesteps, 0, 0, None, (), *nothing, refusal=refusal, chars=len(ids)
         )
-    full, limited = _read(predictor, ids, blocks, progress)
-    means, draws = _statistics(full, limited, np.random.default_rng([seed, 1]))
-    rows = _rows(blocks.contexts, means, draws, trained_timesteps)
+    full, limited = _read(predictor, ids, source, blocks, progress)
+    swap, reset = limited - full
+    means = [_mean(bits, blocks.counted) for bits in swap]
+    rows = []
+    for place, n in enumerate((0, *blocks.contexts)):
+        others = (reset[place], reset[place] - swap[place]) if n else ()
+        found = [means[place], *(_mean(bits, blocks.counted) for bits in others)]
+        beyond = None if trained_timesteps is None else n > trained_timesteps
+        most = n + read_length(n) - 1 if n else 0
+        rows.append(ContextRow(n, most, beyond, *(one.estimate() for one in found)))
+    text_memory, sample_memory = _memories(predictor, ids[: min(len(ids), sample_chars)], seed)
+    inside = blocks.targets.clip(max=len(ids) - 1)
+    names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
+    by_class = {name: names.reshape(full.shape) == name for name in CLASSES}
+    octaves = np.frexp(blocks.targets - blocks.lows[:, None])[1] - 1
+    several = range(int(octaves.max()) + 1) if len(documents) > 1 else ()
+    by_octave = {f"{1 << b}–{(2 << b) - 1}": octaves == b for b in several}
     return ContextResult(
         seed,
         trained_timesteps,
-        full.size,
+        int(blocks.counted.sum()),
         blocks.full,
-        float(full.mean()),
-        rows,
-        *_effective((0, *blocks.contexts), rows, means, draws),
+        float(full.sum() / blocks.counted.sum()),
+        tuple(rows),
+        *_effective((0, *blocks.contexts), means),
         chars=len(ids),
+        documents=len(documents),
+        lower_bound=not blocks.separate,
+        classes=tuple(_places(by_class, full, swap, blocks.counted)),
+        beginnings=tuple(_places(by_octave, full, swap[:0], blocks.counted)),
+        ngrams=tuple(_ngram_rows(ngrams or {}, ids, blocks)),
+        text_memory=text_memory,
+        sample_memory=sample_memory,
         block_bits=tuple(full.sum(axis=1).tolist()),
     )
 
 
-@dataclass(frozen=True)
-class Blocks:
-    """K blocks of `BLOCK` positions, each with a replacement text for what stands before it."""
-
-    contexts: tuple[int, ...]  # ascending
-    full: int  # characters of full context
-    begins: np.ndarray  # (K,) first position of each block
-    swaps: np.ndarray  # (K,) first of the ``full`` characters of each replacement text
-
-    @classmethod
-    def of(
-        cls, length: int, contexts: Sequence[int], positions: int, rng: np.random.Generator
-    ) -> Blocks | None:
-        """Draw the blocks in a text of ``length`` characters; None if it is too short."""
-        fewest = min(positions, FEWEST_POSITIONS)
-        kept = tuple(n for n in contexts if length >= shortest_text(n, fewest))
-        if not kept:
-            return None
-        full = 2 * kept[-1]
-        K = -(-min(positions, (length - full) // BLOCK * BLOCK) // BLOCK)
-        shares = full + np.arange(K + 1) * (length - full) // K
-        begins = rng.integers(shares[:-1], shares[1:] - BLOCK + 1)
-        swaps = elsewhere(length, full, begins - full, begins + BLOCK, rng)
-        return cls(kept, full, begins, swaps)
-
-    @property
-    def with_full_context(self) -> Segments:
-        """The blocks, each with its full context."""
-        return Segments(self.begins - self.full, self.begins, self.begins + BLOCK)
-
-    def with_context(self, context: int) -> Segments:
-        """The reads that predict all positions with a context: equally many per block."""
-        length = read_length(context)
-        begins = (self.begins[:, None] + np.arange(0, BLOCK, length)).reshape(-1)
-        return Segments(begins - context, begins, begins + length)
-
-
-def read_length(context: int) -> int:
-    """Return the number of positions that one read predicts: a power of two, 1 to `BLOCK`."""
-    return 1 << min(max(1, context // 16), BLOCK).bit_length() - 1
-
-
-def shortest_text(context: int, positions: int) -> int:
-    """Return the shortest text with room for ``positions`` and their replacement texts."""
-    full = 2 * context
-    return max(3 * full + BLOCK, full + -(-positions // BLOCK) * BLOCK)
-
-
-def elsewhere(
-    length: int, chars: int, lows: np.ndarray, highs: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Draw where N parts of a text start that do not overlap ``lows .. highs - 1``.
-
-    Each part has ``chars`` characters and is drawn uniformly from all such parts of a text of
-    ``length`` characters; ``lows`` and ``highs`` are ``(N,)``.
-
-    Raises:
-        ValueError: A row has no such part.
-    """
-    left = (lows - chars + 1).clip(min=0)
-    right = (length - chars - highs + 1).clip(min=0)
-    if not (left + right).all():
-        raise ValueError(f"no {chars} characters of {length} lie outside every row's own")
-    drawn = rng.integers(0, left + right)
-    return np.where(drawn < left, drawn, highs + drawn - left)
-
-
-class BurnedIn:
-    """A predictor whose initial state is the one after a burn-in text, not the zero state.
-
-    A network is rarely in the zero state during training. From there a few first characters can
-    lead to a state that spoils the predictions for thousands of characters, for any later text. The
-    burn-in text ``(M,)`` is therefore read in eight parts from the zero state, and the state after
-    the part with the median loss becomes the initial state.
-    """
-
-    def __init__(self, predictor: NextCharPredictor, ids: np.ndarray) -> None:
-        self.vocabulary = predictor.vocabulary
-        self._predictor = predictor
-        chars = max(1, len(ids) // BURN_IN_PARTS)
-        parts = ids[: len(ids) // chars * chars].reshape(-1, chars)[:BURN_IN_PARTS]
-        log_probs, state = predictor.advance(parts.astype(np.int64))
-        own = parts[:, 1:, None].astype(np.int64)
-        nats = -np.take_along_axis(log_probs[:, :-1], own, axis=2).astype(np.float64)
-        order = np.argsort(nats.sum(axis=(1, 2)), kind="stable")
-        self._state = select(state, order[[(len(order) - 1) // 2]])
-
-    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`."""
-        if state is None:
-            state = select(self._state, np.zeros(len(ids), dtype=np.int64))
-        return self._predictor.advance(ids, state)
-
-
 def _read(
-    predictor: NextCharPredictor, ids: np.ndarray, blocks: Blocks, progress: Progress
+    predictor: NextCharPredictor,
+    ids: np.ndarray,
+    source: np.ndarray,
+    blocks: Blocks,
+    progress: Progress,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bits with full context, ``(K, BLOCK)``, and limited, ``(2, 1 + C, K, BLOCK)``.
 
-    The first axis is swap, reset; the second context 0, which reset lacks, and ``contexts``.
+    The first axis is swap, reset; the second context 0, which reset lacks, and ``contexts``. Bits
+    past the end of a block are 0.
     """
-    K, whole = len(blocks.begins), blocks.with_full_context
-    reads = [blocks.with_context(n) for n in blocks.contexts]
-    total = whole.chars + K * blocks.full + sum(2 * read.chars for read in reads)
-    on_read = Meter(progress, total).read
-    burned_in = BurnedIn(predictor, ids[: blocks.full])
-    full = surprisals(burned_in, ids, whole, None, on_read)
-    limited = np.zeros((2, 1 + len(reads), *full.shape))
-    lengths = [blocks.full - n for n in (*blocks.contexts[::-1], 0)]
-    swapped = states_after(burned_in, ids, blocks.swaps, lengths, on_read)
-    for place, (_, last, state) in zip(range(len(reads), -1, -1), swapped, strict=True):
-        if place == 0:
-            targets = ids[blocks.begins[:, None] + np.arange(BLOCK)].astype(np.int64)
-            nats = -np.take_along_axis(last, targets, axis=1).astype(np.float64)
-            limited[:, 0] = nats_to_bits(nats)
-            continue
-        read = reads[place - 1]
-        after = select(state, np.repeat(np.arange(K), len(read) // K))
-        for way, before in enumerate((after, None)):
-            bits = surprisals(predictor, ids, read, before, on_read)
-            limited[way, place] = bits.reshape(full.shape)
-    return full, limited
+    places = [np.flatnonzero(rows) for rows in (~blocks.fresh, blocks.fresh) if rows.any()]
+    parts = [blocks.part(rows) for rows in places]
+    on_read = Meter(progress, sum(map(_chars, parts))).read
+    full = np.zeros((len(blocks), BLOCK))
+    limited = np.zeros((2, 1 + len(blocks.contexts), *full.shape))
+    for rows, part in zip(places, parts, strict=True):
+        start = predictor if part.fresh[0] else BurnedIn(predictor, ids[: blocks.full])
+        own = full[rows] = surprisals(start, ids, part.with_full_context, None, on_read)
+        reads = part.reads()
+        for stop, last, state in states_after(start, source, part.swaps, [*reads], on_read):
+            for place, here in reads[stop]:
+                some = part.part(here)
+                if not place:
+                    targets = ids[some.targets.clip(max=len(ids) - 1)].astype(np.int64)
+                    nats = -np.take_along_axis(last[here], targets, axis=1).astype(np.float64)
+                    limited[:, 0, rows[here]] = nats_to_bits(nats)
+                    continue
+                read = some.with_context(n := part.contexts[place - 1])
+                whole = (read.begins - n <= np.repeat(some.starts, len(read) // len(some)))[:, None]
+                after = select(state, np.repeat(here, len(read) // len(some)))
+                for way, before in enumerate((after, None)):
+                    bits = surprisals(predictor, ids, read, before, on_read)
+                    bits = np.where(whole, own[here].reshape(bits.shape), bits)
+                    limited[way, place, rows[here]] = bits.reshape(len(here), BLOCK)
+    return full * blocks.counted, limited * blocks.counted
 
 
-def _statistics(
-    full: np.ndarray, limited: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean excess of swap, of reset and their difference, and bootstrap draws of it.
-
-    They are ``(3, 1 + C)`` and ``(draws, 3, 1 + C)``, in bits per character.
-    """
-    swap, reset = limited - full
-    sums = np.stack([swap, reset, reset - swap]).sum(axis=3)  # (3, 1 + C, K)
-    means = sums.sum(axis=2) / full.size
-    K = len(full)
-    draws = block_bootstrap(sums.reshape(-1, K).T, np.full(K, full.shape[1]), rng)
-    return means, draws.reshape(-1, *means.shape)
+def _chars(part: Blocks) -> int:
+    """Return the number of characters that `_read` reads of blocks that begin alike."""
+    reads = part.reads()
+    limited = (
+        2 * part.part(here).with_context(part.contexts[place - 1]).chars
+        for some in reads.values()
+        for place, here in some
+        if place
+    )
+    return part.with_full_context.chars + len(part) * max(reads) + sum(limited)
 
 
-def _rows(
-    contexts: Sequence[int], means: np.ndarray, draws: np.ndarray, timesteps: int | None
-) -> tuple[ContextRow, ...]:
-    rows = []
-    for place, n in enumerate((0, *contexts)):
-        found = [Estimate.of(float(means[i, place]), draws[:, i, place]) for i in range(3)]
-        beyond = None if timesteps is None else n > timesteps
-        most = n + read_length(n) - 1 if n else 0
-        rows.append(ContextRow(n, most, beyond, *(found if n else found[:1])))
-    return tuple(rows)
+def _mean(bits: np.ndarray, counted: np.ndarray) -> TextMean:
+    mean = text_mean((bits * counted).sum(axis=1), counted.sum(axis=1))
+    assert mean is not None
+    return mean
 
 
 def _effective(
-    contexts: Sequence[int], rows: Sequence[ContextRow], means: np.ndarray, draws: np.ndarray
+    contexts: Sequence[int], means: Sequence[TextMean]
 ) -> tuple[int | None, int | None, int | None]:
-    """Return the effective context length and its bounds; None is beyond the longest context."""
-    highs = np.array([row.swap.high for row in rows])
-    places = _first_settled(draws[:, 0] + (highs - means[0]) < THRESHOLD_BITS)
-    low, high = np.quantile(places, [0.025, 0.975], method="inverted_cdf").astype(int)
-    (place,) = _first_settled(highs[None] < THRESHOLD_BITS)
+    """Return the effective context length and its bounds; None is beyond the longest context.
+
+    The truth lies outside where the bound of the excess at one context near the threshold is on the
+    wrong side of it. Bounds that each hold with 95% therefore make an interval of 95%.
+    """
+    bounds = [one.estimate(Z90) for one in means]
+    columns = np.array([[one.value, one.low, one.high] for one in bounds]).T
+    under = np.logical_and.accumulate(columns[:, ::-1] < THRESHOLD_BITS, axis=1)
     named = [*contexts, None]
-    return named[place], named[min(low, place)], named[max(high, place)]
+    value, low, high = (named[len(contexts) - int(settled)] for settled in under.sum(axis=1))
+    return value, low, high
 
 
-def _first_settled(under: np.ndarray) -> np.ndarray:
-    """Return the first column from which on each row ``(N, M)`` is true, or M: ``(N,)``."""
-    trailing = np.logical_and.accumulate(under[:, ::-1], axis=1).sum(axis=1)
-    settled: np.ndarray = under.shape[1] - trailing
-    return settled
+def character_classes(text: str) -> np.ndarray:
+    """Return the class of each character, one of `CLASSES`; letters are of the main script."""
+    from fontTools.unicodedata import script
+
+    counts = Counter(text)
+    scripts: Counter[str] = Counter()
+    for char, count in counts.items():
+        if char.isalpha():
+            scripts[script(char)] += count
+    main = max(scripts, key=scripts.__getitem__, default="")
+    names = {}
+    for char in counts:
+        kind = unicodedata.category(char)[0]
+        letter = "letter" if script(char) in (main, "Zinh", "Zyyy") else "other scripts"
+        names[char] = {"N": "digit", "L": letter, "M": letter}.get(kind, "punctuation")
+        names[char] = "space" if char.isspace() else names[char]
+    return np.array([names[char] for char in text])
+
+
+def _places(
+    groups: Mapping[str, np.ndarray], full: np.ndarray, swap: np.ndarray, counted: np.ndarray
+) -> Iterator[PlaceRow]:
+    """Yield the bits and the excess at the positions of each group that has enough of them."""
+    for name, group in groups.items():
+        where = group & counted
+        if where.sum() >= FEWEST_CASES:
+            excess = tuple(_mean(bits, where).estimate() for bits in swap)
+            yield PlaceRow(name, int(where.sum()), _mean(full, where).estimate(), excess)
+
+
+def _memories(
+    predictor: NextCharPredictor, ids: np.ndarray, seed: int
+) -> tuple[MutualInformation | None, MutualInformation | None]:
+    """Return the mutual information of a text and of a sample of equal length, if long enough."""
+    S = min(SAMPLE_STREAMS, len(ids) // 512)
+    if not S:
+        return None, None
+    T, V = len(ids) // S, len(predictor.vocabulary)
+    distances = [1 << power for power in range((T // 8).bit_length())]
+    rng = np.random.default_rng([seed, 3])
+    state: State = None
+    last = ids[rng.integers(len(ids), size=S)].astype(np.int64)
+    sample = np.empty((S, T), dtype=np.int64)
+    reader = BurnedIn(predictor, ids)
+    for t in range(T):
+        log_probs, state = advance(reader, last[:, None], state)
+        last = sample[:, t] = (log_probs[:, 0] + rng.gumbel(size=(S, V))).argmax(axis=1)
+    return (
+        mutual_information(ids[: S * T], V, distances, seed=seed),
+        mutual_information(sample.reshape(-1), V, distances, seed=seed),
+    )
+
+
+def _ngram_rows(
+    ngrams: Mapping[int, NextCharPredictor], ids: np.ndarray, blocks: Blocks
+) -> Iterator[NgramRow]:
+    """Yield the bits of each n-gram and the bits that it gains over the next shorter one."""
+    shorter = None
+    for order, ngram in sorted(ngrams.items()):
+        bits = surprisals(ngram, ids, blocks.with_full_context)
+        gain = None if shorter is None else _mean(shorter - bits, blocks.counted).estimate()
+        yield NgramRow(order, _mean(bits, blocks.counted).estimate(), gain)
+        shorter = bits

@@ -28,6 +28,7 @@ from chargen.render.report import (
     rules_at,
     training_limits,
 )
+from chargen.text.statistics import decay_sentence
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
@@ -44,22 +45,25 @@ QUESTION = (
     "zero means that the model did not use the replaced text."
 )
 EXCESS = (
-    "Excess bits per character when all but the last n characters are replaced by another part of "
-    "the text (swap) or removed (reset: the model starts from the zero state), at the same "
+    "Excess bits per character when all but the last n characters are replaced by text of another "
+    "document (swap) or removed (reset: the model starts from the zero state), at the same "
     "positions for every n, with 95% intervals."
 )
 SUMMARY = (
-    "Effective context length: the smallest n from which the upper bound of the excess stays under "
-    f"{THRESHOLD_BITS} bits, 1% of perplexity. Bits per character: with full context. Untrained: "
-    "effective context length of a network of the same shape before training."
+    "Effective context length: the smallest n from which the mean excess stays under "
+    f"{THRESHOLD_BITS} bits, 1% of perplexity; the interval is that of the bounds of the excess. "
+    "Bits per character: with full context. Untrained: effective context length of a network of "
+    "the same shape before training."
 )
 METHOD = (
     "Swap, the headline, keeps the hidden state natural. Reset starts from the zero state, which "
     "is rare in training; a few first characters can spoil all later predictions. The finding "
     "names the contexts where the two disagree.",
     "The same characters are predicted for every n, and excess is paired position by position.",
-    "Intervals are from a bootstrap of blocks of text, because neighbouring characters are not "
-    "independent.",
+    "Intervals are from the means of blocks of text, because neighbouring characters are not "
+    "independent; the blocks are lengthened until the variance of their mean grows no further.",
+    "In a single document, swap takes another part of it, which shares its subject. The excess is "
+    "then a lower bound; --swap-text names another text.",
     f"The threshold of {THRESHOLD_BITS} bits follows Khandelwal et al., 2018 (arXiv 1805.04623), "
     "applied to characters.",
 )
@@ -85,7 +89,51 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> Section
     if comparisons:
         blocks.append(_compared(comparisons))
     blocks += [_details(run, *results) for run, results in found.items()]
+    blocks += [
+        Details(f"{run}: where the loss is", _places(run, one)) for run, one in known.items()
+    ]
     return Section(NAME, TITLE, _finding(found), _meaning(found), [*blocks, _method(found)])
+
+
+def _places(run: str, result: ContextResult) -> list[Block]:
+    """Tabulate the loss by class, distance from the beginning and order of an n-gram."""
+    blocks: list[Block] = []
+    if classes := result.classes:
+        rows = [
+            ["positions", *(str(one.positions) for one in classes), ""],
+            ["bits", *(f"{one.bits.value:.3f}" for one in classes), ""],
+        ]
+        for place, row in enumerate(result.rows):
+            excess = (one.excess[place] for one in classes)
+            rows.append([str(row.context), *(f"{one.value:.4f}" for one in excess), ""])
+        caption = (
+            f"{run}: bits per character with full context, then excess bits by n, by character"
+        )
+        blocks.append(Table(["n", *(one.name for one in classes), ""], rows, f"{caption} class."))
+    if result.beginnings:
+        rows = [[one.name, str(one.positions), estimate(one.bits, 3)] for one in result.beginnings]
+        caption = f"{run}: bits per character by characters since the document began."
+        blocks.append(Table(["distance", "positions", "bits (95%)"], rows, caption))
+    if result.ngrams:
+        rows = [
+            [str(one.order), str(one.order - 1), f"{one.bits.value:.3f}", estimate(one.gain, 4)]
+            for one in result.ngrams
+        ]
+        caption = (
+            f"{run}: n-grams of the training text at the same positions; the gain is over the "
+        )
+        caption += "order above. Where it ends, this much text shows no use of more context."
+        blocks.append(Table(["order", "context", "bits", "gain (95%)"], rows, caption))
+    if (text := result.text_memory) and (sample := result.sample_memory):
+        rows = [
+            [str(d), *(f"{one.bits[i]:.4f} ({one.low[i]:.4f} to {one.high[i]:.4f})"
+                       for one in (text, sample))]
+            for i, d in enumerate(text.distances)
+        ]  # fmt: skip
+        caption = f"{run}: mutual information in bits between characters at a distance, with 95% "
+        caption += f"intervals. Text: {decay_sentence(text)} Sample: {decay_sentence(sample)}"
+        blocks.append(Table(["distance", "this text", "sample of the model"], rows, caption))
+    return blocks
 
 
 def _finding(found: Found) -> str:

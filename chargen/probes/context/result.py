@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 from msgspec import Struct, convert, to_builtins
 
-from chargen.probes.statistics.intervals import Count, Estimate, block_bootstrap, flat, nested
+from chargen.probes.statistics.intervals import Count, Estimate, flat, nested
+from chargen.probes.statistics.text_means import text_mean
 from chargen.render.text import counted
+from chargen.text.mutual_information import MutualInformation
 
-BLOCK = 32  # consecutive positions; the bootstrap resamples whole blocks
+BLOCK = 32  # consecutive positions
 THRESHOLD_BITS = 0.0144  # negligible excess: 1% of perplexity, log2(1.01)
+CLASSES = ("letter", "digit", "space", "punctuation", "other scripts")
 
 
 class ContextRow(
@@ -46,6 +49,23 @@ class ContextRow(
         return abs(difference.value) >= THRESHOLD_BITS
 
 
+class PlaceRow(Struct, frozen=True, rename={"bits": "bits_per_char", "excess": "excess_bits"}):
+    """Loss at the positions of one kind; kinds with fewer than 100 positions are left out."""
+
+    name: str  # a character class, or distances from the beginning of the document
+    positions: Count
+    bits: Estimate  # with full context
+    excess: tuple[Estimate, ...] = ()  # of each row's context after context replacement
+
+
+class NgramRow(Struct, frozen=True, rename={"bits": "bits_per_char", "gain": "gain_bits"}):
+    """Loss of an n-gram of the training text at the same positions."""
+
+    order: Count  # it sees order - 1 characters
+    bits: Estimate
+    gain: Estimate | None = None  # over the next shorter one
+
+
 class ContextResult(
     Struct,
     frozen=True,
@@ -55,6 +75,8 @@ class ContextResult(
         "full": "full_context_chars",
         "full_bits": "bits_per_char",
         "rows": "contexts",
+        "text_memory": "text_mutual_information",
+        "sample_memory": "sample_mutual_information",
         "effective": "effective_context_chars",
         "effective_low": "effective_context_low_chars",
         "effective_high": "effective_context_high_chars",
@@ -73,6 +95,13 @@ class ContextResult(
     effective_high: Count | None
     refusal: str | None = None
     chars: Count = 0  # length of the text
+    documents: Count = 1  # of the text, where training reset the state
+    lower_bound: bool = False  # swap could only take another part of the same document
+    classes: tuple[PlaceRow, ...] = ()  # by character class
+    beginnings: tuple[PlaceRow, ...] = ()  # by distance from the beginning of the document
+    ngrams: tuple[NgramRow, ...] = ()  # by order
+    text_memory: MutualInformation | None = None  # of as many characters as the sample
+    sample_memory: MutualInformation | None = None  # of a text that the model generated
     block_bits: tuple[float, ...] = ()  # full-context bits summed by block; not in the JSON
 
     def __post_init__(self) -> None:
@@ -114,12 +143,15 @@ class ContextResult(
             low = self.effective_low
             least = "" if low is None else f" (95%: {low} or more)"
             return f"uses more than {counted(longest, 'character')} of context{least}"
-        if self.effective == 0:
-            return "uses no context: replacing all of it costs nothing"
         high = f"over {longest}" if self.effective_high is None else self.effective_high
         same = self.effective_low == self.effective_high
-        interval = "" if same else f" (95%: {self.effective_low} to {high})"
-        return f"uses {counted(self.effective, 'character')} of context{interval}"
+        notes = [] if same else [f"95%: {self.effective_low} to {high}"]
+        notes += ["one document: a lower bound"] * self.lower_bound
+        noted = f" ({'; '.join(notes)})" if notes else ""
+        if self.effective == 0:
+            return f"uses no context: replacing all of it costs nothing{noted}"
+        least = "at least " * self.lower_bound
+        return f"uses {least}{counted(self.effective, 'character')} of context{noted}"
 
     def _disagreement(self) -> str:
         rows = self.rows[1:]
@@ -154,8 +186,8 @@ class BitsComparison(
 def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:
     """Compare the full-context bits of every pair of models.
 
-    Differences are paired by block; their intervals are from a bootstrap of blocks. Refused
-    results give no comparison.
+    Differences are paired by block; their intervals are from `text_mean`. Refused results give no
+    comparison.
 
     Args:
         results: results by model name, for one text, seed and set of positions.
@@ -166,16 +198,12 @@ def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, 
     places = {(one.chars, one.seed, one.full, one.positions) for one in results.values()}
     if len(places) != 1:
         raise ValueError(f"{', '.join(results)}: not measured at the same positions of one text")
-    ((_, seed, _, positions),) = places
-    if not positions:
-        return ()
-    pairs = list(combinations(results, 2))
-    blocks = {name: np.array(one.block_bits) for name, one in results.items()}  # (K,) each
-    apart = np.stack([blocks[a] - blocks[b] for a, b in pairs], axis=1)  # (K, P)
-    counts = np.full(len(apart), BLOCK)
-    draws = block_bootstrap(apart, counts, np.random.default_rng([seed, 2]))
-    means = apart.sum(axis=0) / positions
-    return tuple(
-        BitsComparison(*pair, positions, Estimate.of(float(means[place]), draws[:, place]))
-        for place, pair in enumerate(pairs)
-    )
+    positions = next(iter(results.values())).positions
+    pairs = combinations(results, 2) if positions else ()
+    found = []
+    for first, second in pairs:
+        apart = np.subtract(results[first].block_bits, results[second].block_bits)
+        mean = text_mean(apart, np.full(len(apart), positions / len(apart)))
+        assert mean is not None
+        found.append(BitsComparison(first, second, positions, mean.estimate()))
+    return tuple(found)

@@ -2,33 +2,45 @@
 
 The cases are mined from any text (`chargen.probes.mined.mining`): brackets and quotes that close,
 and words that return after one earlier use.
+
+Axes: N cases, R pieces of text read in parallel, L characters of text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from chargen.evaluation import Meter, OnRead, Segments, states_after, surprisals
+from chargen.evaluation import (
+    Meter,
+    OnRead,
+    Segments,
+    nats_of,
+    nats_to_bits,
+    states_after,
+    surprisals,
+)
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, select
-from chargen.probes.mined.mining import LONGEST, Group, Plan
+from chargen.predictors import NextCharPredictor, State, advance, select
+from chargen.predictors.burn_in import BurnedIn
+from chargen.probes.mined.mining import LONGEST, STREAMS, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
-from chargen.probes.statistics.intervals import Estimate, block_bootstrap
+from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.statistics.text_means import FEWEST_BLOCKS, text_mean
+from chargen.text.vocabulary import Vocabulary
 
 NGRAM_CHARS = 32  # context that the n-gram reads before a target
-BLOCK_CHARS = 1024  # characters of text whose cases the bootstrap resamples together
-SLICE = 64  # cases of similar distance that are read in parallel
-
-Bits = Mapping[str, np.ndarray]
-"""Bits per target of N cases, ``(N,)`` each, by the name of an estimate of `MinedRow`."""
+BLOCK_CHARS = 256  # characters of text whose cases are resampled together
+SLICE = 64  # maximum number of cases of similar distance that are read in parallel
+STEP = 32  # characters between states that are kept
 
 
 def measure(
     predictor: NextCharPredictor,
     ids: np.ndarray,
     *,
+    starts: np.ndarray | None = None,
     ngram: NextCharPredictor | None = None,
     ngram_name: str = "20-gram",
     untrained: NextCharPredictor | None = None,
@@ -39,114 +51,200 @@ def measure(
 ) -> MinedResult:
     """Measure the bits gained from cues at distances below ``longest``, a power of two.
 
-    Full context is at least twice ``longest``. With *swap*, the text up to the end of the cue is
-    replaced by another part of the same text of about equal length that does not contain the word,
-    or leave the bracket open; the gain belongs to the cue and all text before it. A word is scored
-    as a whole. At most 256 cases per kind and power of two are drawn; under 100 are not reported.
-    Every target is read from the end of its cue. With full context the text is read in streams
-    with a burn-in of twice ``longest`` characters.
+    The gain from the cue is what the target costs more if the cue alone is replaced by another one
+    of equal length, in the same text. For *all text before*, the text up to the end of the cue is
+    replaced by another part of the same text, of another document if there are several, that does
+    not contain the word, or leave the bracket open. A word is scored as a whole. At most 256 cases
+    per kind and power of two are drawn, 128 of the farthest; under 100 are not reported. Full
+    context is at least twice ``longest``, or the whole document. A document begins from the zero
+    state, as in training; all other reading starts from a burned-in state.
 
     Args:
         predictor: the model under test.
         ids: text that the model was not trained on, ``(L,)``; the first 131,072 characters count.
+        starts: first characters of its documents, rising from 0, if training reset the state there.
         ngram: baseline that reads 32 characters before each target, exact up to order 33.
         ngram_name: its name in the result.
         untrained: a network of the same shape before training, measured like the model.
         longest: upper limit of the distances, in characters.
-        seed: seed of cases, replacements and bootstrap.
+        seed: seed of cases and replacements.
         trained_timesteps: BPTT length in training, to be marked.
         progress: called with the characters read and their total.
     """
     if longest < 2 or longest & (longest - 1):
         raise ValueError(f"longest is {longest}, it must be a power of two above 1")
-    plan = Plan.of(predictor.vocabulary, ids, longest, seed)
-    numbered = list(enumerate(plan.groups))
-    measured = {i: group for i, group in numbered if len(group) >= FEWEST_CASES}
-    found = _read(predictor, ngram, untrained, plan, measured, progress) if measured else {}
-    rows = []
-    for place, group in numbered:
+    plan = Plan.of(predictor.vocabulary, ids, longest, seed, starts)
+    measured = [one for one in plan.groups if _measurable(one)]
+    found: dict[str, np.ndarray] = {}
+    if measured:
+        cases = _Cases(predictor.vocabulary, plan, measured)
+        on_read = Meter(progress, cases.chars * (2 if untrained else 1)).read
+        own, gain, before = cases.bits(predictor, on_read)
+        found = {"target_bits": own.sum(axis=1), "gain": gain, "before": before}
+        if ngram:
+            near = Segments((cases.start - NGRAM_CHARS).clip(min=0), cases.start, cases.end)
+            found["over_ngram"] = (surprisals(ngram, plan.ids, near) - own).sum(axis=1)
+        if untrained:
+            _, gain, before = cases.bits(untrained, on_read)
+            found |= {"untrained": gain, "untrained_before": before}
+    rows, first = [], 0
+    for group in plan.groups:
         beyond = None if trained_timesteps is None else group.distance > trained_timesteps
-        rng = np.random.default_rng([seed, 2, place])
-        estimates = _estimates(group, found[place], rng) if place in found else {}
+        estimates = {}
+        if group in measured:
+            here = slice(first, first := first + len(group))
+            estimates = {name: _estimate(bits[here], group) for name, bits in found.items()}
         most = 2 * group.distance - 1
         rows.append(MinedRow(group.kind, group.distance, most, beyond, len(group), **estimates))
     name = ngram_name if ngram else None
-    return MinedResult(seed, trained_timesteps, len(plan.ids), plan.full, name, tuple(rows))
+    return MinedResult(
+        seed, trained_timesteps, len(plan.ids), plan.full, name, tuple(rows),
+        documents=len(plan.documents),
+    )  # fmt: skip
 
 
-def _read(
-    predictor: NextCharPredictor,
-    ngram: NextCharPredictor | None,
-    untrained: NextCharPredictor | None,
-    plan: Plan,
-    groups: Mapping[int, Group],
-    progress: Progress,
-) -> Mapping[int, Bits]:
-    """Measure the groups with the model and its controls."""
-    starts = {place: (group.starts - NGRAM_CHARS).clip(min=0) for place, group in groups.items()}
-    before = {
-        place: Segments(starts[place], group.starts, group.cases[:, 3])
-        for place, group in groups.items()
-    }
-    total = _chars(plan, list(groups.values())) * (2 if untrained else 1)
-    total += sum(segments.chars for segments in before.values()) if ngram else 0
-    on_read = Meter(progress, total).read
-    own = _gains(predictor, plan, groups, on_read)
-    control = _gains(untrained, plan, groups, on_read) if untrained else {}
-    found = {}
-    for place, (full, gain) in own.items():
-        bits = {"target_bits": full, "gain": gain}
-        if ngram:
-            short = surprisals(ngram, plan.ids, before[place], None, on_read)
-            bits["over_ngram"] = short.sum(axis=1) - full
-        if untrained:
-            bits["untrained"] = control[place][1]
-        found[place] = bits
-    return found
+def _measurable(group: Group) -> bool:
+    blocks = {*(group.cases[:, 2] // BLOCK_CHARS).tolist()}
+    return len(group) >= FEWEST_CASES and len(blocks) >= FEWEST_BLOCKS
 
 
-def _gains(
-    predictor: NextCharPredictor, plan: Plan, groups: Mapping[int, Group], on_read: OnRead
-) -> Mapping[int, tuple[np.ndarray, np.ndarray]]:
-    """Return each group's bits with full context and bits gained over swap, ``(N,)`` each."""
-    streams = plan.streams
-    rows = surprisals(predictor, plan.ids, streams, None, on_read)
-    parts = (row[:n] for row, n in zip(rows, streams.ends - streams.begins, strict=True))
-    full = np.concatenate([np.zeros(plan.full), *parts])  # (L,)
-    found = {}
-    lengths = sorted({plan.swap_chars(group.distance) for group in groups.values()})
-    for length, _, state in states_after(predictor, plan.ids, plan.swaps, lengths, on_read):
-        for place, group in groups.items():
-            if plan.swap_chars(group.distance) != length:
-                continue
-            gains = []
-            for part in _slices(group):
-                after = select(state, part.swaps)
-                swapped = surprisals(predictor, plan.ids, part.segments, after, on_read)
-                gains.append((swapped - part.at_targets(full)).sum(axis=1))
-            found[place] = group.at_targets(full).sum(axis=1), np.concatenate(gains)
-    return found
+def _estimate(bits: np.ndarray, group: Group) -> Estimate:
+    """Return the mean bits ``(N,)`` with an interval from blocks of the text that hold cases."""
+    _, blocks = np.unique(group.cases[:, 2] // BLOCK_CHARS, return_inverse=True)
+    mean = text_mean(np.bincount(blocks, bits), np.bincount(blocks))
+    assert mean is not None
+    return mean.estimate()
 
 
-def _slices(group: Group) -> Sequence[Group]:
-    return [group[first : first + SLICE] for first in range(0, len(group), SLICE)]
+class _Cases:
+    """N cases of several groups, and what is read to measure them.
+
+    Pieces of the text are read in parallel, which gives the bits of each target in full context.
+    Every `STEP` characters, the state is kept for the cues that follow; from there a case is read
+    again with another cue. So both readings share all that stands before the cue.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, plan: Plan, groups: Sequence[Group]) -> None:
+        self.plan, self.groups = plan, groups
+        cases = np.concatenate([group.cases for group in groups])
+        self.cue_end, self.start, self.end = cases[:, 1:].T
+        self.swaps = np.concatenate([group.swaps for group in groups])
+        self.swap_chars = np.repeat(
+            [plan.swap_chars(group.distance) for group in groups], [*map(len, groups)]
+        )
+        starts, begins, ends, fresh = plan.pieces
+        piece = np.searchsorted(begins, self.start, side="right") - 1
+        self.starts, self.lengths = starts, ends - starts
+        self.piece, self.target = piece, self.start - starts[piece]
+        self.step = (cases[:, 0] - starts[piece]) // STEP * STEP
+        # The text of each case from its kept state on, with another cue.
+        kept = starts[piece] + self.step
+        cues = [vocabulary.encode(cue) for group in groups for cue in group.cues]
+        texts = [
+            np.concatenate([plan.ids[a:b], cue, plan.ids[c:d]])
+            for a, (b, c, _, d), cue in zip(kept, cases, cues, strict=True)
+        ]
+        self.other = np.concatenate(texts)
+        edges = np.cumsum(self.end - kept)
+        self.others = Segments(edges - (self.end - kept), edges - (self.end - self.start), edges)
+
+        # Read together: pieces that begin alike, cases that begin alike or after as much text.
+        self.pieces = _batches(self.lengths, fresh, STREAMS)
+        begun = np.where(self.step > 0, 0, 1 + fresh[piece])
+        self.readings = _batches(self.end - kept, begun, SLICE)
+        self.swapped = _batches(self.end - self.cue_end, self.swap_chars, SLICE)
+        self.fresh = fresh
+
+    @property
+    def chars(self) -> int:
+        """The number of characters that `bits` reads."""
+        pieces = sum(self._steps(rows) * len(rows) for rows in self.pieces)
+        others = sum(self.others[rows].chars for rows in self.readings)
+        own = Segments(self.cue_end, self.start, self.end)
+        after = sum(own[rows].chars for rows in self.swapped)
+        return pieces + others + after + len(self.plan.swaps) * int(self.swap_chars.max())
+
+    def _steps(self, pieces: np.ndarray) -> int:
+        """Return how far pieces are read, past their ends up to the end of a last target."""
+        longest = int((self.end - self.start).max())
+        return int(self.lengths[pieces].max()) + longest - 1
+
+    def bits(
+        self, predictor: NextCharPredictor, on_read: OnRead
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the bits of each target and what it gains over another cue and other text.
+
+        They are ``(N, characters)``, padded with zeros, and twice ``(N,)``.
+        """
+        burned_in = BurnedIn(predictor, self.plan.ids[: self.plan.full])
+        own = np.zeros((len(self.start), int((self.end - self.start).max())))
+        gain, before = np.zeros((2, len(own)))
+        kept: list[tuple[np.ndarray, State]] = []
+        for pieces in self.pieces:
+            reader = predictor if self.fresh[pieces[0]] else burned_in
+            kept += self._read_pieces(reader, pieces, own, on_read)
+        rows = np.concatenate([rows for rows, _ in kept]) if kept else np.zeros(0, dtype=np.int64)
+        place = np.zeros(len(own), dtype=np.int64)
+        place[rows] = np.arange(len(rows))
+        states = _joined([state for _, state in kept])
+        for cases in self.readings:
+            reader = predictor if self.fresh[self.piece[cases[0]]] else burned_in
+            state = select(states, place[cases]) if self.step[cases[0]] else None
+            some = self.others[cases]
+            found = surprisals(reader, self.other, some, state, on_read)
+            gain[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
+        lengths = np.unique(self.swap_chars).tolist()
+        segments, ids = Segments(self.cue_end, self.start, self.end), self.plan.ids
+        for chars, _, state in states_after(burned_in, ids, self.plan.swaps, lengths, on_read):
+            for cases in self.swapped:
+                if self.swap_chars[cases[0]] == chars:
+                    after = select(state, self.swaps[cases])
+                    found = surprisals(predictor, ids, segments[cases], after, on_read)
+                    before[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
+        return own, gain, before
+
+    def _read_pieces(
+        self, reader: NextCharPredictor, pieces: np.ndarray, own: np.ndarray, on_read: OnRead
+    ) -> Iterator[tuple[np.ndarray, State]]:
+        """Read pieces, fill in the bits of their targets and yield cases with their kept states."""
+        cases = np.flatnonzero(np.isin(self.piece, pieces))
+        lane = np.argsort(pieces)[np.searchsorted(np.sort(pieces), self.piece[cases])]
+        ids, T = self.plan.ids, self._steps(pieces)
+        bits, state = np.zeros((len(pieces), T + 1)), None
+        for first in range(0, T, STEP):
+            if first and (now := self.step[cases] == first).any():
+                yield cases[now], select(state, lane[now])
+            columns = np.arange(first, min(first + STEP, T) + 1)
+            both = ids[(self.starts[pieces, None] + columns).clip(max=len(ids) - 1)]
+            both = both.astype(np.int64)
+            log_probs, state = advance(reader, both[:, :-1], state)
+            targets = both[:, 1:]
+            nats = nats_of(log_probs.reshape(targets.size, -1), targets.reshape(-1))
+            bits[:, columns[1:]] = nats_to_bits(nats.reshape(targets.shape))
+            on_read(targets.size)
+        columns = np.arange(own.shape[1])
+        found = bits[lane[:, None], (self.target[cases, None] + columns).clip(max=T)]
+        own[cases] = found * (columns < (self.end - self.start)[cases, None])
 
 
-def _chars(plan: Plan, groups: Sequence[Group]) -> int:
-    """Return the number of characters that `_gains` reads."""
-    swaps = len(plan.swaps) * max(plan.swap_chars(group.distance) for group in groups)
-    cases = sum(part.segments.chars for group in groups for part in _slices(group))
-    return plan.streams.chars + swaps + cases
+def _batches(lengths: np.ndarray, kinds: np.ndarray, most: int) -> list[np.ndarray]:
+    """Return batches of rows of one kind and about equal length."""
+    order = np.lexsort((lengths, kinds))
+    parts = np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1)
+    return [part[i : i + most] for part in parts for i in range(0, len(part), most)]
 
 
-def _estimates(group: Group, found: Bits, rng: np.random.Generator) -> dict[str, Estimate]:
-    """Return the mean of each with its interval; all share the bootstrap's draws."""
-    values = np.stack(list(found.values()), axis=1)  # (N, 2..4)
-    blocks, block_of = np.unique(group.starts // BLOCK_CHARS, return_inverse=True)
-    sums = np.zeros((len(blocks), values.shape[1]))
-    np.add.at(sums, block_of, values)
-    draws = block_bootstrap(sums, np.bincount(block_of), rng)
-    return {
-        name: Estimate.of(float(values[:, column].mean()), draws[:, column])
-        for column, name in enumerate(found)
-    }
+def _joined(states: Sequence[State]) -> State:
+    """Concatenate states along their first axis."""
+    first = states[0] if states else None
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {name: _joined([state[name] for state in states]) for name in first}
+    if isinstance(first, tuple | list):
+        return tuple(_joined(parts) for parts in zip(*states, strict=True))
+    if isinstance(first, np.ndarray):
+        return np.concatenate(states)
+    import torch
+
+    return torch.cat(list(states))

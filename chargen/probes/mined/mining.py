@@ -12,17 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chargen.evaluation import Segments
-from chargen.text.brackets import parse_brackets
+from chargen.text.brackets import PAIRS, parse_brackets
 from chargen.text.vocabulary import Vocabulary
 
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
 KINDS = (WORDS, CLOSERS)
 LONGEST = 1024  # every distance is below it
 CASES = 256  # maximum number of cases per kind and power of two of the distance
+FEWER_CASES, CASE_CHARS = 128, 2**15  # half as many where they hold more characters than this
 TEXT_CHARS = 2**17  # maximum length of the mined text
 SWAPS = 64  # replacement texts
-STREAMS = 64  # maximum number of streams in which the whole text is read
+STREAMS = 64  # number of pieces in which a whole text is read
+DRAWS = 8  # cues drawn to find one that differs
 WORD = re.compile(r"[^\W\d_]{3,}")  # three letters or more of any script
 
 
@@ -40,17 +41,27 @@ class Case(NamedTuple):
         return self.start - self.cue_end
 
 
-Unfit = Callable[[Case, np.ndarray, np.ndarray], np.ndarray]
-"""Return whether parts ``starts .. ends - 1`` of the text, ``(P,)``, hold the cue of a case."""
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The cases of one kind in a text, and what may stand in their place."""
+
+    kind: str
+    cases: Sequence[Case]
+    unfit: Callable[[Case, np.ndarray, np.ndarray], np.ndarray]
+    """Return whether parts ``starts .. ends - 1`` of the text, ``(P,)``, hold the cue of a case."""
+    others: Callable[[Case], Sequence[str]]
+    """Return cues of the same kind and length that differ from that of a case."""
 
 
-def returning_words(text: str, reach: int) -> tuple[list[Case], Unfit]:
+def returning_words(text: str, reach: int) -> Found:
     """Find words that occur exactly once within the ``reach`` characters before them.
 
     Case matters. In a script without spaces a word is all text between two punctuation marks, and
-    few return. A replacement text is unfit if the word starts in it.
+    few return. A replacement text is unfit if the word starts in it. Other cues are the words of
+    equal length, each as often as it occurs.
     """
     uses: dict[str, list[int]] = {}
+    lengths: dict[int, list[str]] = {}
     cases = []
     for found in WORD.finditer(text):
         word, start = found[0], found.start()
@@ -59,24 +70,34 @@ def returning_words(text: str, reach: int) -> tuple[list[Case], Unfit]:
         if len(in_reach) == 1:
             cases.append(Case(in_reach[0], in_reach[0] + len(word), start, found.end()))
         earlier.append(start)
+        lengths.setdefault(len(word), []).append(word)
     places = {word: np.array(starts) for word, starts in uses.items()}
 
     def unfit(case: Case, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         own = places[text[case.start : case.end]]
         return np.asarray(np.searchsorted(own, starts) < np.searchsorted(own, ends))
 
-    return cases, unfit
+    return Found(WORDS, cases, unfit, lambda case: lengths[case.end - case.start])
 
 
-def closers(text: str) -> tuple[list[Case], Unfit]:
-    """Find closing brackets and quotation marks; a text is unfit if it ends within such a pair."""
+def closers(text: str) -> Found:
+    """Find closing brackets and quotation marks.
+
+    A replacement text is unfit if it ends within such a pair. Other cues are the other opening
+    marks of the text, else other punctuation marks, else a space.
+    """
     found = parse_brackets(text)
     cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]
+    marks = {char for char in {*text} if not char.isalnum() and not char.isspace()}
+    opening, plain = sorted(marks & PAIRS.keys()), sorted(marks - {*PAIRS, *PAIRS.values()})
 
     def unfit(case: Case, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
         return np.asarray(found.open_before[text[case.start]][ends] > 0)
 
-    return cases, unfit
+    def others(case: Case) -> Sequence[str]:
+        return [mark for mark in opening if mark != text[case.cue_start]] or plain or [" "]
+
+    return Found(CLOSERS, cases, unfit, others)
 
 
 def by_distance(cases: Sequence[Case], longest: int) -> dict[int, list[Case]]:
@@ -96,29 +117,10 @@ class Group:
     distance: int  # the shortest
     cases: np.ndarray  # (N, 4) as `Case`
     swaps: np.ndarray  # (N,) index of each case's replacement text
+    cues: Sequence[str]  # (N,) what each cue is replaced by
 
     def __len__(self) -> int:
         return len(self.cases)
-
-    def __getitem__(self, rows: slice) -> Group:
-        return replace(self, cases=self.cases[rows], swaps=self.swaps[rows])
-
-    @property
-    def starts(self) -> np.ndarray:
-        """Return the start of each target, ``(N,)``."""
-        return self.cases[:, 2]
-
-    @property
-    def segments(self) -> Segments:
-        """The text from the end of each cue to the end of its target, which is predicted."""
-        return Segments(*self.cases[:, 1:].T)
-
-    def at_targets(self, values: np.ndarray) -> np.ndarray:
-        """Return the values ``(L,)`` at each target: ``(N, longest)``, padded with zeros."""
-        ends = self.cases[:, 3]
-        places = self.starts[:, None] + np.arange(int((ends - self.starts).max()))
-        found = values[places.clip(max=len(values) - 1)]
-        return np.where(places < ends[:, None], found, 0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,54 +128,91 @@ class Plan:
     """The cases of one text and their replacement texts."""
 
     ids: np.ndarray  # (L,) the mined text
-    full: int  # fewest characters of full context
+    full: int  # fewest characters of full context, unless the document begins
+    documents: np.ndarray  # (D,) first characters of documents
     swaps: np.ndarray  # (P,) where replacement texts of ``full`` characters start
     groups: tuple[Group, ...] = ()  # by kind, then distance
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, ids: np.ndarray, longest: int, seed: int) -> Plan:
+    def of(
+        cls,
+        vocabulary: Vocabulary,
+        ids: np.ndarray,
+        longest: int,
+        seed: int,
+        documents: np.ndarray | None = None,
+    ) -> Plan:
         """Mine a text; one shorter than six times ``longest`` gets shorter distances."""
         ids = ids[:TEXT_CHARS]
         while longest > 1 and 6 * longest > len(ids):
             longest //= 2
+        starts = np.zeros(1, dtype=np.int64) if documents is None else documents
+        starts = starts[starts < len(ids)]
         if longest < 2:
-            return cls(ids, 0, np.zeros(0, dtype=np.int64))
+            return cls(ids, 0, starts, np.zeros(0, dtype=np.int64))
         full = 2 * longest
         rng = np.random.default_rng([seed, 0])
         shares = np.arange(SWAPS + 1) * (len(ids) - full) // SWAPS
-        plan = cls(ids, full, rng.integers(shares[:-1], shares[1:] + 1))
+        plan = cls(ids, full, starts, rng.integers(shares[:-1], shares[1:] + 1))
         text = vocabulary.decode(ids)
-        words = plan._groups(WORDS, *returning_words(text, full), longest, seed)
-        return replace(plan, groups=(*words, *plan._groups(CLOSERS, *closers(text), longest, seed)))
+        groups: list[Group] = []
+        for found in (returning_words(text, full), closers(text)):
+            groups += plan._groups(found, text, longest, seed)
+        return replace(plan, groups=tuple(groups))
 
     def swap_chars(self, distance: int) -> int:
         """Return how much of a replacement text is read before cases at these distances."""
         return self.full - 2 * distance
 
     @property
-    def streams(self) -> Segments:
-        """Parallel streams through the text after the first ``full`` characters."""
-        chars = len(self.ids) - self.full
-        N = min(STREAMS, max(1, chars // 512))
-        bounds = self.full + np.arange(N + 1) * chars // N
-        return Segments(bounds[:-1] - self.full, bounds[:-1], bounds[1:])
+    def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return pieces of documents that are read in parallel and hold every case.
 
-    def _groups(
-        self, kind: str, cases: Sequence[Case], unfit: Unfit, longest: int, seed: int
-    ) -> Iterator[Group]:
-        """Yield the groups of a kind, without cases that no replacement text fits."""
-        cases = [case for case in cases if case.start >= self.full]
+        They are the first character that is read, the first target, one past the last and whether
+        the document begins there from the zero state, ``(R,)`` each.
+        """
+        alone = len(self.documents) == 1
+        edges = np.append(self.documents, len(self.ids))
+        edges[0] += self.full * alone
+        chars = np.diff(edges)
+        counts = -(-chars // max(512, int(chars.sum()) // STREAMS))
+        document = np.repeat(np.arange(len(chars)), counts)
+        place = np.arange(len(document)) - np.repeat(counts.cumsum() - counts, counts)
+        begins = edges[document] + place * chars[document] // counts[document]
+        ends = edges[document] + (place + 1) * chars[document] // counts[document]
+        starts = np.maximum(begins - self.full, self.documents[document])
+        return starts, begins, ends, (starts == self.documents[document]) & (not alone)
+
+    def _groups(self, found: Found, text: str, longest: int, seed: int) -> Iterator[Group]:
+        """Yield the groups of a kind, without cases that nothing can replace."""
+        document = np.searchsorted(self.documents, np.arange(len(self.ids)), side="right")
+        first = self.full if len(self.documents) == 1 else 0
+        cases = [
+            case
+            for case in found.cases
+            if case.start >= first and document[case.cue_start] == document[case.end - 1]
+        ]
+        edges = np.append(self.documents, len(self.ids))
         for distance, some in by_distance(cases, longest).items():
-            rng = np.random.default_rng([seed, 1, kind == WORDS, distance])
+            rng = np.random.default_rng([seed, 1, found.kind == WORDS, distance])
             ends = self.swaps + self.swap_chars(distance)
-            kept: list[tuple[Case, int]] = []
+            most = min(CASES, max(FEWER_CASES, CASE_CHARS // distance))
+            kept: list[tuple[Case, int, str]] = []
             for case in (some[place] for place in rng.permutation(len(some))):
-                apart = (ends <= case.start - self.full) | (self.swaps >= case.end)
-                fit = np.flatnonzero(apart & ~unfit(case, self.swaps, ends))
-                if len(fit):
-                    kept.append((case, int(rng.choice(fit))))
-                if len(kept) == CASES:
+                own = document[case.start]
+                low, high = case.start - self.full, case.end
+                if first == 0:
+                    low, high = edges[own - 1], edges[own]
+                apart = (ends <= low) | (self.swaps >= high)
+                fit = np.flatnonzero(apart & ~found.unfit(case, self.swaps, ends))
+                cue, others = text[case.cue_start : case.cue_end], found.others(case)
+                drawn = [others[place] for place in rng.integers(len(others), size=DRAWS)]
+                other = next((one for one in drawn if one != cue), None)
+                if len(fit) and other:
+                    kept.append((case, int(rng.choice(fit)), other))
+                if len(kept) == most:
                     break
-            kept.sort(key=lambda pair: (pair[0].distance, pair[0].start))
-            chosen = np.array([case for case, _ in kept], dtype=np.int64).reshape(-1, 4)
-            yield Group(kind, distance, chosen, np.array([row for _, row in kept], dtype=np.int64))
+            kept.sort(key=lambda one: (one[0].distance, one[0].start))
+            chosen = np.array([one[0] for one in kept], dtype=np.int64).reshape(-1, 4)
+            swaps = np.array([one[1] for one in kept], dtype=np.int64)
+            yield Group(found.kind, distance, chosen, swaps, [one[2] for one in kept])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from chargen.probes.mined.mining import KINDS
-from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
+from chargen.probes.mined.result import FEWEST_CASES, MinedResult
 from chargen.probes.statistics.intervals import Estimate
 from chargen.render import figures
 from chargen.render.figures import GREY, INK, LEAD, OTHER, Size
@@ -47,18 +47,17 @@ QUESTION = (
     "on such a target because the cue is in its context?"
 )
 METHOD = (
-    "Gain over swap: the text up to the end of the cue is replaced by another part of the text of "
-    "about equal length that neither contains the word nor leaves the bracket open.",
+    "Gain from the cue: the cue alone is replaced by another one of equal length, a word of the "
+    "text or another opening mark; all text before it stays. All text before: the text up to the "
+    "end of the cue is replaced by another part of the text, of another document if there are "
+    "several, that neither contains the word nor leaves the bracket open.",
     "Gain over the n-gram: bits that the n-gram baseline, which sees only the characters just "
     "before the target, needs more. Memory takes a gain over both: a word can be predictable from "
     "its neighbours alone.",
     f"Distances are grouped by powers of two. Under {FEWEST_CASES} cases no result is reported. "
-    "Intervals are from a bootstrap of blocks of text.",
+    "Intervals are from the means of blocks of text.",
 )
-LIMITS = (
-    "The swap replaces the cue and all text before it, so the gain belongs to both. The cases are "
-    "found by rules, without understanding of the text."
-)
+LIMITS = "The cases are found by rules, without understanding of the text."
 
 
 def section(found: Found) -> Section:
@@ -66,7 +65,7 @@ def section(found: Found) -> Section:
     blocks: list[Block] = [Text(QUESTION)]
     if any(row.gain for result in found.values() for row in result.rows):
         caption = (
-            "Bits gained per target over swap, by distance to the cue, with 95% intervals. Each "
+            "Bits gained per target from the cue, by distance to it, with 95% intervals. Each "
             "point stands for the distances of one power of two."
         )
         label = f"Bits gained by distance: {_finding(found)}"
@@ -87,64 +86,56 @@ def _finding(found: Found) -> str:
 
 def _table(found: Found, kind: str) -> Block:
     """Tabulate one run with all its columns, or the gains of several runs."""
-    runs = list(found)
-    columns = [found[run].of_kind(kind) for run in runs]
-    if not any(row.gain for rows in columns for row in rows):
-        cases = counted(sum(row.cases for row in columns[0]), "case")
-        return Text(f"{runs[0]}, {kind}: {cases} in all, too few at every distance.", "note")
-    one = found[runs[0]] if len(runs) == 1 else None
-    header = ["distance", "cases", *(["bits"] if one else [])]
-    for run in runs:
-        header += ["gain" if one else run, "95%"]
-        header += [f"over {one.ngram}", "95%"] if one and one.ngram else []
-        header += ["untrained"] if _has_control(found[run]) else []
-    cells = [
-        _cells(found, dict(zip(runs, rows, strict=True))) for rows in zip(*columns, strict=True)
-    ]
-    caption = f"{runs[0] if one else 'All runs'}, {kind}: bits gained per target over swap"
-    caption += f", then over a {one.ngram}" if one and one.ngram else ""
-    caption += ", with 95% intervals."
-    if any(map(_has_control, found.values())):
-        caption += " Untrained: gain of a network of the same shape before training."
-    limits = training_limits(found)
-    return Table([*header, ""], cells, caption, rules_at([r.distance for r in columns[0]], limits))
+    own = {run: result.of_kind(kind) for run, result in found.items()}
+    run, rows = next(iter(own.items()))
+    if not any(row.gain for each in own.values() for row in each):
+        cases = counted(sum(row.cases for row in rows), "case")
+        return Text(f"{run}, {kind}: {cases} in all, too few at every distance.", "note")
+    columns = {"distance": [row.distances() for row in rows], "cases": [str(r.cases) for r in rows]}
+    if len(found) == 1:
+        ngram, control = found[run].ngram, any(row.untrained for row in rows)
+        columns |= {"bits": [_value(row.target_bits) for row in rows]}
+        columns |= _with_interval("gain", [row.gain for row in rows])
+        columns |= {"all before": [_value(row.before) for row in rows]}
+        columns |= (
+            _with_interval(f"over {ngram}", [row.over_ngram for row in rows]) if ngram else {}
+        )
+        columns |= {"untrained": [_value(row.untrained) for row in rows]} if control else {}
+    for other, each in own.items() if len(found) > 1 else ():
+        columns |= _with_interval(other, [row.gain for row in each])
+    few = [all(one.gain is None for one in same) for same in zip(*own.values(), strict=True)]
+    columns[""] = [f"under {FEWEST_CASES}" if few_cases else "" for few_cases in few]
+    header = ["95%" if head.startswith("95%") else head for head in columns]
+    caption = f"{run if len(found) == 1 else 'All runs'}, {kind}: bits gained per target from the "
+    caption += "cue, with 95% intervals. All before: from all text up to the end of the cue. "
+    caption += "Untrained: a network of the same shape before training."
+    rules = rules_at([row.distance for row in rows], training_limits(found))
+    return Table(
+        header, [list(cells) for cells in zip(*columns.values(), strict=True)], caption, rules
+    )
 
 
-def _cells(found: Found, rows: Mapping[str, MinedRow]) -> list[str]:
-    first = next(iter(rows.values()))
-    cells = [first.distances(), str(first.cases)]
-    for run, row in rows.items():
-        if len(rows) == 1:
-            cells.append(_value(row.target_bits))
-        cells += [_value(row.gain), between(row.gain, 2) if row.gain else ""]
-        if len(rows) == 1 and found[run].ngram:
-            over = row.over_ngram
-            cells += [_value(over), between(over, 2) if over else ""]
-        if _has_control(found[run]):
-            cells.append(_value(row.untrained))
-    few = not any(row.gain for row in rows.values())
-    return [*cells, f"under {FEWEST_CASES} cases" if few else ""]
+def _with_interval(head: str, found: Sequence[Estimate | None]) -> dict[str, list[str]]:
+    """Return a column of values and one of their intervals, under different keys."""
+    intervals = [between(one, 2) if one else "" for one in found]
+    return {head: [*map(_value, found)], f"95% {head}": intervals}
 
 
 def _details(run: str, result: MinedResult) -> Details:
-    header = ["distance", "cases", "bits", "gain over swap", f"gain over {result.ngram}"]
+    header = ["distance", "cases", "bits", "gain", "all text before", f"over {result.ngram}"]
     tables = []
     for kind in dict.fromkeys(row.kind for row in result.rows if row.gain):
         rows = []
         for row in result.of_kind(kind):
-            found = (row.target_bits, row.gain, row.over_ngram, row.untrained)
+            found = (row.target_bits, row.gain, row.before, row.over_ngram, row.untrained)
             rows.append([row.distances(), str(row.cases), *(estimate(one, 2) for one in found)])
         caption = f"{run}, {kind}: bits per target and what it gains, with 95% intervals."
-        tables.append(Table([*header, "untrained, gain over swap"], rows, caption))
+        tables.append(Table([*header, "untrained gain"], rows, caption))
     return Details(f"{run}: all intervals", tables)
 
 
 def _value(found: Estimate | None) -> str:
     return f"{found.value:.2f}" if found else NO_NUMBER
-
-
-def _has_control(result: MinedResult) -> bool:
-    return any(row.untrained for row in result.rows)
 
 
 def _draw(found: Found, size: Size, title: str) -> Drawing:
@@ -159,8 +150,8 @@ def _draw(found: Found, size: Size, title: str) -> Drawing:
                 continue
             measured |= {row.distance for row in rows}
             middles = [(row.distance * (row.distance_most + 1)) ** 0.5 for row in rows]
-            curves = [("over swap", [row.gain for row in rows], style)]
-            if len(found) == 1 and _has_control(result):
+            curves = [("from the cue", [row.gain for row in rows], style)]
+            if len(found) == 1 and any(row.untrained for row in rows):
                 curves.insert(0, ("untrained", [row.untrained for row in rows], CONTROL))
             if len(found) == 1 and result.ngram:
                 over = [row.over_ngram for row in rows]

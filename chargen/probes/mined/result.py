@@ -21,9 +21,11 @@ class MinedRow(
     rename={
         "distance": "distance_chars",
         "distance_most": "distance_most_chars",
-        "gain": "gain_over_swap_bits",
+        "gain": "gain_from_cue_bits",
+        "before": "gain_over_swap_bits",
         "over_ngram": "gain_over_ngram_bits",
-        "untrained": "untrained_gain_over_swap_bits",
+        "untrained": "untrained_gain_from_cue_bits",
+        "untrained_before": "untrained_gain_over_swap_bits",
     },
 ):
     """Bits per target of one kind of dependency at distances of one power of two."""
@@ -34,9 +36,11 @@ class MinedRow(
     beyond_timesteps: bool | None  # longer than the BPTT length; None if that is unknown
     cases: int
     target_bits: Estimate | None = None  # bits with full context; None: too few cases
-    gain: Estimate | None = None  # bits gained over swap; None: too few cases
+    gain: Estimate | None = None  # bits gained over another cue; None: too few cases
+    before: Estimate | None = None  # bits gained over other text up to the end of the cue
     over_ngram: Estimate | None = None  # bits gained over the n-gram, if there is one
     untrained: Estimate | None = None  # gain of the untrained network, if there is one
+    untrained_before: Estimate | None = None
 
     def distances(self, to: str = "–") -> str:
         """Return the distances as text, such as ``8–15``."""
@@ -59,6 +63,7 @@ class MinedResult(
     full: int  # fewest characters of full context
     ngram: str | None  # name of the n-gram baseline
     rows: tuple[MinedRow, ...]  # by kind, then distance
+    documents: int = 1  # of the text, where training reset the state
 
     def of_kind(self, kind: str) -> tuple[MinedRow, ...]:
         """Return the rows of one kind, by distance."""

@@ -15,7 +15,7 @@ from chargen.probes.statistics.text_means import FEWEST_BLOCKS, text_mean
 from chargen.render.text import counted, listed
 
 BLOCK = 32  # characters of the shortest blocks
-GROWTH = 0.35  # see `text_mean`; natural text changes its subject at every length
+GROWTH = 0.25  # see `text_mean`; natural text changes its subject at every length
 LEVEL = 0.05  # probability of a false claim about equal models
 
 

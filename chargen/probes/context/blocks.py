@@ -1,0 +1,172 @@
+"""Blocks of positions in a text, with the text that replaces what stands before them.
+
+Axes: K blocks of positions, L characters of text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chargen.errors import ChargenError
+from chargen.evaluation import Segments
+from chargen.probes.context.result import BLOCK
+from chargen.probes.statistics.text_means import FEWEST_BLOCKS
+
+FEWEST_POSITIONS = FEWEST_BLOCKS * BLOCK  # a text with room for fewer is refused
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """K blocks of up to `BLOCK` positions in one document, each with a replacement text."""
+
+    contexts: tuple[int, ...]  # ascending
+    full: int  # characters of full context, fewer where the document begins
+    begins: np.ndarray  # (K,) first position of each block
+    ends: np.ndarray  # (K,) one past its last position
+    lows: np.ndarray  # (K,) first character of its document
+    swaps: np.ndarray  # (K,) first character of each replacement text
+    separate: bool  # replacement texts are from other documents
+
+    @classmethod
+    def of(
+        cls,
+        length: int,
+        contexts: Sequence[int],
+        positions: int,
+        rng: np.random.Generator,
+        documents: np.ndarray,
+        swap_ids: np.ndarray | None = None,
+    ) -> Blocks | None:
+        """Draw the blocks in a text of ``length`` characters; None if it is too short."""
+        kept = tuple(n for n in contexts if length >= shortest_text(n))
+        if not kept:
+            return None
+        full = 2 * kept[-1]
+        first, edges = full if len(documents) == 1 else 1, np.append(documents, length)
+        K = min(-(-positions // BLOCK), (length - first) // BLOCK)
+        shares = first + np.arange(K + 1) * (length - first) // K
+        windows = rng.integers(shares[:-1], shares[1:] - BLOCK + 1)
+        # A window is cut where a document begins, whose first character has no context.
+        cuts = np.searchsorted(documents, windows + BLOCK - 1, side="right")
+        counts = cuts - np.searchsorted(documents, windows, side="right") + 1
+        own = np.repeat(cuts - counts, counts) + _counting(counts)
+        windows, lows, highs = np.repeat(windows, counts), edges[own], edges[own + 1]
+        begins, ends = np.maximum(windows, lows + 1), np.minimum(windows + BLOCK, highs)
+        begins, ends, lows, highs = (x[begins < ends] for x in (begins, ends, lows, highs))
+        if swap_ids is not None:
+            if len(swap_ids) < full:
+                raise ChargenError(
+                    f"swap text: has {len(swap_ids)} characters, at least {full} are needed"
+                )
+            swaps = rng.integers(0, len(swap_ids) - full + 1, len(begins))
+            return cls(kept, full, begins, ends, lows, swaps, separate=True)
+        separate = bool((np.maximum(edges[:-1], length - edges[1:]) >= full).all())
+        if not separate:  # no other document is long enough
+            return cls(
+                kept, full, begins, ends, lows,
+                elsewhere(length, full, np.maximum(begins - full, lows), begins + BLOCK, rng),
+                separate,
+            )  # fmt: skip
+        swaps = elsewhere(length, full, lows, highs, rng)
+        # A document is replaced from its beginning by another one from its beginning.
+        other = documents[np.searchsorted(documents, swaps, side="right") - 1]
+        swaps = np.where(begins - lows < full, other, swaps)
+        return cls(kept, full, begins, ends, lows, swaps, separate)
+
+    def __len__(self) -> int:
+        return len(self.begins)
+
+    @property
+    def targets(self) -> np.ndarray:
+        """The positions ``(K, BLOCK)``, past the end of a shorter block too."""
+        return self.begins[:, None] + np.arange(BLOCK)
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Return which of `targets` lie in their block, ``(K, BLOCK)``."""
+        return self.targets < self.ends[:, None]
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Return the first character of each full context, ``(K,)``."""
+        return np.maximum(self.begins - self.full, self.lows)
+
+    @property
+    def fresh(self) -> np.ndarray:
+        """Return which blocks have their document's beginning in their full context, ``(K,)``."""
+        return self.begins - self.lows < self.full
+
+    @property
+    def with_full_context(self) -> Segments:
+        """The blocks, each with its full context."""
+        return Segments(self.starts, self.begins, self.begins + BLOCK)
+
+    def with_context(self, context: int) -> Segments:
+        """The reads that predict all positions with a context: equally many per block."""
+        length = read_length(context)
+        begins = (self.begins[:, None] + np.arange(0, BLOCK, length)).reshape(-1)
+        starts = np.maximum(begins - context, np.repeat(self.starts, BLOCK // length))
+        return Segments(starts, begins, begins + length)
+
+    def replaced(self, context: int) -> np.ndarray:
+        """Return the length of the text that is replaced, about, at least 1, ``(K,)``."""
+        own = self.begins - self.starts
+        rounded = np.where(self.fresh, 1 << np.frexp(own)[1] - 1, own)
+        return np.maximum(rounded - context, 1)
+
+    def reads(self) -> dict[int, list[tuple[int, np.ndarray]]]:
+        """Return contexts and rows by how much replacement text they read, ascending.
+
+        A context is given by its place in ``(0, *contexts)``.
+        """
+        found: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for place, n in enumerate((0, *self.contexts)):
+            lengths = self.replaced(n)
+            for stop in np.unique(lengths).tolist():
+                found.setdefault(stop, []).append((place, np.flatnonzero(lengths == stop)))
+        return dict(sorted(found.items()))
+
+    def part(self, rows: np.ndarray) -> Blocks:
+        """Return some of the blocks."""
+        begins, ends, lows, swaps = (
+            x[rows] for x in (self.begins, self.ends, self.lows, self.swaps)
+        )
+        return replace(self, begins=begins, ends=ends, lows=lows, swaps=swaps)
+
+
+def _counting(counts: np.ndarray) -> np.ndarray:
+    """Return 0 .. n - 1 for each n of ``counts``, concatenated."""
+    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+
+
+def read_length(context: int) -> int:
+    """Return the number of positions that one read predicts: a power of two, 1 to `BLOCK`."""
+    return 1 << min(max(1, context // 16), BLOCK).bit_length() - 1
+
+
+def shortest_text(context: int) -> int:
+    """Return the shortest text with room for the fewest positions and their replacement texts."""
+    full = 2 * context
+    return max(3 * full + BLOCK, full + FEWEST_POSITIONS)
+
+
+def elsewhere(
+    length: int, chars: int, lows: np.ndarray, highs: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw where N parts of a text start that do not overlap ``lows .. highs - 1``.
+
+    Each part has ``chars`` characters and is drawn uniformly from all such parts of a text of
+    ``length`` characters; ``lows`` and ``highs`` are ``(N,)``.
+
+    Raises:
+        ValueError: A row has no such part.
+    """
+    left = (lows - chars + 1).clip(min=0)
+    right = (length - chars - highs + 1).clip(min=0)
+    if not (left + right).all():
+        raise ValueError(f"no {chars} characters of {length} lie outside every row's own")
+    drawn = rng.integers(0, left + right)
+    return np.where(drawn < left, drawn, highs + drawn - left)
