@@ -208,7 +208,7 @@ def refused(file, alphabet=KNOWN, **how):
     """Return the error message; check that it is one line and no run exists."""
     with pytest.raises(ChargenError) as caught:
         import_keras(file, alphabet, file.parent / "run", **how)
-    said = str(caught.value)
+    said = caught.value.message
     assert "\n" not in said
     assert not (file.parent / "run" / RUN).exists()
     return said
@@ -440,8 +440,8 @@ def test_ids_without_a_character_are_left_out(keras, tmp_path):
 def test_mismatching_alphabets_are_refused(values, said, file):
     with pytest.raises(ChargenError) as caught:
         import_keras(file, alphabet_of(file.parent, values), file.parent / "run")
-    assert re.search(said, str(caught.value))
-    assert "characters.json" in str(caught.value)
+    assert re.search(said, caught.value.message)
+    assert "characters.json" in caught.value.message
 
 
 def test_alphabet_of_a_text(tmp_path):

@@ -172,7 +172,8 @@ def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     drawing.finish(figure, size, evil)
     svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # raises if it is ill-formed
     told = [*svg.itertext(), svg.attrib["aria-label"]]
-    assert visible_line(evil) in told
+    # A long label is wrapped in a narrow figure.
+    assert "".join(visible_line(evil).split()) in "".join("".join(told).split())
     assert not acting("".join(told))
     assert not {"script", "img", "b"} & {part.tag for part in svg.iter()}
     drawing.save(figure, tmp_path / "plot.png")

@@ -132,7 +132,7 @@ def test_a_card_is_written_after_training_and_probing(home, capsys, monkeypatch)
         assert part in text
     assert str(home) not in text
     assert "## Memory" not in text
-    monkeypatch.setattr("chargen.api.measuring.probe", lambda *given: ONE)
+    monkeypatch.setattr("chargen.probes.run.probe", lambda *given: ONE)
     said(capsys, "probe-longrange", "cat")
     probed = card.read_text()
     assert "## Memory\n\n- remembers" in probed
