@@ -136,6 +136,20 @@ def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
         assert " ".join(text.split()) in words
 
 
+@pytest.mark.parametrize(
+    ("instrument", "reason"), [("context", "not measured"), ("mined", "no distance has 100 cases")]
+)
+def test_a_text_that_is_too_short_for_anything_is_an_error(
+    at_run, capsys, tmp_path, instrument, reason
+):
+    flags = ["--only", instrument, "--plot", str(tmp_path / "q.png")]
+    assert main(["probe-longrange", "runs/cat", *flags]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert reason in err
+    assert not (tmp_path / "q.png").exists()
+
+
 def test_python_gets_finding_figure_and_report(knowing, tmp_path):
     result = chargen.probe("runs/long", (4, 16), only=["templates"])
     assert result.finding.startswith("remembers 4 characters")

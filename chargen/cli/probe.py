@@ -190,6 +190,8 @@ def probe_longrange(
             swap_text=swap_text,
             watch=watch,
         )
+    if not result.measured:
+        raise ChargenError(f"{', '.join(result.names)}: {result.finding}")
     for warning in result.warnings:
         say(visible_line(warning), err=True)
     sections = result.sections()

@@ -108,6 +108,18 @@ class ProbeResult:
         return "no instrument compared the runs"
 
     @property
+    def measured(self) -> bool:
+        """Whether any instrument measured anything; a model that knows no bank was measured."""
+        return any(
+            run.templates
+            or run.gradient
+            or run.readout
+            or any(not one.refusal for one in run.context.values())
+            or (run.mined and any(row.gain for row in run.mined.rows))
+            for run in self.runs
+        )
+
+    @property
     def names(self) -> list[str]:
         """A name for each run: that of its directory, or its path where two share a name."""
         names = [visible_line(Path(run.run).name) for run in self.runs]
