@@ -25,6 +25,10 @@ class ChargenError(Exception):
     def __str__(self) -> str:
         return OPTION.sub(_argument, self.message)
 
+    def __format__(self, spec: str) -> str:
+        """Return `message`, which an error that quotes this one translates itself."""
+        return format(self.message, spec)
+
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Return whether Python, torch or a library that was being loaded ran out of memory."""

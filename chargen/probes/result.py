@@ -185,8 +185,13 @@ class ProbeResult:
         blocks: list[Block] = []
         if rows:
             notes = ["Intervals are 95%."]
-            if known := [run.templates.rows for run in self.runs if run.templates]:
-                notes += [f"Chance of the sentences is {rows[0].chance:.1%}." for rows in known[:1]]
+            chances = [
+                row.chance
+                for run in self.runs
+                if run.templates and not run.templates.refusal
+                for row in run.templates.rows
+            ]
+            notes += [f"Chance of the sentences is {chance:.1%}." for chance in chances[:1]]
             if any(run.context for run in self.runs):
                 notes.append("Excess: bits lost when all text before is replaced.")
             blocks.append(Table(["characters", *columns, ""], rows, " ".join(notes)))
