@@ -109,7 +109,7 @@ class ProbeResult:
 
     @property
     def measured(self) -> bool:
-        """Whether any instrument measured anything; a model that knows no bank was measured."""
+        """True if any instrument measured anything, also that a model knows no phrase bank."""
         return any(
             run.templates
             or run.gradient
