@@ -18,7 +18,7 @@ from chargen.probes.mined.mining import CLOSERS, WORDS
 from chargen.probes.mined.result import MinedResult, MinedRow
 from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
-from chargen.probes.statistics.intervals import Estimate, Proportion
+from chargen.probes.statistics.intervals import Estimate, wilson
 from chargen.probes.statistics.span50 import Span50
 from chargen.probes.templates.measure import demonstrate
 from chargen.probes.templates.result import (
@@ -44,7 +44,7 @@ def near(value, half=0.01):
 
 
 def tally(share, frames=400, kind=Tally, *more):
-    accuracy = Estimate(share, *Proportion(share * frames, frames).interval)
+    accuracy = Estimate(share, *wilson(share * frames, frames))
     return kind(accuracy, frames, accuracy, *more)
 
 

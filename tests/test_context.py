@@ -13,7 +13,7 @@ import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
-from chargen.predictors.burn_in import BurnedIn
+from chargen.predictors.protocol import BurnedIn
 from chargen.probes.context import measure as context
 from chargen.probes.context.blocks import BLOCK, Blocks, elsewhere, read_length
 from chargen.probes.context.measure import character_classes

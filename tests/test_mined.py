@@ -8,7 +8,7 @@ import pytest
 from fakes import LETTERS, Recaller, UniformPredictor, word
 
 from chargen.predictors import BackoffNgram
-from chargen.predictors.burn_in import BurnedIn
+from chargen.predictors.protocol import BurnedIn
 from chargen.probes.mined import measure as mined
 from chargen.probes.mined.mining import (
     CASES,

@@ -23,10 +23,11 @@ from fakes import (
 from results import span_row, templates_result
 
 from chargen.errors import ChargenError
-from chargen.evaluation import advance_all, score_candidates
+from chargen.evaluation import advance_all
 from chargen.predictors import BackoffNgram, LimitedPredictor, limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
+from chargen.probes.templates.candidates import score_candidates
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES
 from chargen.probes.templates.measure import (
     ENGLISH,

@@ -19,7 +19,7 @@ import numpy as np
 from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State, advance, select
-from chargen.predictors.burn_in import BurnedIn
+from chargen.predictors.protocol import BurnedIn
 from chargen.probes.context.blocks import FEWEST_POSITIONS, Blocks, read_length, shortest_text
 from chargen.probes.context.result import (
     BLOCK,

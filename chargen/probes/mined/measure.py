@@ -23,7 +23,7 @@ from chargen.evaluation import (
 )
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State, advance, select
-from chargen.predictors.burn_in import BurnedIn
+from chargen.predictors.protocol import BurnedIn
 from chargen.probes.mined.mining import LONGEST, STREAMS, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import Estimate

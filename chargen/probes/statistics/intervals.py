@@ -42,34 +42,6 @@ def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, floa
 
 
 @dataclass(frozen=True)
-class Proportion:
-    """A number of successes in independent trials."""
-
-    successes: float  # fractional where ties share a trial
-    trials: int
-
-    @property
-    def share(self) -> float:
-        """Successes per trial, 0 to 1."""
-        return self.successes / self.trials
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """The 95% Wilson interval of `share`."""
-        return wilson(self.successes, self.trials)
-
-    def to_json(self) -> dict[str, float | int]:
-        """Return ``accuracy`` with its 95% interval, and the number of trials as ``frames``."""
-        low, high = self.interval
-        return {
-            "accuracy": self.share,
-            "accuracy_low": low,
-            "accuracy_high": high,
-            "frames": self.trials,
-        }
-
-
-@dataclass(frozen=True)
 class Estimate:
     """A value with its 95% interval."""
 

@@ -14,12 +14,13 @@ from msgspec import structs
 
 from chargen.datasets import bundled
 from chargen.datasets.phrase_bank import Bank, FactSet
-from chargen.evaluation import CandidateScores, Meter, score_candidates
+from chargen.evaluation import Meter
 from chargen.files import Progress
 from chargen.predictors import Model, NextCharPredictor, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate
 from chargen.probes.statistics.seeds import cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
+from chargen.probes.templates.candidates import CandidateScores, score_candidates
 from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
 from chargen.probes.templates.result import (
     KNOWLEDGE_GATE,

@@ -9,9 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from chargen.evaluation import CandidateScores, context_limit, read_texts, score_candidates
+from chargen.evaluation import context_limit
 from chargen.predictors import Model, select
 from chargen.probes.statistics.intervals import Estimate, wilson
+from chargen.probes.templates.candidates import CandidateScores, read_texts, score_candidates
 from chargen.probes.templates.cases import Batch
 from chargen.probes.templates.result import DistractorTally, Tally
 
