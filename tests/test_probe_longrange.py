@@ -182,7 +182,7 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, ca
     flags += ["--only", "templates,context,gradient", "--spans", "4,16"]
     assert main(["probe-longrange", "runs/long", *flags]) == 0
     err = capsys.readouterr().err
-    assert f"{mine}: without gradient: they need the network of a run" in err
+    assert f"{mine}: without gradient: only a run has a network to measure" in err
     assert f"{words}: without context: the model scores strings, it reads no characters" in err
     run, uniform, scorer = json.loads(out.read_text())["runs"]
     assert [uniform["run"], scorer["run"]] == [mine, words]

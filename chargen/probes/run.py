@@ -30,6 +30,7 @@ from chargen.probes.templates import measure as templates
 from chargen.probes.templates.cases import check_spans
 from chargen.probes.templates.result import TemplatesResult, compare
 from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.render.text import listed
 from chargen.settings import INSTRUMENTS
 
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
@@ -251,14 +252,14 @@ class _Run:
                 left, READ_CHARACTERS, "the model scores strings, it reads no characters"
             )
         if self.subject.network is None:
-            self._leave_out(left, READ_NETWORK, "they need the network of a run")
+            self._leave_out(left, READ_NETWORK, "only a run has a network to measure")
         return left
 
     def _leave_out(self, left: list[str], names: Sequence[str], reason: str) -> None:
         out = [name for name in left if name in names]
         left[:] = [name for name in left if name not in names]
         if out:
-            self.warnings.append(f"without {' and '.join(out)}: {reason}")
+            self.warnings.append(f"without {listed(out)}: {reason}")
 
     def _submit(self, name: str, measures: Mapping[str, Callable[[], Any]]) -> None:
         self.measured[name] = {
