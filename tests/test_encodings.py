@@ -79,7 +79,7 @@ def test_the_encoding_is_kept_with_the_run(run):
     assert run("evaluate")[0] == 0  # reads the text again
     assert run("evaluate", "runs/x", "x.txt")[0] == 0
     assert run("train", "x.txt", "--resume", "--steps", "2")[0] == 0
-    Path("copy.txt").write_bytes(GERMAN.encode("cp1252"))
+    Path("copy.txt").write_bytes((GERMAN * 9).encode("cp1252"))
     assert "give --encoding cp1252" in refusal(run, "evaluate", "runs/x", "copy.txt")
     for command in (
         ["evaluate", "runs/x", "copy.txt"],
