@@ -21,8 +21,8 @@ from chargen.probes.context.blocks import Blocks
 from chargen.probes.context.measure import _effective
 from chargen.probes.context.result import BLOCK, THRESHOLD_BITS
 from chargen.probes.statistics.text_means import TextMean, text_mean
-from chargen.probes.surprisal.measure import score
-from chargen.probes.surprisal.result import Score, compare
+from chargen.probes.surprisal.measure import compare, surprisal
+from chargen.probes.surprisal.result import Score
 from chargen.text import Vocabulary
 
 Bounds = tuple[float, float, float]
@@ -43,7 +43,7 @@ def of_ngram(counted: str, order: int) -> np.ndarray:
     parts = passages()
     vocabulary, rest = Vocabulary.of("".join(parts)), "".join(parts[int(SHARE * len(parts)) :])
     ngram = BackoffNgram(vocabulary, vocabulary.encode(counted), order)
-    return score("ngram", ngram, vocabulary.encode(rest)).nats
+    return surprisal("ngram", ngram, vocabulary.encode(rest)).nats
 
 
 @cache

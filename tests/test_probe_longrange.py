@@ -226,7 +226,7 @@ def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, ca
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--only templates,magic", "--only templates,magic: 'magic' is not one of templates"),
+        ("--only templates,magic", "--only templates,magic: must be some of templates,context"),
         ("--text nothing.txt", "nothing.txt: no such file"),
         ("--text cat.txt", "cat.txt: character 'H'"),
         ("--spans 4,1000000", "--spans 4,1000000: must be integers from 1 to 8192"),

@@ -17,9 +17,9 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
 from chargen.probes.surprisal import measure as surprisal
-from chargen.probes.surprisal.measure import score
+from chargen.probes.surprisal.measure import compare
 from chargen.probes.surprisal.report import place_text, score_table
-from chargen.probes.surprisal.result import Score, compare
+from chargen.probes.surprisal.result import Score
 from chargen.text import Vocabulary
 
 TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]
@@ -27,7 +27,7 @@ TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]
 
 def of_table(text):
     predictor = TablePredictor("abc", TABLE)
-    return score("run", predictor, predictor.vocabulary.encode(text))
+    return surprisal.surprisal("run", predictor, predictor.vocabulary.encode(text))
 
 
 @given(st.text("abc", min_size=2, max_size=30))
@@ -47,12 +47,12 @@ def test_parallel_streams_equal_sequential_reading(monkeypatch):
     """A predictor with a context of three characters needs no longer burn-in."""
     ids = np.random.default_rng(0).integers(3, size=2000)
     predictor = BackoffNgram(Vocabulary("abc"), ids, 4)
-    sequential = score("run", predictor, ids)
+    sequential = surprisal.surprisal("run", predictor, ids)
     shapes = []
     monkeypatch.setattr(surprisal, "STREAM", 50)
     advance = predictor.advance
     predictor.advance = lambda ids, state=None: (shapes.append(ids.shape), advance(ids, state))[1]
-    found = score("run", predictor, ids)
+    found = surprisal.surprisal("run", predictor, ids)
     assert shapes[0][0] == 40
     np.testing.assert_array_equal(found.nats, sequential.nats)
     assert found.expected == sequential.expected
@@ -133,16 +133,16 @@ def test_a_place_is_shown_within_its_line_and_marked():
     nats = np.ones(len(text) - 1)
     nats[at - 1] = 9
     found = compare(text, 0, [Score("run", nats, "a" * len(nats), nats)])
-    place = place_text(text, *found.surprising(1))
-    assert place.heading == f"line 2, character {at - 10}"
-    assert place.before == "  " + "x" * 57 + "日\u0301本"
-    assert place.character == "b"
-    assert place.after.startswith(r"\tand what follows")
-    assert place.pointer == " " * (2 + 57 + 4) + "^"
-    assert place.rows == ["  run  0.012%, 9.0 nats  expected 'a', 0.012%"]
+    before, character, below = place_text(text, *found.surprising(1))
+    assert before == f"line 2, character {at - 10}\n  {'x' * 57}日\u0301本"
+    assert character == "b"
+    after, pointer, row = below.splitlines()
+    assert after.startswith(r"\tand what follows")
+    assert pointer == " " * (2 + 57 + 4) + "^"
+    assert row == "  run  0.012%, 9.0 nats  expected 'a', 0.012%"
     nats[text.index("\n", at) - 1] = 10
-    place = place_text(text, *found.surprising(1))
-    assert (place.character, place.after) == (r"\n", "")
+    _, character, below = place_text(text, *found.surprising(1))
+    assert (character, below.splitlines()[0]) == (r"\n", "")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,23 @@ from chargen.api.training import load
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.predictors import Model, check, is_scorer
-from chargen.probes import run
 from chargen.probes.result import ProbeResult
-from chargen.probes.run import HeldOut, HeldOutText, OtherModel, Watch
-from chargen.probes.surprisal import measure as surprise
-from chargen.probes.surprisal.result import Scores, compare
+from chargen.probes.run import HeldOutText, Subject, Watch, probe_all
+from chargen.probes.surprisal.measure import compare, surprisal
+from chargen.probes.surprisal.result import Scores
 from chargen.settings import INSTRUMENTS
 from chargen.text.corpus import Corpus
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.vocabulary import Unknown
+
+
+@dataclass(frozen=True)
+class OtherModel:
+    """A model that chargen did not train, and its name in reports."""
+
+    name: str
+    predictor: Model
+
 
 Measured = TrainedModel | OtherModel | Model | str | Path
 """A trained model or its run directory, or any model with a protocol of `chargen.predictors`."""
@@ -58,34 +67,40 @@ def probe(
             documents of the same text.
         watch: called with an instrument's name and its work done and in total.
 
-    Returns:
-        The results, with ``finding``, ``to_json()``, ``figure()`` and ``report(path)``.
-
     Raises:
         ChargenError: a model is given twice or breaks its protocol, or no instrument can measure.
     """
     given: Sequence[Any] = models if isinstance(models, list | tuple) else [models]
-    subjects = [_subject(model) for model in given]
-    trained = [subject for subject in subjects if isinstance(subject, TrainedModel)]
-    _check_distinct(subjects)
-    corpora = [model.run.description.corpus for model in trained]
-    one_text = text is not None or len({(c.sha256, c.training_chars) for c in corpora}) < 2
-    swap = None if swap_text is None else read_sources(swap_text)
-    unseen = _unseen(subjects, text, swap)
-    result = run.probe(subjects, bundled.banks(bank), unseen, one_text, only, spans, seed, watch)
-    for subject, found in zip(subjects, result.runs, strict=True):
-        if isinstance(subject, TrainedModel):
-            write_memory(subject, found)
+    opened = [_opened(model) for model in given]
+    _check_distinct(opened)
+    trained = [model for model in opened if isinstance(model, TrainedModel)]
+    corpora = {
+        (corpus.sha256, corpus.training_chars)
+        for corpus in (model.run.description.corpus for model in trained)
+    }
+    named, swap = (None if one is None else read_sources(one) for one in (text, swap_text))
+    first = 0
+    for run in trained if named else ():
+        known = run.run.description.corpus
+        first = max(first, known.training_chars if known.is_of(_encoded(run, named)) else 0)
+    subjects = []
+    for model in opened:
+        held_out = partial(_unseen, model, named, first, trained, swap)
+        subject = Subject(model.name, model.predictor, held_out)
+        if isinstance(model, TrainedModel):
+            subject = subject._replace(
+                ngrams=model.ngrams,
+                timesteps=model.timesteps,
+                network=model.network,
+                initial_network=model.initial_network,
+            )
+        subjects.append(subject)
+    one_text = text is not None or len(corpora) < 2
+    result = probe_all(subjects, bundled.banks(bank), one_text, only, spans, seed, watch)
+    for model, found in zip(opened, result.runs, strict=True):
+        if isinstance(model, TrainedModel):
+            write_memory(model, found)
     return result
-
-
-def _subject(model: Measured) -> TrainedModel | OtherModel:
-    if isinstance(model, str | Path):
-        return load(model)
-    if isinstance(model, TrainedModel | OtherModel):
-        return model
-    check(model)
-    return OtherModel(type(model).__name__.lstrip("_"), model)
 
 
 def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error") -> Scores:
@@ -107,90 +122,61 @@ def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error")
     if len(known) < 2:
         raise ChargenError("text: too short, give at least two characters")
     scores = [
-        surprise.score(model.name, model.predictor, model.vocabulary.encode(known))
-        for model in models
+        surprisal(model.name, model.predictor, model.vocabulary.encode(known)) for model in models
     ]
     return compare(known, len(text) - len(known), scores)
 
 
+def _opened(model: Measured) -> TrainedModel | OtherModel:
+    if isinstance(model, str | Path):
+        return load(model)
+    if isinstance(model, TrainedModel | OtherModel):
+        return model
+    check(model)
+    return OtherModel(type(model).__name__.lstrip("_"), model)
+
+
 def _check_distinct(models: Sequence[TrainedModel | OtherModel]) -> None:
-    names = [
-        str(model.run.path.resolve()) if isinstance(model, TrainedModel) else model.name
-        for model in models
-    ]
-    for model, name in zip(models, names, strict=True):
-        if names.count(name) > 1:
+    seen = set()
+    for model in models:
+        name = model.run.path.resolve() if isinstance(model, TrainedModel) else model.name
+        if name in seen:
             raise ChargenError(f"{model.name}: named twice; name each run once")
+        seen.add(name)
 
 
 def _unseen(
-    models: Sequence[TrainedModel | OtherModel], text: Sources | Corpus | None, swap: Corpus | None
-) -> list[HeldOut]:
-    """Return for each model the part of ``text`` that no model was trained on.
-
-    Without ``text`` that is the held-out text of the run, and for other models that of the first.
-    """
-    if text is None:
-        return [partial(_own_text, model, models, swap) for model in models]
-    corpus, first = read_sources(text), 0
-    for model in models:
-        if isinstance(model, TrainedModel):
-            known = model.run.description.corpus
-            first = max(first, known.training_chars if known.is_of(_encoded(model, corpus)) else 0)
-    return [partial(_given_text, model, corpus, first, swap) for model in models]
-
-
-def _given_text(
-    model: TrainedModel | OtherModel, corpus: Corpus, first: int, swap: Corpus | None
-) -> HeldOutText:
-    if isinstance(model, TrainedModel):
-        return _after(model, _encoded(model, corpus), first, swap)
-    return HeldOutText(_encode(model, _string(corpus))[first:], None, _swap_ids(model, swap))
-
-
-def _own_text(
     model: TrainedModel | OtherModel,
-    models: Sequence[TrainedModel | OtherModel],
+    text: Corpus | None,
+    first: int,
+    trained: Sequence[TrainedModel],
     swap: Corpus | None,
 ) -> HeldOutText:
+    """Return ``text`` from ``first`` on, or else the held-out text of the run.
+
+    A model that chargen did not train reads that of the first run.
+    """
     if isinstance(model, TrainedModel):
-        text = model.corpus()
-        return _after(model, text, len(text.ids) - len(model.held_out()), swap)
-    for other in models:
-        if isinstance(other, TrainedModel):
-            ids = _encode(model, other.vocabulary.decode(other.held_out()))
-            return HeldOutText(ids, None, _swap_ids(model, swap))
-    raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")
+        own = _encoded(model, text)
+        first = first if text else len(own.ids) - len(model.held_out())
+        starts = None
+        if model.run.description.training.documents != "none":
+            later = own.starts[np.searchsorted(own.starts, first, side="right") :]
+            starts = np.append(0, later - first)
+        return HeldOutText(own.ids[first:], starts, _encoded(model, swap).ids if swap else None)
+    if not (text or trained):
+        raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")
+    read = text.text[first:] if text else trained[0].vocabulary.decode(trained[0].held_out())
+    return HeldOutText(_encode(model, read), None, _encode(model, swap.text) if swap else None)
 
 
-def _after(
-    model: TrainedModel, text: EncodedCorpus, first: int, swap: Corpus | None
-) -> HeldOutText:
-    """Return a text from ``first`` on, with its documents if the model was trained on such."""
-    starts = None
-    if model.run.description.training.documents != "none":
-        later = text.starts[np.searchsorted(text.starts, first, side="right") :]
-        starts = np.append(0, later - first)
-    return HeldOutText(text.ids[first:], starts, _swap_ids(model, swap))
-
-
-def _swap_ids(model: TrainedModel | OtherModel, swap: Corpus | None) -> np.ndarray | None:
-    if swap is None:
-        return None
-    if isinstance(model, TrainedModel):
-        return _encoded(model, swap).ids
-    return _encode(model, _string(swap))
-
-
-def _encoded(model: TrainedModel, corpus: Corpus) -> EncodedCorpus:
+def _encoded(model: TrainedModel, corpus: Corpus | None) -> EncodedCorpus:
     try:
         return model.encoded(corpus)
     except ChargenError as error:
-        raise ChargenError(f"{model.name} cannot read {error}") from None
-
-
-def _string(corpus: Corpus) -> str:
-    return "".join(block for _, block in corpus.blocks())
+        raise ChargenError(
+            f"{model.name} cannot read {error}" if corpus else error.message
+        ) from None
 
 
 def _encode(model: OtherModel, text: str) -> np.ndarray:

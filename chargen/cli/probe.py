@@ -10,9 +10,12 @@ import click
 
 from chargen.cli import completion
 from chargen.cli.options import (
+    PATH,
+    ListParam,
     check_writable,
     device_option,
     encoding_option,
+    option,
     set_up_torch,
     threads_option,
     write_text,
@@ -23,48 +26,18 @@ from chargen.render.text import visible_line
 from chargen.settings import INSTRUMENTS, LONGEST_ASKED
 
 
-class SpansParam(click.ParamType):
-    """Comma-separated spans in characters, such as ``4,8,16``."""
-
-    name = "spans"
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[int, ...]:
-        """Return ascending numbers."""
-        try:
-            spans = tuple(sorted({int(part) for part in str(value).split(",")}))
-        except ValueError:
-            spans = ()
-        if not spans or spans[0] < 1 or spans[-1] > LONGEST_ASKED:
-            raise ChargenError(
-                f"--spans {value}: must be integers from 1 to {LONGEST_ASKED}, such as 4,8,16"
-            )
-        return spans
+def _span(text: str) -> int:
+    if not 1 <= (span := int(text)) <= LONGEST_ASKED:
+        raise ValueError
+    return span
 
 
-class OnlyParam(click.ParamType):
-    """Comma-separated names of instruments, such as ``templates,context``."""
-
-    name = "instruments"
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
-        """Return names in the order in which the instruments run."""
-        names = str(value).split(",")
-        wrong = [name for name in names if name not in INSTRUMENTS]
-        if wrong:
-            raise ChargenError(
-                f"--only {value}: {wrong[0]!r} is not one of {', '.join(INSTRUMENTS)}"
-            )
-        return tuple(name for name in INSTRUMENTS if name in names)
+SPANS = ListParam(_span, f"integers from 1 to {LONGEST_ASKED}, such as 4,8,16")
+ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 
 
 @click.command("probe-longrange")
-@click.argument(
-    "runs",
-    nargs=-1,
-    metavar="[RUN]...",
-    type=click.Path(path_type=Path),
-    shell_complete=completion.runs,
-)
+@click.argument("runs", nargs=-1, metavar="[RUN]...", type=PATH, shell_complete=completion.runs)
 @click.option(
     "--model",
     "others",
@@ -72,61 +45,58 @@ class OnlyParam(click.ParamType):
     metavar="NAME",
     help="A model that chargen did not train: FILE.py:NAME, FILE.onnx or hf:DIRECTORY.",
 )
-@click.option(
+@option(
     "--only",
-    type=OnlyParam(),
-    help="Instruments to run, some of templates,context,mined,gradient,readout.  [default: all]",
-    default=",".join(INSTRUMENTS),
+    ONLY,
+    None,
+    "Instruments to run, some of templates,context,mined,gradient,readout.  [default: all]",
 )
-@click.option(
-    "--spans",
-    type=SpansParam(),
-    help="Spans of the cloze sentences, in characters.  [default: 4,8,16 … 1024]",
+@option(
+    "--spans", SPANS, None, "Spans of the cloze sentences, in characters.  [default: 4,8,16 … 1024]"
 )
-@click.option(
+@option(
     "--bank",
-    type=click.Path(path_type=Path),
-    help="Phrase bank, a file or a bundled one.  [default: the bundled one that fits]",
+    PATH,
+    None,
+    "Phrase bank, a file or a bundled one.  [default: the bundled one that fits]",
 )
-@click.option(
+@option(
     "--text",
+    str,
+    None,
+    "Text to read: file, directory or bundled corpus.  [default: the held-out text]",
     shell_complete=completion.texts,
-    help="Text to read: file, directory or bundled corpus.  [default: the held-out text]",
 )
 @encoding_option
-@click.option(
+@option(
     "--swap-text",
-    shell_complete=completion.texts,
-    help="Text that replaces context in the instrument context: file, directory or bundled corpus. "
+    str,
+    None,
+    "Text that replaces context in the instrument context: file, directory or bundled corpus. "
     " [default: other documents of the same text]",
+    shell_complete=completion.texts,
 )
-@click.option(
-    "--json", "json_file", type=click.Path(path_type=Path), help="Write the results as JSON."
-)
-@click.option("--plot", type=click.Path(path_type=Path), help="Write the figures as PNG.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML report.")
-@click.option(
-    "--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Random seed."
-)
-@click.option("--verbose", is_flag=True, help="Print every table.")
+@option("--json", PATH, None, "Write the results as JSON.", "json_file")
+@option("--plot", PATH, None, "Write the figures as PNG.")
+@option("--report", PATH, None, "Write an HTML report.")
+@option("--seed", click.IntRange(0, 2**63 - 1), 0, "Random seed.")
+@option("--verbose", bool, None, "Print every table.")
 @device_option
 @threads_option
 def probe_longrange(
     runs: tuple[Path, ...],
     others: tuple[str, ...],
-    only: tuple[str, ...],
+    only: tuple[int, ...] | None,
     spans: tuple[int, ...] | None,
-    bank: Path | None,
     text: str | None,
     encoding: str,
-    swap_text: str | None,
     json_file: Path | None,
     plot: Path | None,
     report: Path | None,
-    seed: int,
     verbose: bool,
     device: str,
     threads: int | None,
+    **options: Any,
 ) -> None:
     """Measure how far back a model remembers.
 
@@ -160,15 +130,15 @@ def probe_longrange(
     set_up_torch(threads)
     from tqdm import tqdm
 
-    from chargen import api
+    from chargen.api import load, probe
+    from chargen.api.measuring import OtherModel
     from chargen.predictors.loading import load_model
-    from chargen.probes.run import OtherModel
     from chargen.render.report import save_figures, to_text
     from chargen.text.corpus import read_corpus
 
     to_read = None if text is None else read_corpus([text], encoding)
     newest = () if others else (None,)
-    models: list[Any] = [api.load(run, device) for run in runs or newest]
+    models: list[Any] = [load(run, device) for run in runs or newest]
     models += [OtherModel(name, load_model(name)) for name in others]
     with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
         counts: dict[str, tuple[int, int]] = {}
@@ -180,16 +150,9 @@ def probe_longrange(
             bar.set_description(" + ".join(running), refresh=False)
             bar.update(sum(done for done, _ in counts.values()) - bar.n)
 
-        result = api.probe(
-            models,
-            spans,
-            seed,
-            only=only,
-            bank=bank,
-            text=to_read,
-            swap_text=swap_text,
-            watch=watch,
-        )
+        spans = spans and tuple(sorted({*spans}))
+        chosen = [name for place, name in enumerate(INSTRUMENTS) if only is None or place in only]
+        result = probe(models, spans, only=chosen, text=to_read, watch=watch, **options)
     if not result.measured:
         raise ChargenError(f"{', '.join(result.names)}: {result.finding}")
     for warning in result.warnings:

@@ -86,7 +86,7 @@ def score(
         say(f"left out {counted(found.left_out, 'character')} that not all models know", err=True)
     say(score_table(found), nl=False)
     for place in found.surprising(top):
-        shown = place_text(found.text, place)
-        say(f"\n{shown.heading}\n{shown.before}", nl=False)
-        say(shown.character, nl=False, fg="red", bold=True)
-        say("\n".join([shown.after, shown.pointer, *shown.rows]))
+        before, character, after = place_text(found.text, place)
+        say(f"\n{before}", nl=False)
+        say(character, nl=False, fg="red", bold=True)
+        say(after)

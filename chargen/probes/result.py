@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
@@ -33,9 +33,14 @@ from chargen.render.text import counted, listed, visible_line
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing
 
-Pair = TypeVar("Pair", PairComparison, BitsComparison)
-
 TRAINED, UNTRAINED = "trained", "untrained"
+REPORTS: dict[str, Any] = {
+    "templates": templates_report,
+    "context": context_report,
+    "mined": mined_report,
+    "gradient": gradient_report,
+    "readout": readout_report,
+}
 NEAREST = 4  # characters, the first distance in the summary
 LARGEST = 2**24  # bytes of a JSON file
 CURVE, CURVE_TITLE = "longrange", "How far back it remembers"
@@ -71,6 +76,11 @@ class RunResult:
             "warnings": list(self.warnings),
         }
 
+    def of_network(self, name: str) -> Any:
+        """Return the result of an instrument in the trained network, None if there is none."""
+        found = getattr(self, name)
+        return (found.get(TRAINED) if isinstance(found, Mapping) else found) or None
+
     def _repr_html_(self) -> str:
         return ProbeResult((self,))._repr_html_()
 
@@ -100,7 +110,11 @@ class ProbeResult:
     def finding(self) -> str:
         """How far back a run remembers, or which of several has the longest memory."""
         if len(self.runs) == 1:
-            return _finding(self.runs[0])
+            # The first instrument that claims something, or else the reason why none does.
+            found = {name: one for name in REPORTS if (one := self.runs[0].of_network(name))}
+            claims = [one for one in found.values() if not getattr(one, "refusal", "")]
+            claims = [*claims, *found.values()]
+            return str(claims[0].finding()) if claims else "nothing was measured"
         if results := {run.run: run.templates for run in self.runs if run.templates}:
             return finding_of(results, self.templates)
         if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
@@ -149,25 +163,28 @@ class ProbeResult:
     def sections(self) -> list[Section]:
         """Return the section of each instrument that was used."""
         names = dict(zip((run.run for run in self.runs), self.names, strict=True))
-        runs = {names[run.run]: run for run in self.runs}
 
-        def renamed(pair: Pair) -> Pair:
-            return structs.replace(pair, first=names[pair.first], second=names[pair.second])
+        def renamed(pairs: Sequence[Any]) -> list[Any]:
+            return [
+                structs.replace(pair, first=names[pair.first], second=names[pair.second])
+                for pair in pairs
+            ]
 
+        shown = {names[run.run]: run.demonstration for run in self.runs if run.demonstration}
+        more = {
+            "templates": (renamed(self.templates), shown),
+            "context": (renamed(self.context),),
+        }
         sections = []
-        if templates := {name: run.templates for name, run in runs.items() if run.templates}:
-            shown = {name: run.demonstration for name, run in runs.items() if run.demonstration}
-            sections.append(
-                templates_report.section(templates, [*map(renamed, self.templates)], shown)
-            )
-        if contexts := {name: _pair(run.context) for name, run in runs.items() if run.context}:
-            sections.append(context_report.section(contexts, [*map(renamed, self.context)]))
-        if mined := {name: run.mined for name, run in runs.items() if run.mined}:
-            sections.append(mined_report.section(mined))
-        if gradients := {name: _pair(run.gradient) for name, run in runs.items() if run.gradient}:
-            sections.append(gradient_report.section(gradients))
-        if readouts := {name: run.readout for name, run in runs.items() if run.readout}:
-            sections.append(readout_report.section(readouts))
+        for instrument, report in REPORTS.items():
+            found = {names[run.run]: getattr(run, instrument) for run in self.runs}
+            found = {
+                name: (one[TRAINED], one.get(UNTRAINED)) if isinstance(one, Mapping) else one
+                for name, one in found.items()
+                if one
+            }
+            if found:
+                sections.append(report.section(found, *more.get(instrument, ())))
         return sections
 
     def summary(self) -> Section:
@@ -175,7 +192,11 @@ class ProbeResult:
         several = len(self.runs) > 1
         columns: dict[str, Mapping[int, str]] = {}
         for name, run in zip(self.names, self.runs, strict=True):
-            for head, cells in list(_columns(run).items())[: 1 if several else None]:
+            own: dict[str, Mapping[int, str]] = {}  # cells by distance, by heading
+            for instrument in ("templates", "context", "mined"):
+                if found := run.of_network(instrument):
+                    own |= REPORTS[instrument].columns(found)
+            for head, cells in list(own.items())[: 1 if several else None]:
                 columns[f"{name}: {head}" if several else head] = cells
         distances = sorted({at for cells in columns.values() for at in cells if at >= NEAREST})
         rows = [
@@ -185,33 +206,26 @@ class ProbeResult:
         blocks: list[Block] = []
         if rows:
             notes = ["Intervals are 95%."]
-            chances = [
-                row.chance
-                for run in self.runs
-                if run.templates and not run.templates.refusal
-                for row in run.templates.rows
-            ]
+            known = [run.templates for run in self.runs if run.templates]
+            chances = [row.chance for one in known if not one.refusal for row in one.rows]
             notes += [f"Chance of the sentences is {chance:.1%}." for chance in chances[:1]]
             if any(run.context for run in self.runs):
                 notes.append("Excess: bits lost when all text before is replaced.")
             blocks.append(Table(["characters", *columns, ""], rows, " ".join(notes)))
         shown = [one for run in self.runs for one in run.demonstration if one.shares]
         blocks += [Text(one.line(), "note") for one in shown]
-        why = [one.finding() for run in self.runs for one in _mechanism(run)]
-        if why and not several:
-            blocks.append(Text(f"Why: {'; '.join(why)}.", "note"))
+        if not several and (gradient := self.runs[0].of_network("gradient")):
+            blocks.append(Text(f"Why: {gradient.finding()}.", "note"))
         blocks.append(Text(f"Next: {'; '.join(self._advice())}.", "note"))
         finding = self.sections()[0].finding if several else self.finding
         return Section("summary", self.title, finding, "", blocks)
 
-    def _advice(self) -> list[str]:
-        refused = [run.templates for run in self.runs if run.templates and run.templates.refusal]
-        advice = (
-            ["train on longrange to measure facts (chargen train longrange)"] if refused else []
-        )
+    def _advice(self) -> Iterator[str]:
+        if any(run.templates and run.templates.refusal for run in self.runs):
+            yield "train on longrange to measure facts (chargen train longrange)"
         if any(run.mined and not any(row.gain for row in run.mined.rows) for run in self.runs):
-            advice.append("--text FILE with more text, for natural dependencies")
-        return [*advice, "--verbose prints every table, --report FILE.html has the figures too"]
+            yield "--text FILE with more text, for natural dependencies"
+        yield "--verbose prints every table, --report FILE.html has the figures too"
 
     def figure(self) -> Drawing:
         """Return the main figure, a matplotlib figure.
@@ -219,18 +233,18 @@ class ProbeResult:
         Raises:
             ChargenError: nothing was measured that can be drawn.
         """
+        for _, figure in self._figures():
+            return figure.draw(PICTURE, self.title)
+        raise ChargenError("nothing was measured that can be drawn")
+
+    def _figures(self) -> Iterator[tuple[Section, Figure]]:
         for section in self.sections():
             for block in section.blocks:
                 if isinstance(block, Figure):
-                    return block.draw(PICTURE, self.title)
-        raise ChargenError("nothing was measured that can be drawn")
+                    yield section, block
 
     def report(self, path: str | Path) -> None:
-        """Write the report as one HTML page.
-
-        Raises:
-            ChargenError: the file cannot be written.
-        """
+        """Write the report as one HTML page; `ChargenError` if the file cannot be written."""
         write_file(Path(path), self.page().encode())
 
     def _repr_html_(self) -> str:
@@ -248,11 +262,9 @@ def curve_section(result: RunResult | None) -> Section:
     """
     if result is not None:
         measured = RunResult(result.run, result.templates, context=result.context)
-        for section in ProbeResult((measured,)).sections():
-            for block in section.blocks:
-                if isinstance(block, Figure):
-                    blocks: list[Block] = [replace(block, name=CURVE), Text(section.meaning)]
-                    return replace(section, name=CURVE, title=CURVE_TITLE, blocks=blocks)
+        for section, figure in ProbeResult((measured,))._figures():
+            blocks: list[Block] = [replace(figure, name=CURVE), Text(section.meaning)]
+            return replace(section, name=CURVE, title=CURVE_TITLE, blocks=blocks)
     return Section(CURVE, CURVE_TITLE, MISSING, "", [])
 
 
@@ -292,31 +304,3 @@ def _decode(values: Mapping[str, Any]) -> RunResult:
         templates=None if templates is None else TemplatesResult.from_json(templates),
         context={name: ContextResult.from_json(found) for name, found in context.items()},
     )
-
-
-def _columns(run: RunResult) -> dict[str, Mapping[int, str]]:
-    """Return what was measured by distance in characters: cells by distance, by heading."""
-    columns: dict[str, Mapping[int, str]] = {}
-    if run.templates:
-        columns |= templates_report.columns(run.templates)
-    if run.context:
-        columns |= context_report.columns(run.context[TRAINED])
-    if run.mined:
-        columns |= mined_report.columns(run.mined)
-    return columns
-
-
-def _finding(run: RunResult) -> str:
-    """Return the finding of the first instrument that claims something, or else why none does."""
-    context = run.context.get(TRAINED)
-    claims: list[Any] = [one for one in (run.templates, context) if one and not one.refusal]
-    claims += [one for one in (run.mined, *_mechanism(run), context, run.templates) if one]
-    return claims[0].finding() if claims else "nothing was measured"
-
-
-def _mechanism(run: RunResult) -> list[GradientResult]:
-    return [run.gradient[TRAINED]] if run.gradient else []
-
-
-def _pair(found: Mapping[str, Any]) -> tuple[Any, Any]:
-    return found[TRAINED], found.get(UNTRAINED)

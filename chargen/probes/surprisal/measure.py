@@ -1,31 +1,31 @@
-"""Surprisal of each character of a text under one model.
+"""Surprisal of each character of a text, under one model or compared between several.
 
 Axes: L characters of text, S streams read in parallel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from chargen.evaluation import WARM_UP, Segments, predictions
 from chargen.predictors import NextCharPredictor
-from chargen.probes.surprisal.result import Score
+from chargen.probes.statistics.intervals import holm
+from chargen.probes.statistics.text_means import text_mean
+from chargen.probes.surprisal.result import BLOCK, LossDifference, Score, Scores
 
 STREAM = 16 * WARM_UP  # minimum characters per stream; shorter texts are read sequentially
 STREAMS = 64  # maximum number of streams
+GROWTH = 0.25  # see `text_mean`; natural text changes its subject at every length
 
 
-def score(run: str, predictor: NextCharPredictor, ids: np.ndarray) -> Score:
-    """Predict each character of a text but the first from all characters before it.
+def surprisal(run: str, predictor: NextCharPredictor, ids: np.ndarray) -> Score:
+    """Predict each character of a text ``(L,)``, L > 1, but the first from all before it.
 
     A text of fewer than 2 `STREAM` characters is read sequentially. A longer one is read in
     parallel streams, each warmed up on the `WARM_UP` characters before it, as in
-    `chargen.evaluation.evaluate`.
-
-    Args:
-        run: the model's name in the result.
-        predictor: the model.
-        ids: the text, ``(L,)``, L > 1.
+    `chargen.evaluation.evaluate`. ``run`` is the model's name in the result.
     """
     L = len(ids)
     S = min(STREAMS, max(1, L // STREAM))
@@ -37,5 +37,24 @@ def score(run: str, predictor: NextCharPredictor, ids: np.ndarray) -> Score:
         nats[found.places] = found.nats
         likeliest[found.places] = found.likeliest
         least[found.places] = -found.log_probs.max(axis=1).astype(np.float64)
-    expected = predictor.vocabulary.decode(likeliest[1:])
-    return Score(run, nats[1:], expected, least[1:])
+    return Score(run, nats[1:], predictor.vocabulary.decode(likeliest[1:]), least[1:])
+
+
+def compare(text: str, left_out: int, scores: Sequence[Score]) -> Scores:
+    """Compare each model with the best one, character by character.
+
+    Intervals and p-values, which Holm's method corrects for the number of models, are from the
+    means of blocks, see `text_mean`; texts with under 20 blocks of `BLOCK` characters have none.
+    They hold for more text of the same source as this one and not for other works of its author.
+    """
+    first, *others = ordered = sorted(scores, key=lambda one: one.total_nats)
+    edges = np.arange(0, len(first.nats), BLOCK)
+    counts = np.diff(np.append(edges, len(first.nats)))
+    sums = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
+    means = [text_mean(apart, counts, GROWTH) for apart in sums]
+    corrected = holm([mean.p for mean in means if mean]) if all(means) else [None] * len(means)
+    differences = (
+        LossDifference(other.run, first.run, mean.estimate() if mean else None, p)
+        for other, mean, p in zip(others, means, corrected, strict=True)
+    )
+    return Scores(text, left_out, tuple(ordered), tuple(differences))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from typing import NamedTuple
 
 from chargen.evaluation import nats_to_bits
 from chargen.probes.surprisal.result import Scores, SurprisingPlace
@@ -13,17 +12,6 @@ from chargen.render.text import visible_line
 
 BEFORE, AFTER = 60, 30  # characters shown around a place
 INDENT = "  "
-
-
-class PlaceText(NamedTuple):
-    """The lines that show a place; ``before``, ``character`` and ``after`` form one line."""
-
-    heading: str
-    before: str
-    character: str
-    after: str
-    pointer: str  # spaces and a mark below the character
-    rows: list[str]  # one per run
 
 
 def score_table(found: Scores) -> str:
@@ -39,10 +27,7 @@ def score_tables(found: Scores) -> list[Table]:
         loss, bits = (round(x, 4) + 0.0 for x in (one.loss_nats, nats_to_bits(one.loss_nats)))
         total, chars = f"{one.total_nats:,.1f}", f"{len(one.nats):,}"
         rows.append([one.run, f"{loss:.4f}", f"{bits:.4f}", total, chars, ""])
-    head = ["run", "nats/char", "bits/char", "nats", "characters", ""]
-    tables = [Table(head, rows)]
-    if not found.differences:
-        return tables
+    tables = [Table(["run", "nats/char", "bits/char", "nats", "characters", ""], rows)]
     rows = []
     for pair in found.differences:
         by = pair.difference
@@ -50,15 +35,18 @@ def score_tables(found: Scores) -> list[Table]:
         cells.append(NO_NUMBER if pair.p_holm is None else f"{pair.p_holm:.2g}")
         rows.append([f"{pair.first} − {pair.second}", *cells])
     header = ["nats/char at the same places", "difference", "95%", "p, Holm"]
-    return [*tables, Table(header, rows)]
+    return [*tables, *([Table(header, rows)] if rows else [])]
 
 
-def place_text(text: str, place: SurprisingPlace) -> PlaceText:
-    """Return the line of a place with a pointer, and what each run predicted there."""
+def place_text(text: str, place: SurprisingPlace) -> tuple[str, str, str]:
+    """Return what precedes a place, its character, and what follows: three parts of one text.
+
+    The text has a heading, the line around the character, a mark below it, and a row per run.
+    """
     at = place.position - 1
     end = text.find("\n", at)
-    before = visible_line(text[at - min(place.column - 1, BEFORE) : at])
-    after = text[at + 1 : min(len(text) if end < 0 else end, at + 1 + AFTER)]
+    before = INDENT + visible_line(text[at - min(place.column - 1, BEFORE) : at])
+    after = visible_line(text[at + 1 : min(len(text) if end < 0 else end, at + 1 + AFTER)])
     character = visible_line(place.character)
     rows = aligned(
         [
@@ -70,14 +58,10 @@ def place_text(text: str, place: SurprisingPlace) -> PlaceText:
             for one in place.runs
         ]
     )
-    return PlaceText(
-        f"line {place.line:,}, character {place.column:,}",
-        INDENT + before,
-        character,
-        visible_line(after),
-        INDENT + " " * _columns(before) + "^" * max(1, _columns(character)),
-        [INDENT + row for row in rows],
-    )
+    pointer = " " * _columns(before) + "^" * max(1, _columns(character))
+    heading = f"line {place.line:,}, character {place.column:,}"
+    below = [after, pointer, *(INDENT + row for row in rows)]
+    return f"{heading}\n{before}", character, "\n".join(below)
 
 
 def _percent(nats: float) -> str:
@@ -86,11 +70,5 @@ def _percent(nats: float) -> str:
 
 def _columns(text: str) -> int:
     """Return the width in a terminal: 2 columns for wide characters, 0 for combining marks."""
-    return sum(
-        0
-        if unicodedata.category(char) in ("Mn", "Me")
-        else 2
-        if unicodedata.east_asian_width(char) in "WF"
-        else 1
-        for char in text
-    )
+    shown = [char for char in text if unicodedata.category(char) not in ("Mn", "Me")]
+    return len(shown) + sum(unicodedata.east_asian_width(char) in "WF" for char in shown)

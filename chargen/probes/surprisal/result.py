@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +9,11 @@ import numpy as np
 from msgspec import Struct, to_builtins
 
 from chargen.evaluation import nats_to_bits
-from chargen.probes.statistics.intervals import Estimate, flat, holm
-from chargen.probes.statistics.text_means import FEWEST_BLOCKS, text_mean
+from chargen.probes.statistics.intervals import Estimate, flat
+from chargen.probes.statistics.text_means import FEWEST_BLOCKS
 from chargen.render.text import counted, listed
 
 BLOCK = 32  # characters of the shortest blocks
-GROWTH = 0.25  # see `text_mean`; natural text changes its subject at every length
 LEVEL = 0.05  # probability of a false claim about equal models
 
 
@@ -37,16 +35,6 @@ class Score:
     def loss_nats(self) -> float:
         """Nats per character."""
         return self.total_nats / len(self.nats)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object without the arrays."""
-        return {
-            "run": self.run,
-            "loss_nats": self.loss_nats,
-            "bits_per_char": nats_to_bits(self.loss_nats),
-            "total_nats": self.total_nats,
-            "chars": len(self.nats),
-        }
 
 
 class LossDifference(
@@ -91,20 +79,18 @@ class Scores:
     def surprising(self, most: int) -> list[SurprisingPlace]:
         """Return the ``most`` places of the highest mean surprisal, the highest first."""
         nats = np.sum([one.nats for one in self.runs], axis=0)
-        return [self._place(1 + int(i)) for i in np.argsort(-nats, kind="stable")[:most]]
-
-    def _place(self, at: int) -> SurprisingPlace:
-        line, column = self.text.count("\n", 0, at) + 1, at - self.text.rfind("\n", 0, at)
-        scores = (
-            PlaceScore(
-                one.run,
-                float(one.nats[at - 1]),
-                one.expected[at - 1],
-                float(one.expected_nats[at - 1]),
+        places = []
+        for i in np.argsort(-nats, kind="stable")[:most].tolist():
+            at, text = i + 1, self.text
+            line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
+            scores = (
+                PlaceScore(
+                    one.run, float(one.nats[i]), one.expected[i], float(one.expected_nats[i])
+                )
+                for one in self.runs
             )
-            for one in self.runs
-        )
-        return SurprisingPlace(at + 1, line, column, self.text[at], tuple(scores))
+            places.append(SurprisingPlace(at + 1, line, column, text[at], tuple(scores)))
+        return places
 
     @property
     def finding(self) -> str:
@@ -128,30 +114,20 @@ class Scores:
 
     def to_json(self, most: int) -> dict[str, Any]:
         """Return a JSON object with the ``most`` surprising places."""
+        runs = [
+            {
+                "run": one.run,
+                "loss_nats": one.loss_nats,
+                "bits_per_char": nats_to_bits(one.loss_nats),
+                "total_nats": one.total_nats,
+                "chars": len(one.nats),
+            }
+            for one in self.runs
+        ]
         return {
             "chars": len(self.text),
             "left_out_chars": self.left_out,
-            "runs": [one.to_json() for one in self.runs],
+            "runs": runs,
             "differences": flat(to_builtins(self.differences)),
             "surprising": to_builtins(self.surprising(most)),
         }
-
-
-def compare(text: str, left_out: int, scores: Sequence[Score]) -> Scores:
-    """Compare each model with the best one, character by character.
-
-    Intervals and p-values, which Holm's method corrects for the number of models, are from the
-    means of blocks, see `text_mean`; texts with under 20 blocks of `BLOCK` characters have none.
-    They hold for more text of the same source as this one and not for other works of its author.
-    """
-    first, *others = ordered = sorted(scores, key=lambda one: one.total_nats)
-    edges = np.arange(0, len(first.nats), BLOCK)
-    counts = np.diff(np.append(edges, len(first.nats)))
-    sums = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
-    means = [text_mean(apart, counts, GROWTH) for apart in sums]
-    corrected = holm([mean.p for mean in means if mean]) if all(means) else [None] * len(means)
-    differences = (
-        LossDifference(other.run, first.run, mean.estimate() if mean else None, p)
-        for other, mean, p in zip(others, means, corrected, strict=True)
-    )
-    return Scores(text, left_out, tuple(ordered), tuple(differences))
