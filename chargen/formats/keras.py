@@ -5,16 +5,17 @@ Axes: V ids, E units of an embedding, H units of a layer.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chargen import __version__
 from chargen.cells import cell_named
 from chargen.errors import ChargenError
-from chargen.files import reason
+from chargen.files import decode_json, reason
 from chargen.formats import keras_layout
-from chargen.formats.keras_alphabet import Alphabet
 from chargen.formats.keras_file import ArrayGroups, KerasFile, read_keras
 from chargen.formats.keras_layout import KERAS_GATES, KerasLayout
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
@@ -22,8 +23,76 @@ from chargen.runs.description import Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run
 from chargen.runs.lock import lock
 from chargen.settings import ModelSettings
+from chargen.text.sources import read_file
+from chargen.text.vocabulary import Vocabulary
 
-Arrays = dict[str, np.ndarray]
+SHOWN = 5  # ids in a note
+ENTRIES: Any = list[str | None] | dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """The entry of each id from 0 on; None or several characters stand for no character."""
+
+    entries: tuple[str | None, ...]
+    source: str  # for error messages
+
+    @classmethod
+    def of_json(cls, path: Path, reserved: int = 0) -> Alphabet:
+        """Read a JSON list of characters, or a map between characters and ids, in one direction.
+
+        ``reserved`` ids without a character come first.
+        """
+        try:
+            values = decode_json(read_file(path).encode(), ENTRIES)
+            if isinstance(values, dict):
+                by_id = all(isinstance(value, str) for value in values.values())
+                known = {int(k) if by_id else v: v if by_id else k for k, v in values.items()}
+                if set(known) != set(range(len(values))):
+                    raise ValueError("its ids are not 0, 1, 2 and so on")
+                values = [known[id_] for id_ in range(len(values))]
+        except (ValueError, TypeError) as error:
+            raise ChargenError(
+                f"{path}: not an alphabet ({reason(error)}); give a JSON list of characters, or a "
+                "map from each to its id"
+            ) from None
+        return cls((*[None] * reserved, *values), str(path))
+
+    @classmethod
+    def of_text(cls, path: Path, reserved: int = 0) -> Alphabet:
+        """Number the sorted characters of a text, after ``reserved`` ids."""
+        return cls((*[None] * reserved, *sorted(set(read_file(path)))), str(path))
+
+    def arranged(self, size: int) -> tuple[Vocabulary, np.ndarray, list[str]]:
+        """Return the vocabulary, the model's id of each character ``(V,)``, and notes.
+
+        Raises:
+            ChargenError: The alphabet does not fit a model with ``size`` ids.
+        """
+        rest = size - len(self.entries)
+        if rest:
+            way_out = f", or --reserved {rest} if the first {rest} stand for no character"
+            raise ChargenError(
+                f"{self.source}: {len(self.entries)} entries, the model has {size} ids; give the "
+                f"alphabet that it was trained with{way_out if rest > 0 else ''}"
+            )
+        known = {one: id_ for id_, one in enumerate(self.entries) if one and len(one) == 1}
+        if not known:
+            raise ChargenError(f"{self.source}: no entry is one character; give its alphabet")
+        twice = next((one for one in known if self.entries.count(one) > 1), None)
+        if twice:
+            raise ChargenError(f"{self.source}: {twice!r} comes twice; each character has one id")
+        others = [
+            f"{n} ({x!r})" if x else f"{n}" for n, x in enumerate(self.entries) if x not in known
+        ]
+        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
+        note = (
+            f"left out ids that stand for no character: {', '.join(others[:SHOWN])}{more}; their "
+            "probability is shared among the characters"
+        )
+        characters = "".join(sorted(known))
+        ids = np.array([known[character] for character in characters])
+        return Vocabulary(characters), ids, [note] if others else []
 
 
 def import_keras(
@@ -35,18 +104,15 @@ def import_keras(
     reset_after: bool | None = None,
     overwrite: bool = False,
 ) -> tuple[Run, list[str]]:
-    """Import a ``.keras`` or ``.weights.h5`` file.
+    """Import a ``.keras`` or ``.weights.h5`` file and return the run and notes for the user.
 
     Args:
         model: The file.
-        alphabet: The characters of the model's ids, if the model does not store them.
+        alphabet: The characters of the model's ids.
         out: The run directory; ``runs/<name of the file>`` by default.
         activation: Activation function, which a ``.weights.h5`` file does not store.
         reset_after: GRU variant, which a ``.weights.h5`` file without biases does not store.
         overwrite: Replace an existing run.
-
-    Returns:
-        The run, and notes for the user.
 
     Raises:
         ChargenError: The model cannot be imported; nothing has been written.
@@ -63,20 +129,22 @@ def import_keras(
         )
     except ChargenError as error:
         raise ChargenError(f"{model}: {error}") from None
-    arrays = _converted(layout, file.arrays)
-    V, known = len(arrays["b_y"]), alphabet
-    if known is None and layout.alphabet is not None:
-        known = Alphabet(layout.alphabet, "the model's vocabulary")
-    if known is None:
+    except (ValueError, LookupError, TypeError) as error:
         raise ChargenError(
-            f"the model does not store the characters of its {V} ids; give --alphabet FILE.json, "
-            "or the text it was trained on as --alphabet-text"
+            f"{model}: its configuration is not Keras's ({type(error).__name__}: "
+            f"{reason(error)}); save it again with Keras 3"
+        ) from None
+    arrays = _converted(layout, file.arrays)
+    if alphabet is None:
+        raise ChargenError(
+            f"the model does not store the characters of its {len(arrays['b_y'])} ids; give "
+            "--alphabet FILE.json, or the text it was trained on as --alphabet-text"
         )
-    vocabulary, ids, notes = known.arranged(V)
+    vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
     if layout.skips_zero and 0 in ids:
         raise ChargenError(
-            f"its Embedding has mask_zero, so id 0 is padding, but it is {known.entries[0]!r} "
-            f"in {known.source}; give the alphabet that the model was trained with"
+            f"its Embedding has mask_zero, so id 0 is padding, but it is {alphabet.entries[0]!r} "
+            f"in {alphabet.source}; give the alphabet that the model was trained with"
         )
     # A row and a column for each character of the vocabulary, in its order.
     arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
@@ -92,54 +160,34 @@ def import_keras(
 
 
 def _layout(file: KerasFile, activation: str | None, reset_after: bool | None) -> KerasLayout:
-    """Return the layout of a file, whose weights fit it."""
     shapes = {name: tuple(array.shape for array in arrays) for name, arrays in file.arrays.items()}
     if file.config is None:
         return keras_layout.of_shapes(shapes, activation or "tanh", reset_after)
     if activation or reset_after is not None:
         flag = "--activation" if activation else "--cell"
         raise ChargenError(f"{flag} is for .weights.h5: the model stores its own; leave it out")
-    try:
-        layout = keras_layout.of_config(file.config)
-    except (ValueError, LookupError, TypeError) as error:
-        raise ChargenError(
-            f"its configuration is not Keras's ({type(error).__name__}: {reason(error)}); save "
-            "it again with Keras 3"
-        ) from None
-    layout.check(shapes)
-    return layout
+    return keras_layout.of_config(file.config, shapes)
 
 
-def _converted(layout: KerasLayout, groups: ArrayGroups) -> Arrays:
-    """Return the weights by chargen's names, float32."""
-    arrays = Arrays()
+def _converted(layout: KerasLayout, groups: ArrayGroups) -> dict[str, np.ndarray]:
+    """Return the weights by chargen's names and in its order of gates, float32."""
+    cell, order = cell_named(layout.cell, layout.reset_after), KERAS_GATES[layout.cell]
+    arrays = {}
     for number, group in enumerate(layout.layers):
-        own = _layer(layout, *groups[group])
-        arrays |= {f"stack.layers.{number}.{name}": array for name, array in own.items()}
+        W_xh, W_hh, *biases = groups[group]
+        b_h = biases[0] if biases else np.zeros((2,) * bool(cell.extra) + W_xh.shape[1:], "f4")
+        if cell.extra:
+            # The biases of the input and of h add up, but for n, where the reset is between them.
+            (b_h, of_h), both = b_h, 2 * len(W_hh)
+            arrays[f"stack.layers.{number}.b_m"] = of_h[both:]
+            b_h = np.concatenate([b_h[:both] + of_h[:both], b_h[both:]])
+        for name, array in {"W_xh": W_xh, "W_hh": W_hh, "b_h": b_h}.items():
+            blocks = dict(zip(order, np.split(array, len(order), axis=-1), strict=True))
+            ours = np.concatenate([blocks[gate] for gate in cell.gates], axis=-1)
+            arrays[f"stack.layers.{number}.{name}"] = ours
     if layout.embedding:
         # x E W of a one-hot x is a row of E W, rounded once.
         (E,), first = groups[layout.embedding], "stack.layers.0.W_xh"
         arrays[first] = (E.astype("f8") @ arrays[first].astype("f8")).astype("f4")
     W_hy, *biases = groups[layout.head]
     return arrays | {"W_hy": W_hy, "b_y": biases[0] if biases else np.zeros(W_hy.shape[1], "f4")}
-
-
-def _layer(
-    layout: KerasLayout, W_xh: np.ndarray, W_hh: np.ndarray, bias: np.ndarray | None = None
-) -> Arrays:
-    """Convert one recurrent layer to chargen's order of gates."""
-    cell, order = cell_named(layout.cell, layout.reset_after), KERAS_GATES[layout.cell]
-    if bias is None:
-        bias = np.zeros((2,) * bool(cell.extra) + W_xh.shape[1:], "f4")
-    extra = {}
-    if cell.extra:
-        # The biases of the input and of h add up, but for n, where the reset is between them.
-        (bias, of_h), both = bias, 2 * len(W_hh)
-        extra["b_m"] = of_h[both:]
-        bias = np.concatenate([bias[:both] + of_h[:both], bias[both:]])
-
-    def reordered(array: np.ndarray) -> np.ndarray:
-        blocks = dict(zip(order, np.split(array, len(order), axis=-1), strict=True))
-        return np.concatenate([blocks[gate] for gate in cell.gates], axis=-1)
-
-    return {"W_xh": reordered(W_xh), "W_hh": reordered(W_hh), "b_h": reordered(bias), **extra}

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import re
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -17,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 
 from chargen.errors import ChargenError
@@ -27,22 +25,15 @@ LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
 # Limit of unpacked bytes: a multiple of the file size, since weights barely compress, and slack.
 MOST_PACKED, SLACK = 4, 2**20
-DEEPEST, MOST_GROUPS = 12, 10_000  # nested groups, groups
 ARCHIVE, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"  # first bytes
 PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 UNREADABLE = (
-    *(ValueError, KeyError, OSError, RuntimeError, EOFError, MemoryError),
-    *(zlib.error, zipfile.BadZipFile),
+    *(ValueError, TypeError, KeyError, AttributeError, OSError, RuntimeError, EOFError),
+    *(MemoryError, zlib.error, zipfile.BadZipFile),
 )
 
 ArrayGroups = Mapping[str, tuple[np.ndarray, ...]]
 """The arrays of each group in order: ``layers/lstm/cell`` begins with the kernel."""
-
-
-class Metadata(msgspec.Struct):
-    """``metadata.json`` of an archive."""
-
-    keras_version: str | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +62,7 @@ def read_keras(path: Path) -> KerasFile:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 config = decode_json(_entry(archive, "config.json", LARGEST_JSON), dict[str, Any])
                 metadata = _entry(archive, "metadata.json", LARGEST_JSON)
-                version = decode_json(metadata, Metadata).keras_version
+                version = str(decode_json(metadata, dict[str, Any]).get("keras_version"))
                 weights = _entry(archive, "model.weights.h5", most)
         if not weights.startswith(HDF5):
             raise ValueError("neither a .keras archive nor HDF5")
@@ -87,7 +78,7 @@ def read_keras(path: Path) -> KerasFile:
 
 def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     info = archive.getinfo(name)
-    if info.file_size > most or info.compress_type not in PACKINGS or info.flag_bits & 1:
+    if info.file_size > most or info.compress_type not in PACKINGS:
         raise ValueError(f"{name}: packed in another way, or larger than it can be")
     with archive.open(info) as file:
         return file.read(most)
@@ -97,50 +88,27 @@ def _arrays(file: Any, most: int) -> ArrayGroups:
     """Read the ``vars`` of every group but the optimizer's, at most ``most`` bytes in total."""
     if "layer_names" in file.attrs or "model_weights" in file:
         raise ValueError("laid out by Keras 2")
-    found: dict[str, tuple[np.ndarray, ...]] = {}
-    waiting, seen = [("", file, 0)], 0
-    while waiting:
-        name, group, depth = waiting.pop()
-        members = _members(group)
-        seen += len(members)
-        if seen > MOST_GROUPS or depth > DEEPEST:
-            raise ValueError("groups without an end")
-        variables = _members(members.pop("vars", None))
-        arrays = tuple(_read(variables[str(n)], name, most) for n in range(len(variables)))
-        most -= sum(array.nbytes for array in arrays)
-        if arrays:
-            found[name] = arrays
-        for key, inner in members.items():
-            if key != "seed_generator" and (name or key != "optimizer"):
-                waiting.append((f"{name}/{key}".lstrip("/"), inner, depth + 1))
-    return found
+    groups: dict[str, dict[str, np.ndarray]] = {}
 
+    def visit(name: str, data: Any) -> None:
+        nonlocal most
+        *path, kind, number = ["", *name.split("/")]
+        if kind != "vars" or path[1:2] == ["optimizer"] or "seed_generator" in path:
+            return
+        if data.external or data.is_virtual:
+            raise ValueError(f"{name}: not stored in this file")
+        if data.shape is None or data.dtype.kind != "f":
+            raise ValueError(f"{name}: numbers of type {data.dtype}, not float32")
+        most -= math.prod(data.shape) * max(4, data.dtype.itemsize)
+        if most < 0:
+            raise ValueError(f"{name}: larger than its file")
+        array = np.asarray(data[()], dtype=np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}: numbers that are not finite")
+        groups.setdefault("/".join(path[1:]), {})[number] = array
 
-def _members(group: Any) -> dict[str, Any]:
-    """Return the members of a group; refuse links, which may lead out of the file."""
-    import h5py
-
-    names = list(group) if isinstance(group, h5py.Group) else []
-    for name in names:
-        if type(group.get(name, getlink=True)) is not h5py.HardLink:
-            raise ValueError(f"{name}: a link that leads elsewhere")
-    return {name: group[name] for name in names}
-
-
-def _read(data: Any, name: str, most: int) -> np.ndarray:
-    import h5py
-
-    if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-        raise ValueError(f"{name}: not stored in this file")
-    try:
-        kind = str(data.dtype.str)
-    except TypeError:  # a type that NumPy does not have
-        kind = "none"
-    if data.shape is None or not re.fullmatch(r"[<>]f[248]", kind):
-        raise ValueError(f"{name}: numbers of type {kind}, not float32")
-    if math.prod(data.shape) * max(4, data.dtype.itemsize) > most:
-        raise ValueError(f"{name}: larger than its file")
-    array = np.asarray(data[()], dtype=np.float32)
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name}: numbers that are not finite")
-    return array
+    file.visititems(visit)  # each object once, and no links
+    return {
+        name: tuple(arrays[str(number)] for number in range(len(arrays)))
+        for name, arrays in groups.items()
+    }

@@ -8,43 +8,45 @@ and those of a custom class after its attributes, ``gru/cell``.
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from itertools import permutations
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+from typing import Any
 
 import msgspec
 
 from chargen.cells import ACTIVATION_NAMES, cell_named
 from chargen.errors import ChargenError
+from chargen.files import reason
 
 CELLS = {"SimpleRNN": "simple", "LSTM": "lstm", "GRU": "gru"}
 KERAS_GATES = {"simple": "h", "lstm": "ifgo", "gru": "zrn"}  # our gate names in Keras's order
+KINDS = (("simple", True), ("lstm", True), ("gru", True), ("gru", False))  # cell, reset_after
 PARTS = {  # the part of a model to which the layers of a class belong
-    **dict.fromkeys(("StringLookup", "TextVectorization"), "v"),
-    "Embedding": "e",
+    **{"Embedding": "e", "Dense": "h", "Activation": "s", "Softmax": "s"},
     **dict.fromkeys(CELLS, "r"),
-    "Dense": "h",
-    **dict.fromkeys(("Activation", "Softmax"), "s"),
-    # without an effect in inference
-    **dict.fromkeys(("InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout"), ""),
-    **dict.fromkeys(("GaussianNoise", "AlphaDropout", "ActivityRegularization"), ""),
+    # without an effect on ids, or in inference
+    **dict.fromkeys(("StringLookup", "TextVectorization", "InputLayer", "Dropout"), ""),
+    **dict.fromkeys(("SpatialDropout1D", "GaussianDropout", "AlphaDropout"), ""),
+    **dict.fromkeys(("GaussianNoise", "ActivityRegularization"), ""),
 }
-CHAIN = re.compile("v?e?r+hs?")  # vocabulary, embedding, recurrent layers, head, softmax
+CHAIN = re.compile("e?r+hs?")  # embedding, recurrent layers, head, softmax
+ALLOWED: dict[str, tuple[Any, ...]] = {  # settings of a recurrent layer
+    "go_backwards": (False,),
+    "recurrent_activation": ("sigmoid",),
+    "activation": ACTIVATION_NAMES,
+}
 SUPPORTED = (
     "SimpleRNN, LSTM or GRU layers, one kind, one after the other, on one-hot input or an "
     "Embedding, and a softmax Dense above them"
 )
 CELL = "/cell"  # the end of a recurrent layer's group
-NUMBERED = re.compile(rf"layers/(?:simple_rnn|lstm|gru)(?:_(\d{{1,6}}))?{CELL}")
+NUMBERED = re.compile(rf"layers/(?:simple_rnn|lstm|gru)(?:_\d+)?{CELL}")
 MOST_UNNUMBERED = 6  # layers whose order is inferred from their shapes
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, tuple[Shape, ...]]
+Shapes = Mapping[str, Sequence[Shape]]
 """The shapes of each group's arrays."""
-Named = str | dict[str, Any] | None
-"""A function by name, or serialized."""
 
 
 @dataclass(frozen=True)
@@ -58,282 +60,172 @@ class KerasLayout:
     head: str
     embedding: str | None = None  # None for one-hot input
     skips_zero: bool = False  # id 0 is padding, which leaves the state unchanged
-    alphabet: tuple[str | None, ...] | None = None  # the characters of the ids, if stored
 
-    def check(self, shapes: Shapes) -> None:
-        """Raise `ChargenError` unless the weights of each layer fit those of its neighbours."""
-
-        def matrices(group: str, count: int) -> tuple[Shape, ...]:
-            found = shapes.get(group, ())[:count]
-            if len(found) < count or any(len(one) != 2 or 0 in one for one in found):
-                raise ChargenError(f"its weights lack the matrices of {group}; save it again")
-            return found
-
-        ((_, V),) = matrices(self.head, 1)
-        features = V
-        wanted: dict[str, list[Shape]] = {}
+    def problem(self, shapes: Shapes) -> str:
+        """Return why the weights of a layer do not fit those of its neighbours, or nothing."""
+        try:
+            V, units = shapes[self.head][0][1], [shapes[layer][1][0] for layer in self.layers]
+            first = shapes[self.embedding][0][1] if self.embedding else V
+        except LookupError:
+            return "its weights lack the matrices of a layer; save it again"
+        expected: dict[str, list[Shape]] = {self.head: [(units[-1], V), (V,)]}
         if self.embedding:
-            ((_, features),) = matrices(self.embedding, 1)
-            wanted[self.embedding] = [(V, features)]
+            expected[self.embedding] = [(V, first)]
         cell = cell_named(self.cell, self.reset_after)
-        for group in self.layers:
-            H = matrices(group, 2)[1][0]
-            own = cell.shapes(features, H)
+        for group, below, H in zip(self.layers, [first, *units[:-1]], units, strict=True):
+            own = cell.shapes(below, H)
             bias = (2, *own["b_h"]) if cell.extra else own["b_h"]
-            wanted[group] = [own["W_xh"], own["W_hh"], bias]
-            features = H
-        wanted[self.head] = [(features, V), (V,)]
-        for group, expected in wanted.items():
+            expected[group] = [own["W_xh"], own["W_hh"], bias]
+        for group, wanted in expected.items():
             given = list(shapes[group])
-            if given not in (expected, expected[:-1]):  # a layer may have no bias
-                told, rule = (", ".join(map(str, values)) for values in (given, expected))
-                raise ChargenError(f"{group} has weights of shape {told}, not {rule}")
+            if given not in (wanted, wanted[:-1]):  # a layer may have no bias
+                told, rule = (", ".join(map(str, values)) for values in (given, wanted))
+                return f"{group} has weights of shape {told}, not {rule}"
+        return ""
 
 
-def of_shapes(shapes: Shapes, activation: str, reset_after: bool | None) -> KerasLayout:
-    """Infer the layout of a ``.weights.h5`` file from the shapes of its weights.
+def of_shapes(
+    shapes: Shapes, activation: str, reset_after: bool | None, cell: str | None = None
+) -> KerasLayout:
+    """Infer the layout of a model from the shapes of its weights.
 
-    Args:
-        shapes: The shapes of each group's arrays.
-        activation: The activation function, which weights do not show.
-        reset_after: The variant of a GRU; without biases, the weights do not show it.
+    These show neither the activation nor, without biases, the ``reset_after`` of a GRU.
 
     Raises:
         ChargenError: No layout fits, or several do.
     """
     layers = [name for name in shapes if name.endswith(CELL)]
     rest = sorted(set(shapes) - set(layers), key=lambda name: ("embed" in name, name))
-    kinds = {_kind(name, shapes[name], reset_after) for name in layers}
-    if len(kinds) != 1 or len(rest) not in (1, 2):
+    kinds = [
+        (kind, after)
+        for kind, after in KINDS
+        if cell in (None, kind)
+        and reset_after in (None, after)
+        and any(_has_gates(shapes[layer], len(KERAS_GATES[kind])) for layer in layers)
+    ]
+    if not kinds or len(rest) not in (1, 2):
         told = ", ".join(sorted(shapes)) or "none"
         raise ChargenError(f"its weights are {told}; only {SUPPORTED} can be imported")
-    (kind,) = kinds
-    fitting: list[KerasLayout] = []
-    errors: list[ChargenError] = []
-    for order in _orders(layers):
-        for outer in permutations(rest):
-            head, embedding = (*outer, None)[:2]
-            layout = KerasLayout(*kind, activation, order, str(head), embedding)
-            try:
-                layout.check(shapes)
-                fitting.append(layout)
-            except ChargenError as error:
-                errors.append(error)
+    orders = [tuple(sorted(layers, key=lambda name: (len(name), name)))]  # lstm_2 before lstm_10
+    if len(layers) <= MOST_UNNUMBERED and not all(map(NUMBERED.fullmatch, layers)):
+        orders = [*permutations(layers)]
+    layouts = [
+        KerasLayout(*kind, activation, order, outer[0], outer[1] if len(rest) > 1 else None)
+        for kind, order, outer in product(kinds, orders, permutations(rest))
+    ]
+    problems = {layout: layout.problem(shapes) for layout in layouts}
+    fitting = [layout for layout, problem in problems.items() if not problem]
     if not fitting:
-        raise errors[0]
+        raise ChargenError(problems[layouts[0]])
     fitting = [one for one in fitting if "embed" in (one.embedding or "")] or fitting
     if len(fitting) > 1:
         raise ChargenError(
-            f"{', '.join(shapes)}: the shapes do not show which layer reads which; save the model "
-            "as .keras"
+            f"{', '.join(shapes)}: the shapes do not show which layer reads which, or the "
+            "reset_after of a GRU; save the model as .keras, or give --cell gru (reset_after=True) "
+            "or --cell gru-before (reset_after=False)"
         )
     return fitting[0]
 
 
-def _kind(name: str, shapes: tuple[Shape, ...], told: bool | None) -> tuple[str, bool]:
-    """Return the cell whose weights have these shapes, and its ``reset_after``."""
-    units, columns = shapes[1] if len(shapes) in (2, 3) and len(shapes[1]) == 2 else (1, 0)
-    cell = next((cell for cell, gates in KERAS_GATES.items() if columns == len(gates) * units), "")
-    if not cell:
-        raise ChargenError(f"{name}: weights of no layer that can be imported: only {SUPPORTED}")
-    shown: bool | None = True
-    if cell == "gru":
-        shown = len(shapes[2]) == 2 if len(shapes) == 3 else told  # two biases with reset_after
-    if shown is None:
-        raise ChargenError(
-            f"{name}: a GRU without biases, which does not show its reset_after; give "
-            "--cell gru (reset_after=True) or --cell gru-before (reset_after=False)"
-        )
-    if told not in (None, shown):
-        raise ChargenError(f"--cell: {name} has the weights of {cell}, reset_after={shown}")
-    return cell, shown
-
-
-def _orders(layers: list[str]) -> list[tuple[str, ...]]:
-    """Return the possible orders of the recurrent layers."""
-    numbers = {found[0]: int(found[1] or 0) for found in map(NUMBERED.fullmatch, layers) if found}
-    if len(numbers) == len(layers):
-        return [tuple(sorted(layers, key=numbers.__getitem__))]
-    return list(permutations(layers)) if len(layers) <= MOST_UNNUMBERED else [tuple(layers)]
+def _has_gates(shapes: Sequence[Shape], gates: int) -> bool:
+    """Return whether a layer's recurrent matrix has columns for this number of gates."""
+    return len(shapes) > 1 and len(shapes[1]) == 2 and shapes[1][1] == gates * shapes[1][0]
 
 
 class LayerConfig(msgspec.Struct):
     """The fields of Keras's layer configurations that matter here."""
 
     name: str
-    activation: Named = None
-    recurrent_activation: Named = "sigmoid"
+    activation: Any = "linear"
+    recurrent_activation: Any = "sigmoid"
     go_backwards: bool = False
-    reset_after: bool = True
+    reset_after: bool | None = None  # of a GRU
     mask_zero: bool = False
-    vocabulary: list[str] | str | None = None
-    num_oov_indices: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 1
-    mask_token: str | None = None
-    oov_token: str | None = None
-    invert: bool = False
-    output_mode: Named = "int"
-    split: Named = None
-    standardize: Named = None
     layer: KerasLayer | None = None  # of TimeDistributed
 
 
-class Node(msgspec.Struct):
-    """A call of a layer in a Functional model."""
-
-    args: list[Any]
-    kwargs: dict[str, Any] = {}
-
-    def tensors(self) -> Iterator[Any]:
-        """Yield the layer, call and output number of each tensor that the call reads."""
-        for value in (*self.args, *self.kwargs.values()):
-            match value:
-                case {"config": {"keras_history": history}}:
-                    yield history
-                case dict() | list():
-                    yield value
-
-
 class KerasLayer(msgspec.Struct):
-    """A layer of a configuration; ``group`` is its group in the weights file."""
+    """A layer of a configuration."""
 
     class_name: str
     config: LayerConfig
     name: str = ""
-    inbound_nodes: list[Node] = []
-    group: str = ""
+    inbound_nodes: list[Any] = []
+
+    @property
+    def function(self) -> str:
+        """The name of its activation function."""
+        return "softmax" if self.class_name == "Softmax" else str(self.config.activation)
 
     def refusal(self, problem: str) -> ChargenError:
         """Return the error that this layer cannot be imported."""
         return ChargenError(f"layer {self.config.name!r} ({self.class_name}) {problem}")
 
 
-class KerasModel(msgspec.Struct):
-    """The configuration of a Sequential or Functional model."""
-
-    layers: list[KerasLayer]
-    output_layers: list[Any] = []
-
-
-def of_config(config: Mapping[str, Any]) -> KerasLayout:
-    """Return the layout that the parsed ``config.json`` describes.
+def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
+    """Return the layout of a model that the parsed ``config.json`` describes.
 
     Raises:
         ChargenError: A layer cannot be imported.
         ValueError, LookupError, TypeError: It is not a configuration of Keras.
     """
-    found: dict[str, list[KerasLayer]] = {part: [] for part in PARTS.values()}
-    layers, parts = [], ""
-    for layer in _layers(config):
-        if layer.class_name not in PARTS:
-            raise layer.refusal(f"cannot be imported: only {SUPPORTED}")
-        if part := PARTS[layer.class_name]:
-            found[part].append(layer)
-            layers.append(layer.class_name)
-            parts += part
+    layers = [layer for layer in _layers(config) if PARTS[layer.class_name]]
+    parts = "".join(PARTS[layer.class_name] for layer in layers)
     if not CHAIN.fullmatch(parts):
-        raise ChargenError(f"its layers are {', '.join(layers)}; only {SUPPORTED} can be imported")
-    _check_head(*found["h"], *found["s"])
-    recurrent, (head,) = found["r"], found["h"]
-    traits = [
-        (CELLS[one.class_name], one.config.reset_after, _activation(one)) for one in recurrent
-    ]
-    if len(set(traits)) > 1:
-        told = "; ".join(f"{cell}, {name}, {after}" for cell, after, name in traits)
+        told = ", ".join(layer.class_name for layer in layers)
+        raise ChargenError(f"its layers are {told}; only {SUPPORTED} can be imported")
+    recurrent = [layer for layer in layers if layer.class_name in CELLS]
+    for layer, (name, allowed) in product(recurrent, ALLOWED.items()):
+        if (value := getattr(layer.config, name)) not in allowed:
+            rule = ", ".join(map(str, allowed))
+            raise layer.refusal(f"has {name} {reason(value)}: only {rule} can be imported")
+    head = layers[parts.index("h") :]
+    functions = [layer.function for layer in head]
+    if set(functions) - {"softmax", "linear"} or functions.count("softmax") > 1:
+        told = ", ".join(functions)
+        raise head[0].refusal(f"ends in {told}: only softmax, once, or logits can be imported")
+    traits = {(CELLS[one.class_name], one.function, one.config.reset_after) for one in recurrent}
+    (cell, activation, reset_after), *others = traits
+    if others:
+        told = "; ".join(sorted(", ".join(map(str, one)) for one in traits))
         raise ChargenError(
             f"layers of more than one cell, activation or reset_after ({told}): one is supported"
         )
-    return KerasLayout(
-        *traits[0],
-        layers=tuple(layer.group + CELL for layer in recurrent),
-        head=head.group,
-        embedding=next((layer.group for layer in found["e"]), None),
-        skips_zero=any(layer.config.mask_zero for layer in found["e"]),
-        alphabet=next(map(_alphabet, found["v"]), None),
-    )
+    layout = of_shapes(shapes, activation, reset_after, cell)
+    embedding = layers[0].config if parts[0] == "e" else None
+    if (len(layout.layers), bool(layout.embedding)) != (len(recurrent), bool(embedding)):
+        raise ChargenError("its weights are those of other layers; save it again")
+    return replace(layout, skips_zero=bool(embedding and embedding.mask_zero))
 
 
 def _layers(config: Mapping[str, Any]) -> Iterator[KerasLayer]:
+    """Yield the layers, which form a chain."""
     kind, inner = str(config["class_name"]), config["config"]
     if kind not in ("Sequential", "Functional") or "layers" not in inner:
         raise ChargenError(
             f"its class {kind} does not store which layers it has; save the weights alone "
             "(model.save_weights('model.weights.h5')) and import these"
         )
-    model = msgspec.convert(inner, KerasModel)
-    if kind == "Functional":
-        _check_chain(model)
-    counts: Counter[str] = Counter()
-    for layer in model.layers:
-        snake_case = re.sub("(?<=[a-z])(?=[A-Z])", "_", layer.class_name).lower()
-        count = counts[snake_case]
-        counts[snake_case] += 1
-        layer.group = f"layers/{snake_case}" + (f"_{count}" if count else "")
-        wrapped = layer.config.layer if layer.class_name == "TimeDistributed" else None
-        if wrapped and wrapped.class_name == "Dense":
-            wrapped.group = f"{layer.group}/layer"
-            yield wrapped
-        else:
-            yield layer
-
-
-def _check_chain(model: KerasModel) -> None:
-    """Refuse a graph in which a layer does not read exactly the layer before it, once."""
     read: list[Any] = []
-    for layer in model.layers:
-        if [tensor for node in layer.inbound_nodes for tensor in node.tensors()] != read:
+    for layer in msgspec.convert(inner["layers"], list[KerasLayer]):
+        if kind == "Functional" and [*_inputs(layer.inbound_nodes)] != read:
             raise layer.refusal(
                 f"reads something else than the layer before it: only {SUPPORTED} can be imported"
             )
         read = [[layer.name, 0, 0]]
-    if model.output_layers not in (read, *read):
+        inside = layer.config.layer if layer.class_name == "TimeDistributed" else None
+        one = inside if inside and inside.class_name == "Dense" else layer
+        if one.class_name not in PARTS:
+            raise one.refusal(f"cannot be imported: only {SUPPORTED}")
+        yield one
+    if kind == "Functional" and inner["output_layers"] not in (read, *read):
         raise ChargenError("it has several outputs; the softmax alone can be imported")
 
 
-def _activation(layer: KerasLayer) -> str:
-    """Return the activation function of a recurrent layer that can be imported."""
-    config = layer.config
-    name, gates = config.activation or "tanh", config.recurrent_activation
-    if config.go_backwards:
-        raise layer.refusal("goes backwards: it reads what it is to predict")
-    if layer.class_name != "SimpleRNN" and gates != "sigmoid":
-        raise layer.refusal(
-            f"has recurrent_activation {_named(gates)}: only sigmoid can be imported"
-        )
-    if name not in ACTIVATION_NAMES:
-        known = ", ".join(ACTIVATION_NAMES)
-        raise layer.refusal(f"has activation {_named(name)}: only {known} can be imported")
-    return str(name)
-
-
-def _check_head(head: KerasLayer, *above: KerasLayer) -> None:
-    functions = [
-        "softmax" if layer.class_name == "Softmax" else layer.config.activation or "linear"
-        for layer in (head, *above)
-    ]
-    if functions not in (["softmax"], ["linear"], ["linear", "softmax"], ["softmax", "linear"]):
-        told = ", ".join(map(_named, functions))
-        raise head.refusal(f"ends in {told}: only softmax, once, or logits can be imported")
-
-
-def _named(value: Named) -> str:
-    return str(value.get("class_name", "of its own")) if isinstance(value, dict) else str(value)
-
-
-def _alphabet(lookup: KerasLayer) -> tuple[str | None, ...]:
-    """Return the character of each id, as a layer that makes ids of characters stores it."""
-    config, characters = lookup.config, lookup.config.vocabulary
-    vectorizes = lookup.class_name == "TextVectorization"
-    if not isinstance(characters, list):
-        raise lookup.refusal("does not store its characters: give --alphabet")
-    if config.invert or config.output_mode != "int":
-        raise lookup.refusal("returns no ids: only output_mode int can be imported")
-    if vectorizes and (config.split != "character" or config.standardize):
-        raise lookup.refusal(
-            "changes text or splits it into words: only split character and standardize None can "
-            "be imported"
-        )
-    reserved = 2 if vectorizes else (config.mask_token is not None) + config.num_oov_indices
-    if reserved > len(characters) + 2:
-        raise ValueError(f"{reserved} ids for nothing")
-    special = {"", "[UNK]", config.mask_token, config.oov_token}
-    return (None,) * reserved + tuple(text for text in characters if text not in special)
+def _inputs(calls: Any) -> Iterator[Any]:
+    """Yield the layer, call and output number of each tensor that calls of a layer read."""
+    if isinstance(calls, dict) and "keras_history" in calls:
+        yield calls["keras_history"]
+    elif isinstance(calls, dict | list):
+        for inner in calls.values() if isinstance(calls, dict) else calls:
+            yield from _inputs(inner)
