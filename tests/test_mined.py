@@ -21,7 +21,7 @@ from chargen.probes.mined.mining import (
 )
 from chargen.probes.mined.report import section
 from chargen.render.figures import PICTURE
-from chargen.render.report import Details, Figure, Table, to_text
+from chargen.render.report import Details, Figure, Table, estimate, to_text
 from chargen.text.brackets import parse_brackets
 
 GAPS = (2, 4, 9, 18, 36)  # words from a use to the next: distances 8, 22, 57, 120, 246
@@ -88,7 +88,7 @@ def test_planted_words_show_a_gain_within_memory_and_none_beyond():
     for row in result.rows:
         if row.gain:
             assert row.gain.low > 5  # three letters of six are predicted, each worth 3.9 bits
-    assert result.finding().startswith("returning word: gains from its cue up to 255 characters")
+    assert result.finding().startswith("returning word: gain up to 255 characters")
     assert "closing bracket or quote: no distance has 100 cases" in result.finding()
     short = gains(measure(Recaller(64)))
     assert min(short[8], short[16]) > 5
@@ -98,8 +98,7 @@ def test_planted_words_show_a_gain_within_memory_and_none_beyond():
 def test_a_uniform_predictor_gains_nothing():
     result = measure(UniformPredictor(LETTERS), trained_timesteps=64)
     assert set(gains(result).values()) == {0.0}
-    assert result.finding().startswith("returning word: no gain at 8 to 15 characters")
-    assert result.finding().endswith("trained with 64 timesteps")
+    assert result.finding().startswith("returning word: no gain at 8–15 characters")
     rng = np.random.default_rng(0)
     unique = measure(UniformPredictor(LETTERS), LETTERS.encode(" ".join(word(rng) for _ in GAPS)))
     assert not any(row.cases for row in unique.rows)
@@ -144,8 +143,8 @@ def test_under_a_hundred_cases_there_is_no_number():
     table = next(block for block in section({"run": result}).blocks if isinstance(block, Table))
     for row in few:
         assert row.gain is row.target_bits is row.over_ngram is None
-        (cells,) = [cells for cells in table.rows if cells[0] == row.distances()]
-        assert cells == [row.distances(), str(row.cases), "–", "–", "", "–", "under 100"]
+        (cells,) = [cells for cells in table.rows if cells[0] == row.distances]
+        assert cells == (row.distances, str(row.cases), "–", "–", "")
     told = [row for row in result.to_json()["distances"] if 0 < row["cases"] < 100]
     assert not {key for row in told for key in row if "bits" in key}
 
@@ -332,7 +331,7 @@ def test_json_has_units_and_is_a_function_of_the_seed():
 def test_the_report_of_a_run_has_every_distance_and_marks_the_training_length():
     report = section({"run": RESULT})
     (table,) = [block for block in report.blocks if isinstance(block, Table)]
-    assert table.header[-5:] == ["95%", "all before", "over 20-gram", "95%", ""]
+    assert table.header[-5:] == ["cases", "gain", "all before", "over 20-gram", ""]
     assert table.rules == [(7, "training length (64)")]
     assert [cells[0] for cells in table.rows[6:]] == ["64–127", "128–255"]
     text = to_text([report])
@@ -343,16 +342,15 @@ def test_the_report_of_a_run_has_every_distance_and_marks_the_training_length():
     labels = {f"{WORDS}, from the cue", f"{WORDS}, over a 20-gram", "no gain"}
     assert set(axes.get_legend_handles_labels()[1]) == labels
     assert {text.get_text() for text in axes.texts} == {"training length (64)"}
-    details = next(block for block in report.blocks if isinstance(block, Details))
-    gain = RESULT.of_kind(WORDS)[3].gain
-    assert f"{gain.value:.2f} ({gain.low:.2f} to {gain.high:.2f})" in details.blocks[0].rows[3]
+    assert estimate(RESULT.of_kind(WORDS)[3].gain, 2) in table.rows[3]
 
 
 def test_the_report_of_several_runs_has_columns_for_each():
     report = section({"near": RESULT, "far": of_recaller(400)})
     (table,) = [block for block in report.blocks if isinstance(block, Table)]
-    assert table.header == ["distance", "cases", "near", "95%", "far", "95%", ""]
+    assert table.header == ["distance", "cases", "near", "far", ""]
     assert report.finding.startswith("near: returning word")
+    assert sum(isinstance(block, Details) for block in report.blocks) == 3
     (figure,) = [block for block in report.blocks if isinstance(block, Figure)]
     (axes,) = figure.draw(PICTURE, "title").axes
     labels = {f"{run}, {WORDS}, from the cue" for run in ("near", "far")}

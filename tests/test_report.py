@@ -277,12 +277,11 @@ def test_every_number_of_the_figures_is_in_a_table(page, several):
                 for found in (row.accuracy, row.greedy_accuracy, *(one.accuracy for one in parts)):
                     low, high = 100 * found.low, 100 * found.high
                     expected[f"{100 * found.value:.1f} ({low:.1f}–{high:.1f})"] += 1
-            for row in [row for found in run.context.values() for row in found.rows]:
-                for found in filter(None, (row.swap, row.reset, row.difference)):
-                    expected[estimate(found, 4)] += 1
-            for row in run.mined.rows:
-                if row.kind == WORDS and row.gain:
-                    expected.update(estimate(x, 2) for x in (row.target_bits, row.gain))
+            trained, untrained = run.context.values()
+            found = [x for row in trained.rows for x in (row.swap, row.reset) if x]
+            found += [row.swap for row in untrained.rows]
+            expected.update(estimate(x, 4) for x in found)
+            expected.update(estimate(row.gain, 2) for row in run.mined.rows if row.gain)
         assert expected <= Counter(cells(made))
     for found in RUN.gradient.values():
         for curve in (curve for layer in found.layers for curve in layer.curves.values()):

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, convert, field, to_builtins
 
 from chargen.probes.statistics.intervals import Count, Estimate, flat, nested
 from chargen.probes.statistics.text_means import text_mean
@@ -19,26 +19,16 @@ THRESHOLD_BITS = 0.0144  # negligible excess: 1% of perplexity, log2(1.01)
 CLASSES = ("letter", "digit", "space", "punctuation", "other scripts")
 
 
-class ContextRow(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    rename={
-        "context": "context_chars",
-        "context_most": "context_most_chars",
-        "swap": "excess_bits",
-        "reset": "reset_excess_bits",
-        "difference": "reset_minus_swap_bits",
-    },
-):
+class ContextRow(Struct, frozen=True, omit_defaults=True):
     """Excess bits per character with a limited context."""
 
-    context: Count  # fewest characters of context; 0: only replaced text
-    context_most: Count  # most characters of context, see `measure`
+    context: Count = field(name="context_chars")  # fewest characters; 0: only replaced text
+    context_most: Count = field(name="context_most_chars")  # see `measure`
     beyond_timesteps: bool | None  # longer than the BPTT length; None if that is unknown
-    swap: Estimate  # excess after context replacement
-    reset: Estimate | None = None  # excess after a zero state; None at context 0
-    difference: Estimate | None = None  # reset - swap
+    swap: Estimate = field(name="excess_bits")  # after context replacement
+    # After a zero state; None at context 0.
+    reset: Estimate | None = field(name="reset_excess_bits", default=None)
+    difference: Estimate | None = field(name="reset_minus_swap_bits", default=None)
 
     @property
     def disagree(self) -> bool:
@@ -49,50 +39,38 @@ class ContextRow(
         return abs(difference.value) >= THRESHOLD_BITS
 
 
-class PlaceRow(Struct, frozen=True, rename={"bits": "bits_per_char", "excess": "excess_bits"}):
+class PlaceRow(Struct, frozen=True):
     """Loss at the positions of one kind; kinds with fewer than 100 positions are left out."""
 
     name: str  # a character class, or distances from the beginning of the document
     positions: Count
-    bits: Estimate  # with full context
-    excess: tuple[Estimate, ...] = ()  # of each row's context after context replacement
+    bits: Estimate = field(name="bits_per_char")  # with full context
+    # By context, after context replacement.
+    excess: tuple[Estimate, ...] = field(name="excess_bits", default=())
 
 
-class NgramRow(Struct, frozen=True, rename={"bits": "bits_per_char", "gain": "gain_bits"}):
+class NgramRow(Struct, frozen=True):
     """Loss of an n-gram of the training text at the same positions."""
 
     order: Count  # it sees order - 1 characters
-    bits: Estimate
-    gain: Estimate | None = None  # over the next shorter one
+    bits: Estimate = field(name="bits_per_char")
+    gain: Estimate | None = field(name="gain_bits", default=None)  # over the next shorter one
 
 
-class ContextResult(
-    Struct,
-    frozen=True,
-    tag="context",
-    tag_field="instrument",
-    rename={
-        "full": "full_context_chars",
-        "full_bits": "bits_per_char",
-        "rows": "contexts",
-        "text_memory": "text_mutual_information",
-        "sample_memory": "sample_mutual_information",
-        "effective": "effective_context_chars",
-        "effective_low": "effective_context_low_chars",
-        "effective_high": "effective_context_high_chars",
-    },
-):
+class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
     """Result in one model. With a ``refusal`` there are no rows and no claim is made."""
 
     seed: Count
     trained_timesteps: Count | None  # BPTT length in training, characters
     positions: Count  # predicted characters, the same in every row
-    full: Count  # fewest characters of full context
-    full_bits: float | None  # bits per character with full context; None without rows
-    rows: tuple[ContextRow, ...]  # by context, ascending from 0
-    effective: Count | None  # effective context length; None: longer than the last row's
-    effective_low: Count | None  # 95% interval, likewise
-    effective_high: Count | None
+    full: Count = field(name="full_context_chars")  # fewest characters of full context
+    # With full context; None without rows.
+    full_bits: float | None = field(name="bits_per_char")
+    rows: tuple[ContextRow, ...] = field(name="contexts")  # ascending from 0
+    # Effective context length and its 95% interval; None: longer than the last row's.
+    effective: Count | None = field(name="effective_context_chars")
+    effective_low: Count | None = field(name="effective_context_low_chars")
+    effective_high: Count | None = field(name="effective_context_high_chars")
     refusal: str | None = None
     chars: Count = 0  # length of the text
     documents: Count = 1  # of the text, where training reset the state
@@ -100,8 +78,9 @@ class ContextResult(
     classes: tuple[PlaceRow, ...] = ()  # by character class
     beginnings: tuple[PlaceRow, ...] = ()  # by distance from the beginning of the document
     ngrams: tuple[NgramRow, ...] = ()  # by order
-    text_memory: MutualInformation | None = None  # of as many characters as the sample
-    sample_memory: MutualInformation | None = None  # of a text that the model generated
+    # Of as many characters as the sample, and of a text that the model generated.
+    text_memory: MutualInformation | None = field(name="text_mutual_information", default=None)
+    sample_memory: MutualInformation | None = field(name="sample_mutual_information", default=None)
     block_bits: tuple[float, ...] = ()  # full-context bits summed by block; not in the JSON
 
     def __post_init__(self) -> None:
@@ -134,10 +113,17 @@ class ContextResult(
             return self.refusal
         steps = self.trained_timesteps
         trained = f"; trained with {counted(steps, 'timestep')}" if steps else ""
-        return f"{self.effective_text()}{trained}{self._disagreement()}"
+        apart = [row.context for row in self.rows if row.disagree]
+        if apart == [row.context for row in self.rows[1 : 1 + len(apart)]]:
+            differs = f"; reset disagrees up to {apart[-1]}" if apart else ""
+        else:
+            differs = f"; reset disagrees at {counted(len(apart), 'context')}"
+        return f"{self.effective_text()}{trained}{differs}"
 
     def effective_text(self) -> str:
-        """Return the effective context length with its interval, as a phrase."""
+        """Return the effective context length with its interval as a phrase, or the refusal."""
+        if self.refusal:
+            return self.refusal
         longest = self.rows[-1].context
         if self.effective is None:
             low = self.effective_low
@@ -153,29 +139,14 @@ class ContextResult(
         least = "at least " * self.lower_bound
         return f"uses {least}{counted(self.effective, 'character')} of context{noted}"
 
-    def _disagreement(self) -> str:
-        rows = self.rows[1:]
-        apart = [row.context for row in rows if row.disagree]
-        if not apart:
-            return ""
-        if len(apart) > 1 and apart == [row.context for row in rows[: len(apart)]]:
-            return f"; reset and swap disagree up to {apart[-1]}"
-        return f"; reset and swap disagree at {', '.join(map(str, apart))}"
 
-
-class BitsComparison(
-    Struct,
-    frozen=True,
-    tag="context",
-    tag_field="instrument",
-    rename={"difference": "difference_bits_per_char"},
-):
+class BitsComparison(Struct, frozen=True, tag="context", tag_field="instrument"):
     """Paired difference in bits per character between two models with full context."""
 
     first: str
     second: str
     positions: int  # characters that both predicted
-    difference: Estimate  # first - second
+    difference: Estimate = field(name="difference_bits_per_char")  # first - second
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
@@ -184,13 +155,9 @@ class BitsComparison(
 
 
 def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:
-    """Compare the full-context bits of every pair of models.
+    """Compare the full-context bits of every pair of models, paired by block of text.
 
-    Differences are paired by block; their intervals are from `text_mean`. Refused results give no
-    comparison.
-
-    Args:
-        results: results by model name, for one text, seed and set of positions.
+    Refused results give no comparison.
 
     Raises:
         ValueError: The results are not for the same positions of one text.

@@ -3,66 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
-from msgspec import Struct, to_builtins
+from msgspec import Struct, field, to_builtins
 
 from chargen.probes.mined.mining import KINDS
 from chargen.probes.statistics.intervals import Estimate, flat
+from chargen.render.report import between
 from chargen.render.text import counted
 
 FEWEST_CASES = 100  # fewer cases at a distance are not reported
 
 
-class MinedRow(
-    Struct,
-    frozen=True,
-    omit_defaults=True,
-    rename={
-        "distance": "distance_chars",
-        "distance_most": "distance_most_chars",
-        "gain": "gain_from_cue_bits",
-        "before": "gain_over_swap_bits",
-        "over_ngram": "gain_over_ngram_bits",
-        "untrained": "untrained_gain_from_cue_bits",
-        "untrained_before": "untrained_gain_over_swap_bits",
-    },
-):
-    """Bits per target of one kind of dependency at distances of one power of two."""
+class MinedRow(Struct, frozen=True, omit_defaults=True):
+    """Bits per target of one kind of dependency at distances of one power of two.
+
+    The estimates are None with too few cases, or without the baseline that they need.
+    """
 
     kind: str
-    distance: int  # shortest distance between cue and target, characters
-    distance_most: int
+    distance: int = field(name="distance_chars")  # the shortest between cue and target
+    distance_most: int = field(name="distance_most_chars")
     beyond_timesteps: bool | None  # longer than the BPTT length; None if that is unknown
     cases: int
-    target_bits: Estimate | None = None  # bits with full context; None: too few cases
-    gain: Estimate | None = None  # bits gained over another cue; None: too few cases
-    before: Estimate | None = None  # bits gained over other text up to the end of the cue
-    over_ngram: Estimate | None = None  # bits gained over the n-gram, if there is one
-    untrained: Estimate | None = None  # gain of the untrained network, if there is one
-    untrained_before: Estimate | None = None
+    target_bits: Estimate | None = None  # with full context
+    gain: Estimate | None = field(name="gain_from_cue_bits", default=None)  # over another cue
+    # Gain over other text up to the end of the cue, over the n-gram, and of an untrained network.
+    before: Estimate | None = field(name="gain_over_swap_bits", default=None)
+    over_ngram: Estimate | None = field(name="gain_over_ngram_bits", default=None)
+    untrained: Estimate | None = field(name="untrained_gain_from_cue_bits", default=None)
+    untrained_before: Estimate | None = field(name="untrained_gain_over_swap_bits", default=None)
 
-    def distances(self, to: str = "–") -> str:
-        """Return the distances as text, such as ``8–15``."""
+    @property
+    def distances(self) -> str:
+        """The distances as text, such as ``8–15``."""
         most = self.distance_most
-        return str(most) if most == self.distance else f"{self.distance}{to}{most}"
+        return str(most) if most == self.distance else f"{self.distance}–{most}"
 
 
-class MinedResult(
-    Struct,
-    frozen=True,
-    tag="mined",
-    tag_field="instrument",
-    rename={"full": "full_context_chars", "rows": "distances"},
-):
+class MinedResult(Struct, frozen=True, tag="mined", tag_field="instrument"):
     """Result in one model; a text without cases gives no rows."""
 
     seed: int
     trained_timesteps: int | None  # BPTT length in training, characters
     chars: int  # length of the mined text
-    full: int  # fewest characters of full context
+    full: int = field(name="full_context_chars")  # fewest characters of full context
     ngram: str | None  # name of the n-gram baseline
-    rows: tuple[MinedRow, ...]  # by kind, then distance
+    rows: tuple[MinedRow, ...] = field(name="distances")  # by kind, then distance
     documents: int = 1  # of the text, where training reset the state
 
     def of_kind(self, kind: str) -> tuple[MinedRow, ...]:
@@ -76,24 +64,16 @@ class MinedResult(
 
     def finding(self) -> str:
         """Return the longest distance at which each kind gains from its cue."""
-        steps = self.trained_timesteps
-        trained = f"; trained with {counted(steps, 'timestep')}" if steps else ""
-        return "; ".join(_finding(kind, self.of_kind(kind)) for kind in KINDS) + trained
+        return "; ".join(f"{kind}: {_finding(self.of_kind(kind))}" for kind in KINDS)
 
 
-def _finding(kind: str, rows: Sequence[MinedRow]) -> str:
+def _finding(rows: Sequence[MinedRow]) -> str:
     known = [(row, row.gain) for row in rows if row.gain]
     if not known:
-        return f"{kind}: no distance has {FEWEST_CASES} cases"
-    gained = 0
-    while gained < len(known) and known[gained][1].low > 0:
-        gained += 1
-    row, gain = known[max(0, gained - 1)]
-    noun = "character" if row.distance_most == 1 else "characters"
+        return f"no distance has {FEWEST_CASES} cases"
+    gained = [*takewhile(lambda one: one[1].low > 0, known)]
+    row, gain = (gained or known)[-1 if gained else 0]
     if not gained:
-        return f"{kind}: no gain at {row.distances(' to ')} {noun}"
-    return (
-        f"{kind}: gains from its cue up to {counted(row.distance_most, 'character')} back "
-        f"({gain.value:.2f} bits, 95%: {gain.low:.2f} to {gain.high:.2f}, "
-        f"at {row.distances(' to ')} {noun})"
-    )
+        return f"no gain at {row.distances} characters"
+    most = counted(row.distance_most, "character")
+    return f"gain up to {most} back ({gain.value:.2f} bits, {between(gain, 2)})"

@@ -1,0 +1,106 @@
+"""Results by distance in one run or several: one finding, and a table and a figure of one series.
+
+An instrument builds a `Series` for each run, or for what it measured in a single run. The same
+series are the columns of its table and the curves of its figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from chargen.render import figures
+from chargen.render.figures import LEAD, Interval, Size
+from chargen.render.report import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Drawing
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values with their 95% intervals by distance."""
+
+    head: str  # of the column
+    chars: Sequence[float]  # distances; 0 has no place on a logarithmic axis
+    found: Sequence[Interval | None]
+    style: Mapping[str, Any] | None = None  # of the curve, for matplotlib; None: no curve
+    label: str = ""  # of the curve; by default ``head``
+
+
+def finding(
+    runs: Mapping[str, Result], alone: Callable[[Result], str], short: Callable[[Result], str]
+) -> str:
+    """Return the sentence ``alone`` about one run, or ``name: short`` for each of several."""
+    if len(runs) == 1:
+        return alone(next(iter(runs.values())))
+    return "; ".join(f"{run}: {short(result)}" for run, result in runs.items())
+
+
+def styles(runs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the style of each run's curve, that of the lead for a single one."""
+    if len(runs) == 1:
+        return dict.fromkeys(runs, LEAD)
+    return dict(zip(runs, figures.curve_styles(), strict=False))
+
+
+def table(
+    first: Mapping[str, Sequence[str]],
+    series: Sequence[Series],
+    show: Callable[[Interval | None], str],
+    caption: str,
+    rules: Sequence[tuple[int, str]] = (),
+    notes: Sequence[str] | None = None,
+) -> Table:
+    """Return a table with a column for each series.
+
+    Args:
+        first: cells of the columns before, such as the distance, by heading.
+        series: the series, with a value for each row.
+        show: returns the cell of a value, such as `percent`.
+        caption: see `Table`.
+        rules: see `Table`.
+        notes: cells of a last column, empty by default.
+    """
+    rows = len(next(iter(first.values())))
+    columns = dict(first) | {one.head: [*map(show, one.found)] for one in series}
+    columns[""] = notes or [""] * rows
+    return Table([*columns], [*zip(*columns.values(), strict=True)], caption, rules)
+
+
+def chart(
+    series: Sequence[Series],
+    ticks: Sequence[int],
+    limits: Sequence[tuple[float, str]],
+    labels: tuple[str, str],
+    draw: Callable[[Axes], object] = lambda axes: None,
+) -> Callable[[Size, str], Drawing]:
+    """Return the `Figure.draw` of one curve for each series on a logarithmic axis of distances.
+
+    Args:
+        series: the curves; earlier ones cover later ones.
+        ticks: distances that are ticks of the axis, ascending.
+        limits: distances to mark with their labels, see `figures.limits`.
+        labels: labels of the two axes.
+        draw: draws what else the axes show.
+    """
+
+    def drawn(size: Size, title: str) -> Drawing:
+        figure = figures.new_figure(size)
+        axes = figure.add_subplot()
+        for one in reversed(series):
+            shown = [found if x else None for x, found in zip(one.chars, one.found, strict=True)]
+            if one.style is not None and any(shown):
+                figures.curve(axes, one.chars, shown, one.label or one.head, **one.style)
+        draw(axes)
+        figures.limits(axes, ticks, limits, size)
+        figures.powers_of_two(axes, ticks)
+        figures.dress(axes, size, *labels)
+        figures.finish(figure, size, title)
+        return figure
+
+    return drawn
