@@ -37,7 +37,7 @@ Row = dict[str, Any]
 def encode(corpus: str, documents: str, cache: str) -> Row:
     """Encode a corpus into the directory ``cache``."""
     from chargen.text import read_corpus
-    from chargen.text.cache import CorpusCache
+    from chargen.text.encoding import CorpusCache
 
     def progress(done: int, of: int) -> None:
         pass

@@ -257,17 +257,17 @@ def evaluate(
 ) -> Evaluation:
     """Predict each character of ``ids[start:]`` from all characters before it.
 
-    The text is read in parallel streams, each warmed up on the `WARM_UP` characters before its
-    own, which leaves the loss within 0.001 nats of sequential reading. With ``starts``, documents
-    are independent: each character is predicted from the characters before it in its own document,
-    and the first character of a document from the document before, as in training.
+    Documents are independent: each character is predicted from the characters before it in its own
+    document, and the first character of a document from the document before, as in training. A long
+    document is read in parallel streams, each warmed up on the `WARM_UP` characters before its own,
+    which leaves the loss within 0.001 nats of sequential reading.
 
     Args:
         predictor: The model under test.
         ids: The text, ``(L,)``.
         start: Index of the first predicted character, 1 to L - 1.
         streams: Number of streams; 1 reads sequentially from `WARM_UP` before ``start``.
-        starts: First characters of documents, ``(D,)`` int64, rising from 0.
+        starts: First characters of documents, ``(D,)`` int64, rising from 0; None for one document.
     """
     loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)
@@ -289,8 +289,7 @@ def losses(
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")
-    text = ArrayReader(ids)
-    counts = np.zeros(2)
+    text, counts = ArrayReader(ids), np.zeros(2)
     for segments in _segments(len(ids), start, streams, starts, rank, size):
         for found in predictions(predictor, text, segments):
             counts += found.nats.sum(), (found.likeliest == found.targets).sum()
@@ -300,43 +299,18 @@ def losses(
 def _segments(
     chars: int, start: int, streams: int | None, starts: np.ndarray | None, rank: int, size: int
 ) -> Iterator[Segments]:
-    """Yield the segments that are read in parallel, batch by batch."""
-    if starts is not None and len(starts) > 1:
-        yield from _document_segments(chars, start, streams, starts, rank, size)
-        return
-    # Where the text before is shorter than the warm-up, one stream reads from the very beginning.
-    alone = min(max(start, WARM_UP), chars)
-    if alone > start and rank == 0:
-        yield Segments(np.array([0]), np.array([start]), np.array([alone]))
-    if alone < chars:
-        count = _streams(chars - alone, streams)
-        bounds = alone + np.arange(count + 1) * (chars - alone) // count
-        own = slice(rank * count // size, (rank + 1) * count // size)
-        if own.start < own.stop:
-            yield Segments(bounds[:-1] - WARM_UP, bounds[:-1], bounds[1:])[own]
-
-
-def _streams(chars: int, streams: int | None) -> int:
-    return streams or min(STREAMS, max(1, chars // (2 * WARM_UP)))
-
-
-def _document_segments(
-    chars: int, start: int, streams: int | None, starts: np.ndarray, rank: int, size: int
-) -> Iterator[Segments]:
     """Yield documents, or parts of long ones, in batches of about equal length."""
-    longest = -(-(chars - start) // _streams(chars - start, streams))
-    rows = streams or STREAMS
-    reader = ArrayReader(starts)
-    first = int(np.searchsorted(starts, start - 1, side="right")) - 1
-    for block in range(first, len(starts), DOCUMENTS):
-        here = starts[block : block + DOCUMENTS + 1].astype(np.int64)
-        reader.touched(1, len(here))
-        begun, ended = here[:DOCUMENTS], here[1:]
-        if len(ended) < len(begun):
-            ended = np.append(ended, chars)
+    parts = streams or min(STREAMS, max(1, (chars - start) // (2 * WARM_UP)))
+    longest = -(-(chars - start) // parts)
+    reader = ArrayReader(np.zeros(1, dtype=np.int64) if starts is None else starts)
+    first = int(np.searchsorted(reader.array, start - 1, side="right")) - 1
+    for block in range(first, len(reader), DOCUMENTS):
+        here = reader.array[block : block + DOCUMENTS + 1].astype(np.int64)
+        reader.touched()
+        begun = here[:DOCUMENTS]
         # All characters of a document are read; each predicts the one after it.
         begins = np.maximum(begun + 1, start)
-        ends = np.minimum(ended + 1, chars)
+        ends = np.minimum(np.append(here[1:], chars)[: len(begun)] + 1, chars)
         pieces = -(-(ends - begins) // longest)  # 0 where the text ends with a first character
         piece = np.arange(pieces.sum()) - np.repeat(pieces.cumsum() - pieces, pieces)
         begun, begins, ends = (np.repeat(values, pieces) for values in (begun, begins, ends))
@@ -345,8 +319,8 @@ def _document_segments(
             np.maximum(begun, begins - WARM_UP), begins, np.minimum(ends, begins + longest)
         )
         by_length = np.argsort(segments.starts - segments.ends, kind="stable")[rank::size]
-        for group in range(0, len(by_length), rows):
-            yield segments[by_length[group : group + rows]]
+        for group in range(0, len(by_length), streams or STREAMS):
+            yield segments[by_length[group : group + (streams or STREAMS)]]
 
 
 def _row_batches(N: int) -> Iterator[np.ndarray]:

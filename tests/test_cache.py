@@ -11,7 +11,6 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 from disk import Crash, Disk, crash_at
 from hypothesis import HealthCheck, given, settings
@@ -21,8 +20,7 @@ from tiny import on
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.text import UnknownCharacterError, Vocabulary, encoding, read_corpus, sources
-from chargen.text.cache import FOLDER, CorpusCache
-from chargen.text.encoding import encode, encode_with, scan
+from chargen.text.encoding import FOLDER, CorpusCache, encode_with, scan
 
 TEXT = "one two\n\nthree four é\n" * 20
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")
@@ -44,17 +42,15 @@ def written(path, text):
 @SAME_FOLDER
 @given(st.text(st.sampled_from("ab\n\n\r") | CHARACTERS, min_size=3), st.integers(1, 40))
 def test_ids_do_not_depend_on_the_block_size(tmp_path, text, block):
-    corpus = written(tmp_path / "x.txt", text)
-    known = Vocabulary.of(text)
+    corpus, known = written(tmp_path / "x.txt", text), Vocabulary.of(text)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sources, "BLOCK", block)
         found = scan(corpus, "blank-line", quiet)
-        ids = np.concatenate(list(encode(corpus, found, quiet)))
         again = encode_with(corpus, known, "blank-line")
     assert (found.vocabulary, found.chars) == (known, len(text))
     assert found.sha256 == again.sha256 == hashlib.sha256(text.encode()).hexdigest()
-    assert ids.dtype == again.ids.dtype == known.dtype
-    assert ids.tolist() == again.ids.tolist() == known.encode(text).tolist()
+    assert again.ids.dtype == known.dtype
+    assert again.ids.tolist() == known.encode(text).tolist()
     assert found.starts.tolist() == again.starts.tolist()
 
 
@@ -68,11 +64,11 @@ def test_an_unknown_character_is_reported_with_its_place_in_the_whole_text(tmp_p
 
 @pytest.mark.parametrize("after", ["bab" * 9, "abc" * 9, "ab", "aba" * 10])
 def test_a_file_that_changed_after_the_scan_is_an_error(tmp_path, after):
-    corpus = written(tmp_path / "x.txt", "aba" * 9)
-    found = scan(corpus, "none", quiet)
+    corpus, cache = cached(tmp_path / "kept", written(tmp_path / "x.txt", "aba" * 9))
+    found = cache.scan(corpus, quiet)
     (tmp_path / "x.txt").write_text(after)
     with pytest.raises(ChargenError, match=r"x\.txt: (changed while it was read|2 characters)"):
-        list(encode(corpus, found, quiet))
+        cache.encode(corpus, found, quiet)
 
 
 def test_progress_is_in_bytes_and_a_file_that_changes_during_the_scan_is_an_error(
@@ -109,19 +105,22 @@ def trusted(monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """The names of files, once for each time that they are read."""
-    names, read = [], sources.TextFile.read
+    names, read = [], sources.TextFile._read
 
     def recorded(file, *given):
         names.append(file.name)
         return read(file, *given)
 
-    monkeypatch.setattr(sources.TextFile, "read", recorded)
+    monkeypatch.setattr(sources.TextFile, "_read", recorded)
     return names
 
 
+def cached(folder, corpus, documents="none"):
+    return corpus, CorpusCache(folder, corpus.name, corpus.sources, documents)
+
+
 def encoded_in(folder, source, documents="none"):
-    corpus = read_corpus([source])
-    cache = CorpusCache(folder, corpus.name, corpus.sources, documents)
+    corpus, cache = cached(folder, read_corpus([source]), documents)
     return cache.encode(corpus, cache.scan(corpus, quiet), quiet)
 
 
@@ -194,8 +193,7 @@ def test_a_crash_at_any_write_leaves_a_usable_cache(file, tmp_path, monkeypatch,
 
 
 def test_concurrent_processes_encode_once(file, tmp_path, trusted, reads):
-    corpus = read_corpus([file])
-    cache = CorpusCache(tmp_path / "kept", corpus.name, corpus.sources, "none")
+    corpus, cache = cached(tmp_path / "kept", read_corpus([file]))
     found = cache.scan(corpus, quiet)
     reads.clear()
     with ThreadPoolExecutor(4) as pool:
@@ -230,7 +228,7 @@ def test_a_cache_that_cannot_be_written_is_a_user_error(file, tmp_path, monkeypa
         with pytest.raises(ChargenError, match=r"No space left.* takes \d+ bytes.*cache$"):
             text_in(tmp_path / "kept", file)
     assert not [path for path in (tmp_path / "kept").iterdir() if path.suffix != ".lock"]
-    monkeypatch.setattr("chargen.text.cache.FileLock.acquire", denied)
+    monkeypatch.setattr("chargen.text.encoding.FileLock.acquire", denied)
     with pytest.raises(ChargenError, match=r"kept: cannot be written \(Permission.*cache$"):
         text_in(tmp_path / "kept", file)
 
@@ -272,12 +270,12 @@ def test_a_process_killed_while_encoding_leaves_no_entry(home, capsys):
     code = """
 import sys, time
 from chargen.cli import main
-from chargen.text import cache
-def slow(corpus, scanned, progress, encode=cache.encode):
-    yield next(encode(corpus, scanned, progress))
+from chargen.text import encoding
+def slow(corpus, vocabulary, write, **more):
+    write(b"begun")
     print("here", flush=True)
     time.sleep(60)
-cache.encode = slow
+encoding._encode = slow
 main(sys.argv[1:])
 """
     command = [sys.executable, "-c", code, "train", "cat.txt", "--steps", "5", *TINY]

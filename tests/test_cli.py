@@ -22,7 +22,7 @@ from chargen.cli import chargen as command_group
 from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.runs.directory import BEST, LAST, RUN
-from chargen.text.cache import FOLDER
+from chargen.text.encoding import FOLDER
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ WRONG = {
     "train cat.txt --loss-on 200": "--loss-on 200: a window has 64 timesteps",
     "train cat.txt --units 99999999999999999999": "--units 99999999999999999999: must be",
     "train cat.txt --units 2000000": "--units 2000000: out of memory",
-    f"train {'x' * 300}": "no such file can be read",
+    f"train {'x' * 300}": "cannot be read (File name too long)",
     "train cat.txt --dropout 1": "--dropout 1.0: must be",
     "train cat.txt --resume --overwrite": "--resume and --overwrite: give one",
     "train cat.txt --resume": "runs/cat: no such run",

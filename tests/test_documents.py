@@ -20,10 +20,9 @@ from chargen.evaluation import evaluate, losses
 from chargen.predictors import BackoffNgram
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings
-from chargen.text import ShuffledWindows, Streams, Vocabulary, documents
+from chargen.text import ShuffledWindows, Streams, Vocabulary
 from chargen.text.documents import (
     MOST_HELD_OUT,
-    DocumentIndex,
     DocumentSplitter,
     training_chars,
 )
@@ -132,24 +131,7 @@ def test_the_cut_moves_to_the_nearest_document_if_one_is_near(chars, share, plac
     assert 2 <= found < chars
 
 
-# The index of document starts
-
-
-@given(LENGTHS, st.lists(st.integers(0, 1300), min_size=1, max_size=10), st.integers(1, 20))
-def test_document_starts_are_found(lengths, places, timesteps):
-    starts, places = starts_of(lengths), np.array(places)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(documents, "BLOCK", 4)
-        patch.setattr(documents, "RESIDENT", 64)
-        found = DocumentIndex(starts)
-        np.testing.assert_array_equal(found.before(places), np.searchsorted(starts, places))
-        begins = found.begins(places, timesteps)
-    wanted = np.isin(places[:, None] + np.arange(timesteps), starts)
-    if begins is None:
-        assert not wanted.any()
-    else:
-        assert wanted.any()
-        np.testing.assert_array_equal(begins, wanted)
+# Reading documents in a network
 
 
 @pytest.mark.parametrize("make", [Streams, lambda i, N, T, s: ShuffledWindows(i, N, T, 1, s)])
@@ -164,9 +146,6 @@ def test_batches_mark_inputs_that_begin_a_document(make, lengths):
             assert batch.begins is None
         else:
             np.testing.assert_array_equal(batch.begins, wanted)
-
-
-# Reading documents in a network
 
 
 def model_of(cell, units, size):

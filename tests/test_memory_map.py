@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chargen.text import memory_map as module
-from chargen.text.memory_map import ArrayReader, map_file, release, underlying_map
+from chargen.text.memory_map import map_file, release, underlying_map
 
 STATUS = Path("/proc/self/status")
 
@@ -51,13 +50,6 @@ for index in range(160):
     windows.batch(0, index)
     look()
 """,
-    "documents": """
-documents = DocumentIndex(wide)
-look()
-for index in range(160):
-    documents.before(np.random.default_rng(index).integers(2, size=256))
-    look()
-""",
     "evaluate": """
 evaluate(Fake(), wide, len(wide) - 16 * 2**20)
 look()
@@ -74,7 +66,6 @@ from pathlib import Path
 import numpy as np
 from chargen.evaluation import evaluate
 from chargen.text import ShuffledWindows, Streams, memory_map
-from chargen.text.documents import DocumentIndex
 if sys.argv[2] == "kept":
     memory_map.release = lambda array: None
 def resident():
@@ -94,7 +85,7 @@ ids, wide = (memory_map.map_file(Path(sys.argv[1]), dtype) for dtype in (np.uint
 peak = before = resident()
 {reader}
 print(peak - before)
-ids = wide = streams = windows = documents = None
+ids = wide = streams = windows = None
 """
 
 
@@ -114,21 +105,3 @@ def test_reading_a_large_file_keeps_little_of_it_in_memory(tmp_path):
     assert len(megabytes["released"]) == len(READERS)
     assert max(megabytes["released"]) < 56
     assert min(megabytes["kept"]) > 100
-
-
-def test_reads_are_counted_if_the_resident_size_is_unknown(tmp_path, monkeypatch):
-    path = tmp_path / "ids"
-    path.write_bytes(bytes(range(200)) * 100)
-    monkeypatch.setattr(module, "STATM", tmp_path / "nowhere")
-    monkeypatch.setattr(module, "RESIDENT", 40 * module.FAULT)
-    gone = []
-    monkeypatch.setattr(module, "release", gone.append)
-    array = map_file(path, np.uint8)
-    reader = ArrayReader(array)
-    positions = np.arange(64)[:, None] + np.arange(5)
-    for calls in (1, 2, 4):  # 64 places of about 64 KiB: released after 48
-        np.testing.assert_array_equal(reader.rows(positions), array[positions])
-        assert len(gone) == calls
-    memory = ArrayReader(array.copy())
-    np.testing.assert_array_equal(memory.rows(positions), array[positions])
-    assert len(gone) == 4

@@ -25,7 +25,6 @@ SHORTEST_TO_TRAIN = 50  # characters, so that the held-out tenth has a few
 LINE_ENDS = ("\n", "\r")
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  # on Windows
 LONGEST_NAME = 100  # UTF-8 bytes of a corpus name; file systems allow 255
-
 SHOWN = 5  # groups of identical files, and files of a group
 
 OnFileBytes = Callable[[int, memoryview], object]
@@ -54,10 +53,8 @@ class Corpus:
         """Yield the text in blocks, each with the index of its file.
 
         A line feed is added after a file whose last line has none if another file follows; nothing
-        else is changed.
-
-        ``progress`` gets the bytes read and the size of all files after each block, ``on_bytes``
-        the index of a file and its bytes before decompression.
+        else is changed. ``progress`` gets the bytes read and the size of all files after each
+        block, ``on_bytes`` the index of a file and its bytes before decompression.
 
         Raises:
             LongerError: The text is longer than `most`; raised as soon as that many are read.
@@ -148,11 +145,10 @@ def read_corpus(sources: Sequence[str | Path], encoding: str = "") -> Corpus:
     named = [str(source) for source in sources]
     if named.count(STANDARD_INPUT) > 1:
         raise ChargenError("-: standard input can be read only once; name it once")
-    found = [find_texts(source) for source in named]
-    files = tuple(file for files, _ in found for file in files)
-    others = sum((others for _, others in found), Counter[str]())
-    absolute = tuple(_absolute(source) for source in named)
-    return Corpus(_name(named), absolute, files, others).in_encoding(encoding)
+    others = Counter[str]()
+    files = tuple(file for source in named for file in find_texts(source, others))
+    absolute = tuple(map(_absolute, named))
+    return Corpus(_name(named), absolute, files, +others).in_encoding(encoding)
 
 
 def _absolute(source: str) -> str:

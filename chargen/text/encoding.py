@@ -1,26 +1,52 @@
-"""Encode a corpus to ids in a stream, with memory that does not grow with its size."""
+"""Encode a corpus to ids, and cache encoded corpora on disk for all runs on the same text.
+
+Memory does not grow with the size of the text. The files of the cache:
+
+NAME-KEY.jsonl           manifest: the files and what was found in them; written last
+NAME-KEY.SHA256.ids      ids of the text
+NAME-KEY.SHA256.starts   first characters of the documents
+"""
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import json
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
+from filelock import FileLock
 from msgspec import Meta, Struct
 
 from chargen.errors import ChargenError
-from chargen.files import Progress
+from chargen.files import (
+    Progress,
+    UnwritableError,
+    cannot_write,
+    decode_json,
+    make_folder,
+    new_file,
+    read_bytes,
+    write_file,
+)
 from chargen.text.corpus import Corpus, OnFileBytes
 from chargen.text.documents import DocumentSplitter
-from chargen.text.memory_map import map_file
-from chargen.text.sources import TextFile
+from chargen.text.memory_map import map_file, release
+from chargen.text.sources import STANDARD_INPUT, TextFile
 from chargen.text.vocabulary import CharacterSet, UnknownCharacterError, Vocabulary
 
+FOLDER = ".corpora"  # default cache folder, beside the runs
 RECENT = 2 * 10**9  # ns: a file changed so recently may change again without a new time stamp
+LARGEST_MANIFEST = 2**30  # bytes
+KEY_CHARS = 12
+STARTS = 2**20  # document starts written together
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -36,20 +62,28 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of the bytes before decompression
     read_ns: Count  # time of reading
 
-    @classmethod
-    def of(cls, file: TextFile, sha256: str, read_ns: int) -> FileRecord:
-        """Record the present state of a file."""
-        return cls(file.name, *file.stamps(), sha256, read_ns)
-
     def current(self, file: TextFile) -> FileRecord | None:
         """Return the record of an unchanged file, None for a changed one; in doubt, hash it."""
-        now, stamps = time.time_ns(), (self.bytes, self.mtime_ns, self.ctime_ns)
-        if file.name != self.name or file.stamps()[0] != self.bytes:
+        now, stamps = time.time_ns(), file.stamps()
+        if (file.name, stamps[0]) != (self.name, self.bytes):
             return None
         old = max(self.mtime_ns, self.ctime_ns) <= self.read_ns - RECENT
-        if old and file.path is not None and file.stamps() == stamps:
+        if old and file.path and stamps == (self.bytes, self.mtime_ns, self.ctime_ns):
             return self
-        return FileRecord.of(file, self.sha256, now) if file.sha256() == self.sha256 else None
+        same = file.sha256() == self.sha256
+        return FileRecord(file.name, *file.stamps(), self.sha256, now) if same else None
+
+
+class _Manifest(Struct, frozen=True, forbid_unknown_fields=True):
+    """The first line of a manifest; a line for each file follows."""
+
+    format: Literal[1]
+    documents: str  # how the corpus is split
+    sha256: Sha256
+    chars: Count
+    starts: Count = msgspec.field(name="begun")  # number of documents
+    vocabulary: str
+    files: Count  # number of files
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +96,6 @@ class ScannedCorpus:
     starts: np.ndarray  # (D,) int64: the first characters of documents, rising from 0
     files: tuple[FileRecord, ...]
 
-    @property
-    def bytes(self) -> int:
-        """The size of the encoded corpus."""
-        return self.chars * self.vocabulary.dtype.itemsize + self.starts.nbytes
-
 
 @dataclass(frozen=True, eq=False)
 class EncodedCorpus(ScannedCorpus):
@@ -75,66 +104,35 @@ class EncodedCorpus(ScannedCorpus):
     ids: np.ndarray  # (L,) read-only, of the vocabulary's dtype
 
 
-class _Pass:
-    """One pass over the text of a corpus, which finds its SHA-256, its length and its documents."""
-
-    def __init__(self, corpus: Corpus, documents: str = "none") -> None:
-        self._corpus = corpus
-        self._digest = hashlib.sha256()
-        self._splitter = DocumentSplitter(documents)
-        self.chars = 0
-
-    def blocks(
-        self,
-        progress: Progress = lambda done, total: None,
-        on_bytes: OnFileBytes = lambda number, data: None,
-    ) -> Iterator[tuple[str, bytes]]:
-        """Yield the text in blocks, each with its UTF-8."""
-        with tempfile.TemporaryFile() as starts:
-            for number, text in self._corpus.blocks(progress, on_bytes):
-                data = text.encode()
-                self._digest.update(data)
-                yield text, data
-                starts.write(self._splitter.split(number, data, len(text)).data)
-                self.chars += len(text)
-            starts.flush()
-            self.starts = map_file(starts, np.int64)
-
-    @property
-    def sha256(self) -> str:
-        return self._digest.hexdigest()
-
-
-def scan(corpus: Corpus, documents: str, progress: Progress) -> ScannedCorpus:
+def scan(
+    corpus: Corpus,
+    documents: str,
+    progress: Progress,
+    use: Callable[[str], object] = lambda text: None,
+) -> ScannedCorpus:
     """Read a corpus once to find its vocabulary, its documents and its SHA-256.
 
-    ``documents`` says how it is split, see `DocumentSplitter`.
+    ``documents`` says how it is split, see `DocumentSplitter`; ``use`` is called with each block.
 
     Raises:
         ChargenError: A file cannot be read, or changes while it is read.
     """
-    seen, reading, begun = CharacterSet(), _Pass(corpus, documents), time.time_ns()
+    seen, begun = CharacterSet(), time.time_ns()
     before = [file.stamps() for file in corpus.files]
     digests = [hashlib.sha256() for _ in corpus.files]
-    for _, data in reading.blocks(progress, lambda number, read: digests[number].update(read)):
+
+    def look(text: str, data: bytes) -> None:
         seen.add(data)
+        use(text)
+
+    found = _read(corpus, documents, look, progress, lambda n, data: digests[n].update(data))
     if [file.stamps() for file in corpus.files] != before:
         raise _changed(corpus)
-    found = zip(corpus.files, digests, strict=True)
-    files = tuple(FileRecord.of(file, digest.hexdigest(), begun) for file, digest in found)
-    return ScannedCorpus(seen.vocabulary(), reading.sha256, reading.chars, reading.starts, files)
-
-
-def encode(corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> Iterator[np.ndarray]:
-    """Yield the ids of a scanned corpus by blocks; `ChargenError` if it has changed since."""
-    reading = _Pass(corpus)
-    try:
-        for text, _ in reading.blocks(progress):
-            yield scanned.vocabulary.encode(text)
-    except UnknownCharacterError:
-        raise _changed(corpus) from None
-    if reading.sha256 != scanned.sha256:
-        raise _changed(corpus)
+    files = tuple(
+        FileRecord(file.name, *stamps, digest.hexdigest(), begun)
+        for file, stamps, digest in zip(corpus.files, before, digests, strict=True)
+    )
+    return ScannedCorpus(seen.vocabulary(), *found, files)
 
 
 def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> EncodedCorpus:
@@ -144,18 +142,178 @@ def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none")
         UnknownCharacterError: The vocabulary lacks a character.
         ChargenError: A file cannot be read.
     """
-    reading = _Pass(corpus, documents)
     with tempfile.TemporaryFile() as file:
-        for text, _ in reading.blocks():
-            try:
-                file.write(vocabulary.encode(text).data)
-            except UnknownCharacterError as error:
-                place = reading.chars + error.position
-                raise UnknownCharacterError(error.character, place) from None
+        found = _encode(corpus, vocabulary, file.write, documents)
         file.flush()
-        ids = map_file(file, vocabulary.dtype)
-    return EncodedCorpus(vocabulary, reading.sha256, reading.chars, reading.starts, (), ids)
+        return EncodedCorpus(vocabulary, *found, (), map_file(file, vocabulary.dtype))
+
+
+def _encode(
+    corpus: Corpus,
+    vocabulary: Vocabulary,
+    write: Callable[[memoryview], object],
+    documents: str = "none",
+    progress: Progress = lambda done, total: None,
+) -> tuple[str, int, np.ndarray]:
+    """Write the ids of a corpus; return its SHA-256, its length and its document starts."""
+    chars = 0
+
+    def encode_block(text: str, data: bytes) -> None:
+        nonlocal chars
+        try:
+            write(vocabulary.encode(text).data)
+        except UnknownCharacterError as error:
+            raise UnknownCharacterError(error.character, chars + error.position) from None
+        chars += len(text)
+
+    return _read(corpus, documents, encode_block, progress)
+
+
+def _read(
+    corpus: Corpus,
+    documents: str,
+    use: Callable[[str, bytes], None],
+    progress: Progress,
+    on_bytes: OnFileBytes = lambda number, data: None,
+) -> tuple[str, int, np.ndarray]:
+    """Call ``use`` with each block and its UTF-8; return SHA-256, length and document starts."""
+    digest, splitter, chars = hashlib.sha256(), DocumentSplitter(documents), 0
+    with tempfile.TemporaryFile() as starts:
+        for number, text in corpus.blocks(progress, on_bytes):
+            data = text.encode()
+            digest.update(data)
+            use(text, data)
+            starts.write(splitter.split(number, data, len(text)).data)
+            chars += len(text)
+        starts.flush()
+        return digest.hexdigest(), chars, map_file(starts, np.int64)
 
 
 def _changed(corpus: Corpus) -> ChargenError:
     return ChargenError(f"{' '.join(corpus.sources)}: changed while it was read; try again")
+
+
+@dataclass(frozen=True)
+class CorpusCache:
+    """The cache entry of one corpus that is split into documents in one way.
+
+    An entry belongs to the sources of a corpus rather than to its text, so that a changed text
+    replaces the old one. Standard input cannot be read again: each of its texts has an entry. So
+    has each ``vocabulary`` that is not the text's own.
+    """
+
+    folder: Path
+    name: str
+    sources: Sequence[str]
+    documents: str
+    encoding: str = ""
+    vocabulary: Vocabulary | None = None
+
+    def load(self, sha256: str = "") -> EncodedCorpus | None:
+        """Return the cached text without a look at its sources; None if missing or damaged.
+
+        Without the ``sha256`` of the text, the latest text of these sources is returned.
+        """
+        try:
+            path = self.folder / f"{self._key(sha256)}.jsonl"
+            head, *lines = read_bytes(path, LARGEST_MANIFEST).splitlines()
+            manifest = decode_json(head, _Manifest)
+            files = tuple(decode_json(line, FileRecord) for line in lines)
+            vocabulary = self.vocabulary or Vocabulary(manifest.vocabulary)
+            ids = map_file(self._path(manifest.sha256, "ids"), vocabulary.dtype)
+            starts = map_file(self._path(manifest.sha256, "starts"), np.int64)
+        except (ChargenError, OSError, ValueError):
+            return None
+        known = (manifest.files, manifest.chars, manifest.starts, manifest.vocabulary)
+        if known != (len(files), len(ids), len(starts), vocabulary.characters):
+            return None
+        if sha256 not in ("", manifest.sha256):
+            return None
+        return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, files, ids)
+
+    def scan(self, corpus: Corpus, progress: Progress) -> ScannedCorpus:
+        """Return what is known of a corpus; it is read only if it is new or may have changed.
+
+        A file is unchanged if its size and times are, or else if its SHA-256 is. Nothing is
+        encoded.
+        """
+        found = None if STANDARD_INPUT in self.sources else self.load()
+        if found and len(found.files) == len(corpus.files):
+            files = tuple(filter(None, map(FileRecord.current, found.files, corpus.files)))
+            if len(files) == len(corpus.files):
+                return replace(found, files=files)
+        text = scan(corpus, self.documents, progress)
+        return replace(text, vocabulary=self.vocabulary or text.vocabulary)
+
+    def encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
+        """Return the encoded corpus, from the cache or encoded now.
+
+        A process waits for another one that encodes the same corpus.
+
+        Raises:
+            UnwritableError: The cache cannot be written.
+            ChargenError: The corpus has changed since it was scanned.
+        """
+        found, key = self.load(scanned.sha256), self._key(scanned.sha256)
+        if found and found.files == scanned.files:
+            return found
+        try:
+            make_folder(self.folder)
+            with FileLock(self.folder / f"{key}.lock"):
+                found = self.load(scanned.sha256)
+                if not found:
+                    self._write_arrays(corpus, scanned, progress)
+                self._write_manifest(scanned)  # makes new files count
+                for old in self.folder.glob(f"{glob.escape(key)}.*.*"):
+                    if not old.name.startswith(f"{key}.{scanned.sha256[:KEY_CHARS]}."):
+                        with suppress(OSError):
+                            old.unlink()
+        except (UnwritableError, OSError) as error:
+            if found:  # then files of changed times are read again next time
+                return found
+            size = scanned.chars * scanned.vocabulary.dtype.itemsize + scanned.starts.nbytes
+            known = error if isinstance(error, ChargenError) else cannot_write(self.folder, error)
+            raise UnwritableError(
+                f"{known}; the encoded corpus takes {size:,} bytes: choose a folder with more "
+                "space with --cache"
+            ) from None
+        found = self.load(scanned.sha256)
+        if found is None:
+            raise ChargenError(
+                f"{self.folder}: damaged after writing; choose another folder with --cache"
+            )
+        return found
+
+    def _write_arrays(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:
+        with new_file(self._path(scanned.sha256, "ids")) as write:
+            try:
+                sha256, *_ = _encode(corpus, scanned.vocabulary, write, progress=progress)
+            except UnknownCharacterError:
+                raise _changed(corpus) from None
+            if sha256 != scanned.sha256:
+                raise _changed(corpus)
+        with new_file(self._path(scanned.sha256, "starts")) as write:
+            for first in range(0, len(scanned.starts), STARTS):
+                write(scanned.starts[first : first + STARTS].data)
+                release(scanned.starts)
+
+    def _write_manifest(self, found: ScannedCorpus) -> None:
+        head = _Manifest(
+            1, self.documents, found.sha256, found.chars, len(found.starts),
+            found.vocabulary.characters, len(found.files),
+        )  # fmt: skip
+        lines = map(msgspec.to_builtins, (head, *found.files))
+        data = "".join(json.dumps(line) + "\n" for line in lines)
+        write_file(self.folder / f"{self._key(found.sha256)}.jsonl", data.encode())
+
+    def _key(self, sha256: str) -> str:
+        text = sha256 if STANDARD_INPUT in self.sources else ""
+        identity: list[object] = [self.sources, self.documents, text]
+        identity += [self.encoding] if self.encoding or self.vocabulary else []
+        if own := self.vocabulary:
+            identity += [own.characters, own.dropped]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+        return f"{self.name}-{digest[:KEY_CHARS]}"
+
+    def _path(self, sha256: str, ending: str) -> Path:
+        return self.folder / f"{self._key(sha256)}.{sha256[:KEY_CHARS]}.{ending}"

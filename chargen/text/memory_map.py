@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import mmap
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-FAULT = 64 * 2**10  # bytes that Linux maps around a page fault
 RESIDENT = 32 * 2**20  # bytes that may stay in memory before they are released
 ROWS = 16  # rows read between two measurements of the resident size
 STATM = Path("/proc/self/statm")
@@ -24,9 +24,7 @@ def map_file(file: BinaryIO | Path, dtype: DTypeLike) -> np.ndarray:
         with file.open("rb") as opened:
             return map_file(opened, dtype)
     if not file.seek(0, 2):  # an empty file cannot be mapped
-        empty = np.empty(0, dtype)
-        empty.flags.writeable = False
-        return empty
+        return np.frombuffer(b"", dtype)
     return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), dtype)
 
 
@@ -49,7 +47,7 @@ def release(array: np.ndarray) -> None:
 
 
 class ArrayReader:
-    """Reads an array and releases it once many of its pages may be in memory.
+    """Reads an array and releases it once many of its pages are in memory.
 
     Pages of a mapped file count as memory of the process until they are released, with the pages
     that the system maps around them: 64 KiB, at worst 2 MiB. The reader therefore reads `ROWS` rows
@@ -57,35 +55,38 @@ class ArrayReader:
     """
 
     def __init__(self, array: np.ndarray) -> None:
-        self._array = array
+        self.array = array
         self._mapped = underlying_map(array) is not None
-        self._touched = 0  # estimated bytes, for systems that do not report the resident size
         self._least = _resident() if self._mapped else 0  # lowest since the last release
 
     def __len__(self) -> int:
-        return len(self._array)
+        return len(self.array)
 
     def rows(self, positions: np.ndarray) -> np.ndarray:
         """Return ``array[positions]``; the positions in a row of ``(n, T)`` are close together."""
-        if not self._mapped:
-            return self._array[positions]
-        found = np.empty(positions.shape, self._array.dtype)
-        for first in range(0, len(positions), ROWS):
-            some = slice(first, first + ROWS)
-            found[some] = self._array[positions[some]]
-            self.touched(len(found[some]), positions.shape[1])
-        return found
+        return self._in_parts(positions, self.array.__getitem__)
 
-    def touched(self, runs: int, length: int) -> None:
-        """Account for ``runs`` runs of ``length`` items that were read without `rows`."""
+    def search(self, values: np.ndarray) -> np.ndarray:
+        """Return how many items of the array, which ascends, are below each of ``values``."""
+        return self._in_parts(values, lambda some: np.asarray(np.searchsorted(self.array, some)))
+
+    def _in_parts(self, rows: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         if not self._mapped:
-            return
-        self._touched += runs * (FAULT + length * self._array.itemsize)
-        resident = _resident()
-        self._least = min(self._least, resident)
-        if (resident - self._least if resident else self._touched) >= RESIDENT:
-            release(self._array)
-            self._touched, self._least = 0, _resident()
+            return read(rows)
+        parts = []
+        for first in range(0, max(len(rows), 1), ROWS):
+            parts.append(read(rows[first : first + ROWS]))
+            self.touched()
+        return np.concatenate(parts)
+
+    def touched(self) -> None:
+        """Release the array, a part of which was read, if it takes too much memory."""
+        if self._mapped:
+            resident = _resident()
+            self._least = min(self._least, resident)
+            if resident - self._least >= RESIDENT:
+                release(self.array)
+                self._least = _resident()
 
 
 def _resident() -> int:

@@ -6,11 +6,11 @@ import atexit
 import gzip
 import hashlib
 import io
-import mimetypes
 import os
 import re
 import shlex
 import shutil
+import stat
 import sys
 import tempfile
 import zlib
@@ -25,6 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from chargen.datasets import bundled
 from chargen.datasets.catalogue import ENTRIES
 from chargen.errors import ChargenError
+from chargen.files import reason
 from chargen.render.text import command
 from chargen.text.decoding import decode_blocks
 
@@ -54,12 +55,12 @@ class TextFile:
     name: str  # shown in messages
     open: Callable[[], AbstractContextManager[BinaryIO]]
     path: Path | None = None  # None for standard input and bundled corpora
-    compression: str = ""  # a key of `DECOMPRESSORS`
     encoding: str | None = ""  # see `decode_blocks`
 
     def blocks(self, on_bytes: OnBytes = lambda data: None) -> Iterator[str]:
         """Yield the text in blocks; `ChargenError` if it cannot be decompressed or decoded."""
-        return decode_blocks(self.read(on_bytes, self.compression), self.name, self.encoding)
+        compression = self.path.suffix if self.path else ""
+        return decode_blocks(self._read(on_bytes, compression), self.name, self.encoding)
 
     def stamps(self) -> tuple[int, int, int]:
         """Return size, modification time and status change time; zeros for what is not a file."""
@@ -74,12 +75,11 @@ class TextFile:
     def sha256(self) -> str:
         """Return the SHA-256 of the bytes before decompression."""
         digest = hashlib.sha256()
-        for _ in self.read(digest.update):
+        for _ in self._read(digest.update):
             pass
         return digest.hexdigest()
 
-    def read(self, on_bytes: OnBytes, compression: str = "") -> Iterator[bytes]:
-        """Yield the bytes in blocks, decompressed if ``compression`` is given."""
+    def _read(self, on_bytes: OnBytes, compression: str = "") -> Iterator[bytes]:
         decompressor = DECOMPRESSORS.get(compression, nullcontext)
         try:
             with self.open() as file, decompressor(_ObservedFile(file, on_bytes)) as text:
@@ -93,15 +93,16 @@ class TextFile:
             raise _unreadable(self.name, error) from error
 
 
+@dataclass(frozen=True)
 class _ObservedFile:
     """A file that passes the bytes that are read from it to ``on_bytes``."""
 
-    def __init__(self, file: BinaryIO, on_bytes: OnBytes) -> None:
-        self._file, self._on_bytes = file, on_bytes
+    file: BinaryIO
+    on_bytes: OnBytes
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(size)
-        self._on_bytes(memoryview(data))
+        data = self.file.read(size)
+        self.on_bytes(memoryview(data))
         return data
 
 
@@ -110,34 +111,29 @@ def read_file(path: Path) -> str:
     return "".join(TextFile(str(path), lambda: path.open("rb"), encoding=None).blocks())
 
 
-def find_texts(source: str) -> tuple[list[TextFile], Counter[str]]:
-    """Return the text files that one source names, and a folder's other entries by kind.
+def find_texts(source: str, others: Counter[str]) -> list[TextFile]:
+    """Return the text files that one source names, and count a folder's ``others`` by kind.
 
     Reading starts later, except for a pipe at standard input, which is copied to an unnamed file.
 
     Raises:
         ChargenError: There is no text file.
     """
-    path = Path(source)
     if not source:
         raise ChargenError("an empty corpus name was given; use . for the current folder")
     if source == STANDARD_INPUT:
-        return [_standard_input()], Counter()
-    if _query((path / "run.json").exists, source):
+        return [_standard_input()]
+    if _mode(Path(source, "run.json")):
         raise ChargenError(
             f"{source}: a run, not a text; resume it with "
             f"{command('train', '--resume', '--out', source)}, or name a text"
         )
-    if _query(path.is_dir, source):
-        files, others = _texts_below(path)
-        if not files:
-            raise _no_texts(path, others)
-        return [_text_file(file) for file in files], others
-    if _query(path.exists, source):
-        return [_text_file(path)], Counter()
+    if mode := _mode(Path(source)):
+        paths = _texts_below(Path(source), others) if stat.S_ISDIR(mode) else [Path(source)]
+        return [_text_file(path) for path in paths]
     if source in bundled.names():
         read = cache(lambda: bundled.read(source).encode())
-        return [TextFile(source, lambda: io.BytesIO(read()), encoding=None)], Counter()
+        return [TextFile(source, lambda: io.BytesIO(read()), encoding=None)]
     known = next((name for name, one in ENTRIES.items() if source in (name, one.url)), "")
     if known:
         raise ChargenError(f"{source}: not downloaded yet; run chargen corpora fetch {known}")
@@ -153,8 +149,8 @@ def find_texts(source: str) -> tuple[list[TextFile], Counter[str]]:
 
 def _standard_input() -> TextFile:
     file: BinaryIO = sys.stdin.buffer
+    start = file.tell() if file.seekable() else 0
     file = file if file.seekable() else _copied(file)
-    start = 0 if file is not sys.stdin.buffer else file.tell()
 
     def reopen() -> AbstractContextManager[BinaryIO]:
         file.seek(start)
@@ -180,30 +176,30 @@ def _copied(pipe: BinaryIO) -> BinaryIO:
 
 def _text_file(path: Path) -> TextFile:
     # A pipe or a device may be endless and could not be read again to evaluate a model.
-    if _query(path.exists, str(path)) and not path.is_file():
+    mode = _mode(path)
+    if mode and not stat.S_ISREG(mode):
         raise ChargenError(
             f"{path}: a pipe or a device, not a file; leave it out, or pass its text as standard "
             "input, which is called -"
         )
-    compression = path.suffix if path.suffix in DECOMPRESSORS else ""
-    return TextFile(str(path), lambda: path.open("rb", buffering=0), path, compression)
+    return TextFile(str(path), lambda: path.open("rb", buffering=0), path)
 
 
-def _query(question: Callable[[], bool], source: str) -> bool:
+def _mode(path: Path) -> int:
+    """Return the type of a file, 0 if there is none."""
     try:
-        return question()
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        name = source if len(source) < 300 else f"{source[:60]}…"
-        raise ChargenError(f"{name}: no such file can be read ({reason})") from None
+        raise _unreadable(reason(path), error) from None
 
 
-def _texts_below(folder: Path) -> tuple[list[Path], Counter[str]]:
+def _texts_below(folder: Path, others: Counter[str]) -> list[Path]:
     def refuse(error: OSError) -> NoReturn:
-        raise ChargenError(f"{error.filename}: this folder cannot be read ({error.strerror})")
+        raise _unreadable(error.filename, error)
 
     files: list[Path] = []
-    others = Counter[str]()
     for inside, folders, names in os.walk(folder, onerror=refuse):
         for name in names:
             if LEFTOVER.match(name):
@@ -214,24 +210,16 @@ def _texts_below(folder: Path) -> tuple[list[Path], Counter[str]]:
                 others[f"*{Path(name).suffix}"] += 1
         others[LEFT] += sum(map(bool, map(LEFTOVER.match, folders)))
         folders[:] = [name for name in folders if not LEFTOVER.match(name)]
-    return sorted(files), +others
-
-
-def _no_texts(folder: Path, others: Counter[str]) -> ChargenError:
+    if files:
+        return sorted(files)
     message = f"{folder}: no *.txt file in this folder or below it"
-    # Types of text come first, then the most frequent ones.
-    types = sorted(others, key=lambda kind: (not _is_text(kind), -others[kind], kind))
-    if not types or types[0] == LEFT:
-        return ChargenError(message)
-    there = ", ".join(f"{others[kind]:,} {kind}" for kind in types[:3])
-    example = min(file.parent for file in folder.rglob(types[0]))
-    pattern = f"{shlex.quote(str(example))}/{types[0]}"
-    return ChargenError(f"{message}, but {there}; name the files: chargen train {pattern}")
+    if kinds := sorted({*others} - {LEFT}, key=lambda kind: (-others[kind], kind))[:3]:
+        there = ", ".join(f"{others[kind]:,} {kind}" for kind in kinds)
+        example = min(file.parent for file in folder.rglob(kinds[0]))
+        pattern = f"{shlex.quote(str(example))}/{kinds[0]}"
+        message += f", but {there}; name the files: chargen train {pattern}"
+    raise ChargenError(message)
 
 
-def _is_text(kind: str) -> bool:
-    return (mimetypes.guess_type(kind)[0] or "").startswith("text/")
-
-
-def _unreadable(name: str, error: OSError) -> ChargenError:
-    return ChargenError(f"{name}: cannot be read ({error.strerror or error})")
+def _unreadable(name: str, error: Exception) -> ChargenError:
+    return ChargenError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})")

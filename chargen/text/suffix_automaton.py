@@ -53,7 +53,7 @@ def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray,
             ids = block.astype(np.int64)
             state, matched = scan(ids, place, *automaton, state, matched, best, ends)
             place += len(block)
-            reader.touched(1, len(block))
+            reader.touched()
         return best, ends
 
     parts = max(1, min(os.cpu_count() or 1, -(-len(long) // BLOCK)))

@@ -1,19 +1,17 @@
 """Batches of inputs and targets, each ``(N, T)``; targets are the inputs one character later.
 
-Both `Streams` and `ShuffledWindows` are random access: batch ``b`` of epoch ``e`` is a function of
-the text, the sizes and the seed. A resumed run needs only these two numbers, and processes that
-share a batch need no communication about it.
+Batch ``b`` of epoch ``e`` is a function of the text, the sizes and the seed: a resumed run needs
+only these two numbers, and processes that share a batch need no communication about it.
 Axes: N sequences in a batch, n of them read here, T timesteps, V characters in the vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 
 import numpy as np
 
-from chargen.text.documents import DocumentIndex
 from chargen.text.memory_map import ArrayReader
 
 IGNORED = -100
@@ -56,7 +54,7 @@ class _Text:
 
     def __init__(self, ids: np.ndarray, starts: np.ndarray | None) -> None:
         self._ids = ArrayReader(ids)
-        self._documents = None if starts is None or len(starts) < 2 else DocumentIndex(starts)
+        self._starts = None if starts is None or len(starts) < 2 else ArrayReader(starts)
 
     def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> WindowBatch:
         """Read ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
@@ -65,8 +63,19 @@ class _Text:
         both = self._ids.rows(own[:, None] + np.arange(T + 1))
         inputs, targets = both[:, :-1].astype(np.int64), both[:, 1:].astype(np.int64)
         targets[ignored[rows]] = IGNORED
-        begins = self._documents.begins(own, T) if self._documents else None
-        return WindowBatch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
+        return WindowBatch(inputs, targets, self._begins(own, T), N * T, N - ignored.sum(axis=0))
+
+    def _begins(self, places: np.ndarray, timesteps: int) -> np.ndarray | None:
+        if self._starts is None:
+            return None
+        bounds = self._starts.search(np.concatenate([places, places + timesteps]))
+        first, end = bounds.reshape(2, -1)
+        if not (first < end).any():
+            return None
+        begins = np.zeros((len(places), timesteps), dtype=bool)
+        for row in np.flatnonzero(first < end):
+            begins[row, self._starts.array[first[row] : end[row]] - places[row]] = True
+        return begins
 
 
 @dataclass(frozen=True)
@@ -81,11 +90,6 @@ class Resets:
     opening: int
     seed: int
 
-    def chosen(self, first: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """Choose windows by their ``first`` inputs and uniform ``points``; ``(n,)`` bool."""
-        shares = np.where(first == self.opening, OPENING_WEIGHT * self.share, self.share)
-        return np.asarray(points < shares)
-
 
 class Streams:
     """N parallel streams, for state that is carried from batch to batch.
@@ -97,7 +101,7 @@ class Streams:
         ids: The text, ``(L,)`` with L > N * T, so that each stream fills at least one window.
         batch_size: The number of streams N.
         timesteps: The window length T.
-        starts: Document starts, see `DocumentIndex`; None for one document.
+        starts: The first characters of documents, rising from 0; None for one document.
         resets: Which windows start from a zero state.
     """
 
@@ -133,8 +137,10 @@ class Streams:
         batch = self._text.read(places, ignored, rows)
         if self._resets is None:
             return batch
-        points = np.random.default_rng((self._resets.seed, epoch, index)).random(len(places))
-        fresh = self._resets.chosen(batch.inputs[:, 0], points[rows])
+        share, opening, seed = astuple(self._resets)
+        points = np.random.default_rng((seed, epoch, index)).random(len(places))
+        shares = np.where(batch.inputs[:, 0] == opening, OPENING_WEIGHT * share, share)
+        fresh = points[rows] < shares
         if not fresh.any():
             return batch
         begins = np.zeros(batch.inputs.shape, dtype=bool) if batch.begins is None else batch.begins

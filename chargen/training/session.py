@@ -33,11 +33,10 @@ from chargen.runs.directory import (
 )
 from chargen.runs.lock import lock
 from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag
-from chargen.text.cache import CorpusCache
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
-from chargen.text.encoding import EncodedCorpus, ScannedCorpus
+from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
 from chargen.text.sources import STANDARD_INPUT
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
 from chargen.training.defaults import Hardware, choose_defaults, fit

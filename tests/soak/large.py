@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from benchmarks import corpus, texts
-from chargen.text.sources import find_texts
+from chargen.text import read_corpus
 
 GIGABYTE = 10**9
 KILLED = GIGABYTE  # bytes of text whose encoding is killed
@@ -31,7 +31,7 @@ def kept(folder: Path) -> dict[str, str]:
     found = {}
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".lock", ".jsonl"):
-            found[path.name] = find_texts(str(path))[0][0].sha256()
+            found[path.name] = read_corpus([path]).files[0].sha256()
     return found
 
 
