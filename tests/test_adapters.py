@@ -12,7 +12,7 @@ from torch import nn
 
 from chargen import predictors
 from chargen.predictors import PredictorError, check, from_function, from_onnx, from_torch, select
-from chargen.predictors.loading import load_model
+from chargen.predictors.check import load_model
 from chargen.text import Vocabulary
 
 SYMBOLS = "cab"  # not in the order of code points
@@ -178,7 +178,7 @@ def dropped(own, ids, state):
     [
         (with_log_probs(np.exp), "sum to .* log_softmax"),
         (with_log_probs(lambda x: x + 1), "sum to"),
-        (with_log_probs(lambda x: x * np.nan), "NaN"),
+        (with_log_probs(lambda x: x * np.nan), "sum to nan"),
         (with_log_probs(lambda x: np.full_like(x, -np.inf)), "sum to 0"),
         (with_log_probs(lambda x: np.pad(x, ((0, 0), (0, 0), (0, 1)))), "shape"),
         (with_log_probs(lambda x: x[:, -1]), "shape"),
@@ -200,7 +200,7 @@ def test_the_check_explains_a_fault(model, reason):
 def test_sound_models_pass_the_check():
     check(Changed())
     check(UniformPredictor(Vocabulary("ab")))
-    check(TablePredictor("ab", [[0.2, 0.8], [0.9, 0.1]]), "abba" * 9)
+    check(TablePredictor("ab", [[0.2, 0.8], [0.9, 0.1]]))
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_each_block_of_the_how_to_page_makes_a_model(title, tmp_path, monkeypatc
         ("runs/fables", "a run is an argument without"),
         ("hf:nowhere", "hf:nowhere: not a directory"),
         ("{tmp}/mine.py:other", "has no other"),
-        ("{tmp}/mine.py:number", "it has no attribute `vocabulary`"),
+        ("{tmp}/mine.py:number", "mine.py:number: it has no attribute `vocabulary`"),
         ("{tmp}/mine.onnx", "not a readable ONNX graph"),
     ],
 )

@@ -379,7 +379,7 @@ def test_a_hostile_address_is_clamped_and_shown_as_text(browser, page, fragment,
 
 def test_the_page_starts_with_the_unit_of_the_best_feature(browser, tmp_path):
     unit = UnitScore(1, 5, False, Estimate(0.94, 0.91, 0.96))
-    tracked = FeatureScores("inside <brackets>", False, 0.25, (unit,), 0.6, (0.5,))
+    tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6, (0.5,))
     opened(browser, tmp_path, made(tracked=tracked))
     assert [browser.find(f"#{name}").get_attribute("value") for name in ("layer", "unit")] == [
         "1",

@@ -18,14 +18,14 @@ from chargen.text import Vocabulary
 
 LETTERS = Vocabulary.of("\n .Q()《》“”abcdefg")
 V, H = len(LETTERS), 4
-LINE, QUOTE, BRACKET, CUE = range(H)  # the feature of each unit of `follower`
+QUOTE, BRACKET, CUE = range(3)  # the feature of each unit of `follower`; the last one has none
 OPENING = {QUOTE: "“", BRACKET: "(", CUE: "Q"}
 CLOSING = {QUOTE: "”", BRACKET: ")", CUE: ".\n"}
-NAMES = ("inside a quotation", "inside brackets", "distance since the line began", "after ‘Q’")
+NAMES = ("inside a quotation", "inside brackets", "after ‘Q’")
 
 
 def follower():
-    """A simple network with one latch per binary feature and a unit that rises along a line."""
+    """A simple network with one latch per feature."""
     model = CharModel.seeded(ModelSettings("simple", (H,)), V, 0)
     (layer,) = model.stack.layers
     for parameter in (layer.W_xh, layer.W_hh, layer.b_h):
@@ -34,9 +34,6 @@ def follower():
         layer.W_hh.data[unit, unit] = 3
         layer.W_xh.data[LETTERS.encode(opening).item(), unit] = 8
         layer.W_xh.data[LETTERS.encode(CLOSING[unit]).astype(int), unit] = -8
-    layer.W_hh.data[LINE, LINE] = 0.98
-    layer.b_h.data[LINE] = 0.02
-    layer.W_xh.data[LETTERS.encode("\n").item(), LINE] = -9
     return model
 
 
@@ -131,23 +128,20 @@ def test_a_long_text_is_truncated(cell, parts, monkeypatch):
 def test_units_built_for_a_feature_rank_first(result):
     assert tuple(one.feature for one in result.features) == NAMES
     assert result.left_out == ()
-    for one, unit in zip(result.features, (QUOTE, BRACKET, LINE, CUE), strict=True):
+    for unit, one in enumerate(result.features):
         found = one.units[0]
         assert (found.layer, found.unit, found.rises) == (1, unit + 1, True)
         assert found.score.value > 0.999
         assert found.score.low > 0.99
         assert one.stands_out
         assert len(one.units) == instrument.BEST
-    assert "unit 3 of layer 1 tracks “inside brackets” (AUC 1.00)" in result.finding()
+    assert "unit 2 of layer 1 tracks “inside brackets” (AUC 1.00)" in result.finding()
 
 
 def test_the_best_of_many_random_units_scores_near_chance_on_shifted_text():
-    for one in measure(model_of("simple", (100, 100))).features:
+    for one in measure(model_of("simple", (30, 30))).features:
         assert len(one.shifted) == instrument.SHIFTS
-        if one.graded:
-            assert np.mean(one.shifted) < 0.1
-        else:
-            assert np.mean(one.shifted) == pytest.approx(0.5, abs=0.04)
+        assert np.mean(one.shifted) == pytest.approx(0.5, abs=0.04)
 
 
 def test_a_unit_may_fall_with_a_feature():
@@ -170,10 +164,8 @@ def test_the_first_half_selects_units_and_the_second_scores_them():
     half = len(TEXT) // 2
     unknown = TEXT[half:].translate(str.maketrans("()", "《》"))  # brackets that no unit follows
     found = best(measure(text=TEXT[:half] + unknown), "inside brackets")
-    assert found.unit == BRACKET + 1
-    assert found.score.value < 0.6
+    assert (found.unit, found.score.value < 0.6) == (BRACKET + 1, True)
     found = best(measure(text=unknown + TEXT[:half]), "inside brackets")
-    assert found.unit != BRACKET + 1
     assert found.score.value < 0.9
 
 
@@ -195,7 +187,7 @@ def test_features_that_the_text_lacks_are_left_out_with_a_reason():
         "inside brackets: it holds at 0.0% of the characters",
         "after ‘nowhere’: it holds at 0.0% of the characters",
     )
-    assert len(result.features) == 3
+    assert len(result.features) == 2
     quarter = len(text) // 4
     rare = "(" + "a" * 60 + ")"
     twice = text[:quarter] + rare + text[quarter : 3 * quarter] + rare + text[3 * quarter :]
@@ -217,7 +209,6 @@ def test_equal_seeds_give_equal_json(result):
     row = values["features"][1]
     assert {"feature", "metric", "share_of_chars", "untrained_best", "shifted_best"} <= row.keys()
     assert row["units"][0].keys() == {"layer", "unit", "rises", "auc", "auc_low", "auc_high"}
-    assert "spearman_rho" in values["features"][2]["units"][0]
 
 
 # the command
@@ -248,7 +239,7 @@ def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
     values = json.loads(capsys.readouterr().out)
     assert (values["page"], values["shown_chars"]) == (str(page), 9)
     scores = values["memory_units"]
-    assert len(scores["features"]) == 4
+    assert len(scores["features"]) == 3
     assert scores["part"] == {"lstm": "c"}.get(scores["cell"], "h")
     assert page.read_bytes() == (run / "memory.html").read_bytes()
 

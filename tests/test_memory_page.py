@@ -32,13 +32,11 @@ BRACKET_UNITS = (
     UnitScore(2, 4, True, Estimate(0.94, 0.91, 0.96)),
     UnitScore(1, 2, False, Estimate(0.81, 0.7, 0.9)),
 )
-FOLLOWED = FeatureScores(
-    "inside <b>brackets</b>", False, 0.25, BRACKET_UNITS, untrained=0.62, shifted=(0.5, 0.58)
+FOLLOWED = FeatureScores("inside <b>brackets</b>", 0.25, BRACKET_UNITS, 0.62, (0.5, 0.58))
+WEAK = FeatureScores(
+    "weak", 0.5, (UnitScore(1, 3, False, Estimate(0.45, 0.4, 0.55)),), 0.65, (0.6,)
 )
-DISTANCE = FeatureScores(
-    "distance", True, None, (UnitScore(1, 3, False, Estimate(-0.1, -0.2, 0.1)),), 0.3, (0.2,)
-)
-RESULT = Units("lstm", "c", 0, 2000, (DISTANCE, FOLLOWED), ("after ‘x’: never & <nowhere>",))
+RESULT = Units("lstm", "c", 0, 2000, (WEAK, FOLLOWED), ("after ‘x’: never & <nowhere>",))
 
 
 def made(text=WILD, cell="lstm", units=(3, 5), result=RESULT, run="runs/<script>alert(1)</script>"):
@@ -105,12 +103,12 @@ def test_the_page_ranks_units_by_score_with_bars_and_baselines():
     assert [bool(weak) for weak, _ in rows] == [False, False, True]
     bars = [float(width) for width in re.findall(r'<b style="width: ([\d.]+)%">', page)]
     marks = [float(place) for place in re.findall(r'<i style="left: ([\d.]+)%">', page)]
-    assert bars == sorted(bars, reverse=True) == [88, 62, 0]  # an AUC of 0.5 and a rho of 0 are 0
+    assert bars == sorted(bars, reverse=True) == [88, 62, 0]  # an AUC of 0.5 is 0
     assert marks == [24, 24, 30]
     text = " ".join(re.sub(r"<[^>]+>", "", page).split())
     assert "Unit 4 of layer 2 rises with “inside &lt;b&gt;brackets&lt;/b&gt;” (AUC 0.94)." in text
     assert "AUC 0.94 (0.91 to 0.96), baseline 0.62" in text
-    assert "rho -0.10 (-0.20 to 0.10), baseline 0.30" in text
+    assert "AUC 0.45 (0.40 to 0.55), baseline 0.65" in text
     found = data(page)
     assert found["first"] == {"layer": 1, "unit": 3}
     assert found["parts"]["f"]["name"] == "forget gate f"
@@ -123,8 +121,8 @@ def test_the_table_has_a_row_per_feature():
     (row,) = (line for line in lines[3:] if "brackets" in line)
     cells = ["2", "4", "c", "rises", "AUC", "0.94", "[0.91,", "0.96]", "0.62", "0.58", "stands"]
     assert row.split()[2:-1] == cells
-    (row,) = (line for line in lines if line.lstrip().startswith("distance "))
-    assert row.endswith(" 0.20")
+    (row,) = (line for line in lines if line.lstrip().startswith("weak "))
+    assert row.endswith(" 0.60")
     assert "not scored: after ‘x’: never & <nowhere>" in lines
     assert all(len(line) <= 120 for line in lines)
     assert "\nno unit tracks" in to_text([report(Units("gru", "h", 0, 2000, (), ()))])
@@ -235,7 +233,7 @@ def test_keys_buttons_and_the_number_field_select_a_unit(browser, page):
     browser.find("#previous").click()
     assert "unit 5 of 5" in now(browser)
     browser.find("#previous").send_keys(Keys.SHIFT, Keys.ARROW_RIGHT)
-    assert now(browser) == "Layer 1, cell state c, unit 3 of 3; falls with “distance”, rho -0.10."
+    assert now(browser) == "Layer 1, cell state c, unit 3 of 3; falls with “weak”, AUC 0.45."
     browser.find("#following").click()
     assert "unit 1 of 3" in now(browser)
     field = browser.find("#unit")

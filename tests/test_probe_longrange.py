@@ -1,7 +1,6 @@
 """``probe-longrange`` from the command line and Python, with models of known memory."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +10,30 @@ from chargen.api import TrainedModel
 from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.predictors import BackoffNgram
+from chargen.probes.context import measure as context
+from chargen.probes.gradient import measure as gradient
+from chargen.probes.mined import measure as mined
+from chargen.probes.readout import measure as readout
+from chargen.probes.templates import measure as templates
 
-CHARS = 60_000
+CHARS = 40_000
+DEFAULTS = [
+    *((context, "positions", 640), (context, "contexts", (1, 8, 64))),
+    *((gradient, "positions", 8), (gradient, "span", 64)),
+    *((mined, "longest", 64), (templates, "frames", 48)),
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_instruments():
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in DEFAULTS:
+            patch.setitem(module.measure.__kwdefaults__, name, value)
+        patch.setattr(templates, "SPANS", (4, 16, 64))
+        patch.setattr(templates, "FRAMES_TO_CHOOSE", 16)
+        patch.setattr(context, "SAMPLE_CHARS", 2048)
+        patch.setattr(readout, "CHARS", 16)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -20,11 +41,10 @@ def folder(tmp_path_factory):
     """Runs that were trained for one step and know nothing."""
     folder = tmp_path_factory.mktemp("longrange")
     (folder / "long.txt").write_text(bundled.read("longrange", CHARS))
-    long = folder / "long.txt"
-    chargen.train(long, folder / "runs" / "long", units=(4,), timesteps=64, steps=1)
     (folder / "cat.txt").write_text("THE CAT SAT. " * 30)
-    chargen.train(folder / "cat.txt", folder / "runs" / "cat", units=(4,), steps=1)
-    chargen.train(folder / "long.txt", folder / "runs" / "twin", units=(4,), steps=1, seed=1)
+    for name, text, seed in (("long", "long", 0), ("cat", "cat", 0), ("twin", "long", 1)):
+        run = folder / "runs" / name
+        chargen.train(folder / f"{text}.txt", run, units=(4,), timesteps=64, steps=1, seed=seed)
     return folder
 
 
@@ -34,24 +54,31 @@ def at_run(folder, monkeypatch):
 
 
 @pytest.fixture
-def knowing(at_run, monkeypatch):
-    """Every run's model is a 10-gram: perfect at span 4, at chance from 16 on."""
-    ngram = {}
+def knowing(request, at_run, monkeypatch):
+    """The models of some runs, by default all, are a 10-gram: perfect at span 4, not from 16 on."""
+    runs, ngram, model = getattr(request, "param", None), {}, TrainedModel.__init__
 
-    def init(self, *given, **named):
-        model(self, *given, **named)
-        ngram.setdefault("10", BackoffNgram(self.vocabulary, self.corpus().ids, 10))
-        self.predictor = ngram["10"]
+    def init(self, run, *given, **named):
+        model(self, run, *given, **named)
+        if not runs or run.path.name in runs:
+            ngram.setdefault("10", BackoffNgram(self.vocabulary, self.corpus().ids, 10))
+            self.predictor = ngram["10"]
 
-    model = TrainedModel.__init__
     monkeypatch.setattr(TrainedModel, "__init__", init)
+
+
+def probe(capsys, *arguments, code=0):
+    """Run the command; return what it prints, with the error output on one line if it fails."""
+    assert main(["probe-longrange", *map(str, arguments)]) == code
+    out, err = capsys.readouterr()
+    assert not code or (out, err.count("\n")) == ("", 1)
+    return out, err
 
 
 def test_a_model_is_measured_beside_its_controls(knowing, capsys, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
-    assert main(["probe-longrange", "runs/long", *flags]) == 0
-    printed, err = capsys.readouterr()
+    flags = ["--only", "templates", "--spans", "4,16", "--json", out, "--plot", plot]
+    printed, err = probe(capsys, "runs/long", *flags)
     assert "remembers 4 characters" in printed
     assert "trained with 64 timesteps" in printed
     assert err.startswith("figures: ")
@@ -73,21 +100,18 @@ def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypa
 
     monkeypatch.setattr(TrainedModel, "ngrams", gone)
     flags = ["--only", "templates,mined", "--spans", "4", "--verbose"]
-    assert main(["probe-longrange", "runs/long", *flags]) == 0
-    printed, err = capsys.readouterr()
+    printed, err = probe(capsys, "runs/long", *flags)
     assert err.count("without the n-gram controls: long.txt: no such file") == 1
     assert "without mined" not in err
     first = [line.split()[0] for line in printed.splitlines() if line]
-    assert "untrained" in first
-    assert "20-gram" not in first
+    assert ("untrained" in first, "20-gram" in first) == (True, False)
 
 
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
 def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_path, run):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    flags = ["--only", "templates", "--json", str(out), "--plot", str(plot), "--verbose"]
-    assert main(["probe-longrange", run, *flags]) == 0
-    printed, err = capsys.readouterr()
+    flags = ["--only", "templates", "--json", out, "--plot", plot, "--verbose"]
+    printed, err = probe(capsys, run, *flags)
     assert "figures: none" in err
     assert not plot.exists()
     assert "not learned: train on the longrange corpus" in " ".join(printed.split())
@@ -98,16 +122,10 @@ def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_pa
 
 def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    flags = ["--json", str(out), "--plot", str(plot), "--verbose"]
-    assert main(["probe-longrange", "runs/long", *flags]) == 0
-    printed, err = capsys.readouterr()
+    printed, err = probe(capsys, "runs/long", "--json", out, "--plot", plot, "--verbose")
     assert err.startswith("figures: ")
-    headings = [
-        "Cloze sentences",
-        "Effective context length",
-        "Natural dependencies",
-        "Gradient flow",
-    ]
+    headings = ["Cloze sentences", "Effective context length", "Natural dependencies"]
+    headings += ["Gradient flow", "What the state still holds"]
     assert [heading for heading in headings if heading in printed] == headings
     result = json.loads(out.read_text())
     assert set(result["context"]) == set(result["gradient"]) == {"trained", "untrained"}
@@ -127,8 +145,7 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
 )
 def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
     paths = [f"runs/{run}" for run in runs]
-    assert main(["probe-longrange", *paths, "--only", "templates,context,gradient"]) == 0
-    printed = capsys.readouterr().out
+    printed, _ = probe(capsys, *paths, "--only", "templates,context,gradient")
     assert len(printed.splitlines()) <= 25
     assert max(map(len, printed.splitlines())) <= 100
     words = " ".join(printed.split())
@@ -142,11 +159,8 @@ def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
 def test_a_text_that_is_too_short_for_anything_is_an_error(
     at_run, capsys, tmp_path, instrument, reason
 ):
-    flags = ["--only", instrument, "--plot", str(tmp_path / "q.png")]
-    assert main(["probe-longrange", "runs/cat", *flags]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert reason in err
+    flags = ["--only", instrument, "--plot", tmp_path / "q.png"]
+    assert reason in probe(capsys, "runs/cat", *flags, code=2)[1]
     assert not (tmp_path / "q.png").exists()
 
 
@@ -178,10 +192,9 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, ca
     (tmp_path / "mine.py").write_text(UNIFORM)
     mine, words = f"{tmp_path}/mine.py:model", f"{tmp_path}/mine.py:Words"
     out = tmp_path / "all.json"
-    flags = ["--model", mine, "--model", words, "--json", str(out)]
+    flags = ["--model", mine, "--model", words, "--json", out]
     flags += ["--only", "templates,context,gradient", "--spans", "4,16"]
-    assert main(["probe-longrange", "runs/long", *flags]) == 0
-    err = capsys.readouterr().err
+    err = probe(capsys, "runs/long", *flags)[1]
     assert f"{mine}: without gradient: only a run has a network to measure" in err
     assert f"{words}: without context: the model scores strings, it reads no characters" in err
     run, uniform, scorer = json.loads(out.read_text())["runs"]
@@ -195,32 +208,39 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, ca
 def test_a_model_alone_needs_a_text_for_context(at_run, capsys, tmp_path):
     (tmp_path / "mine.py").write_text(UNIFORM)
     flags = ["--model", f"{tmp_path}/mine.py:model", "--only", "context"]
-    assert main(["probe-longrange", *flags]) == 2
-    assert "name a text with --text FILE" in capsys.readouterr().err
-    assert main(["probe-longrange", *flags, "--text", "long.txt"]) == 0
-    assert "uses no context" in capsys.readouterr().out
+    assert "name a text with --text FILE" in probe(capsys, *flags, code=2)[1]
+    assert "uses no context" in probe(capsys, *flags, "--text", "long.txt")[0]
 
 
-def test_another_text_is_read_whole(at_run, tmp_path, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """The lengths of the texts that instruments are given; they measure nothing."""
+    lengths = []
+    for module in (mined, gradient):
+        monkeypatch.setattr(module, "measure", lambda _, ids, **rest: lengths.append(len(ids)))
+    return lengths
+
+
+def test_another_text_is_read_whole(at_run, tmp_path, asked):
     (tmp_path / "other.txt").write_text(bundled.read("longrange", 30_000, seed=5))
-    asked = []
-    monkeypatch.setattr(
-        "chargen.probes.mined.measure.measure",
-        lambda predictor, ids, **rest: asked.append(len(ids)),
-    )
     for flags in ([], ["--text", str(tmp_path / "other.txt")], ["--text", "long.txt"]):
         main(["probe-longrange", "runs/long", "--only", "mined", *flags])
     assert asked == [CHARS // 10, 30_000, CHARS // 10]
 
 
+def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(at_run, asked):
+    chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
+    models = [chargen.load("runs/long"), chargen.load("runs/more")]
+    chargen.probe(models, only=["gradient"], text="long.txt")
+    assert asked == [CHARS // 10] * 4
+
+
 def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, capsys, tmp_path):
     (tmp_path / "short.txt").write_text("a letter from Persia in Persian.")
-    flags = ["--text", str(tmp_path / "short.txt")]
-    assert main(["probe-longrange", "runs/long", "--only", "templates,gradient", *flags]) == 0
-    assert "without gradient: the gradient over 256 characters" in capsys.readouterr().err
-    assert main(["probe-longrange", "runs/long", "--only", "gradient", *flags]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
+    flags = ["--text", tmp_path / "short.txt"]
+    err = probe(capsys, "runs/long", "--only", "templates,gradient", *flags)[1]
+    assert "without gradient: the gradient over 64 characters" in err
+    probe(capsys, "runs/long", "--only", "gradient", *flags, code=2)
 
 
 @pytest.mark.parametrize(
@@ -232,42 +252,25 @@ def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, ca
         ("--spans 4,1000000", "--spans 4,1000000: must be integers from 1 to 8192"),
         ("--bank nothing.bank", "nothing.bank"),
         ("--spans 4,x", "--spans 4,x: must be integers"),
-        ("--spans 0", "--spans 0: must be integers"),
         ("--spans 5", "span 5"),
         ("--json nowhere/a.json", "nowhere/a.json: cannot be written"),
-        ("--plot .", ".: cannot be written"),
+        ("--plot nowhere/a.png", "nowhere/a.png: cannot be written"),
+        ("--report .", ".: cannot be written"),
         ("--seed -1", "--seed"),
+        ("./runs/../runs/long", "named twice; name each run once"),
+        ("runs/none", "runs/none: no such run;"),
     ],
 )
-def test_a_usage_error_is_one_line(knowing, capsys, flags, message):
-    assert main(["probe-longrange", "runs/long", *flags.split()]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert message in err
-    assert err.count("\n") == 1
-    assert not Path("nowhere").exists()
-
-
-@pytest.fixture
-def one_knows(at_run, monkeypatch):
-    """The model of the run ``long`` is a 10-gram, that of ``twin`` is untrained."""
-
-    def init(self, run, *given, **named):
-        model(self, run, *given, **named)
-        if run.path.name == "long":
-            text = self.corpus().ids
-            self.predictor = BackoffNgram(self.vocabulary, text, 10)
-
-    model = TrainedModel.__init__
-    monkeypatch.setattr(TrainedModel, "__init__", init)
+def test_a_mistake_is_one_line(knowing, capsys, flags, message):
+    assert message in probe(capsys, "runs/long", *flags.split(), code=2)[1]
 
 
 def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
-    out, plot = tmp_path / "farther.json", tmp_path / "farther.png"
+    out, plot, report = (tmp_path / f"farther.{kind}" for kind in ("json", "png", "html"))
     runs = ["runs/long", "runs/twin"]
-    flags = ["--only", "templates", "--spans", "4,16", "--json", str(out), "--plot", str(plot)]
-    assert main(["probe-longrange", *runs, *flags, "--verbose"]) == 0
-    printed, err = capsys.readouterr()
+    flags = ["--only", "templates,gradient", "--spans", "4,16", "--verbose"]
+    flags += ["--json", out, "--plot", plot, "--report", report]
+    printed, err = probe(capsys, *runs, *flags)
     assert "no significant difference between long and twin" in printed
     assert "long against twin" in printed
     assert err.startswith("figures: ")
@@ -279,37 +282,17 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
     assert [row["frames_sha256"] for row in first] == [row["frames_sha256"] for row in second]
     assert [row["span_chars"] for row in told["comparisons"]] == [4, 16]
     assert {(row["only_first"], row["p_holm"]) for row in told["comparisons"]} == {(0, 1)}
-
-
-@pytest.mark.parametrize("runs", [["runs/long"], ["runs/long", "runs/twin"]])
-def test_a_report_is_one_page_of_one_run_or_several(knowing, tmp_path, runs):
-    report = tmp_path / "memory.html"
-    flags = ["--only", "templates,gradient", "--spans", "4,16", "--report", str(report)]
-    assert main(["probe-longrange", *runs, *flags]) == 0
     page = report.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
-    assert '<section id="templates">' in page
-    assert '<section id="gradient">' in page
-    assert "<svg" in page
-    title = "Which has the longest memory?" if len(runs) > 1 else "Remembers "
-    assert f"<h1>{title}" in page
-    assert all(run in page for run in runs)
+    sections = ['<section id="templates">', '<section id="gradient">', "<svg"]
+    assert all(part in page for part in (*runs, *sections, "<h1>Which has the longest memory?"))
 
 
-@pytest.mark.parametrize("flag", ["--json", "--plot", "--report"])
-def test_a_file_that_cannot_be_written_is_refused_before_anything_slow(
-    at_run, capsys, monkeypatch, flag
-):
-    monkeypatch.setattr(TrainedModel, "__init__", None)  # to load a model would be a TypeError
-    assert main(["probe-longrange", "runs/long", flag, "nowhere/file"]) == 2
-    assert "nowhere/file: cannot be written" in capsys.readouterr().err
-
-
-def test_runs_of_one_text_are_compared_on_it(one_knows, capsys, tmp_path):
+@pytest.mark.parametrize("knowing", [["long"]], indirect=True)
+def test_runs_of_one_text_are_compared_on_it(knowing, capsys, tmp_path):
     out = tmp_path / "a.json"
-    flags = ["--only", "templates,context,gradient", "--spans", "4,16", "--json", str(out)]
-    assert main(["probe-longrange", "runs/long", "runs/twin", *flags, "--verbose"]) == 0
-    printed, err = capsys.readouterr()
+    flags = ["--only", "templates,context,gradient", "--spans", "4,16", "--json", out]
+    printed, err = probe(capsys, "runs/long", "runs/twin", *flags, "--verbose")
     assert err == ""
     assert "not learned: twin" in " ".join(printed.split())
     told = json.loads(out.read_text())
@@ -318,58 +301,18 @@ def test_runs_of_one_text_are_compared_on_it(one_knows, capsys, tmp_path):
     costs = [run["context"]["trained"]["bits_per_char"] for run in told["runs"]]
     assert row["difference_bits_per_char"] == pytest.approx(costs[0] - costs[1])
     assert row["difference_bits_per_char_high"] < 0
-    for heading in ("Cloze sentences", "Effective context length", "Gradient flow"):
-        assert heading in printed
 
 
 def test_runs_of_different_texts_need_text(at_run, capsys, tmp_path):
     runs = ["runs/long", "runs/cat"]
-    assert main(["probe-longrange", *runs, "--only", "context,mined"]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
+    err = probe(capsys, *runs, "--only", "context,mined", code=2)[1]
     assert "name one for all with --text FILE" in err
-    assert main(["probe-longrange", *runs, "--only", "templates,context"]) == 0
-    printed, err = capsys.readouterr()
+    printed, err = probe(capsys, *runs, "--only", "templates,context")
     assert err.startswith("without context: the runs were trained on different texts")
     assert "not learned: long and cat" in " ".join(printed.split())
     (tmp_path / "a.txt").write_text("a letter from Persia in Persian.")
-    flags = ["--only", "context", "--text", str(tmp_path / "a.txt")]
-    assert main(["probe-longrange", *runs, *flags]) == 2
-    assert "runs/cat cannot read" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("runs", "message"),
-    [
-        ("runs/long runs/long", "runs/long: named twice; name each run once"),
-        ("runs/long ./runs/../runs/long", "named twice"),
-        ("runs/long runs/none", "runs/none: no such run;"),
-    ],
-)
-def test_runs_that_cannot_be_compared_are_one_line(at_run, capsys, runs, message):
-    assert main(["probe-longrange", *runs.split()]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err
-
-
-def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(at_run, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "chargen.probes.gradient.measure.measure",
-        lambda network, ids, **rest: asked.append(len(ids)),
-    )
-    chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
-    models = [chargen.load("runs/long"), chargen.load("runs/more")]
-    chargen.probe(models, only=["gradient"], text="long.txt")
-    assert asked == [CHARS // 10] * 4
-
-
-def test_a_name_that_is_not_bundled_is_told_the_texts_and_the_banks(capsys):
-    assert main(["corpora", "write", "english"]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert all(name in err for name in (*bundled.names(), *bundled.BANKS.values()))
+    flags = ["--only", "context", "--text", tmp_path / "a.txt"]
+    assert "runs/cat cannot read" in probe(capsys, *runs, *flags, code=2)[1]
 
 
 def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
@@ -379,8 +322,8 @@ def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
     told = []
     for bank in ("english.bank", str(mine)):
         out = tmp_path / "told.json"
-        flags = ["--only", "templates", "--spans", "4", "--bank", bank, "--json", str(out)]
-        assert main(["probe-longrange", "runs/long", *flags]) == 0
+        flags = ["--only", "templates", "--spans", "4", "--bank", bank, "--json", out]
+        probe(capsys, "runs/long", *flags)
         told.append(json.loads(out.read_text())["templates"])
     assert told[0]["spans"] == told[1]["spans"]
     assert [one["bank"] for one in told] == ["english.bank", str(mine)]
@@ -388,6 +331,9 @@ def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
     assert "--chars does not apply to a phrase bank" in capsys.readouterr().err
     assert main(["corpora", "list"]) == 0
     assert "chinese.bank" in capsys.readouterr().out
+    assert main(["corpora", "write", "english"]) == 2
+    err = capsys.readouterr().err
+    assert all(name in err for name in (*bundled.names(), *bundled.BANKS.values()))
 
 
 def test_concurrent_instruments_give_the_results_of_one_thread(at_run):

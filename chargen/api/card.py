@@ -30,11 +30,8 @@ def write_training_card(
 ) -> bool:
     """Write the card after a training; return False if a user's own ``README.md`` is kept.
 
-    Args:
-        model: the trained model.
-        command: the command that trained it.
-        environment: versions, device, threads and processes by name.
-        stopped: the user stopped the training: skip the n-gram baseline, which takes time.
+    ``environment`` has device, threads and processes by name. After a training that the user
+    ``stopped``, there is no n-gram baseline, which takes time.
     """
     remove_card(model.run.path)  # a memory finding of earlier weights
     lines = model.run.progress()

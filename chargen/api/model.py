@@ -14,7 +14,8 @@ from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
 from chargen.probes.result import RunResult
 from chargen.probes.surprisal.result import Scores
-from chargen.probes.units import measure as memory
+from chargen.probes.units import measure as units_kit
+from chargen.probes.units.recording import record
 from chargen.probes.units.result import HiddenUnits
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
@@ -72,10 +73,8 @@ class TrainedModel:
 
     def __repr__(self) -> str:
         model, size = self.run.description.model, len(self.vocabulary)
-        return (
-            f"<TrainedModel {self.name}: {model.described()}, {model.parameters(size):,} "
-            f"parameters, vocabulary {size}>"
-        )
+        shape = f"{model.described()}, {model.parameters(size):,} parameters, vocabulary {size}"
+        return f"<TrainedModel {self.name}: {shape}>"
 
     def _repr_html_(self) -> str:
         model, known = self.run.description.model, self.run.description.corpus
@@ -89,16 +88,10 @@ class TrainedModel:
         return fragment(Table(["", ""], facts))
 
     def stream(
-        self,
-        prompt: str = "",
-        length: int = SAMPLE_CHARS,
-        count: int = 1,
-        seed: int = 0,
-        unknown: Unknown = "error",
-        **settings: Any,
+        self, prompt: str = "", length: int = SAMPLE_CHARS, *more: Any, **options: Any
     ) -> Iterator[list[str]]:
         """Generate texts piece by piece; see `chargen.sampling.Sampler.stream`."""
-        return self._sampler.stream(prompt, length, count, seed, unknown, **settings)
+        return self._sampler.stream(prompt, length, *more, **options)
 
     def sample(
         self, prompt: str = "", length: int = SAMPLE_CHARS, seed: int = 0, **options: Any
@@ -111,10 +104,7 @@ class TrainedModel:
         """Return the model as plain `torch.nn` layers with a copy of the weights.
 
         ``logits, state = module(ids, state)`` takes int64 ids ``(N, T)`` of ``vocabulary`` and
-        returns logits ``(N, T, V)``.
-
-        Raises:
-            ChargenError: `torch.nn` has no such cell or activation.
+        returns logits ``(N, T, V)``. `ChargenError` if `torch.nn` has no such cell or activation.
         """
         return to_torch(self.network, self.run.description.model)
 
@@ -123,9 +113,6 @@ class TrainedModel:
 
         Equally long held-out stretches, drawn by ``seed``, are the baseline; see
         `chargen.sampling.novelty`.
-
-        Raises:
-            ChargenError: the corpus is missing or changed.
         """
         from chargen.sampling.novelty import measure  # loads numba
 
@@ -137,12 +124,8 @@ class TrainedModel:
     def forgetting(self) -> tuple[float, float] | None:
         """Return what a fine-tuned model forgot; None for another or an imported origin.
 
-        Returns:
-            The loss in nats per character on the held-out text of the run that it started from,
-            before and after fine-tuning.
-
-        Raises:
-            ChargenError: that text is missing or changed.
+        That is the loss in nats per character on the held-out text of the run that it started
+        from, before and after fine-tuning. `ChargenError` if that text is missing or changed.
         """
         origin = self.run.description.initialized_from
         if not (origin and origin.corpus and origin.validation_loss_nats is not None):
@@ -228,23 +211,27 @@ class TrainedModel:
             text: the text to read.
             unknown: ``error`` or ``skip`` for characters outside the vocabulary.
             cues: words whose presence is a feature, by default `default_cues` of the held-out text.
-            seed: random seed of the scores.
+            seed: random seed of the scores on the held-out text; a note replaces them without one.
             progress: called with the work done and in total.
-
-        Returns:
-            The recording and the scores on the held-out text; a note if that text is missing.
         """
-        return memory.inspect(
-            self.name,
-            self.network,
-            self.initial_network,
-            self.vocabulary,
-            self.vocabulary.encode_typed("memory text", text, unknown),
-            self.held_out,
-            cues,
-            seed=seed,
-            progress=progress,
-        )
+        ids = self.vocabulary.encode_typed("memory text", text, unknown)
+        if not len(ids):
+            raise ChargenError(
+                "memory text: no character of it is in the vocabulary; give another text"
+            )
+        recording, units, notes = record(self.network, self.vocabulary, ids), None, []
+        if len(ids) > len(recording.text):
+            shown = f"the first {len(recording.text):,} of {len(ids):,} characters are shown"
+            notes.append(f"{shown}: with more the page would be too large")
+        try:
+            rest = self.held_out()
+            known, untrained = self.vocabulary.decode(rest), self.initial_network()
+            units = units_kit.measure(
+                self.network, untrained, known, rest, cues, seed=seed, progress=progress
+            )
+        except ChargenError as error:
+            notes.append(f"no units of readable features: {error.message}")
+        return HiddenUnits(self.name, recording, units, tuple(notes))
 
     def ngrams(
         self, *orders: int, text: EncodedCorpus | None = None
@@ -277,11 +264,7 @@ class TrainedModel:
         return own.ids[max(0, known.training_chars - BASELINE_CHARS) : known.training_chars]
 
     def corpus(self) -> EncodedCorpus:
-        """Return the run's corpus from the cache, or else from its sources.
-
-        Raises:
-            ChargenError: it is missing or changed, or the run was imported.
-        """
+        """Return the run's corpus; `ChargenError` if it is missing or changed, or was imported."""
         return self.run.corpus()
 
     def initial_network(self) -> CharModel:
@@ -291,11 +274,7 @@ class TrainedModel:
         return CharModel.seeded(description.model, size, seed).to(self.network.b_y.device)
 
 
-def paths_of(corpus: Sources) -> Sequence[str | Path]:
-    """Return sources as a sequence."""
-    return [corpus] if isinstance(corpus, str | Path) else corpus
-
-
 def read_sources(corpus: Sources | Corpus) -> Corpus:
     """Return the corpus in sources."""
-    return corpus if isinstance(corpus, Corpus) else read_corpus(paths_of(corpus))
+    corpus = [corpus] if isinstance(corpus, str | Path) else corpus
+    return corpus if isinstance(corpus, Corpus) else read_corpus(corpus)

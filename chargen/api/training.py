@@ -9,11 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from chargen.api.card import write_training_card
-from chargen.api.model import (
-    Sources,
-    TrainedModel,
-    paths_of,
-)
+from chargen.api.model import Sources, TrainedModel
 from chargen.distributed.group import join
 from chargen.files import Progress, UnwritableError
 from chargen.runs.directory import find
@@ -73,7 +69,7 @@ def train(
     with (
         join(device_named(device).type) as group,
         start(
-            paths_of(corpus),
+            [corpus] if isinstance(corpus, str | Path) else corpus,
             settings,
             None if out is None else Path(out),
             resume=resume,
@@ -89,12 +85,10 @@ def train(
         (run or show_progress)(session)
         trained = session.trainer.run
         weights = group.run_on_lead(trained.weights)  # others may not see the run directory
-    model = TrainedModel(trained, device, weights)
-    model.run.encoded = session.trainer.text  # its sources may be gone
+    model, trainer = TrainedModel(trained, device, weights), session.trainer
+    model.run.encoded = trainer.text  # its sources may be gone
     if group.leads:
-        trainer = session.trainer
-        hardware = environment(trainer.device, group.size)
-        stopped = trainer.ending == "stopped"
+        hardware, stopped = environment(trainer.device, group.size), trainer.ending == "stopped"
         with suppress(UnwritableError):  # the training itself is saved
             write_training_card(model, command or "chargen.train(...)", hardware, stopped)
     return model

@@ -132,7 +132,7 @@ def probe_longrange(
 
     from chargen.api import load, probe
     from chargen.api.measuring import OtherModel
-    from chargen.predictors.loading import load_model
+    from chargen.predictors.check import load_model
     from chargen.render.report import save_figures, to_text
     from chargen.text.corpus import read_corpus
 

@@ -20,9 +20,44 @@ Symbols = str | Sequence[str]
 ``<pad>``, are never predicted: their probability is divided among the characters."""
 
 
+class AdaptedPredictor:
+    """A predictor of a model whose W symbols have an order of their own.
+
+    ``step`` takes places of symbols ``(N, T)`` and a state, and returns log-probabilities or, to be
+    normalized, logits ``(N, T, W)`` and the new state.
+    """
+
+    def __init__(
+        self,
+        symbols: Symbols,
+        step: Callable[[np.ndarray, State], tuple[np.ndarray, State]],
+        normalize: bool = True,
+    ) -> None:
+        single = [symbol for symbol in symbols if len(symbol) == 1]
+        if not single or len(set(single)) < len(single):
+            raise PredictorError("vocabulary: it needs characters, each of them once")
+        self.vocabulary = Vocabulary("".join(sorted(single)))
+        self._places = np.array([symbols.index(char) for char in self.vocabulary.characters])
+        self._step, self._width = step, len(symbols)
+        self._normalize = normalize or len(single) < len(symbols)
+
+    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
+        """See `NextCharPredictor.advance`."""
+        values, state = self._step(self._places[ids], state)
+        if values.shape[-1:] != (self._width,):
+            raise PredictorError(
+                f"predictions: shape {values.shape} ends in another number than the "
+                f"{self._width} symbols of the vocabulary"
+            )
+        chosen = values[..., self._places].astype(np.float32)
+        if self._normalize:
+            chosen = chosen - np.logaddexp.reduce(chosen, axis=-1, keepdims=True)
+        return chosen, state
+
+
 def from_function(
     function: Callable[[str], Any], vocabulary: Symbols, context_chars: int | None = None
-) -> _FunctionPredictor:
+) -> AdaptedPredictor:
     """Return a predictor that calls a function for every position.
 
     Args:
@@ -32,12 +67,26 @@ def from_function(
         context_chars: The number of last characters that the function needs; it is given all by
             default.
     """
-    return _FunctionPredictor(function, _SymbolOrder(vocabulary), context_chars)
+
+    def step(places: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        history, before = _with_history(places, state, context_chars)
+        longest = context_chars or history.shape[1]
+        values = []
+        for row in history:
+            text = "".join(vocabulary[place] for place in row)
+            ends = range(before + 1, len(text) + 1)
+            values.append([function(text[max(0, end - longest) : end]) for end in ends])
+        return np.array(values, dtype=np.float64), history
+
+    predictor = AdaptedPredictor(vocabulary, step, normalize=False)
+    if context_chars is not None:
+        vars(predictor)["context_chars"] = context_chars
+    return predictor
 
 
 def from_torch(
     module: torch.nn.Module, vocabulary: Symbols, state_axis: int | None = 1
-) -> _ModulePredictor:
+) -> AdaptedPredictor:
     """Return a predictor of a torch module, which is set to evaluation mode.
 
     A module with a state is called as ``module(ids)`` at the beginning of a text and then as
@@ -51,10 +100,33 @@ def from_torch(
             tuples, lists and dictionaries: 1 for `torch.nn.LSTM`, `GRU` and `RNN`. None for a
             module without state.
     """
-    return _ModulePredictor(module.eval(), _SymbolOrder(vocabulary), state_axis)
+    import torch
+
+    module.eval()
+    device = next((one.device for one in module.parameters()), torch.device("cpu"))
+
+    @torch.no_grad()
+    def step(places: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        read, before = _with_history(places, state, None) if state_axis is None else (places, 0)
+        ids = torch.from_numpy(read).to(device)
+        if state_axis is None:
+            found = module(ids)
+            logits, after = found[0] if isinstance(found, tuple) else found, read
+        else:
+            given = map_state(state, lambda part: part.movedim(0, state_axis).contiguous())
+            found = module(ids) if state is None else module(ids, given)
+            if not isinstance(found, tuple) or len(found) != 2:
+                raise PredictorError(
+                    "module: it returned no pair of logits and state; give state_axis=None for a "
+                    "module without state"
+                )
+            logits, after = found[0], map_state(found[1], lambda part: part.movedim(state_axis, 0))
+        return logits[:, before:].float().cpu().numpy(), after
+
+    return AdaptedPredictor(vocabulary, step)
 
 
-def from_onnx(path: str | Path, vocabulary: Symbols | None = None) -> _GraphPredictor:
+def from_onnx(path: str | Path, vocabulary: Symbols | None = None) -> AdaptedPredictor:
     """Return a predictor of an ONNX graph of one timestep, such as ``chargen export`` writes.
 
     The first input is ``ids`` ``(N,)`` int64, the first output log-probabilities or logits
@@ -81,34 +153,21 @@ def from_onnx(path: str | Path, vocabulary: Symbols | None = None) -> _GraphPred
     except Exception as error:  # onnxruntime's exceptions share no narrower class
         reason = str(error).splitlines()[0]
         raise PredictorError(f"{path}: not a readable ONNX graph ({reason})") from None
-    if len(session.get_inputs()) != len(session.get_outputs()):
+    first, *states = session.get_inputs()
+    if 1 + len(states) != len(session.get_outputs()):
         raise PredictorError(f"{path}: its inputs and outputs are not ids and states of one step")
-    return _GraphPredictor(session, _SymbolOrder(vocabulary))
 
+    def step(places: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        if state is None:
+            state = [np.zeros((len(places), one.shape[-1]), np.float32) for one in states]
+        values = []
+        for column in places.T:
+            feed = {one.name: part for one, part in zip(states, state, strict=True)}
+            found, *state = session.run(None, {first.name: column, **feed})
+            values.append(found)
+        return np.stack(values, axis=1), tuple(state)
 
-class _SymbolOrder:
-    """The symbols of a model, between its own order and that of a sorted vocabulary."""
-
-    def __init__(self, symbols: Symbols) -> None:
-        self.width = len(symbols)
-        places = {symbol: place for place, symbol in enumerate(symbols) if len(symbol) == 1}
-        single = sum(len(symbol) == 1 for symbol in symbols)
-        if not places or len(places) < single:
-            raise PredictorError("vocabulary: it needs characters, each of them once")
-        self.vocabulary = Vocabulary("".join(sorted(places)))
-        self.columns = np.array([places[character] for character in self.vocabulary.characters])
-
-    def log_probs(self, values: np.ndarray, normalize: bool = False) -> np.ndarray:
-        """Return outputs ``(..., W)`` as log-probabilities ``(..., V)``."""
-        if values.shape[-1:] != (self.width,):
-            raise PredictorError(
-                f"predictions: shape {values.shape} ends in another number than the "
-                f"{self.width} symbols of the vocabulary"
-            )
-        chosen = values[..., self.columns].astype(np.float32)
-        if normalize or len(self.columns) < self.width:
-            chosen = chosen - np.logaddexp.reduce(chosen, axis=-1, keepdims=True)
-        return chosen
+    return AdaptedPredictor(vocabulary, step)
 
 
 def _with_history(ids: np.ndarray, state: State, longest: int | None) -> tuple[np.ndarray, int]:
@@ -117,83 +176,3 @@ def _with_history(ids: np.ndarray, state: State, longest: int | None) -> tuple[n
     before = history.shape[1] - ids.shape[1]
     kept = before if longest is None else min(before, longest - 1)
     return history[:, before - kept :], kept
-
-
-class _FunctionPredictor:
-    def __init__(
-        self, function: Callable[[str], Any], order: _SymbolOrder, context_chars: int | None
-    ) -> None:
-        self.vocabulary = order.vocabulary
-        self._function, self._order = function, order
-        self._longest = context_chars
-        if context_chars is not None:
-            self.context_chars = context_chars
-
-    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`."""
-        history, before = _with_history(ids, state, self._longest)
-        texts = [self.vocabulary.decode(row) for row in history]
-        longest = self._longest or history.shape[1]
-        values = [
-            [
-                self._function(text[max(0, end - longest) : end])
-                for end in range(before + 1, len(text) + 1)
-            ]
-            for text in texts
-        ]
-        return self._order.log_probs(np.array(values, dtype=np.float64)), history
-
-
-class _ModulePredictor:
-    def __init__(
-        self, module: torch.nn.Module, order: _SymbolOrder, state_axis: int | None
-    ) -> None:
-        self.vocabulary = order.vocabulary
-        self._module, self._order, self._axis = module, order, state_axis
-
-    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`; each tensor of the state has the sequences first."""
-        import torch
-
-        device = next((p.device for p in self._module.parameters()), torch.device("cpu"))
-
-        def call(ids: np.ndarray, *state: Any) -> Any:
-            with torch.no_grad():
-                return self._module(torch.from_numpy(self._order.columns[ids]).to(device), *state)
-
-        axis = self._axis
-        if axis is None:
-            history, before = _with_history(ids, state, None)
-            found = call(history)
-            logits, after = found if isinstance(found, tuple) else (found, None)
-            return self._predictions(logits[:, before:]), history
-        given = map_state(state, lambda part: part.movedim(0, axis).contiguous())
-        found = call(ids) if state is None else call(ids, given)
-        if not isinstance(found, tuple) or len(found) != 2:
-            raise PredictorError(
-                "module: it returned no pair of logits and state; give state_axis=None for a "
-                "module without state"
-            )
-        logits, after = found
-        return self._predictions(logits), map_state(after, lambda part: part.movedim(axis, 0))
-
-    def _predictions(self, logits: Any) -> np.ndarray:
-        return self._order.log_probs(logits.float().cpu().numpy(), normalize=True)
-
-
-class _GraphPredictor:
-    def __init__(self, session: Any, order: _SymbolOrder) -> None:
-        self.vocabulary = order.vocabulary
-        self._session, self._order = session, order
-
-    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`."""
-        first, *states = self._session.get_inputs()
-        if state is None:
-            state = tuple(np.zeros((len(ids), one.shape[-1]), np.float32) for one in states)
-        steps = []
-        for column in self._order.columns[ids].T:
-            feed = {one.name: part for one, part in zip(states, state, strict=True)}
-            values, *state = self._session.run(None, {first.name: column, **feed})
-            steps.append(values)
-        return self._order.log_probs(np.stack(steps, axis=1), normalize=True), tuple(state)

@@ -1,20 +1,24 @@
-"""A conformance check of models that are to be measured."""
+"""Models named on the command line, and a conformance check of models that are to be measured."""
 
 from __future__ import annotations
 
+import importlib.util
 import math
+import sys
+from pathlib import Path
 
 import numpy as np
 
+from chargen.predictors.adapters import from_onnx
 from chargen.predictors.protocol import (
     Model,
     NextCharPredictor,
     PredictorError,
-    TextScorer,
     advance,
     is_scorer,
     select,
 )
+from chargen.predictors.token_model import load_transformers
 from chargen.text.vocabulary import Vocabulary
 
 N, T, CUT = 3, 12, 5  # sequences, timesteps, and where they are cut
@@ -22,24 +26,25 @@ NEAR = 1e-3  # nats; kernels for other shapes round differently
 CERTAIN = -15.0  # nats; below it a log-probability is too small to matter
 
 
-def check(model: Model, text: str = "", seed: int = 0) -> None:
+def check(model: Model) -> None:
     """Check that a model follows its protocol.
 
-    Predictions must be normalized log-probabilities of shape ``(N, T, V)`` that are the same when
-    they are asked for twice, when a text is read in parts, when sequences are read alone or in
-    another order, and when later characters change. A `TextScorer` must return one finite number
-    that is not above 0 and stays the same.
-
-    Args:
-        model: The model.
-        text: A text that the model can read; random characters by default.
-        seed: Random seed of those characters.
+    Predictions of random characters must be normalized log-probabilities of shape ``(N, T, V)``
+    that are the same when they are asked for twice, when a text is read in parts, when sequences
+    are read alone or in another order, and when later characters change. A `TextScorer` must return
+    one finite number that is not above 0 and stays the same.
 
     Raises:
         PredictorError: The model breaks a rule; the message says which and what usually helps.
     """
     if is_scorer(model):
-        _check_scorer(model)
+        once, twice = (model.log_prob("the clouds are in the ", "sky") for _ in range(2))
+        if not isinstance(once, float) or not math.isfinite(once) or once > NEAR:
+            raise PredictorError(
+                f"model: log_prob returned {once!r}, it must be a finite log-probability in nats"
+            )
+        if abs(twice - once) > NEAR:
+            raise PredictorError("model: log_prob gives another number each time: turn dropout off")
         return
     if not isinstance(getattr(model, "vocabulary", None), Vocabulary):
         raise PredictorError(
@@ -47,16 +52,10 @@ def check(model: Model, text: str = "", seed: int = 0) -> None:
         )
     if not isinstance(model, NextCharPredictor):
         raise PredictorError("model: it has neither a method `advance` nor `log_prob`")
-    rng = np.random.default_rng(seed)
-    ids = rng.integers(len(model.vocabulary), size=(N, T))
-    if len(text) >= N * T:
-        ids = model.vocabulary.encode(text[: N * T]).astype(np.int64).reshape(N, T)
+    ids = np.random.default_rng(0).integers(len(model.vocabulary), size=(N, T))
     whole, _ = advance(model, ids)
-    _compare(
-        advance(model, ids)[0],
-        whole,
-        "two calls with the same text differ: turn dropout off with module.eval()",
-    )
+    again, _ = advance(model, ids)
+    _compare(again, whole, "two calls with the same text differ: turn dropout off, module.eval()")
     other = ids.copy()
     other[:, CUT:] = np.roll(ids[:, CUT:], 1, axis=1)
     _compare(
@@ -64,13 +63,12 @@ def check(model: Model, text: str = "", seed: int = 0) -> None:
         whole[:, :CUT],
         "a prediction depends on later characters: it must not see the character that it predicts",
     )
-    for row in range(N):
-        _compare(
-            advance(model, ids[[row]])[0][0],
-            whole[row],
-            "a sequence read alone gives other predictions than beside others: the axis of the "
-            "sequences may be wrong, or batch normalization is on",
-        )
+    _compare(
+        np.concatenate([advance(model, ids[[row]])[0] for row in range(N)]),
+        whole,
+        "a sequence read alone gives other predictions than beside others: the axis of the "
+        "sequences may be wrong, or batch normalization is on",
+    )
     first, state = advance(model, ids[:, :CUT])
     order = np.array([2, 0, 1])
     second, _ = advance(model, ids[order, CUT:], select(state, order))
@@ -87,11 +85,50 @@ def _compare(found: np.ndarray, expected: np.ndarray, fault: str) -> None:
         raise PredictorError(f"model: {fault}")
 
 
-def _check_scorer(model: TextScorer) -> None:
-    first, again = (model.log_prob("the clouds are in the ", "sky") for _ in range(2))
-    if not isinstance(first, float) or not math.isfinite(first) or first > NEAR:
+def load_model(name: str) -> Model:
+    """Return the model that a user named, after `check`.
+
+    Args:
+        name: ``FILE.py:NAME``, a model or a function without arguments that returns one in a
+            Python file, which is run; ``FILE.onnx``; or ``hf:DIRECTORY``, a language model of the
+            library transformers.
+
+    Raises:
+        PredictorError: There is no such model, or it breaks its protocol.
+    """
+    file, _, attribute = name.rpartition(":")
+    if name.startswith("hf:"):
+        model: Model = load_transformers(name.removeprefix("hf:"))
+    elif name.endswith(".onnx"):
+        model = from_onnx(name)
+    elif file.endswith(".py"):
+        model = _from_file(Path(file), attribute)
+    else:
         raise PredictorError(
-            f"model: log_prob returned {first!r}, it must be a finite log-probability in nats"
+            f"--model {name}: give FILE.py:NAME, FILE.onnx or hf:DIRECTORY; a run is an argument "
+            "without --model"
         )
-    if abs(again - first) > NEAR:
-        raise PredictorError("model: log_prob gives another number each time: turn dropout off")
+    try:
+        check(model)
+    except PredictorError as error:
+        raise PredictorError(f"--model {name}: {error.message.removeprefix('model: ')}") from None
+    return model
+
+
+def _from_file(file: Path, attribute: str) -> Model:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise PredictorError(f"--model {file}: no such file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(file.parent))  # the file may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(file.parent))
+    if not hasattr(module, attribute):
+        raise PredictorError(f"--model {file}:{attribute}: the file has no {attribute}")
+    found = getattr(module, attribute)
+    is_model = hasattr(found, "advance") or hasattr(found, "log_prob")
+    model: Model = found if is_model and not isinstance(found, type) else found()
+    return model

@@ -50,12 +50,7 @@ class TextScorer(Protocol):
     """A model that scores strings, such as a language model over tokens."""
 
     def log_prob(self, context: str, continuation: str) -> float:
-        """Return the log-probability in nats of ``continuation`` after ``context``.
-
-        Args:
-            context: The text before, which may be empty.
-            continuation: One character or more.
-        """
+        """Return the log-probability in nats of one or more characters after a context."""
         ...
 
 
@@ -100,19 +95,15 @@ def advance(
     """
     log_probs, state = predictor.advance(ids, state)
     shape = (*ids.shape, len(predictor.vocabulary))
-    if getattr(log_probs, "shape", None) != shape:
-        found = getattr(log_probs, "shape", type(log_probs).__name__)
+    found = getattr(log_probs, "shape", type(log_probs).__name__)
+    if found != shape:
         raise PredictorError(
             f"predictions: shape {found} instead of {shape} (sequences, timesteps, vocabulary)"
         )
     sums = np.exp(log_probs).sum(axis=-1)
-    wrong = ~(np.abs(sums - 1) < TOLERANCE)  # also where a sum is NaN
-    if wrong.any():
-        total = float(sums[wrong][0])
+    if (wrong := ~(np.abs(sums - 1) < TOLERANCE)).any():  # also where a sum is NaN
         raise PredictorError(
-            "predictions: not a number (NaN)"
-            if np.isnan(total)
-            else f"predictions: probabilities sum to {total:.4g} instead of 1; give "
+            f"predictions: probabilities sum to {sums[wrong][0]:.4g} instead of 1; give "
             "log-probabilities in nats, such as log_softmax of the logits"
         )
     return log_probs, state
@@ -135,8 +126,7 @@ def limited(predictor: NextCharPredictor, longest: int = 256) -> NextCharPredict
     exponentially, so that the other half leaves less than float32 can hold.
     """
     ids = np.random.default_rng(0).integers(len(predictor.vocabulary), size=(8, longest))
-    whole = predictor.advance(ids)[0][:, -1]
-    limit = 32
+    whole, limit = predictor.advance(ids)[0][:, -1], 32
     while limit <= longest:
         near = predictor.advance(ids[:, -limit // 2 :])[0][:, -1]
         if np.abs(near - whole).max() < 1e-6:

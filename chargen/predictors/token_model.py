@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,7 @@ TOKENS_AT_ONCE = 4096  # of a batch, padding included
 
 
 def from_transformers(model: Any, tokenizer: Any) -> TokenModel:
-    """Return a `TextScorer` of a causal language model and its tokenizer.
-
-    Args:
-        model: A model of ``AutoModelForCausalLM``; it is set to evaluation mode.
-        tokenizer: Its tokenizer.
-    """
+    """Return a `TextScorer` of a causal language model of transformers, set to evaluation mode."""
     return TokenModel(model.eval(), tokenizer)
 
 
@@ -71,16 +66,11 @@ class TokenModel:
         begin = tokenizer.bos_token_id
         begin = tokenizer.eos_token_id if begin is None else begin
         self._begin = [] if begin is None else [begin]
-        config = model.config
-        self._most = getattr(config, "max_position_embeddings", None) or 2**20
-
-    @cached_property
-    def _pieces(self) -> np.ndarray:
-        """The piece of each token as the tokenizer spells it, ``(tokens,)``."""
-        size = self._model.config.vocab_size
-        known = min(size, len(self._tokenizer))
-        pieces = self._tokenizer.convert_ids_to_tokens(list(range(known)))
-        return np.array([piece or "" for piece in pieces] + [""] * (size - known))
+        self._most = getattr(model.config, "max_position_embeddings", None) or 2**20
+        size = model.config.vocab_size
+        known = min(size, len(tokenizer))
+        pieces = tokenizer.convert_ids_to_tokens(list(range(known)))  # as the tokenizer spells them
+        self._pieces = np.array([piece or "" for piece in pieces] + [""] * (size - known))
 
     def log_prob(self, context: str, continuation: str) -> float:
         """See `TextScorer.log_prob`."""
@@ -124,24 +114,24 @@ class TokenModel:
     def _continuation(
         self, context: Sequence[int], whole: Sequence[int], log_probs: np.ndarray
     ) -> float:
-        shared = next(
-            (n for n, (a, b) in enumerate(zip(context, whole, strict=False)) if a != b),
-            min(len(context), len(whole)),
-        )
-        shared = max(shared, 1)  # without a token before it, the first token cannot be scored
+        # Without a token before it, the first token cannot be scored.
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(context, whole, strict=False))
+        shared = max(1, len(list(same)))
         before = len(whole) - len(log_probs)  # tokens lost at the beginning
         if shared <= before:
             raise PredictorError("model: the continuation is longer than its maximum context")
-        rows = np.arange(shared - 1, len(whole) - 1) - before
-        total = float(log_probs[rows, whole[shared:]].astype(np.float64).sum())
+        total = _sum(log_probs, whole, shared)
         rest = "".join(self._pieces[list(context[shared:])])
         if not rest:
             return total
+        if not self._pieces[whole[shared]].startswith(rest):
+            return min(0.0, total - _sum(self._read([context])[0], context, shared))
         after = log_probs[shared - 1 - before].astype(np.float64)
-        if self._pieces[whole[shared]].startswith(rest):
-            begins = np.char.startswith(self._pieces, rest)
-            return min(0.0, total - float(np.logaddexp.reduce(after[begins])))
-        own = self._read([context])[0]
-        lost = len(context) - len(own)
-        rows = np.arange(shared - 1, len(context) - 1) - lost
-        return min(0.0, total - float(own[rows, list(context[shared:])].sum()))
+        begins = np.char.startswith(self._pieces, rest)
+        return min(0.0, total - float(np.logaddexp.reduce(after[begins])))
+
+
+def _sum(log_probs: np.ndarray, tokens: Sequence[int], first: int) -> float:
+    """Return the log-probability of the tokens from ``first`` on; rows are the last tokens."""
+    rows = np.arange(first - 1, len(tokens) - 1) - (len(tokens) - len(log_probs))
+    return float(log_probs[rows, list(tokens[first:])].astype(np.float64).sum())

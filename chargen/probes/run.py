@@ -70,29 +70,18 @@ class Subject(NamedTuple):
 def probe_all(
     subjects: Sequence[Subject],
     banks: Sequence[Bank],
-    one_text: bool = True,
-    only: Sequence[str] = INSTRUMENTS,
-    spans: Sequence[int] | None = None,
-    seed: int = 0,
-    watch: Watch = lambda instrument, done, total: None,
+    one_text: bool,
+    only: Sequence[str],
+    spans: Sequence[int] | None,
+    seed: int,
+    watch: Watch,
 ) -> ProbeResult:
     """Measure how far back models remember, and compare them if there are several.
 
     All models complete the same sentences, from the bank of ``banks`` that most of them know. An
-    instrument that lacks what it needs, such as a long enough text, is left out with a warning.
-
-    Args:
-        subjects: the models.
-        banks: phrase banks to choose from.
-        one_text: whether all read one text. If not, context and mined are left out, since they
-            would compare texts and not models.
-        only: names of the instruments.
-        spans: spans of the sentences, in characters; by default those of the bank.
-        seed: random seed of all cases.
-        watch: called with the progress of each instrument.
-
-    Raises:
-        ChargenError: the bank has no sentences of a span, or no instrument remains.
+    instrument that lacks what it needs, such as a long enough text, is left out with a warning. So
+    are context and mined without ``one_text`` that all read: they would compare texts, not models.
+    The other arguments and errors are those of `chargen.probe`.
     """
     several, warnings = len(subjects) > 1, list[str]()
     if not one_text:

@@ -5,7 +5,7 @@ Axes: N targets, T characters of context.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,21 +47,21 @@ def collect(
 
 def sentences(bank: Bank, vocabulary: Vocabulary, seed: int) -> Iterator[Targets]:
     """Yield cloze sentences without a distractor, a group for each span."""
+
+    def ids(texts: Iterable[str], chars: int) -> np.ndarray:
+        encoded = vocabulary.encode("".join(text[-chars:] for text in texts))
+        return encoded.astype(np.int64).reshape(-1, chars)
+
     for span in nearest_spans(bank, SPANS)[-len(SPANS) :]:
         made = make(bank, span, SENTENCES, seed)
         batches = [one.at(one.plain) for one in made if len(one.plain)]
         chars = min(len(batch.contexts[0]) for batch in batches)
-
-        def ids(texts: Sequence[str], chars: int) -> np.ndarray:
-            encoded = vocabulary.encode("".join(text[-chars:] for text in texts))
-            return encoded.astype(np.int64).reshape(-1, chars)
-
         contexts, recued = (
-            ids([text for batch in batches for text in getattr(batch, name)], chars)
+            ids((text for batch in batches for text in getattr(batch, name)), chars)
             for name in ("contexts", "recued")
         )
         answers, others = (
-            ids([b.facts.targets[n][0] for b in batches for n in getattr(b, name)], 1)[:, 0]
+            ids((b.facts.targets[n][0] for b in batches for n in getattr(b, name)), 1)[:, 0]
             for name in ("answers", "others")
         )
         spans = np.full(len(answers), span)
@@ -72,14 +72,9 @@ def words(ids: np.ndarray, vocabulary: Vocabulary, seed: int) -> Iterator[Target
     """Yield words that return after one earlier use, a group for each range of distances."""
     ids = np.asarray(ids[:TEXT_CHARS], dtype=np.int64)
     cases = returning_words(vocabulary.decode(ids), CONTEXT_CHARS).cases
+    pairs = [(case.start, case.distance) for case in cases if case.start >= CONTEXT_CHARS]
     for least in DISTANCES:
-        some = np.array(
-            [
-                (case.start, case.distance)
-                for case in cases
-                if least <= case.distance < 2 * least and case.start >= CONTEXT_CHARS
-            ]
-        )
+        some = np.array([pair for pair in pairs if least <= pair[1] < 2 * least])
         if len(some) >= FEWEST:
             rng = np.random.default_rng([seed, least])
             starts, spans = some[np.sort(rng.permutation(len(some))[:WORDS])].T

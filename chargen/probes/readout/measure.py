@@ -12,12 +12,12 @@ Axes: N streams or targets, L characters, F numbers in the state, V characters o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from chargen.errors import ChargenError
-from chargen.evaluation import Meter, advance_all
+from chargen.evaluation import Meter, OnRead, advance_all
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State
 from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
@@ -67,24 +67,23 @@ def measure(
     half = len(ids) // 2
     chars = min(CHARS, (half - BURN_IN) // STREAMS)
     if chars < FEWEST_CHARS:
-        least = 2 * (BURN_IN + STREAMS * FEWEST_CHARS)
         raise ChargenError(
-            f"the read-out takes a held-out text of {least} characters, this has {len(ids)}: give "
-            "a longer one"
+            f"the read-out takes a held-out text of {2 * (BURN_IN + STREAMS * FEWEST_CHARS)} "
+            f"characters, this has {len(ids)}: give a longer one"
         )
-    stretches = [ids[:half], ids[half:]]
+    starts = BURN_IN + chars * np.arange(STREAMS)[:, None]
+    places = starts + np.arange(chars)  # (N, L)
+    halves = [ids[:half], ids[half:]]
     networks = [predictor, *([untrained] if untrained else [])]
     patched = [group for group in targets if group.recued is not None]
     reads = len(networks) * 2 * STREAMS * (BURN_IN + chars)
     meter = Meter(progress, reads + sum(2 * group.contexts.size for group in patched))
-    labels = [np.stack([_cut(text, chars, lag) for lag in LAGS]) for text in stretches]
-    counts = np.bincount(labels[0][0].ravel())
-    classes = np.argsort(-counts, kind="stable")[:CLASSES]
+    labels = [np.stack([text[places - lag] for lag in LAGS]) for text in halves]
+    classes = np.argsort(-np.bincount(labels[0][0].ravel()), kind="stable")[:CLASSES]
     hits, sizes = [], []
     for network in networks:
-        fitted, scored = (
-            _states(network, _cut(text, chars, 0, BURN_IN), meter.read) for text in stretches
-        )
+        streams = starts + np.arange(-BURN_IN, chars)
+        fitted, scored = (_states(network, text[streams], meter.read) for text in halves)
         drawn = np.random.default_rng(seed).permutation(fitted.shape[-1])[:FEATURES]
         sizes.append(fitted.shape[-1])
         hits.append(_read_out(fitted[..., drawn], scored[..., drawn], labels, classes))
@@ -100,20 +99,13 @@ def measure(
         for place, lag in enumerate(LAGS)
     ]
     patches = [row for group in patched for row in _patch(predictor, group, parts, meter.read)]
+    scored_chars = STREAMS * chars
     return ReadoutResult(
-        seed, trained_timesteps, sizes[0], STREAMS * chars, tuple(rows), tuple(patches)
+        seed, trained_timesteps, sizes[0], scored_chars, tuple(rows), tuple(patches)
     )
 
 
-def _cut(text: np.ndarray, chars: int, lag: int, before: int = 0) -> np.ndarray:
-    """Return the characters ``lag`` before those of each stream, ``(N, before + chars)``."""
-    starts = BURN_IN + chars * np.arange(STREAMS)[:, None]
-    return text[starts - lag + np.arange(-before, chars)]
-
-
-def _states(
-    predictor: NextCharPredictor, ids: np.ndarray, on_read: Callable[[int], None]
-) -> np.ndarray:
+def _states(predictor: NextCharPredictor, ids: np.ndarray, on_read: OnRead) -> np.ndarray:
     """Return the state after each character but the first `BURN_IN`, ``(N, L, F)``."""
     _, state = advance_all(predictor, ids[:, :BURN_IN], None, on_read)
     found = []
@@ -170,12 +162,9 @@ def _mean(shares: np.ndarray) -> Estimate:
 
 
 def _patch(
-    predictor: NextCharPredictor,
-    group: Targets,
-    parts: Sequence[str],
-    on_read: Callable[[int], None],
-) -> Iterator[PatchRow]:
-    """Yield the share of answers that follow a patch, by distance and part of the state.
+    predictor: NextCharPredictor, group: Targets, parts: Sequence[str], on_read: OnRead
+) -> list[PatchRow]:
+    """Return the share of answers that follow a patch, by distance and part of the state.
 
     An answer follows if the answer to the other cue has the higher probability; a tie counts half.
     """
@@ -183,15 +172,13 @@ def _patch(
     N, T = group.contexts.shape
     span = int(group.spans.max())
     powers = [4**power for power in range(span.bit_length()) if 4**power < span]
-    distances = [k for k in (*powers, span, span + BEFORE_CUE) if k < T]
     own: State = None
     other: State = None
     rows, place = [], 0
-    for k in reversed(distances):
-        read = slice(place, T - k)
+    for k in reversed([k for k in (*powers, span, span + BEFORE_CUE) if k < T]):
+        read, place = slice(place, T - k), T - k
         _, own = advance_all(predictor, group.contexts[:, read], own, on_read)
         _, other = advance_all(predictor, group.recued[:, read], other, on_read)
-        place = T - k
         states = {WHOLE: other}
         if len(parts) > 1:
             states |= {name: _exchanged(own, other, n) for n, name in enumerate(parts)}
@@ -201,12 +188,12 @@ def _patch(
             follows = float((difference > 0).sum() + (difference == 0).sum() / 2)
             share = Estimate(follows / N, *wilson(follows, N))
             rows.append(PatchRow(group.source, span, k, name, share, N))
-    yield from reversed(rows)
+    return rows[::-1]
 
 
 def _exchanged(own: State, other: State, part: int) -> State:
     """Return a state of layers, each a tuple of parts, with one part of each from ``other``."""
     return tuple(
-        tuple(theirs if n == part else ours for n, (ours, theirs) in enumerate(pairs))
-        for pairs in (zip(*both, strict=True) for both in zip(own, other, strict=True))
+        (*ours[:part], theirs[part], *ours[part + 1 :])
+        for ours, theirs in zip(own, other, strict=True)
     )

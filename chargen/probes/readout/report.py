@@ -40,52 +40,45 @@ PATCHES = (
 METHOD = (
     "Ridge regression on the first half of the text, scored on the second; the penalty is chosen "
     "within the first half. Intervals are Student's over streams of the second half.",
-    "State patching exchanges the state before the rest of the sentence is read. Where the whole "
-    "state is exchanged after the cue, the model answers as if it had read the other cue.",
+    "State patching exchanges the state before the rest of the sentence is read.",
 )
 
 
 def section(found: Mapping[str, ReadoutResult]) -> Section:
     """Report one run or several; ``found`` is keyed by the run's short name."""
-    several = len(found) > 1
-    finding = "; ".join(f"{name}: {one.finding()}" for name, one in found.items())
-    finding = finding if several else next(iter(found.values())).finding()
+    findings = [f"{name}: {one.finding()}" for name, one in found.items()]
+    finding = findings[0].split(": ", 1)[1] if len(found) == 1 else "; ".join(findings)
     caption = "Accuracy of the read-out by lag, with 95% intervals."
-    blocks: list[Block] = [Figure(NAME, partial(_draw, found), f"Read-out: {finding}", caption)]
-    blocks += [
-        _by_lag(found),
-        *([_patches(found)] if any(r.patches for r in found.values()) else []),
-    ]
+    figure = Figure(NAME, partial(_draw, found), f"Read-out: {finding}", caption)
+    blocks: list[Block] = [figure, _by_lag(found)]
+    blocks += [_patches(found)] if any(result.patches for result in found.values()) else []
     return Section(NAME, TITLE, finding, MEANING, [*blocks, method(METHOD, Text(MEANING))])
 
 
 def _by_lag(found: Mapping[str, ReadoutResult]) -> Table:
-    header = ["k", *found, "majority", "untrained"]
     rows = []
     for lags in zip(*(result.lags for result in found.values()), strict=True):
         one = lags[0]
         cells = [percent(row.accuracy) for row in lags]
         rows.append([str(one.lag_chars), *cells, percent(one.majority), percent(one.untrained)])
     chars = [row.lag_chars for row in next(iter(found.values())).lags]
-    return Table(header, rows, LAGS, rules_at(chars, training_limits(found)))
+    rules = rules_at(chars, training_limits(found))
+    return Table(["k", *found, "majority", "untrained"], rows, LAGS, rules)
 
 
 def _patches(found: Mapping[str, ReadoutResult]) -> Table:
     """Return one row for each distance of each group, with a column for each part of the state."""
-    rows = [(name, row) for name, result in found.items() for row in result.patches]
-    parts = list(dict.fromkeys(row.part for _, row in rows))
     cells: dict[tuple[str, ...], dict[str, str]] = {}
-    for name, row in rows:
-        group = f"{row.source}, {row.span_chars}", str(row.distance_chars), str(row.cases)
-        cells.setdefault((name, *group), {})[row.part] = percent(row.follows)
-    return Table(
-        ["run", "answers, cue back", "k", "cases", *parts, ""],
-        [
-            [*key, *(by_part.get(part, NO_NUMBER) for part in parts), ""]
-            for key, by_part in cells.items()
-        ],
-        PATCHES,
-    )
+    for name, result in found.items():
+        for row in result.patches:
+            group = f"{row.source}, {row.span_chars}", str(row.distance_chars), str(row.cases)
+            cells.setdefault((name, *group), {})[row.part] = percent(row.follows)
+    parts = list(dict.fromkeys(part for by_part in cells.values() for part in by_part))
+    rows = [
+        [*key, *(by_part.get(part, NO_NUMBER) for part in parts), ""]
+        for key, by_part in cells.items()
+    ]
+    return Table(["run", "answers, cue back", "k", "cases", *parts, ""], rows, PATCHES)
 
 
 def _draw(found: Mapping[str, ReadoutResult], size: Size, title: str) -> Drawing:
@@ -93,8 +86,7 @@ def _draw(found: Mapping[str, ReadoutResult], size: Size, title: str) -> Drawing
     axes = figure.subplots()
     for (name, result), style in zip(found.items(), figures.curve_styles(), strict=False):
         chars = [row.lag_chars + 1 for row in result.lags]  # a logarithmic axis has no 0
-        accuracy = [row.accuracy for row in result.lags]
-        figures.curve(axes, chars, accuracy, name, **style)
+        figures.curve(axes, chars, [row.accuracy for row in result.lags], name, **style)
     majority = [row.majority.value for row in result.lags]
     axes.plot(chars, majority, color=INK, linewidth=1, label="most frequent character")
     if any(row.untrained for row in result.lags):

@@ -26,11 +26,8 @@ LIKELIEST = 5  # next characters recorded
 def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recording:
     """Record every part of every layer after each character, from the initial state.
 
-    Args:
-        network: the model; its reference steps are used.
-        vocabulary: characters of the ids.
-        ids: the text, ``(T,)``, T > 0. It is truncated to `RECORDED_CHARS` characters and
-            `RECORDED_VALUES` values.
+    The text ``(T,)``, T > 0, is truncated to `RECORDED_CHARS` characters and `RECORDED_VALUES`
+    values.
     """
     values = sum(one.units * len({*one.cell.state, *one.cell.gates}) for one in network.layers)
     most = max(1, min(RECORDED_CHARS, RECORDED_VALUES // values))
@@ -43,8 +40,7 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
         parts = dict(zip(layer.cell.state, after, strict=True)) | layer.gates(projected, before)
         told = {name: value[:, 0].float().cpu().numpy() for name, value in parts.items()}
         records.append(LayerRecord(number, layer.units, told))
-    shares = network(inputs, start)[0][0].softmax(dim=-1)
-    top = shares.topk(min(LIKELIEST, len(vocabulary)))
+    top = network(inputs, start)[0][0].softmax(dim=-1).topk(min(LIKELIEST, len(vocabulary)))
     return Recording(
         text=vocabulary.decode(ids),
         cell=network.cell,

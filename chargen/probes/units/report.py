@@ -30,12 +30,7 @@ OUTPUT = "the input of the next layer, and of the layer itself at the next chara
 
 
 def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
-    """Return the name, the meaning and the sign of each part of a layer.
-
-    Args:
-        parts: Letters such as ``h``, ``c`` or ``f``.
-        cell: Name of the cell: h is the output of an LSTM and the state of other cells.
-    """
+    """Return the name, the meaning and the sign of parts of a layer, such as ``h`` or ``f``."""
     state = ("output h" if cell == "lstm" else "state h", OUTPUT)
     names = {part: PARTS.get(part, state) for part in parts}
     return {
@@ -47,21 +42,13 @@ def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
 def report(result: UnitsResult) -> Section:
     """Return the best unit of each feature beside its baselines."""
     header = ["feature", "layer", "unit", "part", "", "score", "95% interval", "untrained"]
-    rows = [
-        [
-            one.feature,
-            str(one.units[0].layer),
-            str(one.units[0].unit),
-            result.part,
-            one.units[0].direction,
-            one.score_text(one.units[0]),
-            f"[{one.units[0].score.low:.2f}, {one.units[0].score.high:.2f}]",
-            f"{one.untrained:.2f}",
-            f"{one.shifted_best:.2f}",
-            "stands out" if one.stands_out else "",
-        ]
-        for one in result.features
-    ]
+    rows = []
+    for one in result.features:
+        best = one.units[0]
+        cells = [one.feature, str(best.layer), str(best.unit), result.part, best.direction]
+        cells += [f"AUC {best.score.value:.2f}", f"[{best.score.low:.2f}, {best.score.high:.2f}]"]
+        cells += [f"{one.untrained:.2f}", f"{max(one.shifted):.2f}"]
+        rows.append([*cells, "stands out" if one.stands_out else ""])
     return Section(
         "units",
         "Hidden units that track a feature",
@@ -80,10 +67,9 @@ def legend(result: UnitsResult) -> str:
     shifts = len(result.features[0].shifted) if result.features else 0
     terms = (
         "AUC: the probability that the unit is higher where the feature holds than where it does "
-        "not, or lower if it falls with it; 0.5 is chance. rho: Spearman rank correlation with a "
-        "distance; 0 is chance. untrained: the best unit of the untrained network, selected in the "
-        "same way. shifted: the best unit against the feature shifted along the text, the highest "
-        f"of {shifts} shifts. "
+        "not, or lower if it falls with it; 0.5 is chance. untrained: the best unit of the "
+        "untrained network, selected in the same way. shifted: the best unit against the feature "
+        f"shifted along the text, the highest of {shifts} shifts. "
     )
     chars = f"{result.chars:,}"
     return (terms if result.features else "") + (
@@ -125,20 +111,15 @@ def hidden_units_page(memory: HiddenUnits) -> str:
 
 
 def _layer(layer: LayerRecord) -> dict[str, Any]:
+    """Return the values as levels of the largest value of their unit, or of 1."""
     parts = {}
     for name, values in layer.parts.items():
-        ranges = _ranges(values)
+        largest = np.abs(values).max(axis=0).astype(np.float64)
+        ranges = [float(f"{value:.4g}") or 1.0 for value in largest]
+        ranges = [1.0] * len(ranges) if (largest <= 1).all() else ranges
         levels = np.rint(values / ranges * LEVELS).astype(np.int8)
-        parts[name] = {"ranges": ranges.tolist(), "values": _base64(levels.T)}
+        parts[name] = {"ranges": ranges, "values": _base64(levels.T)}
     return {"units": layer.units, "parts": parts}
-
-
-def _ranges(values: np.ndarray) -> np.ndarray:
-    """Return the value of full color of each unit, ``(H,)``, to four digits, of ``(T, H)``."""
-    largest = np.abs(values).max(axis=0).astype(np.float64)
-    if (largest <= 1).all():
-        return np.ones(len(largest))
-    return np.array([float(f"{value:.4g}") or 1.0 for value in largest])
 
 
 def _base64(values: np.ndarray) -> str:

@@ -51,53 +51,35 @@ class UnitScore:
 
 @dataclass(frozen=True)
 class FeatureScores:
-    """A feature, the units that track it best, and the baselines.
-
-    A score is an AUC, with chance 0.5, or Spearman's rho of a graded feature, with chance 0.
-    """
+    """A feature, the units that track it best, and the baselines; a score is an AUC."""
 
     feature: str
-    graded: bool
-    share: float | None  # of the scored characters where it holds; None if graded
+    share: float  # of the scored characters where it holds
     units: tuple[UnitScore, ...]  # in the order of the first half
     untrained: float  # the score of the best unit of the untrained network
     shifted: tuple[float, ...]  # scores of the best unit against the shifted feature
 
     @property
-    def shifted_best(self) -> float:
-        """The highest score against a shifted feature."""
-        return max(self.shifted)
-
-    @property
     def baseline(self) -> float:
         """The higher of the two baselines."""
-        return max(self.shifted_best, self.untrained)
+        return max(*self.shifted, self.untrained)
 
     @property
     def stands_out(self) -> bool:
         """Return whether the interval of the best unit lies above both baselines."""
         return self.units[0].score.low > self.baseline
 
-    def strength(self, score: float) -> float:
-        """Return a score on the common scale from 0, chance, to 1, perfect."""
-        return score if self.graded else 2 * score - 1
-
-    def score_text(self, unit: UnitScore) -> str:
-        """Return ``AUC 0.94``, or ``rho 0.94`` for a graded feature."""
-        return f"{'rho' if self.graded else 'AUC'} {unit.score.value:.2f}"
-
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; scores have no unit."""
-        metric = "spearman_rho" if self.graded else "auc"
+        units = [
+            {"layer": one.layer, "unit": one.unit, "rises": one.rises} | one.score.to_json("auc")
+            for one in self.units
+        ]
         return {
             "feature": self.feature,
-            "metric": metric,
+            "metric": "auc",
             "share_of_chars": self.share,
-            "units": [
-                {"layer": one.layer, "unit": one.unit, "rises": one.rises}
-                | one.score.to_json(metric)
-                for one in self.units
-            ],
+            "units": units,
             "untrained_best": self.untrained,
             "shifted_best": list(self.shifted),
             "stands_out": self.stands_out,
@@ -117,11 +99,11 @@ class UnitsResult:
 
     def finding(self) -> str:
         """Return the features whose best unit stands out, in one sentence."""
-        found = [one for one in self.features if one.stands_out]
         told = (
             f"unit {one.units[0].unit} of layer {one.units[0].layer} tracks “{one.feature}” "
-            f"({one.score_text(one.units[0])})"
-            for one in found
+            f"(AUC {one.units[0].score.value:.2f})"
+            for one in self.features
+            if one.stands_out
         )
         return "; ".join(told) or "no unit tracks any of the features better than both baselines"
 
@@ -129,15 +111,14 @@ class UnitsResult:
         """Return the feature whose best unit leads most over the baselines; None without any."""
         return max(
             self.features,
-            key=lambda one: (one.stands_out, one.strength(one.units[0].score.value)
-                             - one.strength(one.baseline)),
+            key=lambda one: (one.stands_out, one.units[0].score.value - one.baseline),
             default=None,
-        )  # fmt: skip
+        )
 
     def ranked(self) -> list[tuple[FeatureScores, UnitScore]]:
         """Return the units of all features, the strongest first."""
         pairs = [(one, unit) for one in self.features for unit in one.units]
-        return sorted(pairs, key=lambda pair: -pair[0].strength(pair[1].score.value))
+        return sorted(pairs, key=lambda pair: -pair[1].score.value)
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, a function of the network, the text and the seed."""
