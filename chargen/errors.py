@@ -1,6 +1,8 @@
 """Errors that a user can correct."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # A command, which stays as it is, or an option with its value, if an error begins with them.
 OPTION = re.compile(r"(?:chargen|torchrun|pip) [^;`]*|--([a-z][a-z0-9-]*)(?: ([^\s:)]+)(?=: |\)))?")
@@ -30,15 +32,23 @@ class ChargenError(Exception):
         return format(self.message, spec)
 
 
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether Python, torch or a library that was being loaded ran out of memory."""
+@contextmanager
+def memory_errors(message: str) -> Iterator[None]:
+    """Raise a `ChargenError` where Python, torch or a library that is loaded lacks memory."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        raise ChargenError(message) from None
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
     if error is None or isinstance(error, MemoryError):
         return error is not None
+    words = ("alloc", "out of memory", "not enough memory", "map seg")
     text = str(error).lower()
-    scarce = any(
-        word in text for word in ("alloc", "out of memory", "not enough memory", "map seg")
-    )
-    return scarce or is_out_of_memory(error.__cause__)
+    return any(word in text for word in words) or _is_out_of_memory(error.__cause__)
 
 
 def _argument(option: re.Match[str]) -> str:

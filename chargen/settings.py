@@ -45,7 +45,8 @@ def widened(units: int) -> int:
 
 
 def _one_of(names: tuple[str, ...]) -> Meta:
-    return Meta(pattern=rf"^({'|'.join(names)})\Z", description=f"one of {', '.join(names)}")
+    rule = f"one of {', '.join(names)}"
+    return Meta(pattern=rf"^({'|'.join(names)})\Z", description=rule, extra={"names": names})
 
 
 # Types of settings; the description completes the sentence "--flag VALUE: must be …".
@@ -66,9 +67,13 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+def shown(value: object) -> str:
+    """Return the value of a setting as on the command line."""
+    return ",".join(map(str, value)) if isinstance(value, tuple | list) else str(value)
+
+
 def _refuse(name: str, value: object, rule: str) -> ChargenError:
-    shown = ",".join(map(str, value)) if isinstance(value, tuple | list) else value
-    return ChargenError(f"{flag(name)} {shown}: must be {rule}")
+    return ChargenError(f"{flag(name)} {shown(value)}: must be {rule}")
 
 
 def _one_of_these(names: Collection[str]) -> None:
@@ -83,7 +88,8 @@ def _rule(kind: Any) -> str:
 
 
 @cache
-def _types(kind: type[Settings]) -> dict[str, Any]:
+def types_of(kind: type[Settings]) -> dict[str, Any]:
+    """Return the annotated type of each setting."""
     return get_type_hints(kind, include_extras=True)
 
 
@@ -95,7 +101,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     def __post_init__(self) -> None:
-        for name, kind in _types(type(self)).items():
+        for name, kind in types_of(type(self)).items():
             value = getattr(self, name)
             if get_origin(kind) is tuple and isinstance(value, int | float | str):
                 value = (value,)  # one value instead of several
@@ -125,8 +131,7 @@ class ModelSettings(Settings, frozen=True):
         if not self.units:
             raise _refuse("units", "''", "one whole number a layer, as in 256,128")
         if len(self.units) > MOST_LAYERS:
-            shown = f"of {len(self.units)} layers"
-            raise _refuse("units", shown, f"{MOST_LAYERS} layers or fewer")
+            raise _refuse("units", f"of {len(self.units)} layers", f"{MOST_LAYERS} layers or fewer")
         if self.stack == "residual" and len(set(self.units)) > 1:
             rule = "the same for every layer in residual blocks; --stack plain lets them differ"
             raise _refuse("units", self.units, rule)
@@ -228,14 +233,18 @@ class TrainingSettings(Settings, frozen=True):
 
     def stages(self) -> tuple[TrainingSettings, ...]:
         """Return the settings of each curriculum stage; batches of all have about equal size."""
-        assert self.timesteps is not None
-        assert self.batch_size is not None
-        chars = self.timesteps * self.batch_size
-        lengths = (*self.curriculum, self.timesteps)
+        batch_size, timesteps = self.window
         return tuple(
-            replace(self, timesteps=length, batch_size=chars // length, curriculum=())
-            for length in lengths
+            replace(self, timesteps=T, batch_size=batch_size * timesteps // T, curriculum=())
+            for T in (*self.curriculum, timesteps)
         )
+
+    @property
+    def window(self) -> tuple[int, int]:
+        """N and T, once both are chosen."""
+        assert self.batch_size is not None
+        assert self.timesteps is not None
+        return self.batch_size, self.timesteps
 
     def counted_steps(self, timesteps: int) -> int:
         """Return how many of the last time steps of a window enter the loss."""
@@ -252,11 +261,10 @@ class MoreTraining(Settings, frozen=True):
 
     def added(self, steps: int, seconds: float) -> dict[str, Any]:
         """Return the total budget of a run that has had ``steps`` and ``seconds`` so far."""
+        budget: dict[str, Any] = dict.fromkeys(BUDGETS)
         if self.more_minutes is not None:
-            return {"steps": None, "epochs": None, "minutes": seconds / 60 + self.more_minutes}
-        if self.more_steps is not None:
-            return {"steps": steps + self.more_steps, "epochs": None, "minutes": None}
-        return {}
+            return budget | {"minutes": seconds / 60 + self.more_minutes}
+        return budget | {"steps": steps + self.more_steps} if self.more_steps else {}
 
 
 class SamplingSettings(Settings, frozen=True):
@@ -333,18 +341,16 @@ class GivenSettings(Struct, frozen=True):
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> GivenSettings:
         """Check settings by name; ``None`` leaves one open."""
-        kinds = ModelSettings, MoreTraining, TrainingSettings
+        kinds = ModelSettings, TrainingSettings, MoreTraining
         _check_names(options, sum((kind.__struct_fields__ for kind in kinds), ()))
         given = {name: value for name, value in options.items() if value is not None}
-        names = frozenset(given)
-        if names.intersection(MORE_BUDGETS):
-            _one_of_these([name for name in (*MORE_BUDGETS, *BUDGETS) if name in names])
-
-        def taken(kind: type[Settings]) -> dict[str, Any]:
-            return {name: given.pop(name) for name in kind.__struct_fields__ if name in given}
-
-        model, more = ModelSettings(**taken(ModelSettings)), MoreTraining(**taken(MoreTraining))
-        return cls(model, TrainingSettings(**given), more, names)
+        if not given.keys().isdisjoint(MORE_BUDGETS):
+            _one_of_these([name for name in (*MORE_BUDGETS, *BUDGETS) if name in given])
+        model, training, more = (
+            kind(**{name: given[name] for name in kind.__struct_fields__ if name in given})
+            for kind in kinds
+        )
+        return cls(model, training, more, frozenset(given))  # type: ignore[arg-type]
 
     def values(self) -> dict[str, Any]:
         """Return the given settings of model and training by name."""

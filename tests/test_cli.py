@@ -205,7 +205,7 @@ WRONG = {
     "train cat.txt --timesteps 2000": "--timesteps 2000: the training text has 1080",
     "train cat.txt --batch-size 2000": "--batch-size 2000: the training text of 1080",
     "train cat.txt --units 0": "--units 0: must be",
-    "train cat.txt --units 128,x": "--units 128,x: must be one whole number a layer",
+    "train cat.txt --units 128,x": "--units 128,x: must be whole numbers with commas",
     "train cat.txt --units ,": "--units ,: must be",
     "train cat.txt --cell transformer": "'transformer' is not one of",
     "train cat.txt --steps 3 --minutes 2": "--steps and --minutes: give one",

@@ -241,7 +241,7 @@ def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
         assert (begins is None) == (batch.begins is None)
         assert begins is None or (begins.numpy() == batch.begins).all()
     assert sum(begins is not None for _, begins in calls) >= 3
-    ids, starts = trainer.vocabulary.encode(text), np.arange(0, len(text), 25)
+    ids, starts = trainer.predictor.vocabulary.encode(text), np.arange(0, len(text), 25)
     held = trainer.run.description.corpus.training_chars
     measured = evaluate(trainer.predictor, ids, held, starts=starts)
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats)

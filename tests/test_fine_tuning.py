@@ -78,7 +78,7 @@ def test_provenance_is_recorded_and_forgetting_reported(tmp_path, capsys):
     assert f"The old text has {after:.4f} nats, {before:.4f} before fine-tuning." in err
     assert f"starts from runs/old: {len({*NEW} - {*OLD})} new characters" in err
     assert main(["inspect", str(tmp_path / "run")]) == 0
-    assert f"fine-tuned from   {origin['run']}, weights" in capsys.readouterr().out
+    assert "fine-tuned from   old, weights" in capsys.readouterr().out
 
 
 def test_a_missing_old_text_is_said_in_one_line(tmp_path, capsys):
@@ -110,8 +110,8 @@ def test_a_fine_tuned_run_resumes_bit_for_bit(tmp_path, often):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--units=9"], "--units 9: runs/old has 5,4, which --init-from keeps; leave it out"),
-        (["--cell=gru"], "--cell gru: runs/old has lstm"),
+        (["--units=9"], "--units 9: the run in runs/old uses 5,4; --init-from keeps it"),
+        (["--cell=gru"], "--cell gru: the run in runs/old uses lstm"),
         (["--resume"], "--resume and --init-from: give one"),
         (["--init-from=new.txt"], "new.txt: a file, not a run"),
         (["--out=runs/old", "--overwrite"], "--init-from runs/old: would be overwritten"),
@@ -155,7 +155,7 @@ def test_rare_characters_are_dropped_everywhere(tmp_path, capsys):
     assert main(["train", "--resume", "--out", run, "--min-count=2"]) == 2
     assert "--min-count 2: the run in" in capsys.readouterr().err
     assert main(["inspect", run]) == 0
-    assert "dropped           3 characters: 7ÀÉ" in capsys.readouterr().out
+    assert "dropped           7ÀÉ" in capsys.readouterr().out
     assert main(["train", str(text), "--out", f"{run}2", "--min-count=9999"]) == 2
     assert "no character occurs as often; lower it" in capsys.readouterr().err
 

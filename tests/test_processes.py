@@ -73,7 +73,7 @@ def collectives(us):
     numbers = us.sum_gradients(model, [us.rank + 0.5, 1.0])
     values = [us.gather("x" * us.rank), us.broadcast(us.rank), us.run_on_lead(lambda: us.rank)]
     with join("cpu") as again:  # another training in the same process
-        values += [again.sum(np.array([[2.0**60], [us.rank]])).tolist(), us.run_on_all(lambda: 7)]
+        values += [again.sum(np.array([[2.0**60], [us.rank]])).tolist(), us.wait()]
     return [numbers, [[p.item(), p.grad.item()] for p in model.parameters()], *values]
 
 
@@ -86,7 +86,7 @@ def test_collectives(tmp_path):
         numbers, parameters, gathered, *others = json.loads(out)
         assert (numbers, parameters) == ([4.5, 3.0], [[weight, 3.0], [bias, 3.0]])
         assert gathered == (None if rank else ["", "x", "xx"])
-        assert others == [0, 0, [[3 * 2.0**60], [3.0]], 7]
+        assert others == [0, 0, [[3 * 2.0**60], [3.0]], None]
 
 
 def end_early(us, how):
@@ -110,7 +110,8 @@ def wait_long(_, freezes):
     os.environ["TORCHELASTIC_RESTART_COUNT"] = "1"
     with join("cpu") as us:
         us.run_on_lead(lambda: time.sleep(1.5))
-        us.run_on_all(lambda: us.leads or time.sleep(1.5))
+        us.leads or time.sleep(1.5)
+        us.wait()
         if freezes and not us.leads:
             os.kill(os.getpid(), signal.SIGSTOP)
         us.sum(np.ones(1))

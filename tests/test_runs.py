@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from chargen.errors import ChargenError
 from chargen.runs.checkpoint import Checkpoint, parse
 from chargen.runs.description import CorpusRecord, Description, Imported
-from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, is_begun_by, newest
+from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, newest
 from chargen.runs.lock import lock
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
@@ -148,29 +148,3 @@ def test_a_directory_is_locked_once(tmp_path):
         (path / "file").touch()
     with pytest.raises(ChargenError, match="file/run: cannot be written"), lock(path / "file/run"):
         pass
-
-
-def test_a_run_records_the_launchers_that_began_it(tmp_path):
-    run = Run(tmp_path / "run", description_of())
-    assert not is_begun_by(run.path, ["a"])
-    run.begun_by(["a", "b"], begins=True)
-    assert not is_begun_by(run.path, ["a", "b"])  # there is no run.json yet
-    Run.create(run.path, run.description)
-    assert is_begun_by(run.path, ["a"])
-    assert is_begun_by(run.path, ["c", "b"])
-    assert not is_begun_by(run.path, ["c"])
-    assert not is_begun_by(run.path, [])
-    run.begun_by(["c"], begins=True)  # before it overwrites run.json
-    assert not is_begun_by(run.path, ["c"])
-    Run.create(run.path, run.description)
-    assert is_begun_by(run.path, ["c"])
-    assert not is_begun_by(run.path, ["a"])
-    run.begun_by(["c", "d"], begins=False)  # resumes, run.json stays
-    assert is_begun_by(run.path, ["d"])
-    assert not is_begun_by(run.path, ["a"])
-
-
-@pytest.mark.parametrize("said", [b"", b"[]", b"{}", b'{"launchers": 3, "before": ""}', b"\xff"])
-def test_a_damaged_launcher_record_is_ignored(run, said):
-    (run.path / ".job").write_bytes(said)
-    assert not is_begun_by(run.path, ["a"])

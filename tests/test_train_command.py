@@ -197,7 +197,7 @@ def test_the_printed_configuration_reproduces_a_run(home, capsys, finished):
         ("steps = 'x'", "steps: 'x' is not a valid integer."),
         ("steps = true", "steps: must not be true or false"),
         ("overwrite = 1", "overwrite: must be true or false"),
-        ("units = ['a']", "units: --units a: must be one whole number a layer"),
+        ("units = ['a']", "units: --units a: must be whole numbers with commas"),
         ("steps", "not a TOML file ("),
     ],
 )

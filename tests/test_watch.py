@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -214,13 +214,12 @@ def test_updates_end_with_the_training_or_with_ctrl_c(run, monkeypatch):
 def test_each_better_checkpoint_adds_a_sample_and_the_first_stays(run, monkeypatch):
     monkeypatch.setattr(sys.modules["chargen.cli.watch"], "MOST_SAMPLES", 4)
     observer = RunObserver(run)
-    data, first = (run / BEST).read_bytes(), observer.observe(5).samples
+    best, first = Run.open(run).read_checkpoint(BEST), observer.observe(5).samples
     assert [len(first), first[0].step] == [1, 5]
     assert observer.observe(5).samples == first
     kept = []
     for n in range(1, 6):
-        (run / BEST).write_bytes(data)
-        os.utime(run / BEST, ns=(n, n))
+        Run.open(run).write_checkpoint(BEST, replace(best, values={**best.values, "step": 5 + n}))
         samples = observer.observe(5).samples
         kept.append(len(samples))
         assert samples[0] is first[0]
@@ -368,7 +367,7 @@ def test_a_failed_write_of_events_is_reported_once(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     report = Report(1, 10, 0.5, 2.0, 2.1, 0.001, 0.5, 0.1)
-    with EventWriter(tmp_path, 0) as one:
+    with closing(EventWriter(tmp_path, 0)) as one:
         monkeypatch.setattr(one._writer, "add_scalar", full)
         expected = "tensorboard: cannot be written (No space left on device); training"
         assert expected in one.write(report)

@@ -1,6 +1,7 @@
 """Tiny training runs that validate often, and the state in which two runs must agree."""
 
 from disk import Disk
+from msgspec import structs
 
 from chargen.runs.directory import BEST, LAST, Run, is_run
 from chargen.training import start
@@ -29,7 +30,7 @@ def train(corpus, out, **options):
 
 
 def state_of(path):
-    """Return everything in a run but clock times."""
+    """Return everything in a run but clock times and launchers."""
     run, found = Run.open(path), {}
     for name in (BEST, LAST):
         checkpoint = run.read_checkpoint(name)
@@ -37,7 +38,7 @@ def state_of(path):
         values = {k: v for k, v in checkpoint.values.items() if k != "seconds"}
         found[name] = (arrays, values)
     found["lines"] = [{k: v for k, v in line.items() if k != "seconds"} for line in run.progress()]
-    found["description"] = run.description
+    found["description"] = structs.replace(run.description, launchers=())
     return found
 
 

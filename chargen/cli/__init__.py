@@ -27,10 +27,11 @@ from chargen.cli.terminal import drop_results, prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
 from chargen.distributed import PeerError
-from chargen.errors import ChargenError, is_out_of_memory
+from chargen.errors import ChargenError, memory_errors
 from chargen.render.text import visible_line
 
 SUCCESS, USER_ERROR, INTERRUPTED = 0, 2, 130
+SCARCE = "not enough memory: close other programs, or raise the limit (ulimit -v)"
 EPILOG = """
 \b
 Exit codes:
@@ -67,17 +68,12 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a closed pipe is not an error."""
         try:
-            result = super().invoke(ctx)
-            sys.stdout.flush()
+            with memory_errors(SCARCE):
+                result = super().invoke(ctx)
+                sys.stdout.flush()
         except BrokenPipeError:
             drop_results()
             return SUCCESS
-        except (MemoryError, RuntimeError, ImportError, OSError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ChargenError(
-                "not enough memory: close other programs, or raise the limit (ulimit -v)"
-            ) from None
         return result
 
 

@@ -68,6 +68,8 @@ def check(arguments: Sequence[str]) -> None:
             if not text.replace(".", "", 1).isdecimal() or Path(text).exists():
                 break
             numbers.append(text)
+        if (flag, first) == ("--cell", "gru-before"):
+            raise ChargenError("--cell gru-before: removed; use gru (reset_after=False in Python)")
         if flag in LISTS and len(numbers) > 1:
             told = f"{flag} {' '.join(numbers)}"
             raise ChargenError(f"{told}: write the list with commas, as {flag} {','.join(numbers)}")

@@ -1,7 +1,7 @@
 """Shell completion of runs, corpora and devices, and its installation. Imports no torch.
 
-Each of the first functions is a ``shell_complete`` callback of click. bash completes file names on
-its own only if there are no other suggestions; otherwise the functions list files too.
+The first functions are ``shell_complete`` callbacks of click. bash completes file names on its own
+only if there are no other suggestions, so they list files too.
 """
 
 from __future__ import annotations
@@ -98,10 +98,9 @@ def install(context: Context, shell: str | None) -> None:
     script = data / "chargen" / f"completion.{name}"
     _write(script, ZSH_START + source if name == "zsh" else source)
     folder = Path(os.environ.get("ZDOTDIR") or home) if name == "zsh" else home
-    line, rc = f"source {shlex.quote(str(script))}\n", folder / f".{name}rc"
-    before = rc.read_text(encoding="utf-8", errors="replace") if rc.exists() else ""
-    if line not in before:
-        _write(rc, line if before.endswith("\n") or not before else "\n" + line, "a")
+    line, rc = f"\nsource {shlex.quote(str(script))}\n", folder / f".{name}rc"
+    if not rc.exists() or line not in rc.read_text(encoding="utf-8", errors="replace"):
+        _write(rc, line, "a")
 
 
 def _write(file: Path, text: str, mode: str = "w") -> None:

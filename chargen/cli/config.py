@@ -31,12 +31,12 @@ def read_config(context: click.Context, option: click.Parameter, file: Path | No
         raise ChargenError(f"{file}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ChargenError(f"{file}: not a TOML file ({error})") from None
-    known = {one.name: one for one in context.command.params if one.name not in EXCLUDED}
+    known = {str(one.name): one for one in context.command.params if one.name not in EXCLUDED}
     context.default_map = {}
     for key, value in values.items():
         name = key.replace("-", "_")
         if name not in known:
-            near = get_close_matches(name, [str(one) for one in known], 1)
+            near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0].replace('_', '-')}?" if near else "see chargen train -h"
             raise ChargenError(f"{file}: {key}: no such option; {hint}")
         context.default_map[name] = _converted(context, known[name], value, f"{file}: {key}")
@@ -55,9 +55,6 @@ def _converted(context: click.Context, option: click.Parameter, value: Any, plac
 
 def to_toml(values: Mapping[str, Any]) -> str:
     """Return options as a TOML file, without those that are None."""
-    lines = ["# chargen train --config FILE"]
-    for name, value in values.items():
-        if value is not None:
-            shown = str(value) if isinstance(value, Path) else value
-            lines.append(f"{name.replace('_', '-')} = {json.dumps(shown)}")
-    return "\n".join(lines) + "\n"
+    given = {name.replace("_", "-"): one for name, one in values.items() if one is not None}
+    lines = (f"{name} = {json.dumps(one, default=str)}\n" for name, one in given.items())
+    return "".join(["# chargen train --config FILE\n", *lines])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chargen.errors import ChargenError
 from chargen.files import cannot_write, linked
@@ -35,33 +35,26 @@ class EventWriter:
     def __init__(self, run: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._folder = run / FOLDER
+        self._folder, self._failed = run / FOLDER, False
         if self._folder.is_symlink():
             raise linked(self._folder)
         try:
-            self._writer: Any = SummaryWriter(str(self._folder), purge_step=step + 1)
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
         except OSError as error:
             raise cannot_write(self._folder, error) from error
 
     def write(self, report: Report) -> str:
-        """Add a validation; return why that failed, or an empty string.
-
-        A failure ends the event files, not the training.
-        """
-        if self._writer is None:
-            return ""
+        """Add a validation; return why that failed, which ends the files, or an empty string."""
         try:
-            for name, tag in TAGS.items():
+            for name, tag in TAGS.items() if not self._failed else ():
                 self._writer.add_scalar(tag, getattr(report, name), report.step)
             self._writer.flush()
         except OSError as error:
-            self._writer = None
+            self._failed = True
             return f"{cannot_write(self._folder, error)}; training continues without event files"
         return ""
 
-    def __enter__(self) -> EventWriter:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._writer is not None:
+    def close(self) -> None:
+        """Finish the files."""
+        if not self._failed:
             self._writer.close()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
@@ -22,12 +23,8 @@ from chargen.errors import ChargenError
 from chargen.render.report import aligned
 from chargen.render.text import visible_line
 
-if TYPE_CHECKING:
-    from chargen.runs.directory import ProgressRecord
-
 WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
 PAGE = "memory.html"
-SHOWN_CHARACTERS = 60  # of the vocabulary
 LABEL = 17  # columns
 
 
@@ -66,90 +63,65 @@ def inspect(
       chargen inspect runs/fables --memory 'She said: "Not today," and went home.'
       chargen inspect --memory-file page.txt --cue Hatch --out look.html
     """
+    if memory is not None and memory_file is not None:
+        raise ChargenError("--memory and --memory-file: give one")
+    if memory == "" or "" in cue:
+        raise ChargenError(f"--{'cue' if '' in cue else 'memory'} '': empty, give some text")
     if memory is not None or memory_file is not None:
-        if memory is not None and memory_file is not None:
-            raise ChargenError("--memory and --memory-file: give one")
-        if memory == "" or "" in cue:
-            raise ChargenError(f"--{'cue' if '' in cue else 'memory'} '': empty, give some text")
         check_writable(out)
         from chargen.text.sources import read_file
 
         text = read_file(memory_file) if memory_file else memory or ""
         _memory(run, text, out, as_json, cues=cue, unknown=unknown, seed=seed)
         return
-    given = context.get_parameter_source
     for name in WITH_MEMORY:
-        if given(name) is not click.core.ParameterSource.DEFAULT:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"--{name} needs a text: give --memory TEXT too")
     from chargen.runs.directory import find
 
     opened = find(run)
-    description, weights = opened.description, opened.weights()
-    described = description.to_json()
+    weights = {name: list(array.shape) for name, array in opened.weights().items()}
+    described = opened.description.to_json()
     values = {
         "run": str(opened.path),
-        "parameters": sum(array.size for array in weights.values()),
-        "weights": {name: list(array.shape) for name, array in weights.items()},
+        "parameters": sum(map(math.prod, weights.values())),
+        "weights": weights,
         "history": opened.progress(),
         **{name: value for name, value in described.items() if name != "format"},
     }
     if as_json:
         say_json(values)
     else:
-        say("\n".join(map(visible_line, _lines(values, description.model.described()))))
+        lines = [str(opened.path), "", *_rows(opened.description.facts())]
+        say("\n".join(map(visible_line, [*lines, *_lines(values)])))
 
 
-def _lines(values: dict[str, Any], described: str) -> Iterable[str]:
-    characters = values["vocabulary"]
-    shown = repr(characters[:SHOWN_CHARACTERS])[1:-1] + "…" * (len(characters) > SHOWN_CHARACTERS)
-    yield from (values["run"], "", _row("model", described))
-    yield _row("activation", values["model"]["activation"])
-    yield _row("parameters", f"{values['parameters']:,}")
-    yield _row("vocabulary", f"{len(characters)} characters: {shown}")
-    if dropped := values["dropped"]:
-        yield _row("dropped", f"{len(dropped)} characters: {dropped[:SHOWN_CHARACTERS]}")
-    if origin := values["initialized_from"]:
-        yield _row("fine-tuned from", f"{origin['run']}, weights {origin['sha256']}")
-    if corpus := values["corpus"]:
-        held_out = corpus["chars"] - corpus["training_chars"]
-        size = f"{corpus['chars']:,} characters, {held_out:,} held out"
-        yield _row("corpus", f"{corpus['name']}, {size}")
-        yield from (_row("source", source) for source in corpus["sources"])
-    else:
-        yield _row("imported", values["imported"]["file"])
-    yield _row("SHA-256", (corpus or values["imported"])["sha256"])
-    yield _row("versions", ", ".join(" ".join(pair) for pair in values["versions"].items()))
+def _rows(facts: Mapping[str, object]) -> list[str]:
+    return [f"{label:{LABEL}} {value}" for label, value in facts.items()]
+
+
+def _lines(values: dict[str, Any]) -> Iterable[str]:
+    """Yield the shapes of the weights, the settings of the training and its history."""
     yield from ("", "weights")
-    for name, shape in values["weights"].items():
-        yield f"  {name:26}{' x '.join(map(str, shape))}"
-    if training := values["training"]:
-        yield from ("", "training")
-        chosen = {name: value for name, value in training.items() if value not in (None, ())}
-        yield from (f"  {_row(name, value)}" for name, value in chosen.items())
-        yield from ("", *_history(values["history"]))
-
-
-def _row(label: str, value: object) -> str:
-    return f"{label:{LABEL}} {value}"
-
-
-def _history(lines: list[ProgressRecord]) -> list[str]:
-    if not lines:
-        return ["no validation yet"]
-    losses = [line["validation_loss_nats"] for line in lines]
+    shapes = {name: " x ".join(map(str, shape)) for name, shape in values["weights"].items()}
+    yield from (f"  {name:26}{shape}" for name, shape in shapes.items())
+    if not values["training"]:
+        return
+    chosen = {name: one for name, one in values["training"].items() if one not in (None, ())}
+    yield from ("", "training", *(f"  {row}" for row in _rows(chosen)), "")
+    losses = [line["validation_loss_nats"] for line in values["history"]]
     best = min((loss for loss in losses if loss is not None), default=None)
-    head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
-    cells = ["{step}", "{seconds:.1f}", "{chars:,}"]
-    cells += ["{train_loss_nats:.4f}"]
     rows = [
         [
-            *(cell.format_map(line) for cell in cells),
+            *(str(line["step"]), f"{line['seconds']:.1f}", f"{line['chars']:,}"),
+            f"{line['train_loss_nats']:.4f}",
             "none held out" if loss is None else f"{loss:.4f}",
             "best" if place == losses.index(best) else "",
         ]
-        for place, (line, loss) in enumerate(zip(lines, losses, strict=True))
+        for place, (line, loss) in enumerate(zip(values["history"], losses, strict=True))
     ]
-    return aligned([head, *rows])
+    head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
+    yield from aligned([head, *rows]) if rows else ["no validation yet"]
 
 
 def _memory(run: Path | None, text: str, out: Path | None, as_json: bool, **options: Any) -> None:

@@ -4,25 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import click
 
 from chargen.cli import completion
 from chargen.cli.environment import set_up_memory
 from chargen.errors import ChargenError
+from chargen.settings import shown
 
 PATH = click.Path(path_type=Path)
 device_help = "Device: cpu, cuda, or auto for a GPU if there is one."
-threads_help = "Number of CPU threads."
+threads_help = "Number of CPU threads.  [default: chosen by torch]"
+
+
+class GroupedOption(click.Option):
+    """An option that the help of a `GroupedCommand` lists under a heading."""
+
+    def __init__(self, *given: Any, group: str = "", **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.group = group
 
 
 def option(name: str, kind: Any, default: Any, help: str, *names: str, **given: Any) -> Any:
     """Return a decorator for an option: name, type (`bool` for a flag), default and help."""
     given |= {"is_flag": True} if kind is bool else {"type": kind}
     if default is not None:
-        given |= {"default": default, "show_default": True}
-    return click.option(name, *names, help=help, **given)
+        given |= {"default": default, "show_default": default != ""}
+    return click.option(name, *names, cls=GroupedOption, help=help, **given)
 
 
 def unknown_option(help: str) -> Any:
@@ -31,33 +40,16 @@ def unknown_option(help: str) -> Any:
 
 
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-encoding_option = click.option(
-    "--encoding",
-    default="",
-    metavar="NAME",
-    help="Encoding of files without a byte order mark, such as cp1252.  [default: utf-8]",
-)
+json_option = option("--json", bool, None, "Print one JSON object.", "as_json")
+encoding_help = "Encoding of files without a byte order mark, such as cp1252.  [default: utf-8]"
+encoding_option = option("--encoding", str, "", encoding_help, metavar="NAME")
 device_option = option("--device", str, "auto", device_help, shell_complete=completion.devices)
-threads_option = option(
-    "--threads", click.IntRange(1), None, f"{threads_help}  [default: chosen by torch]"
-)
+threads_option = option("--threads", click.IntRange(1), None, threads_help)
 
 
 def default(value: object) -> str:
     """Return the end of an option's help for a default that is set elsewhere, if any."""
-    if value is None:
-        return ""
-    shown = ",".join(map(str, value)) if isinstance(value, tuple) else value
-    return f"  [default: {shown}]"
-
-
-class GroupedOption(click.Option):
-    """An option that the help lists under a heading."""
-
-    def __init__(self, *given: Any, group: str, **options: Any) -> None:
-        super().__init__(*given, **options)
-        self.group = group
+    return "" if value is None else f"  [default: {shown(value)}]"
 
 
 class GroupedCommand(click.Command):
@@ -66,29 +58,13 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section per heading; options without one come last."""
         sections: dict[str, list[tuple[str, str]]] = {}
-        others: list[tuple[str, str]] = []
-        for option in self.get_params(ctx):
-            if record := option.get_help_record(ctx):
-                group = getattr(option, "group", "")
-                (sections.setdefault(group, []) if group else others).append(record)
-        for heading, records in {**sections, "Other": others}.items():
+        for one in self.get_params(ctx):
+            if record := one.get_help_record(ctx):
+                sections.setdefault(getattr(one, "group", "") or "Other", []).append(record)
+        sections["Other"] = sections.pop("Other")
+        for heading, records in sections.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
-
-
-def grouped_option(heading: str) -> Callable[..., Callable[[Any], Any]]:
-    """Return a decorator for the options under a heading.
-
-    It takes name, type (`bool` for a flag), default as shown or None, help, and `click.option`'s
-    other arguments.
-    """
-
-    def option(name: str, kind: Any, shown: object, help: str, **given: Any) -> Any:
-        given |= {"is_flag": True} if kind is bool else {"type": kind}
-        help += default(shown)
-        return click.option(name, cls=GroupedOption, group=heading, help=help, **given)
-
-    return option
 
 
 def set_up_torch(threads: int | None) -> None:
@@ -113,16 +89,6 @@ def write_text(file: Path, text: str) -> None:
         file.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
-
-
-class CellParam(click.Choice):
-    """The name of a cell; a removed one is refused with the name of its replacement."""
-
-    def convert(self, value: Any, param: Any, context: Any) -> Any:
-        """Check the name."""
-        if value == "gru-before":
-            raise ChargenError("--cell gru-before: removed; use gru (reset_after=False in Python)")
-        return super().convert(value, param, context)
 
 
 class ListParam(click.ParamType):
@@ -150,5 +116,17 @@ class LossOnParam(click.ParamType):
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | int:
         """Convert digits to a number."""
-        text = str(value)
-        return int(text) if text.isdecimal() else text
+        return int(value) if str(value).isdecimal() else str(value)
+
+
+def option_type(kind: Any) -> Any:
+    """Return the type of an option from the annotation of its setting."""
+    for meta in getattr(kind, "__metadata__", ()):
+        if meta.extra:
+            return click.Choice([name for name in meta.extra["names"] if name])
+    if get_origin(kind) is tuple:
+        return ListParam(int, "whole numbers with commas between, as in 256,128")
+    if get_origin(kind) is Literal:
+        return LossOnParam()
+    inner = get_args(kind)
+    return option_type(inner[0]) if inner else kind

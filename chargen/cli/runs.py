@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chargen.cli import completion
-from chargen.cli.options import json_option
+from chargen.cli.options import json_option, option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -28,15 +28,13 @@ SORTS = {  # key of the JSON object, and whether large values come first
     "size": ("bytes", True),
 }
 # What chargen writes to a run directory on request.
-EXTRA = ("longrange.json", "memory.html", "watch.html", "answers.json", "tensorboard")
+EXTRA = ("longrange.json", "memory.html", "watch.html", "answers.json", "tensorboard", ".job")
 UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 
 @click.group(invoke_without_command=True)
 @json_option
-@click.option(
-    "--sort", type=click.Choice(list(SORTS)), default="age", show_default=True, help="Order."
-)
+@option("--sort", click.Choice(list(SORTS)), "age", "Order.")
 @click.pass_context
 def runs(context: click.Context, as_json: bool, sort: str) -> None:
     """List the runs under runs/, or remove some.
@@ -55,10 +53,9 @@ def runs(context: click.Context, as_json: bool, sort: str) -> None:
         return
     from chargen.render.report import aligned
 
-    key, reverse = SORTS[sort]
-    found = sorted(_listed(), key=lambda one: str(one["name"]))
+    (key, reverse), found = SORTS[sort], list(_listed())
     known = [one for one in found if one.get(key) is not None]
-    known.sort(key=lambda one: one[key], reverse=reverse)  # stable
+    known.sort(key=lambda one: one[key], reverse=reverse)
     found = known + [one for one in found if one.get(key) is None]
     if as_json:
         say_json({"runs": found})
@@ -72,7 +69,7 @@ def runs(context: click.Context, as_json: bool, sort: str) -> None:
 def _listed() -> Iterator[dict[str, Any]]:
     from chargen.runs.directory import RUN, RUNS, Run
 
-    for file in RUNS.glob(f"*/{RUN}"):
+    for file in sorted(RUNS.glob(f"*/{RUN}")):
         said: dict[str, Any] = {"name": file.parent.name, "run": str(file.parent)}
         try:
             yield said | _facts(Run.open(file.parent))
@@ -85,9 +82,7 @@ def _facts(run: Run) -> dict[str, Any]:
     from chargen.runs.directory import last_written
     from chargen.runs.lock import is_held
 
-    description = run.description
-    losses = [line["validation_loss_nats"] for line in run.progress()]
-    loss = min((one for one in losses if one is not None), default=None)
+    description, loss = run.description, run.best_loss()
     return {
         "corpus": description.corpus.name or None,
         "model": description.model.described(),
@@ -105,12 +100,11 @@ def _row(one: dict[str, Any]) -> list[str]:
         return [one["name"], *["–"] * 6, one["error"]]
     loss, bits = one["loss_nats"], one["bits_per_char"]
     numbers = ["–", "–"] if loss is None else [f"{loss:.4f}", f"{bits:.3f}"]
-    size, age = f"{one['bytes'] / 1e6:,.1f} MB", max(0, time.time() - one["modified"])
+    age = max(0, time.time() - one["modified"])
     unit, seconds = next(pair for pair in UNITS if age >= pair[1] or pair[1] == 1)
-    return [
-        *(one["name"], one["corpus"] or "imported", one["model"], *numbers, size),
-        *(f"{age / seconds:.0f} {unit}", "in training" if one["in_training"] else ""),
-    ]
+    known = (one["name"], one["corpus"] or "imported", one["model"], *numbers)
+    state = "in training" if one["in_training"] else ""
+    return [*known, f"{one['bytes'] / 1e6:,.1f} MB", f"{age / seconds:.0f} {unit}", state]
 
 
 @runs.command()

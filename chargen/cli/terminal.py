@@ -70,22 +70,17 @@ def prepare() -> None:
                 raw = io.BufferedWriter(_Descriptor(number))
                 setattr(sys, name, io.TextIOWrapper(raw, encoding, line_buffering=number == 2))
     for stream in (sys.stdout, sys.stderr):
-        if not isinstance(stream, io.TextIOWrapper):
-            continue
-        if stream.isatty():
-            stream.reconfigure(errors="backslashreplace")
-        else:
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
+        if isinstance(stream, io.TextIOWrapper):
+            how: dict[str, Any] = (
+                {"encoding": "utf-8", "newline": ""} if not stream.isatty() else {}
+            )
+            stream.reconfigure(errors="backslashreplace", **how)
 
 
 def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> None:
-    """Print text for people, with control characters escaped.
+    """Print text for people, with control characters escaped; ``err``: to standard error.
 
-    Args:
-        text: the text.
-        err: print to standard error.
-        nl: end with a newline.
-        style: arguments of `click.style`, ignored if NO_COLOR is set (no-color.org).
+    ``style`` has arguments of `click.style`, ignored if NO_COLOR is set (no-color.org).
     """
     shown = visible(str(text))
     if style and not os.environ.get("NO_COLOR"):

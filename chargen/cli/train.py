@@ -5,39 +5,38 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import click
 from click.core import ParameterSource
 from msgspec.structs import asdict
 
-from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.cli.completion import devices, runs, texts
 from chargen.cli.config import read_config, to_toml
 from chargen.cli.environment import hangup_ignored, set_up_memory
+from chargen.cli.events import check_installed
 from chargen.cli.options import (
     PATH,
-    CellParam,
     GroupedCommand,
-    ListParam,
-    LossOnParam,
+    default,
     device_help,
-    grouped_option,
+    encoding_help,
+    option,
+    option_type,
     set_up_torch,
     threads_help,
 )
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.settings import (
-    DOCUMENT_NAMES,
     HELD_OUT,
-    PRECISIONS,
-    STACK_NAMES,
-    STATE_NAMES,
     GivenSettings,
+    ModelSettings,
+    MoreTraining,
     TrainingSettings,
     flag,
+    types_of,
 )
 
 AUTO = "auto"
@@ -82,36 +81,18 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
         "clip_norm": "Gradient clipping (global norm).",
     },
 }
-KINDS: dict[str, Any] = {  # of the settings that are not floats
-    **dict.fromkeys(("steps", "more_steps", "patience", "batch_size", "timesteps"), int),
-    **dict.fromkeys(("seed", "min_count"), int),
-    "documents": click.Choice(DOCUMENT_NAMES),
-    "cell": CellParam(CELL_NAMES),
-    "units": ListParam(int, "one whole number a layer, as in 256 or 256,128"),
-    "stack": click.Choice(STACK_NAMES),
-    "activation": click.Choice(ACTIVATION_NAMES),
-    "precision": click.Choice(PRECISIONS),
-    "curriculum": ListParam(int, "whole numbers, as in 16,64"),
-    "loss_on": LossOnParam(),
-    "state": click.Choice(STATE_NAMES),
-}
-PLAIN_DEFAULTS = [
-    "documents",
-    "min_count",
-    "patience",
-    "seed",
-    "loss_on",
-    "state",
-    "resets",
-    "clip_norm",
-]
-SHOWN = {name: getattr(TrainingSettings(), name) for name in PLAIN_DEFAULTS} | {
+TYPES = types_of(ModelSettings) | types_of(TrainingSettings) | types_of(MoreTraining)
+FIXED = ("documents", "min_count", "patience", "seed", "loss_on", "state", "resets", "clip_norm")
+SHOWN = {name: getattr(TrainingSettings(), name) for name in FIXED} | {  # of the others: AUTO
     "validation": f"{HELD_OUT}; less of a large corpus",
     "activation": "linear for mingru, else tanh",
     "minutes": "5",
     **dict.fromkeys(("steps", "more_steps", "more_minutes")),
 }
-data, output, advanced = map(grouped_option, ("Data", "Output", "Advanced"))
+# The other arguments of `chargen.train`.
+ARGUMENTS = ("out", "resume", "overwrite", "init_from", "device", "cache", "encoding")
+data, output, advanced = (partial(option, group=name) for name in ("Data", "Output", "Advanced"))
+CONTRADICTIONS = (("resume", "overwrite"), ("resume", "init_from"), ("quiet", "verbose"))
 
 
 def settings_options(*headings: str) -> Callable[[Any], Any]:
@@ -120,8 +101,9 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
     def add(command: Any) -> Any:
         for heading in reversed(headings):
             for name, help in reversed(SETTINGS[heading].items()):
-                kind, shown = KINDS.get(name, float), SHOWN.get(name, AUTO)
-                command = grouped_option(heading)(flag(name), kind, shown, help)(command)
+                told = help + default(SHOWN.get(name, AUTO))
+                kind = option_type(TYPES[name])
+                command = option(flag(name), kind, None, told, group=heading)(command)
         return command
 
     return add
@@ -134,16 +116,22 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
 )
 @click.argument("corpus", nargs=-1, shell_complete=texts)
 @settings_options("Data", "Model", "Training budget", "Optimization")
-@data("--encoding", str, "utf-8", "Encoding without a byte order mark, as in cp1252.", default="")
-@data("--cache", PATH, ".corpora beside the run", "Directory of encoded corpora, for all runs.")
-@grouped_option("Model")(
+@data("--encoding", str, "", encoding_help)
+@data(
+    "--cache",
+    PATH,
+    None,
+    "Directory of encoded corpora, for all runs.  [default: .corpora beside the run]",
+)
+@option(
     "--init-from",
     PATH,
     None,
     "Run to fine-tune: its architecture and its best weights.",
     shell_complete=runs,
+    group="Model",
 )
-@output("--out", PATH, "runs/<corpus name>", "Run directory.")
+@output("--out", PATH, None, "Run directory.  [default: runs/<corpus name>]")
 @output(
     "--config",
     PATH,
@@ -160,28 +148,21 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
 @output("--verbose", bool, None, "Print a line per validation, and longer samples.")
 @output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
 @settings_options("Advanced")
-@advanced("--device", str, AUTO, device_help, default="auto", shell_complete=devices)
-@advanced("--threads", click.IntRange(1), "chosen by torch", threads_help)
-@advanced("--processes", click.IntRange(1), 1, "Processes that train together here.", default=1)
+@advanced("--device", str, "auto", device_help, shell_complete=devices)
+@advanced("--threads", click.IntRange(1), None, threads_help)
+@advanced("--processes", click.IntRange(1), 1, "Processes that train together here.")
 @click.pass_context
 @hangup_ignored()
 def train(
     context: click.Context,
     corpus: tuple[str, ...],
-    device: str,
     threads: int | None,
     processes: int,
-    out: Path | None,
-    cache: Path | None,
-    encoding: str,
-    init_from: Path | None,
     quiet: bool,
     verbose: bool,
     tensorboard: bool,
-    resume: bool,
-    overwrite: bool,
     print_config: bool,
-    **settings: Any,
+    **options: Any,
 ) -> int:
     """Train a model on CORPUS.
 
@@ -200,20 +181,15 @@ def train(
       chargen train letters.txt --init-from fables --minutes 1
     """
     corpus = corpus or (context.default_map or {}).get("corpus", ())
-    if resume and overwrite:
-        raise ChargenError("--resume and --overwrite: give one")
-    if resume and init_from:
-        raise ChargenError("--resume and --init-from: give one")
-    if quiet and verbose:
-        raise ChargenError("--quiet and --verbose: give one")
-    if not corpus and not resume:
+    for pair in CONTRADICTIONS:
+        if all(context.params[name] for name in pair):
+            raise ChargenError(f"{' and '.join(map(flag, pair))}: give one")
+    if not corpus and not options["resume"]:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
     set_up_memory()
     if print_config:
-        return _print_config(context, corpus, settings)
+        return _print_config(context, corpus, options)
     if tensorboard:
-        from chargen.cli.events import check_installed
-
         check_installed()
     if _launches(processes):
         from chargen.distributed.launch import launch
@@ -225,48 +201,36 @@ def train(
     level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
     beginning = ""
     if "WORLD_SIZE" not in os.environ:  # of several processes, rank 0 checks for all
-        beginning = f"reading {' '.join(corpus)}" if corpus and not resume else ""
-        GivenSettings.parse(settings)
-        _check_files(corpus, out, resume, overwrite, init_from)
+        beginning = f"reading {' '.join(corpus)}" if corpus and not options["resume"] else ""
+        _check(corpus, **options)
     with TrainingDisplay(level, tensorboard, beginning) as display:
         set_up_torch(threads)
         from chargen import api
 
-        trained = api.train(
-            corpus,
-            out,
-            resume=resume,
-            overwrite=overwrite,
-            init_from=init_from,
-            device=device,
-            cache=cache,
-            encoding=encoding,
-            progress=display.reading,
-            run=display.run,
-            command=shlex.join(["chargen", *context.obj]),
-            **settings,
-        )
+        options |= {"progress": display.reading, "run": display.run}
+        trained = api.train(corpus, command=shlex.join(["chargen", *context.obj]), **options)
         display.summarize(trained)
     return display.exit_code
 
 
-def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dict[str, Any]) -> int:
+def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict[str, Any]) -> int:
     """Print what reproduces a new run, or the settings of a run that would be resumed."""
     from chargen.runs.directory import find
 
-    GivenSettings.parse(settings)
     given = {
         name: context.params[name]
         for name in ("out", "cache", "init_from", "device", "threads", "processes")
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    if context.params["resume"]:
-        found = find(context.params["out"]).description
+    how = {name: options.pop(name) for name in ARGUMENTS}
+    GivenSettings.parse(options)
+    if how["resume"]:
+        found = find(how["out"]).description
     else:
         set_up_torch(given.get("threads"))
-        from chargen.training.session import describe
+        from chargen.training.session import Request, describe
 
-        found = describe(corpus, settings, context.params)
+        found = describe(Request(corpus, options, **how))
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
     given["encoding"] = found.corpus.encoding or None
@@ -274,25 +238,21 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], settings: dic
     return 0
 
 
-def _check_files(
-    corpus: tuple[str, ...],
-    out: Path | None,
-    resume: bool,
-    overwrite: bool,
-    init_from: Path | None,
-) -> None:
+def _check(corpus: tuple[str, ...], **options: Any) -> None:
     """Make the checks that need neither torch nor the text."""
     from chargen.runs.directory import RUNS, check_new, find
     from chargen.text.corpus import read_corpus
 
+    how = {name: options.pop(name) for name in ARGUMENTS}
+    GivenSettings.parse(options)
     named = RUNS / read_corpus(corpus).name if corpus else None
-    path = out or named
-    if init_from:
-        find(init_from)
-    if resume:
+    path = how["out"] or named
+    if how["init_from"]:
+        find(how["init_from"])
+    if how["resume"]:
         find(path)
     elif path:
-        check_new(path, overwrite)
+        check_new(path, how["overwrite"])
 
 
 def _launches(processes: int) -> bool:

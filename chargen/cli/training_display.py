@@ -42,10 +42,9 @@ class Signals:
         self._count = 0
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> Signals:
+    def __enter__(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             self._before[number] = signal.signal(number, self._catch)
-        return self
 
     def __exit__(self, *exception: object) -> None:
         for number, before in self._before.items():
@@ -53,12 +52,11 @@ class Signals:
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
-        if self.caught is None:
-            self.caught = number
-        elif self._count == 2:
+        self.caught = self.caught or number
+        if self._count == 2:
             with contextlib.suppress(OSError, ValueError):  # past buffers that may be in use
                 os.write(sys.stderr.fileno(), b"\nsaving; once more ends at once, unsaved\n")
-        else:
+        elif self._count > 2:
             self.__exit__()
             signal.raise_signal(number)
 
@@ -74,9 +72,7 @@ class TrainingDisplay:
     """
 
     def __init__(self, level: Level, tensorboard: bool, beginning: str) -> None:
-        self._level = level
-        self._tensorboard = tensorboard
-        self._beginning = beginning
+        self._level, self._tensorboard, self._beginning = level, tensorboard, beginning
         self._signals = Signals()
         self._has_terminal = sys.stderr.isatty() and level != "quiet"
         self._bar: Any = None
@@ -115,9 +111,8 @@ class TrainingDisplay:
     def reading(self, done: int, total: int) -> None:
         """Show the bytes of the corpus read so far and in total, which is 0 if unknown."""
         if self._bar is None or not self._reads or done < self._bar.n:
-            self._open_bar(
-                desc="reading the corpus", total=total or None, unit="B", unit_scale=True, delay=1
-            )
+            style = {"total": total or None, "unit": "B", "unit_scale": True, "delay": 1}
+            self._open_bar(desc="reading the corpus", **style)
             self._reads = True
         self._bar.update(done - self._bar.n)
 
@@ -134,11 +129,10 @@ class TrainingDisplay:
                 self._tell(f"note: {visible_line(note)}")
             events = None
             if self._tensorboard:
-                writer = EventWriter(trainer.run.path, trainer.counters.step)
-                events = stack.enter_context(writer)
-            self._open_bar(
-                total=100, bar_format="{percentage:3.0f}%|{bar}| {desc}", dynamic_ncols=True
-            )
+                events = EventWriter(trainer.run.path, trainer.counters.step)
+                stack.callback(events.close)
+            bar = "{percentage:3.0f}%|{bar}| {desc}"
+            self._open_bar(total=100, bar_format=bar, dynamic_ncols=True)
             stack.callback(self._close_bar)
             for report in trainer.reports(self._should_stop):
                 self._show(report, trainer, events)
@@ -179,12 +173,9 @@ class TrainingDisplay:
             f"loss {report.train_loss_nats:.3f}  validation {shown}  "
             f"{report.chars / report.seconds:,.0f} chars/s  {tqdm.format_interval(left)} left"
         )
-        if not verbose:
-            return line
-        best = trainer.counters.best_loss or 0.0
-        return (
-            f"{line}  step {report.step}  best {best:.4f}  "
-            f"learning rate {report.learning_rate:.2e}  gradient norm {report.gradient_norm:.3g}"
+        return line + verbose * (
+            f"  step {report.step}  best {trainer.counters.best_loss or 0.0:.4f}  learning rate "
+            f"{report.learning_rate:.2e}  gradient norm {report.gradient_norm:.3g}"
         )
 
     def summarize(self, model: TrainedModel) -> None:
@@ -194,12 +185,10 @@ class TrainingDisplay:
             return
         counters, margin, best = trainer.counters, None, trainer.counters.best_loss
         stopped = trainer.ending == "stopped"
-        size = f"{counters.step:,} steps, {counters.seconds:.0f} s"
-        self._tell(f"Stopped ({size})." if stopped else f"Done: {trainer.ending} ({size}).")
+        ended = "Stopped" if stopped else f"Done: {trainer.ending}"
+        self._tell(f"{ended} ({counters.step:,} steps, {counters.seconds:.0f} s).")
         if not (self._steps or stopped):
             self._tell(f"No step was needed; to train longer: {_resumed(trainer)}")
-        if best is None and not stopped:
-            self._tell("No text is held out: the model is the last one, and its loss is unknown.")
         if best is not None:
             bits = nats_to_bits(best)
             self._tell(f"Best validation loss {best:.4f} nats ({bits:.3f} bits per character).")
@@ -207,10 +196,10 @@ class TrainingDisplay:
             if cheap and not stopped:
                 baseline = model.baseline().loss_nats
                 margin = baseline - best
-                self._tell(
-                    f"The 6-gram baseline has {baseline:.4f} nats: the model is "
-                    f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}."
-                )
+                better = f"{abs(margin):.4f} nats {'better' if margin >= 0 else 'worse'}"
+                self._tell(f"The 6-gram baseline has {baseline:.4f} nats: the model is {better}.")
+        elif not stopped:
+            self._tell("No text is held out: the model is the last one, and its loss is unknown.")
         try:
             if forgotten := model.forgetting():
                 before, after = (f"{loss:.4f}" for loss in forgotten)
@@ -232,9 +221,8 @@ def _neighbour_note(report: Report, trainer: Trainer) -> str:
     import torch
 
     threads = torch.get_num_threads()
-    if threads == 1 or report.cores >= 1 or trainer.device.type != "cpu":
-        return ""
-    return (
+    is_slowed = threads > 1 and report.cores < 1 and trainer.device.type == "cpu"
+    return is_slowed * (
         f"other programs use the CPU: {threads} threads got {report.cores:.1f} cores and wait for "
         "each other; --threads 1 may be faster, also with --resume"
     )
@@ -243,28 +231,26 @@ def _neighbour_note(report: Report, trainer: Trainer) -> str:
 def _overview(trainer: Trainer) -> str:
     """Return a table of data, model, schedule, budget and device."""
     description, settings = trainer.run.description, trainer.settings
-    corpus, model = description.corpus, description.model
+    facts = description.facts()
     stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in settings.stages())
     budgets = [f"{settings.steps:,} steps"] if settings.steps else []
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
         budgets += [f"{settings.minutes or MINUTES:g} min"]
-    limit = " or ".join(budgets)
-    patience = counted(settings.patience, "validation") + " without improvement"
-    parameters = sum(parameter.numel() for parameter in trainer.model.parameters())
+    if settings.patience:
+        patience = counted(settings.patience, "validation")
+        budgets[-1] += f", or {patience} without improvement"
     together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
     rows = {
-        "data": f"{visible_line(corpus.name)}: {corpus.chars:,} characters, "
-        f"{corpus.chars - corpus.training_chars:,} held out; vocabulary "
-        f"{len(description.vocabulary)}",
-        "model": f"{model.described()}, {parameters:,} parameters",
+        "data": f"{facts['corpus']}; vocabulary {len(description.vocabulary)}",
+        "model": f"{facts['model']}, {facts['parameters']} parameters",
         "schedule": f"batch × length {stages}, learning rate {settings.learning_rate:.3g}, "
         f"state {settings.state}, seed {settings.seed}",
-        "budget": f"{limit}, or {patience}" if settings.patience else limit,
+        "budget": " or ".join(budgets),
         "device": f"{trainer.device}, {settings.precision}{together}",
-        "run": visible_line(str(trainer.run.path)),
+        "run": str(trainer.run.path),
     }
-    return "\n".join(f"{name:<10}{text}" for name, text in rows.items())
+    return "\n".join(f"{name:<10}{visible_line(text)}" for name, text in rows.items())
 
 
 def _sample(trainer: Trainer, chars: int) -> str:
@@ -273,13 +259,12 @@ def _sample(trainer: Trainer, chars: int) -> str:
 
     from chargen.sampling import generate
 
-    vocabulary, step = trainer.vocabulary, trainer.counters.step
+    vocabulary, step = trainer.run.description.vocabulary, trainer.counters.step
     settings = SamplingSettings(temperature=SAMPLE_TEMPERATURE)
     generator = np.random.default_rng(step)
     rows = list(generate(trainer.predictor, vocabulary.opening, chars, settings, generator))
-    text = vocabulary.decode(np.concatenate(rows)).strip()
-    indented = text.replace("\n", "\n    ")
-    return f"sample at step {step}, temperature {SAMPLE_TEMPERATURE}:\n    {indented}"
+    text = vocabulary.decode(np.concatenate(rows)).strip().replace("\n", "\n    ")
+    return f"sample at step {step}, temperature {SAMPLE_TEMPERATURE}:\n    {text}"
 
 
 def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
@@ -296,9 +281,8 @@ def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
 
 def _resumed(trainer: Trainer) -> str:
     """Return the command that resumes a run, a finished one for once more as long."""
-    settings, more = trainer.settings, ("--more-steps", str(trainer.counters.step))
-    if trainer.ending == "stopped":
-        return command("train", "--resume", "--out", trainer.run.path)
+    settings, more = trainer.settings, ["--more-steps", str(trainer.counters.step)]
     if trainer.ending.startswith("time") or not (settings.steps or settings.epochs):
-        more = ("--more-minutes", f"{settings.minutes or MINUTES:g}")
+        more = ["--more-minutes", f"{settings.minutes or MINUTES:g}"]
+    more = [] if trainer.ending == "stopped" else more
     return command("train", "--resume", "--out", trainer.run.path, *more)

@@ -71,9 +71,8 @@ class RunObserver:
     def _begin(self, description: object) -> None:
         self._description = description
         self._samples: list[TrainingSample] = []
-        self._sampled = 0  # time of the weights of the last sample, ns
-        self._baseline: tuple[float | None, str, str] = (None, "", "")
-        self._has_baseline = False
+        self._sampled: object = None  # values of the last checkpoint that was sampled
+        self._baseline: tuple[float | None, str, str] | None = None
 
     def observe(self, every: int) -> TrainingStatus:
         """Return the current status; ``every`` is the reload interval while the run is trained."""
@@ -91,7 +90,7 @@ class RunObserver:
             run.description,
             [dict(line) for line in run.progress()],
             tuple(self._samples),
-            *self._baseline,
+            *(self._baseline or (None, "", "")),
             seconds=every if held else 0,
         )
 
@@ -101,19 +100,15 @@ class RunObserver:
         from chargen.runs.directory import BEST
         from chargen.sampling import Sampler
 
-        written = _modified(run.path / BEST)
-        if written in (0, self._sampled):
+        values = run.read_checkpoint(BEST).values if (run.path / BEST).exists() else None
+        if values in (None, self._sampled):
             return
-        values = run.read_checkpoint(BEST).values
-        sampler = Sampler.of(run)
-        if _modified(run.path / BEST) != written:  # replaced meanwhile: sampled next time
-            return
-        self._sampled = written
-        rows = sampler.stream("", SAMPLE_CHARS, temperature=TEMPERATURE)
-        text = "".join(row[0] for row in rows).strip("\n")
+        self._sampled = values
         step, loss = values.get("step"), values.get("validation_loss_nats")
         if not isinstance(step, int) or not isinstance(loss, float | int):
             raise ChargenError(f"{run.path / BEST}: has no step or no validation loss")
+        rows = Sampler.of(run).stream("", SAMPLE_CHARS, temperature=TEMPERATURE)
+        text = "".join(row[0] for row in rows).strip("\n")
         self._samples.append(TrainingSample(step, float(loss), text))
         if len(self._samples) > MOST_SAMPLES:  # drop every second one; keep the first and the last
             self._samples = [*self._samples[:-1:2], self._samples[-1]]
@@ -121,23 +116,13 @@ class RunObserver:
     def compute_baseline(self) -> bool:
         """Compute the n-gram baseline if it is missing; return whether it was computed."""
         from chargen.api import BASELINE_ORDER, load
-        from chargen.runs.directory import BEST, LAST
+        from chargen.runs.directory import Run
 
-        weights = self._path / BEST, self._path / LAST
-        if self._has_baseline or not any(file.exists() for file in weights):
+        if self._baseline or not Run.open(self._path).weights_file.exists():
             return False
-        self._has_baseline = True
         try:
             found = load(self._path, "cpu").baseline()
             self._baseline = (found.loss_nats, f"{BASELINE_ORDER}-gram", "")
         except ChargenError as error:
             self._baseline = (None, "", f"No n-gram baseline: {error.message}.")
         return True
-
-
-def _modified(file: Path) -> int:
-    """Return the modification time in ns; 0 if there is no file."""
-    try:
-        return file.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import signal
 import socket
@@ -38,8 +39,10 @@ def peer_errors() -> Iterator[None]:
         is_loss = isinstance(error, dist.DistError) or "/gloo/" in str(error)
         if not is_loss or "out of memory" in str(error):
             raise
-        message = "another process failed or was lost; torchrun --max-restarts and --resume"
-        raise PeerError(f"{message} continue from the last save") from None
+        raise PeerError(
+            "another process failed or was lost; torchrun --max-restarts and --resume continue "
+            "from the last save"
+        ) from None
 
 
 class ProcessGroup:
@@ -56,12 +59,13 @@ class ProcessGroup:
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if device else (0, 1)
         self.leads = self.rank == 0  # writes files and prints
         self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-        self.launchers: list[str] = []  # that started the ranks; known to rank 0
+        self.launchers: tuple[str, ...] = ()  # digests of those that started the ranks; at rank 0
         if device:
             self._patient = dist.new_group(timeout=WORK_TIMEOUT, backend="gloo")
         if device and (run_id := os.environ.get("TORCHELASTIC_RUN_ID")):
-            launcher = f"{socket.gethostname()} {os.getppid()} {run_id}"
-            self.launchers = sorted(set(self.gather(launcher) or ()))
+            launcher = f"{socket.gethostname()} {os.getppid()} {run_id}".encode()
+            gathered = self.gather(hashlib.sha256(launcher).hexdigest()[:16]) or ()
+            self.launchers = tuple(sorted(set(gathered)))
 
     def rows(self, count: int) -> slice:
         """Return this rank's share of ``count`` rows; shares differ by at most one row."""
@@ -112,13 +116,11 @@ class ProcessGroup:
         """Return at every rank what ``work`` returns at rank 0, where it may take hours."""
         return self.broadcast(work() if self.leads else None)  # type: ignore[return-value]
 
-    def run_on_all(self, work: Callable[[], T]) -> T:
-        """Return what ``work``, which may take hours, returns here once all ranks are done."""
-        result = work()
-        with peer_errors():
-            if self.size > 1:
-                dist.barrier(self._patient)
-        return result
+    @peer_errors()
+    def wait(self) -> None:
+        """Wait, for hours if need be, until all ranks are here."""
+        if self.size > 1:
+            dist.barrier(self._patient)
 
 
 @contextlib.contextmanager
@@ -146,7 +148,7 @@ def join(device_type: str) -> Iterator[ProcessGroup]:
         _initialize()
     group = ProcessGroup(device)
     yield group
-    group.run_on_all(lambda: None)
+    group.wait()
 
 
 def _initialize() -> None:

@@ -75,33 +75,15 @@ def indented(text: str) -> str:
 
 
 def description_sections(run: Run) -> dict[str, str]:
-    """Return the sections that follow from the run's files: model, data and use."""
-    description, name = run.description, run.path.resolve().name
-    model, vocabulary, known = description.model, description.vocabulary, description.corpus
-    origin, held_out = description.initialized_from, known.chars - known.training_chars
-    facts = [
-        ("architecture", f"{model.described()}, {model.activation}"),
-        ("parameters", f"{model.parameters(len(vocabulary)):,}"),
-        ("vocabulary", f"{len(vocabulary)} characters"),
-        ("dropped characters", len(vocabulary.dropped)),
-        ("fine-tuned from", origin and f"{Path(origin.run).name}, weights {origin.sha256}"),
-    ]
-    data = [
-        ("corpus", known.name and f"{known.name}, {known.chars:,} characters"),
-        ("files", ", ".join(Path(source).name for source in known.sources)),
-        ("held out", held_out and f"the last {held_out:,} characters"),
-        ("SHA-256 of the text", known.sha256),
-        ("imported from", description.imported and description.imported.file),
-    ]
+    """Return the sections that follow from the run's description: model and use."""
+    name = run.path.resolve().name
     use = indented(f"{command('sample', name)}\n{command('evaluate', name, 'TEXT')}")
-    return {"Model": table(*facts), "Data": table(*data), "Use": use}
+    return {"Model": table(*run.description.facts().items()), "Use": use}
 
 
 def _front_matter(run: Run) -> str:
     """Return metadata as YAML, whose strings are JSON."""
-    known, name = run.description.corpus, json.dumps(run.path.resolve().name)
-    losses = [line["validation_loss_nats"] for line in run.progress()]
-    best = min((loss for loss in losses if loss is not None), default=None)
+    known, name, best = run.description.corpus, json.dumps(run.path.resolve().name), run.best_loss()
     lines = [
         "library_name: chargen",
         "pipeline_tag: text-generation",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, convert, to_builtins
 
 from chargen.errors import ChargenError
+from chargen.render.text import counted
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import ScannedCorpus, Sha256
@@ -18,6 +20,7 @@ FORMAT = 3  # format 1 had neither documents nor a cache, format 2 no fine-tunin
 LARGEST_CORPUS = 2**44  # characters
 MOST_ENTRIES = 100_000  # files and folders under a corpus's sources, or, of a large corpus,
 FEWEST_CHARS = 64  # one per this many characters
+SHOWN_CHARACTERS = 60  # of a vocabulary
 
 SourceName = Annotated[str, Meta(pattern=r"^[^\0]*\Z")]
 
@@ -73,10 +76,10 @@ class Origin(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Description(Struct, frozen=True, forbid_unknown_fields=True):
-    """Settings, vocabulary, corpus and origin of a run: the JSON document in ``run.json``.
+    """The JSON document in ``run.json``.
 
-    An imported run has the default training settings and an empty corpus; both are ``null`` in the
-    file.
+    An imported run has the default training settings and an empty corpus, which are ``null`` in
+    the file.
     """
 
     model: ModelSettings
@@ -86,6 +89,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str] = {}
     imported: Imported | None = None
     initialized_from: Origin | None = None
+    launchers: tuple[str, ...] = ()  # of the processes that began or resumed it, see `ProcessGroup`
 
     def __post_init__(self) -> None:
         if self.imported:
@@ -104,6 +108,28 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
         training = self.training
         trained = training.state == "reset" or training.resets > 0 or training.documents != "none"
         return trained or self.imported is not None
+
+    def facts(self) -> dict[str, str]:
+        """Return what a person wants to know about the run, by label."""
+        model, vocabulary, corpus = self.model, self.vocabulary, self.corpus
+        origin, imported = self.initialized_from, self.imported
+        characters = repr(vocabulary.characters[:SHOWN_CHARACTERS])[1:-1]
+        more = "…" * (len(vocabulary) > SHOWN_CHARACTERS)
+        held_out = f"{corpus.chars - corpus.training_chars:,} held out"
+        facts = {
+            "model": model.described(),
+            "activation": model.activation,
+            "parameters": f"{model.parameters(len(vocabulary)):,}",
+            "vocabulary": f"{counted(len(vocabulary), 'character')}: {characters}{more}",
+            "dropped": vocabulary.dropped[:SHOWN_CHARACTERS],
+            "fine-tuned from": origin and f"{Path(origin.run).name}, weights {origin.sha256}",
+            "imported from": imported and imported.file,
+            "corpus": corpus.name and f"{corpus.name}: {corpus.chars:,} characters, {held_out}",
+            "files": ", ".join(Path(source).name for source in corpus.sources),
+            "SHA-256": imported.sha256 if imported else corpus.sha256,
+            "versions": ", ".join(" ".join(pair) for pair in self.versions.items()),
+        }
+        return {label: text for label, text in facts.items() if text}
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON values of ``run.json``; `from_json` reads them back."""

@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import numpy as np
-from msgspec import Meta, Struct, structs
-from msgspec.json import encode
+from msgspec import Meta, structs
 
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.files import (
     decode_json,
     linked,
-    make_folder,
     read_bytes,
-    read_json,
     reason,
     remove_files,
     write_end,
@@ -46,9 +43,7 @@ LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
 LARGEST_PROGRESS = 2**30  # bytes
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
-JOB = ".job"
-FILES = (RUN, PROGRESS, BEST, LAST, JOB)
-LARGEST_JOB = 2**20  # bytes
+FILES = (RUN, PROGRESS, BEST, LAST)
 Natural = Annotated[int, Meta(ge=0)]
 
 
@@ -70,15 +65,8 @@ class ProgressRecord(FirstLosses):
     gradient_norm: float  # before clipping
 
 
-class JobRecord(Struct, frozen=True):
-    """The launchers that began or resumed a run, and the ``run.json`` that they replace."""
-
-    launchers: tuple[str, ...]
-    before: str  # see `_stamp`
-
-
 class Run:
-    """A run directory and its description, from `Run.create`, `Run.open` or `newest`."""
+    """A run directory and its description."""
 
     def __init__(self, path: Path, description: Description) -> None:
         self.path = path
@@ -107,7 +95,12 @@ class Run:
         if not path.is_dir():
             known = f"train it with {command('train', path)}" * (str(path) in bundled.names())
             raise ChargenError(f"{path}: no such run; {known or 'chargen runs lists them'}")
-        _refuse_links(path)
+        try:
+            link = next((one for one in sorted(path.iterdir()) if one.is_symlink()), None)
+        except OSError as error:
+            raise ChargenError(f"{path}: cannot be read ({error.strerror})") from None
+        if link:
+            raise linked(link)
         try:
             data = read_bytes(file, LARGEST_DESCRIPTION)
         except FileNotFoundError:
@@ -136,33 +129,29 @@ class Run:
         return self.encoded
 
     def _read_again(self) -> EncodedCorpus:
-        known = self.description.corpus
+        known, name_it = self.description.corpus, command("evaluate", self.path, "CORPUS")
         if STANDARD_INPUT in known.sources:
             raise ChargenError(
                 f"{self.path} was trained on standard input, which cannot be read again; save its "
-                f"text and name it with {self._naming}"
+                f"text and name it with {name_it}"
             )
         try:
             encoded = self._encode(known.read_again())
+            if known.is_of(encoded):
+                return encoded
         except (LongerError, UnknownCharacterError):
-            encoded = None
+            pass
         except ChargenError as error:
             raise ChargenError(
                 f"{error}; the run {self.path} was trained on it: if it moved, name it with "
-                f"{self._naming}"
+                f"{name_it}"
             ) from None
-        if encoded is None or not known.is_of(encoded):
-            changed = f"{' '.join(known.sources)}: changed since {self.path} was trained on it"
-            raise ChargenError(changed)
-        return encoded
+        sources = " ".join(known.sources)
+        raise ChargenError(f"{sources}: changed since {self.path} was trained on it")
 
     def _encode(self, corpus: Corpus) -> EncodedCorpus:
         description = self.description
         return encode_with(corpus, description.vocabulary, description.training.documents)
-
-    @property
-    def _naming(self) -> str:
-        return command("evaluate", self.path, "CORPUS")
 
     def encode(self, corpus: Corpus) -> EncodedCorpus:
         """Return any text, encoded for the run's model.
@@ -185,25 +174,13 @@ class Run:
             self.encoded = encoded
         return encoded
 
-    def begun_by(self, launchers: Sequence[str], *, begins: bool) -> None:
-        """Record the launchers, before ``run.json`` is written; see `is_begun_by`."""
-        make_folder(self.path)
-        record = JobRecord(tuple(launchers), _stamp(self.path) if begins else "")
-        write_file(self.path / JOB, encode(record))
-
     @property
     def cached_corpus(self) -> CorpusCache:
         corpus, documents = self.description.corpus, self.description.training.documents
         own = self.description.vocabulary
         is_own = not self.description.initialized_from and not own.dropped
-        return CorpusCache(
-            encoded_in(self.path, corpus.cache),
-            corpus.name,
-            corpus.sources,
-            documents,
-            corpus.encoding,
-            None if is_own else own,
-        )
+        given = (corpus.name, corpus.sources, documents, corpus.encoding, None if is_own else own)
+        return CorpusCache(encoded_in(self.path, corpus.cache), *given)
 
     def write_description(self) -> None:
         """Write ``run.json``; `ChargenError` if it could not be read again."""
@@ -226,8 +203,9 @@ class Run:
         try:
             return parse(read_bytes(file, LARGEST))
         except FileNotFoundError:
-            message = "missing, the run stopped before its first save; train again"
-            raise ChargenError(f"{file}: {message}") from None
+            raise ChargenError(
+                f"{file}: missing, the run stopped before its first save; train again"
+            ) from None
         except ValueError as error:
             raise ChargenError(
                 f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); restore "
@@ -240,7 +218,7 @@ class Run:
         return self.path / (BEST if os.path.lexists(self.path / BEST) else LAST)
 
     def weights(self, name: str = "") -> dict[str, np.ndarray]:
-        """Return the weights in a file, by default the best, or the last without a validation."""
+        """Return the weights in a file, by default `weights_file`."""
         name = name or self.weights_file.name
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
@@ -275,6 +253,11 @@ class Run:
                 ) from None
         return records
 
+    def best_loss(self) -> float | None:
+        """Return the lowest validation loss in nats per character, if there is one."""
+        losses = [line["validation_loss_nats"] for line in self.progress()]
+        return min((loss for loss in losses if loss is not None), default=None)
+
     def keep_progress(self, lines: int) -> int:
         """Truncate ``progress.jsonl`` to its first ``lines`` lines and return its size in bytes."""
         file, data = self.path / PROGRESS, self._progress_bytes()
@@ -306,9 +289,7 @@ def encoded_in(run: Path, cache: str) -> Path:
 
 def find(name: str | Path | None = None) -> Run:
     """Open the run at a path, or of that name under ``runs/``; by default the newest run."""
-    if name is None:
-        return newest()
-    return Run.open(resolve(name))
+    return newest() if name is None else Run.open(resolve(name))
 
 
 def resolve(name: str | Path) -> Path:
@@ -329,18 +310,8 @@ def newest(folder: Path = RUNS) -> Run:
 
 def last_written(path: Path) -> float:
     """Return when the files of a run directory were last modified, in seconds since the epoch."""
-    files = (path / name for name in (RUN, PROGRESS, BEST, LAST))
+    files = (path / name for name in FILES)
     return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
-
-
-def _refuse_links(path: Path) -> None:
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if entry.is_symlink():
-                    raise linked(path / entry.name)
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def is_run(path: Path) -> bool:
@@ -357,21 +328,3 @@ def check_new(path: Path, overwrite: bool) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ChargenError(f"{place}: exists and is not a directory; give another --out")
-
-
-def is_begun_by(path: Path, launchers: Sequence[str]) -> bool:
-    """Return whether one of the launchers began the run; it restarts to resume after a loss."""
-    try:
-        record = read_json(path / JOB, JobRecord, LARGEST_JOB)
-    except (ChargenError, OSError):
-        return False
-    known = set(record.launchers) & set(launchers)
-    return bool(known) and _stamp(path) not in ("", record.before)
-
-
-def _stamp(path: Path) -> str:
-    """Return an identifier of the current ``run.json``, or an empty string without one."""
-    with suppress(OSError):
-        status = (path / RUN).stat()
-        return f"{status.st_ino} {status.st_mtime_ns}"
-    return ""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from msgspec import Struct, convert
+from msgspec import Meta, Struct, convert
 from torch import nn
 
 from chargen import __version__
@@ -21,8 +21,8 @@ from chargen.settings import ModelSettings, Natural, NonNegative, TrainingSettin
 
 # Prefixes of array names. `UNAVERAGED` weights exist if `WEIGHTS` are their running average.
 OPTIMIZER, STATE, GENERATOR, UNAVERAGED = "optimizer.", "state.", "generator", "unaveraged."
-ENVIRONMENT = "environment"
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, each shaped like its parameter
+Printable = Annotated[str, Meta(pattern=r"^[ -~]*\Z", max_length=100)]
 
 
 class Counters(Struct, forbid_unknown_fields=True):
@@ -40,13 +40,14 @@ class Counters(Struct, forbid_unknown_fields=True):
     since_best: Natural = 0  # validations
     progress_lines: Natural = 0
     first_losses: dict[str, NonNegative] = {}  # by step, before the first validation
+    environment: dict[Printable, Printable] = {}  # of the process that wrote the checkpoint
 
 
 class CheckpointWriter:
     """Writes the best weights, the progress lines and the last checkpoint, in this order.
 
-    Files that could not be written wait for the next save: the last checkpoint is never ahead of
-    the files that it counts.
+    What could not be written waits for the next save: the last checkpoint is never ahead of the
+    files that it counts.
     """
 
     def __init__(self, run: Run) -> None:
@@ -91,7 +92,7 @@ def environment(device: torch.device, processes: int) -> dict[str, str]:
     }
 
 
-def environment_note(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+def environment_note(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Return a note for the user if two environments differ."""
     changed = ", ".join(
         f"{name} {value} (was {before[name]})"
@@ -107,22 +108,12 @@ def by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     return [one for one in parameters if one.ndim > 1], [one for one in parameters if one.ndim == 1]
 
 
-def counters_and_environment(checkpoint: Checkpoint) -> tuple[Counters, dict[str, str]]:
-    """Return a checkpoint's checked values; raises `ValueError`."""
-    values = dict(checkpoint.values)
-    before = values.pop(ENVIRONMENT, {})
-    texts = [*before.keys(), *before.values()] if isinstance(before, dict) else [before]
-    if not all(isinstance(text, str) and text.isprintable() and len(text) <= 100 for text in texts):
-        raise ValueError(f"{ENVIRONMENT} is not a mapping of names to texts")
-    return convert(values, Counters), before
-
-
 def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counters:
     """Compare a checkpoint with its run's settings before anything of its size is allocated.
 
     Returns its counters; raises `ChargenError` or `ValueError` if they do not belong together.
     """
-    counters, _ = counters_and_environment(checkpoint)
+    counters = convert(checkpoint.values, Counters)
     model, size = description.model, len(description.vocabulary)
     found = {name: array.shape for name, array in checkpoint.arrays.items()}
     model.check(below(found, WEIGHTS), size)
@@ -159,17 +150,10 @@ def _state_shapes(
         shapes |= {f"{OPTIMIZER}{number}.{name}": tuple(parameter.shape) for name in MOMENTS}
         shapes[f"{OPTIMIZER}{number}.step"] = ()
     if training.state == "carry":
-        assert training.batch_size is not None
-        for number, state in enumerate(model.stack.initial_state(training.batch_size)):
+        for number, state in enumerate(model.stack.initial_state(training.window[0])):
             for part, tensor in enumerate(state):
                 shapes[f"{STATE}{number}.{part}"] = tuple(tensor.shape)
     return shapes
-
-
-def is_finite(checkpoint: Checkpoint) -> bool:
-    """Return whether no array holds NaN or infinity."""
-    arrays = (array for array in checkpoint.arrays.values() if array.dtype.kind == "f")
-    return all(np.isfinite(array).all() for array in arrays)
 
 
 def mismatch(run: Run, error: Exception) -> ChargenError:

@@ -63,13 +63,13 @@ def evaluate_dynamic(
     Raises:
         NonFiniteError: a prediction is not finite.
     """
-    learner = _DynamicModel(copy.deepcopy(model), ids, starts, settings)
+    learner = _DynamicModel(copy.deepcopy(model), settings)
     learner.scale(training)
-    learner.read(max(0, start - 1 - WARM_UP), start - 1)
+    learner.read(ids, max(0, start - 1 - WARM_UP), start - 1, starts)
     nats, hits, count = 0.0, 0, len(ids) - start
     for at in range(start, len(ids), settings.timesteps):
         end = min(at + settings.timesteps, len(ids))
-        more = learner.learn(at, end)
+        more = learner.learn(ids[at - 1 : end], _begins(starts, at - 1, end - 1))
         nats, hits = nats + more[0], hits + more[1]
         if not math.isfinite(nats):
             raise NonFiniteError
@@ -77,17 +77,22 @@ def evaluate_dynamic(
     return Evaluation(nats / count, hits / count, count)
 
 
+def _begins(starts: np.ndarray | None, first: int, end: int) -> Tensor | None:
+    """Return which of the characters ``first`` to ``end`` begin a document, ``(1, T)``."""
+    if starts is None:
+        return None
+    begins = torch.zeros(1, end - first, dtype=torch.bool)
+    begins[0, torch.from_numpy(starts[slice(*np.searchsorted(starts, (first, end)))] - first)] = (
+        True
+    )
+    return begins
+
+
 class _DynamicModel:
     """A model that learns as it reads a text, and its hidden state."""
 
-    def __init__(
-        self,
-        model: CharModel,
-        ids: np.ndarray,
-        starts: np.ndarray | None,
-        settings: DynamicSettings,
-    ) -> None:
-        self._model, self._ids, self._starts, self._settings = model, ids, starts, settings
+    def __init__(self, model: CharModel, settings: DynamicSettings) -> None:
+        self._model, self._settings = model, settings
         self._state: StackState | None = None
         self._weights = list(model.parameters())
         self._trained = [weight.detach().clone() for weight in self._weights]
@@ -99,8 +104,7 @@ class _DynamicModel:
         places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))
         for place in places:
             self._state = None
-            row = self._row(training[place : place + width])
-            self._backward(row[:, :-1], row[:, 1:], None)
+            self._backward(training[place : place + width], None)
             for square, weight in zip(squares, self._weights, strict=True):
                 assert weight.grad is not None
                 square.addcmul_(weight.grad, weight.grad)
@@ -109,18 +113,16 @@ class _DynamicModel:
         self._rates = [self._settings.learning_rate / (root + EPSILON) for root in roots]
         self._decays = [(self._settings.decay * root / mean).clamp(max=1.0) for root in roots]
 
-    def read(self, first: int, end: int) -> None:
+    @torch.no_grad()
+    def read(self, ids: np.ndarray, first: int, end: int, starts: np.ndarray | None) -> None:
         """Read ``ids[first:end]`` from a zero state and learn nothing."""
         self._state = None
         if end > first:
-            with torch.no_grad():
-                ids = self._row(self._ids[first:end])
-                _, self._state = self._model(ids, begins=self._begins(first, end))
+            _, self._state = self._predict(ids[first:end], _begins(starts, first, end))
 
-    def learn(self, first: int, end: int) -> tuple[float, int]:
-        """Predict ``ids[first:end]``, then learn them; return the summed nats and the hits."""
-        inputs, targets = self._row(self._ids[first - 1 : end - 1]), self._row(self._ids[first:end])
-        result = self._backward(inputs, targets, self._begins(first - 1, end - 1))
+    def learn(self, ids: np.ndarray, begins: Tensor | None) -> tuple[float, int]:
+        """Predict ``ids[1:]``, then learn them; return the summed nats and the hits."""
+        result = self._backward(ids, begins)
         with torch.no_grad():
             for weight, trained, rate, decay in zip(
                 self._weights, self._trained, self._rates, self._decays, strict=True
@@ -130,25 +132,19 @@ class _DynamicModel:
                 weight.lerp_(trained, decay)
         return result
 
-    def _backward(
-        self, inputs: Tensor, targets: Tensor, begins: Tensor | None
-    ) -> tuple[float, int]:
-        """Compute the gradients of the mean loss, and move the hidden state on."""
-        logits, state = self._model(inputs, self._state, begins=begins)
+    def _backward(self, ids: np.ndarray, begins: Tensor | None) -> tuple[float, int]:
+        """Compute the gradients of the mean loss of ``ids[1:]``, and move the hidden state on."""
+        logits, state = self._predict(ids[:-1], begins)
+        targets = self._row(ids[1:])
         loss = next_char_loss(logits, targets)
         self._model.zero_grad()
         loss.backward()
         self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
         return loss.item() * targets.numel(), int((logits.argmax(-1) == targets).sum())
 
-    def _begins(self, first: int, end: int) -> Tensor | None:
-        """Return which of ``ids[first:end]`` begin a document; reads little of the starts."""
-        if self._starts is None:
-            return None
-        begins = torch.zeros(1, end - first, dtype=torch.bool)
-        places = self._starts[slice(*np.searchsorted(self._starts, (first, end)))] - first
-        begins[0, torch.from_numpy(places)] = True
-        return begins.to(self._trained[0].device)
+    def _predict(self, ids: np.ndarray, begins: Tensor | None) -> tuple[Tensor, StackState]:
+        begins = None if begins is None else begins.to(self._trained[0].device)
+        return self._model(self._row(ids), self._state, begins=begins)
 
     def _row(self, ids: np.ndarray) -> Tensor:
         return torch.from_numpy(ids.astype(np.int64)[None]).to(self._trained[0].device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,28 +17,28 @@ from chargen.render.text import counted
 from chargen.runs.checkpoint import LARGEST
 from chargen.runs.description import Origin
 from chargen.runs.directory import Run
-from chargen.settings import GivenSettings, ModelSettings
+from chargen.settings import GivenSettings, ModelSettings, flag, shown
 from chargen.text.corpus import Corpus
 from chargen.text.encoding import ScannedCorpus
 from chargen.text.vocabulary import PLACEHOLDER, Vocabulary, rare_characters
 
 
-def adopt(given: GivenSettings, source: Run) -> GivenSettings:
-    """Return the given settings with the architecture of ``source``.
-
-    Raises:
-        ChargenError: a given setting contradicts that architecture.
-    """
-    own = source.description.model
-    names = frozenset(ModelSettings.__struct_fields__)
-    for name in sorted(given.names & names):
-        if (value := getattr(given.model, name)) != (known := getattr(own, name)):
-            shown = [",".join(map(str, x)) if isinstance(x, tuple) else x for x in (value, known)]
+def check_same(given: GivenSettings, run: Run, names: Collection[str], remedy: str) -> None:
+    """Refuse given settings of these names that differ from those of a run."""
+    known = structs.asdict(run.description.model) | structs.asdict(run.description.training)
+    for name, value in given.values().items():
+        if name in names and known[name] != value:
             raise ChargenError(
-                f"--{name.replace('_', '-')} {shown[0]}: {source.path} has {shown[1]}, which "
-                "--init-from keeps; leave it out"
+                f"{flag(name)} {shown(value)}: the run in {run.path} uses {shown(known[name])}; "
+                f"{remedy}"
             )
-    return structs.replace(given, model=own, names=given.names | names)
+
+
+def adopt(given: GivenSettings, source: Run) -> GivenSettings:
+    """Return the given settings with the architecture of ``source``, which they may repeat."""
+    names = frozenset(ModelSettings.__struct_fields__)
+    check_same(given, source, names, "--init-from keeps it, so leave it out")
+    return structs.replace(given, model=source.description.model, names=given.names | names)
 
 
 def vocabulary_for(
@@ -53,12 +53,11 @@ def vocabulary_for(
         rare, count = rare_characters((text for _, text in corpus.blocks()), min_count)
         if len(rare) == len(own):
             raise ChargenError(f"--min-count {min_count}: no character occurs as often; lower it")
-        vocabulary = own.without(rare)
         notes.append(
             f"dropped {len(rare)} of {counted(len(own), 'character')}, which occur less than "
             f"{min_count} times, {counted(count, 'time')} in all: they are read as {PLACEHOLDER}"
         )
-        own = vocabulary
+        own = own.without(rare)
     if source:
         known = source.description.vocabulary
         own = own | known
@@ -80,8 +79,12 @@ def origin_of(source: Run) -> Origin:
     )
 
 
+@torch.no_grad()
 def start_from(model: CharModel, vocabulary: Vocabulary, origin: Origin) -> None:
-    """Replace the initial weights of a model by those of its origin.
+    """Copy the weights of a model's origin into it, by character.
+
+    Input rows and head columns of new characters keep their random initial values. Their biases
+    are the smallest known one: they begin as rare characters.
 
     Raises:
         ChargenError: the origin is missing or changed.
@@ -91,18 +94,6 @@ def start_from(model: CharModel, vocabulary: Vocabulary, origin: Origin) -> None
         raise ChargenError(f"{origin.run}: trained further meanwhile; start over with --overwrite")
     known, weights = source.description.vocabulary, source.weights()
     source.description.model.check({name: a.shape for name, a in weights.items()}, len(known))
-    merge_weights(model, vocabulary, weights, known)
-
-
-@torch.no_grad()
-def merge_weights(
-    model: CharModel, vocabulary: Vocabulary, weights: Mapping[str, np.ndarray], known: Vocabulary
-) -> None:
-    """Copy weights for the characters ``known`` into a model for a larger vocabulary.
-
-    Input rows and head columns are matched by character; those of other characters keep their
-    random initial values. Their biases are the smallest known one: they begin as rare characters.
-    """
     rows = torch.from_numpy(vocabulary.encode(known.characters).astype(np.int64))
     inputs = "stack.W_in" if "stack.W_in" in weights else "stack.layers.0.W_xh"
     for name, parameter in model.named_parameters():

@@ -8,28 +8,24 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
+from msgspec import convert
 from msgspec.structs import asdict
 
 from chargen.distributed.group import ProcessGroup
-from chargen.errors import ChargenError, NonFiniteError, is_out_of_memory
+from chargen.errors import ChargenError, NonFiniteError, memory_errors
 from chargen.evaluation import losses
 from chargen.files import UnwritableError
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import Run
-from chargen.settings import HELD_OUT, MINUTES, TrainingSettings
+from chargen.settings import HELD_OUT, MINUTES, TrainingSettings, shown
 from chargen.text.encoding import EncodedCorpus
-from chargen.text.vocabulary import Vocabulary
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
 from chargen.training.checkpoints import (
-    ENVIRONMENT,
     CheckpointWriter,
     Counters,
-    counters_and_environment,
     environment,
     environment_note,
-    is_finite,
     mismatch,
 )
 from chargen.training.step import TrainingState
@@ -78,11 +74,8 @@ class Schedule:
 
 def steps_between_validations(settings: TrainingSettings, chars: int, training_chars: int) -> int:
     """Return a validation interval that costs a small share of the time on any corpus."""
-    assert settings.batch_size is not None
-    assert settings.timesteps is not None
     held_out = chars - training_chars or chars * HELD_OUT  # or save as often as if it were
-    forward = held_out * FORWARD_SHARE
-    steps = forward / VALIDATION_COST / (settings.batch_size * settings.timesteps)
+    steps = held_out * FORWARD_SHARE / VALIDATION_COST / math.prod(settings.window)
     return max(FEWEST_STEPS_BETWEEN, round(steps))
 
 
@@ -113,27 +106,19 @@ class Trainer:
 
     Every process of a group has a trainer and calls the same methods; together they make the steps
     of a single process, and rank 0 writes the files.
-
-    Args:
-        run: the run directory.
-        model: the model, whose weights are changed.
-        text: the whole corpus.
-        group: the processes that share each batch.
     """
 
     def __init__(
         self, run: Run, model: CharModel, text: EncodedCorpus, group: ProcessGroup
     ) -> None:
-        self.run = run
-        self.model = model
+        self.run, self.model, self.text, self.group = run, model, text, group
         self.settings = settings = run.description.training
-        self.group = group
         self.counters = Counters()
         self.ending = ""  # why training ended
-        self.text = text
         self._training_chars = run.description.corpus.training_chars
         self._stages = settings.stages()
         self._state = TrainingState(model, settings, group)
+        self.device = self._state.device
         self._start_stage(0)
         self._schedule = Schedule.of(settings, len(self._batches))
         chars = len(text.ids)
@@ -144,19 +129,9 @@ class Trainer:
         self._stop_requested = False
 
     @property
-    def vocabulary(self) -> Vocabulary:
-        """The vocabulary of the model."""
-        return self.run.description.vocabulary
-
-    @property
     def predictor(self) -> NetworkPredictor:
         """The current model, with averaged weights if the settings ask for an average."""
-        return NetworkPredictor(self._state.averaged, self.vocabulary)
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the model."""
-        return self._state.device
+        return NetworkPredictor(self._state.averaged, self.run.description.vocabulary)
 
     def reports(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
         """Train until the budget is used, validation stops improving or ``should_stop()`` is true.
@@ -168,20 +143,15 @@ class Trainer:
             ChargenError: the loss is not finite, memory runs out, or the final save fails; the
                 previous save stays valid.
         """
+        settings, units = self.settings, shown(self.run.description.model.units)
+        lower = (
+            f"--batch-size {settings.batch_size}, --timesteps {settings.timesteps}, --units "
+            f"{units}: out of memory; lower one of them and start over with --overwrite"
+        )
         started = time.monotonic() - self.counters.seconds
         while not self._has_ended(should_stop):
-            try:
+            with memory_errors(lower):
                 report = self._report(started, should_stop())
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                settings = self.settings
-                units = ",".join(map(str, self.run.description.model.units))
-                raise ChargenError(
-                    f"--batch-size {settings.batch_size}, --timesteps {settings.timesteps}, "
-                    f"--units {units}: out of memory; lower one of them and start over with "
-                    "--overwrite"
-                ) from None
             yield report
         try:
             self.save()
@@ -257,26 +227,22 @@ class Trainer:
 
     def _start_stage(self, stage: int) -> None:
         settings, text = self._stages[stage], self.text
-        assert settings.batch_size is not None
-        assert settings.timesteps is not None
         self.counters.stage = stage
-        self._state.rows = self.group.rows(settings.batch_size)
-        sizes = (settings.batch_size, settings.timesteps)
+        self._state.rows = self.group.rows(settings.window[0])
         ids = text.ids[: self._training_chars]
         self._batches: Batches
         if settings.state == "reset":
-            self._batches = ShuffledWindows(ids, *sizes, settings.seed, text.starts)
+            self._batches = ShuffledWindows(ids, *settings.window, settings.seed, text.starts)
         else:
             newline = int(text.vocabulary.opening[0])
             resets = Resets(settings.resets, newline, settings.seed) if settings.resets else None
-            self._batches = Streams(ids, *sizes, text.starts, resets)
+            self._batches = Streams(ids, *settings.window, text.starts, resets)
 
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
             self.group.broadcast(None)  # wait until rank 0, which reports it, has ended
-        kept = (
-            "has no weights" if self._writer.saved_step is None else "keeps the last good weights"
-        )
+        is_saved = self._writer.saved_step is not None
+        kept = "keeps the last good weights" if is_saved else "has no weights"
         return ChargenError(
             f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
             "--learning-rate or --clip-norm"
@@ -327,9 +293,8 @@ class Trainer:
         """
         if self.group.broadcast(self._writer.saved_step == self.counters.step):
             return
-        now = environment(self.device, self.group.size)
-        values = {**asdict(self.counters), ENVIRONMENT: now}
-        checkpoint = self._checked(Checkpoint(self._state.arrays(), values))
+        self.counters.environment = environment(self.device, self.group.size)
+        checkpoint = self._checked(Checkpoint(self._state.arrays(), asdict(self.counters)))
         if self.group.leads:
             self._writer.save(checkpoint, self.counters.step)
 
@@ -340,14 +305,16 @@ class Trainer:
             self.save()
 
     def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
-        if not is_finite(checkpoint):
+        arrays = (array for array in checkpoint.arrays.values() if array.dtype.kind == "f")
+        if not all(np.isfinite(array).all() for array in arrays):
             raise self._diverged("its weights are not finite", self.counters.step)
         return checkpoint
 
     def restore(self, checkpoint: Checkpoint) -> list[str]:
         """Restore a checkpoint that `check_checkpoint` accepted; return notes for the user."""
         try:
-            self.counters, before = counters_and_environment(checkpoint)
+            self.counters = convert(checkpoint.values, Counters)
+            before = self.counters.environment
             self._start_stage(self.counters.stage)
             if self.counters.batch >= len(self._batches):
                 raise ValueError(f"batch {self.counters.batch} of {len(self._batches)}")

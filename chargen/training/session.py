@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +14,16 @@ from msgspec import structs
 
 from chargen import __version__
 from chargen.distributed.group import ProcessGroup
-from chargen.errors import ChargenError, is_out_of_memory
+from chargen.errors import ChargenError, memory_errors
 from chargen.files import Progress
 from chargen.recurrent.matmul import multiplies_bfloat16
 from chargen.recurrent.model import CharModel
 from chargen.render.text import command
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
-from chargen.runs.directory import (
-    LAST,
-    RUN,
-    RUNS,
-    Run,
-    check_new,
-    encoded_in,
-    find,
-    is_begun_by,
-)
+from chargen.runs.directory import LAST, RUN, RUNS, Run, check_new, encoded_in, find
 from chargen.runs.lock import lock
-from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag
+from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag, shown
 from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
@@ -40,7 +31,7 @@ from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
 from chargen.text.sources import STANDARD_INPUT
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
 from chargen.training.defaults import Hardware, choose_defaults, fit
-from chargen.training.initial import adopt, origin_of, start_from, vocabulary_for
+from chargen.training.initial import adopt, check_same, origin_of, start_from, vocabulary_for
 from chargen.training.loop import Trainer
 
 
@@ -63,20 +54,25 @@ class TrainingSession(ExitStack):
 
 
 @dataclass(frozen=True)
-class _Request:
-    """The arguments of `start`, parsed."""
+class Request:
+    """A training that is asked for; the fields are the arguments of `chargen.train`."""
 
     sources: Sequence[str | Path]
-    given: GivenSettings
-    out: Path | None
-    resume: bool
-    overwrite: bool
-    cache: str  # absolute path of the cache directory, or empty
-    device: torch.device
-    encoding: str  # of the files of ``sources``; empty for UTF-8, or that of a resumed run
+    settings: Mapping[str, Any]
+    out: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    init_from: str | Path | None = None
+    device: str = "auto"
+    cache: Path | None = None
+    encoding: str = ""
     progress: Progress = lambda done, total: None
-    launchers: Sequence[str] = ()  # that started this process
-    init_from: str | Path | None = None  # run to fine-tune
+    given: GivenSettings = field(init=False)
+    folder: str = field(init=False)  # absolute path of ``cache``, or empty
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "given", GivenSettings.parse(self.settings))
+        object.__setattr__(self, "folder", str(self.cache.resolve()) if self.cache else "")
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class _Plan:
     """The starting point of a training, decided before anything is written."""
 
     run: Run  # with the description that it will have
-    resumes: bool
+    resumes: bool = False
     checkpoint: Checkpoint | None = None  # to resume from
     resets_patience: bool = False  # a larger budget continues a run that early stopping ended
     notes: tuple[str, ...] = ()
@@ -110,17 +106,10 @@ def start(
     sources: Sequence[str | Path],
     settings: Mapping[str, Any],
     out: Path | None = None,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-    device: str = "auto",
-    cache: Path | None = None,
-    progress: Progress = lambda done, total: None,
     group: ProcessGroup | None = None,
-    encoding: str = "",
-    init_from: str | Path | None = None,
+    **more: Any,
 ) -> TrainingSession:
-    """Start a run, or resume one; the arguments are those of `chargen.train`.
+    """Start a run, or resume one; ``more`` are the other fields of `Request`.
 
     Every process of ``group`` calls this function; rank 0 decides. A process that does not see
     rank 0's files reads and encodes ``sources`` itself.
@@ -128,53 +117,35 @@ def start(
     Raises:
         ChargenError: the request is invalid; no file is written.
     """
-    group = group or ProcessGroup()
-    place = device_named(device)
-    request = _Request(
-        sources,
-        GivenSettings.parse(settings),
-        out,
-        resume,
-        overwrite,
-        _path(cache),
-        group.device if group.device.type == place.type else place,
-        encoding,
-        progress,
-        group.launchers,
-        init_from,
-    )
-    texts: list[EncodedCorpus] = []  # of rank 0
+    group, request = group or ProcessGroup(), Request(sources, settings, out, **more)
+    device = device_named(request.device)
+    device = group.device if group.device.type == device.type else device
     with ExitStack() as held:
-
-        def lead() -> _Plan:
-            plan, text = _plan(request, held)
-            texts.append(text)
-            return plan
-
-        plan = group.run_on_lead(lead)
-
-        def encoded() -> EncodedCorpus:
-            return texts[0] if texts else _encode(plan.run, request)[0]
-
-        # The first process of a machine encodes the text, if it must, for the others.
-        text = group.run_on_all(lambda: None if group.local_rank else encoded()) or encoded()
-        model = _build_model(plan.run.description, request.device)
-        origin = plan.run.description.initialized_from
-        if origin and plan.checkpoint is None and group.leads:
-            start_from(model, plan.run.description.vocabulary, origin)
+        planned = _plan(request, device, group.launchers, held) if group.leads else None
+        plan, text = group.broadcast(planned and planned[0]), planned and planned[1]
+        assert plan is not None
+        if text is None and not group.local_rank:  # it encodes for its machine
+            text = _encode(plan.run, request)[0]
+        group.wait()
+        text = text or _encode(plan.run, request)[0]
+        description = plan.run.description
+        model = _build_model(description, device)
+        if plan.checkpoint is None and description.initialized_from and group.leads:
+            start_from(model, description.vocabulary, description.initialized_from)
         trainer = Trainer(plan.run, model, text, group)
-        restored = trainer.restore(plan.checkpoint) if plan.checkpoint is not None else ()
-        notes = [*plan.notes, *restored]
-        group.run_on_lead(lambda: _write(plan, request, held))
+        restored = trainer.restore(plan.checkpoint) if plan.checkpoint else []
+        group.run_on_lead(lambda: _write(plan, request.overwrite, held))
         if plan.resets_patience:
             trainer.reset_patience()
-        return TrainingSession(trainer, notes, held.pop_all())
+        return TrainingSession(trainer, [*plan.notes, *restored], held.pop_all())
 
 
-def _plan(request: _Request, held: ExitStack) -> tuple[_Plan, EncodedCorpus]:
+def _plan(
+    request: Request, device: torch.device, launchers: tuple[str, ...], held: ExitStack
+) -> tuple[_Plan, EncodedCorpus]:
     """Plan the training and write nothing; ``held`` receives the lock of a resumed run.
 
-    A run that one of the launchers began is resumed, for every request.
+    A run that one of the launchers began is resumed, for every request, with its settings.
     """
     more = request.given.names.intersection(MORE_BUDGETS)
     if more and not request.resume:
@@ -182,116 +153,97 @@ def _plan(request: _Request, held: ExitStack) -> tuple[_Plan, EncodedCorpus]:
     reads = request.sources or not request.resume
     corpus = read_corpus(request.sources, request.encoding) if reads else None
     path = request.out or (RUNS / corpus.name if corpus else None)
-    path = path if path and not request.resume else find(path).path
-    if request.resume or is_begun_by(path, request.launchers):
-        return _plan_resumed(path, corpus, request, held)
+    if request.resume or path is None:
+        path = find(path).path
+    restarts = False
+    with suppress(ChargenError):
+        restarts = not set(launchers).isdisjoint(Run.open(path).description.launchers)
+    if request.resume or restarts:
+        given = GivenSettings.parse({}) if restarts else request.given
+        return _plan_resumed(path, corpus, request, given, launchers, held)
     assert corpus is not None
     check_new(path, request.overwrite)
-    return _plan_new(path, corpus, request)
-
-
-def describe(
-    sources: Sequence[str | Path], settings: Mapping[str, Any], how: Mapping[str, Any]
-) -> Description:
-    """Return the description of a new run; ``how`` names other arguments of `start`."""
-    names = ("out", "cache", "device", "encoding", "init_from")
-    out, cache, device, encoding, init_from = map(how.__getitem__, names)
-    corpus, given = read_corpus(sources, encoding), GivenSettings.parse(settings)
-    where = (out, False, False, _path(cache), device_named(device), encoding)
-    request = _Request(sources, given, *where, init_from=init_from)
-    return _describe(out or RUNS / corpus.name, corpus, request)[0]
-
-
-def _path(cache: Path | None) -> str:
-    return str(cache.resolve()) if cache else ""
-
-
-def _plan_new(path: Path, corpus: Corpus, request: _Request) -> tuple[_Plan, EncodedCorpus]:
-    description, notes, found = _describe(path, corpus, request)
-    run = Run(path, description)
+    description, notes, found = _describe(path, corpus, request, device)
+    run = Run(path, structs.replace(description, launchers=launchers))
     found = replace(found, vocabulary=description.vocabulary)
-    _build_model(description, request.device)  # fails for lack of memory before a long encoding
+    _build_model(description, device)  # fails for lack of memory before a long encoding
     encoded = run.cached_corpus.encode(corpus, found, request.progress)
-    return _Plan(run, resumes=False, notes=tuple(notes)), encoded
+    return _Plan(run, notes=tuple(notes)), encoded
+
+
+def describe(request: Request) -> Description:
+    """Return the description that a new run would have."""
+    corpus = read_corpus(request.sources, request.encoding)
+    path = request.out or RUNS / corpus.name
+    return _describe(path, corpus, request, device_named(request.device))[0]
 
 
 def _describe(
-    path: Path, corpus: Corpus, request: _Request
+    path: Path, corpus: Corpus, request: Request, device: torch.device
 ) -> tuple[Description, list[str], ScannedCorpus]:
     """Return a new run's description, notes on it, and its scanned corpus."""
     source = None if request.init_from is None else find(request.init_from)
     if source and source.path.resolve() == path.resolve():
         raise ChargenError(f"--init-from {source.path}: would be overwritten; give another --out")
     given = adopt(request.given, source) if source else request.given
-    folder = encoded_in(path, request.cache)
-    documents = given.training.documents
-    cached = CorpusCache(folder, corpus.name, corpus.sources, documents, corpus.encoding)
-    found = cached.scan(corpus, request.progress)
+    documents, sources, encoding = given.training.documents, corpus.sources, corpus.encoding
+    folder = encoded_in(path, request.folder)
+    found = CorpusCache(folder, corpus.name, sources, documents, encoding).scan(
+        corpus, request.progress
+    )
     if found.chars < SHORTEST_TO_TRAIN:
         raise ChargenError(
-            f"{' '.join(corpus.sources)}: {found.chars} characters are too few to hold out a "
+            f"{' '.join(sources)}: {found.chars} characters are too few to hold out a "
             f"validation text; give at least {SHORTEST_TO_TRAIN}"
         )
     vocabulary, about = vocabulary_for(corpus, found, given.training.min_count, source)
     to_train = training_chars(found.chars, given.training.validation, found.starts)
-    hardware = Hardware(request.device.type, multiplies_bfloat16())
+    hardware = Hardware(device.type, multiplies_bfloat16())
     model, training, notes = choose_defaults(given, to_train, hardware)
     held_out = found.chars - to_train
     if not held_out:
         notes.insert(0, "no text is held out: the model is the last one, even if it overfits")
     elif training.validation is None and held_out <= found.chars * HELD_OUT / 2:
-        notes = [f"large text: {held_out:,} characters are held out instead of a tenth", *notes]
-    record = CorpusRecord(
-        corpus.name,
-        corpus.sources,
-        found.sha256,
-        found.chars,
-        to_train,
-        request.cache,
-        corpus.encoding,
-    )
+        notes.insert(0, f"large text: {held_out:,} characters are held out instead of a tenth")
+    sizes = (found.sha256, found.chars, to_train)
+    record = CorpusRecord(corpus.name, sources, *sizes, request.folder, encoding)
     number = 0 if documents == "none" else len(found.starts)
-    notes = [*corpus.notes([file.sha256 for file in found.files], number), *notes]
-    versions = {
-        "chargen": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-    }
-    description = Description(
-        model,
-        vocabulary,
-        training,
-        record,
-        versions,
-        initialized_from=origin_of(source) if source else None,
-    )
-    return description, [*about, *notes], found
+    read = corpus.notes([file.sha256 for file in found.files], number)
+    versions = {"chargen": __version__, "torch": str(torch.__version__)}
+    versions["python"] = platform.python_version()
+    origin = origin_of(source) if source else None
+    description = Description(model, vocabulary, training, record, versions, None, origin)
+    return description, [*about, *read, *notes], found
 
 
 def _plan_resumed(
-    path: Path, corpus: Corpus | None, request: _Request, held: ExitStack
+    path: Path,
+    corpus: Corpus | None,
+    request: Request,
+    given: GivenSettings,
+    launchers: tuple[str, ...],
+    held: ExitStack,
 ) -> tuple[_Plan, EncodedCorpus]:
-    """Plan to resume a run, with another budget or cache directory at most.
+    """Plan to resume a run, with another budget or cache directory at most."""
 
-    A run that a launcher has restarted keeps its settings.
-    """
-    run, given = Run.open(path), request.given
-    if run.description.imported:
-        raise ChargenError(
-            f"{path}: imported without its training state, so it cannot be resumed; train a new "
-            "run with another --out"
-        )
-    if is_begun_by(path, request.launchers):
-        given = GivenSettings.parse({})
-    _check_unchanged(run, given)
-    encoded, record = _encode(run, request, corpus)
+    def opened() -> Run:
+        run = Run.open(path)
+        if run.description.imported:
+            raise ChargenError(
+                f"{path}: imported without its training state, so it cannot be resumed; train a "
+                "new run with another --out"
+            )
+        fixed = given.names.difference(BUDGETS)
+        check_same(given, run, fixed, "leave it out, or start over with --overwrite")
+        return run
+
+    encoded, record = _encode(opened(), request, corpus)
     held.enter_context(lock(path))
-    run = Run.open(path)  # again, now that no other process writes it
-    _check_unchanged(run, given)
+    run = opened()  # again, now that no other process writes it
     before = run.description
-    checkpoint, counters, notes = None, Counters(), []
+    checkpoint, counters, notes = None, Counters(), tuple[str, ...]()
     if run.begins():
-        notes = [f"{path}: stopped before its first checkpoint; starts from the beginning"]
+        notes = (f"{path}: stopped before its first checkpoint; starts from the beginning",)
     else:
         checkpoint = run.read_checkpoint(LAST)
         try:
@@ -302,31 +254,28 @@ def _plan_resumed(
     if not given.names.isdisjoint(BUDGETS):
         budget = {name: getattr(given.training, name) for name in BUDGETS}
     training = structs.replace(before.training, **budget)
-    resumed = Run(path, structs.replace(before, training=training, corpus=record))
+    changed = {"training": training, "corpus": record, "launchers": launchers or before.launchers}
+    resumed = Run(path, structs.replace(before, **changed))
     _check_text(resumed, encoded)
     resets = bool(budget) and checkpoint is not None
-    return _Plan(resumed, True, checkpoint, resets, tuple(notes)), encoded
+    return _Plan(resumed, True, checkpoint, resets, notes), encoded
 
 
-def _write(plan: _Plan, request: _Request, held: ExitStack) -> None:
+def _write(plan: _Plan, overwrite: bool, held: ExitStack) -> None:
     """Lock the run directory, if it is new, and write its first files."""
-    run, launchers = plan.run, request.launchers
-    if plan.resumes:
-        if plan.checkpoint is None:
-            run.keep_progress(0)
-        run.write_description()
-        if launchers:  # after the requested settings are written
-            run.begun_by(launchers, begins=False)
+    run = plan.run
+    if not plan.resumes:
+        held.enter_context(lock(run.path))
+        check_new(run.path, overwrite)
+        Run.create(run.path, run.description)
         return
-    if launchers:
-        run.begun_by(launchers, begins=True)
-    held.enter_context(lock(run.path))
-    check_new(run.path, request.overwrite)
-    Run.create(run.path, run.description)
+    if plan.checkpoint is None:
+        run.keep_progress(0)
+    run.write_description()
 
 
 def _encode(
-    run: Run, request: _Request, corpus: Corpus | None = None
+    run: Run, request: Request, corpus: Corpus | None = None
 ) -> tuple[EncodedCorpus, CorpusRecord]:
     """Return a run's encoded corpus, and its record with the present cache directory and sources.
 
@@ -338,7 +287,7 @@ def _encode(
             f"--encoding {request.encoding}: the run in {run.path} uses "
             f"{record.encoding or 'utf-8'}; leave it out, or start over with --overwrite"
         )
-    record = structs.replace(record, cache=request.cache or record.cache)
+    record = structs.replace(record, cache=request.folder or record.cache)
     if corpus is not None and STANDARD_INPUT not in corpus.sources:
         record = structs.replace(record, sources=corpus.sources)  # it may have moved
     cached = Run(run.path, structs.replace(run.description, corpus=record)).cached_corpus
@@ -360,40 +309,17 @@ def _encode(
 
 def _build_model(description: Description, device: torch.device) -> CharModel:
     size, seed = len(description.vocabulary), description.training.seed
-    try:
+    with memory_errors(f"--units {shown(description.model.units)}: out of memory; lower it"):
         return CharModel.seeded(description.model, size, seed).to(device)
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        units = ",".join(map(str, description.model.units))
-        raise ChargenError(f"--units {units}: out of memory; lower it") from None
-
-
-def _check_unchanged(run: Run, given: GivenSettings) -> None:
-    """Refuse settings other than a budget that differ from the run's."""
-
-    def shown(value: Any) -> str:
-        return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-    before = structs.asdict(run.description.model) | structs.asdict(run.description.training)
-    for name, value in given.values().items():
-        if name not in BUDGETS and before[name] != value:
-            raise ChargenError(
-                f"{flag(name)} {shown(value)}: the run in {run.path} uses "
-                f"{shown(before[name])}; leave it out, or start over with --overwrite"
-            )
 
 
 def _check_text(run: Run, encoded: EncodedCorpus) -> None:
     """Refuse a description that contradicts the run's text."""
     record, training = run.description.corpus, run.description.training
     to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
-    fits = (
-        record.sha256 == encoded.sha256
-        and (record.chars, record.training_chars) == (len(encoded.ids), to_train)
-        and run.description.vocabulary == encoded.vocabulary
-    )
-    if not fits or fit(training, record.training_chars)[0] != training:
+    said = (record.sha256, record.chars, record.training_chars, run.description.vocabulary)
+    found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
+    if said != found or fit(training, to_train)[0] != training:
         raise ChargenError(
             f"{run.path / RUN}: does not fit the run's text; start over with --overwrite"
         )
