@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import shutil
 from pathlib import Path
@@ -101,13 +100,6 @@ class Browser:
         """Return whether the page scrolls horizontally."""
         source = "const e = document.documentElement; return e.scrollWidth > e.clientWidth"
         return bool(self.script(source))
-
-    def shot(self, path: Path) -> None:
-        """Write a picture of the whole page."""
-        size = self._driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
-        clip = {"captureBeyondViewport": True, "clip": {**size, "scale": 1}}
-        taken = self._driver.execute_cdp_cmd("Page.captureScreenshot", clip)
-        path.write_bytes(base64.b64decode(taken["data"]))
 
     def close(self) -> None:
         """End the browser."""

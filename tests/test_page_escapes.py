@@ -14,7 +14,7 @@ from msgspec import structs
 from results import DEMONSTRATION, LESS, MINED, RUN, RUNS, TEMPLATES, UNKNOWN, near, tally
 from test_compare_report import GOOD, comparison, page_of, summary_of
 from test_export_page import made as written
-from test_memory_page import DISTANCE, FOLLOWED, made
+from test_memory_page import FOLLOWED, WEAK, made
 from test_memory_page import RESULT as UNITS
 from test_terminal import acting
 
@@ -66,7 +66,7 @@ def pages(evil):
     cells = (summary_of(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
     yield page_of(comparison(*cells, task="recall", budget=evil))
     followed = replace(FOLLOWED, feature=evil)
-    units = replace(UNITS, features=(DISTANCE, followed), left_out=(evil,))
+    units = replace(UNITS, features=(WEAK, followed), left_out=(evil,))
     yield hidden_units_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
     untimed = structs.replace(one.templates, trained_timesteps=None)
     told = replace(one, templates=untimed)

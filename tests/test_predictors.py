@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chargen import evaluation
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import Evaluation, evaluate
-from chargen.predictors import BackoffNgram, select
+from chargen.predictors import BackoffNgram
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
@@ -55,11 +55,12 @@ def kneser_ney(text, order, context, character):
 
 
 @pytest.mark.parametrize("order", [2, 3, 4])
-@pytest.mark.parametrize("context", ["a", "ra", "abr", "cad", "dabra", "rrr"])
-def test_the_ngram_baseline_is_kneser_ney(order, context):
+def test_the_ngram_baseline_is_kneser_ney(order):
     text = "abracadabra abracadabra arcana"
-    for character, probability in after(ngram_of(text, order), context).items():
-        assert probability == pytest.approx(kneser_ney(text, order, context, character), rel=1e-5)
+    for context in ("a", "ra", "abr", "cad", "dabra", "rrr"):
+        for character, probability in after(ngram_of(text, order), context).items():
+            expected = kneser_ney(text, order, context, character)
+            assert probability == pytest.approx(expected, rel=1e-5)
 
 
 @given(TEXTS, TEXTS, st.integers(1, 20), st.integers(2, 8))
@@ -76,18 +77,9 @@ def test_ngram_distributions_sum_to_one_and_are_those_of_reading_in_parts(text, 
 
 
 def test_an_ngram_needs_a_text_and_an_order():
-    with pytest.raises(ValueError, match="order"):
-        ngram_of("abc", 1)
-    with pytest.raises(ValueError, match="characters"):
-        ngram_of("a", 3)
-
-
-def test_select_handles_nested_states():
-    state = (np.arange(3), (np.arange(6).reshape(3, 2), None))
-    one, (two, nothing) = select(state, np.array([2, 2, 0]))
-    assert one.tolist() == [2, 2, 0]
-    assert two.tolist() == [[4, 5], [4, 5], [0, 1]]
-    assert nothing is None
+    for text, order, message in (("abc", 1, "order"), ("a", 3, "characters")):
+        with pytest.raises(ValueError, match=message):
+            ngram_of(text, order)
 
 
 def test_loss_and_accuracy_of_a_known_predictor():
@@ -101,7 +93,7 @@ def test_loss_and_accuracy_of_a_known_predictor():
     assert eight.to_json()["loss_nats"] == np.log(8)
 
 
-@pytest.mark.parametrize("start", [1, 511, 512, 513, 2999])
+@pytest.mark.parametrize("start", [1, 511, 512, 2999])
 @pytest.mark.parametrize("streams", [None, 1, 7])
 def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
     """The predictor's memory is shorter than the warm-up."""
@@ -129,7 +121,7 @@ def test_streams_of_a_network_are_within_a_thousandth_of_a_nat(cell):
     assert many.loss_nats == pytest.approx(one.loss_nats, abs=1e-3)
 
 
-@pytest.mark.parametrize("start", [0, 5])
-def test_the_first_character_cannot_be_predicted(start):
-    with pytest.raises(ValueError, match="start"):
-        evaluate(UniformPredictor(Vocabulary("ab")), np.zeros(5, dtype=np.uint8), start)
+def test_the_first_character_cannot_be_predicted():
+    for start in (0, 5):
+        with pytest.raises(ValueError, match="start"):
+            evaluate(UniformPredictor(Vocabulary("ab")), np.zeros(5, dtype=np.uint8), start)

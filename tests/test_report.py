@@ -38,10 +38,10 @@ from chargen.render.report import Bars, Figure, Table, estimate, save_figures, t
 
 TAG = re.compile(r"<[^>]*>")
 NAMES = ["templates", "context", "mined", "gradient", "readout"]
-
-
 FIGURES = ("-context", "-mined", "-gradient-targets", "-gradient", "-readout")
 RESULTS = {"one": ONE, "several": RUNS, "unknown": UNKNOWNS}
+TRAINING = "training length (64)"
+LONGEST = "longest trained span (256)"
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +52,6 @@ def pages():
 @pytest.fixture
 def page(pages):
     return pages["one"]
-
-
-@pytest.fixture
-def several(pages):
-    return pages["several"]
 
 
 def words(page):
@@ -92,33 +87,26 @@ def axes_of(result):
     return figure.draw(figures.PICTURE, "").axes[0]
 
 
-def legend(axes):
-    return axes.get_legend_handles_labels()[1]
+def texts_of(axes):
+    return {text.get_text() for text in axes.texts}
 
 
 # terminal
 
 
-def test_a_section_begins_with_its_finding():
-    heading, line, finding = terminal(only(TEMPLATES)).splitlines()[:3]
+def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
+    text = terminal(only(TEMPLATES))
+    heading, line, finding = text.splitlines()[:3]
     assert (heading, line) == ("Cloze sentences", "===============")
     assert finding.startswith("remembers 128 characters (accuracy 90% or more), better than chance")
     assert ", span50 700 (620–810);" in terminal(only(with_span50(700.0, 620.0, 810.0)))
-
-
-def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
-    text = terminal(only(TEMPLATES))
-    assert ["128", "94", "91–96", "9.40", "8.40–10.40", "held", "out"] in rows(text)
-    assert ["distractor", "after", "cue", "–", "90", "88", "86", "85", "63", "27", "13"] in rows(
-        text
-    )
-    assert ["cue", "deleted", *["12"] * 8] in rows(text)
+    after_cue = ["distractor", "after", "cue", "–", "90", "88", "86", "85", "63", "27", "13"]
+    expected = [["128", "94", "91–96", "9.40", "8.40–10.40", "held", "out"], after_cue]
+    assert all(row in rows(text) for row in [*expected, ["cue", "deleted", *["12"] * 8]])
     first = [line[0] for line in rows(text) if line]
     table = first[first.index("span") + 1 : first.index("Accuracy")]
     assert table == ["4", "16", "32", "64", "──", "128", "256", "──", "512", "1024"]
-    assert "── training length (64) ──" in text
-    assert "── longest trained span (256) ──" in text
-    assert "chance is 12.5%" in text
+    assert all(part in text for part in (f"── {TRAINING} ──", f"── {LONGEST} ──", "is 12.5%"))
     assert all(len(line) <= 100 for line in text.splitlines())
     short = terminal(only(templates_result(*TEMPLATES.rows[:2]))).splitlines()
     after = short.index(next(line for line in short if line.startswith("  16  ")))
@@ -127,35 +115,36 @@ def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
 
 def test_a_refusal_shows_the_shortest_span_and_the_demonstration():
     text = terminal(ProbeResult((UNKNOWN,)))
-    assert REFUSED.refusal in text
-    assert "Demonstration, not a measurement" in text
-    assert "the clouds are in the …" in text
+    shown = (REFUSED.refusal, "Demonstration, not a measurement", "the clouds are in the …")
+    assert all(part in text for part in shown)
     assert ["sky", "33.3%"] in [row[:2] for row in rows(text)]
     assert "remembers" not in text
     gated = templates_result(span_row(4, 0.5), refusal="not learned")
     assert ["4", "50", "45–55"] in [row[:3] for row in rows(terminal(only(gated)))]
+    (section,) = ProbeResult((UNKNOWN,)).sections()
+    bars = [row for block in section.blocks if isinstance(block, Bars) for row in block.rows]
+    assert len(bars) == sum(len(one.candidates) for one in DEMONSTRATION)
+    assert not any(isinstance(block, Table) for block in section.blocks)
 
 
 def test_several_runs_stand_side_by_side():
     text = terminal(RUNS)
-    assert ["span", "long", "95%", "less", "95%"] in rows(text)
-    assert ["512", "30", "26–35", "51", "46–56", "longer", "than", "trained"] in rows(text)
-    assert ["long", "cue", "deleted", *["12"] * 8] in rows(text)
-    assert ["less", "16", "–"] in rows(text)
-    assert ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"] in rows(text)
+    expected = [
+        ["span", "long", "95%", "less", "95%"],
+        ["512", "30", "26–35", "51", "46–56", "longer", "than", "trained"],
+        ["long", "cue", "deleted", *["12"] * 8],
+        ["less", "16", "–"],
+        ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"],
+    ]
+    assert all(row in rows(text) for row in expected)
     assert "less is more accurate than long" in text
-    assert "── training length (16) of less ──" in text
-    assert "── training length (64) of long ──" in text
-    assert "── longest trained span (256) ──" in text
+    for rule in ("training length (16) of less", f"{TRAINING} of long", LONGEST):
+        assert f"── {rule} ──" in text
     unknown = terminal(ProbeResult((replace(LESS, templates=REFUSED), RUN)))
     assert ["less", "64", "–", "not", "learned"] in rows(unknown)
     assert "McNemar" not in terminal(UNKNOWNS)
-
-
-def test_runs_are_called_by_their_directory_unless_two_share_its_name():
     assert RUNS.names == ["long", "less"]
-    twins = ProbeResult((RunResult("x/a"), RunResult("y/a")))
-    assert twins.names == ["x/a", "y/a"]
+    assert ProbeResult((RunResult("x/a"), RunResult("y/a"))).names == ["x/a", "y/a"]
     assert RUNS.finding == "runs/less is more accurate than runs/long: ahead at 4, by 9 " + (
         "percentage points at 4 characters"
     )
@@ -166,12 +155,7 @@ def test_runs_are_called_by_their_directory_unless_two_share_its_name():
 
 def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():
     axes = axes_of(only(TEMPLATES))
-    assert {text.get_text() for text in axes.texts} == {
-        "training length (64)",
-        "longest trained span (256)",
-        "model",
-        "controls; chance 12.5%",
-    }
+    assert texts_of(axes) == {TRAINING, LONGEST, "model", "controls; chance 12.5%"}
     (bars,) = [bar for bar in axes.containers if bar.get_label() == "model"]
     drawn = [segment[:, 1].tolist() for segment in bars.lines[2][0].get_segments()]
     bounds = [(row.accuracy.low, row.accuracy.high) for row in TEMPLATES.rows]
@@ -184,11 +168,11 @@ def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():
 
 def test_equal_limits_share_one_label_and_limits_off_the_axis_are_named():
     equal = axes_of(only(structs.replace(TEMPLATES, trained_timesteps=256)))
-    (label,) = [text.get_text() for text in equal.texts if " = " in text.get_text()]
-    assert set(label.split(" = ")) == {"training length (256)", "longest trained span (256)"}
+    (label,) = [text for text in texts_of(equal) if " = " in text]
+    assert set(label.split(" = ")) == {"training length (256)", LONGEST}
     short = axes_of(only(templates_result(*TEMPLATES.rows[:3], timesteps=2048)))
-    off = {"training length (2048), off the axis", "longest trained span (256), off the axis"}
-    assert off <= {text.get_text() for text in short.texts}
+    off = {f"{limit}, off the axis" for limit in ("training length (2048)", LONGEST)}
+    assert off <= texts_of(short)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +185,7 @@ def test_equal_limits_share_one_label_and_limits_off_the_axis_are_named():
 )
 def test_span50_is_drawn_on_the_axis_and_else_named(half, fits, label):
     axes = axes_of(only(with_span50(*half, fits=fits)))
-    assert f"model, {label}" in [text.get_text() for text in axes.texts]
+    assert f"model, {label}" in texts_of(axes)
     marks = [bar for bar in axes.containers if bar.lines[0].get_marker() == "D"]
     assert len(marks) == (half[0] == 700)
     for mark in marks:
@@ -214,13 +198,10 @@ def test_several_runs_have_a_curve_each():
     known = {"a/long": with_span50(700.0, 620.0, 810.0), "a/less": LESS.templates}
     runs = [RunResult(run, templates=one) for run, one in (known | {"a/no": REFUSED}).items()]
     axes = axes_of(ProbeResult(tuple(runs)))
-    assert legend(axes) == ["chance, 12.5%", "long, span50 700 (620–810)", "less"]
+    legend = axes.get_legend_handles_labels()[1]
+    assert legend == ["chance, 12.5%", "long, span50 700 (620–810)", "less"]
     assert len(axes.containers) == 3
-    assert {text.get_text() for text in axes.texts} == {
-        "training length (16) of less",
-        "training length (64) of long",
-        "longest trained span (256)",
-    }
+    assert texts_of(axes) == {"training length (16) of less", f"{TRAINING} of long", LONGEST}
     one = axes_of(only(TEMPLATES))
     for name in ("get_xlim", "get_ylim", "get_xlabel", "get_ylabel"):
         assert getattr(one, name)() == getattr(axes, name)()
@@ -236,8 +217,7 @@ def test_one_run_has_direct_labels_and_only_a_picture_has_a_title(size):
 
 def test_each_instrument_with_numbers_has_a_png_file(tmp_path):
     written = save_figures(ONE.sections(), tmp_path / "all.png", "long", "templates")
-    names = [f"all{name}.png" for name in ("", *FIGURES)]
-    assert [path.name for path in written] == names
+    assert [path.name for path in written] == [f"all{name}.png" for name in ("", *FIGURES)]
     data = written[0].read_bytes()
     assert data.startswith(b"\x89PNG")
     assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1440, 900)
@@ -256,22 +236,15 @@ def test_a_page_begins_with_the_findings_and_links_to_the_sections(pages, name):
     assert re.findall(r'href="#([\w-]+)"', top) == NAMES
     assert re.findall(r'<section id="([\w-]+)"', page) == NAMES
     assert all(warning in words(top) for warning in result.warnings)
-    assert "<dt>Chance</dt>" in page
-    for text in (
-        f"<h1>{result.title}</h1>",
-        result.about,
-        "english.bank",
-        "The clouds are in the sky",
-        "no bound on what it remembers",
-        "a large gradient is not memory",
-    ):
-        assert text in page
+    texts = [f"<h1>{result.title}</h1>", result.about, "english.bank", "<dt>Chance</dt>"]
+    texts += ["The clouds are in the sky", "no bound on what it remembers"]
+    assert all(text in page for text in (*texts, "a large gradient is not memory"))
 
 
-def test_every_number_of_the_figures_is_in_a_table(page, several):
-    for result, made in ((ONE, page), (RUNS, several)):
+def test_every_number_of_the_figures_is_in_a_table(pages):
+    for name in ("one", "several"):
         expected = Counter()  # some are alike, and each must be there
-        for run in result.runs:
+        for run in RESULTS[name].runs:
             for row in run.templates.rows:
                 parts = [row.plain, row.distractor, *row.controls.values(), *row.fact_sets.values()]
                 for found in (row.accuracy, row.greedy_accuracy, *(one.accuracy for one in parts)):
@@ -282,12 +255,12 @@ def test_every_number_of_the_figures_is_in_a_table(page, several):
             found += [row.swap for row in untrained.rows]
             expected.update(estimate(x, 4) for x in found)
             expected.update(estimate(row.gain, 2) for row in run.mined.rows if row.gain)
-        assert expected <= Counter(cells(made))
+        assert expected <= Counter(cells(pages[name]))
     for found in RUN.gradient.values():
         for curve in (curve for layer in found.layers for curve in layer.curves.values()):
             bounds = f"({curve.lower[64]:.2f} to {curve.upper[64]:.2f})"
-            assert f"{curve.median[64]:.2f} {bounds}" in cells(page)
-    assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(page)
+            assert f"{curve.median[64]:.2f} {bounds}" in cells(pages["one"])
+    assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(pages["one"])
 
 
 def test_the_meaning_is_in_plain_words():
@@ -308,24 +281,23 @@ def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
     assert f"{WORDS}, untrained" not in words(page)
     rows = [structs.replace(row, untrained=near(-0.5)) if row.gain else row for row in MINED.rows]
     mined = structs.replace(MINED, rows=tuple(rows))
-    beside = ProbeResult((replace(RUN, mined=mined),)).page()
+    beside = ProbeResult((RunResult("runs/long", mined=mined),)).page()
     assert "-0.50 (-0.51 to -0.49)" in cells(beside)
     assert f"{WORDS}, untrained" in words(beside)
 
 
-def test_figures_are_inline_and_label_their_marks(page, several):
-    one, compared = ([words(f"<body>{one}") for one in svgs(two)] for two in (page, several))
-    assert (len(one), len(compared)) == (6, 6)
-    for text in ("chance 12.5%", "training length (64)", "span50 700 (620–810)"):
-        assert text in one[0]
-    assert "untrained, swap" in one[1]
-    assert "no gain" in one[2]
-    assert "returning words, cue 16–31 back" in one[3]
-    assert "layer 2, 7 units" in one[4]
-    assert "most frequent character" in one[5]
-    assert page.count('role="img" aria-label="') == several.count('role="img" aria-label="') == 6
-    assert "training length (16) of less" in compared[0]
-    assert "long, span50 700 (620–" in compared[0]
+def test_figures_are_inline_and_label_their_marks(pages):
+    one, several = ([words(f"<body>{svg}") for svg in svgs(pages[n])] for n in ("one", "several"))
+    expected = ["untrained, swap", "no gain", "returning words, cue 16–31 back"]
+    expected += ["layer 2, 7 units", "most frequent character"]
+    for text, figure in zip([f"{TRAINING} chance", *expected], one, strict=True):
+        assert all(part in figure for part in text.split(" chance"))
+    assert "chance 12.5%" in one[0]
+    assert "span50 700 (620–810)" in one[0]
+    assert "training length (16) of less" in several[0]
+    assert "long, span50 700 (620–" in several[0]
+    for name in ("one", "several"):
+        assert pages[name].count('role="img" aria-label="') == len(one) == len(several)
 
 
 def test_definitions_are_unique_and_colors_come_from_the_style(page):
@@ -342,7 +314,7 @@ def test_definitions_are_unique_and_colors_come_from_the_style(page):
 
 
 def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
-    assert page == ONE.page()
+    assert only(TEMPLATES).page() == only(TEMPLATES).page()
     assert len(page) < 600_000
     assert not re.search(r"https?:|//\w|@import|<link|<img|<script", page)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
@@ -364,13 +336,6 @@ def test_sections_appear_only_for_instruments_that_were_used(pages):
     assert "<svg" not in page
 
 
-def test_the_demonstration_has_a_bar_per_ending():
-    (section,) = ProbeResult((UNKNOWN,)).sections()
-    bars = [row for block in section.blocks if isinstance(block, Bars) for row in block.rows]
-    assert len(bars) == sum(len(one.candidates) for one in DEMONSTRATION)
-    assert not any(isinstance(block, Table) for block in section.blocks)
-
-
 def test_the_gradient_is_reported_with_its_intervals():
     (layer,) = gradient_result(0.1).layers
     assert layer.whole.reach(np.log10(1 / 2)) == "3.0 (2.0–4.0)"
@@ -382,29 +347,46 @@ def test_the_gradient_is_reported_with_its_intervals():
 
 
 def test_the_json_of_one_run_and_of_several():
-    assert list(ONE.to_json()) == [
-        *(
-            "run",
-            "templates",
-            "demonstration",
-            "context",
-            "mined",
-            "gradient",
-            "readout",
-            "warnings",
-        )
-    ]
+    keys = "run templates demonstration context mined gradient readout warnings"
+    assert list(ONE.to_json()) == keys.split()
     told = RUNS.to_json()
     assert list(told) == ["runs", "comparisons", "finding", "warnings"]
     assert [row["instrument"] for row in told["comparisons"]] == ["templates", "context"]
     assert {PAIR.first, BITS.first} == {told["comparisons"][1]["first"]}
 
 
+def test_the_title_of_one_run_is_its_finding():
+    for steps, more in ((64, ", 2 times its training length"), (128, ", its training length")):
+        one = only(structs.replace(TEMPLATES, trained_timesteps=steps))
+        assert one.title == f"Remembers 128 characters{more}"
+    longer = structs.replace(TEMPLATES, trained_timesteps=256)
+    assert only(longer).title == "Remembers 128 characters"
+    assert only(REFUSED).title == "How far back does it remember?"
+    assert RUNS.title == "Which has the longest memory?"
+
+
+def test_facts_are_told_apart_and_example_sentences_highlight_cue_and_answer():
+    example = Example("past. ", "Persia", ", kept dry" * 30, "Persian", "Iberian")
+    wrong = structs.replace(TEMPLATES.rows[-1], example=example)
+    page = only(structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))).page()
+    assert {"Persia → Persian", "Sweden → Swedish", "20", "180"} <= set(cells(page))
+    marked = ('<mark class="cue">Persia</mark>', '<mark class="wrong">Persian</mark>', "[…]")
+    assert all(text in page for text in (*marked, "chose Iberian", "Accuracy by fact"))
+    said = ("ranges from 90% to 100%", "at least 390 of them different", "facts like these")
+    assert all(text in words(page) for text in said)
+
+
 # browser
 
+LETTERS = """
+    return [...document.querySelectorAll('figure svg')].map(svg => {
+      const scale = svg.clientWidth / svg.viewBox.baseVal.width
+      const letters = [...svg.querySelectorAll('text')].filter(e => !e.closest('.small'))
+      return Math.min(...letters.map(e => parseFloat(getComputedStyle(e).fontSize) * scale))
+    })"""
 
-@pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("width", [1200, 360])
+
+@pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])
 @pytest.mark.parametrize("name", RESULTS)
 def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(
     browser, tmp_path, pages, name, width, dark
@@ -413,32 +395,20 @@ def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(
     file.write_text(page, encoding="utf-8")
     browser.open(file, width, dark=dark)
     browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    assert browser.errors() == []
-    assert browser.requests() == []
-    assert not browser.overflows()
+    assert (browser.errors(), browser.requests(), browser.overflows()) == ([], [], False)
     paper = browser.script("return getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(22, 24, 28)" if dark else "rgb(255, 255, 255)")
     line = "return [...document.querySelectorAll('svg text')].map(e => getComputedStyle(e).fill)"
     inks = set(browser.script(line))
     assert ("rgb(232, 230, 227)" if dark else "rgb(28, 28, 28)") in inks or "<svg" not in page
     assert paper not in inks
+    if "<svg" in page:
+        # On a phone, the exponents of powers of ten are the smallest letters.
+        assert min(browser.script(LETTERS)) >= 6.5
+        assert browser.find("#templates figure svg").size["width"] <= width
 
 
-def test_on_a_phone_letters_in_figures_can_be_read(browser, tmp_path, page):
-    file = tmp_path / "report.html"
-    file.write_text(page, encoding="utf-8")
-    browser.open(file, 360)
-    script = """
-        return [...document.querySelectorAll('figure svg')].map(svg => {
-          const scale = svg.clientWidth / svg.viewBox.baseVal.width
-          const letters = [...svg.querySelectorAll('text')].filter(e => !e.closest('.small'))
-          return Math.min(...letters.map(e => parseFloat(getComputedStyle(e).fontSize) * scale))
-        })"""
-    assert min(browser.script(script)) >= 6.5  # the exponents of powers of ten are the smallest
-    assert browser.find("#templates figure svg").size["width"] <= 360
-
-
-def test_the_browser_refuses_what_a_page_is_made_to_load(browser, tmp_path, page):
+def test_the_browser_finds_what_is_wrong_with_a_page(browser, tmp_path, page):
     file = tmp_path / "loading.html"
     image = '<img src="http://chargen.invalid/a.png">'
     for text, refused in ((image, False), (page.replace("<body>", f"<body>{image}"), True)):
@@ -446,49 +416,10 @@ def test_the_browser_refuses_what_a_page_is_made_to_load(browser, tmp_path, page
         browser.open(file)
         (message,) = browser.errors()
         assert ("Content Security Policy" in message) == refused
-
-
-def test_the_browser_finds_what_is_wrong_with_a_page(browser, tmp_path):
-    file = tmp_path / "wrong.html"
-    file.write_text(
-        '<meta name="viewport" content="width=device-width"><p style="width: 500px">wide</p>'
-        "<script>console.error('wrong'); fetch('http://chargen.invalid/').catch(() => 0)</script>"
-    )
+    wide = '<meta name="viewport" content="width=device-width"><p style="width: 500px">wide</p>'
+    script = "console.error('wrong'); fetch('http://chargen.invalid/').catch(() => 0)"
+    file.write_text(f"{wide}<script>{script}</script>")
     browser.open(file, 360)
     assert browser.overflows()
     assert any("wrong" in message for message in browser.errors())
     assert browser.requests() == ["http://chargen.invalid/"]
-    browser.open(file, 1200)
-    assert not browser.overflows()
-    browser.shot(tmp_path / "shot.png")
-    assert (tmp_path / "shot.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_title_of_one_run_is_its_finding():
-    assert only(TEMPLATES).title == "Remembers 128 characters, 2 times its training length"
-    equal = structs.replace(TEMPLATES, trained_timesteps=128)
-    assert only(equal).title == "Remembers 128 characters, its training length"
-    longer = structs.replace(TEMPLATES, trained_timesteps=256)
-    assert only(longer).title == "Remembers 128 characters"
-    assert only(REFUSED).title == "How far back does it remember?"
-    assert RUNS.title == "Which has the longest memory?"
-
-
-def test_facts_are_told_apart():
-    page = only(TEMPLATES).page()
-    assert "Accuracy by fact" in page
-    assert {"Persia → Persian", "Sweden → Swedish", "20", "180"} <= set(cells(page))
-    assert "ranges from 90% to 100%" in words(page)
-    assert "at least 390 of them different" in words(page)
-    assert "facts like these" in words(page)
-
-
-def test_example_sentences_highlight_cue_and_answer():
-    filler = ", kept dry" * 30
-    example = Example("past. ", "Persia", filler, "Persian", "Iberian")
-    wrong = structs.replace(TEMPLATES.rows[-1], example=example)
-    page = only(structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))).page()
-    assert '<mark class="cue">Persia</mark>' in page
-    assert '<mark class="wrong">Persian</mark>' in page
-    assert "[…]" in page
-    assert "chose Iberian" in page

@@ -39,7 +39,6 @@ def test_each_character_is_predicted_from_the_one_before(text):
     assert found.expected == "".join("acb"[a] for a in ids[:-1])
     likeliest = [-math.log(max(TABLE[a])) for a in ids[:-1]]
     np.testing.assert_allclose(found.expected_nats, likeliest, rtol=1e-6)
-    assert found.total_nats == pytest.approx(sum(expected))
     assert found.loss_nats == pytest.approx(sum(expected) / len(expected))
 
 
@@ -81,13 +80,12 @@ def test_runs_are_ordered_by_loss_and_compared_with_the_best():
     assert pair.difference.value == pytest.approx((far - best).mean())
     assert 0.15 < pair.difference.low < pair.difference.value < pair.difference.high < 0.25
     assert found.finding == "best predicts the text best."
-    close = best + rng.normal(0, 0.3, 3000)
-    close += 0.001 - (close - best).mean()
-    found = compared(best=best, close=close)
-    assert found.finding == "best is not significantly better than close."
     hard = rng.exponential(3, 3000)  # differences are paired: only their own noise counts
     difference = compared(one=hard, other=hard + 0.01).differences[0].difference
     assert (difference.low, difference.high) == (pytest.approx(0.01), pytest.approx(0.01))
+    short = compared(one=np.ones(600), two=np.full(600, 9.0))
+    assert short.to_json(0)["differences"] == [{"first": "two", "second": "one"}]
+    assert "too short to compare the runs: give at least 640 characters" in score_table(short)
 
 
 def topical(rng, chars):
@@ -100,13 +98,13 @@ def topical(rng, chars):
 
 def test_a_text_with_subjects_names_no_author_of_two_equal_models():
     rng, covered, named = np.random.default_rng(0), 0, 0
-    for _ in range(200):
+    for _ in range(100):
         found = compared(one=np.zeros(12_000), two=topical(rng, 12_000))
         difference = found.differences[0].difference
         covered += difference.low <= 0 <= difference.high
         named += "best" in found.finding and "not" not in found.finding
-    assert covered >= 180
-    assert named <= 20
+    assert covered >= 90
+    assert named <= 10
 
 
 def test_p_values_are_corrected_for_the_number_of_runs():
@@ -118,13 +116,6 @@ def test_p_values_are_corrected_for_the_number_of_runs():
     among = compared(best=best, **runs)
     assert alone.p_holm < 0.05 < among.differences[0].p_holm
     assert among.finding.startswith("best is not significantly better than run 0")
-
-
-def test_a_short_text_has_no_interval():
-    found = compared(one=np.ones(600), two=np.full(600, 9.0))
-    assert found.differences[0].difference is None
-    assert found.to_json(0)["differences"] == [{"first": "two", "second": "one"}]
-    assert "too short to compare the runs: give at least 640 characters" in score_table(found)
 
 
 def test_a_place_is_shown_within_its_line_and_marked():
@@ -151,7 +142,7 @@ def home(tmp_path_factory):
     (home / "cat.txt").write_text("the cat sat on the mat. " * 60)
     (home / "dog.txt").write_text("a dog dug for a god; " * 60)
     for name in ("cat", "dog"):
-        sizes = {"units": (16,), "timesteps": 16, "batch_size": 4, "steps": 150}
+        sizes = {"units": (16,), "timesteps": 16, "batch_size": 4, "steps": 110}
         chargen.train(home / f"{name}.txt", home / "runs" / name, **sizes)
     (home / "odd.txt").write_text("a dog dug for the dog; " * 30)
     return home
@@ -226,25 +217,20 @@ def test_a_mistake_is_one_line(here, capsys, arguments, message):
     assert message in err
 
 
-def test_a_text_of_one_known_character_is_refused(here):
+def test_a_text_of_one_known_character_is_refused_and_standard_input_scored(
+    here, capsys, monkeypatch
+):
     with pytest.raises(ChargenError, match="too short"):
         score_text([chargen.load("runs/cat")], "tß", "skip")
-
-
-def test_standard_input_is_scored(here, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"the cat sat on the cat. ")))
     out, _ = run(capsys, "runs/cat", "-", "--json")
     assert json.loads(out)["chars"] == 24
 
 
-class Screen(StringIO):
-    def isatty(self):
-        return True
-
-
 @pytest.mark.parametrize(("variable", "colored"), [("", True), ("1", False)])
 def test_the_place_is_colored_in_a_terminal_unless_disabled(here, monkeypatch, variable, colored):
-    screen = Screen()
+    screen = StringIO()
+    screen.isatty = lambda: True
     monkeypatch.setattr("sys.stdout", screen)
     monkeypatch.setenv("NO_COLOR", variable)
     assert main(["score", "runs/cat", "cat.txt", "--top", "1"]) == 0

@@ -98,11 +98,7 @@ def test_a_context_may_end_inside_a_token(networks, tokenizers):
     assert scorer.log_prob("in the ", "sky") == pytest.approx(expected, abs=1e-4)
     unspaced = step_by_step(network, whole, len(the))
     assert scorer.log_prob("in the", " sky") == pytest.approx(unspaced, abs=1e-4)
-
-
-def test_a_context_may_end_inside_a_word_of_several_tokens(networks, tokenizers):
-    scorer = from_transformers(networks["gpt2"], tokenizers["bpe"])
-    for cut in range(1, len(TEXT[:40])):
+    for cut in range(1, 40):  # inside a word of several tokens
         assert scorer.log_prob(TEXT[:cut], TEXT[cut:40]) <= 0
 
 
