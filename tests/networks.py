@@ -8,7 +8,7 @@ from chargen.recurrent import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import Description, Imported
 from chargen.runs.directory import BEST, Run
-from chargen.sampling.choice import weights
+from chargen.sampling.choice import Choice, weights
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
@@ -31,9 +31,11 @@ class Fixed:
         return np.resize(self.points, count)
 
 
-def distribution(log_probs, settings):
+def distribution(log_probs, settings, recent=()):
     """The probabilities that characters are drawn with, ``(N, V)``."""
-    drawn = weights(log_probs, settings)
+    choice, ids = Choice.of(settings), np.array(recent, dtype=int)
+    with np.errstate(over="ignore", invalid="ignore"):
+        drawn = np.array([weights(row, choice, ids) for row in log_probs])
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 

@@ -12,22 +12,13 @@ from networks import network_and_engine
 from chargen.errors import ChargenError, NonFiniteError
 from chargen.sampling import Sampler
 from chargen.sampling.beam import ENDED, search
+from chargen.sampling.network import initial_state
 from chargen.settings import SamplingSettings
 from chargen.text import Vocabulary
 
 
-def reading(predictor):
-    """Adapt a predictor to the search, which reads one character at a time."""
-
-    def read(ids, state):
-        log_probs, state = predictor.advance(ids[:, None], state)
-        return log_probs[:, 0], state
-
-    return read
-
-
-def found(read, state, length, width, count=1, stops=(), prompt=(0,)):
-    rows = search(read, state, np.array(prompt), length, width, count, list(map(np.array, stops)))
+def found(read, length, width, count=1, stops=(), prompt=(0,)):
+    rows = search(read, np.array(prompt), length, width, count, list(map(np.array, stops)))
     return [tuple(int(id_) for id_ in text if id_ != ENDED) for text in zip(*rows, strict=True)]
 
 
@@ -64,7 +55,7 @@ def test_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, s
     characters = "abc"[: len(table)]
     expected = all_texts(table, length, stops)
     count = min(3, len(expected))
-    texts = found(reading(TablePredictor(characters, table)), None, length, 3**5, count, stops)
+    texts = found(TablePredictor(characters, table).advance, length, 3**5, count, stops)
     costs = dict(expected)
     assert len(set(texts)) == count
     # Float32 tables: texts of one probability may come in either order.
@@ -75,9 +66,9 @@ def test_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, s
 
 def test_beam_finds_likelier_texts_than_greedy_choice():
     table = [[0.0001, 0.55, 0.4499], [0.34, 0.33, 0.33], [0.01, 0.01, 0.98]]
-    read = reading(TablePredictor("abc", table))
-    assert found(read, None, 2, 1) == [(1, 0)]
-    assert found(read, None, 2, 2, 2) == [(2, 2), (1, 0)]
+    read = TablePredictor("abc", table).advance
+    assert found(read, 2, 1) == [(1, 0)]
+    assert found(read, 2, 2, 2) == [(2, 2), (1, 0)]
 
 
 def test_beam_of_one_is_greedy():
@@ -85,13 +76,13 @@ def test_beam_of_one_is_greedy():
     greedy = engine.write(
         np.array([1, 2]), 40, SamplingSettings(temperature=0), np.random.default_rng(0)
     )
-    texts = found(engine.read, engine.initial_state(1), 40, 1, prompt=(1, 2))
+    texts = found(engine.advance, 40, 1, prompt=(1, 2))
     assert texts == [tuple(int(row[0]) for row in greedy)]
 
 
 def test_states_are_selected_with_their_texts():
     _, engine = network_and_engine("gru", (6,), size=5)
-    state = engine.initial_state(1)
+    state = initial_state(engine.settings, 1)
     costs = {}
     for text in product(range(5), repeat=3):
         total, now, last = 0.0, state, 4
@@ -102,27 +93,27 @@ def test_states_are_selected_with_their_texts():
             last = id_
         costs[text] = total
     expected = sorted(costs, key=costs.get, reverse=True)[:4]
-    assert found(engine.read, state, 3, 5**2, 4, prompt=(4,)) == expected
+    assert found(engine.advance, 3, 5**2, 4, prompt=(4,)) == expected
 
 
 def test_ended_text_outranks_longer_less_likely_ones():
     table = [[0.3, 0.7], [0.5, 0.5]]
-    read = reading(TablePredictor("ab", table))
-    assert found(read, None, 9, 4, stops=[(1,)]) == [(1,)]
-    assert found(read, None, 2, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0)]
-    assert found(read, None, 4, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0, 1)]
+    read = TablePredictor("ab", table).advance
+    assert found(read, 9, 4, stops=[(1,)]) == [(1,)]
+    assert found(read, 2, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0)]
+    assert found(read, 4, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0, 1)]
 
 
 def test_texts_beyond_all_possible_ones_are_empty():
-    assert found(reading(TablePredictor("ab", [[0.6, 0.4]] * 2)), None, 1, 5, 3) == [(0,), (1,), ()]
+    assert found(TablePredictor("ab", [[0.6, 0.4]] * 2).advance, 1, 5, 3) == [(0,), (1,), ()]
 
 
 def test_nan_is_refused():
     def read(ids, state):
-        return np.full((len(ids), 2), np.nan, dtype=np.float32), state
+        return np.full((len(ids), 1, 2), np.nan, dtype=np.float32), state
 
     with pytest.raises(NonFiniteError):
-        search(read, None, np.array([0]), 3, 2)
+        search(read, np.array([0]), 3, 2)
 
 
 def sampler(characters="\nabcdefghij"):

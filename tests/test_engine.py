@@ -15,9 +15,11 @@ from networks import VARIANTS, arrays_of, network_and_engine
 from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import ChargenError, NonFiniteError
 from chargen.sampling import arithmetic, engine
+from chargen.sampling.choice import Choice
 from chargen.sampling.compiled_loop import CompiledLoop
 from chargen.sampling.compiled_network import product
 from chargen.sampling.engine import Engine
+from chargen.sampling.network import initial_state
 from chargen.settings import ModelSettings, SamplingSettings
 
 V = 11
@@ -65,18 +67,18 @@ def check_shape(shape):
     network, own = network_and_engine(**shape)
     assert own.settings.shapes(V) == {n: w.shape for n, w in network.state_dict().items()}
     assert own.settings.parameters(V) == sum(weight.numel() for weight in network.parameters())
-    ids = np.random.default_rng(0).integers(V, size=(2, 9))
+    ids, choice = np.random.default_rng(0).integers(V, size=(2, 9)), Choice.of(SamplingSettings())
     with torch.no_grad():
         expected, states = network.double()(torch.from_numpy(ids))
     tolerance = 5e-4 if shape["stack"] == "residual" else 5e-5
     if shape["activation"] == "linear":  # the state grows, and rounding errors with it
         tolerance *= 10 * max(1, expected.abs().max().item())
-    near, state = {"rtol": tolerance, "atol": tolerance}, own.initial_state(2)
+    near, state = {"rtol": tolerance, "atol": tolerance}, initial_state(own.settings, 2)
     for t in range(9):
         logits, state = own.read(ids[:, t], state)
         np.testing.assert_allclose(logits, expected[:, t], **near)
-        loop = CompiledLoop(own.settings, own.weights, SamplingSettings(), 2)
-        list(loop.write(ids[:, : t + 1], 1, np.random.default_rng(0)))
+        loop = CompiledLoop(own.settings, own.weights, 2)
+        list(loop.write(ids[:, : t + 1], 1, choice, np.random.default_rng(0)))
         assert loop.logits.tobytes() == logits.tobytes()
     for part, other in zip(state, itertools.chain(*states), strict=True):
         np.testing.assert_allclose(part, other, **near)
@@ -105,10 +107,8 @@ def test_each_sequence_may_have_its_own_prompt(compiled):
 
 
 NOT_COMPILED = f"""
-import math
 import numpy as np
-ldexp = math.ldexp
-math.ldexp = lambda x, k: ldexp(x, int(k))  # numba wants the int32 that Python refuses
+from chargen.sampling.choice import Choice
 from chargen.sampling.compiled_loop import CompiledLoop
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings, SamplingSettings
@@ -117,9 +117,9 @@ for shape in {SOME[::2] + SOME[3::8]}:
     settings = ModelSettings(**shape)
     arrays = {{name: np.ones(size, np.float32) for name, size in settings.shapes({V}).items()}}
     engine = Engine(settings, arrays, {V})
-    chosen = SamplingSettings(top_k=3, repetition_penalty=2)
-    loop = CompiledLoop(settings, engine.weights, chosen, 2)
-    list(loop.write(np.ones((2, 2), int), 2, np.random.default_rng(0)))
+    chosen = Choice.of(SamplingSettings(top_k=3, repetition_penalty=2))
+    loop = CompiledLoop(settings, engine.weights, 2)
+    list(loop.write(np.ones((2, 2), int), 2, chosen, np.random.default_rng(0)))
 """
 
 
@@ -177,7 +177,7 @@ def test_any_length_prompt_and_count(cell, stack, length, count, prompt, seed):
 )
 def test_form_depends_on_the_amount_of_work(monkeypatch, prompt, length, count):
     _, own = network_and_engine()
-    monkeypatch.setattr(engine, "MIN_COMPILED", 2000 * own.multiplications)
+    monkeypatch.setattr(engine, "MIN_COMPILED", 2000 * (own.multiplications + engine.CALLS))
     used = []
     monkeypatch.setattr(CompiledLoop, "write", lambda self, ids, *_: used.append(ids.shape) or [])
     ids, rng = np.zeros(prompt, dtype=int), np.random.default_rng(0)

@@ -13,9 +13,9 @@ from test_beam import sampler
 
 import chargen
 from chargen.cli import main
+from chargen.cli.interactive import Conversation
 from chargen.errors import ChargenError
 from chargen.render.text import visible
-from chargen.sampling.interactive import Conversation
 
 GREEDY = {"temperature": 0}
 # Makes the given terminal its controlling terminal, so that keys can interrupt it.

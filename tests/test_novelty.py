@@ -69,10 +69,9 @@ def test_shares_and_the_longest_copy(texts):
     for row in found.new:
         assert row.sample == pytest.approx(new_share(texts, row.chars))
     assert len(found.new) == 0 or found.new[-1].sample == 1 or found.new[-1].chars * 2 > longest
-    copy = found.longest
-    n = len(copy.text)
-    assert copy.text == texts[copy.sample][copy.position : copy.position + n]
-    assert copy.text == TRAINING[copy.training_position : copy.training_position + n]
+    copy, n = found.longest, len(found.longest)
+    assert copy == texts[found.text][found.position : found.position + n]
+    assert copy == TRAINING[found.training_position : found.training_position + n]
     assert all(new_share([text], n + 1) == 1 for text in texts if len(text) > n)
 
 
@@ -95,10 +94,10 @@ def longest_copy(text):
 def test_copies_are_not_new_and_nonsense_is():
     copied = measured(TRAINING[5:105])
     assert {row.sample for row in copied.new} == {0}
-    assert (copied.longest.text, copied.longest.training_position % 48) == (TRAINING[5:105], 5)
+    assert (copied.longest, copied.training_position % 48) == (TRAINING[5:105], 5)
     nonsense = measured("xyzzyx")
     assert [(row.chars, row.sample) for row in nonsense.new] == [(2, 1)]
-    assert nonsense.longest.text == ""
+    assert nonsense.longest == ""
     assert "0 characters of 6" in novelty_table(nonsense)
 
 

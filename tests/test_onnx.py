@@ -84,7 +84,7 @@ def test_predictions_and_texts_equal_the_model(variant, stack):
         np.testing.assert_allclose(log_probs, expected[:, t], rtol=0, atol=3e-5)
     state, ids = step.initial_state(1), np.array([LETTERS.index("a")])
     heat, rng = SamplingSettings(), np.random.default_rng(2)
-    rows, written = generate(model, ids, 200, heat, np.random.default_rng(2)), []
+    rows, written = generate(model.advance, ids, 200, heat, np.random.default_rng(2)), []
     for _ in range(200):
         log_probs, state = step(ids, state)
         ids = choose(log_probs, heat, rng)

@@ -65,9 +65,13 @@ def test_unique_and_new_texts(at_run, capsys):
     new = sampled(capsys, *hot, "--new", "--prompt", "t")[0]["texts"]
     assert len(new) == 30
     assert not any(f"t{text}" in LINES for text in new)
-    found, err = sampled(capsys, "--length", "1", "--count", "99", "--unique", "--new")
-    assert found["texts"] == []
-    assert "note: 0 of 99 texts, after " in err
+    one = ["sample", "--json", "--length=1", "--count=20", "--seed=1", "--prompt=t", "--continue"]
+    assert main([*one, "--length=0", "--new"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "0 of 20 texts, after 448 were generated; raise --temperature or --length" in err
+    assert main([*one, "--unique"]) == 0
+    assert "of 20 texts, after 448 were generated; a higher" in capsys.readouterr().err
     lines = [*hot, "--length", "40", "--stop", r"\n", "--new", "--prompt", "the c", "--begin"]
     assert all(
         f"the c{text}" != LINES.split("\n", maxsplit=1)[0]
@@ -110,7 +114,7 @@ def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
 
 
 def test_closed_pipe_is_not_an_error(at_run):
-    command = f"{sys.executable} -m chargen sample --length 100000 | head -c 20"
+    command = f"{sys.executable} -m chargen sample --length 10000 | head -c 20"
     ran = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
     )

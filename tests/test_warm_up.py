@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from networks import network_and_engine
 
 import chargen
+from chargen.cli.interactive import Conversation
 from chargen.errors import ChargenError
 from chargen.sampling import Sampler, engine
 from chargen.sampling.engine import Engine
-from chargen.sampling.interactive import Conversation
 from chargen.sampling.sampler import MAX_WARM_UP, MIN_WARM_UP, warm_up_ids
 from chargen.settings import ModelSettings, SamplingSettings
 from chargen.text import Vocabulary

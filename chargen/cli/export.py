@@ -38,6 +38,7 @@ def _page(run: Run, out: Path, weights: WeightFormat, longrange: Path | None, pr
         through_eight_bits,
     )
     from chargen.sampling import Sampler
+    from chargen.sampling.network import without_placeholder
 
     arrays = run.weights()
     models: dict[WeightFormat, TrainedModel] = {"float32": TrainedModel(run)}
@@ -52,7 +53,16 @@ def _page(run: Run, out: Path, weights: WeightFormat, longrange: Path | None, pr
         say(visible_line(note), err=True)
     tracked = scored.units.leader() if scored.units else None
     model = ExportedModel(
-        name, shape, vocabulary, arrays, weights, losses, probed, prompt, tracked, read
+        name,
+        shape,
+        vocabulary,
+        without_placeholder(arrays, vocabulary),
+        weights,
+        losses,
+        probed,
+        prompt,
+        tracked,
+        read,
     )
     page = export_page(model)
     write_text(out, page)

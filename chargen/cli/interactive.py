@@ -1,32 +1,95 @@
-"""``chargen sample --interactive``."""
+"""``chargen sample --interactive``: a user and a model alternate."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from types import FrameType
 from typing import Any
+
+import numpy as np
 
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
-from chargen.sampling.interactive import LINE_END, Conversation
+from chargen.sampling.choice import choose
+from chargen.sampling.network import State
 from chargen.sampling.sampler import Sampler
+from chargen.sampling.stopping import Stop, Stopping, stops_of
+from chargen.settings import RECENT, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown
 
+LINE_END = "\n"
 PROMPT = "> "
 HELP = "Type a line, and the model continues it. Ctrl-C stops the text, Ctrl-D exits."
+
+
+class Conversation:
+    """One text of the user's lines and the model's answers, all of them in the model's state.
+
+    The options are those of `Sampler.stream`. Without stops an answer ends with its line: at the
+    first line feed after another character, which is part of the answer.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        seed: int = 0,
+        stop: Stop = (),
+        stop_after: Stop = (),
+        begin: bool | None = None,
+        **settings: Any,
+    ) -> None:
+        self._settings = from_options(SamplingSettings, settings)
+        self._sampler = sampler
+        self._stops = stops_of(sampler.vocabulary, stop, stop_after)
+        self._generator = np.random.default_rng(seed)
+        self._begin = begin
+        self._state: State | None = None
+        self._unread: np.ndarray = np.empty((1, 0), dtype=np.int64)  # not in the state yet
+        self._recent = self._unread
+
+    def hear(self, text: str, unknown: Unknown = "error") -> int:
+        """Read a line of the user; return how many characters ``unknown="skip"`` left out."""
+        ids = self._sampler.vocabulary.encode_typed("your line", text, unknown)
+        if not self._unread.size and len(ids) and self._sampler.begins(text, self._begin):
+            self._start()
+        self._read(ids)
+        return len(text) - len(ids)
+
+    def answer(self, length: int) -> Iterator[str]:
+        """Write at most ``length`` characters, which count as written once they are consumed."""
+        if not self._unread.size:
+            self._start()
+        stopping, line_begun = Stopping(self._stops), False
+        for _ in range(length):
+            with self._sampler.named_errors():
+                logits, state = self._sampler.engine.advance(self._unread, self._state)
+                ids = choose(logits[:, -1], self._settings, self._generator, self._recent)
+            self._state, self._unread = state, self._unread[:, :0]
+            self._read(ids)
+            character = self._sampler.vocabulary.characters[ids[0]]
+            yield stopping.read(character)
+            if stopping.ended or (line_begun and not self._stops and character == LINE_END):
+                return
+            line_begun = line_begun or character != LINE_END
+        yield stopping.held
+
+    def _start(self) -> None:
+        self._read(self._sampler.start_ids(self._settings, self._generator))
+
+    def _read(self, ids: np.ndarray) -> None:
+        new = np.atleast_2d(ids).astype(np.int64)
+        self._unread = np.concatenate([self._unread, new], axis=1)
+        self._recent = np.concatenate([self._recent, new], axis=1)[:, -RECENT:]
 
 
 def converse(
     sampler: Sampler, prompt: str, seed: int, length: int, unknown: Unknown, **options: Any
 ) -> None:
-    """Continue ``prompt``, then each line from the terminal until its end.
-
-    The line history is kept in memory.
-    """
+    """Continue ``prompt``, then each line from the terminal, whose history is kept in memory."""
     conversation = Conversation(sampler, seed, **options)
     with contextlib.suppress(ImportError):  # some systems have no line editing
         import readline  # noqa: F401
@@ -41,15 +104,17 @@ def converse(
             return
         except KeyboardInterrupt:
             put(LINE_END)
-            continue
         except UnicodeDecodeError as error:
             say(f"chargen: invalid text at byte {error.start}; use {error.encoding}", err=True)
-            continue
-        _turn(conversation, line, length, unknown)
+        else:
+            _turn(conversation, line, length, unknown)
 
 
-def check_terminal() -> None:
-    """Raise a `ChargenError` without a terminal."""
+def check_alone(others: Mapping[str, Any]) -> None:
+    """Raise a `ChargenError` for one of the ``others``, options by name, or without a terminal."""
+    for name, given in others.items():
+        if given:
+            raise ChargenError(f"--interactive and --{name}: give one")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise ChargenError(
             "--interactive: standard input and output must be a terminal; give --prompt or "
@@ -58,8 +123,14 @@ def check_terminal() -> None:
 
 
 def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) -> None:
-    last = LINE_END
-    with _interrupts() as interrupted:
+    last, interrupted = LINE_END, []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        """Let Ctrl-C act between two characters, so that the state stays consistent."""
+        interrupted.append(number)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
         try:
             left_out = conversation.hear(line, unknown)
         except ChargenError as error:
@@ -72,20 +143,7 @@ def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) 
             last = piece or last
             if interrupted:
                 break
-    if interrupted or not last.endswith(LINE_END):  # a terminal shows Ctrl-C as ^C
-        put(LINE_END)
-
-
-@contextlib.contextmanager
-def _interrupts() -> Iterator[list[int]]:
-    """Collect Ctrl-C, so that it acts between two characters and the state stays consistent."""
-    caught: list[int] = []
-
-    def catch(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-
-    before = signal.signal(signal.SIGINT, catch)
-    try:
-        yield caught
     finally:
         signal.signal(signal.SIGINT, before)
+    if interrupted or not last.endswith(LINE_END):  # a terminal shows Ctrl-C as ^C
+        put(LINE_END)

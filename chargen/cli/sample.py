@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from msgspec.structs import asdict
 
 from chargen.cli.advice import check_run
 from chargen.cli.options import PATH, json_option, option, run_argument, unknown_option
-from chargen.cli.terminal import put, say, say_json
+from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
 
 if TYPE_CHECKING:
-    from chargen.runs.directory import Run
-    from chargen.sampling.novelty import Novelty
     from chargen.sampling.sampler import Sampler
 
-Check = Callable[[str], bool]
 BEGINS = "the prompt begins a line, as in the training text; --continue continues a text"
 CONTINUES = "the prompt continues a text; --begin begins a line"
 BATCH, BATCH_CHARS = 1000, 2**24  # texts, and about how many characters, generated together
@@ -80,7 +78,6 @@ def sample(
     run: Path | None,
     prompt: str | None,
     prompt_file: Path | None,
-    length: int,
     count: int,
     seed: int | None,
     last: bool,
@@ -90,7 +87,7 @@ def sample(
     unique: bool,
     new: bool,
     separator: str | None,
-    **given: Any,
+    **options: Any,
 ) -> None:
     """Generate text with a trained model.
 
@@ -122,13 +119,16 @@ def sample(
     if prompt is not None and prompt_file is not None:
         raise ChargenError("--prompt and --prompt-file: give one")
     settings = SamplingSettings(
-        **{name: given.pop(name) for name in SamplingSettings.__struct_fields__}
+        **{name: options[name] for name in SamplingSettings.__struct_fields__}
     )
-    drawn = seed is None and settings.temperature > 0 and not settings.beam
+    draws = settings.temperature > 0 and not settings.beam
+    told = draws and seed is None
     seed = secrets.randbelow(2**32) if seed is None else seed
     if interactive:
+        from chargen.cli.interactive import check_alone, converse
+
         others = {"beam": settings.beam, "count": count > 1, "unique": unique, "new": new}
-        _check_interactive({**others, "novelty": novelty, "json": as_json})
+        check_alone({**others, "novelty": novelty, "json": as_json})
     from chargen.runs.directory import LAST, find
     from chargen.sampling.sampler import Sampler
     from chargen.text.sources import read_file
@@ -137,118 +137,105 @@ def sample(
     check_run(run)
     opened = find(run)
     sampler = Sampler.of(opened, opened.weights(LAST) if last else None)
-    options = {"length": length, **given, **asdict(settings)}
     if interactive:
-        from chargen.cli.interactive import converse
-
-        if drawn:
+        if told:
             say(f"seed {seed}", err=True)
         converse(sampler, beginning, seed, **options)
         return
-    if novelty or new:
-        opened.corpus()  # exists, before anything is printed
+    corpus = opened.corpus() if novelty or new else None  # exists, before anything is printed
+    stream = partial(sampler.stream, beginning, **options)
     if count == 1 and not (unique or new or as_json):
-        batches = _streamed(beginning, sampler.stream(beginning, seed=seed, **options))
+        batches = _streamed(beginning, stream(seed=seed))
     else:
-        checks = _checks(sampler, beginning, unique, opened if new else None, options)
-        batches = _batches(sampler, beginning, count, seed, checks, options)
-        batches = batches if as_json else _shown(beginning, batches, separator)
-    texts: list[str] = []
-    for batch in batches:
-        texts += batch if as_json or novelty else ()
-    if beginning and given["begin"] is None:
+        end = opened.description.corpus.training_chars
+        known = sampler.vocabulary.decode(corpus.ids[:end]) if corpus and new else None
+        accepts = _check(sampler, beginning, unique, known, options)
+        most = TRIES * count + FEWEST_TRIED if draws and (unique or new) else count
+        batches = _batches(stream, options["length"], count, most, seed, accepts)
+        said = {"run": str(sampler.path), "prompt": beginning}
+        batches = _json(said, batches) if as_json else _shown(beginning, batches, separator)
+    texts = [text for batch in batches for text in (batch if novelty else ())]
+    if beginning and options["begin"] is None:
         say(f"note: {BEGINS if sampler.begins(beginning) else CONTINUES}", err=True)
-    if drawn:
+    if told:
         say(f"seed {seed}", err=True)
-    found = _novelty(opened, texts, seed) if novelty else None
-    if as_json:
-        said = {"run": str(sampler.path), "prompt": beginning, "texts": texts}
-        say_json(said | ({"novelty": found.to_json()} if found else {}))
-    elif found:
+    if novelty:
+        from chargen.api import TrainedModel
         from chargen.sampling.novelty import novelty_table
 
-        say("\n" + novelty_table(found), nl=False)
+        found = TrainedModel(opened, "cpu").novelty(texts, seed)
+        if as_json:
+            put(f', "novelty": {json.dumps(found.to_json())}')
+        else:
+            say("\n" + novelty_table(found), nl=False)
+    put("}\n" if as_json else "")
 
 
-def _check_interactive(others: dict[str, Any]) -> None:
-    from chargen.cli.interactive import check_terminal
-
-    for flag, given in others.items():
-        if given:
-            raise ChargenError(f"--interactive and --{flag}: give one")
-    check_terminal()
-
-
-def _novelty(run: Run, texts: list[str], seed: int) -> Novelty:
-    from chargen.api import TrainedModel
-
-    return TrainedModel(run, "cpu").novelty(texts, seed)
-
-
-def _checks(
-    sampler: Sampler, beginning: str, unique: bool, run: Run | None, options: dict[str, Any]
-) -> list[Check]:
-    """Return the tests that a text must pass: not seen before, not in the training text.
+def _check(
+    sampler: Sampler, beginning: str, unique: bool, training: str | None, options: dict[str, Any]
+) -> Callable[[str], bool]:
+    """Return the test that a text must pass: not seen before, not in the training text.
 
     A single line that ended with a stop at its newline is compared with whole lines.
     """
-    checks: list[Check] = []
-    if unique:
-        seen: set[str] = set()
+    stops = (*options["stop"], *options["stop_after"])
+    begins = not beginning or sampler.begins(beginning, options["begin"])
+    whole = begins and any(stop.startswith("\n") for stop in stops)
+    lines = set(training.split("\n")) if whole and training is not None else set()
+    seen: set[str] = set()
 
-        def is_unseen(text: str) -> bool:
-            known = text in seen
-            seen.add(text)
-            return not known
+    def accepts(text: str) -> bool:
+        if unique and text in seen:
+            return False
+        seen.add(text)
+        written = (beginning + text).removesuffix("\n")
+        if training is None:
+            return True
+        if whole and len(text) < options["length"] and "\n" not in written:
+            return written not in lines
+        return beginning + text not in training
 
-        checks.append(is_unseen)
-    if run is not None:
-        end = run.description.corpus.training_chars
-        training = sampler.vocabulary.decode(run.corpus().ids[:end])
-        stops = (*options["stop"], *options["stop_after"])
-        begins = not beginning or sampler.begins(beginning, options["begin"])
-        whole = begins and any(stop.startswith("\n") for stop in stops)
-        lines = set(training.split("\n")) if whole else set()
-
-        def is_new(text: str) -> bool:
-            written = (beginning + text).removesuffix("\n")
-            if whole and len(text) < options["length"] and "\n" not in written:
-                return written not in lines
-            return beginning + text not in training
-
-        checks.append(is_new)
-    return checks
+    return accepts
 
 
 def _batches(
-    sampler: Sampler,
-    beginning: str,
+    stream: Callable[..., Iterator[list[str]]],
+    length: int,
     count: int,
+    most: int,
     seed: int,
-    checks: list[Check],
-    options: dict[str, Any],
+    accepts: Callable[[str], bool],
 ) -> Iterator[list[str]]:
-    """Yield ``count`` texts that pass the checks, in batches that bound the memory."""
+    """Yield ``count`` accepted texts of at most ``most``, in batches that bound the memory."""
     from numpy.random import default_rng
 
-    together = max(1, min(BATCH, BATCH_CHARS // max(1, options["length"])))
+    together = max(1, min(BATCH, BATCH_CHARS // max(1, length)))
     generator, left, tried = default_rng(seed), count, 0
-    deterministic = options["temperature"] == 0 or options["beam"] is not None
-    most = TRIES * count + FEWEST_TRIED if checks and not deterministic else count
     while left and tried < most:
         size = min(together, max(left, FEWEST_TRIED) if most > count else left)
-        rows = sampler.stream(beginning, count=size, seed=generator, **options)
         pieces: list[list[str]] = [[] for _ in range(size)]
-        for row in rows:
+        for row in stream(count=size, seed=generator):
             for text, piece in zip(pieces, row, strict=True):
                 text.append(piece)
-        texts = list(map("".join, pieces))
-        texts = [text for text in texts if all(check(text) for check in checks)][:left]
+        texts = list(filter(accepts, map("".join, pieces)))[:left]
         left, tried = left - len(texts), tried + size
         yield texts
+    less = f"{count - left:,} of {count:,} texts, after {tried:,} were generated"
+    if left == count:
+        raise ChargenError(f"{less}; raise --temperature or --length")
     if left:
-        less = f"{count - left:,} of {count:,} texts, after {tried:,} were generated"
         say(f"note: {less}; a higher --temperature or --length gives more", err=True)
+
+
+def _json(said: dict[str, str], batches: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Print the texts as members of a JSON object, which the caller ends."""
+    before = json.dumps({**said, "texts": []}).removesuffix("]}")
+    for batch in batches:
+        for text in batch:
+            put(before + json.dumps(text))
+            before = ", "
+        yield batch
+    put("]")
 
 
 def _shown(

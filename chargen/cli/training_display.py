@@ -262,7 +262,7 @@ def _sample(trainer: Trainer, chars: int) -> str:
     vocabulary, step = trainer.run.description.vocabulary, trainer.counters.step
     settings = SamplingSettings(temperature=SAMPLE_TEMPERATURE)
     generator = np.random.default_rng(step)
-    rows = list(generate(trainer.predictor, vocabulary.opening, chars, settings, generator))
+    rows = list(generate(trainer.predictor.advance, vocabulary.opening, chars, settings, generator))
     text = vocabulary.decode(np.concatenate(rows)).strip().replace("\n", "\n    ")
     return f"sample at step {step}, temperature {SAMPLE_TEMPERATURE}:\n    {text}"
 

@@ -17,7 +17,7 @@ from chargen import __version__
 from chargen.errors import ChargenError
 from chargen.files import write_file
 from chargen.runs.directory import Run
-from chargen.sampling.network import NetworkOps, NetworkWeights, read_step
+from chargen.sampling.network import NetworkOps, NetworkWeights, read_step, without_placeholder
 from chargen.settings import CONVOLVED, SMALLEST, ModelSettings
 
 OPSET, IR = 17, 8  # of 2022, which every runtime in use reads
@@ -33,7 +33,8 @@ def export_onnx(run: Run, out: Path) -> None:
     Raises:
         ChargenError: The weights do not fit the run, or the file cannot be written.
     """
-    description, weights = run.description, run.weights()
+    description = run.description
+    weights = without_placeholder(run.weights(), description.vocabulary)
     try:
         description.model.check(
             {name: array.shape for name, array in weights.items()}, len(description.vocabulary)

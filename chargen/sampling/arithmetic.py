@@ -1,68 +1,54 @@
-"""Deterministic float arithmetic in NumPy: elementary functions, norms and products.
+"""Deterministic float arithmetic: elementary functions, norms and products.
 
 Everything is made of additions, multiplications and divisions, whose result IEEE 754 fixes to the
-bit; a library's exp or matmul is not so defined. `chargen.sampling.compiled_arithmetic` does the
-same operations in the same order, so that both forms of the engine write the same characters.
+bit; a library's exp or matmul is not so defined. The elementary functions run on NumPy arrays and,
+compiled by numba, on single numbers (`chargen.sampling.compiled_network`), with the same bits.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from chargen.settings import SMALLEST
 
+F = np.float32
 LOG2_E = 1 / math.log(2)
 # ln 2 in two parts; the first has so few digits that its product with k is exact.
 LN2_HIGH, LN2_LOW = 0.693359375, -2.121944400546905827679e-4
-MAX_EXP = 87.0  # bound of the argument of float32 exp, which then cannot overflow
-TERMS = tuple(1 / math.factorial(n) for n in range(7, -1, -1))  # of the series of exp, last first
+ONE, TWO, LOG2_E_32, HIGH, LOW, SMALLEST_32 = map(F, (1, 2, LOG2_E, LN2_HIGH, LN2_LOW, SMALLEST))
+MAX_EXP = F(87)  # bound of the argument of float32 exp, which then cannot overflow
+A7, A6, A5, A4, A3, A2, A1, A0 = (F(1 / math.factorial(n)) for n in range(7, -1, -1))
 MIN_LOG = -700.0  # float64 exp of anything below is exactly 0
-LONG_TERMS = tuple(1 / math.factorial(n) for n in range(14, -1, -1))
-NEUTRAL = np.float32(-0.0)  # the neutral element of addition; 0 would turn -0 into 0
+LONG_TERMS = tuple(1 / math.factorial(n) for n in range(14, -1, -1))  # of exp, last first
+NEUTRAL = F(-0.0)  # the neutral element of addition; 0 would turn -0 into 0
 
 
-def exp(x: np.ndarray) -> np.ndarray:
+def exp(x: Any) -> Any:
     """Return e**x of float32 to about 1e-7, clipped at ± `MAX_EXP`."""
-    x = np.minimum(np.maximum(x, np.float32(-MAX_EXP)), np.float32(MAX_EXP))
-    k = np.rint(x * np.float32(LOG2_E))
-    rest = x - k * np.float32(LN2_HIGH) - k * np.float32(LN2_LOW)
-    series = np.full_like(x, np.float32(TERMS[0]))
-    for term in TERMS[1:]:
-        series *= rest
-        series += np.float32(term)
-    series *= ((k.astype(np.int32) + 127) << 23).view(np.float32)  # 2**k from its bits
-    return series
+    x = np.minimum(np.maximum(x, -MAX_EXP), MAX_EXP)
+    k = np.rint(x * LOG2_E_32)
+    rest = x - k * HIGH - k * LOW
+    series = (((((A7 * rest + A6) * rest + A5) * rest + A4) * rest + A3) * rest + A2) * rest + A1
+    power = np.int32((np.int32(k) + 127) << 23).view(np.float32)  # 2**k from its bits
+    return (series * rest + A0) * power
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
+def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + e**-x) of float32."""
-    one = np.float32(1)
-    result: np.ndarray = one / (one + exp(-x))
-    return result
+    return ONE / (ONE + exp(-x))
 
 
-def tanh(x: np.ndarray) -> np.ndarray:
+def tanh(x: Any) -> Any:
     """Return tanh of float32 to about 1e-7."""
-    one, two = np.float32(1), np.float32(2)
-    result: np.ndarray = one - two / (one + exp(x + x))
-    return result
+    return ONE - TWO / (ONE + exp(x + x))
 
 
-def gated(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def gated(a: Any, b: Any) -> Any:
     """Return ``silu(a) * b`` of float32, with ``silu(a) = a * sigmoid(a)``."""
-    result: np.ndarray = sigmoid(a) * a * b
-    return result
-
-
-def norm(rows: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Return ``x / sqrt(mean(x²) + SMALLEST) * g`` of each row of ``(N, D)`` float32."""
-    D = rows.shape[1]
-    squares = product(rows * rows, np.ones((D, 1), dtype=np.float32))
-    scale = np.float32(1) / np.sqrt(squares / np.float32(D) + np.float32(SMALLEST))
-    result: np.ndarray = rows * scale * g
-    return result
+    return sigmoid(a) * a * b
 
 
 def long_exp(x: np.ndarray) -> np.ndarray:
@@ -70,12 +56,20 @@ def long_exp(x: np.ndarray) -> np.ndarray:
     small = np.maximum(x, MIN_LOG)
     k = np.rint(small * LOG2_E)
     rest = small - k * LN2_HIGH - k * LN2_LOW
-    series = np.full_like(rest, LONG_TERMS[0])
-    for term in LONG_TERMS[1:]:
+    series = rest * LONG_TERMS[0] + LONG_TERMS[1]
+    for term in LONG_TERMS[2:]:
         series *= rest
         series += term
-    powers = np.ldexp(series, k.astype(np.int32))
-    return np.where(x < MIN_LOG, 0.0, powers)
+    result: np.ndarray = (x >= MIN_LOG) * np.ldexp(series, k.astype(np.int32))
+    return result
+
+
+def norm(rows: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Return ``x / sqrt(mean(x²) + SMALLEST) * g`` of each row of ``(N, D)`` float32."""
+    D = rows.shape[1]
+    squares = product(rows * rows, np.ones((D, 1), dtype=F))
+    result: np.ndarray = rows * (ONE / np.sqrt(squares / F(D) + SMALLEST_32)) * g
+    return result
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -5,23 +5,19 @@ Axes: B texts in the beam, T time steps, V characters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from chargen.errors import NonFiniteError
 from chargen.predictors import select
+from chargen.sampling.choice import Advance
 
 ENDED = -1  # id after the end of a text
 
-Read = Callable[[np.ndarray, Any], tuple[np.ndarray, Any]]
-"""One time step: ids ``(B,)`` and state to the next character's logits ``(B, V)`` and state."""
-
 
 def search(
-    read: Read,
-    state: Any,
+    advance: Advance,
     prompt: np.ndarray,
     length: int,
     width: int,
@@ -34,8 +30,7 @@ def search(
     character has the lower id.
 
     Args:
-        read: Runs one time step.
-        state: The state of one text before the prompt.
+        advance: Reads ids ``(B, T)`` after a state, None at the beginning.
         prompt: ``(T,)`` ids, T > 0.
         length: Maximum length of a text in characters.
         width: Number of prefixes that are kept after each character.
@@ -48,21 +43,20 @@ def search(
     Raises:
         NonFiniteError: A logit is NaN.
     """
-    for id_ in prompt[:-1]:
-        _, state = read(np.array([id_]), state)
     steps: list[tuple[np.ndarray, np.ndarray]] = []  # (B,) each: rows before, and ids
     tails = np.full((1, max(map(len, stops), default=0)), ENDED)  # the last ids of each text
     log_probs, ended = np.zeros(1), np.zeros(1, dtype=bool)  # of whole texts, in nats
-    ids = np.asarray(prompt[-1:], dtype=np.int64)
+    read, state = np.asarray(prompt, dtype=np.int64)[None], None
     for _ in range(length):
-        logits, state = read(ids, state)
-        totals = log_probs[:, None] + _log_softmax(logits)
+        logits, state = advance(read, state)
+        totals = log_probs[:, None] + _log_softmax(logits[:, -1])
         totals[ended] = -np.inf
         totals[ended, 0] = log_probs[ended]  # an ended text stays unchanged
         best = np.argsort(-totals, axis=None, kind="stable")[:width]
         best = best[totals.ravel()[best] > -np.inf]
-        rows, ids = best // logits.shape[1], best % logits.shape[1]
+        rows, ids = best // totals.shape[1], best % totals.shape[1]
         log_probs, ended, state = totals.ravel()[best], ended[rows], select(state, rows)
+        read = ids[:, None]
         steps.append((rows, np.where(ended, ENDED, ids)))
         tails = np.concatenate([tails[rows], steps[-1][1][:, None]], axis=1)[:, 1:]
         for stop in stops:

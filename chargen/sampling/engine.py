@@ -8,15 +8,15 @@ once there is enough to write. Axes: N sequences, T time steps, V characters.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
-from chargen.sampling.choice import generate, prompt_rows
+from chargen.sampling.choice import Choice, generate, prompt_rows
 from chargen.sampling.network import NUMPY, NetworkWeights, State, initial_state, read_step
 from chargen.settings import ModelSettings, SamplingSettings
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
+CALLS = 200_000  # multiplications that take NumPy as long as its calls for one character
 
 
 class Engine:
@@ -40,10 +40,6 @@ class Engine:
         self.weights = NetworkWeights.of(own, settings)
         self.multiplications = settings.parameters(size)  # per character, approximately
 
-    def initial_state(self, count: int) -> State:
-        """Return the zero state of ``count`` sequences."""
-        return initial_state(self.settings, count)
-
     @np.errstate(over="ignore", invalid="ignore")  # `choose` and the beam search detect NaN
     def read(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Read ``ids`` ``(N,)``: return the next character's logits ``(N, V)`` and the state."""
@@ -51,7 +47,7 @@ class Engine:
 
     def advance(self, ids: np.ndarray, state: State | None = None) -> tuple[np.ndarray, State]:
         """Read ``ids`` ``(N, T)``: return the last logits, ``(N, 1, V)``, and the state."""
-        state = self.initial_state(len(ids)) if state is None else state
+        state = initial_state(self.settings, len(ids)) if state is None else state
         for row in ids.T:
             logits, state = self.read(row, state)
         return logits[:, None], state
@@ -72,11 +68,10 @@ class Engine:
         Raises:
             NonFiniteError: A logit is NaN.
         """
-        work = self.multiplications * count * (prompt.shape[-1] + length)
+        work = (self.multiplications + CALLS) * count * (prompt.shape[-1] + length)
         if work > MIN_COMPILED if compiled is None else compiled:
             from chargen.sampling.compiled_loop import CompiledLoop
 
-            loop = CompiledLoop(self.settings, self.weights, settings, count)
-            return loop.write(prompt_rows(prompt, count), length, generator)
-        predictor: Any = self  # of the last character only
-        return generate(predictor, prompt, length, settings, generator, count)
+            loop = CompiledLoop(self.settings, self.weights, count)
+            return loop.write(prompt_rows(prompt, count), length, Choice.of(settings), generator)
+        return generate(self.advance, prompt, length, settings, generator, count)

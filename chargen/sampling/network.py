@@ -16,6 +16,9 @@ import numpy as np
 from chargen.cells import CellOps, Function
 from chargen.sampling.arithmetic import gated, norm, product, sigmoid, tanh
 from chargen.settings import ModelSettings
+from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
+
+NEVER = -1e9  # bias of a character that is not generated
 
 State = tuple[Any, ...]
 """The state of all layers, each with the tensors of `ModelSettings.state_names`, ``(N, H)``."""
@@ -72,13 +75,21 @@ class NetworkWeights:
         )
 
 
+def without_placeholder(
+    weights: Mapping[str, np.ndarray], vocabulary: Vocabulary
+) -> Mapping[str, np.ndarray]:
+    """Return weights of a model that generates no placeholder of rare characters."""
+    if not vocabulary.dropped:
+        return weights
+    bias = weights["b_y"].copy()
+    bias[vocabulary.characters.index(PLACEHOLDER)] = NEVER
+    return {**weights, "b_y": bias}
+
+
 def initial_state(settings: ModelSettings, count: int) -> State:
     """Return the zero state of ``count`` sequences, float32."""
-    return tuple(
-        np.zeros((count, units), dtype=np.float32)
-        for units in settings.units
-        for _ in settings.state_names
-    )
+    widths = (units for units in settings.units for _ in settings.state_names)
+    return tuple(np.zeros((count, units), dtype=np.float32) for units in widths)
 
 
 def read_step(
@@ -86,13 +97,12 @@ def read_step(
 ) -> tuple[Any, State]:
     """Read one character of each sequence: return the next one's logits and the next state."""
     cell, activation = settings.described_cell, ops.activations[settings.activation]
-    parts, cell_parts = len(settings.state_names), len(cell.state)
-    blocks = weights.blocks
+    parts, blocks = len(settings.state_names), weights.blocks
     x = ops.take(weights.top["W_in"] if blocks else weights.layers[0]["W_xh"], ids)
     after: State = ()
     for number, layer in enumerate(weights.layers):
-        own = state[number * parts : (number + 1) * parts]
-        own, window = own[:cell_parts], own[cell_parts:]
+        given = state[number * parts : (number + 1) * parts]
+        own, window = given[: len(cell.state)], given[len(cell.state) :]
         projected = c = x
         if blocks:
             c, window = _enter(ops, blocks[number], x, window)

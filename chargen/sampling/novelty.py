@@ -7,7 +7,7 @@ novelty of held-out text is what to compare with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -37,33 +37,28 @@ class NewShare:
 
 
 @dataclass(frozen=True)
-class LongestCopy:
-    """The longest substring of the sample that is in the training text."""
-
-    text: str
-    sample: int  # number of the text in the sample, from 0
-    position: int  # of its first character in that text
-    training_position: int  # of one occurrence in the training text
-
-
-@dataclass(frozen=True)
 class Novelty:
     """The novelty of a sample and of held-out text, both against the training text."""
 
     chars: int  # of the sample
     training_chars: int
     part_chars: int  # of each held-out part
-    longest: LongestCopy
+    longest: str  # the longest substring of the sample that is in the training text
+    text: int  # number of its text in the sample, from 0
+    position: int  # of its first character in that text
+    training_position: int  # of one occurrence in the training text
     held_out_longest: tuple[int, ...]  # the longest copy in each part
     new: tuple[NewShare, ...]  # by length
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON values; shares are of 1, lengths and positions in characters."""
+        copy = {"chars": len(self.longest), "text": self.longest, "sample": self.text}
+        places = {"position": self.position, "training_position": self.training_position}
         return {
             "sample_chars": self.chars,
             "training_chars": self.training_chars,
             "held_out_stretch_chars": self.part_chars,
-            "longest_copy": {"chars": len(self.longest.text), **asdict(self.longest)},
+            "longest_copy": copy | places,
             "held_out_longest_copy_chars": list(self.held_out_longest),
             "new": [
                 {"chars": row.chars, "sample_share": row.sample, "held_out_shares": [*row.held_out]}
@@ -93,22 +88,23 @@ def measure(
     parts = [*texts, *(held_out[place * longest : (place + 1) * longest] for place in chosen)]
     border = [len(vocabulary)]
     joined = np.concatenate([ids for part in parts for ids in (part, border)]).astype(np.int64)
-    lengths, ends = matches(joined, training, len(vocabulary))
     bounds = np.cumsum([len(part) + 1 for part in parts])[:-1]
-    found = [part[:-1] for part in np.split(lengths, bounds)]
+    lengths, ends = (np.split(x, bounds) for x in matches(joined, training, len(vocabulary)))
+    found = [part[:-1] for part in lengths]
     own, others = found[: len(texts)], found[len(texts) :]
     number = int(np.argmax([part.max(initial=0) for part in own]))
     last = int(own[number].argmax())
-    chars = int(own[number][last])
-    text = vocabulary.decode(texts[number][last + 1 - chars : last + 1])
-    occurrence = int(np.split(ends, bounds)[number][last]) - chars
+    start = last + 1 - int(own[number][last])
     return Novelty(
-        sum(map(len, own)),
-        len(training),
-        longest,
-        LongestCopy(text, number, last + 1 - chars, occurrence),
-        tuple(int(part.max()) for part in others),
-        tuple(_rows(own, others, longest)),
+        chars=sum(map(len, own)),
+        training_chars=len(training),
+        part_chars=longest,
+        longest=vocabulary.decode(texts[number][start : last + 1]),
+        text=number,
+        position=start,
+        training_position=int(ends[number][last]) - (last + 1 - start),
+        held_out_longest=tuple(int(part.max()) for part in others),
+        new=tuple(_rows(own, others, longest)),
     )
 
 
@@ -130,14 +126,14 @@ def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int)
 def novelty_table(found: Novelty) -> str:
     """Return the longest copy and a row for each length, for a terminal."""
     copy = found.longest
-    told = f"longest copy: {counted(len(copy.text), 'character')} of {found.chars:,}"
-    if copy.text:
-        told += f", in the training text from character {copy.training_position + 1:,} on"
+    told = f"longest copy: {counted(len(copy), 'character')} of {found.chars:,}"
+    if copy:
+        told += f", in the training text from character {found.training_position + 1:,} on"
     if found.held_out_longest:
         told += f"; in held-out text {min(found.held_out_longest)} to {max(found.held_out_longest)}"
     lines = [told]
-    if copy.text:
-        lines.append(f"  {visible_line(copy.text[:SHOWN])}" + "…" * (len(copy.text) > SHOWN))
+    if copy:
+        lines.append(f"  {visible_line(copy[:SHOWN])}" + "…" * (len(copy) > SHOWN))
     rows = [["chars", "sample", "held out", "range", ""]]
     for row in found.new:
         held_out, extent = NO_NUMBER, ""

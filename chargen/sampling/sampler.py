@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -14,11 +14,11 @@ from chargen.errors import ChargenError, NonFiniteError
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine
-from chargen.sampling.stopping import Stop, Stops, stopped, stops_of
+from chargen.sampling.network import without_placeholder
+from chargen.sampling.stopping import Stop, stopped, stops_of
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
-from chargen.text.vocabulary import PLACEHOLDER, Unknown, Vocabulary
+from chargen.text.vocabulary import Unknown, Vocabulary
 
-NEVER = -1e9  # bias of a character that is not generated
 MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before one that begins
 SEARCHED = 2_000_000  # characters of training text that tell whether a prompt begins a line
 BEGINNING = 20  # a prompt begins a line if at least one of this many occurrences does
@@ -30,7 +30,7 @@ class Sampler:
     Args:
         engine: The network.
         vocabulary: The characters that the ids stand for.
-        path: The run directory, which error messages name.
+        path: The run directory, for error messages.
         warms_up: Begin texts after a generated warm-up text (see `warm_up_ids`).
         training: Returns the beginning of the training text, empty if it is not available.
     """
@@ -55,11 +55,7 @@ class Sampler:
         """Return a sampler with the best weights of a run, or with others, which must fit it."""
         description = run.description
         vocabulary = description.vocabulary
-        weights = run.weights() if weights is None else weights
-        if vocabulary.dropped:  # generated text holds no placeholder
-            bias = weights["b_y"].copy()
-            bias[vocabulary.characters.index(PLACEHOLDER)] = NEVER
-            weights = {**weights, "b_y": bias}
+        weights = without_placeholder(run.weights() if weights is None else weights, vocabulary)
         try:
             engine = Engine(description.model, weights, len(vocabulary))
         except ChargenError as error:
@@ -112,13 +108,29 @@ class Sampler:
         """
         chosen = from_options(SamplingSettings, settings)
         stops = stops_of(self.vocabulary, stop, stop_after)
-        ids = self.vocabulary.encode_typed("prompt", prompt, unknown)
+        typed = self.vocabulary.encode_typed("prompt", prompt, unknown)
         if chosen.beam is not None and count > chosen.beam:
             raise ChargenError(f"--count {count}: more than a beam of {chosen.beam}; raise --beam")
-        begin = not len(ids) or self.begins(prompt, begin)
-        rng = np.random.default_rng(seed)
-        decoded = self._decoded(self._written(ids, begin, length, chosen, rng, count, stops))
-        return stopped(decoded, stops, count) if stops else decoded
+        begins = not len(typed) or self.begins(prompt, begin)
+        rng, characters = np.random.default_rng(seed), self.vocabulary.characters
+
+        def written() -> Iterator[list[str]]:
+            ids = typed
+            with self.named_errors():
+                if begins:
+                    start = self.start_ids(chosen, rng, count)
+                    ids = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
+                    ids = np.concatenate([start, ids], axis=-1)
+                rows: Iterable[np.ndarray]
+                if chosen.beam is None:
+                    rows = self.engine.write(ids, length, chosen, rng, count)
+                else:
+                    ends = list(map(self.vocabulary.encode, stops))
+                    rows = search(self.engine.advance, ids, length, chosen.beam, count, ends)
+                for row in rows:
+                    yield ["" if id_ == ENDED else characters[id_] for id_ in row]
+
+        return stopped(written(), stops, count) if stops else written()
 
     def begins(self, prompt: str, begin: bool | None = None) -> bool:
         """Return whether a prompt begins a line; ``begin`` answers for the training text.
@@ -165,33 +177,6 @@ class Sampler:
             yield
         except NonFiniteError as error:
             raise ChargenError(f"{self.path}: {error}") from None
-
-    def _written(
-        self,
-        ids: np.ndarray,
-        begin: bool,
-        length: int,
-        settings: SamplingSettings,
-        generator: np.random.Generator,
-        count: int,
-        stops: Stops,
-    ) -> Iterator[np.ndarray]:
-        if begin:
-            start = self.start_ids(settings, generator, count)
-            prompt = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
-            ids = np.concatenate([start, prompt], axis=-1)
-        if settings.beam is None:
-            yield from self.engine.write(ids, length, settings, generator, count)
-            return
-        encoded = [self.vocabulary.encode(stop) for stop in stops]
-        zeros = self.engine.initial_state(1)
-        yield from search(self.engine.read, zeros, ids, length, settings.beam, count, encoded)
-
-    def _decoded(self, rows: Iterator[np.ndarray]) -> Iterator[list[str]]:
-        characters = self.vocabulary.characters
-        with self.named_errors():
-            for row in rows:
-                yield ["" if id_ == ENDED else characters[id_] for id_ in row]
 
 
 def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:

@@ -40,32 +40,25 @@ class Stopping:
 
     def __init__(self, stops: Stops) -> None:
         self._stops = stops
-        self._held = ""
+        self.held = ""
         self.ended = False
 
     def read(self, character: str) -> str:
         """Return the characters that are certain after this one; none after the end."""
         if self.ended:
             return ""
-        self._held += character
+        text = self.held + character
         for stop, keeps in self._stops.items():
-            if self._held.endswith(stop):
-                self.ended = True
-                held = self.rest()
-                return held if keeps else held[: -len(stop)]
+            if text.endswith(stop):
+                self.held, self.ended = "", True
+                return text if keeps else text.removesuffix(stop)
         begins = 0
-        while begins < len(self._held) and not self._may_stop(self._held[begins:]):
+        while begins < len(text) and not any(
+            stop.startswith(text[begins:]) for stop in self._stops
+        ):
             begins += 1
-        certain, self._held = self._held[:begins], self._held[begins:]
-        return certain
-
-    def _may_stop(self, end: str) -> bool:
-        return any(stop.startswith(end) for stop in self._stops)
-
-    def rest(self) -> str:
-        """Return the buffered characters at the end of the text."""
-        held, self._held = self._held, ""
-        return held
+        self.held = text[begins:]
+        return text[:begins]
 
 
 def stopped(rows: Iterable[list[str]], stops: Stops, count: int) -> Iterator[list[str]]:
@@ -79,4 +72,4 @@ def stopped(rows: Iterable[list[str]], stops: Stops, count: int) -> Iterator[lis
         yield [text.read(character) for text, character in zip(texts, row, strict=True)]
         if all(text.ended for text in texts):
             return
-    yield [text.rest() for text in texts]
+    yield [text.held for text in texts]
