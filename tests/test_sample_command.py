@@ -114,7 +114,7 @@ def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
 
 
 def test_closed_pipe_is_not_an_error(at_run):
-    command = f"{sys.executable} -m chargen sample --length 10000 | head -c 20"
+    command = f"{sys.executable} -m chargen sample --seed 1 --length 9000 | head -c 20"
     ran = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
     )
