@@ -36,6 +36,7 @@ VALIDATION_COST = 0.05  # approximate share of the time spent on validation
 FORWARD_SHARE = 1 / 3  # of a training step's time
 FEWEST_STEPS_BETWEEN = 25  # validations
 SECONDS_OF_STEPS = 5  # over which the use of the CPU is measured
+UNRECORDED = ("budget_used", "validates", "cores", "unsaved")  # in ``progress.jsonl``
 
 
 @dataclass(frozen=True)
@@ -94,11 +95,6 @@ class Report:
     validates: bool = False  # a step that validates, if a text is held out, and saves
     cores: float = math.inf  # CPU time per time of the latest steps; infinite if not measured
     unsaved: str = ""  # why this step's save failed; the next validation tries again
-
-    def to_json(self) -> dict[str, float | int | None]:
-        """Return a line of ``progress.jsonl``."""
-        left_out = ("budget_used", "validates", "cores", "unsaved")
-        return {name: value for name, value in vars(self).items() if name not in left_out}
 
 
 class Trainer:
@@ -276,8 +272,9 @@ class Trainer:
             # Copies: training changes the originals, and a failed save is repeated later.
             weights = {name: array.copy() for name, array in self._state.weights().items()}
             self._writer.best = self._checked(Checkpoint(weights, values))
+        line = {name: value for name, value in vars(report).items() if name not in UNRECORDED}
         first = {"first_losses_nats": counters.first_losses} if counters.first_losses else {}
-        self._writer.lines.append(report.to_json() | first)
+        self._writer.lines.append(line | first)
         counters.progress_lines, counters.first_losses = counters.progress_lines + 1, {}
         try:
             self.save()
@@ -288,8 +285,7 @@ class Trainer:
     def save(self) -> None:
         """Write the last checkpoint and everything it counts, unless this step is saved already.
 
-        After an error (the system refused, or the weights are not finite) the previous save stays
-        valid.
+        After an error the previous save stays valid.
         """
         if self.group.broadcast(self._writer.saved_step == self.counters.step):
             return

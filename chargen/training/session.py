@@ -41,11 +41,8 @@ class TrainingSession(ExitStack):
     Use it in a ``with`` statement, or `close` it. Rank 0 of a group holds the lock.
     """
 
-    def __init__(self, trainer: Trainer, notes: Sequence[str], held: ExitStack) -> None:
-        super().__init__()
-        self.trainer = trainer
-        self.notes = tuple(notes)
-        self.enter_context(held)
+    trainer: Trainer
+    notes: tuple[str, ...]
 
     def run(self, should_stop: Callable[[], bool] = lambda: False) -> None:
         """Train to the end and print nothing; see `Trainer.reports`."""
@@ -120,7 +117,7 @@ def start(
     group, request = group or ProcessGroup(), Request(sources, settings, out, **more)
     device = device_named(request.device)
     device = group.device if group.device.type == device.type else device
-    with ExitStack() as held:
+    with TrainingSession() as held:
         planned = _plan(request, device, group.launchers, held) if group.leads else None
         plan, text = group.broadcast(planned and planned[0]), planned and planned[1]
         assert plan is not None
@@ -137,7 +134,9 @@ def start(
         group.run_on_lead(lambda: _write(plan, request.overwrite, held))
         if plan.resets_patience:
             trainer.reset_patience()
-        return TrainingSession(trainer, [*plan.notes, *restored], held.pop_all())
+        session = held.pop_all()
+        session.trainer, session.notes = trainer, (*plan.notes, *restored)
+        return session
 
 
 def _plan(

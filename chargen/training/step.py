@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from inspect import unwrap
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,26 +24,21 @@ SEED_STRIDE = 0x9E3779B1  # odd: torch's CPU generator takes 32 bits of a seed
 
 
 def next_char_loss(logits: Tensor, targets: Tensor, counted: int | None = None) -> Tensor:
-    """Return the mean cross-entropy of the next character.
+    """Return the mean cross-entropy of the next character in nats, a scalar.
 
     Args:
         logits: ``(N, T, V)``.
         targets: ``(N, T)`` ids; targets equal to `IGNORED` do not count.
-        counted: number of counted targets in the whole batch, if the rows given are a share of it:
-            the losses of all shares, and their gradients, then add up to those of the batch.
-
-    Returns:
-        The loss in nats per character, a scalar.
+        counted: number of counted targets of the whole batch, if the rows are a share of it: the
+            losses and gradients of all shares then add up to those of the batch.
     """
     steps = (targets != IGNORED).sum().clamp(min=1) if counted is None else max(1, counted)
     # Time first, as the model computes it, so that flattening copies nothing.
-    flat = logits.transpose(0, 1).flatten(0, 1)
-    total = cross_entropy(flat, targets.t().flatten(), ignore_index=IGNORED, reduction="sum")
-    return total / steps
+    flat, wanted = logits.transpose(0, 1).flatten(0, 1), targets.t().flatten()
+    return cross_entropy(flat, wanted, ignore_index=IGNORED, reduction="sum") / steps
 
 
-@dataclass(frozen=True)
-class StepResult:
+class StepResult(NamedTuple):
     """The outcome of a step, equal on every rank."""
 
     nats: float  # loss of the whole batch
@@ -64,12 +58,10 @@ class TrainingState:
 
     def __init__(self, model: CharModel, settings: TrainingSettings, group: ProcessGroup) -> None:
         group.synchronize(model)
-        self.model = model
+        self.model, self.device = model, model.b_y.device
         self.averaged = copy.deepcopy(model) if settings.average else model
         self.rows = slice(0)  # of a batch; to be set before each change of the batch size
-        self.device = model.b_y.device
-        self._group = group
-        self._settings = settings
+        self._group, self._settings = group, settings
         self._optimizer = _AdamW(model, settings)
         self._generator = torch.Generator(self.device)
         self._seed_generator(settings.seed)
@@ -83,7 +75,7 @@ class TrainingState:
     def step(
         self, batch: WindowBatch, rate: float, *, carry: bool, message: list[float]
     ) -> StepResult:
-        """Update the weights once; skipped if loss or gradient are not finite.
+        """Update the weights once, unless loss or gradient are not finite.
 
         Args:
             batch: the batch, restricted to `rows`.
@@ -115,10 +107,8 @@ class TrainingState:
         if settings.average:
             share = 1 / max(1.0, settings.average * self._updates)
             with torch.no_grad():
-                for mean, weight in zip(
-                    self.averaged.parameters(), self.model.parameters(), strict=True
-                ):
-                    mean.lerp_(weight, share)
+                for name, mean in self.averaged.named_parameters():
+                    mean.lerp_(self.model.get_parameter(name), share)
         self._carried = tuple(tuple(part.detach() for part in layer) for layer in state)
         return StepResult(nats, norm, sums)
 
@@ -153,7 +143,7 @@ class TrainingState:
     ) -> None:
         """Restore `arrays`, made in the environment ``before``, on any number of processes.
 
-        Raises KeyError, TypeError, ValueError or RuntimeError if the arrays do not fit.
+        Any error says that the arrays do not fit.
         """
         # Copied into torch's own memory, which an uninterrupted run uses too.
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
@@ -174,8 +164,8 @@ class TrainingState:
                 for layer, parts in enumerate(self.model.stack.initial_state(1))
             )
         generator = tensors.get(generator_name(self._group.rank))
-        same_device = before.get("device", self.device.type).split()[0] == self.device.type
-        if generator is not None and same_device:
+        device = before.get("device", self.device.type).split()[0]
+        if generator is not None and device == self.device.type:
             self._generator.set_state(generator)
         else:  # another device draws other numbers, and an added process has no state yet
             self._seed_generator(self._settings.seed + step)
@@ -198,10 +188,7 @@ class _AdamW(torch.optim.AdamW):
     step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
     def __init__(self, model: CharModel, settings: TrainingSettings) -> None:
-        matrices, biases = by_decay(model)
-        groups = [
-            {"params": matrices, "weight_decay": settings.weight_decay},
-            {"params": biases, "weight_decay": 0.0},
-        ]
+        decays = zip(by_decay(model), (settings.weight_decay, 0.0), strict=True)
+        groups = [{"params": params, "weight_decay": decay} for params, decay in decays]
         betas = (0.9, settings.beta2)
         super().__init__(groups, lr=settings.learning_rate, betas=betas, fused=True)
