@@ -98,8 +98,8 @@ def end_early(us, how):
 
 @pytest.mark.parametrize(("how", "code"), [("kill", KILLED), ("bug", 1)])
 def test_a_process_that_ends_early_is_lost_to_the_others(tmp_path, how, code):
-    *others, last = [rank.ended() for rank in ranks(tmp_path, 3, end_early, how)]
-    assert [code for code, _, _ in others] == [PEER_LOST] * 2
+    *others, last = [rank.ended() for rank in ranks(tmp_path, 2, end_early, how)]
+    assert [code for code, _, _ in others] == [PEER_LOST]
     assert all(err.startswith("PeerError: another process failed") for _, _, err in others)
     assert (last[0], "ZeroDivisionError" in last[2]) == (code, how == "bug")
 
@@ -200,9 +200,8 @@ CURVE = {"units": (8, 6), "timesteps": 8, "batch_size": 8, "dropout": 0.0, "pati
          "learning_rate": 0.004}  # fmt: skip
 WAYS = (
     {"steps": 100, "cell": "simple"},
-    {"steps": 40, "state": "reset", "loss_on": 3},
-    {"steps": 40, "documents": "blank-line", "cell": "gru"},
-    {"steps": 60, "curriculum": (2,), "resets": 0.3},
+    {"steps": 20, "state": "reset", "loss_on": 3},
+    {"steps": 20, "documents": "blank-line", "cell": "gru", "curriculum": (2,), "resets": 0.3},
 )
 FAST = ["--units=4", "--timesteps=8", "--batch-size=8", "--device=cpu"]
 LONG = {"units": (4,), "timesteps": 8, "batch_size": 8, "patience": 0, "steps": 100_000}
@@ -218,11 +217,12 @@ def corpus(tmp_path_factory):
 def train(us, corpus, *ways):
     """Return the loss of each step of a training in each of the ways."""
 
-    def losses(out, stop_at=-1, resume=False, **settings):
+    def losses(out, stop_at=-1, resume=False, init_from=None, **settings):
         given = settings if resume else {**TINY, **settings}
+        how = {"resume": resume, "init_from": init_from, "device": "cpu"}
         # Several processes agree in one step to stop after the next.
         last = stop_at - 1 if us.size > 1 else stop_at
-        with start([corpus], given, out, resume=resume, device="cpu", group=us) as session:
+        with start([corpus], given, out, us, **how) as session:
             reports = session.trainer.reports(lambda: session.trainer.counters.step == last)
             return [report.train_loss_nats for report in reports]
 
@@ -257,7 +257,7 @@ def curves(corpus, tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(("size", "way"), [(2, 0), (2, 1), (2, 2), (2, 3), (4, 0)])
+@pytest.mark.parametrize(("size", "way"), [(2, 0), (2, 1), (2, 2), (4, 0)])
 def test_several_processes_learn_what_one_does(curves, size, way):
     (losses, runs), (expected, expected_runs) = curves[size], curves[1]
     assert len(losses[way]) == WAYS[way]["steps"]
@@ -268,10 +268,10 @@ def test_several_processes_learn_what_one_does(curves, size, way):
 
 
 def test_a_run_resumes_with_another_number_of_processes(corpus, tmp_path, curves):
-    """Use one, two, four and one process in turn; no character is skipped or read twice."""
+    """Use one, two and one process in turn; no character is skipped or read twice."""
     out = tmp_path / "run"
     (losses,) = in_group(tmp_path, 1, corpus, {**CURVE, **WAYS[0], "out": out, "stop_at": 37})
-    for size, stop in ((2, 60), (4, 80), (1, -1)):
+    for size, stop in ((2, 60), (1, -1)):
         way = {"out": out, "resume": True, "stop_at": stop}
         losses += in_group(tmp_path, size, corpus, way)[0]
     np.testing.assert_allclose(losses, curves[1][0][0], rtol=1e-5)
@@ -280,13 +280,19 @@ def test_a_run_resumes_with_another_number_of_processes(corpus, tmp_path, curves
         assert last[name] == expected[name]
 
 
-def test_more_processes_than_sequences(corpus, tmp_path):
-    out = tmp_path / "run"
-    way = {**CURVE, "batch_size": 1, "dropout": 0.1, "steps": 6, "out": out, "stop_at": 3}
+def test_a_fine_tuned_run_with_more_processes_than_sequences(corpus, tmp_path):
+    """Every process starts from the weights of the old run and draws its own dropout."""
+    old, out = tmp_path / "old", tmp_path / "run"
+    in_group(tmp_path, 1, corpus, {**TINY, "out": old})
+    way = {**TINY, "batch_size": 1, "learning_rate": 1e-30, "steps": 6, "out": out, "stop_at": 3}
+    way |= {"weight_decay": 0.0, "init_from": old}
     in_group(tmp_path, 2, corpus, way, {"out": out, "resume": True})
+    run = Run.open(out)
     assert values(out)["step"] == 6
-    arrays = Run.open(out).read_checkpoint(LAST).arrays
-    assert (arrays["generator"] != arrays["generator.1"]).any()  # each draws its own dropout
+    arrays = run.read_checkpoint(LAST).arrays
+    assert (arrays["generator"] != arrays["generator.1"]).any()
+    for name, weights in Run.open(old).weights().items():
+        np.testing.assert_allclose(run.weights()[name], weights, atol=1e-6)
 
 
 @only_linux
@@ -311,6 +317,7 @@ def test_killed_and_stopped_processes_lose_nothing(corpus, tmp_path):
     assert state_of(out) == state_of(tmp_path / "unbroken")
 
 
+@pytest.mark.soak
 @only_linux
 def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
     """Kill one of two torchruns, which count as two machines, and with it its process."""
@@ -337,9 +344,6 @@ def test_one_process_reads_the_input_and_prints(corpus, tmp_path):
     assert (code, printed, other.ended()) == (0, "", (0, "", ""))
     assert err.count("2 processes") == err.count("2,940 characters") == 1
     assert len(Run.open(tmp_path / "run").progress()) == 1
-
-
-def test_one_process_prints_a_user_error(tmp_path):
     lead, other = ranks(tmp_path, 2, main, ["train", str(tmp_path / "none.txt")])
     code, printed, err = lead.ended()
     assert (code, printed, err.count("\n")) == (2, "", 1)

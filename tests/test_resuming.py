@@ -42,12 +42,8 @@ STAGED = {"curriculum": (2, 3), "timesteps": 4, "batch_size": 3}
 @pytest.mark.parametrize(
     ("ways", "stops"),
     [
-        ({}, (1,)),
-        ({}, (5, 6, 9)),
-        ({"state": "reset"}, (5,)),
-        ({"resets": 0.3}, (5,)),
-        ({"average": 0.2}, (3,)),
-        ({"precision": "bfloat16"}, (3,)),
+        ({}, (1, 5, 6, 9)),
+        ({"resets": 0.3, "average": 0.2, "precision": "bfloat16"}, (5,)),
         (STAGED, (3, 5)),
         ({**STAGED, "state": "reset"}, (3, 9)),
     ],
@@ -74,11 +70,10 @@ def test_progress_after_the_checkpoint_is_dropped(cat, run):
     assert (run / PROGRESS).read_bytes() == kept
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2])
-def test_lost_progress_lines_are_an_error(cat, run, kept):
+def test_lost_progress_lines_are_an_error(cat, run):
     lines = (run / PROGRESS).read_bytes().splitlines(keepends=True)
-    (run / PROGRESS).write_bytes(b"".join(lines[:kept]) + lines[kept][:-1])
-    with pytest.raises(ChargenError, match=rf"{kept} of the 3 lines that last\.safetensors counts"):
+    (run / PROGRESS).write_bytes(lines[0] + lines[1][:-1])
+    with pytest.raises(ChargenError, match=r"1 of the 3 lines that last\.safetensors counts"):
         train(cat, run)
 
 

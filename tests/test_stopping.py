@@ -26,12 +26,10 @@ pytestmark = pytest.mark.usefixtures("often")
     ("numbers", "code"),
     [
         ([signal.SIGINT], 130),
-        ([signal.SIGTERM], 143),
-        ([signal.SIGINT, signal.SIGINT], 130),
         ([signal.SIGTERM, signal.SIGINT], 143),
         ([signal.SIGINT] * 3, 130),
     ],
-    ids=["int", "term", "int-int", "term-int", "int-int-int"],
+    ids=["int", "term-int", "int-int-int"],
 )
 def test_signals_at_any_write(cat, tmp_path, monkeypatch, capfd, finished, numbers, code):
     """The third ends it at once, within the save; the others let it save."""
@@ -40,7 +38,7 @@ def test_signals_at_any_write(cat, tmp_path, monkeypatch, capfd, finished, numbe
     with monkeypatch.context() as patch:
         on(patch, begun)
         start([cat], TINY, tmp_path / "counted", device="cpu").close()
-    for at in range(begun.calls, begun.calls + 17, 4):
+    for at in range(begun.calls, begun.calls + 17, 8):
 
         def before(number, name, at=at):
             if number == at:
@@ -83,7 +81,7 @@ def test_the_other_process_is_named_and_a_dead_one_holds_nothing(tmp_path):
     assert not (tmp_path / HOLDER).exists()
 
 
-@pytest.mark.parametrize("said", [b"", b"x", b"\x1b[31m 2026-11-24 03:17:24", b"9" * 10**6])
+@pytest.mark.parametrize("said", [b"", b"\x1b[31m 2026-11-24 03:17:24", b"9" * 10**6])
 def test_a_holder_that_is_no_holder_is_not_shown(tmp_path, said):
     with lock(tmp_path):
         (tmp_path / HOLDER).write_bytes(said)
@@ -127,34 +125,20 @@ def test_a_run_that_another_process_just_made_is_not_overwritten(cat, tmp_path, 
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_no_numbers_are_never_saved(cat, tmp_path, value):
-    out = tmp_path / "run"
+def test_weights_that_are_no_numbers_are_never_saved(cat, tmp_path, monkeypatch, value):
+    """Neither as the last nor, if validation does not see them, as the best."""
+    validate = Trainer._validate
 
-    def stop():
-        if trainer.counters.step == 3:
-            with torch.no_grad():
-                trainer.model.b_y[0] = value
-        return trainer.counters.step == 3
-
-    with start([cat], TINY, out, device="cpu") as session:
-        trainer = session.trainer
-        with pytest.raises(ChargenError, match=r"step 3 .*not finite.* keeps the last good"):
-            list(trainer.reports(stop))
-    assert Run.open(out).read_checkpoint(LAST).values["step"] == 2
-
-
-def test_nor_do_they_become_the_best(cat, tmp_path, monkeypatch):
-    out, losses = tmp_path / "run", iter([2.0, 1.0])
-
-    def validate(self):
+    def poison(self):
+        loss = validate(self) / self.counters.step
         if self.counters.step == 4:
-            next(iter(self._state._optimizer.state.values()))["exp_avg"][0] = float("nan")
             with torch.no_grad():
-                self.model.b_y[0] = float("nan")
-        return next(losses)
+                self.model.b_y[0] = value
+        return loss
 
-    monkeypatch.setattr(Trainer, "_validate", validate)
-    with pytest.raises(ChargenError, match=r"step 4 .*not finite"):
+    monkeypatch.setattr(Trainer, "_validate", poison)
+    out = tmp_path / "run"
+    with pytest.raises(ChargenError, match=r"step 4 .*not finite.* keeps the last good"):
         train(cat, out)
     for name in (BEST, LAST):
         assert Run.open(out).read_checkpoint(name).values["step"] == 2
@@ -162,15 +146,18 @@ def test_nor_do_they_become_the_best(cat, tmp_path, monkeypatch):
 
 # Memory
 
-SHORT = [
-    MemoryError(),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"),
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
-]
+ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"
 
 
-@pytest.mark.parametrize("where", ["step.next_char_loss", "loop.losses"])
-@pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize(
+    ("where", "error"),
+    [
+        ("step.next_char_loss", MemoryError()),
+        ("loop.losses", RuntimeError(ALLOCATOR)),
+        ("step.next_char_loss", torch.OutOfMemoryError("CUDA out of memory. Tried 2.00 GiB")),
+    ],
+    ids=["python", "cpu", "gpu"],
+)
 def test_too_little_memory_is_one_line_that_names_the_flags(
     cat, tmp_path, monkeypatch, capsys, where, error
 ):
@@ -179,11 +166,8 @@ def test_too_little_memory_is_one_line_that_names_the_flags(
 
     monkeypatch.setattr(f"chargen.training.{where}", fail)
     assert main(["train", str(cat), "--out", str(tmp_path / "run"), *FLAGS]) == 2
-    assert (
-        capsys.readouterr()
-        .err.splitlines()[-1]
-        .startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
-    )
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told.startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
 
 
 def test_another_error_of_torch_is_a_bug(cat, tmp_path, monkeypatch):

@@ -7,13 +7,12 @@ resumes from a seeded sample of these contents, or from all of them in `make soa
 import itertools
 import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from disk import CODES, Crash, Disk, Recorder, Snapshots, after_power_loss, refuse_at, restore
+from groups import Forked
+from soak import kills
 from tiny import FLAGS, TINY, often, on, state_of, train
 
 from chargen.cli import main
@@ -23,8 +22,7 @@ from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
 from chargen.training import start
 from chargen.training.loop import Trainer
 
-KILLS = Path(__file__).parent / "soak" / "kills.py"
-SAMPLE = 6
+SAMPLE = 4
 
 
 pytestmark = pytest.mark.usefixtures("often")
@@ -109,17 +107,10 @@ def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick):
         assert end == (old if state == states[0] else home.end)
 
 
-def test_real_kills():
+def test_real_kills(tmp_path):
     """Run a few kills of the soak test."""
-    ran = subprocess.run(
-        [sys.executable, KILLS, "--kills", "2", "--steps", "30"],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, KILLS.parents[1:3]))},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "2 kills" in ran.stdout
+    code, out, err = Forked(tmp_path, kills.main, ["--kills=2", "--steps=12"]).ended()
+    assert (code, "2 kills" in out) == (0, True), out + err
 
 
 # Power cuts
@@ -178,50 +169,42 @@ def refused(disk, home, out):
     return "", [report.unsaved for report in reports if report.unsaved]
 
 
-def calls(home, torn=False):
-    """Return the names of the writing calls of a whole training."""
+@pytest.fixture
+def calls(home):
+    """The names of the writing calls of a whole training."""
     names = []
-    train_on(Disk(lambda number, name: names.append(name), torn), home, home.new())
+    train_on(Disk(lambda number, name: names.append(name), torn=True), home, home.new())
+    assert len(names) > 50
     return names
 
 
-def test_one_refusal_costs_nothing(home, pick):
-    total = len(calls(home, torn=True))
-    assert total > 50
-    for at in pick(range(total)):
+@pytest.mark.parametrize("forever", [False, True])
+def test_a_disk_that_refuses_costs_nothing(home, pick, calls, forever):
+    """It refuses once, or stays full; the run is then resumed."""
+    total, told = len(calls), set()
+    for at in sorted({*pick(range(total)), *((total // 2, total - 4) if forever else ())}):
         out, code = home.new(), CODES[at % 4]
-        error, reported = refused(refuse_at(at, code, torn=True), home, out)
-        assert error or reported
+        error, reported = refused(refuse_at(at, code, forever, torn=True), home, out)
+        assert error or (reported and not forever)
+        assert not error or forever or at <= total // 2  # once it trains, it trains to the end
         for text in filter(None, [error, *reported]):
             assert text.startswith(str(out))
             assert f"cannot be written ({os.strerror(code)})" in text
-        assert not (error and at > total // 2)  # once it trains, it trains to the end
+        told.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
+        assert not list(out.glob("*.new")), at
         if error:
             train(home.corpus, out)
         assert state_of(out) == home.end, at
-        assert not list(out.glob("*.new")), at
-
-
-def test_a_disk_that_stays_full_keeps_the_last_checkpoint(home, pick):
-    total = len(calls(home, torn=True))
-    told = set()
-    for at in [total // 10, total // 2, total - 4, *pick(range(total))]:
-        out = home.new()
-        error, _ = refused(refuse_at(at, CODES[at % 4], forever=True, torn=True), home, out)
-        assert error.startswith(str(out))
-        told.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
-        assert not list(out.glob("*.new")), at
-        train(home.corpus, out)
-        assert state_of(out) == home.end, at
-    for step in (2, 4):
-        wanted = f"RUN can be resumed from its last good checkpoint, step {step}, with resume=True"
-        assert wanted in told
-    assert "RUN has no checkpoint yet: resume=True starts from the beginning" in told
+    if forever:
+        kept = "RUN can be resumed from its last good checkpoint, step 4, with resume=True"
+        assert {kept, "RUN has no checkpoint yet: resume=True starts from the beginning"} <= told
 
 
 def test_a_save_that_took_place_and_was_reported_as_failed_counts(home):
     """The directory sync fails after the new checkpoint is in place; then the process is killed."""
-    renamed = [number for number, name in enumerate(calls(home)) if name == "replace"]
+    names = []
+    train_on(Disk(lambda number, name: names.append(name)), home, home.new())
+    renamed = [number for number, name in enumerate(names) if name == "replace"]
     failed = renamed[2] + 1  # run.json, the best, the last
     for at in (failed + 1, renamed[5] - 1):
         out = home.new()

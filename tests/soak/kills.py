@@ -9,7 +9,7 @@ uninterrupted run. Give a printed seed as --seed to repeat its run.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import os
 import random
 import signal
 import sys
@@ -51,24 +51,27 @@ def train(corpus: Path, out: Path, seed: int, steps: int) -> None:
 
 def killed(corpus: Path, out: Path, seed: int, steps: int, delay: float) -> bool:
     """Train in a child for at most ``delay`` seconds; return whether it was killed."""
-    child = multiprocessing.get_context("fork").Process(
-        target=train, args=(corpus, out, seed, steps)
-    )
-    child.start()
-    child.join(delay)
-    child.kill()
-    child.join()
-    if child.exitcode not in (0, -signal.SIGKILL):
+    child = os.fork()
+    if not child:
+        try:
+            train(corpus, out, seed, steps)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    time.sleep(delay)
+    os.kill(child, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code not in (0, -signal.SIGKILL):
         raise SystemExit(f"seed {seed}: training failed")
-    return child.exitcode != 0
+    return code != 0
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=150)
-    wanted = parser.parse_args()
+    wanted = parser.parse_args(arguments)
     torch.set_num_threads(1)
     loop.FEWEST_STEPS_BETWEEN, loop.VALIDATION_COST = 3, 100
     kills, seed, saved, steps = 0, wanted.seed, 0, wanted.steps
