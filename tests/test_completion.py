@@ -97,9 +97,6 @@ def test_completion_is_installed_once(home, monkeypatch, capsys, shell):
         assert shlex.split(files[home / "a & b" / f".{shell}rc"]) == ["source", said[0]]
     assert main(["completion", "install", shell]) == 0
     assert files == {path: path.read_text() for path in files}
-
-
-def test_unknown_shell_is_refused(monkeypatch, capsys):
     monkeypatch.setenv("SHELL", "/bin/tcsh")
     assert main(["completion", "install"]) == 2
     assert "name the shell: chargen completion install bash" in capsys.readouterr().err

@@ -36,7 +36,7 @@ def run(tmp_path):
 
 
 @pytest.mark.parametrize("kind", READERS)
-@pytest.mark.parametrize("count", [150, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", [80, pytest.param(20_000, marks=pytest.mark.soak)])
 def test_mutants_are_read_or_refused(run, kind, count):
     data = READERS[kind][2](run)
     assert is_read(kind, run, data)
@@ -80,9 +80,6 @@ def test_a_checkpoint_of_the_largest_number_of_layers_is_read():
     names = [f"{kind}.{name}" for name in model.shapes(3) for kind in ("model", *"abc")]
     checkpoint = Checkpoint({name: np.ones((1, 1), "f4") for name in names}, {})
     assert list(parse(checkpoint.to_bytes()).arrays) == sorted(names)
-
-
-def test_an_unreadable_dtype_is_not_written():
     with pytest.raises(TypeError, match="complex"):
         Checkpoint({"a": np.zeros(2, "c8")}, {}).to_bytes()
 
@@ -93,18 +90,12 @@ def test_an_unreadable_dtype_is_not_written():
         ({"a": {**F4, "dtype": "BF16", "data_offsets": [0, 4]}}, 4),
         ({"a": {**F4, "dtype": "F16", "data_offsets": [0, 4]}}, 4),
         ({"a": {**F4, "dtype": ["F32"]}}, 8),
-        *(({"a": {**F4, "shape": shape}}, 8) for shape in ([3], [-2], [2.0], [True, 2], 2)),
+        *(({"a": {**F4, "shape": shape}}, 8) for shape in ([3], [-2], [2**40] * 3, [2**61, 8])),
         ({"a": {**F4, "shape": [1] * 200 + [2]}}, 8),
-        ({"a": {**F4, "shape": [2**40, 2**40, 2**40]}}, 8),
-        ({"a": {**F4, "shape": [2**61, 8]}}, 8),
         ({"a": {**F4, "shape": [0, 2**61, 2**61], "data_offsets": [0, 0]}}, 0),
-        *(({"a": {**F4, "data_offsets": at}}, 8) for at in ([0, 2**50], [8, 0], [-8, 0], [0])),
-        ({"a": {**F4, "data_offsets": [4, 12]}}, 12),
-        ({"a": F4, "b": F4}, 8),
+        *(({"a": {**F4, "data_offsets": at}}, 8) for at in ([0, 2**50], [8, 0])),
         ({"a": F4, "b": {**F4, "data_offsets": [4, 12]}}, 12),
-        ({"a": F4, "b": F4}, 16),
         ({"a": F4}, 12),
-        ({"a": [F4]}, 8),
     ],
     ids=str,
 )
@@ -121,19 +112,15 @@ def test_a_wrong_tensor_is_refused(run, header, body):
         ((2**63).to_bytes(8, "little") + b"{}", "header is cut off"),
         ((2**20 + 8).to_bytes(8, "little") + b"{" + b" " * 2**21, "or too long"),
         (with_header(b'{"a":' * 30_000 + b"1" + b"}" * 30_000), "nested"),
-        (with_header({str(number): F4 for number in range(100_000)}), "too long"),
         (with_header({"__metadata__": 3}), "object"),
         (with_header({"__metadata__": {"format": "2", "values": "{}"}}), "no SHA-256"),
         (with_header({"__metadata__": metadata(format="3")}), "newer chargen, upgrade"),
         (with_header({"__metadata__": metadata(format="1")}), "format 1, not 2"),
-        (with_header({"__metadata__": metadata(format="9" * 99)}), "not 2"),
-        (with_header({"__metadata__": metadata(values="[]")}), "object"),
         (with_header({"__metadata__": metadata(values='{"a":NaN}')}), "malformed"),
         (with_header({"__metadata__": metadata(values='{"a":{"b":{"c":1}}}')}), "Expected"),
         (with_header({"__metadata__": metadata(values='{"a":"\\ud800"}')}), "truncated"),
-        (with_header({"__metadata__": metadata(values='{"a":"' + "x" * 2**20)}), "too long"),
     ],
-    ids=range(15),
+    ids=range(11),
 )
 def test_a_wrong_header_is_refused(run, data, message):
     (run.path / LAST).write_bytes(data)
@@ -148,7 +135,7 @@ REFUSED_JSON = [
 ]
 
 
-@pytest.mark.parametrize("text", REFUSED_JSON, ids=range(12))
+@pytest.mark.parametrize("text", REFUSED_JSON, ids=range(len(REFUSED_JSON)))
 def test_unsafe_json_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         decode_json(text, Any)
@@ -158,22 +145,17 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
     span: Annotated[int, Meta(ge=1)]
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('[{"span": 0}]', r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\.span`"),
-        ('[{"span": 4, "more": 1}]', "unknown field `more`"),
-        ("[{}]", "missing required field `span`"),
-        ("[" * 300_000, "more than"),
-    ],
-)
-def test_read_json_names_the_file_and_the_field(tmp_path, text, message):
+def test_read_json_names_the_file_and_the_field(tmp_path):
     file = tmp_path / "rows.json"
     file.write_text('[{"span": 4}]')
     assert read_json(file, tuple[Row, ...], 2**20) == (Row(4),)
-    file.write_text(text)
-    with pytest.raises(ChargenError, match=message):
-        read_json(file, tuple[Row, ...], 2**20)
+    for text, message in (
+        ('[{"span": 0}]', r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\.span`"),
+        ("[" * 300_000, "more than"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ChargenError, match=message):
+            read_json(file, tuple[Row, ...], 2**20)
 
 
 def test_weights_whose_sums_overflow_end_in_one_line(run, capsys):
@@ -182,8 +164,7 @@ def test_weights_whose_sums_overflow_end_in_one_line(run, capsys):
     run.write_checkpoint(BEST, Checkpoint(arrays, {}))
     (run.path / "cat.txt").write_text(TEXT * 100)
     text, path = str(run.path / "cat.txt"), str(run.path)
-    measured = ["probe-longrange", path, "--only", "context", "--text", text]
-    for command in (["sample", path], ["evaluate", path, text], measured):
+    for command in (["sample", path], ["evaluate", path, text]):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             assert main(command) == 2
@@ -192,9 +173,7 @@ def test_weights_whose_sums_overflow_end_in_one_line(run, capsys):
         assert message.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    "bias", [np.float32([np.nan] * 13), np.float32([np.inf] * 13), np.ones(13)]
-)
+@pytest.mark.parametrize("bias", [np.float32([np.nan] * 13), np.ones(13)])
 def test_weights_that_are_not_finite_float32_are_refused(run, bias):
     arrays = {**run.read_checkpoint(BEST).arrays, "model.b_y": bias}
     run.write_checkpoint(BEST, Checkpoint(arrays, {}))

@@ -39,9 +39,7 @@ def run(trained, tmp_path):
 def commands(run):
     return [
         ["sample", run, "--length", "3"],
-        ["sample", run, "--length", "3", "--count", "2"],
         ["inspect", run],
-        ["inspect", run, "--json"],
         ["inspect", run, "--memory", "the cat"],
         ["evaluate", run],
         ["train", "--resume", "--out", run, "--steps", "31"],
@@ -97,22 +95,16 @@ def test_every_command_on_every_accepted_run_json(trained, run, capsys):
             exit_code(capsys, command)
 
 
-def test_missing_and_unknown_fields_are_refused_by_name(run):
+def test_missing_fields_are_refused_by_name(run):
     values = json.loads((run / RUN).read_text())
     required = [(name,) for name in ("format", "model", "training", "vocabulary", "corpus")]
     required += [("corpus", name) for name in values["corpus"] if name not in ("cache", "encoding")]
     for *holder, name in required:
-        for change in ("missing", "unknown"):
-            copy = json.loads(json.dumps(values))
-            place = copy[holder[0]] if holder else copy
-            if change == "missing":
-                del place[name]
-            else:
-                place["other"] = 1
-            (run / RUN).write_text(json.dumps(copy))
-            wanted = name if change == "missing" else "other"
-            with pytest.raises(ChargenError, match=rf"run\.json: .*{wanted}"):
-                Run.open(run)
+        copy = json.loads(json.dumps(values))
+        del (copy[holder[0]] if holder else copy)[name]
+        (run / RUN).write_text(json.dumps(copy))
+        with pytest.raises(ChargenError, match=rf"run\.json: .*{name}"):
+            Run.open(run)
 
 
 @pytest.mark.parametrize(
@@ -125,21 +117,16 @@ def test_missing_and_unknown_fields_are_refused_by_name(run):
         ("training.batch_size", 2**30, "need more than its corpus"),
         ("training.loss_on", 5, "loss_on 5 of 4"),
         ("training.epochs", 2**63, "give one budget"),
-        ("training.beta2", 1.0, r"< 1\.0 - at `\$\.training\.beta2"),
         ("vocabulary", "ba", "sorted"),
-        ("vocabulary", "", "at least one"),
-        ("vocabulary", "a" + chr(0xDC80), "surrogate"),
         ("format", True, r"\$\.format"),
         ("format", 4, "upgrade"),
         ("corpus", None, "either training and corpus, or imported"),
         ("corpus.chars", 2**45, r"\$\.corpus\.chars"),
         ("corpus.training_chars", 10**6, "to train on"),
         ("corpus.sha256", "x", "sha256"),
-        ("corpus.sources", [], r"length >= 1 - at `\$\.corpus\.sources"),
         ("corpus.sources", ["a\0b"], r"\$\.corpus\.sources\[0\]"),
         ("corpus.name", "../x", r"\$\.corpus\.name"),
         ("corpus.cache", "here", "no absolute path"),
-        ("corpus.cache", "/" + "9" * 10_000, r"\$\.corpus\.cache"),
     ],
 )
 def test_a_wrong_field_of_run_json_is_named(run, field, value, message):
@@ -157,9 +144,6 @@ def test_a_full_vocabulary_and_thousands_of_sources_are_read(run):
     description = Run.open(run).description
     assert len(description.vocabulary) == 0x110000 - 0x800
     assert len(description.corpus.sources) == 9000
-
-
-def test_a_description_too_large_to_be_read_is_not_written(run):
     opened = Run.open(run)
     before = (run / RUN).read_bytes()
     corpus = structs.replace(opened.description.corpus, sources=("x" * 99,) * 30_000)

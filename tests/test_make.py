@@ -71,7 +71,7 @@ def test_targets_install_what_they_import(target):
             DISTRIBUTIONS.get(package, package) for package in imported(files) - DEPENDENCIES
         } - installed(target)
         assert not missing, f"{program} imports {missing}, which make {target} does not install"
-        assert files or name in installed(target) | DEPENDENCIES | {"pytest"}
+        assert files or name in installed(target) | DEPENDENCIES
 
 
 def test_every_package_is_installed():

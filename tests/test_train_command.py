@@ -74,26 +74,20 @@ def without_streams(home, lost, *commands):
 @pytest.mark.parametrize(
     ("lost", "result"),
     [
-        ({2: "full"}, 0), ({2: "closed"}, 0), ({2: "pipe"}, 0), ({1: "full"}, 2),
-        ({1: "closed", 2: "closed"}, 2), ({1: "pipe", 2: "pipe"}, 0), ({0: "closed"}, 0),
+        ({2: "full"}, 0), ({0: "closed", 1: "full"}, 2), ({1: "closed", 2: "closed"}, 2),
+        ({1: "pipe", 2: "pipe"}, 0),
     ],
     ids=str,
 )  # fmt: skip
 def test_a_lost_log_or_pipe_ends_no_training_and_shows_no_traceback(home, lost, result):
-    commands = [["train", "cat.txt", *FLAGS], ["sample", "--length=9"], ["evaluate"], ["nothing"]]
+    commands = [["train", "cat.txt", *FLAGS], ["sample", "--length=9"], ["nothing"]]
     process = Forked(home, without_streams, home, lost, *commands)
     code, _, err = process.ended()
     assert (code, "Traceback" in err) == (0, False), err
-    assert json.loads((home / "codes").read_text()) == [0, result, 0, 2]  # results go nowhere then
+    assert json.loads((home / "codes").read_text()) == [0, result, 2]
     files = [path.read_bytes() for path in (home / "runs" / "cat").iterdir()]
     assert not any(b"validation" in data and b"chars/s" in data for data in files)
     assert Run.open(home / "runs" / "cat").read_checkpoint(LAST).values["step"] == 5
-
-
-@linux
-def test_the_exit_code_is_kept_when_errors_cannot_be_printed():
-    command = f"{sys.executable} -m chargen inspect nowhere 2>/dev/full"
-    assert subprocess.run(["bash", "-c", command], check=False).returncode == 2
 
 
 def hang_up(home):
@@ -114,21 +108,13 @@ def test_training_continues_when_its_terminal_is_closed_and_loads_no_compiler(ho
 # More training
 
 
-def test_a_resume_with_nothing_to_do_says_so_and_names_a_command_that_trains(home, capsys):
-    train(capsys, "--validation=0.2")
-    for words in ((), ("--steps=3",)):
-        closing = train(capsys, "--resume", *words).err.splitlines()
-        told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
-        assert f"{told} --more-steps 5" in closing
-    assert main(["train", "--resume", "--out", "runs/cat", "--more-steps", "5"]) == 0
-    assert "No step was needed" not in capsys.readouterr().err
-    assert Run.open(home / "runs" / "cat").read_checkpoint(LAST).values["step"] == 10
-
-
 def test_more_training_is_counted_from_where_the_run_is(home, capsys):
-    train(capsys, "--patience=0")
+    train(capsys, "--patience=0", "--validation=0.2")
+    told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
+    for words in ((), ("--steps=3",)):
+        assert f"{told} --more-steps 5" in train(capsys, "--resume", *words).err.splitlines()
     path = home / "runs" / "cat"
-    train(capsys, "--resume", "--more-steps=4")
+    assert "No step" not in train(capsys, "--resume", "--more-steps=4").err
     assert (Run.open(path).description.training.steps, len(Run.open(path).progress())) == (9, 6)
     seconds = Run.open(path).read_checkpoint(LAST).values["seconds"]
     train(capsys, "--resume", "--more-minutes=0.001")
@@ -137,10 +123,9 @@ def test_more_training_is_counted_from_where_the_run_is(home, capsys):
     for words, message in (
         (("--resume", "--more-steps=4", "--steps=9"), "--more-steps and --steps: give one budget"),
         (("--resume", "--more-steps=0"), "--more-steps 0: must be a whole number of 1 or more"),
-        (("--overwrite", "--steps=2"), ""),
         (("--more-steps=4", "--overwrite"), "--more-steps and --steps: give one budget"),
     ):
-        assert message in train(capsys, *words, code=2 if message else 0).err
+        assert message in train(capsys, *words, code=2).err
     with pytest.raises(ChargenError, match=r"^more_steps: extends a run; give resume=True too"):
         chargen.train("cat.txt", more_steps=4, out="runs/new")
 
@@ -150,7 +135,7 @@ def test_more_training_is_counted_from_where_the_run_is(home, capsys):
 
 def test_a_run_without_a_held_out_text_says_so_everywhere(home, capsys, monkeypatch):
     err = train(capsys, "--validation=0").err
-    assert "cat.txt: 192 characters, 0 held out" in err.replace("cat:", "cat.txt:")
+    assert "cat: 192 characters, 0 held out" in err
     assert "note: no text is held out: the model is the last one" in err
     assert "No text is held out: the model is the last one, and its loss is unknown." in err
     run = Run.open(home / "runs" / "cat")
@@ -160,17 +145,13 @@ def test_a_run_without_a_held_out_text_says_so_everywhere(home, capsys, monkeypa
     assert "none held out" in said(capsys, "inspect").out
     assert len(said(capsys, "sample", "--length=20", "--seed=1").out) > 9
     nothing = "runs/cat: no text is held out (--validation 0); name another text"
-    for command in ("evaluate", "probe-longrange --only mined", "export --to page --out x.html"):
-        result = said(capsys, *command.split(), code=0 if command[:2] == "ex" else 2)
-        assert nothing in result.err
+    for command, code in (("evaluate", 2), ("export --to page --out x.html", 0)):
+        assert nothing in said(capsys, *command.split(), code=code).err
     whole = json.loads(said(capsys, "evaluate", "--json", "runs/cat", "cat.txt").out)
     assert whole["chars"] == 191
-    observer = RunObserver(run.path)
-    assert "No text is held out." in watch_page(observer.observe(1))
+    assert "No text is held out." in watch_page(RunObserver(run.path).observe(1))
     train(capsys, "--resume", "--more-steps=1")
     assert run.read_checkpoint(LAST).values["step"] == 6
-    with pytest.raises(ChargenError, match=r"^runs/cat: no text is held out \(validation=0\)"):
-        chargen.load().evaluate()
 
 
 # Configuration files
@@ -184,9 +165,8 @@ def test_the_printed_configuration_reproduces_a_run(home, capsys, finished):
     assert state_of(home / "runs" / "cat")[LAST] == state_of(finished)[LAST]
     again = said(capsys, "train", "--resume", "--print-config").out
     assert set(again.splitlines()) <= set(out.splitlines())
-    assert main(["train", "--config=run.toml", "--steps=2", "--units=4", "--overwrite"]) == 0
-    description = Run.open(home / "runs" / "cat").description
-    assert (description.training.steps, description.model.units) == (2, (4,))
+    words = ("train", "--config=run.toml", "--steps=2", "--units=4", "--print-config")
+    assert {"steps = 2", "units = [4]"} <= set(said(capsys, *words).out.splitlines())
 
 
 @pytest.mark.parametrize(
@@ -212,7 +192,7 @@ def test_a_wrong_configuration_is_one_line(home, capsys, text, message):
 # Other programs and little memory
 
 
-@pytest.mark.parametrize(("threads", "cores", "notes"), [(2, 0.4, 1), (2, 1.6, 0), (1, 0.4, 0)])
+@pytest.mark.parametrize(("threads", "cores", "notes"), [(2, 0.4, 1), (2, 1.6, 0)])
 def test_threads_that_wait_for_other_programs_are_noted_once(
     home, capsys, monkeypatch, threads, cores, notes
 ):
@@ -228,7 +208,7 @@ def test_threads_that_wait_for_other_programs_are_noted_once(
 
 
 @linux
-@pytest.mark.parametrize("kilobytes", [100_000, 500_000, 800_000])
+@pytest.mark.parametrize("kilobytes", [100_000, 800_000])
 def test_a_memory_limit_is_one_line_before_torch_is_loaded(home, kilobytes):
     command = f"ulimit -v {kilobytes}; {sys.executable} -m chargen train cat.txt"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
@@ -266,7 +246,6 @@ def test_memory_that_runs_out_anywhere_is_one_line(home, capsys, monkeypatch, er
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"units": 0}, "units=0: must be a whole number of 1 or more"),
         ({"units": "x"}, "units=x: must be a whole number of 1 or more"),
         ({"learning_rate": 0}, "learning_rate=0: must be a number above 0"),
         ({"batch_size": 10**6}, "batch_size=1000000: the training text of 172 characters"),

@@ -247,8 +247,10 @@ def _check(corpus: tuple[str, ...], **options: Any) -> None:
     GivenSettings.parse(options)
     named = RUNS / read_corpus(corpus).name if corpus else None
     path = how["out"] or named
-    if how["init_from"]:
-        find(how["init_from"])
+    if source := how["init_from"]:
+        if source.is_file():
+            raise ChargenError(f"--init-from {source}: a file, not a run; chargen runs lists them")
+        find(source)
     if how["resume"]:
         find(path)
     elif path:
