@@ -5,17 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen.text import UnknownCharacterError, Vocabulary, vocabulary
+from chargen.text import UnknownCharacterError, Vocabulary
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-
-
-@pytest.fixture(params=[3, vocabulary.BLOCK], scope="module", autouse=True)
-def block(request):
-    """Run all tests on texts of several blocks and of one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vocabulary, "BLOCK", request.param)
-        yield
 
 
 @given(TEXTS)

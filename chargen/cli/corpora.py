@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -43,7 +44,8 @@ def list_corpora() -> None:
     Example:
       chargen corpora list
     """
-    from chargen.datasets import bundled, catalogue
+    from chargen.datasets import bundled
+    from chargen.datasets.download import ENTRIES
 
     for name in bundled.names():
         say(f"{name:15}{bundled.size(name):>11,} characters  {bundled.describe(name)}")
@@ -51,8 +53,8 @@ def list_corpora() -> None:
         size = f"{len(bundled.resource(name)):>11,} characters"
         say(f"{name:15}{size}  phrase bank of {corpus}, for probe-longrange --bank")
     say("\ndownload these first with chargen corpora fetch NAME:")
-    for entry in catalogue.ENTRIES.values():
-        say(f"{entry.name:15}{entry.size:>11,} bytes       {entry.purpose}")
+    for name, entry in ENTRIES.items():
+        say(f"{name:15}{entry.size:>11,} bytes       {entry.purpose}")
         say(f"{'':15}{entry.bytes:>11,} to download {entry.licence}; {entry.url}")
 
 
@@ -122,9 +124,9 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
       chargen corpora fetch enwik8 --out texts/enwik8.txt
       chargen corpora fetch text8 --from ~/Downloads/text8.zip
     """
-    from chargen.datasets import catalogue, download
+    from chargen.datasets import download
 
-    entry = catalogue.entry(name)
+    entry = download.entry(name)
     file = out or Path(f"{name}.txt")
     check_writable(file)
     try:
@@ -167,6 +169,6 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> N
     for note in found.notes:
         say(f"note: {visible_line(note)}", err=True)
     if as_json:
-        say_json(found.to_json())
+        say_json(asdict(found))
     else:
         say(report(found), nl=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -60,52 +60,40 @@ class Fillers:
         # _log_ways[after_link][n]: log-probability, up to a factor, that drawn pieces end exactly n
         # characters on. Probabilities would leave the range of floats.
         self._log_ways: tuple[list[float], list[float]] = ([0.0], [0.0])
-        self._choices: dict[tuple[bool, int], tuple[list[int], list[float]]] = {}
+        self._choices: dict[tuple[int, bool], list[float]] = {}
 
-    def reaches(self, chars: int, after_link: bool = False) -> bool:
+    def reaches(self, chars: int) -> bool:
         """Return whether any filler has exactly ``chars`` characters."""
-        return chars >= 0 and self._ways(chars, after_link) > IMPOSSIBLE
+        for length in range(len(self._log_ways[0]), chars + 1):
+            for after_link, log_ways in enumerate(self._log_ways):
+                total = np.logaddexp.reduce(self._weights(length, bool(after_link)))
+                log_ways.append(float(total) - np.log(len(self._pieces)))
+        return chars >= 0 and self._log_ways[False][chars] > IMPOSSIBLE
 
     def draw(self, chars: int, rng: np.random.Generator) -> str:
         """Draw filler of exactly ``chars`` characters."""
         if not self.reaches(chars):
             raise ValueError(f"no filler of {chars} characters")
-        drawn: list[str] = []
-        after_link = False
+        drawn, after_link = [], False
         while chars:
-            pieces, cumulative = self._choice(chars, after_link)
-            place = bisect_right(cumulative, rng.random() * cumulative[-1])
-            piece, after_link = self._pieces[pieces[min(place, len(pieces) - 1)]]
+            if (chars, after_link) not in self._choices:
+                weights = np.array(self._weights(chars, after_link))
+                shares = np.exp(weights - weights.max()).tolist()
+                self._choices[chars, after_link] = list(accumulate(shares))
+            cumulative = self._choices[chars, after_link]
+            piece, after_link = self._pieces[bisect(cumulative, rng.random() * cumulative[-1])]
             drawn.append(piece)
             chars -= len(piece)
         return "".join(drawn)
 
-    def _ways(self, chars: int, after_link: bool) -> float:
-        while len(self._log_ways[0]) <= chars:
-            grown = [self._sum(after) for after in (False, True)]
-            for log_ways, value in zip(self._log_ways, grown, strict=True):
-                log_ways.append(value)
-        return self._log_ways[after_link][chars]
-
-    def _sum(self, after_link: bool) -> float:
-        terms = [weight for _, weight in self._next(len(self._log_ways[0]), after_link)]
-        return float(np.logaddexp.reduce(terms, initial=IMPOSSIBLE)) - np.log(len(self._pieces))
-
-    def _next(self, chars: int, after_link: bool) -> list[tuple[int, float]]:
-        """Return the possible next pieces, each with the log-weight of its continuations."""
+    def _weights(self, chars: int, after_link: bool) -> list[float]:
+        """Return the log-weight of each piece as the first of ``chars`` characters."""
         return [
-            (index, self._ways(chars - len(piece), is_link))
-            for index, (piece, is_link) in enumerate(self._pieces)
-            if not (after_link and is_link) and self.reaches(chars - len(piece), is_link)
+            IMPOSSIBLE
+            if len(piece) > chars or (after_link and is_link)
+            else self._log_ways[is_link][chars - len(piece)]
+            for piece, is_link in self._pieces
         ]
-
-    def _choice(self, chars: int, after_link: bool) -> tuple[list[int], list[float]]:
-        key = (after_link, chars)
-        if key not in self._choices:
-            pieces, weights = zip(*self._next(chars, after_link), strict=True)
-            shares = np.exp(np.array(weights) - max(weights))
-            self._choices[key] = (list(pieces), list(accumulate(shares.tolist())))
-        return self._choices[key]
 
 
 class Composer:

@@ -15,8 +15,7 @@ from chargen.errors import ChargenError
 from chargen.files import read_bytes, reason
 
 LARGEST = 2**18  # bytes of a bank
-MOST_LINES, LONGEST_LINE = 5000, 1000  # lines with content, and characters per line
-MOST_PIECES = 1000  # per section
+MOST_LINES = 2000  # with content
 WINDOW = 30  # characters of filler that training and test text never share
 FRAME = re.compile(r"(?P<opening>.*)\{cue\}\{filler\}(?P<lead>.+)\{target\}(?P<ending>.*)")
 DISTRACTOR = re.compile(r"(?P<head>.*)\{cue\}(?P<tail>.*)")
@@ -45,7 +44,6 @@ class FactSet:
     no_cue: str  # a word of the cue's length that is no cue, for the control
     cues: tuple[str, ...]  # (K,) of equal length
     targets: tuple[str, ...]  # (K,) of equal length, with distinct first characters
-    line: int = 0  # line in the bank
 
     @property
     def shortest_span(self) -> int:
@@ -83,80 +81,72 @@ def read_bank(path: str | Path) -> Bank:
     return parse_bank(text, str(path))
 
 
-def parse_bank(text: str, name: str) -> Bank:
-    """Parse a phrase bank; ``name`` is the name of its file in messages."""
-    try:
-        return _parsed(text, name)
-    except _LineError as error:
-        raise ChargenError(f"{name}, line {error.line}: {error}") from None
-
-
-class _LineError(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
-        self.line = line
-
-
 class _Line(NamedTuple):
+    file: str
     number: int
     text: str
 
+    def error(self, message: str) -> ChargenError:
+        return ChargenError(f"{self.file}, line {self.number}: {message}")
 
-def _parsed(text: str, name: str) -> Bank:
-    sections = _sections(text)
-    end = text.count("\n") + 1
-    facts = [_fact_set(header, *lines) for header, lines in sections.items() if FACTS.match(header)]
-    if not facts:
-        raise _LineError(end, "there is no section [facts NAME]")
-    fillers = []
+    def quoted(self) -> str:
+        if not re.fullmatch('"..*"', self.text):
+            raise self.error(f"expected text in double quotes, got {self.text!r}")
+        return self.text[1:-1]
+
+
+def parse_bank(text: str, name: str) -> Bank:
+    """Parse a phrase bank; ``name`` is the name of its file in messages."""
+    sections = _sections(text, name)
+    end = _Line(name, text.count("\n") + 1, "")
     for header in FILLER_SECTIONS:
-        lines = sections.get(header)
-        if not lines:
-            raise _LineError(end, f"section {header} is missing or empty")
-        if len(lines) > MOST_PIECES:
-            raise _LineError(lines[MOST_PIECES].number, f"{header} has more than {MOST_PIECES}")
-        fillers.append([line._replace(text=_quoted(line)) for line in lines])
-    bank = Bank(name, tuple(facts), *(tuple(line.text for line in lines) for lines in fillers))
+        if len(sections.get(header, ())) < 2:
+            raise end.error(f"section {header} is missing or empty")
+    fillers = [
+        [line._replace(text=line.quoted()) for line in sections.pop(header)[1:]]
+        for header in FILLER_SECTIONS
+    ]
+    if not sections:
+        raise end.error("there is no section [facts NAME]")
+    facts = [(lines[0], _fact_set(*lines)) for lines in sections.values()]
+    pieces = [tuple(line.text for line in lines) for lines in fillers]
+    bank = Bank(name, tuple(one for _, one in facts), *pieces)
     _check_halves(*fillers)
     language = FillerLanguage([*bank.training, *bank.test, *bank.links])
-    for one in bank.fact_sets:
+    for header, one in facts:
         for part in (one.lead, *one.cues, *one.targets):
             if language.contains(part):
-                raise _LineError(one.line, f"{part!r} can be read inside the fillers")
+                raise header.error(f"{part!r} can be read inside the fillers")
     known = set(replace(bank, test=()).characters(no_cue=False))
-    for number, part in (*fillers[1], *((one.line, one.no_cue) for one in bank.fact_sets)):
-        if strange := sorted(set(part) - known):
-            raise _LineError(number, f"no training text holds {strange[0]!r} of {part!r}")
+    for line in (*fillers[1], *(header._replace(text=one.no_cue) for header, one in facts)):
+        if strange := sorted(set(line.text) - known):
+            raise line.error(f"no training text holds {strange[0]!r} of {line.text!r}")
     return bank
 
 
-def _sections(text: str) -> dict[str, list[_Line]]:
-    """Return the lines of each section; those of facts begin with the header."""
-    lines = (_Line(n, line.strip()) for n, line in enumerate(text.splitlines(), start=1))
+def _sections(text: str, name: str) -> dict[str, list[_Line]]:
+    """Return the lines of each section, its header first."""
+    lines = (_Line(name, n, line.strip()) for n, line in enumerate(text.splitlines(), start=1))
     filled = [line for line in lines if line.text and not line.text.startswith("#")]
     if len(filled) > MOST_LINES:
-        raise _LineError(filled[MOST_LINES].number, f"a bank has at most {MOST_LINES} lines")
+        raise filled[MOST_LINES].error(f"a bank has at most {MOST_LINES} lines")
     sections: dict[str, list[_Line]] = {}
-    current: list[_Line] | None = None
     for line in filled:
-        if len(line.text) > LONGEST_LINE:
-            raise _LineError(line.number, f"longer than {LONGEST_LINE} characters")
         if line.text.startswith("["):
-            is_facts = FACTS.fullmatch(line.text)
-            if not is_facts and line.text not in FILLER_SECTIONS:
-                named, known = reason(line.text), ", ".join(["[facts NAME]", *FILLER_SECTIONS])
-                raise _LineError(line.number, f"unknown section {named}; choose from {known}")
+            if line.text not in FILLER_SECTIONS and not FACTS.fullmatch(line.text):
+                known = ", ".join(["[facts NAME]", *FILLER_SECTIONS])
+                raise line.error(f"unknown section {reason(line.text)}; choose from {known}")
             if line.text in sections:
-                raise _LineError(line.number, f"section {line.text} is repeated")
-            current = sections[line.text] = [line] if is_facts else []
-        elif current is None:
-            raise _LineError(line.number, "a line before the first [section]")
+                raise line.error(f"section {line.text} is repeated")
+            current = sections[line.text] = [line]
+        elif not sections:
+            raise line.error("a line before the first [section]")
         else:
             current.append(line)
     return sections
 
 
-def _fact_set(header: str, first: _Line, *lines: _Line) -> FactSet:
+def _fact_set(header: _Line, *lines: _Line) -> FactSet:
     settings: dict[str, re.Match[str]] = {}
     facts: dict[str, str] = {}
     for line in lines:
@@ -165,71 +155,53 @@ def _fact_set(header: str, first: _Line, *lines: _Line) -> FactSet:
             continue
         key, _, value = (part.strip() for part in line.text.partition("="))
         if key not in PATTERNS:
-            raise _LineError(
-                line.number, f"unknown setting {key!r}; choose from {', '.join(PATTERNS)}"
-            )
+            raise line.error(f"unknown setting {key!r}; choose from {', '.join(PATTERNS)}")
         pattern, hint = PATTERNS[key]
-        match = pattern.fullmatch(_quoted(line._replace(text=value)))
+        match = pattern.fullmatch(line._replace(text=value).quoted())
         if match is None or key in settings:
-            raise _LineError(line.number, f"{key} is repeated" if match else f"{key} {hint}")
+            raise line.error(f"{key} is repeated" if match else f"{key} {hint}")
         settings[key] = match
     for key in PATTERNS:
         if key not in settings:
-            raise _LineError(first.number, f'{header} has no line {key} = "..."')
+            raise header.error(f'{header.text} has no line {key} = "..."')
     if len(facts) < 2:
-        raise _LineError(first.number, "a set needs at least two facts")
+        raise header.error("a set needs at least two facts")
     frame, before, after, no_cue = (settings[key] for key in PATTERNS)
     if len(no_cue[0]) != len(next(iter(facts))):
-        raise _LineError(first.number, f"no cue {no_cue[0]!r} is not as long as the cues")
-    return FactSet(
-        header[len("[facts ") : -1],
-        frame["opening"],
-        frame["lead"],
-        frame["ending"] + "\n",
-        (before["head"], before["tail"]),
-        (after["head"], after["tail"]),
-        no_cue[0],
-        tuple(facts),
-        tuple(facts.values()),
-        first.number,
-    )
+        raise header.error(f"no cue {no_cue[0]!r} is not as long as the cues")
+    opening, lead, ending = frame.groups()
+    around = (before["head"], before["tail"]), (after["head"], after["tail"])
+    name, words = header.text[len("[facts ") : -1], (tuple(facts), tuple(facts.values()))
+    return FactSet(name, opening, lead, ending + "\n", *around, no_cue[0], *words)
 
 
 def _add_fact(facts: dict[str, str], line: _Line) -> None:
-    cue, arrow, target = (part.strip() for part in line.text.partition("->"))
-    if not (cue and arrow and target):
-        raise _LineError(line.number, f"expected CUE -> TARGET, got {line.text!r}")
-    first, first_target = next(iter(facts.items()), (cue, target))
-    if (len(cue), len(target)) != (len(first), len(first_target)):
-        like = f"{first} -> {first_target}"
-        raise _LineError(line.number, f"{cue} -> {target} differs in length from {like}")
+    cue, _, target = (part.strip() for part in line.text.partition("->"))
+    if not (cue and target):
+        raise line.error(f"expected CUE -> TARGET, got {line.text!r}")
+    first = next(iter(facts.items()), (cue, target))
+    if (len(cue), len(target)) != (len(first[0]), len(first[1])):
+        raise line.error(f"{cue} -> {target} differs in length from {' -> '.join(first)}")
     if cue in facts:
-        raise _LineError(line.number, f"cue {cue} is repeated")
+        raise line.error(f"cue {cue} is repeated")
     if target[0] in (other[0] for other in facts.values()):
-        raise _LineError(line.number, f"another target begins with {target[0]!r} already")
+        raise line.error(f"another target begins with {target[0]!r} already")
     facts[cue] = target
-
-
-def _quoted(line: _Line) -> str:
-    if len(line.text) < 3 or line.text[0] != '"' or line.text[-1] != '"':
-        raise _LineError(line.number, f"expected text in double quotes, got {line.text!r}")
-    return line.text[1:-1]
 
 
 def _check_halves(training: list[_Line], test: list[_Line], links: list[_Line]) -> None:
     """Check that no `WINDOW` characters of filler occur in both halves."""
-    longest_link = max(len(link.text) for link in links)
     # The worst case is two phrases that lack one character each, with a link between.
-    longest = (WINDOW - 1 - longest_link) // 2 + 1
-    for phrase in (*training, *test):
-        if len(phrase.text) > longest:
-            rule = f"longer than {longest} characters, so {WINDOW} could be shared"
-            raise _LineError(phrase.number, f"filler {phrase.text!r} is {rule}")
+    longest = (WINDOW - 1 - max(len(link.text) for link in links)) // 2 + 1
     for half, other in ((training, test), (test, training)):
-        pieces = FillerLanguage([line.text for line in (*other, *links)])
+        for phrase in half:
+            if len(phrase.text) > longest:
+                rule = f"longer than {longest} characters, so {WINDOW} could be shared"
+                raise phrase.error(f"filler {phrase.text!r} is {rule}")
+        pieces = FillerLanguage([line.text for line in (*other, *links) if len(line.text) < WINDOW])
         for phrase in half:
             if pieces.contains(phrase.text):
-                raise _LineError(phrase.number, f"filler {phrase.text!r} is in the other half too")
+                raise phrase.error(f"filler {phrase.text!r} is in the other half too")
 
 
 class FillerLanguage:
@@ -243,16 +215,12 @@ class FillerLanguage:
 
     def contains(self, text: str) -> bool:
         """Return whether ``text`` is a substring of any string of pieces."""
-        if text in self._all:
-            return True
         # Dynamic programming over the places at which a piece may end.
-        reached = [text[:end] in self._ends for end in range(min(len(text), WINDOW + 1))]
-        reached += [False] * (len(text) - len(reached))
+        reached = {end for end in range(1, len(text)) if text[:end] in self._ends}
         for place in range(1, len(text)):
-            if not reached[place]:
-                continue
-            if text[place:] in self._begins:
-                return True
-            for end in range(place + 1, min(len(text), place + WINDOW + 1)):
-                reached[end] = reached[end] or text[place:end] in self._whole
-        return False
+            if place in reached:
+                if text[place:] in self._begins:
+                    return True
+                ends = range(place + 1, min(len(text), place + WINDOW + 1))
+                reached.update(end for end in ends if text[place:end] in self._whole)
+        return text in self._all

@@ -28,12 +28,6 @@ class Trial:
     places: tuple[int, ...]  # indices of the queried characters, the last ones of the text
     answers: tuple[int, ...]  # index of the right candidate at each of them
 
-    @classmethod
-    def of(cls, text: str, asked: int, candidates: str) -> Trial:
-        """Return the trial that queries the last ``asked`` characters of ``text``."""
-        places = range(len(text) - asked, len(text))
-        return cls(text, tuple(places), tuple(candidates.index(text[place]) for place in places))
-
 
 def whole_lines(lines: Iterator[str], chars: int) -> str:
     """Join as many lines as it takes for at least ``chars`` characters."""
@@ -53,17 +47,27 @@ class Task(ABC):
     floors: ClassVar[Mapping[str, float]]  # by variant: the accuracy of guessing
     shortest_spans: ClassVar[Mapping[str, int]]  # by variant, in characters
     stride: ClassVar[int] = 1  # spacing of the possible spans
+    queried: ClassVar[int] = 1  # characters per trial
 
     @abstractmethod
     def line(self, rng: np.random.Generator) -> str:
         """Return a random line of the corpus; no span in it exceeds `LONGEST_SPAN`."""
 
     @abstractmethod
+    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
+        """Return the texts of a round, each of which ends in the `queried` characters."""
+
     def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
         """Return a round: trials that share their text, each candidate right equally often.
 
         ``span`` is one of `nearest`. Rounds are independent.
         """
+        trials = []
+        for text in self.texts(variant, span, rng):
+            places = tuple(range(len(text) - self.queried, len(text)))
+            answers = tuple(self.candidates.index(text[place]) for place in places)
+            trials.append(Trial(text, places, answers))
+        return trials
 
     def corpus(self, chars: int, seed: int) -> str:
         """Generate at least ``chars`` characters of whole lines."""
@@ -95,10 +99,10 @@ def drawn(characters: str, count: int, rng: np.random.Generator) -> str:
     return "".join(characters[index] for index in rng.integers(len(characters), size=count))
 
 
-def rotated(text: str, characters: str, by: int) -> str:
-    """Return ``text`` with each of ``characters`` rotated by the same number of places."""
-    moved = characters[by:] + characters[:by]
-    return text.translate(str.maketrans(characters, moved))
+def rotations(text: str, characters: str) -> list[str]:
+    """Return ``text`` with ``characters`` rotated by 0, 1, ... places."""
+    rotated = (characters[by:] + characters[:by] for by in range(len(characters)))
+    return [text.translate(str.maketrans(characters, moved)) for moved in rotated]
 
 
 SYMBOLS = "abcdefgh"
@@ -119,14 +123,13 @@ class CopyTask(Task):
     candidates = SYMBOLS
     floors: ClassVar = {"": 1 / len(SYMBOLS)}
     shortest_spans: ClassVar = {"": LENGTH}
+    queried = LENGTH
 
     def line(self, rng: np.random.Generator) -> str:
         return _copy_line(delay(LONGEST_SPAN - LENGTH, rng), rng) + "\n"
 
-    def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        # The symbols of one text are rotated.
-        text = _copy_line(span - LENGTH, rng)
-        return [Trial.of(rotated(text, SYMBOLS, by), LENGTH, SYMBOLS) for by in range(len(SYMBOLS))]
+    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
+        return rotations(_copy_line(span - LENGTH, rng), SYMBOLS)
 
 
 def _copy_line(delay: int, rng: np.random.Generator) -> str:
@@ -169,15 +172,13 @@ class RecallTask(Task):
             parts.append("." * wait + stated[place])
         return "".join(parts) + "\n"
 
-    def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        # The values of one text are rotated.
+    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
         pairs = int(variant.split(maxsplit=1)[0])
         after = int(rng.integers(pairs))  # pairs after the queried one
         stated = _pairs(pairs, 1, rng)
         place = pairs - 1 - after
         delay = span - (PAIR - 1) - PAIR * after
-        text = "".join(stated) + "." * delay + stated[place]
-        return [Trial.of(rotated(text, VALUES, by), 1, VALUES) for by in range(len(VALUES))]
+        return rotations("".join(stated) + "." * delay + stated[place], VALUES)
 
 
 def _pairs(pairs: int, odd: int, rng: np.random.Generator) -> list[str]:
@@ -222,11 +223,9 @@ class FlipFlopTask(Task):
             parts.append(f"{_ignored(pairs, rng)}{event}{bit}")
         return "".join(parts) + "\n"
 
-    def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        # A text and the same text with inverted bits.
+    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
         bit = drawn(BITS, 1, rng)
-        text = f"w{bit}{_ignored(span // 2, rng)}r{bit}"
-        return [Trial.of(rotated(text, BITS, by), 1, BITS) for by in range(len(BITS))]
+        return rotations(f"w{bit}{_ignored(span // 2, rng)}r{bit}", BITS)
 
 
 def _ignored(pairs: int, rng: np.random.Generator) -> str:
@@ -258,11 +257,9 @@ class BracketsTask(Task):
         pairs = delay(LONGEST_SPAN // 2, rng)
         return OPENERS[kind] + _between(2 * pairs, DEPTH, rng) + CLOSERS[kind] + "\n"
 
-    def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
-        # The same text between brackets of each kind.
+    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
         between = _between(span, DEPTH, rng)
-        texts = (opener + between + closer for opener, closer in zip(OPENERS, CLOSERS, strict=True))
-        return [Trial.of(text, 1, CLOSERS) for text in texts]
+        return [opener + between + closer for opener, closer in zip(OPENERS, CLOSERS, strict=True)]
 
 
 def _between(chars: int, depth: int, rng: np.random.Generator) -> str:

@@ -108,11 +108,12 @@ def scan(
     corpus: Corpus,
     documents: str,
     progress: Progress,
-    use: Callable[[str], object] = lambda text: None,
+    use: Callable[[str, bytes], object] = lambda text, data: None,
 ) -> ScannedCorpus:
     """Read a corpus once to find its vocabulary, its documents and its SHA-256.
 
-    ``documents`` says how it is split, see `DocumentSplitter`; ``use`` is called with each block.
+    ``documents`` says how it is split, see `DocumentSplitter`. ``use`` is called with each block
+    and its UTF-8.
 
     Raises:
         ChargenError: A file cannot be read, or changes while it is read.
@@ -123,7 +124,7 @@ def scan(
 
     def look(text: str, data: bytes) -> None:
         seen.add(data)
-        use(text)
+        use(text, data)
 
     found = _read(corpus, documents, look, progress, lambda n, data: digests[n].update(data))
     if [file.stamps() for file in corpus.files] != before:
@@ -172,7 +173,7 @@ def _encode(
 def _read(
     corpus: Corpus,
     documents: str,
-    use: Callable[[str, bytes], None],
+    use: Callable[[str, bytes], object],
     progress: Progress,
     on_bytes: OnFileBytes = lambda number, data: None,
 ) -> tuple[str, int, np.ndarray]:

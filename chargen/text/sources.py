@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 from chargen.datasets import bundled
-from chargen.datasets.catalogue import ENTRIES
+from chargen.datasets.download import ENTRIES
 from chargen.errors import ChargenError
 from chargen.files import reason
 from chargen.render.text import command

@@ -12,8 +12,10 @@ import textwrap
 import unicodedata
 import zlib
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,12 +24,14 @@ from chargen.files import Progress
 from chargen.render.report import WIDTH, Table, table_text
 from chargen.render.text import counted, visible_line
 from chargen.text.corpus import Corpus
+from chargen.text.encoding import scan
 from chargen.text.mutual_information import (
     MutualInformation,
     default_distances,
     mutual_information,
     sum_of_logs,
 )
+from chargen.text.vocabulary import CODE_POINTS, add_counts
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -42,11 +46,10 @@ SHOWN_CHARS = 120  # of the longest repeat
 SHOWN_ALPHABET = 200  # characters
 LABEL = 12  # width of the labels
 DIGEST = 8  # bytes of a line's hash: 10^9 lines collide with probability 0.03
-CODES = sys.maxunicode + 1
-COMPRESSORS: dict[str, Callable[[], Any]] = {
-    "zlib": lambda: zlib.compressobj(9),
-    "lzma": lambda: lzma.LZMACompressor(preset=9),
-    "zstd": lambda: zstd.ZstdCompressor(level=19),
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "zlib": partial(zlib.compress, level=9),
+    "lzma": partial(lzma.compress, preset=9),
+    "zstd": partial(zstd.compress, level=19),
 }
 
 Record = dict[str, Any]
@@ -70,10 +73,6 @@ class TextStatistics:
     packed: Record  # chars; bytes and bits_per_char by compressor, comparable with a model's loss
     notes: list[str]  # about the files
 
-    def to_json(self) -> Record:
-        """Return a JSON object; its keys carry units."""
-        return asdict(self)
-
 
 def measure(
     corpus: Corpus, progress: Progress = lambda done, of: None, seed: int = 0
@@ -85,72 +84,63 @@ def measure(
         progress: Gets the bytes read and their total.
         seed: Random seed of the shuffled texts beside which mutual information is measured.
     """
-    counts: np.ndarray = np.zeros(CODES, dtype=np.int64)
-    lines, beginning, left = LineCounter(), [], COUNTED_CHARS
-    compressors = {name: make() for name, make in COMPRESSORS.items()}
-    packed, packed_chars = dict.fromkeys(COMPRESSORS, 0), 0
-    digests = [hashlib.sha256() for _ in corpus.files]
-    for _, text in corpus.blocks(progress, lambda number, data: digests[number].update(data)):
-        block = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32)
-        counts += np.bincount(block, minlength=CODES)
+    counts: np.ndarray = np.zeros(CODE_POINTS, dtype=np.int64)
+    lines, start, size = LineCounter(), "", 0
+
+    def use(text: str, data: bytes) -> None:
+        nonlocal start, size
+        add_counts(counts, text)
         lines.read(text)
-        beginning.append(block[:left].copy())
-        left -= len(beginning[-1])
-        some = text[: PACKED_CHARS - packed_chars]
-        packed_chars += len(some)
-        for name, compressor in compressors.items():
-            packed[name] += len(compressor.compress(some.encode()))
-    for name, compressor in compressors.items():
-        packed[name] += len(compressor.flush())
-    codes = np.flatnonzero(counts)
-    counts = counts[codes]
-    widths = 1 + (codes >= 0x80) + (codes >= 0x800).astype(int) + (codes >= 0x10000)
-    start = np.concatenate(beginning)
-    ids = np.searchsorted(codes, start)
+        start += text[: PACKED_CHARS - len(start)]
+        size += len(data)
+
+    found = scan(corpus, "none", progress, use)
+    alphabet, counts = found.vocabulary.characters, counts[counts > 0]
+    packed = {name: len(compress(start.encode())) for name, compress in COMPRESSORS.items()}
+    ids = found.vocabulary.encode(start[:COUNTED_CHARS]).astype(np.int64)
     chars, first, second = longest_repeat(ids)
+    distances = default_distances(len(ids))
     return TextStatistics(
         corpus.name,
-        chars=int(counts.sum()),
-        bytes=int((counts * widths).sum()),
-        alphabet="".join(map(chr, codes)),
-        alphabet_chars=len(codes),
+        found.chars,
+        size,
+        alphabet,
+        len(alphabet),
         rarest=[
             {
-                "character": chr(codes[index]),
-                "name": unicodedata.name(chr(codes[index]), f"U+{codes[index]:04X}"),
+                "character": (char := alphabet[index]),
+                "name": unicodedata.name(char, f"U+{ord(char):04X}"),
                 "count": int(counts[index]),
             }
             for index in np.argsort(counts, kind="stable")[:RAREST]
         ],
-        scripts_chars=_scripts(codes, counts),
+        scripts_chars=_scripts(alphabet, counts),
         lines=lines.statistics(),
-        ngrams={"counted_chars": len(start), "orders": entropies(ids, LONGEST_NGRAM)},
+        ngrams={"counted_chars": len(ids), "orders": entropies(ids, LONGEST_NGRAM)},
         longest_repeat={
             "counted_chars": len(ids),
             "chars": chars,
             "first_char": first,
             "second_char": second,
-            "text": "".join(map(chr, start[first : first + min(chars, SHOWN_CHARS)])),
+            "text": start[first : first + min(chars, SHOWN_CHARS)],
         },
-        mutual_information=mutual_information(
-            ids, len(codes), default_distances(len(ids)), seed=seed
-        ),
+        mutual_information=mutual_information(ids, len(alphabet), distances, seed=seed),
         packed={
-            "chars": packed_chars,
+            "chars": len(start),
             "bytes": packed,
-            "bits_per_char": {name: 8 * size / packed_chars for name, size in packed.items()},
+            "bits_per_char": {name: 8 * bytes / len(start) for name, bytes in packed.items()},
         },
-        notes=corpus.notes(digest.hexdigest() for digest in digests),
+        notes=corpus.notes(file.sha256 for file in found.files),
     )
 
 
-def _scripts(codes: np.ndarray, counts: np.ndarray) -> dict[str, int]:
+def _scripts(alphabet: str, counts: np.ndarray) -> dict[str, int]:
     """Count characters by Unicode script (UAX #24); marks and digits are Common or Inherited."""
     from fontTools.unicodedata import script, script_name
 
     found: dict[str, int] = {}
-    for code, count in zip(codes, counts, strict=True):
-        name = script_name(script(chr(code)))
+    for char, count in zip(alphabet, counts, strict=True):
+        name = script_name(script(char))
         found[name] = found.get(name, 0) + int(count)
     return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
 
@@ -191,14 +181,13 @@ class LineCounter:
             self._end()
         lengths, digests = (np.frombuffer(a, np.uint64) for a in (self._lengths, self._digests))
         median, p90, longest = np.quantile(lengths, [0.5, 0.9, 1], method="inverted_cdf")
-        repeated = 1 - len(np.unique(digests)) / len(digests) if len(digests) else 0.0
         return {
             "count": len(lengths),
             "blank": len(lengths) - len(digests),
             "median_chars": int(median),
             "p90_chars": int(p90),
             "longest_chars": int(longest),
-            "repeated_share": repeated,
+            "repeated_share": 1 - len(np.unique(digests)) / len(digests) if len(digests) else 0.0,
         }
 
 
@@ -234,44 +223,34 @@ def entropies(ids: np.ndarray, longest: int) -> list[Record]:
 def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
     """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences.
 
-    Strings that occur twice have the same name, built from the names of their halves (Karp, Miller
-    & Rosenberg 1972, "Rapid identification of repeated patterns in strings, trees and arrays").
+    The name of a string is that of its halves, which may overlap (Karp, Miller & Rosenberg 1972,
+    "Rapid identification of repeated patterns in strings, trees and arrays").
     """
-    powers = [_names(ids + 1)]  # of strings of 1, 2, 4, ... characters
-    while powers[-1].any():
-        powers.append(_joined(powers[-1], powers[-1], 1 << (len(powers) - 1)))
-    chars, names = 0, np.ones(len(ids), dtype=np.int64)
-    for power in reversed(range(len(powers) - 1)):
-        longer = _joined(names, powers[power], chars)
-        if longer.any():
-            chars, names = chars + (1 << power), longer
+    powers = [ids]  # names of the strings of 1, 2, 4, ... characters at each place
+
+    def names(chars: int) -> np.ndarray:
+        power = max(chars - 1, 1).bit_length() - 1
+        halves, places = powers[power], len(ids) - chars + 1
+        keys = halves[:places] * len(ids) + halves[chars - (1 << power) :][:places]
+        return np.unique(keys, return_inverse=True)[1]
+
+    def all_differ(chars: int) -> bool:
+        named = names(chars)
+        return bool(named.max() + 1 == len(named))
+
+    while (most := 2 ** len(powers)) <= len(ids) and not all_differ(most):
+        powers.append(names(most))
+    chars = bisect_left(range(1, min(most, len(ids)) + 1), True, key=all_differ)
     if not chars:
         return 0, 0, 0
-    first = int(np.flatnonzero(names)[0])
-    second = first + 1 + int(np.flatnonzero(names[first + 1 :] == names[first])[0])
-    return chars, first, second
-
-
-def _joined(names: np.ndarray, others: np.ndarray, chars: int) -> np.ndarray:
-    """Return the names of strings of ``chars`` characters, each with the string after it."""
-    after = np.zeros_like(others)
-    after[: len(others) - chars] = others[chars:]
-    return _names(np.where((names > 0) & (after > 0), names * (others.max() + 1) + after, 0))
-
-
-def _names(keys: np.ndarray) -> np.ndarray:
-    """Return a name above 0 for each positive key that occurs twice, 0 for the others."""
-    names = np.zeros(len(keys), dtype=np.int64)
-    places = np.flatnonzero(keys)
-    _, ranks, counts = np.unique(keys[places], return_inverse=True, return_counts=True)
-    names[places] = np.where(counts[ranks] > 1, ranks + 1, 0)
-    return names
+    named = names(chars)
+    first = int(np.argmax(np.bincount(named)[named] > 1))
+    return chars, first, first + 1 + int(np.argmax(named[first + 1 :] == named[first]))
 
 
 def report(found: TextStatistics) -> str:
     """Return all statistics in lines of at most `WIDTH` characters."""
     lines, repeat, bits = found.lines, found.longest_repeat, found.packed["bits_per_char"]
-    alphabet = visible_line(found.alphabet[:SHOWN_ALPHABET])
     part = f"the first {found.ngrams['counted_chars']:,} characters"
     repeats = f"none in {part}"
     if repeat["chars"]:
@@ -285,13 +264,13 @@ def report(found: TextStatistics) -> str:
         + f"{one['name']} ({one['count']:,})"
         for one in found.rarest
     )
+    scripts = (f"{name} {n / found.chars:.1%}" for name, n in found.scripts_chars.items())
     rows = {
-        "alphabet": f"{counted(len(found.alphabet), 'character')}: {alphabet}"
+        "alphabet": f"{counted(len(found.alphabet), 'character')}: "
+        + visible_line(found.alphabet[:SHOWN_ALPHABET])
         + "…" * (len(found.alphabet) > SHOWN_ALPHABET),
         "rarest": ", ".join(rarest),
-        "scripts": ", ".join(
-            f"{name} {n / found.chars:.1%}" for name, n in found.scripts_chars.items()
-        ),
+        "scripts": ", ".join(scripts),
         "lines": f"{lines['count']:,}, of which {lines['blank']:,} blank; length median "
         f"{lines['median_chars']:,}, 90th percentile {lines['p90_chars']:,}, maximum "
         f"{lines['longest_chars']:,} characters; {lines['repeated_share']:.1%} of the non-blank "
@@ -300,10 +279,10 @@ def report(found: TextStatistics) -> str:
         "packed": f"the first {found.packed['chars']:,} characters, bits/char: "
         + ", ".join(f"{name} {value:.3f}" for name, value in bits.items()),
     }
-    labelled = []
-    for label, text in rows.items():
-        wrapped = textwrap.wrap(text, WIDTH - LABEL, break_on_hyphens=False) or [""]
-        labelled += [f"{label if n == 0 else '':{LABEL}}{line}" for n, line in enumerate(wrapped)]
+    wrapped = partial(
+        textwrap.fill, width=WIDTH, subsequent_indent=" " * LABEL, break_on_hyphens=False
+    )
+    labelled = [wrapped(text, initial_indent=f"{label:{LABEL}}") for label, text in rows.items()]
     size = f"{found.chars:,} characters, {found.bytes:,} bytes in UTF-8"
     tables = (table_text(table).rstrip("\n") for table in _tables(found, part))
     return "\n\n".join([f"{visible_line(found.corpus)}: {size}", "\n".join(labelled), *tables, ""])

@@ -14,7 +14,6 @@ Unknown = Literal["error", "skip"]
 CODE_POINTS = 0x110000  # size of Unicode
 PLACEHOLDER = "\ufffd"  # stands for every dropped character
 FIRST_SURROGATE, LAST_SURROGATE = 0xD800, 0xDFFF
-BLOCK = 2**18  # characters per block, few enough for the processor's caches
 
 
 class UnknownCharacterError(ChargenError):
@@ -57,13 +56,17 @@ class CharacterSet:
         return Vocabulary("".join(map(chr, np.flatnonzero(self._points))))
 
 
+def add_counts(counts: np.ndarray, text: str) -> None:
+    """Add the number of each character of ``text`` to ``counts`` ``(CODE_POINTS,)``."""
+    found = np.bincount(code_points(text))
+    counts[: len(found)] += found
+
+
 def rare_characters(blocks: Iterable[str], fewest: int) -> tuple[str, int]:
     """Return the characters that occur less than ``fewest`` times, and how often in all."""
     counts = np.zeros(CODE_POINTS, dtype=np.int64)
     for text in blocks:
-        for start in range(0, len(text), BLOCK):
-            found = np.bincount(code_points(text[start : start + BLOCK]))
-            counts[: len(found)] += found
+        add_counts(counts, text)
     rare = np.flatnonzero((counts > 0) & (counts < fewest))
     return "".join(map(chr, rare)), int(counts[rare].sum())
 
@@ -95,8 +98,8 @@ class Vocabulary:
         self.characters = characters
         self.dropped = dropped
         points = self._points = code_points(characters)
-        # One entry per code point up to the largest known one; V means unknown.
-        size = max(map(ord, (characters[-1], *dropped[-1:]))) + 1
+        # One entry per code point up to the one after the largest known; V means unknown.
+        size = max(map(ord, (characters[-1], *dropped[-1:]))) + 2
         self._ids = np.full(size, len(points), dtype=np.min_scalar_type(len(points)))
         self._ids[points] = np.arange(len(points))
         if dropped:
@@ -105,10 +108,7 @@ class Vocabulary:
     @classmethod
     def of(cls, text: str) -> Vocabulary:
         """Return the vocabulary of a text, which must not be empty."""
-        seen = CharacterSet()
-        for start in range(0, len(text), BLOCK):
-            seen.add(text[start : start + BLOCK].encode("utf-8", "surrogatepass"))
-        return seen.vocabulary()
+        return cls("".join(sorted(set(text))))
 
     def without(self, dropped: str) -> Vocabulary:
         """Return the vocabulary in which `PLACEHOLDER` stands for the characters ``dropped``."""
@@ -123,7 +123,7 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type of ids: the narrowest unsigned integer that holds V."""
+        """The narrowest unsigned integer that holds V."""
         return self._ids.dtype
 
     @property
@@ -160,22 +160,15 @@ class Vocabulary:
         """
         if unknown not in ("error", "skip"):
             raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
-        ids = np.empty(len(text), dtype=self.dtype)
-        written = 0
-        for start in range(0, len(text), BLOCK):
-            block = text[start : start + BLOCK]
-            points = code_points(block)
-            # Clipping maps code points beyond the table to its last entry.
-            found = self._ids.take(points, mode="clip")
-            if points.max() >= len(self._ids) or found.max() >= len(self):
-                known = (points < len(self._ids)) & (found < len(self))
-                if unknown == "error":
-                    position = int(known.argmin())
-                    raise UnknownCharacterError(block[position], start + position)
-                found = found[known]
-            ids[written : written + len(found)] = found
-            written += len(found)
-        return ids[:written]
+        # Clipping maps code points beyond the table to its last entry, which is unknown.
+        ids = self._ids.take(code_points(text), mode="clip")
+        known = ids < len(self)
+        if known.all():
+            return ids
+        if unknown == "error":
+            position = int(known.argmin())
+            raise UnknownCharacterError(text[position], position)
+        return ids[known]
 
     def encode_typed(self, name: str, text: str, unknown: Unknown | None = None) -> np.ndarray:
         """Encode user input; ``unknown`` is None if the user has no option for it.
