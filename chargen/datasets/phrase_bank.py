@@ -99,12 +99,12 @@ def parse_bank(text: str, name: str) -> Bank:
     """Parse a phrase bank; ``name`` is the name of its file in messages."""
     sections = _sections(text, name)
     end = _Line(name, text.count("\n") + 1, "")
-    for header in FILLER_SECTIONS:
-        if len(sections.get(header, ())) < 2:
-            raise end.error(f"section {header} is missing or empty")
+    for named in FILLER_SECTIONS:
+        if len(sections.get(named, ())) < 2:
+            raise end.error(f"section {named} is missing or empty")
     fillers = [
-        [line._replace(text=line.quoted()) for line in sections.pop(header)[1:]]
-        for header in FILLER_SECTIONS
+        [line._replace(text=line.quoted()) for line in sections.pop(named)[1:]]
+        for named in FILLER_SECTIONS
     ]
     if not sections:
         raise end.error("there is no section [facts NAME]")

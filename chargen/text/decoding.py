@@ -20,29 +20,25 @@ BOMS = (  # that of UTF-32-LE begins with that of UTF-16-LE
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-EXPORT, UNPACK = "save its text as a plain text file first", "unpack it first"
-RENAME, LEAVE = "let its name end in", "leave it out"
-KINDS = tuple(  # by first bytes, ZIP archives of documents before other ZIP archives
-    (re.compile(pattern, re.DOTALL), kind, remedy)
-    for pattern, kind, remedy in (
-        (rb"%PDF-", "a PDF document", f"{EXPORT}, for example with pdftotext"),
-        (rb"%!PS", "a PostScript document", EXPORT),
-        (rb"\{\\rtf", "an RTF document", EXPORT),
-        (rb"\xd0\xcf\x11\xe0", "a document of Microsoft Office", EXPORT),
-        (rb"PK\x03\x04.*application/epub\+zip", "an EPUB book", EXPORT),
-        (rb"PK\x03\x04.*application/vnd\.oasis\.opendocument", "an OpenDocument file", EXPORT),
-        (rb"PK\x03\x04.*(word|xl|ppt)/", "a document of Microsoft Office", EXPORT),
-        (rb"PK(\x03\x04|\x05\x06)", "a ZIP archive", UNPACK),
-        (rb"7z\xbc\xaf|Rar!\x1a|\xfd7zXZ|BZh.1AY&SY|.{257}ustar", "an archive", UNPACK),
-        (rb"\x1f\x8b", "compressed with gzip", f"{RENAME} .gz"),
-        (rb"\x28\xb5\x2f\xfd", "compressed with zstd", f"{RENAME} .zst"),
-        (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*", "an image", LEAVE),
-        (rb"ID3[\x02-\x04]|\xff[\xf2\xf3\xfb]|OggS|fLaC|RIFF....WAVE", "a sound file", LEAVE),
-        (rb"....ftyp|RIFF....AVI |\x1aE\xdf\xa3", "a video", LEAVE),
-        (rb"SQLite format 3\0", "an SQLite database", EXPORT),
-        (rb"\x7fELF|MZ.{,62}\0|[\xfe\xcf\xce]\xfa\xed\xfe|\0asm", "a program", LEAVE),
-        (rb"\x89HDF|\x93NUMPY|PAR1", "a file of numbers", LEAVE),
-    )
+EXPORT, LEAVE = "save its text as a plain text file first", "leave it out"
+KINDS = (  # by first bytes, ZIP archives of documents before other ZIP archives
+    (rb"%PDF-", "a PDF document", f"{EXPORT}, for example with pdftotext"),
+    (rb"%!PS", "a PostScript document", EXPORT),
+    (rb"\{\\rtf", "an RTF document", EXPORT),
+    (rb"\xd0\xcf\x11\xe0", "a document of Microsoft Office", EXPORT),
+    (rb"PK\x03\x04.*application/epub\+zip", "an EPUB book", EXPORT),
+    (rb"PK\x03\x04.*application/vnd\.oasis\.opendocument", "an OpenDocument file", EXPORT),
+    (rb"PK\x03\x04.*(word|xl|ppt)/", "a document of Microsoft Office", EXPORT),
+    (rb"PK(\x03\x04|\x05\x06)", "a ZIP archive", "unpack it first"),
+    (rb"7z\xbc\xaf|Rar!\x1a|\xfd7zXZ|BZh.1AY&SY|.{257}ustar", "an archive", "unpack it first"),
+    (rb"\x1f\x8b", "compressed with gzip", "let its name end in .gz"),
+    (rb"\x28\xb5\x2f\xfd", "compressed with zstd", "let its name end in .zst"),
+    (rb"\x89PNG|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|II\*\0|MM\0\*", "an image", LEAVE),
+    (rb"ID3[\x02-\x04]|\xff[\xf2\xf3\xfb]|OggS|fLaC|RIFF....WAVE", "a sound file", LEAVE),
+    (rb"....ftyp|RIFF....AVI |\x1aE\xdf\xa3", "a video", LEAVE),
+    (rb"SQLite format 3\0", "an SQLite database", EXPORT),
+    (rb"\x7fELF|MZ.{,62}\0|[\xfe\xcf\xce]\xfa\xed\xfe|\0asm", "a program", LEAVE),
+    (rb"\x89HDF|\x93NUMPY|PAR1", "a file of numbers", LEAVE),
 )
 WESTERN = {
     "Danish", "Dutch", "English", "Finnish", "French", "German", "Italian", "Norwegian",
@@ -53,11 +49,8 @@ WESTERN = {
 def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = None) -> Iterator[str]:
     """Decode bytes that are cut into blocks anywhere, without a leading byte order mark.
 
-    Args:
-        blocks: The bytes.
-        name: The name of the file in messages.
-        encoding: The encoding of a file without a byte order mark; empty for UTF-8, None for UTF-8
-            where the user has no option for it.
+    ``name`` is the file's in messages, ``encoding`` that of a file without a byte order mark: empty
+    for UTF-8, None for UTF-8 where the user has no option for it.
 
     Raises:
         ChargenError: The bytes are a file of another kind or wrongly encoded, contain NUL or hold
@@ -67,7 +60,7 @@ def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = Non
     while len(head) < HEAD and (data := next(remaining, b"")):
         head += data
     for pattern, kind, remedy in KINDS:
-        if pattern.match(head):
+        if re.match(pattern, head, re.DOTALL):
             raise ChargenError(f"{name}: {kind}, not a text file; {remedy}")
     bom, used = next((found for found in BOMS if head.startswith(found[0])), (b"", encoding))
     used = used or "utf-8"
@@ -78,16 +71,15 @@ def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = Non
         try:
             text = decoder.decode(data, final=not data)
         except UnicodeDecodeError as error:
-            place = offset - len(pending) + error.start
+            wrong, place = error.object[error.start], offset - len(pending) + error.start
             raise ChargenError(
-                f"{name}: not {used.upper()} text, byte 0x{error.object[error.start]:02X} at "
-                f"offset {place}; {_advice(pending + data, encoding)}"
+                f"{name}: not {used.upper()} text, byte 0x{wrong:02X} at offset {place}; "
+                f"{_advice(pending + data, encoding)}"
             ) from None
         if "\0" in text:
-            place = offset + max(data.find(0), 0)
             raise ChargenError(
-                f"{name}: NUL byte at offset {place}, so this is not plain {used.upper()} text; "
-                f"{_advice(data, encoding)}"
+                f"{name}: NUL byte at offset {offset + max(data.find(0), 0)}, so this is not plain "
+                f"{used.upper()} text; {_advice(data, encoding)}"
             )
         offset += len(data)
         if text:
@@ -110,12 +102,11 @@ def check_encoding(name: str) -> str:
     return known.name
 
 
-def guess_encoding(data: bytes) -> tuple[str, float] | None:
-    """Guess the encoding of a text that is not UTF-8.
+def _guess(data: bytes) -> tuple[str, float] | None:
+    """Guess the encoding of a text that is not UTF-8: its name and the confidence, if any.
 
-    Returns:
-        The name of the encoding and the confidence, its share of the coherence of all encodings
-        in which the text has equally little disorder; None if there is none.
+    The confidence is its share of the coherence of all encodings in which the text has equally
+    little disorder.
     """
     from charset_normalizer import from_bytes
 
@@ -130,9 +121,8 @@ def guess_encoding(data: bytes) -> tuple[str, float] | None:
     likely = not name.startswith("utf") and (western or best.language in WESTERN)
     if likely and "\ufffd" not in data.decode("cp1252", "replace"):
         chosen, name = (western or [best])[0], "cp1252"
-    weights = [match.coherence + 0.1 for match in close]
-    share = (chosen.coherence + 0.1) / sum(weights) * (1 - chosen.chaos)
-    return name.replace("_", "-"), min(share, 0.99)
+    share = (chosen.coherence + 0.1) / sum(match.coherence + 0.1 for match in close)
+    return name.replace("_", "-"), min(share * (1 - chosen.chaos), 0.99)
 
 
 def _advice(data: bytes, encoding: str | None) -> str:
@@ -141,7 +131,7 @@ def _advice(data: bytes, encoding: str | None) -> str:
     wrong, other = text.count("\ufffd"), sum(char > "\x7f" for char in text)
     if not encoding and 0 < wrong <= DAMAGED * other:
         return "almost all of it is UTF-8: repair this place, or leave the file out"
-    guess = guess_encoding(data)
+    guess = _guess(data)
     if guess is None or (0 in data and not guess[0].startswith(("utf-16", "utf-32"))):
         return "its encoding is not recognized: convert it to UTF-8, or leave it out"
     name, confidence = guess

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import lzma
 import sys
-import textwrap
 import unicodedata
 import zlib
 from array import array
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from chargen.files import Progress
-from chargen.render.report import WIDTH, Table, table_text
+from chargen.render.report import Block, Section, Table, Text, to_text
 from chargen.render.text import counted, visible_line
 from chargen.text.corpus import Corpus
 from chargen.text.encoding import scan
@@ -44,7 +43,6 @@ LONGEST_NGRAM = 5
 RAREST = 8  # number of rare characters that are listed
 SHOWN_CHARS = 120  # of the longest repeat
 SHOWN_ALPHABET = 200  # characters
-LABEL = 12  # width of the labels
 DIGEST = 8  # bytes of a line's hash: 10^9 lines collide with probability 0.03
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": partial(zlib.compress, level=9),
@@ -249,46 +247,18 @@ def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
 
 
 def report(found: TextStatistics) -> str:
-    """Return all statistics in lines of at most `WIDTH` characters."""
+    """Return all statistics as a report for the terminal."""
     lines, repeat, bits = found.lines, found.longest_repeat, found.packed["bits_per_char"]
-    part = f"the first {found.ngrams['counted_chars']:,} characters"
-    repeats = f"none in {part}"
-    if repeat["chars"]:
-        repeats = (
-            f"longest in {part}: {repeat['chars']:,} characters, at {repeat['first_char']:,} and "
-            f"{repeat['second_char']:,}: “{visible_line(repeat['text'])}"
-            f"{'…' * (repeat['chars'] > len(repeat['text']))}”"
-        )
+    part, memory = (
+        f"the first {found.ngrams['counted_chars']:,} characters",
+        found.mutual_information,
+    )
     rarest = (
         f"{one['character']} " * one["character"].isprintable()
         + f"{one['name']} ({one['count']:,})"
         for one in found.rarest
     )
     scripts = (f"{name} {n / found.chars:.1%}" for name, n in found.scripts_chars.items())
-    rows = {
-        "alphabet": f"{counted(len(found.alphabet), 'character')}: "
-        + visible_line(found.alphabet[:SHOWN_ALPHABET])
-        + "…" * (len(found.alphabet) > SHOWN_ALPHABET),
-        "rarest": ", ".join(rarest),
-        "scripts": ", ".join(scripts),
-        "lines": f"{lines['count']:,}, of which {lines['blank']:,} blank; length median "
-        f"{lines['median_chars']:,}, 90th percentile {lines['p90_chars']:,}, maximum "
-        f"{lines['longest_chars']:,} characters; {lines['repeated_share']:.1%} of the non-blank "
-        "lines are repetitions",
-        "repeats": repeats,
-        "packed": f"the first {found.packed['chars']:,} characters, bits/char: "
-        + ", ".join(f"{name} {value:.3f}" for name, value in bits.items()),
-    }
-    wrapped = partial(
-        textwrap.fill, width=WIDTH, subsequent_indent=" " * LABEL, break_on_hyphens=False
-    )
-    labelled = [wrapped(text, initial_indent=f"{label:{LABEL}}") for label, text in rows.items()]
-    size = f"{found.chars:,} characters, {found.bytes:,} bytes in UTF-8"
-    tables = (table_text(table).rstrip("\n") for table in _tables(found, part))
-    return "\n\n".join([f"{visible_line(found.corpus)}: {size}", "\n".join(labelled), *tables, ""])
-
-
-def _tables(found: TextStatistics, part: str) -> list[Table]:
     orders = [
         (
             f"{one['n']}", f"{one['bits_per_char']:.3f}", f"{one['gain_bits']:.3f}",
@@ -296,13 +266,28 @@ def _tables(found: TextStatistics, part: str) -> list[Table]:
         )
         for one in found.ngrams["orders"]
     ]  # fmt: skip
-    memory = found.mutual_information
     columns = (memory.distances, memory.bits, memory.low, memory.high, memory.control_bits)
     distances = [
         (f"{distance:,}", f"{bits:.4f}", f"{low:.4f} to {high:.4f}", f"{control:.4f}", "")
         for distance, bits, low, high, control in zip(*columns, strict=True)
     ]
-    return [
+    notes = [
+        f"Alphabet: {counted(len(found.alphabet), 'character')}, {found.alphabet[:SHOWN_ALPHABET]}"
+        + "…" * (len(found.alphabet) > SHOWN_ALPHABET),
+        f"Rarest: {', '.join(rarest)}",
+        f"Scripts: {', '.join(scripts)}",
+        f"Lines: {lines['count']:,}, of which {lines['blank']:,} blank; length median "
+        f"{lines['median_chars']:,}, 90th percentile {lines['p90_chars']:,}, maximum "
+        f"{lines['longest_chars']:,} characters; {lines['repeated_share']:.1%} of the non-blank "
+        "lines are repetitions",
+        f"Longest repeat in {part}: {repeat['chars']:,} characters, at {repeat['first_char']:,} "
+        f"and {repeat['second_char']:,}: “{repeat['text']}"
+        f"{'…' * (repeat['chars'] > len(repeat['text']))}”",
+        f"Packed: the first {found.packed['chars']:,} characters, bits/char: "
+        + ", ".join(f"{name} {value:.3f}" for name, value in bits.items()),
+    ]
+    blocks: list[Block] = [
+        *(Text(note, "note") for note in notes),
         Table(
             ("n", "bits/char", "gain", "distinct", "seen once", ""),
             orders,
@@ -316,6 +301,8 @@ def _tables(found: TextStatistics, part: str) -> list[Table]:
             f"and of the same characters in random order. {decay_sentence(memory)}",
         ),
     ]
+    size = f"{found.chars:,} characters, {found.bytes:,} bytes in UTF-8"
+    return to_text([Section("statistics", visible_line(found.corpus), size, "", blocks)])
 
 
 def decay_sentence(found: MutualInformation) -> str:
