@@ -44,7 +44,7 @@ def run(*shares, bits=1.5, seconds=10.0, diverged=False, trials=TRIALS, variants
     by_span = tuple(credits(share, trials) for share in shares)
     untrained = ((50.0, 400),) * len(shares)
     scores = (VariantScores(v, 0.125, SPANS[: len(shares)], by_span, untrained) for v in variants)
-    return RunScores(bits, 10_000, seconds, diverged, tuple(scores))
+    return RunScores(bits, 10_000, seconds, diverged, answers=tuple(scores))
 
 
 def summary(*runs, timesteps=64, seed=0, tuning=(), cell="lstm", **options):
@@ -101,7 +101,7 @@ def test_a_single_run_has_the_interval_of_its_rounds():
         "untrained_rounds": tuple(map(tuple, rounds * 1.0)),
     }
     scores = VariantScores("", 0.125, (1, 17), tuple(map(tuple, trials)), **tallies)
-    one = RunScores(1, 1, 1, False, (scores,))
+    one = RunScores(1, 1, 1, False, answers=(scores,))
     rows = summary(one, round_size=8).variants[0].spans
     for found in (rows[0].accuracy, rows[0].untrained.accuracy):
         assert found.high - found.low == pytest.approx(2 * 1.96 * np.sqrt(0.25 / 50), rel=0.1)
@@ -166,8 +166,8 @@ def test_the_claims_that_the_shares_of_seeds_allow():
     assert len(result.finding().split()) <= 25
     pairs = {(one["first"], one["second"]): one["seeds"] for one in result.seeds_needed()}
     assert pairs == {("simple", "lstm"): 4, ("simple", "gru"): 4, ("lstm", "gru"): None}
-    assert "lstm and gru over 200. That over 90% of seeds" in result.claims()
-    assert result.claims().endswith("takes 36 seeds that all do.")
+    assert "lstm and gru over 200. That over 90% solve" in result.claims()
+    assert result.claims().endswith("takes 36 that all do.")
 
 
 @pytest.mark.parametrize("change", [*({key: None} for key in ("variant", "spans")), {"more": 1}])

@@ -10,7 +10,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -50,7 +51,7 @@ def compare(
     """Train each cell with each seed, evaluate all models on the same trials, and compare them.
 
     Each training is a run in ``out``. The same call resumes an interrupted comparison and repeats
-    no finished run.
+    no finished run. Returns None if ``should_stop`` ended it.
 
     Args:
         settings: Task, cells, seeds and the budget of each run.
@@ -61,39 +62,36 @@ def compare(
         on_runs: Progress callback.
         should_stop: Polled; a true value saves the active runs and ends the comparison.
 
-    Returns:
-        The comparison; None if ``should_stop`` ended it.
-
     Raises:
         ChargenError: ``out`` contains another comparison and ``overwrite`` is false, a run fails,
             or a cell cannot have as few parameters.
     """
-    size, task = vocabulary_size(settings.task), TASKS.get(settings.task)
+    task, size = TASKS.get(settings.task), vocabulary_size(settings.task)
     shapes = {cell: model_shape(cell, settings.parameters, size) for cell in settings.cells}
     out = out or RUNS / f"compare-{settings.task}"
     cores = os.cpu_count() or 1
     concurrent = max(1, min(jobs or cores, cores))
-    trainings = _Trainings(concurrent, max(1, cores // concurrent), on_runs, should_stop)
+    threads = max(1, cores // concurrent)
+    finish = partial(_finish, concurrent, threads, on_runs, should_stop)
+    tuning: dict[str, dict[float, float | None]] = {cell: {} for cell in settings.cells}
     with lock(out):
         _write_plan(out, settings, overwrite)
-        tuning: dict[str, dict[float, float | None]] = {cell: {} for cell in settings.cells}
         if len(settings.learning_rates) > 1:  # with a seed that is not reported
             tried = [
                 ComparedRun(out, settings, cell, rate, settings.seeds)
-                for cell in settings.cells
-                for rate in settings.learning_rates
+                for cell, rate in product(settings.cells, settings.learning_rates)
             ]
-            scores = trainings.finish(tried, trials=False)
-            if scores is None:
+            tuned = finish(tried, trials=False)
+            if tuned is None:
                 return None
-            for run, one in zip(tried, scores, strict=True):
+            for run, one in tuned.items():
                 tuning[run.cell][run.learning_rate] = None if one.diverged else one.bits_per_char
+        rates = {cell: _best_rate(found, settings) for cell, found in tuning.items()}
         runs = [
-            ComparedRun(out, settings, cell, _best_rate(tuning[cell], settings), seed)
-            for seed in range(settings.seeds)
-            for cell in settings.cells
+            ComparedRun(out, settings, cell, rates[cell], seed)
+            for seed, cell in product(range(settings.seeds), settings.cells)
         ]
-        scores = trainings.finish(runs)
+        scores = finish(runs)
     if scores is None:
         return None
     unit, amount = settings.budget
@@ -103,15 +101,15 @@ def compare(
         seed=settings.seed,
         trained_timesteps=settings.timesteps,
         longest_trained_span_chars=TASK_SPAN if task else LONGRANGE_SPAN,
-        threads=trainings.threads,
+        threads=threads,
         cells=tuple(
             summarize(
                 cell,
                 model.units,
                 parameters,
-                _best_rate(tuning[cell], settings),
+                rates[cell],
                 tuning[cell],
-                [one for run, one in zip(runs, scores, strict=True) if run.cell == cell],
+                [scores[run] for run in runs if run.cell == cell],
                 settings.timesteps,
                 settings.seed,
                 round_size=len(task.candidates) if task else 1,
@@ -149,54 +147,49 @@ def _best_rate(tried: dict[float, float | None], settings: ComparisonSettings) -
     return min(finite or settings.learning_rates, key=lambda rate: finite.get(rate, rate))
 
 
-@dataclass(frozen=True)
-class _Trainings:
-    """Trains runs in processes of their own, up to ``concurrent`` at a time."""
+def _finish(
+    concurrent: int,
+    threads: int,
+    on_runs: OnRuns,
+    should_stop: Callable[[], bool],
+    runs: Sequence[ComparedRun],
+    trials: bool = True,
+) -> dict[ComparedRun, RunScores] | None:
+    """Train and evaluate all runs that are not finished; None if stopped before the end.
 
-    concurrent: int
-    threads: int  # CPU threads of each run
-    on_runs: OnRuns
-    should_stop: Callable[[], bool]
-
-    def finish(self, runs: Sequence[ComparedRun], trials: bool = True) -> list[RunScores] | None:
-        """Train and evaluate all runs that are not finished; None if stopped before the end.
-
-        A failure ends all runs, after the active ones have saved.
-        """
-        torch.set_num_threads(self.threads)
-        scores = {run: found for run in runs if (found := run.read_scores())}
-        waiting = deque(run for run in runs if run not in scores)
-        evaluates_untrained = {run.cell: run for run in reversed(runs)}  # the first of each cell
-        active: dict[ComparedRun, subprocess.Popen[bytes]] = {}
-        try:
-            while waiting or active:
-                while waiting and len(active) < self.concurrent and not self.should_stop():
-                    run = waiting.popleft()
-                    active[run] = self._start(run)
-                codes = {run: process.poll() for run, process in active.items()}
-                # A terminal sends Ctrl-C to both processes, and the training may end first.
-                if self.should_stop():
-                    return None
-                for run, code in codes.items():
-                    if code is not None:
-                        del active[run]
-                        untrained = trials and evaluates_untrained[run.cell] is run
-                        scores[run] = run.evaluate(_has_diverged(run, code), trials, untrained)
-                completed = len(scores) + sum(run.budget_used() for run in active)
-                self.on_runs(completed, len(runs), ", ".join(run.path.name for run in active))
-                if active and not any(code is not None for code in codes.values()):
-                    time.sleep(POLL_SECONDS)
-        finally:
-            for process in active.values():
-                process.send_signal(signal.SIGTERM)
-            for process in active.values():
-                process.wait()
-        return [scores[run] for run in runs]
-
-    def _start(self, run: ComparedRun) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "chargen", *run.arguments(self.threads)]
-        with run.log.open("w", encoding="utf-8") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log)
+    A failure ends all runs, after the active ones have saved.
+    """
+    torch.set_num_threads(threads)
+    scores = {run: found for run in runs if (found := run.read_scores())}
+    waiting = deque(run for run in runs if run not in scores)
+    evaluates_untrained = {run.cell: run for run in reversed(runs)}  # the first of each cell
+    active: dict[ComparedRun, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or active:
+            while waiting and len(active) < concurrent and not should_stop():
+                run = waiting.popleft()
+                command = [sys.executable, "-m", "chargen", *run.arguments(threads)]
+                with run.log.open("w", encoding="utf-8") as log:
+                    active[run] = subprocess.Popen(command, stdout=log, stderr=log)
+            codes = {run: process.poll() for run, process in active.items()}
+            # A terminal sends Ctrl-C to both processes, and the training may end first.
+            if should_stop():
+                return None
+            ended = {run: code for run, code in codes.items() if code is not None}
+            for run, code in ended.items():
+                del active[run]
+                untrained = trials and evaluates_untrained[run.cell] is run
+                scores[run] = run.evaluate(_has_diverged(run, code), trials, untrained)
+            completed = len(scores) + sum(run.budget_used() for run in active)
+            on_runs(completed, len(runs), ", ".join(run.path.name for run in active))
+            if active and not ended:
+                time.sleep(POLL_SECONDS)
+    finally:
+        for process in active.values():
+            process.send_signal(signal.SIGTERM)
+        for process in active.values():
+            process.wait()
+    return scores
 
 
 def _has_diverged(run: ComparedRun, code: int) -> bool:

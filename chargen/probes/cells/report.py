@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from chargen.probes.cells.result import SOLVED, CellComparison
+from chargen.probes.cells.result import SOLVED, CellComparison, CellSummary, VariantSummary
 from chargen.render import figures
 from chargen.render.figures import Size
 from chargen.render.report import (
@@ -36,8 +37,7 @@ METHOD = (
     "One run is one observation, however many trials it answers. The share of seeds has the "
     "interval of Clopper and Pearson, a mean over seeds Student's; where all seeds solve a span, "
     "or none does, it also covers the seeds that did not occur. The median span50 has the interval "
-    "of the sign test, from five seeds on. Within one run, rounds of trials are independent, not "
-    "the trials of a round.",
+    "of the sign test, from five seeds on. Within one run, rounds of trials are independent.",
     "In every round of trials each candidate is correct equally often: a constant answer has "
     "chance accuracy. A trial follows other text of the task, whose length does not depend on the "
     "span. Untrained networks of the same shapes answer the same trials.",
@@ -53,9 +53,7 @@ def report(result: CellComparison) -> list[Section]:
     names = ", ".join(cell.cell for cell in result.cells)
     caption = "Thick lines: mean over seeds with its 95% interval. Thin lines: single seeds."
     label = f"{result.task}: accuracy by span of {names}"
-    blocks: list[Block] = [Figure(MAIN_FIGURE, partial(_draw, result), label, caption)]
-    for place in range(len(result.cells[0].variants)):
-        blocks += _accuracy(result, place)
+    tables = [_accuracy(result, place) for place in range(len(result.cells[0].variants))]
     return [
         Section(
             "spans",
@@ -63,7 +61,11 @@ def report(result: CellComparison) -> list[Section]:
             result.finding(),
             f"Solved: an accuracy of at least {SOLVED:.0%} at every span up to the training "
             f"length. {result.claims()}",
-            [*blocks, Text(_notes(result), "note")],
+            [
+                Figure(MAIN_FIGURE, partial(_draw, result), label, caption),
+                *tables,
+                Text(_notes(result), "note"),
+            ],
         ),
         Section(
             "cells",
@@ -86,43 +88,34 @@ def _limits(result: CellComparison) -> list[tuple[int, str]]:
     return [*training_limits({"": result}), (longest, f"longest trained span ({longest})")]
 
 
-def _accuracy(result: CellComparison, place: int) -> list[Block]:
-    """Return accuracy by span in one variant: a column per cell, and folded, a row per seed."""
+def _accuracy(result: CellComparison, place: int) -> Table:
+    """Return the accuracy by span in one variant, a column per cell."""
     variants = [cell.variants[place] for cell in result.cells]
-    first = variants[0]
+    first, chars = variants[0], variants[0].chars
     label = f", {first.variant}" if first.variant else ""
-    rows = []
-    for spans in zip(*(variant.spans for variant in variants), strict=True):
-        controls = [row.untrained.accuracy.value for row in spans if row.untrained]
-        control = f"{100 * sum(controls) / len(controls):.1f}" if controls else NO_NUMBER
-        means = [percent(row.accuracy) for row in spans]
-        rows.append([str(spans[0].span_chars), *means, control, f"{100 * first.chance:.1f}"])
-    seeds = [
-        [cell.cell, str(seed), *(f"{100 * row.accuracy_by_seed[seed]:.1f}" for row in one.spans)]
-        for cell, one in zip(result.cells, variants, strict=True)
-        for seed in range(result.seeds)
-    ]
-    caption = f"Accuracy in % by span in characters{label}"
-    return [
-        Table(
-            ["span", *(cell.cell for cell in result.cells), "untrained", "chance"],
-            rows,
-            f"{caption}: mean over seeds with its 95% interval.",
-            rules_at(first.chars, _limits(result)),
-        ),
-        Details(
-            f"Every seed{label}",
-            [Table(["cell", "seed", *map(str, first.chars)], seeds, f"{caption}.")],
-        ),
-    ]
+    columns = {"span": [*map(str, chars)]}
+    for cell, variant in zip(result.cells, variants, strict=True):
+        columns[cell.cell] = [percent(row.accuracy) for row in variant.spans]
+    for rows in zip(*(variant.spans for variant in variants), strict=True):
+        controls = [row.untrained.accuracy.value for row in rows if row.untrained]
+        mean = f"{100 * sum(controls) / len(controls):.1f}" if controls else NO_NUMBER
+        columns.setdefault("untrained", []).append(mean)
+    columns["chance"] = [f"{100 * first.chance:.1f}"] * len(chars)
+    caption = f"Accuracy in % by span in characters{label}: mean over seeds with its 95% interval."
+    rules = rules_at(chars, _limits(result))
+    return Table([*columns], [*zip(*columns.values(), strict=True)], caption, rules)
 
 
 def _cells(result: CellComparison) -> list[Block]:
-    """Return the table of cells, and folded, those of runs and learning rates."""
+    """Return the table of cells, and folded, that of runs."""
 
-    def by_variant(texts: list[tuple[str, str]]) -> str:
-        return ", ".join(f"{variant}: {text}" if variant else text for variant, text in texts)
+    def by_variant(cell: CellSummary, text: Callable[[VariantSummary], str]) -> str:
+        return ", ".join(
+            f"{one.variant}: {text(one)}" if one.variant else text(one) for one in cell.variants
+        )
 
+    caption = "bits/char: validation loss, mean over seeds. chars/s: training speed, median."
+    header = ["cell", "units", "weights", "learning rate", "bits/char", "95%", "chars/s", "solved"]
     rows = [
         [
             cell.cell,
@@ -132,45 +125,35 @@ def _cells(result: CellComparison) -> list[Block]:
             f"{cell.bits_per_char.value:.4f}",
             between(cell.bits_per_char, 4) if result.seeds > 1 else NO_NUMBER,
             f"{cell.chars_per_second:,}",
-            by_variant([(one.variant, one.solved_text()) for one in cell.variants]),
-            by_variant([(one.variant, one.span50) for one in cell.variants]),
+            by_variant(cell, VariantSummary.solved_text),
+            by_variant(cell, lambda one: one.span50),
         ]
         for cell in result.cells
     ]
-    runs = [
-        [cell.cell, str(run.seed), f"{run.bits_per_char:.4f}", f"{run.chars:,}",
-         f"{run.seconds:.0f}", "diverged" if run.diverged else ""]
-        for cell in result.cells for run in cell.trainings
-    ]  # fmt: skip
-    rates = [
-        [cell.cell, f"{tried['learning_rate']:g}",
-         "diverged" if (bits := tried["bits_per_char"]) is None else f"{bits:.4f}",
-         "selected" if tried["learning_rate"] == cell.learning_rate else ""]
-        for cell in result.cells for tried in cell.tuning
-    ]  # fmt: skip
-    caption = "bits/char: validation loss, mean over seeds. chars/s: training speed, median."
-    header = ["cell", "units", "weights", "learning rate", "bits/char", "95% interval", "chars/s"]
-    header_runs = ["cell", "seed", "bits/char", "chars read", "seconds", ""]
-    tuned = Table(["cell", "learning rate", "bits/char", ""], rates)
+    runs = []
+    for cell in result.cells:
+        for tried in cell.tuning:
+            rate, bits = tried["learning_rate"], tried["bits_per_char"]
+            found = "diverged" if bits is None else f"{bits:.4f}"
+            runs.append([cell.cell, f"rate {rate:g}", found, "", "", "tried"])
+        for run in cell.trainings:
+            numbers = f"{run.bits_per_char:.4f}", f"{run.chars:,}", f"{run.seconds:.0f}"
+            runs.append([cell.cell, f"seed {run.seed}", *numbers, "diverged" * run.diverged])
+    header_runs = ["cell", "run", "bits/char", "chars read", "seconds", ""]
     return [
-        Table([*header, "solved", "span50"], rows, caption),
+        Table([*header, "span50"], rows, caption),
         Details("Every run", [Table(header_runs, runs)]),
-        *([Details("Learning rates tried", [tuned])] if rates else []),
     ]
 
 
 def _notes(result: CellComparison) -> str:
-    """Return the conditions of the numbers and the definitions of the terms."""
-    rates = len(result.cells[0].tuning)
-    tuned = f"the best of {rates} learning rates" if rates else "the same learning rate for all"
+    """Return the conditions of the numbers."""
     over = "Student's over seeds" if result.seeds > 1 else "over rounds of trials, for this seed"
     return (
         f"{counted(result.seeds, 'run')} of each cell, {result.budget} each on "
-        f"{counted(result.threads, 'thread')}, {tuned}; trained on "
-        f"{counted(result.trained_timesteps, 'timestep')}. Intervals: {over}. untrained: networks "
-        f"of the same shapes before training. solved: seeds with an accuracy of at least "
-        f"{SOLVED:.0%} at every span up to {result.trained_timesteps}. span50: the span at which "
-        "accuracy has fallen half-way from its ceiling to chance, median over seeds."
+        f"{counted(result.threads, 'thread')}, trained on "
+        f"{counted(result.trained_timesteps, 'timestep')}. Intervals: {over}. span50: the span at "
+        "which accuracy has fallen half-way from its ceiling to chance, median over seeds."
     )
 
 
@@ -209,6 +192,5 @@ def _draw_panel(axes: Axes, result: CellComparison, place: int, size: Size) -> N
     figures.limits(axes, chars, _limits(result), size)
     figures.powers_of_two(axes, chars)
     axes.set_ylim(-0.02, 1.04)
-    tenths = range(0, 11, 2)
-    axes.set_yticks([tenth / 10 for tenth in tenths], [f"{10 * tenth}%" for tenth in tenths])
+    axes.yaxis.set_major_formatter(lambda value, place: f"{value:.0%}")
     figures.dress(axes, size, "", "")

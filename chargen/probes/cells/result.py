@@ -54,8 +54,8 @@ class VariantScores(Struct, frozen=True, forbid_unknown_fields=True):
         return bool(within) and min(within) >= SOLVED
 
 
-class RunScores(Struct, frozen=True, forbid_unknown_fields=True):
-    """Scores of one training run, as ``answers.json`` stores them."""
+class Training(Struct, frozen=True):
+    """One training run."""
 
     bits_per_char: float  # lowest validation loss
     chars: int  # read in training
@@ -63,6 +63,12 @@ class RunScores(Struct, frozen=True, forbid_unknown_fields=True):
     # The loss became NaN or infinite. The best validated weights are evaluated, or the initial
     # weights if there was no validation.
     diverged: bool
+    seed: int = 0
+
+
+class RunScores(Training, frozen=True, forbid_unknown_fields=True):
+    """Scores of one training run, as ``answers.json`` stores them."""
+
     answers: tuple[VariantScores, ...] = ()  # by variant
 
 
@@ -108,16 +114,6 @@ class VariantSummary(Struct, frozen=True):
         return f"{counts} ({100 * share.low:.0f}–{100 * share.high:.0f}%)"
 
 
-class Training(Struct, frozen=True):
-    """One training run in the JSON object."""
-
-    seed: int
-    bits_per_char: float
-    chars: int
-    seconds: float
-    diverged: bool
-
-
 class CellSummary(Struct, frozen=True):
     """Scores of one cell, trained with several seeds."""
 
@@ -161,15 +157,10 @@ class CellComparison(Struct, frozen=True):
 
     def seeds_needed(self) -> list[dict[str, Any]]:
         """Return the seeds of each cell that show the difference between two shares of seeds."""
+        shares = [(cell.cell, cell.variants[-1].solved_share.value) for cell in self.cells]
         return [
-            {
-                "first": one.cell,
-                "second": two.cell,
-                "seeds": seeds_needed(
-                    *(cell.variants[-1].solved_share.value for cell in (one, two))
-                ),
-            }
-            for one, two in combinations(self.cells, 2)
+            {"first": one, "second": two, "seeds": seeds_needed(first, second)}
+            for (one, first), (two, second) in combinations(shares, 2)
         ]
 
     def claims(self) -> str:
@@ -178,11 +169,9 @@ class CellComparison(Struct, frozen=True):
             f"{pair['first']} and {pair['second']} {pair['seeds'] or f'over {MOST_SEEDS}'}"
             for pair in self.seeds_needed()
         )
-        differs = f"Seeds of each cell that show a difference between these shares: {pairs}. "
-        return (
-            f"{differs if pairs else ''}That over {MOST_SOLVE:.0%} of seeds solve the task takes "
-            f"{seeds_for_share(MOST_SOLVE)} seeds that all do."
-        )
+        differs = f"Seeds of each cell that show a difference: {pairs}. " if pairs else ""
+        seeds = seeds_for_share(MOST_SOLVE)
+        return f"{differs}That over {MOST_SOLVE:.0%} solve the task takes {seeds} that all do."
 
     def _repr_html_(self) -> str:
         from chargen.probes.cells.report import report
@@ -219,7 +208,7 @@ def summarize(
         chars_per_second=round(statistics.median(rates)) if rates else 0,
         diverged=sum(run.diverged for run in runs),
         trainings=tuple(
-            Training(n, run.bits_per_char, run.chars, round(run.seconds, 1), run.diverged)
+            Training(run.bits_per_char, run.chars, round(run.seconds, 1), run.diverged, n)
             for n, run in enumerate(runs)
         ),
         variants=tuple(
@@ -253,30 +242,30 @@ def mean_accuracy(by_seed: Sequence[float], chance: float) -> Estimate:
 
 
 def _variant(
-    scores: tuple[VariantScores, ...], timesteps: int, seed: int, round_size: int
+    scores: Sequence[VariantScores], timesteps: int, seed: int, round_size: int
 ) -> VariantSummary:
-    first = scores[0]
+    first, *others = scores
     rounds = [[by_round(credits, round_size) for credits in one.credits] for one in scores]
     solved = tuple(one.is_solved(timesteps) for one in scores)
-    text, (middle, low, high) = _median_span50(first.spans, rounds, first.chance, seed)
-    controls = next((one for one in scores if one.untrained), None)
+    control = next((one for one in scores if one.untrained), None)
     spans = []
     for place, span in enumerate(first.spans):
         by_seed = tuple(one.accuracy[place] for one in scores)
-        spans.append(
-            SpanAccuracy(
-                span_chars=span,
-                accuracy=clustered(rounds[0][place], round_size)
-                if len(scores) == 1
-                else mean_accuracy(by_seed, first.chance),
-                accuracy_by_seed=by_seed,
-                trials_a_seed=len(first.credits[place]),
-                untrained=_control(controls, place, round_size) if controls else None,
-            )
+        mean = (
+            mean_accuracy(by_seed, first.chance)
+            if others
+            else clustered(rounds[0][place], round_size)
         )
-    share = clopper_pearson(sum(solved), len(solved))
+        untrained = _control(control, place, round_size) if control else None
+        trials = len(first.credits[place])
+        spans.append(SpanAccuracy(span, mean, by_seed, trials, untrained))
     return VariantSummary(
-        first.variant, first.chance, share, solved, text, middle, low, high, tuple(spans)
+        first.variant,
+        first.chance,
+        clopper_pearson(sum(solved), len(solved)),
+        solved,
+        *_median_span50(first.spans, rounds, first.chance, seed),
+        tuple(spans),
     )
 
 
@@ -289,27 +278,26 @@ def _control(scores: VariantScores, place: int, round_size: int) -> ControlAccur
 
 
 def _median_span50(
-    spans: Sequence[int],
-    rounds: Sequence[Sequence[Sequence[float]]],
-    chance: float,
-    seed: int,
-) -> tuple[str, list[float | None]]:
-    """Return the median span50 over seeds as text and as (median, low, high).
+    spans: Sequence[int], rounds: Sequence[Sequence[Sequence[float]]], chance: float, seed: int
+) -> tuple[str, float | None, float | None, float | None]:
+    """Return the median span50 over seeds as text, and the median with its bounds.
 
     There is no median if the curve of a seed has no fit, and no interval over two to four seeds.
     """
     if len(spans) < FEWEST_SPANS:
-        return "not fitted", [None] * 3
+        return "not fitted", None, None, None
     halves = [fit(spans, own, chance, seed) for own in rounds]
     if unfit := sum(not half.fits for half in halves):
-        return f"no fit in {unfit} of {counted(len(halves), 'seed')}", [None] * 3
+        return f"no fit in {unfit} of {counted(len(halves), 'seed')}", None, None, None
     values = np.array(sorted(half.chars for half in halves))
-    middle = float(values[(len(values) - 1) // 2])  # of two the lower: infinity has no midpoint
-    low, high = middle, middle
+    middle = low = high = float(values[(len(values) - 1) // 2])  # infinity has no midpoint
     if len(halves) == 1:
         low, high = halves[0].low, halves[0].high
     elif len(halves) >= FEWEST_FOR_MEDIAN:
         _, low, high = map(float, median_interval(values))
     text = span_text(middle, low, high, spans[0], spans[-1])
-    within = [round(x, 1) if spans[0] <= x <= spans[-1] else None for x in (middle, low, high)]
-    return text, [*within[:1], None, None] if 1 < len(halves) < FEWEST_FOR_MEDIAN else within
+    median, lower, upper = (
+        round(x, 1) if spans[0] <= x <= spans[-1] else None for x in (middle, low, high)
+    )
+    few = 1 < len(halves) < FEWEST_FOR_MEDIAN
+    return text, median, None if few else lower, None if few else upper

@@ -130,10 +130,14 @@ class ComparedRun:
             trials: Evaluate the model on the trials of the task, not only its validation loss.
             untrained: Evaluate the untrained network on the same trials.
         """
-        if not Run.open(self.path).progress():
-            _save_initial_weights(self.path)
+        run = Run.open(self.path)
+        lines = run.progress()
+        if not lines:  # it diverged before any validation: the initial weights are the best ones
+            described, size = run.description, len(run.description.vocabulary)
+            initial = CharModel.seeded(described.model, size, described.training.seed).state_dict()
+            arrays = {WEIGHTS + name: value.numpy() for name, value in initial.items()}
+            run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
         model = load(self.path, device="cpu")
-        lines = model.run.progress()
         losses = (line["validation_loss_nats"] for line in lines)
         best = min((loss for loss in losses if loss is not None), default=None)
         scores = RunScores(
@@ -141,20 +145,11 @@ class ComparedRun:
             chars=lines[-1]["chars"] if lines else 0,
             seconds=float(lines[-1]["seconds"]) if lines else 0.0,
             diverged=diverged,
+            seed=self.seed,
             answers=_evaluate_trials(model, self.settings, untrained) if trials else (),
         )
         write_file(self.path / ANSWERS, json.encode(scores) + b"\n")
         return scores
-
-
-def _save_initial_weights(path: Path) -> None:
-    """Write the initial weights as the best ones of a run that diverged before any validation."""
-    run = Run.open(path)
-    description = run.description
-    size, seed = len(description.vocabulary), description.training.seed
-    weights = CharModel.seeded(description.model, size, seed).state_dict()
-    arrays = {WEIGHTS + name: value.numpy() for name, value in weights.items()}
-    run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
 
 
 def _evaluate_trials(
@@ -166,21 +161,15 @@ def _evaluate_trials(
         return tasks.measure(model.predictor, task, seed=settings.seed, untrained=bare)
     bank = bundled.bank(bundled.BANKS[settings.task])
     # Without a knowledge gate all cells are evaluated on the same trials.
-    found = templates.measure(
+    rows = templates.measure(
         model.predictor,
         bank,
         spans=nearest_spans(bank, templates.SPANS),
         seed=settings.seed,
         controls=lambda: {UNTRAINED: bare} if bare else {},
         gate=0.0,
-    )
-    tallies = [row.controls[UNTRAINED] for row in found.rows if UNTRAINED in row.controls]
-    return (
-        VariantScores(
-            "",
-            found.rows[0].chance,
-            tuple(row.span for row in found.rows),
-            tuple(row.credits for row in found.rows),
-            tuple((one.accuracy.value * one.frames, one.frames) for one in tallies),
-        ),
-    )
+    ).rows
+    spans, credits = zip(*((row.span, row.credits) for row in rows), strict=True)
+    controls = [row.controls[UNTRAINED] for row in rows if bare]
+    tallies = tuple((one.accuracy.value * one.frames, one.frames) for one in controls)
+    return (VariantScores("", rows[0].chance, spans, credits, tallies),)

@@ -7,7 +7,6 @@ correct candidate the highest probability among the task's K candidates.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Segments, predictions
 from chargen.predictors import NextCharPredictor
 from chargen.probes.cells.result import VariantScores, by_round
+from chargen.probes.templates.candidates import credit_of
 from chargen.text.vocabulary import UnknownCharacterError
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # characters; the nearest span of the task is used
@@ -36,7 +36,7 @@ def measure(
 
     Each round of trials has one trial per candidate, so that every candidate is correct equally
     often. A trial follows other lines of the task, cut at a random length that does not depend on
-    the span.
+    the span. ``untrained`` is evaluated on the same trials.
 
     Args:
         predictor: The model under test.
@@ -44,78 +44,70 @@ def measure(
         spans: Spans in characters. The nearest spans that the task has are used, and its shortest.
         trials: Minimum number of trials per variant and span; rounds are complete.
         seed: Random seed of the trials.
-        untrained: A predictor that is evaluated on the same trials.
+        untrained: A control.
 
     Raises:
         ChargenError: The predictor's vocabulary lacks a character of the task.
     """
     found = []
-    for variant, chance in task.floors.items():
+    for number, (variant, chance) in enumerate(task.floors.items()):
         used = task.nearest(spans, variant)
-        batches = [_TrialBatch.generate(task, variant, span, trials, seed) for span in used]
-        credits = tuple(tuple(batch.credits(predictor).tolist()) for batch in batches)
-        controls = [batch.credits(untrained) for batch in batches] if untrained else []
-        tallies = tuple((min(float(one.sum()), len(one)), len(one)) for one in controls)
-        rounds = tuple(by_round(one.tolist(), len(task.candidates)) for one in controls)
-        found.append(VariantScores(variant, chance, tuple(used), credits, tallies, rounds))
+        own, control = [], []
+        for span in used:  # the trials do not depend on other spans and variants
+            rng = np.random.default_rng([seed, number, span])
+            batch: list[Trial] = []
+            while len(batch) < trials:
+                batch += task.trials(variant, span, rng)
+            texts = _texts(task, batch, rng)
+            own.append(_credits(predictor, task, batch, texts))
+            if untrained is not None:
+                control.append(_credits(untrained, task, batch, texts))
+        found.append(
+            VariantScores(
+                variant,
+                chance,
+                tuple(used),
+                tuple(tuple(one.tolist()) for one in own),
+                tuple((min(float(one.sum()), len(one)), len(one)) for one in control),
+                tuple(by_round(one.tolist(), len(task.candidates)) for one in control),
+            )
+        )
     return tuple(found)
 
 
-@dataclass(frozen=True)
-class _TrialBatch:
-    """N trials of one variant and span, each at the end of a text of T characters."""
-
-    task: Task
-    texts: tuple[str, ...]
-    before: tuple[int, ...]  # characters before each trial
-    trials: tuple[Trial, ...]
-
-    @classmethod
-    def generate(cls, task: Task, variant: str, span: int, least: int, seed: int) -> _TrialBatch:
-        """Generate trials from the arguments alone, independent of other spans and variants."""
-        rng = np.random.default_rng([seed, list(task.floors).index(variant), span])
-        trials: list[Trial] = []
-        while len(trials) < least:
-            trials += task.trials(variant, span, rng)
-        chars = max(len(trial.text) for trial in trials) + int(rng.integers(*PREFIX_CHARS))
-        before = tuple(chars - len(trial.text) for trial in trials)
-        texts = tuple(
-            _lines(task, count, rng) + trial.text
-            for trial, count in zip(trials, before, strict=True)
-        )
-        return cls(task, texts, before, tuple(trials))
-
-    def credits(self, predictor: NextCharPredictor) -> np.ndarray:
-        """Return the fraction of each trial's targets that is correct, ``(N,)``."""
-        task, vocabulary = self.task, predictor.vocabulary
-        try:
-            ids = vocabulary.encode("".join(self.texts)).astype(np.int64)
-        except UnknownCharacterError as error:
-            raise ChargenError(
-                f"{task.name}: not in the model's training data: {error}; train on the "
-                f"{task.name} corpus"
-            ) from None
-        candidates = vocabulary.encode(task.candidates).astype(np.int64)
-        N, T = len(self.texts), len(self.texts[0])
-        starts = np.arange(N) * T
-        places = np.array([trial.places for trial in self.trials])  # (N, Q)
-        places += np.array(self.before)[:, None]
-        answers = np.array([trial.answers for trial in self.trials])
-        credit = np.zeros(places.shape)
-        segments = Segments(starts, starts + places[:, 0], starts + T)
-        for found in predictions(predictor, ids, segments):
-            columns = found.places - segments.begins[found.rows]
-            scores = found.log_probs[:, candidates]  # (n, K)
-            best = scores == scores.max(axis=1, keepdims=True)
-            correct = best[np.arange(len(best)), answers[found.rows, columns]]
-            credit[found.rows, columns] = correct / best.sum(axis=1)
-        mean: np.ndarray = credit.mean(axis=1)
-        return mean
+def _texts(task: Task, trials: Sequence[Trial], rng: np.random.Generator) -> list[str]:
+    """Return each trial at the end of a text of T characters, after other lines of the corpus."""
+    T = max(len(trial.text) for trial in trials) + int(rng.integers(*PREFIX_CHARS))
+    texts = []
+    for trial in trials:
+        before = ""
+        while len(before) < T - len(trial.text):
+            before += task.line(rng)
+        texts.append((before + trial.text)[len(before) + len(trial.text) - T :])
+    return texts
 
 
-def _lines(task: Task, chars: int, rng: np.random.Generator) -> str:
-    """Return the last ``chars`` characters of random lines of the task's corpus."""
-    text = ""
-    while len(text) < chars:
-        text += task.line(rng)
-    return text[len(text) - chars :]
+def _credits(
+    predictor: NextCharPredictor, task: Task, trials: Sequence[Trial], texts: Sequence[str]
+) -> np.ndarray:
+    """Return the fraction of each trial's targets that is correct, ``(N,)``."""
+    try:
+        ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
+    except UnknownCharacterError as error:
+        raise ChargenError(
+            f"{task.name}: not in the model's training data: {error}; train on the {task.name} "
+            "corpus"
+        ) from None
+    candidates = predictor.vocabulary.encode(task.candidates).astype(np.int64)
+    starts, T = np.arange(len(texts)) * len(texts[0]), len(texts[0])
+    before = np.array([T - len(trial.text) for trial in trials])
+    places = np.array([trial.places for trial in trials]) + before[:, None]  # (N, Q)
+    answers = np.array([trial.answers for trial in trials])
+    credit = np.zeros(places.shape)
+    segments = Segments(starts, starts + places[:, 0], starts + T)
+    for found in predictions(predictor, ids, segments):
+        columns = found.places - segments.begins[found.rows]
+        shares = credit_of(found.log_probs[:, candidates])  # (n, K)
+        credit[found.rows, columns] = shares[np.arange(len(shares)), answers[found.rows, columns]]
+    mean: np.ndarray = credit.mean(axis=1)
+    return mean

@@ -34,13 +34,18 @@ class CandidateScores:
 
     @property
     def credit(self) -> np.ndarray:
-        """The credit of each candidate, ``(N, K)``: 1 for the likeliest, shared between ties."""
-        best = self.log_probs == self.log_probs.max(axis=1, keepdims=True)
-        shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
-        return shares
+        """The credit of each candidate, ``(N, K)``."""
+        return credit_of(self.log_probs)
 
     def __getitem__(self, rows: slice | np.ndarray) -> CandidateScores:
         return CandidateScores(self.log_probs[rows], self.greedy[rows])
+
+
+def credit_of(log_probs: np.ndarray) -> np.ndarray:
+    """Return the credit of K candidates, ``(N, K)``: 1 for the likeliest, shared between ties."""
+    best = log_probs == log_probs.max(axis=1, keepdims=True)
+    shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
+    return shares
 
 
 def read_texts(model: Model, texts: Sequence[str], on_read: OnRead = lambda chars: None) -> State:
