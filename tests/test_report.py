@@ -101,7 +101,7 @@ def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
     assert finding.startswith("remembers 128 characters (accuracy 90% or more), better than chance")
     assert ", span50 700 (620–810);" in terminal(only(with_span50(700.0, 620.0, 810.0)))
     after_cue = ["distractor", "after", "cue", "–", "90", "88", "86", "85", "63", "27", "13"]
-    expected = [["128", "94", "91–96", "9.40", "8.40–10.40", "held", "out"], after_cue]
+    expected = [["128", "390", "94.0", "(91.2–95.9)", "held", "out"], after_cue]
     assert all(row in rows(text) for row in [*expected, ["cue", "deleted", *["12"] * 8]])
     first = [line[0] for line in rows(text) if line]
     table = first[first.index("span") + 1 : first.index("Accuracy")]
@@ -120,7 +120,7 @@ def test_a_refusal_shows_the_shortest_span_and_the_demonstration():
     assert ["sky", "33.3%"] in [row[:2] for row in rows(text)]
     assert "remembers" not in text
     gated = templates_result(span_row(4, 0.5), refusal="not learned")
-    assert ["4", "50", "45–55"] in [row[:3] for row in rows(terminal(only(gated)))]
+    assert ["4", "390", "50.0"] in [row[:3] for row in rows(terminal(only(gated)))]
     (section,) = ProbeResult((UNKNOWN,)).sections()
     bars = [row for block in section.blocks if isinstance(block, Bars) for row in block.rows]
     assert len(bars) == sum(len(one.candidates) for one in DEMONSTRATION)
@@ -130,10 +130,10 @@ def test_a_refusal_shows_the_shortest_span_and_the_demonstration():
 def test_several_runs_stand_side_by_side():
     text = terminal(RUNS)
     expected = [
-        ["span", "long", "95%", "less", "95%"],
-        ["512", "30", "26–35", "51", "46–56", "longer", "than", "trained"],
+        ["span", "different", "long", "less"],
+        ["512", "390", "30.0", "(25.7–34.7)", "51.0", "(46.1–55.9)", "longer", "than", "trained"],
         ["long", "cue", "deleted", *["12"] * 8],
-        ["less", "16", "–"],
+        ["less", "16", *"–––"],
         ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"],
     ]
     assert all(row in rows(text) for row in expected)
@@ -141,7 +141,7 @@ def test_several_runs_stand_side_by_side():
     for rule in ("training length (16) of less", f"{TRAINING} of long", LONGEST):
         assert f"── {rule} ──" in text
     unknown = terminal(ProbeResult((replace(LESS, templates=REFUSED), RUN)))
-    assert ["less", "64", "–", "not", "learned"] in rows(unknown)
+    assert ["less", "64", *"–––", "not", "learned"] in rows(unknown)
     assert "McNemar" not in terminal(UNKNOWNS)
     assert RUNS.names == ["long", "less"]
     assert ProbeResult((RunResult("x/a"), RunResult("y/a"))).names == ["x/a", "y/a"]
@@ -199,7 +199,7 @@ def test_several_runs_have_a_curve_each():
     runs = [RunResult(run, templates=one) for run, one in (known | {"a/no": REFUSED}).items()]
     axes = axes_of(ProbeResult(tuple(runs)))
     legend = axes.get_legend_handles_labels()[1]
-    assert legend == ["chance, 12.5%", "long, span50 700 (620–810)", "less"]
+    assert legend == ["chance, 12.5%", "less", "long, span50 700 (620–810)"]
     assert len(axes.containers) == 3
     assert texts_of(axes) == {"training length (16) of less", f"{TRAINING} of long", LONGEST}
     one = axes_of(only(TEMPLATES))
@@ -237,7 +237,7 @@ def test_a_page_begins_with_the_findings_and_links_to_the_sections(pages, name):
     assert re.findall(r'<section id="([\w-]+)"', page) == NAMES
     assert all(warning in words(top) for warning in result.warnings)
     texts = [f"<h1>{result.title}</h1>", result.about, "english.bank", "<dt>Chance</dt>"]
-    texts += ["The clouds are in the sky", "no bound on what it remembers"]
+    texts += ["I speak fluent French", "no bound on what it remembers"]
     assert all(text in page for text in (*texts, "a large gradient is not memory"))
 
 
