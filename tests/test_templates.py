@@ -27,7 +27,6 @@ from chargen.evaluation import advance_all
 from chargen.predictors import BackoffNgram, LimitedPredictor, limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
-from chargen.probes.templates.candidates import score_candidates
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES
 from chargen.probes.templates.measure import (
     ENGLISH,
@@ -37,7 +36,7 @@ from chargen.probes.templates.measure import (
 )
 from chargen.probes.templates.measure import SPANS as DEFAULT_SPANS
 from chargen.probes.templates.result import KNOWLEDGE_GATE, span_label
-from chargen.probes.templates.scoring import Outcome, Reading
+from chargen.probes.templates.scoring import Outcome, Reading, score_candidates
 from chargen.text.vocabulary import Vocabulary
 
 UNIFORM = UniformPredictor(VOCABULARY)

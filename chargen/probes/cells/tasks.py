@@ -15,7 +15,7 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Segments, predictions
 from chargen.predictors import NextCharPredictor
 from chargen.probes.cells.result import VariantScores, by_round
-from chargen.probes.templates.candidates import credit_of
+from chargen.probes.templates.scoring import credit_of
 from chargen.text.vocabulary import UnknownCharacterError
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # characters; the nearest span of the task is used

@@ -133,7 +133,7 @@ def holm(ps: Sequence[float]) -> list[float]:
     return corrected
 
 
-def mcnemar(first: Sequence[float], second: Sequence[float]) -> float:
+def mcnemar(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test, with shared credit for ties.
 
     Under the null hypothesis the credits of the two models in a unit are exchangeable: the p-value

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import product
 
 import numpy as np
 
@@ -75,11 +74,8 @@ class Batch:
         )
 
     def _with_cues(self, words: Sequence[str]) -> tuple[str, ...]:
-        after = self.span + len(self.facts.no_cue)
-        return tuple(
-            context[:-after] + word + context[-self.span :]
-            for context, word in zip(self.contexts, words, strict=True)
-        )
+        pairs = zip(self.contexts, words, strict=True)
+        return tuple(x[: self.cue_start] + word + x[-self.span :] for x, word in pairs)
 
 
 @lru_cache(CACHED)
@@ -110,11 +106,7 @@ def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
         ChargenError: the bank's fact sets have no span in common.
     """
     composer = Composer(bank, "test")
-    common = (
-        span
-        for span in range(1, LONGEST + 1)
-        if all(composer.reaches(facts, span) for facts in bank.fact_sets)
-    )
+    common = (span for span in range(1, LONGEST + 1) if _reaches(composer, bank, span))
     shortest = next(common, None)
     if shortest is None:
         raise ChargenError(f"{bank.name}: its fact sets have no span in common")
@@ -131,14 +123,18 @@ def check_spans(bank: Bank, spans: Sequence[int]) -> None:
         ChargenError: it has none of some span; the message names the nearest spans.
     """
     composer = Composer(bank, "test")
-    for span, facts in product(spans, bank.fact_sets):
-        if not composer.reaches(facts, span):
-            reached = [s for s in range(1, 2 * span + 100) if composer.reaches(facts, s)]
+    for span in spans:
+        if not _reaches(composer, bank, span):
+            reached = [s for s in range(1, 2 * span + 100) if _reaches(composer, bank, s)]
             near = sorted(sorted(reached, key=lambda s: abs(s - span))[:3])
             raise ChargenError(
-                f"span {span}: no test sentence of {bank.name}, {facts.name!r}, has it; "
-                f"the nearest spans are {', '.join(map(str, near))}"
+                f"span {span}: {bank.name} has no test sentences of it; the nearest spans are "
+                f"{', '.join(map(str, near))}"
             )
+
+
+def _reaches(composer: Composer, bank: Bank, span: int) -> bool:
+    return all(composer.reaches(facts, span) for facts in bank.fact_sets)
 
 
 def digest(batches: Sequence[Batch]) -> str:
@@ -154,7 +150,7 @@ def digest(batches: Sequence[Batch]) -> str:
 def _batches(
     composer: Composer, facts: FactSet, span: int, rounds: int, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """Yield the sentences without a distractor before them, then those with one."""
+    """Yield the sentences of one fact set, those without a distractor before them first."""
     chars = int(rng.integers(*BEFORE_CHARS))
     rows: list[tuple[Frame, str, int, int]] = []
     for number in range(rounds):
@@ -164,14 +160,9 @@ def _batches(
             for frame, other in _round(composer, facts, span, number, rng)
         ]
     rows = [rows[n] for n in rng.permutation(len(rows))]
-    for first in (False, True):
-        kind = [row for row in rows if (len(row[1]) > chars + _plain_chars(facts, span)) == first]
-        if kind:
-            yield Batch(facts, span, *zip(*kind, strict=True))
-
-
-def _plain_chars(facts: FactSet, span: int) -> int:
-    return len(facts.opening) + len(facts.no_cue) + span
+    for length in sorted({len(context) for _, context, _, _ in rows}):
+        some = [row for row in rows if len(row[1]) == length]
+        yield Batch(facts, span, *zip(*some, strict=True))
 
 
 def _round(

@@ -14,13 +14,12 @@ from msgspec import structs
 
 from chargen.datasets import bundled
 from chargen.datasets.phrase_bank import Bank, FactSet
-from chargen.evaluation import Meter
+from chargen.evaluation import Meter, OnRead, nats_to_bits
 from chargen.files import Progress
 from chargen.predictors import Model, NextCharPredictor, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate
 from chargen.probes.statistics.seeds import cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
-from chargen.probes.templates.candidates import CandidateScores, score_candidates
 from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
 from chargen.probes.templates.result import (
     KNOWLEDGE_GATE,
@@ -33,7 +32,7 @@ from chargen.probes.templates.result import (
     WithDistractor,
     span_label,
 )
-from chargen.probes.templates.scoring import Outcome, Reading, cue_effect
+from chargen.probes.templates.scoring import CandidateScores, Outcome, Reading, score_candidates
 from chargen.render.text import counted
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
@@ -100,20 +99,25 @@ def measure(
         return TemplatesResult(bank.name, seed, trained_timesteps, (), refusal)
     spans = nearest_spans(bank, SPANS) if spans is None else spans
     first = nearest_spans(bank, ()) if gate else ()
-    batches = {span: make(bank, span, frames, seed) for span in sorted({*first, *spans})}
-    measured = [_Measured(predictor, span, some, seed) for span, some in batches.items()]
-    total = sum(reading.chars for one in measured for reading in one.readings)
-    meter = Meter(progress, total)
-    shortest, *longer = measured
+    shortest, *longer = (
+        _Measured(predictor, span, make(bank, span, frames, seed), seed)
+        for span in sorted({*first, *spans})
+    )
+    readings = [reading for one in (shortest, *longer) for reading in one.readings]
+    meter = Meter(progress, sum(reading.chars for reading in readings))
     shortest.read(meter.read)
-    refusal = _not_known(bank, shortest) if shortest.accuracy < gate else ""
-    if refusal:
-        rows = [shortest.result({}, trained_timesteps)]
+    refusal, known = "", dict[str, NextCharPredictor]()
+    if shortest.accuracy < gate:
+        refusal = (
+            f"{_not_learned(bank)} (accuracy {shortest.accuracy:.0%} at "
+            f"{counted(shortest.span, 'character')}; below {KNOWLEDGE_GATE:.0%} no claim is made)"
+        )
+        longer = []
     else:
-        known = controls()
-        for one in longer:
-            one.read(meter.read)
-        rows = [one.result(known, trained_timesteps) for one in measured]
+        known |= controls()
+    for one in longer:
+        one.read(meter.read)
+    rows = [one.result(known, trained_timesteps) for one in (shortest, *longer)]
     found, half = _over_facts(rows, seed)
     return TemplatesResult(bank.name, seed, trained_timesteps, found, refusal, half)
 
@@ -126,23 +130,18 @@ def choose_bank(
     A predictor knows a bank if it passes the knowledge gate. Only the banks that most predictors
     can spell are tried; of equals the first is chosen.
     """
-    spelled = [
-        sum(spells(predictor, bank.characters()) for predictor in predictors) for bank in banks
-    ]
+
+    def knows(predictor: Model, bank: Bank) -> bool:
+        found = measure(predictor, bank, spans=(), frames=FRAMES_TO_CHOOSE, seed=seed)
+        return not found.refusal
+
+    spelled = [sum(spells(one, bank.characters()) for one in predictors) for bank in banks]
     likely = [bank for bank, count in zip(banks, spelled, strict=True) if count == max(spelled)]
     if len(likely) == 1:
         return likely[0], ()
-    known = [
-        sum(
-            not measure(predictor, bank, spans=(), frames=FRAMES_TO_CHOOSE, seed=seed).refusal
-            for predictor in predictors
-        )
-        for bank in likely
-    ]
-    first, *others = (
-        bank for bank, count in zip(likely, known, strict=True) if count == max(known)
-    )
-    return first, tuple(others) if max(known) else ()
+    known = [sum(knows(one, bank) for one in predictors) for bank in likely]
+    best = [bank for bank, count in zip(likely, known, strict=True) if count == max(known)]
+    return best[0], tuple(best[1:]) if max(known) else ()
 
 
 def demonstrate(predictor: Model) -> tuple[Demonstration, ...]:
@@ -179,67 +178,64 @@ class _Measured:
             for batch, plain, controlled in zip(batches, self.plain, self.controlled, strict=True)
         ]
 
-    def read(self, on_read: Callable[[int], None]) -> None:
+    def read(self, on_read: OnRead) -> None:
         """Score all sentences, and those without a distractor recued and cue-deleted."""
         self.own: list[CandidateScores] = []
         self.deleted: list[CandidateScores] = []
-        bits: dict[str, float] = {}  # of each pair
+        bits: dict[str, float] = {}  # D of each pair
         for batch, plain, reading in zip(self.batches, self.plain, self.readings, strict=True):
             scores, N, M = reading.scores(self.model, on_read), len(batch.frames), len(plain.frames)
             self.own.append(scores[:N])
             self.deleted.append(scores[N + M :])
-            moved = cue_effect(plain, scores.log_probs[batch.plain], scores.log_probs[N : N + M])
-            bits |= dict(zip(plain.cueless, moved.tolist(), strict=True))
+            # D = [lp(a | A) - lp(b | A)] - [lp(a | B) - lp(b | B)], where the target of A is a, and
+            # B is the same text with the cue of another fact, whose target is b.
+            moved = scores.log_probs[batch.plain] - scores.log_probs[N : N + M]
+            rows, others = np.arange(M), np.array(plain.others, dtype=int)
+            nats = moved[rows, plain.answers] - moved[rows, others]
+            bits |= dict(zip(plain.cueless, nats_to_bits(nats).tolist(), strict=True))
         self.bits = np.array([*bits.values()])
-        self.outcomes = list(map(Outcome.of, self.batches, self.own))
-        self.everything = Outcome.join(self.outcomes)
-        self.accuracy = self.everything.tally().accuracy.value
+        self.outcome = Outcome.join(map(Outcome.of, self.batches, self.own))
+        self.accuracy = self.outcome.tally().accuracy.value
 
     def result(
         self, controls: Mapping[str, NextCharPredictor], trained_timesteps: int | None
     ) -> SpanResult:
         """Return everything that is reported of the span."""
-        everything = self.everything
-        whole = everything.tally()
-        distractor = everything.at("before", "after")
-        assert distractor is not None
-        deleted = Outcome.join(map(Outcome.of, self.controlled, self.deleted))
-        tallies = {CUE_DELETED: deleted.tally()}
+        outcome, apart = self.outcome, self.outcome.at("before", "after")
+        assert apart is not None
+        tallies = {CUE_DELETED: _tally(self.controlled, self.deleted)}
         for name, control in controls.items():
-            parts = (
-                Outcome.of(batch, Reading(batch.contexts, batch.facts.targets).scores(control))
-                for batch in self.controlled
-                if batch.frames
-            )
-            tallies[name] = Outcome.join(parts).tally()
-        sentences = everything.sentences
+            some = [batch for batch in self.controlled if batch.frames]
+            readings = (Reading(batch.contexts, batch.facts.targets) for batch in some)
+            tallies[name] = _tally(some, [reading.scores(control) for reading in readings])
         return SpanResult(
-            accuracy=whole.accuracy,
-            frames=whole.frames,
-            greedy_accuracy=whole.greedy_accuracy,
+            *outcome.counts(),
             span=self.span,
             label=span_label(self.span),
             beyond_timesteps=None if trained_timesteps is None else self.span > trained_timesteps,
             chance=float(np.mean([1 / len(b.facts.cues) for b in self.batches for _ in b.frames])),
-            plain=everything.where(everything.places == "").tally(),
+            plain=outcome.where(outcome.places == "").tally(),
             distractor=WithDistractor(
-                distractor.accuracy,
-                distractor.frames,
-                distractor.greedy_accuracy,
-                distractor.errors_to_distractor,
-                everything.at("before"),
-                everything.at("after"),
+                apart.accuracy,
+                apart.frames,
+                apart.greedy_accuracy,
+                apart.errors_to_distractor,
+                outcome.at("before"),
+                outcome.at("after"),
             ),
-            fact_sets=self._by_set(),
+            fact_sets={
+                name: outcome.where(outcome.sets == name).tally()
+                for name in dict.fromkeys(outcome.sets)
+            },
             controls=tallies,
-            bank_accuracy=whole.accuracy,
-            distinct=len(set(sentences)),
+            bank_accuracy=outcome.tally().accuracy,
+            distinct=len(set(outcome.sentences)),
             facts=self._by_fact(),
             d=self._cue_effect(),
             example=self._example(),
             frames_sha256=digest(self.batches),
-            credits=tuple(everything.credit.tolist()),
-            sentences=sentences,
+            credits=tuple(outcome.credit.tolist()),
+            sentences=outcome.sentences,
         )
 
     def _example(self) -> Example:
@@ -251,19 +247,11 @@ class _Measured:
         targets = batch.facts.targets
         return Example(before[-EXAMPLE_CHARS:], cue, filler, targets[answer], targets[chosen])
 
-    def _by_set(self) -> dict[str, Tally]:
-        parts: dict[str, list[Outcome]] = {}
-        for batch, outcome in zip(self.batches, self.outcomes, strict=True):
-            parts.setdefault(batch.facts.name, []).append(outcome)
-        return {name: Outcome.join(some).tally() for name, some in parts.items()}
-
     def _by_fact(self) -> dict[str, FactScores]:
         chosen: dict[FactSet, np.ndarray] = {}
         for batch, scores in zip(self.batches, self.own, strict=True):
-            K = len(batch.facts.targets)
-            np.add.at(
-                chosen.setdefault(batch.facts, np.zeros((K, K))), batch.answers, scores.credit
-            )
+            found = chosen.setdefault(batch.facts, np.zeros((len(batch.facts.targets),) * 2))
+            np.add.at(found, batch.answers, scores.credit)
         return {
             facts.name: FactScores(
                 facts.cues, facts.targets, tuple(map(tuple, found.round(6).tolist()))
@@ -272,10 +260,18 @@ class _Measured:
         }
 
     def _cue_effect(self) -> Estimate:
-        """Return the median of D over pairs of sentences, with a bootstrap interval."""
+        """Return D, the median number of bits by which the cue alone moves the choice.
+
+        D is 0 for a cue without effect. Its sign is no accuracy: a trace of 0.0001 bits has the
+        right sign in every sentence.
+        """
         rng = np.random.default_rng([self.seed, self.span, 1])  # the sentences are drawn without 1
         drawn = rng.integers(0, len(self.bits), (BOOTSTRAP_DRAWS, len(self.bits)))
         return Estimate.of(float(np.median(self.bits)), np.median(self.bits[drawn], axis=1))
+
+
+def _tally(batches: Sequence[Batch], scores: Sequence[CandidateScores]) -> Tally:
+    return Outcome.join(map(Outcome.of, batches, scores)).tally()
 
 
 def _over_facts(
@@ -300,13 +296,6 @@ def _over_facts(
         accuracies = [row.accuracy.value for row in rows]
         half = fit_drawn([row.span for row in rows], accuracies, drawn, rows[0].chance)
     return tuple(found), half
-
-
-def _not_known(bank: Bank, shortest: _Measured) -> str:
-    return (
-        f"{_not_learned(bank)} (accuracy {shortest.accuracy:.0%} at "
-        f"{counted(shortest.span, 'character')}; below {KNOWLEDGE_GATE:.0%} no claim is made)"
-    )
 
 
 def _not_learned(bank: Bank) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import Meta, Struct, convert, field, structs, to_builtins
+from msgspec import Meta, Struct, convert, field, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
 from chargen.errors import ChargenError
@@ -69,7 +69,7 @@ class FactScores(Struct, frozen=True):
         return [row[n] / sum(row) for n, row in enumerate(self.chosen)]
 
 
-class SpanResult(Tally, frozen=True):
+class SpanResult(Tally, frozen=True, omit_defaults=True):
     """Result at one span; its own accuracy is over all sentences.
 
     The interval of `accuracy` answers for facts like these: facts are resampled with their
@@ -107,13 +107,9 @@ class TemplatesResult(Struct, frozen=True):
     span50: Span50 | None = None  # also None with too few spans for a fit
 
     def __post_init__(self) -> None:
-        spans = [row.span for row in self.rows]
-        if not spans and not self.refusal:
-            raise ValueError("either spans or a refusal is needed")
-        if spans != sorted(set(spans)):
-            raise ValueError(f"spans {spans} do not ascend")
-        if len({frozenset(row.controls) for row in self.rows}) > 1:
-            raise ValueError("every span needs the same controls")
+        spans, controls = [row.span for row in self.rows], {tuple(r.controls) for r in self.rows}
+        if spans != sorted(set(spans)) or not (spans or self.refusal) or len(controls) > 1:
+            raise ValueError("rows: spans must ascend and have the same controls")
 
     @property
     def reliable_chars(self) -> int | None:
@@ -128,23 +124,18 @@ class TemplatesResult(Struct, frozen=True):
     @property
     def headline(self) -> str:
         """The main finding as a title; the model must be reliable at some span."""
-        chars, steps = self.reliable_chars, self.trained_timesteps
-        assert chars is not None
-        text = f"Remembers {counted(chars, 'character')}"
-        if not steps or chars < steps:
-            return text
-        if chars == steps:
-            return f"{text}, its training length"
-        return f"{text}, {chars / steps:.2g} times its training length"
+        chars, steps = self.reliable_chars or 0, self.trained_timesteps
+        times = "" if chars == steps else f"{chars / (steps or 1):.2g} times "
+        beside = f", {times}its training length" if steps and chars >= steps else ""
+        return f"Remembers {counted(chars, 'character')}{beside}"
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same predictor and seed."""
         rows = flat(to_builtins(self.rows))
+        half = self.span50.to_json() if self.span50 else {"span50": None, "span50_chars": None}
         for row, one in zip(rows, self.rows, strict=True):
-            del row["credits"], row["sentences"]
-            for name in ("example", "d_bits", "bank_accuracy", "distinct_frames"):
-                if row[name] is None:
-                    del row[name]
+            for name in ("credits", "sentences"):
+                row.pop(name, None)
             for name, facts in one.facts.items():
                 row["facts"][name]["accuracy"] = facts.accuracy
         return {
@@ -155,7 +146,7 @@ class TemplatesResult(Struct, frozen=True):
             "longest_trained_span_chars": LONGEST_SPAN,
             "refusal": self.refusal or None,
             "finding": self.finding(),
-            **(self.span50.to_json() if self.span50 else {"span50": None, "span50_chars": None}),
+            **half,
             "spans": rows,
         }
 
@@ -189,30 +180,24 @@ class TemplatesResult(Struct, frozen=True):
         reliable, above = self.reliable_chars, self.above_chance_chars
         shortest, longest = self.rows[0].span, self.rows[-1].span
         if above is None:
-            text = f"no better than chance at {counted(shortest, 'character')}"
             better = [str(row.span) for row in self.rows if row.accuracy.low > row.chance]
-            return f"{text}, but better at {listed(better)}" if better else text
+            but = f", but better at {listed(better)}" if better else ""
+            return f"no better than chance at {counted(shortest, 'character')}{but}"
         if reliable is None:
             return f"better than chance up to {counted(above, 'character')}"
         if reliable == longest:
             # The shortest span stays, since the knowledge gate needs it.
-            longer = (n * longest for n in (2, 4) if n * longest <= LONGEST_ASKED)
-            spans = ",".join(map(str, (shortest, *longer)))
-            more = f" (--spans {spans} measures longer ones)" if "," in spans else ""
-            return (
-                f"remembers at least {counted(longest, 'character')}, the longest span "
-                f"measured{more}"
-            )
-        part = f"remembers {counted(reliable, 'character')} (accuracy {KNOWLEDGE_GATE:.0%} or more)"
-        return part if above == reliable else f"{part}, better than chance up to {above}"
+            longer = [str(n * longest) for n in (2, 4) if n * longest <= LONGEST_ASKED]
+            spans = ",".join([str(shortest), *longer])
+            more = f" (--spans {spans} measures longer ones)" if longer else ""
+            chars = counted(longest, "character")
+            return f"remembers at least {chars}, the longest span measured{more}"
+        beyond = "" if above == reliable else f", better than chance up to {above}"
+        chars = counted(reliable, "character")
+        return f"remembers {chars} (accuracy {KNOWLEDGE_GATE:.0%} or more){beyond}"
 
     def _last_span(self, holds: Callable[[SpanResult], bool]) -> int | None:
-        last = None
-        for row in self.rows:
-            if not holds(row):
-                break
-            last = row.span
-        return last
+        return max((row.span for row in takewhile(holds, self.rows)), default=None)
 
 
 class Demonstration(Struct, frozen=True):
@@ -231,15 +216,11 @@ class Demonstration(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; ``share`` is a fraction of 1, ``bits_per_char`` is in bits."""
-        columns = zip(self.candidates, self.shares, self.per_char_bits, strict=True)
-        return {
-            "context": self.context,
-            "candidates": [
-                {"text": text, "share": share, "bits_per_char": bits}
-                for text, share, bits in columns
-            ],
-            "note": self.note or None,
-        }
+        rows = zip(self.candidates, self.shares, self.per_char_bits, strict=True)
+        candidates = [
+            dict(zip(("text", "share", "bits_per_char"), row, strict=True)) for row in rows
+        ]
+        return {"context": self.context, "candidates": candidates, "note": self.note or None}
 
 
 class SpanComparison(Struct, frozen=True, rename={"span": "span_chars"}):
@@ -289,16 +270,14 @@ def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...
     Raises:
         ChargenError: two results have no span in common, or are for different sentences.
     """
-    pairs = [
-        PairComparison(a, b, tuple(_compare_spans(results[a], results[b])))
-        for a, b in combinations(results, 2)
-    ]
-    corrected = iter(holm([row.p for pair in pairs for row in pair.spans]))
+    pairs = {
+        (one, other): [*_compare_spans(results[one], results[other])]
+        for one, other in combinations(results, 2)
+    }
+    corrected = iter(holm([p for rows in pairs.values() for *_, p in rows]))
     return tuple(
-        structs.replace(
-            pair, spans=tuple(structs.replace(row, p_holm=next(corrected)) for row in pair.spans)
-        )
-        for pair in pairs
+        PairComparison(*names, tuple(SpanComparison(*row, next(corrected)) for row in rows))
+        for names, rows in pairs.items()
     )
 
 
@@ -307,11 +286,7 @@ def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairCompa
 
     Of two models that differ significantly at some span, one has the longer memory if no span
     favours the other and its span50 interval lies above that of the other; else it is more
-    accurate.
-
-    Args:
-        results: results by model name.
-        pairs: `compare` of the results that claim something.
+    accurate. ``pairs`` compares the results that claim something.
     """
     known = {name: result for name, result in results.items() if not result.refusal}
     parts = [_pair_finding(known, pair) for pair in pairs if pair.ahead]
@@ -333,62 +308,49 @@ def span_label(span: int) -> Label:
     return "held out" if is_held_out(span) else "trained"
 
 
-def _compare_spans(first: TemplatesResult, second: TemplatesResult) -> Iterator[SpanComparison]:
+def _compare_spans(
+    first: TemplatesResult, second: TemplatesResult
+) -> Iterator[tuple[int, int, int, int, float, float]]:
+    """Yield the fields of each `SpanComparison` but the corrected p."""
     others = {row.span: row for row in second.rows}
-    common = [row for row in first.rows if row.span in others]
+    common = [(row, others[row.span]) for row in first.rows if row.span in others]
     if not common:
         raise ChargenError("the two results have no span in common")
-    for row in common:
-        other = others[row.span]
+    for row, other in common:
         if not row.frames_sha256 or row.frames_sha256 != other.frames_sha256:
             raise ChargenError(
                 f"span {row.span}: the two results are for different sentences; "
                 "compare results of one bank, one seed and one number of sentences"
             )
         credits = np.array([row.credits, other.credits])
-        first_right, second_right = credits == 1
+        right, other_right = credits == 1
+        only = int((right & ~other_right).sum()), int((other_right & ~right).sum())
         numbers = row.sentences or tuple(range(len(row.credits)))
-        times = np.bincount(numbers)
-        first_mean, second_mean = (np.bincount(numbers, own) / times for own in credits)
-        p = mcnemar(first_mean.tolist(), second_mean.tolist())
-        yield SpanComparison(
-            row.span,
-            len(row.credits),
-            int((first_right & ~second_right).sum()),
-            int((second_right & ~first_right).sum()),
-            float(np.subtract(*credits).mean()),
-            p,
-            p,
-        )
+        means = [np.bincount(numbers, own) / np.bincount(numbers) for own in credits]
+        difference = float(np.subtract(*credits).mean())
+        yield row.span, len(row.credits), *only, difference, mcnemar(*means)
 
 
 def _pair_finding(known: Mapping[str, TemplatesResult], pair: PairComparison) -> str:
+    at = {way: _ahead_at([row for row in pair.spans if row.ahead == way]) for way in (1, -1)}
     if len(pair.ahead) == 2:
-        first, second = (_ahead_at([r for r in pair.spans if r.ahead == way]) for way in (1, -1))
         return (
             f"neither of {pair.first} and {pair.second} is ahead at all spans: "
-            f"{pair.first} is {first}, {pair.second} is {second}"
+            f"{pair.first} is {at[1]}, {pair.second} is {at[-1]}"
         )
-    names = [pair.first, pair.second][:: max(pair.ahead)]
-    better, worse = (known[name] for name in names)
-    ahead = [row for row in pair.spans if row.ahead]
-    verb = "has a longer memory than" if _reaches(better, worse) else "is more accurate than"
-    most = max(ahead, key=lambda row: abs(row.difference))
-    points = (
-        f"{100 * abs(most.difference):.0f} percentage points at {counted(most.span, 'character')}"
+    (way,) = pair.ahead
+    names = [pair.first, pair.second][::way]
+    half, other = (known[name].span50 for name in names)
+    farther = half and other and half.fits and other.fits and half.low > other.high
+    verb = "has a longer memory than" if farther else "is more accurate than"
+    most = max((row for row in pair.spans if row.ahead), key=lambda row: abs(row.difference))
+    points = f"{100 * abs(most.difference):.0f} percentage points"
+    halves = f", span50 {half.text()} against {other.text()}" if half and other else ""
+    return (
+        f"{names[0]} {verb} {names[1]}: {at[way]}, by {points} at "
+        f"{counted(most.span, 'character')}{halves}"
     )
-    halves = (
-        f", span50 {better.span50.text()} against {worse.span50.text()}"
-        if better.span50 and worse.span50
-        else ""
-    )
-    return f"{names[0]} {verb} {names[1]}: {_ahead_at(ahead)}, by {points}{halves}"
-
-
-def _reaches(better: TemplatesResult, worse: TemplatesResult) -> bool:
-    half, other = better.span50, worse.span50
-    return bool(half and other and half.fits and other.fits and half.low > other.high)
 
 
 def _ahead_at(rows: Sequence[SpanComparison]) -> str:
-    return f"ahead at {listed([str(row.span) for row in rows])}"
+    return f"ahead at {listed([str(row.span) for row in rows])}" if rows else ""

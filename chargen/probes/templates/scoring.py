@@ -1,20 +1,55 @@
-"""Scores of batches of cloze sentences, and what is counted in them."""
+"""Scores of candidate answers after cloze sentences, and what is counted in them.
+
+Axes: N contexts, K candidates.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from chargen.evaluation import context_limit
-from chargen.predictors import Model, select
+from chargen.evaluation import OnRead, advance_all, context_limit, nats_of
+from chargen.predictors import (
+    Model,
+    NextCharPredictor,
+    PredictorError,
+    State,
+    TextScorer,
+    advance,
+    is_scorer,
+    select,
+)
+from chargen.predictors.protocol import TOLERANCE
 from chargen.probes.statistics.intervals import Estimate, wilson
-from chargen.probes.templates.candidates import CandidateScores, read_texts, score_candidates
 from chargen.probes.templates.cases import Batch
 from chargen.probes.templates.result import DistractorTally, Tally
+
+
+@dataclass(frozen=True)
+class CandidateScores:
+    """Probabilities of K candidate continuations after each of N contexts."""
+
+    log_probs: np.ndarray  # (N, K) of each whole candidate, in nats, float64
+    greedy: np.ndarray  # (N, K) whether greedy decoding generates the candidate
+
+    @property
+    def credit(self) -> np.ndarray:
+        """The credit of each candidate, ``(N, K)``."""
+        return credit_of(self.log_probs)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> CandidateScores:
+        return CandidateScores(self.log_probs[rows], self.greedy[rows])
+
+
+def credit_of(log_probs: np.ndarray) -> np.ndarray:
+    """Return the credit of K candidates, ``(N, K)``: 1 for the likeliest, shared between ties."""
+    best = log_probs == log_probs.max(axis=1, keepdims=True)
+    shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
+    return shares
 
 
 @dataclass(frozen=True)
@@ -31,14 +66,12 @@ class Reading:
     @cached_property
     def unique(self) -> dict[str, int]:
         """Each context and its index."""
-        return {text: n for n, text in enumerate(dict.fromkeys(self.contexts))}
+        return _numbered(self.contexts)
 
     @cached_property
     def prefixes(self) -> dict[str, int]:
         """Each text that contexts share and its index."""
-        return {
-            text: n for n, text in enumerate(dict.fromkeys(x[: self.shared] for x in self.unique))
-        }
+        return _numbered(text[: self.shared] for text in self.unique)
 
     @property
     def chars(self) -> int:
@@ -46,44 +79,57 @@ class Reading:
         after = len(self.contexts[0]) - self.shared + sum(map(len, self.candidates))
         return len(self.prefixes) * self.shared + len(self.unique) * after
 
-    def scores(
-        self, model: Model, on_read: Callable[[int], None] = lambda chars: None
-    ) -> CandidateScores:
+    def scores(self, model: Model, on_read: OnRead = lambda chars: None) -> CandidateScores:
         """Return the scores of all candidates after all contexts, ``(N, K)``."""
         limit = context_limit(model)
         if limit is not None and limit < len(self.contexts[0]):
             near = [context[-limit:] for context in self.contexts]
             return Reading(near, self.candidates).scores(model, on_read)
-        state = None
-        if self.shared:
-            state = read_texts(model, [*self.prefixes], on_read)
-            state = select(state, np.array([self.prefixes[x[: self.shared]] for x in self.unique]))
-        rest = [text[self.shared :] for text in self.unique]
+        state, rest = None, [*self.unique]
+        if is_scorer(model):
+            on_read(self.chars)
+        elif self.shared:
+            _, state = advance_all(model, _encode(model, [*self.prefixes]), None, on_read)
+            state = select(state, np.array([self.prefixes[text[: self.shared]] for text in rest]))
+            rest = [text[self.shared :] for text in rest]
         scores = score_candidates(model, rest, self.candidates, on_read, state)
         return scores[np.array([self.unique[text] for text in self.contexts])]
 
 
-def cue_effect(batch: Batch, log_probs: np.ndarray, recued: np.ndarray) -> np.ndarray:
-    """Return D, the number of bits by which the cue alone moves the choice between two targets.
+def score_candidates(
+    model: Model,
+    contexts: Sequence[str],
+    candidates: Sequence[str],
+    on_read: OnRead = lambda chars: None,
+    state: State = None,
+) -> CandidateScores:
+    """Score K candidates of equal length after each of N contexts of equal length.
 
-        D = [lp(a | A) - lp(b | A)] - [lp(a | B) - lp(b | B)]
+    Each context is read once from ``state``, then every candidate from the state after it. The
+    greedy decoding of a `TextScorer` is not known; it is said to generate a candidate that is
+    likelier than one half.
 
-    A is the sentence with its own cue, whose target is a; B is the same text with the cue of
-    another fact, whose target is b. D is 0 for a cue without effect. Its sign is no accuracy: a
-    trace of 0.0001 bits has the right sign in every sentence.
-
-    Args:
-        batch: N sentences.
-        log_probs: log-probabilities of the K targets after the batch's contexts, ``(N, K)`` nats.
-        recued: the same after the contexts with the cues of `Batch.others`.
-
-    Returns:
-        ``(N,)`` bits.
+    Raises:
+        PredictorError: A candidate has probability 0.
     """
-    rows, own, other = np.arange(len(log_probs)), batch.answers, np.array(batch.others, dtype=int)
-    moved = log_probs - recued
-    bits: np.ndarray = (moved[rows, own] - moved[rows, other]) / math.log(2)
-    return bits
+    N, K = len(contexts), len(candidates)
+    if is_scorer(model):
+        scores = _score_texts(model, np.repeat(contexts, K).tolist(), [*candidates] * N)
+        return CandidateScores(scores.reshape(N, K), scores.reshape(N, K) > math.log(1 / 2))
+    here, state = advance_all(model, _encode(model, contexts), state, on_read)  # (N, V)
+    targets = np.tile(_encode(model, candidates), (N, 1))  # (N K, T)
+    rows = np.repeat(np.arange(N), K)
+    log_probs = np.zeros(N * K)
+    greedy = np.ones(N * K, dtype=bool)
+    here, state = here[rows], select(state, rows)  # (N K, V)
+    for place, ids in enumerate(targets.T):
+        log_probs -= nats_of(here, ids)
+        greedy &= here.argmax(axis=1) == ids
+        if place + 1 < targets.shape[1]:
+            step, state = advance(model, ids[:, None], state)
+            here = step[:, 0]
+    on_read(targets.size)
+    return CandidateScores(log_probs.reshape(N, K), greedy.reshape(N, K))
 
 
 @dataclass(frozen=True)
@@ -94,6 +140,7 @@ class Outcome:
     greedy: np.ndarray  # (N,) whether greedy decoding generated it
     distractor: np.ndarray  # (N,) credit of the distractor's target; 0 where that is no error
     places: np.ndarray  # (N,) "before", "after", or "" without a distractor
+    sets: np.ndarray  # (N,) the name of the fact set
     texts: np.ndarray  # (N,) the sentence up to its target
 
     @classmethod
@@ -108,6 +155,7 @@ class Outcome:
             greedy=scores.greedy[rows, batch.answers],
             distractor=np.where(wrong, scores.credit[rows, facts], 0.0),
             places=np.array([one.place if one else "" for one in said]),
+            sets=np.full(len(rows), batch.facts.name, dtype=object),
             texts=np.array([frame.text for frame in batch.frames], dtype=object),
         )
 
@@ -124,31 +172,58 @@ class Outcome:
     @property
     def sentences(self) -> tuple[int, ...]:
         """The number of each sentence, the same for equal ones, ``(N,)``."""
-        numbers: dict[str, int] = {}
-        return tuple(numbers.setdefault(text, len(numbers)) for text in self.texts)
+        numbers = _numbered(self.texts)
+        return tuple(numbers[text] for text in self.texts)
 
     def tally(self) -> Tally:
         """Return the accuracy over all N sentences."""
-        return Tally(*self._counts())
+        return Tally(*self.counts())
 
     def at(self, *places: str) -> DistractorTally | None:
         """Return the accuracy over sentences with a distractor in one of ``places``, if any."""
         part = self.where(np.isin(self.places, places))
         wrong = float((1 - part.credit).sum())
         chosen = float(part.distractor.sum()) / wrong if wrong > 0 else None
-        return DistractorTally(*part._counts(), chosen) if len(part.credit) else None
+        return DistractorTally(*part.counts(), chosen) if len(part.credit) else None
 
-    def _counts(self) -> tuple[Estimate, int, Estimate]:
-        accuracy, greedy = (self._share(values) for values in (self.credit, self.greedy))
-        return accuracy, len(self.credit), greedy
-
-    def _share(self, values: np.ndarray) -> Estimate:
-        """Return a share with the Wilson interval of as many sentences as are independent.
+    def counts(self) -> tuple[Estimate, int, Estimate]:
+        """Return accuracy, sentences and greedy accuracy, with Wilson intervals.
 
         A sentence that occurs m times is one observation: after L. Kish, "Survey sampling", 1965,
         N sentences count as N^2 divided by the sum of all m^2.
         """
-        N = len(values)
-        times = np.bincount(self.sentences)
-        share, trials = float(values.mean()), N**2 / int((times**2).sum())
-        return Estimate(share, *wilson(min(share * trials, trials), trials))
+        N = len(self.credit)
+        trials = N**2 / int((np.bincount(self.sentences) ** 2).sum())
+        shares = [float(values.mean()) for values in (self.credit, self.greedy)]
+        accuracy, greedy = (
+            Estimate(share, *wilson(min(share * trials, trials), trials)) for share in shares
+        )
+        return accuracy, N, greedy
+
+
+def _score_texts(
+    model: TextScorer, contexts: Sequence[str], continuations: Sequence[str]
+) -> np.ndarray:
+    """Return the log-probabilities in nats of N continuations, ``(N,)`` float64.
+
+    A model may have a method ``log_probs`` that scores several at once.
+    """
+    several = getattr(model, "log_probs", None)
+    found = np.array(
+        several(contexts, continuations)
+        if several
+        else [model.log_prob(*pair) for pair in zip(contexts, continuations, strict=True)]
+    )
+    if not np.isfinite(found).all() or found.max() > TOLERANCE:
+        raise PredictorError("log_prob: a continuation has no finite log-probability of at most 0")
+    return found
+
+
+def _encode(predictor: NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
+    """Return the ids of N texts of T characters each, ``(N, T)`` int64."""
+    ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
+    return ids.reshape(len(texts), -1)
+
+
+def _numbered(texts: Iterable[str]) -> dict[str, int]:
+    return {text: n for n, text in enumerate(dict.fromkeys(texts))}
