@@ -1,6 +1,6 @@
 """Atomic file replacement, and bounded reading of files and JSON.
 
-Every function that writes raises `UnwritableError` if the system refuses.
+What writes raises `UnwritableError` if the system refuses.
 """
 
 from __future__ import annotations
@@ -34,6 +34,19 @@ class UnwritableError(ChargenError):
 CREATE = os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise `UnwritableError` where the system refuses to write a file."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: OSError) -> UnwritableError:
+    return UnwritableError(f"{path}: cannot be written ({error.strerror or error})")
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Replace a file; a crash or power cut leaves the old file or the new one, complete."""
     with new_file(path) as write:
@@ -44,62 +57,57 @@ def write_file(path: Path, data: bytes) -> None:
 def new_file(path: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
     """Yield a function that appends to a new file, which replaces the old one at the end."""
     temporary = path.with_name(path.name + ".new")
-    try:
+    with writing(path):
         _remove(temporary)
         try:
-            file = os.open(temporary, os.O_WRONLY | os.O_EXCL | CREATE, 0o666)
-            try:
+            with _opened(temporary, os.O_WRONLY | os.O_EXCL | CREATE) as file:
                 yield partial(_write, file)
                 os.fsync(file)
-            finally:
-                os.close(file)
             os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 _remove(temporary)
             raise
         _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def write_end(path: Path, start: int, data: bytes) -> None:
     """Replace everything in a file after its first ``start`` bytes, durably."""
-    try:
-        file = os.open(path, os.O_RDWR | CREATE, 0o666)
-        try:
+    with writing(path):
+        with _opened(path, os.O_RDWR | CREATE) as file:
             os.lseek(file, start, os.SEEK_SET)
             _write(file, data)
             # Truncate after writing: an earlier attempt may have written a valid longer file.
             os.ftruncate(file, start + len(data))
             os.fsync(file)
-        finally:
-            os.close(file)
         if start == 0:  # the file may be new
             _sync_folder(path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def remove_files(folder: Path, *names: str) -> None:
     """Remove files, if they exist, durably."""
-    try:
+    with writing(folder):
         for name in names:
             _remove(folder / name)
         _sync_folder(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
 
 
 def make_folder(path: Path) -> None:
     """Create a directory and its parents durably."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
-    try:
+    with writing(path):
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
             _sync_folder(folder.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+
+
+@contextmanager
+def _opened(path: Path, flags: int) -> Iterator[int]:
+    file = os.open(path, flags, 0o666)
+    try:
+        yield file
+    finally:
+        os.close(file)
 
 
 def _write(file: int, data: bytes | memoryview) -> None:
@@ -114,17 +122,9 @@ def _remove(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    if os.name != "posix":  # Windows cannot open a directory to sync it
-        return
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def cannot_write(path: Path, error: OSError) -> UnwritableError:
-    return UnwritableError(f"{path}: cannot be written ({error.strerror or error})")
+    if os.name == "posix":  # Windows cannot open a directory to sync it
+        with _opened(path, os.O_RDONLY) as folder:
+            os.fsync(folder)
 
 
 def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
@@ -170,7 +170,7 @@ def read_json(path: Path, kind: type[T], limit: int) -> T:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ChargenError: The file does not fit ``kind``; one line names the file and the field.
+        ChargenError: It does not fit ``kind``; one line names the file and the field.
     """
     data = read_bytes(path, limit)
     try:

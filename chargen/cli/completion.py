@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem, get_completion_class
 
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
+from chargen.files import writing
 from chargen.render.text import visible_line
 
 Suggestions = list[CompletionItem] | list[str]
@@ -104,10 +105,8 @@ def install(context: Context, shell: str | None) -> None:
 
 
 def _write(file: Path, text: str, mode: str = "w") -> None:
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open(mode, encoding="utf-8", newline="") as opened:
             opened.write(text)
-    except OSError as error:
-        raise ChargenError(f"{file}: cannot be written ({error.strerror})") from None
     say(f"{visible_line(str(file))}: written; it takes effect in new shells")

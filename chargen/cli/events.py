@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chargen.errors import ChargenError
-from chargen.files import cannot_write, linked
+from chargen.files import UnwritableError, linked, writing
 
 if TYPE_CHECKING:
     from chargen.training import Report
@@ -38,20 +38,19 @@ class EventWriter:
         self._folder, self._failed = run / FOLDER, False
         if self._folder.is_symlink():
             raise linked(self._folder)
-        try:
+        with writing(self._folder):
             self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
-        except OSError as error:
-            raise cannot_write(self._folder, error) from error
 
     def write(self, report: Report) -> str:
         """Add a validation; return why that failed, which ends the files, or an empty string."""
         try:
-            for name, tag in TAGS.items() if not self._failed else ():
-                self._writer.add_scalar(tag, getattr(report, name), report.step)
-            self._writer.flush()
-        except OSError as error:
+            with writing(self._folder):
+                for name, tag in TAGS.items() if not self._failed else ():
+                    self._writer.add_scalar(tag, getattr(report, name), report.step)
+                self._writer.flush()
+        except UnwritableError as error:
             self._failed = True
-            return f"{cannot_write(self._folder, error)}; training continues without event files"
+            return f"{error}; training continues without event files"
         return ""
 
     def close(self) -> None:

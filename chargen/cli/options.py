@@ -11,6 +11,7 @@ import click
 from chargen.cli import completion
 from chargen.cli.environment import set_up_memory
 from chargen.errors import ChargenError
+from chargen.files import writing
 from chargen.settings import shown
 
 PATH = click.Path(path_type=Path)
@@ -84,11 +85,9 @@ def check_writable(*files: Path | None) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a result; raises `ChargenError` if the system refuses."""
-    try:
+    """Write a result; raises `UnwritableError` if the system refuses."""
+    with writing(file):
         file.write_text(text, encoding="utf-8", newline="")
-    except OSError as error:
-        raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
 
 
 class ListParam(click.ParamType):

@@ -133,7 +133,7 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
 
 
 def _remove(path: Path) -> None:
-    from chargen.files import cannot_write, remove_files
+    from chargen.files import remove_files, writing
     from chargen.runs.card import remove_card
     from chargen.runs.directory import FILES, RUN
     from chargen.runs.lock import HOLDER, LOCK, lock
@@ -146,11 +146,9 @@ def _remove(path: Path) -> None:
                 shutil.rmtree(path / name)
         remove_files(path, *FILES, *(name for name in EXTRA if not (path / name).is_dir()))
     remove_files(path, LOCK, HOLDER)
-    try:
+    with writing(path):
         left = sorted(one.name for one in path.iterdir())
         if not left:
             path.rmdir()
-    except OSError as error:
-        raise cannot_write(path, error) from None
     if left:
         say(f"{visible_line(str(path))}: kept {visible_line(', '.join(left))}", err=True)
