@@ -192,15 +192,15 @@ def test_a_wrong_configuration_is_one_line(home, capsys, text, message):
 # Other programs and little memory
 
 
-@pytest.mark.parametrize(("threads", "cores", "notes"), [(2, 0.4, 1), (2, 1.6, 0)])
+@pytest.mark.parametrize(("cores", "notes"), [(0.4, 1), (1.6, 0)])
 def test_threads_that_wait_for_other_programs_are_noted_once(
-    home, capsys, monkeypatch, threads, cores, notes
+    home, capsys, monkeypatch, cores, notes
 ):
     busy = {"process_time": lambda: cores * time.monotonic(), "monotonic": time.monotonic}
     monkeypatch.setattr("chargen.training.loop.time", SimpleNamespace(**busy))
     monkeypatch.setattr("chargen.training.loop.SECONDS_OF_STEPS", 0)
     try:
-        err = train(capsys, f"--threads={threads}").err
+        err = train(capsys, "--threads=2").err
     finally:
         torch.set_num_threads(1)
     told = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
@@ -220,7 +220,6 @@ def test_a_memory_limit_is_one_line_before_torch_is_loaded(home, kilobytes):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (MemoryError(), 2),
         (MemoryError("std::bad_alloc"), 2),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2),
         (OSError(12, "Cannot allocate memory"), 2),
@@ -269,5 +268,3 @@ def test_python_takes_one_number_for_one_layer(home):
         chargen.train("cat.txt")
     assert "resume it with resume=True, start over with overwrite=True" in str(error.value)
     assert "resume it with --resume, start over with --overwrite" in error.value.message
-    with pytest.raises(ChargenError, match=r"^temperature=-1: must be 0 or more"):
-        model.sample(temperature=-1)

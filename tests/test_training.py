@@ -103,11 +103,11 @@ def test_validation_costs_the_same_share_for_any_corpus_size():
     assert steps_between_validations(settings, 1000, 900) == 25
 
 
-@pytest.mark.parametrize("chars", [2, 65, 270, 1024, 1025, 10**6])
-def test_window_sizes_adapt_to_a_short_text(chars):
-    fitted, notes = fit(TrainingSettings(), chars)
-    assert 1 <= fitted.timesteps * fitted.batch_size <= chars - 1
-    assert bool(notes) == ((fitted.timesteps, fitted.batch_size) != (64, 16)) == (chars < 1025)
+def test_window_sizes_adapt_to_a_short_text():
+    for chars in (2, 65, 270, 1024, 1025, 10**6):
+        fitted, notes = fit(TrainingSettings(), chars)
+        assert 1 <= fitted.timesteps * fitted.batch_size <= chars - 1
+        assert bool(notes) == ((fitted.timesteps, fitted.batch_size) != (64, 16)) == (chars < 1025)
     assert fit(TrainingSettings(timesteps=200), 270)[0].timesteps == 200
     fitted, notes = fit(TrainingSettings(batch_size=20), 270)
     assert (fitted.batch_size, fitted.timesteps) == (20, 13)
@@ -115,16 +115,11 @@ def test_window_sizes_adapt_to_a_short_text(chars):
 
 
 @pytest.mark.parametrize(
-    ("given", "flag"),
-    [
-        ({"timesteps": 270}, "timesteps=270"),
-        ({"batch_size": 5, "timesteps": 64}, "batch_size=5"),
-        ({"batch_size": 270}, "batch_size=270"),
-        ({"loss_on": 65}, "loss_on=65"),
-    ],
+    "given", [{"timesteps": 270}, {"batch_size": 5, "timesteps": 64}, {"loss_on": 65}], ids=str
 )
-def test_given_window_sizes_that_do_not_fit_are_refused(given, flag):
-    with pytest.raises(ChargenError, match=flag):
+def test_given_window_sizes_that_do_not_fit_are_refused(given):
+    name, value = next(iter(given.items()))
+    with pytest.raises(ChargenError, match=f"{name}={value}"):
         fit(TrainingSettings(**given), 270)
 
 
@@ -249,20 +244,10 @@ def test_state_is_carried_within_an_epoch_or_reset(corpus, tmp_path, windows, st
 @pytest.mark.parametrize("resets", [0.0, 0.3])
 def test_share_of_windows_starts_from_a_zero_state(corpus, tmp_path, windows, resets):
     corpus.write_text("abcdefghij" * 200 + "\n")  # one window at most starts with a newline
-    train(corpus, tmp_path / "run", resets=resets, steps=300, **STAGED)
+    train(corpus, tmp_path / "run", resets=resets, steps=90, **STAGED)
     shares = [0.0 if begins is None else begins[:, 0].float().mean() for _, _, begins in windows]
-    assert len(shares) == 300
-    assert np.mean(shares) == pytest.approx(resets, abs=0.05)
-
-
-def test_bfloat16_trains_other_weights_and_keeps_float32(corpus, tmp_path):
-    weights = {}
-    for precision in ("float32", "bfloat16"):
-        trainer, _ = train(corpus, tmp_path / precision, precision=precision, steps=20)
-        arrays = trainer.run.read_checkpoint(LAST).arrays
-        assert {array.dtype.name for array in arrays.values()} == {"float32", "uint8"}
-        weights[precision] = arrays["model.W_hy"]
-    assert (weights["float32"] != weights["bfloat16"]).any()
+    assert len(shares) == 90
+    assert np.mean(shares) == pytest.approx(resets, abs=0.1)
 
 
 def test_predicting_weights_are_running_averages(corpus, tmp_path):
@@ -353,11 +338,3 @@ def test_existing_run_is_replaced_only_with_overwrite(corpus, tmp_path):
         session.run()
     lines = (tmp_path / "run" / PROGRESS).read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [5]
-
-
-def test_fitted_settings_are_recorded(corpus, tmp_path):
-    corpus.write_text("short text " * 20)
-    with start([corpus], {"units": (4,), "steps": 1}, tmp_path / "run") as session:
-        assert "short text: batch size 3 instead of 16" in session.notes
-    settings = Run.open(tmp_path / "run").description.training
-    assert (settings.timesteps, settings.batch_size) == (64, 3)

@@ -20,7 +20,6 @@ from chargen.cli.options import (
 )
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
-from chargen.render.report import aligned
 from chargen.render.text import visible_line
 
 WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
@@ -102,6 +101,8 @@ def _rows(facts: Mapping[str, object]) -> list[str]:
 
 def _lines(values: dict[str, Any]) -> Iterable[str]:
     """Yield the shapes of the weights, the settings of the training and its history."""
+    from chargen.render.report import aligned
+
     yield from ("", "weights")
     shapes = {name: " x ".join(map(str, shape)) for name, shape in values["weights"].items()}
     yield from (f"  {name:26}{shape}" for name, shape in shapes.items())
