@@ -176,7 +176,7 @@ def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     assert "".join(visible_line(evil).split()) in "".join("".join(told).split())
     assert not acting("".join(told))
     assert not {"script", "img", "b"} & {part.tag for part in svg.iter()}
-    drawing.save(figure, tmp_path / "plot.png")
+    figure.savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     assert not acting("".join(str(warning.message) for warning in recwarn))
 

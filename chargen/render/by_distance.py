@@ -56,19 +56,16 @@ def table(
     rules: Sequence[tuple[int, str]] = (),
     notes: Sequence[str] | None = None,
 ) -> Table:
-    """Return a table with a column for each series.
+    """Return a table with a column for each series, see `Table`.
 
     Args:
         first: cells of the columns before, such as the distance, by heading.
         series: the series, with a value for each row.
         show: returns the cell of a value, such as `percent`.
-        caption: see `Table`.
-        rules: see `Table`.
         notes: cells of a last column, empty by default.
     """
-    rows = len(next(iter(first.values())))
     columns = dict(first) | {one.head: [*map(show, one.found)] for one in series}
-    columns[""] = notes or [""] * rows
+    columns[""] = notes or [""] * len(series[0].found)
     return Table([*columns], [*zip(*columns.values(), strict=True)], caption, rules)
 
 
@@ -81,12 +78,8 @@ def chart(
 ) -> Callable[[Size, str], Drawing]:
     """Return the `Figure.draw` of one curve for each series on a logarithmic axis of distances.
 
-    Args:
-        series: the curves; earlier ones cover later ones.
-        ticks: distances that are ticks of the axis, ascending.
-        limits: distances to mark with their labels, see `figures.limits`.
-        labels: labels of the two axes.
-        draw: draws what else the axes show.
+    Earlier curves cover later ones. ``ticks`` are distances in ascending order, ``labels`` those of
+    the axes; ``draw`` draws what else they show. For ``limits`` see `figures.limits`.
     """
 
     def drawn(size: Size, title: str) -> Drawing:

@@ -12,10 +12,8 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from chargen.errors import ChargenError
 from chargen.render.text import visible, visible_line
 
 if TYPE_CHECKING:
@@ -74,33 +72,14 @@ def new_figure(size: Size, rows: int = 1) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a PNG, 1440 × 900 pixels for `PICTURE`.
-
-    Raises:
-        ChargenError: if the file cannot be written.
-    """
-    try:
-        figure.savefig(path, format="png")
-    except OSError as error:
-        raise ChargenError(f"{path}: cannot be written ({error.strerror})") from error
-
-
 def curve(
-    axes: Axes,
-    chars: Sequence[float],
-    found: Sequence[Interval | None],
-    name: str,
-    **style: Any,
+    axes: Axes, chars: Sequence[float], found: Sequence[Interval | None], name: str, **style: Any
 ) -> None:
     """Draw values with their 95% intervals against distances in characters; None is skipped."""
-    there = [(x, one) for x, one in zip(chars, found, strict=True) if one]
-    below = [one.value - one.low for _, one in there]
-    above = [one.high - one.value for _, one in there]
-    values = [one.value for _, one in there]
-    axes.errorbar(
-        [x for x, _ in there], values, yerr=[below, above], capsize=3, label=name, **style
-    )
+    there = [(x, y.value, y.value - y.low, y.high - y.value)
+             for x, y in zip(chars, found, strict=True) if y]  # fmt: skip
+    x, values, *errors = zip(*there, strict=True)
+    axes.errorbar(x, values, yerr=errors, capsize=3, label=name, **style)
 
 
 def label(
@@ -128,16 +107,14 @@ def limits(
     Limits at one place share a line; every label has its own row. A limit off the axis from
     ``chars[0]`` to ``chars[-1]`` has a label and no line.
     """
-    labels: dict[float, list[str]] = {}
-    for place, text in sorted(marks, key=lambda mark: mark[0]):
-        labels.setdefault(place, []).append(text)
     row = 0
-    for place, texts in labels.items():
-        text, inside = " = ".join(texts), chars[0] <= place <= chars[-1]
-        if inside:
+    for place in sorted({place for place, _ in marks}):
+        text = " = ".join(text for at, text in marks if at == place)
+        if chars[0] <= place <= chars[-1]:
             axes.axvline(place, **LIMIT)
-        text = visible_line(text if inside else f"{text}, off the axis")
-        text = textwrap.fill(text, 80 if size.wide else 26)
+        else:
+            text += ", off the axis"
+        text = textwrap.fill(visible_line(text), 80 if size.wide else 26)
         # On the right of the axes there is room, beside the labels of the curves.
         near_left = place <= chars[0] * (max(chars[-1], 1) / chars[0]) ** 0.6
         axes.annotate(
@@ -156,10 +133,8 @@ def curve_styles() -> Iterator[dict[str, Any]]:
 
 
 def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:
-    """Make the x axis logarithmic with a tick at each of ``chars``.
-
-    A narrow figure has room for the labels of every second tick.
-    """
+    """Make the x axis logarithmic with a tick at each of ``chars``."""
+    # A narrow figure has room for the labels of every second tick.
     every = 1 if axes.figure.bbox.width > PAGE.width * axes.figure.dpi else 2
     labelled = chars[::-1][:: every if len(chars) > 5 else 1]
     axes.set_xscale("log", base=2)
@@ -180,8 +155,7 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
 def finish(figure: Figure, size: Size, title: str, labels: bool = True) -> None:
     """Add the title, if there is room for it, and label the curves at their right ends.
 
-    The labels stand beside the last panel of the first row, in the color of their curve, and none
-    covers another. They are plain text, never mathematics.
+    The labels stand beside the last panel of the first row, and none covers another.
     """
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
@@ -199,17 +173,15 @@ def _label_ends(axes: Axes, size: Size, height: float) -> None:
     found = []
     axes.get_ylim()  # transData is out of date until the limits are asked for
     for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-        line, end, text = getattr(handle, "lines", [handle])[0], 1.0, visible_line(name)
+        line, end, color = getattr(handle, "lines", [handle])[0], 1.0, None
         if hasattr(line, "get_ydata"):  # otherwise a band
             values = [float(y) for y in line.get_ydata() if math.isfinite(y)] or [0.0]
             point = axes.transData.transform((1, values[-1]))
-            end = float(axes.transAxes.inverted().transform(point)[1])
-        color = line.get_color() if hasattr(line, "get_color") else line.get_facecolor()
-        text = textwrap.fill(text, size.label_chars, break_long_words=False)
-        found.append((end, text, to_hex(color)))
+            end, color = float(axes.transAxes.inverted().transform(point)[1]), line.get_color()
+        text = textwrap.fill(visible_line(name), size.label_chars, break_long_words=False)
+        found.append((end, text, to_hex(color or line.get_facecolor())))
     found.sort(key=lambda one: one[0])
-    lines = [1 + text.count("\n") for _, text, _ in found]
-    halves = [count * 0.9 * size.small / height for count in lines]
+    halves = [(1 + text.count("\n")) * 0.9 * size.small / height for _, text, _ in found]
     places = [end for end, *_ in found]
     for n in range(1, len(places)):  # push up what covers the label below
         places[n] = max(places[n], places[n - 1] + halves[n - 1] + halves[n])
@@ -218,30 +190,18 @@ def _label_ends(axes: Axes, size: Size, height: float) -> None:
         places[n] = min(places[n], top - halves[n])
     for (end, text, color), place in zip(found, places, strict=True):
         look = {"color": color, "fontsize": size.small, "linespacing": 1.1, "parse_math": False}
-        axes.add_artist(
-            AnnotationBbox(
-                TextArea(text, textprops=look),
-                xy=(1, end),
-                xybox=(1.04, place),
-                xycoords="axes fraction",
-                boxcoords="axes fraction",
-                box_alignment=(0, 0.5),
-                frameon=False,
-                pad=0,
-                arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7},
-            )
-        )
+        box = AnnotationBbox(
+            TextArea(text, textprops=look), xy=(1, end), xybox=(1.04, place), frameon=False, pad=0,
+            xycoords="axes fraction", boxcoords="axes fraction", box_alignment=(0, 0.5),
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7},
+        )  # fmt: skip
+        axes.add_artist(box)
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
-    """Return the figure as inline ``<svg>``, the same bytes every time.
+    """Return the figure as inline ``<svg>``, the same bytes every time, in the page's style.
 
-    It fills the width of its parent and takes font and colors from the page's style.
-
-    Args:
-        figure: the figure to draw.
-        name: unique in its page; prefixes the SVG's definitions.
-        label: the text alternative.
+    ``name``, unique in its page, prefixes the SVG's definitions; ``label`` is the text alternative.
     """
     import matplotlib
     from markupsafe import Markup, escape
@@ -260,19 +220,17 @@ def svg(figure: Figure, name: str, label: str) -> Markup:
 
 
 def _inline(drawn: str) -> str:
-    """Remove what only a standalone file needs: metadata, global styles, comments."""
+    """Remove what only a standalone file needs, and replace colors by CSS variables."""
     drawn = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", drawn, flags=re.S)
     used = set(re.findall(r'(?:href="#|url\(#)([\w-]+)', drawn))
-    drawn = re.sub(r"<[^>]*>", lambda tag: _tag(tag[0], used), drawn)
-    return re.sub(r"\n\s*", "\n", drawn)
 
+    def tag(match: re.Match[str]) -> str:
+        text = re.sub(r" font-family: [^;\"]*;?", "", match[0]).replace("xlink:", "")
+        text = re.sub(r' id="([^"]*)"', lambda had: had[0] if had[1] in used else "", text)
+        return re.sub(
+            "#[0-9a-f]{6}",
+            lambda had: f"var(--{VARIABLES[had[0]]})" if had[0] in VARIABLES else had[0],
+            text,
+        )
 
-def _tag(tag: str, used: set[str]) -> str:
-    """Remove fonts and unused ids from a tag, and replace colors by CSS variables."""
-    tag = re.sub(r" font-family: [^;\"]*;?", "", tag).replace("xlink:", "")
-    tag = re.sub(r' id="([^"]*)"', lambda had: had[0] if had[1] in used else "", tag)
-    return re.sub("#[0-9a-f]{6}", lambda had: _variable(had[0]), tag)
-
-
-def _variable(color: str) -> str:
-    return f"var(--{VARIABLES[color]})" if color in VARIABLES else color
+    return re.sub(r"\n\s*", "\n", re.sub(r"<[^>]*>", tag, drawn))

@@ -17,21 +17,18 @@ HOME = "chargen.render/templates"
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template with ``values``.
+    """Render a template with ``values``, escaped for HTML, their control characters spelled out.
 
-    Every value is escaped for HTML, and its control characters are spelled out. A template reads
-    styles and scripts with ``asset(name, ...)`` and embeds JSON in scripts with the filter
-    ``json``; names are those of `asset`.
+    A template reads styles and scripts with ``asset(name, ...)`` and embeds JSON in scripts with
+    the filter ``json``.
     """
     return _environment().get_template(template).render(**values)
 
 
 def asset(name: str) -> str:
-    """Return the text of a bundled template, style or script.
+    """Return a bundled template, style or script, such as ``chargen.pages/network.js``.
 
-    Args:
-        name: ``package/file``, such as ``chargen.pages/network.js``; without a package, a file of
-            `chargen.render`.
+    A name without a package is that of a file of `chargen.render`.
     """
     package, _, file = (name if "/" in name else f"{HOME}/{name}").partition("/")
     return resources.files(package).joinpath(file).read_text(encoding="utf-8")
@@ -50,18 +47,12 @@ def _environment() -> Environment:
     from chargen import __version__
 
     environment = Environment(
-        loader=FunctionLoader(asset),
-        autoescape=True,
-        undefined=StrictUndefined,
+        loader=FunctionLoader(asset), autoescape=True, undefined=StrictUndefined,
         finalize=lambda value: visible(value) if type(value) is str else value,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.globals |= {
-        "policy": POLICY,
-        "version": __version__,
-        "asset": lambda *names: Markup("\n".join(map(asset, names))),
-    }
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals |= {"policy": POLICY, "version": __version__}
+    environment.globals["asset"] = lambda *names: Markup("\n".join(map(asset, names)))
     environment.filters["json"] = lambda text: Markup(embed(text))
     environment.tests["block"] = lambda value, name: type(value).__name__ == name
     return environment

@@ -1,7 +1,6 @@
 """Reports: sections of tables, figures and sentences, built once for terminal, HTML and PNG.
 
-An instrument builds a `Section`; this module prints it. `to_text` gives the terminal form,
-`to_html` one self-contained page, `save_figures` the PNG files. No block knows an instrument.
+An instrument builds a `Section`; this module prints it.
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
+from chargen.errors import ChargenError
 from chargen.render import figures
 from chargen.render.figures import PAGE, PICTURE, Interval, Size
 from chargen.render.page import render
@@ -26,19 +26,12 @@ NO_NUMBER = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under a header; the last column is left-aligned, the others right-aligned.
+    """Rows of text under a header; the last column is left-aligned, the others right-aligned."""
 
-    Attributes:
-        header: one heading per column, with its unit.
-        rows: cells, one sequence per row, as many as ``header`` has.
-        caption: what the cells are and under which conditions; a note below the terminal table.
-        rules: ``(i, label)``: a labelled line before row ``i``; ``len(rows)`` is after the last.
-    """
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    caption: str = ""
-    rules: Sequence[tuple[int, str]] = ()
+    header: Sequence[str]  # with units
+    rows: Sequence[Sequence[str]]  # as many cells as ``header``
+    caption: str = ""  # what the cells are; a note below the terminal table
+    rules: Sequence[tuple[int, str]] = ()  # labelled lines before rows, or after the last
 
 
 @dataclass(frozen=True)
@@ -77,19 +70,12 @@ class Bars:
 
 @dataclass(frozen=True)
 class Figure:
-    """A chart that is drawn on demand, for a page or for a PNG file.
+    """A chart that is drawn on demand, for a page or for a PNG file."""
 
-    Attributes:
-        name: unique in its report; names the PNG file and the SVG's definitions.
-        draw: returns the matplotlib figure for a `Size` and a title.
-        label: the text alternative.
-        caption: explains the marks, so that the chart can be read alone.
-    """
-
-    name: str
-    draw: Callable[[Size, str], Drawing]
-    label: str
-    caption: str
+    name: str  # unique in its report; names the PNG file and the SVG's definitions
+    draw: Callable[[Size, str], Drawing]  # returns the chart for a size and a title
+    label: str  # the text alternative
+    caption: str  # explains the marks, so that the chart can be read alone
 
     def svg(self) -> str:
         """Return the inline SVG for a page."""
@@ -109,44 +95,25 @@ Block = Table | Text | Bullets | Sentence | Bars | Figure | Details
 
 @dataclass(frozen=True)
 class Section:
-    """The result of one instrument in one run or several.
+    """The result of one instrument in one run or several."""
 
-    Attributes:
-        name: anchor of the section, unique in its report.
-        title: heading.
-        finding: the result in one sentence, with its uncertainty.
-        meaning: the finding in plain words.
-        blocks: tables, figures and text in reading order.
-    """
-
-    name: str
+    name: str  # anchor, unique in its report
     title: str
-    finding: str
-    meaning: str
+    finding: str  # the result in one sentence, with its uncertainty
+    meaning: str  # the finding in plain words
     blocks: Sequence[Block]
 
 
-class Trained(Protocol):
-    """A result in one model."""
-
-    @property
-    def trained_timesteps(self) -> int | None:
-        """The truncated BPTT length in training, characters; None if unknown."""
-
-
 def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> list[tuple[int, str]]:
-    """Return the rules that mark ``limits`` between rows of ascending ``values``.
-
-    A rule stands before the first row whose value exceeds its limit.
-    """
+    """Return a rule for each limit, before the first row of ascending values that exceeds it."""
     return [
         (next((i for i, value in enumerate(values) if value > limit), len(values)), text)
         for limit, text in sorted(limits)
     ]
 
 
-def training_limits(results: Mapping[str, Trained]) -> list[tuple[int, str]]:
-    """Return the training length of each run as limits for `rules_at` and a figure.
+def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:
+    """Return ``trained_timesteps`` of each run as limits for `rules_at` and a figure.
 
     They are ``(length, "training length (64)")`` in ascending order; a length that not all runs
     share names its runs.
@@ -174,20 +141,16 @@ def percent(found: Interval | None) -> str:
 
 
 def estimate(found: Interval | None, digits: int) -> str:
-    """Return a value with its 95% interval, such as ``0.045 (0.023 to 0.065)``."""
+    """Return a value with its 95% interval, such as ``0.045 (0.023–0.065)``."""
     if found is None:
         return NO_NUMBER
-    # Adding 0.0 turns a rounded -0.0 into 0.0.
-    value, low, high = (
-        f"{round(x, digits) + 0.0:.{digits}f}" for x in (found.value, found.low, found.high)
-    )
-    return f"{value} ({low} to {high})"
+    return f"{round(found.value, digits) + 0.0:.{digits}f} ({between(found, digits)})"
 
 
 def between(found: Interval, digits: int) -> str:
     """Return a 95% interval, ``1.2–1.4``, or ``-0.1 to 0.2`` where a dash would read as minus."""
-    low, high = (f"{bound:.{digits}f}" for bound in (found.low, found.high))
-    return f"{low} to {high}" if found.low < 0 else f"{low}–{high}"
+    low, high = (f"{round(x, digits) + 0.0:.{digits}f}" for x in (found.low, found.high))  # no -0
+    return f"{low} to {high}" if "-" in low else f"{low}–{high}"
 
 
 def to_text(sections: Sequence[Section], verbose: bool = False) -> str:
@@ -201,11 +164,7 @@ def to_text(sections: Sequence[Section], verbose: bool = False) -> str:
 
 
 def to_html(title: str, about: str, sections: Sequence[Section], warnings: Sequence[str]) -> str:
-    """Return one HTML page that needs no other file.
-
-    The page is a function of its arguments: the same report gives the same bytes. Its figures are
-    drawn by matplotlib.
-    """
+    """Return one HTML page that needs no other file, the same bytes for the same report."""
     return render("report.html", title=title, about=about, sections=sections, warnings=warnings)
 
 
@@ -217,25 +176,24 @@ def fragment(*parts: Section | Block) -> str:
 
 
 def save_figures(sections: Sequence[Section], path: Path, title: str, main: str) -> list[Path]:
-    """Write each figure as a PNG and return the paths.
+    """Write each figure as a PNG, 1440 × 900 pixels, and return the paths.
 
-    Args:
-        sections: the report; figures inside `Details` are left out.
-        path: file of the figure called ``main``; the others add ``-<name>`` to its stem.
-        title: title of every figure.
-        main: name of the main figure.
+    The figure called ``main`` is written to ``path``, the others to ``path-<name>``; those inside
+    `Details` are left out.
 
     Raises:
         ChargenError: if a file cannot be written.
     """
-    blocks = (block for section in sections for block in section.blocks)
-    found = [block for block in blocks if isinstance(block, Figure)]
-    names = [
-        path if one.name == main else path.with_stem(f"{path.stem}-{one.name}") for one in found
-    ]
-    for figure, file in zip(found, names, strict=True):
-        figures.save(figure.draw(PICTURE, title), file)
-    return names
+    written = []
+    for block in (block for section in sections for block in section.blocks):
+        if isinstance(block, Figure):
+            file = path if block.name == main else path.with_stem(f"{path.stem}-{block.name}")
+            try:
+                block.draw(PICTURE, title).savefig(file, format="png")
+            except OSError as error:
+                raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
+            written.append(file)
+    return written
 
 
 def table_text(table: Table) -> str:

@@ -22,7 +22,7 @@ FEWEST_POSITIONS = FEWEST_BLOCKS * BLOCK  # a text with room for fewer is refuse
 class Blocks:
     """K blocks of up to `BLOCK` positions in one document, each with a replacement text."""
 
-    contexts: tuple[int, ...]  # ascending
+    contexts: tuple[int, ...]  # ascending from 0
     full: int  # characters of full context, fewer where the document begins
     begins: np.ndarray  # (K,) first position of each block
     ends: np.ndarray  # (K,) one past its last position
@@ -52,32 +52,33 @@ class Blocks:
         # A window is cut where a document begins, whose first character has no context.
         cuts = np.searchsorted(documents, windows + BLOCK - 1, side="right")
         counts = cuts - np.searchsorted(documents, windows, side="right") + 1
-        own = np.repeat(cuts - counts, counts) + _counting(counts)
+        own = np.repeat(cuts - counts, counts) + np.concatenate([*map(np.arange, counts)])
         windows, lows, highs = np.repeat(windows, counts), edges[own], edges[own + 1]
         begins, ends = np.maximum(windows, lows + 1), np.minimum(windows + BLOCK, highs)
         begins, ends, lows, highs = (x[begins < ends] for x in (begins, ends, lows, highs))
+        separate = True
         if swap_ids is not None:
             if len(swap_ids) < full:
                 raise ChargenError(
                     f"swap text: has {len(swap_ids)} characters, at least {full} are needed"
                 )
             swaps = rng.integers(0, len(swap_ids) - full + 1, len(begins))
-            return cls(kept, full, begins, ends, lows, swaps, separate=True)
-        separate = bool((np.maximum(edges[:-1], length - edges[1:]) >= full).all())
-        if not separate:  # no other document is long enough
-            return cls(
-                kept, full, begins, ends, lows,
-                elsewhere(length, full, np.maximum(begins - full, lows), begins + BLOCK, rng),
-                separate,
-            )  # fmt: skip
-        swaps = elsewhere(length, full, lows, highs, rng)
-        # A document is replaced from its beginning by another one from its beginning.
-        other = documents[np.searchsorted(documents, swaps, side="right") - 1]
-        swaps = np.where(begins - lows < full, other, swaps)
-        return cls(kept, full, begins, ends, lows, swaps, separate)
+        elif (np.maximum(edges[:-1], length - edges[1:]) >= full).all():
+            swaps = elsewhere(length, full, lows, highs, rng)
+            # A document is replaced from its beginning by another one from its beginning.
+            other = documents[np.searchsorted(documents, swaps, side="right") - 1]
+            swaps = np.where(begins - lows < full, other, swaps)
+        else:  # no other document is long enough
+            separate, starts = False, np.maximum(begins - full, lows)
+            swaps = elsewhere(length, full, starts, begins + BLOCK, rng)
+        return cls((0, *kept), full, begins, ends, lows, swaps, separate)
 
     def __len__(self) -> int:
         return len(self.begins)
+
+    def __getitem__(self, rows: np.ndarray) -> Blocks:
+        parts = {name: getattr(self, name)[rows] for name in ("begins", "ends", "lows", "swaps")}
+        return replace(self, **parts)
 
     @property
     def targets(self) -> np.ndarray:
@@ -111,35 +112,30 @@ class Blocks:
         starts = np.maximum(begins - context, np.repeat(self.starts, BLOCK // length))
         return Segments(starts, begins, begins + length)
 
-    def replaced(self, context: int) -> np.ndarray:
-        """Return the length of the text that is replaced, about, at least 1, ``(K,)``."""
+    def reads(self) -> dict[int, list[tuple[int, np.ndarray]]]:
+        """Return places in ``contexts`` and rows by how much replacement text they read.
+
+        It is about the length of the text that is replaced, at least 1, ascending.
+        """
         own = self.begins - self.starts
         rounded = np.where(self.fresh, 1 << np.frexp(own)[1] - 1, own)
-        return np.maximum(rounded - context, 1)
+        chars = np.maximum(rounded - np.array(self.contexts)[:, None], 1)  # (1 + C, K)
+        return {
+            stop: [(n, np.flatnonzero(row == stop)) for n, row in enumerate(chars) if stop in row]
+            for stop in np.unique(chars).tolist()
+        }
 
-    def reads(self) -> dict[int, list[tuple[int, np.ndarray]]]:
-        """Return contexts and rows by how much replacement text they read, ascending.
-
-        A context is given by its place in ``(0, *contexts)``.
-        """
-        found: dict[int, list[tuple[int, np.ndarray]]] = {}
-        for place, n in enumerate((0, *self.contexts)):
-            lengths = self.replaced(n)
-            for stop in np.unique(lengths).tolist():
-                found.setdefault(stop, []).append((place, np.flatnonzero(lengths == stop)))
-        return dict(sorted(found.items()))
-
-    def part(self, rows: np.ndarray) -> Blocks:
-        """Return some of the blocks."""
-        begins, ends, lows, swaps = (
-            x[rows] for x in (self.begins, self.ends, self.lows, self.swaps)
+    @property
+    def chars(self) -> int:
+        """The number of characters that are read of blocks that begin alike."""
+        reads = self.reads()
+        limited = (
+            2 * self[rows].with_context(self.contexts[place]).chars
+            for some in reads.values()
+            for place, rows in some
+            if place
         )
-        return replace(self, begins=begins, ends=ends, lows=lows, swaps=swaps)
-
-
-def _counting(counts: np.ndarray) -> np.ndarray:
-    """Return 0 .. n - 1 for each n of ``counts``, concatenated."""
-    return np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+        return self.with_full_context.chars + len(self) * max(reads) + sum(limited)
 
 
 def read_length(context: int) -> int:
@@ -156,17 +152,11 @@ def shortest_text(context: int) -> int:
 def elsewhere(
     length: int, chars: int, lows: np.ndarray, highs: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw where N parts of a text start that do not overlap ``lows .. highs - 1``.
+    """Draw where N parts of ``chars`` characters start, none in ``lows .. highs - 1``, ``(N,)``.
 
-    Each part has ``chars`` characters and is drawn uniformly from all such parts of a text of
-    ``length`` characters; ``lows`` and ``highs`` are ``(N,)``.
-
-    Raises:
-        ValueError: A row has no such part.
+    Each is drawn uniformly from all such parts of a text of ``length`` characters.
     """
     left = (lows - chars + 1).clip(min=0)
     right = (length - chars - highs + 1).clip(min=0)
-    if not (left + right).all():
-        raise ValueError(f"no {chars} characters of {length} lie outside every row's own")
     drawn = rng.integers(0, left + right)
     return np.where(drawn < left, drawn, highs + drawn - left)

@@ -20,7 +20,7 @@ from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State, advance, select
 from chargen.predictors.protocol import BurnedIn
-from chargen.probes.context.blocks import FEWEST_POSITIONS, Blocks, read_length, shortest_text
+from chargen.probes.context.blocks import Blocks, read_length, shortest_text
 from chargen.probes.context.result import (
     BLOCK,
     CLASSES,
@@ -56,21 +56,19 @@ def measure(
 ) -> ContextResult:
     """Measure the excess bits of each context at the same positions of a text.
 
-    The positions lie in blocks of 32, spread evenly over the text, each block at a random place
-    within its share. Full context is twice the longest of ``contexts`` before the block, or all of
-    its document. Excess is paired: at each position, bits with the last n characters - bits with
-    full context. Intervals are from `text_mean`. The effective context length is the smallest n
-    from which the mean swap excess stays under `THRESHOLD_BITS`; the bounds of its interval are
-    the same statistic of the lower and of the upper bounds, each of which holds with 95%.
+    The positions lie in blocks of 32, spread evenly over the text. Full context is twice the
+    longest of ``contexts`` before the block, or all of its document. Excess is paired: at each
+    position, bits with the last n characters - bits with full context. The effective context
+    length is the smallest n from which the mean swap excess stays under `THRESHOLD_BITS`; the
+    bounds of its interval are the same statistic of the bounds of `text_mean`.
 
     Replacement text is from another document, or from ``swap_ids``. In a single document it is
     another part of the same text, which shares its subject: the excess is then a lower bound.
 
     Below n = 32 each position has exactly n characters of context. From 32 on, one read predicts
-    n/16 positions, at most 32: the first has n characters of context, the last n/16 - 1 more. No
-    position has fewer than n, so a predictor that remembers m characters has no excess from n = m
-    on. The replacement text is read once per block. A document begins from the zero state, as in
-    training; all other reading but reset starts from one burned-in state, see `BurnedIn`.
+    n/16 positions, at most 32: the first has n characters of context, the last n/16 - 1 more. A
+    predictor that remembers m characters has no excess from n = m on. A document begins from the
+    zero state, as in training; all other reading but reset starts as in `BurnedIn`.
 
     Args:
         predictor: the model under test.
@@ -79,20 +77,14 @@ def measure(
         starts: first characters of its documents, rising from 0, if training reset the state there.
         swap_ids: another text of the same vocabulary to take replacement text from.
         ngrams: n-grams of the training text by order, measured at the same positions.
-        contexts: context lengths in characters.
         positions: number of predicted characters, at least 640.
         sample_chars: length of a sample of the model, at most that of the text, whose mutual
             information is compared with that of the text; 0 for none.
-        seed: seed of positions, replacements and the sample.
         trained_timesteps: BPTT length in training, to be marked.
-        progress: called with the characters read and their total.
 
     Raises:
         ChargenError: ``swap_ids`` is too short.
     """
-    if not contexts or min(contexts) < 1 or positions < FEWEST_POSITIONS:
-        least = f"at least {FEWEST_POSITIONS}"
-        raise ValueError(f"contexts {contexts} must be above 0, positions {positions} {least}")
     source = ids if swap_ids is None else swap_ids
     documents = np.zeros(1, dtype=np.int64) if starts is None else starts
     rng = np.random.default_rng([seed, 0])
@@ -105,12 +97,13 @@ def measure(
             seed, trained_timesteps, 0, 0, None, (), *nothing, refusal=refusal, chars=len(ids)
         )
     full, limited = _read(predictor, ids, source, blocks, progress)
+    counted = blocks.counted
     swap, reset = limited - full
-    means = [_mean(bits, blocks.counted) for bits in swap]
+    means = [_mean(bits, counted) for bits in swap]
     rows = []
-    for place, n in enumerate((0, *blocks.contexts)):
+    for place, n in enumerate(blocks.contexts):
         others = (reset[place], reset[place] - swap[place]) if n else ()
-        found = [means[place], *(_mean(bits, blocks.counted) for bits in others)]
+        found = [means[place], *(_mean(bits, counted) for bits in others)]
         beyond = None if trained_timesteps is None else n > trained_timesteps
         most = n + read_length(n) - 1 if n else 0
         rows.append(ContextRow(n, most, beyond, *(one.estimate() for one in found)))
@@ -124,16 +117,16 @@ def measure(
     return ContextResult(
         seed,
         trained_timesteps,
-        int(blocks.counted.sum()),
+        int(counted.sum()),
         blocks.full,
-        float(full.sum() / blocks.counted.sum()),
+        float(full.sum() / counted.sum()),
         tuple(rows),
-        *_effective((0, *blocks.contexts), means),
+        *_effective(blocks.contexts, means),
         chars=len(ids),
         documents=len(documents),
         lower_bound=not blocks.separate,
-        classes=tuple(_places(by_class, full, swap, blocks.counted)),
-        beginnings=tuple(_places(by_octave, full, swap[:0], blocks.counted)),
+        classes=tuple(_places(by_class, full, swap, counted)),
+        beginnings=tuple(_places(by_octave, full, swap[:0], counted)),
         ngrams=tuple(_ngram_rows(ngrams or {}, ids, blocks)),
         text_memory=text_memory,
         sample_memory=sample_memory,
@@ -150,46 +143,34 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bits with full context, ``(K, BLOCK)``, and limited, ``(2, 1 + C, K, BLOCK)``.
 
-    The first axis is swap, reset; the second context 0, which reset lacks, and ``contexts``. Bits
-    past the end of a block are 0.
+    The first axis is swap, reset. Bits of reset without context and past the end of a block are 0.
     """
-    places = [np.flatnonzero(rows) for rows in (~blocks.fresh, blocks.fresh) if rows.any()]
-    parts = [blocks.part(rows) for rows in places]
-    on_read = Meter(progress, sum(map(_chars, parts))).read
+    kinds = [np.flatnonzero(rows) for rows in (~blocks.fresh, blocks.fresh) if rows.any()]
+    on_read = Meter(progress, sum(blocks[rows].chars for rows in kinds)).read
     full = np.zeros((len(blocks), BLOCK))
-    limited = np.zeros((2, 1 + len(blocks.contexts), *full.shape))
-    for rows, part in zip(places, parts, strict=True):
+    limited = np.zeros((2, len(blocks.contexts), *full.shape))
+    for rows in kinds:
+        part = blocks[rows]
         start = predictor if part.fresh[0] else BurnedIn(predictor, ids[: blocks.full])
         own = full[rows] = surprisals(start, ids, part.with_full_context, None, on_read)
         reads = part.reads()
         for stop, last, state in states_after(start, source, part.swaps, [*reads], on_read):
             for place, here in reads[stop]:
-                some = part.part(here)
-                if not place:
+                some, n = part[here], part.contexts[place]
+                if not n:
                     targets = ids[some.targets.clip(max=len(ids) - 1)].astype(np.int64)
                     nats = -np.take_along_axis(last[here], targets, axis=1).astype(np.float64)
                     limited[:, 0, rows[here]] = nats_to_bits(nats)
                     continue
-                read = some.with_context(n := part.contexts[place - 1])
-                whole = (read.begins - n <= np.repeat(some.starts, len(read) // len(some)))[:, None]
-                after = select(state, np.repeat(here, len(read) // len(some)))
+                read = some.with_context(n)
+                per_block = len(read) // len(some)
+                whole = (read.begins - n <= np.repeat(some.starts, per_block))[:, None]
+                after = select(state, np.repeat(here, per_block))
                 for way, before in enumerate((after, None)):
                     bits = surprisals(predictor, ids, read, before, on_read)
                     bits = np.where(whole, own[here].reshape(bits.shape), bits)
                     limited[way, place, rows[here]] = bits.reshape(len(here), BLOCK)
     return full * blocks.counted, limited * blocks.counted
-
-
-def _chars(part: Blocks) -> int:
-    """Return the number of characters that `_read` reads of blocks that begin alike."""
-    reads = part.reads()
-    limited = (
-        2 * part.part(here).with_context(part.contexts[place - 1]).chars
-        for some in reads.values()
-        for place, here in some
-        if place
-    )
-    return part.with_full_context.chars + len(part) * max(reads) + sum(limited)
 
 
 def _mean(bits: np.ndarray, counted: np.ndarray) -> TextMean:
@@ -218,14 +199,11 @@ def character_classes(text: str) -> np.ndarray:
     """Return the class of each character, one of `CLASSES`; letters are of the main script."""
     from fontTools.unicodedata import script
 
-    counts = Counter(text)
-    scripts: Counter[str] = Counter()
-    for char, count in counts.items():
-        if char.isalpha():
-            scripts[script(char)] += count
+    chars = {*text}
+    scripts = Counter(script(char) for char in text if char.isalpha())
     main = max(scripts, key=scripts.__getitem__, default="")
     names = {}
-    for char in counts:
+    for char in chars:
         kind = unicodedata.category(char)[0]
         letter = "letter" if script(char) in (main, "Zinh", "Zyyy") else "other scripts"
         names[char] = {"N": "digit", "L": letter, "M": letter}.get(kind, "punctuation")

@@ -132,7 +132,7 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
         high = f"over {longest}" if self.effective_high is None else self.effective_high
         same = self.effective_low == self.effective_high
         notes = [] if same else [f"95%: {self.effective_low} to {high}"]
-        notes += ["one document: a lower bound"] * self.lower_bound
+        notes += ["lower bound"] * self.lower_bound
         noted = f" ({'; '.join(notes)})" if notes else ""
         if self.effective == 0:
             return f"uses no context: replacing all of it costs nothing{noted}"

@@ -5,20 +5,18 @@
 loss_T is the loss in nats at the single step T; a sum over steps would mix distances. g(k)/g(0)
 that falls to zero is a vanishing gradient (Hochreiter & Schmidhuber 1997), one that grows without
 bound an exploding one (Pascanu et al. 2013, arXiv 1211.5063). A large gradient says that the past
-can change the prediction, not that it improves it: it is not memory.
+can change the prediction, not that it improves it. At a target whose cue is known, k is compared
+with the distance to the cue.
 
-At a random position little depends on what is far back. At a target whose cue is known, k is
-compared with the distance to the cue.
-
-This instrument needs the network itself. Axes: N positions, S states, H units.
+Axes: N positions, S states, H units.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +24,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
-from chargen.evaluation import Meter
+from chargen.evaluation import Meter, OnRead
 from chargen.files import Progress
 from chargen.probes.gradient.result import (
     OPEN,
@@ -45,6 +43,7 @@ from chargen.recurrent.layer import OPS, LayerState
 POSITIONS = 64
 SPAN = 256
 BEFORE_CUE = 32  # states before the end of the cue that are shown
+QUARTILES = (0.25, 0.5, 0.75)
 TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**22  # values of h in one graph, which takes about 200 bytes for each
 GATE_NAMES = {"f": "forget gate", "z": "update gate"}  # by `Cell.retention`
@@ -63,112 +62,91 @@ def measure(
 ) -> GradientResult:
     """Measure g(k), k = 0 .. ``span``, at random positions of a held-out text, and at targets.
 
-    A float64 copy of the model on the CPU is measured, without gradient clipping or dropout; the
-    model stays unchanged. The gradient of h includes every path to the loss, also through the
-    layers above. That of c is for constant h, so that both together are the gradient of the state.
-    The convolution windows of residual blocks are not part of the state. Two models have the same
-    positions for the same text and seed.
+    A float64 copy of the model on the CPU is measured, without gradient clipping or dropout. The
+    gradient of h includes every path to the loss, also through the layers above. That of c is for
+    constant h, so that both together are the gradient of the state. The convolution windows of
+    residual blocks are not part of the state. Two models have the same positions for one seed.
 
     Args:
-        model: the network under test.
+        model: the network under test, which stays unchanged.
         ids: the text, ``(M,)``.
         targets: groups of targets with known cues; their gradients are aligned to the cue.
         positions: number of positions N, drawn without replacement.
         span: longest distance k; `WARM_UP_CHARS` are read before it.
-        seed: seed of the positions.
-        trained_timesteps: BPTT length in training, to be marked.
-        progress: called with the characters read and their total.
 
     Raises:
         ChargenError: The text is too short, the gradient exceeds float64, or the loss does not
             depend on a layer's last state at any position.
     """
-    inputs, following = _windows(ids, positions, span, seed)
-    model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
-    meter = Meter(progress, inputs.size + sum(group.contexts.size for group in targets))
-    by_layer = _flows(model, inputs, following, span + 1, meter.read)
-    aligned: list[list[TargetGradient]] = [[] for _ in model.layers]
-    for group in targets:
-        states = min(group.contexts.shape[1], int(group.spans.max()) + BEFORE_CUE + 1)
-        flows = _flows(model, group.contexts, group.answers, states, meter.read)
-        for number, flow in enumerate(flows):
-            layer = model.layers[number]
-            aligned[number].append(_aligned(number + 1, layer, group, flow))
-    found = [
-        _found(number, layer, flow, tuple(aligned[number - 1]))
-        for number, (layer, flow) in enumerate(zip(model.layers, by_layer, strict=True), 1)
-    ]
-    return GradientResult(model.cell, span, seed, trained_timesteps, tuple(found))
-
-
-@dataclass(frozen=True)
-class _Flow:
-    """Measurements of N positions in one layer."""
-
-    norms: np.ndarray  # (parts, S, N), of the gradients by ascending k
-    gate_open: np.ndarray  # (N,), fraction; nan without a gate
-
-    def ratios(self, number: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return log10 g(k)/g(0) of the parts and the whole, ``(parts + 1, S, n)``, and g(0).
-
-        Positions whose loss does not depend on the last state are left out; g(0) is 0 there.
-        """
-        if not np.isfinite(self.norms).all():
-            raise ChargenError(f"layer {number}: the gradient exceeds float64; use a shorter span")
-        whole = np.hypot.reduce(self.norms)  # (S, N)
-        counts = whole[0] > 0
-        if not counts.any():
-            raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
-        with np.errstate(divide="ignore"):  # log10 of 0 is -inf
-            logarithms = np.log10(np.stack([*self.norms, whole])[:, :, counts])
-        return logarithms - np.log10(whole[0, counts]), whole[0]
-
-
-def _windows(
-    ids: np.ndarray, positions: int, span: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the ``(N, WARM_UP_CHARS + S)`` characters before each position, and ``(N,)`` there."""
-    if positions < 1 or span < 1:
-        raise ValueError(f"positions and span are 1 or more, not {positions} and {span}")
     read = WARM_UP_CHARS + span + 1
     if len(ids) < read + positions:
         raise ChargenError(
             f"the gradient over {span} characters at {positions} positions takes a held-out text "
             f"of {read + positions} characters, this has {len(ids)}: give a longer one"
         )
-    drawn = np.random.default_rng(seed).choice(len(ids) - read, positions, replace=False)
-    ends = np.sort(drawn) + read
-    text = np.asarray(ids, dtype=np.int64)
-    return text[ends[:, None] + np.arange(-read, 0)], text[ends]
+    rng, text = np.random.default_rng(seed), np.asarray(ids, dtype=np.int64)
+    ends = np.sort(rng.choice(len(ids) - read, positions, replace=False)) + read
+    inputs, following = text[ends[:, None] + np.arange(-read, 0)], text[ends]
+    model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
+    meter = Meter(progress, inputs.size + sum(group.contexts.size for group in targets))
+    random = _flows(model, inputs, following, span + 1, meter.read)
+    at_targets = []
+    for group in targets:
+        states = min(group.contexts.shape[1], int(group.spans.max()) + BEFORE_CUE + 1)
+        at_targets.append(_flows(model, group.contexts, group.answers, states, meter.read))
+    layers = []
+    for place, (layer, flow) in enumerate(zip(model.layers, random, strict=True)):
+        aligned = [
+            _aligned(layer, group, flows[place])
+            for group, flows in zip(targets, at_targets, strict=True)
+        ]
+        layers.append(_found(place + 1, layer, flow, tuple(aligned)))
+    return GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
+
+
+class _Flow(NamedTuple):
+    """Gradients at N positions in one layer; those whose loss ignores the last state are left out.
+
+    The last of the parts is the whole state.
+    """
+
+    ratios: np.ndarray  # (parts, S, n), log10 g(k)/g(0) by ascending k
+    last: np.ndarray  # (N,), g(0); 0 where a position is left out
+    gate_open: np.ndarray  # (N,), fraction; nan without a gate
 
 
 def _flows(
-    model: CharModel,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    states: int,
-    on_read: Callable[[int], None],
+    model: CharModel, inputs: np.ndarray, targets: np.ndarray, states: int, on_read: OnRead
 ) -> list[_Flow]:
     """Measure ``states`` states before each target in each layer, in batches that fit in memory."""
-    units = sum(layer.units for layer in model.layers)
-    rows = max(1, STATE_FLOATS // (states * units))
+    rows = max(1, STATE_FLOATS // (states * sum(layer.units for layer in model.layers)))
     batches = []
     for start in range(0, len(inputs), rows):
         own = slice(start, start + rows)
         texts, ends = torch.from_numpy(inputs[own]), torch.from_numpy(targets[own])
         batches.append(_batch(model, texts, ends, states))
         on_read(inputs[own].size)
-    return [
-        _Flow(np.concatenate(norms, axis=2), np.concatenate(gates))
-        for norms, gates in (zip(*layer, strict=True) for layer in zip(*batches, strict=True))
-    ]
+    flows = []
+    for number, layer in enumerate(zip(*batches, strict=True), 1):
+        norms, gates = (np.concatenate(some, axis=-1) for some in zip(*layer, strict=True))
+        if not np.isfinite(norms).all():
+            raise ChargenError(f"layer {number}: the gradient exceeds float64; use a shorter span")
+        whole = np.hypot.reduce(norms)  # (S, N)
+        counts = whole[0] > 0
+        if not counts.any():
+            raise ChargenError(f"layer {number}: the loss depends on its last state at no position")
+        with np.errstate(divide="ignore"):  # log10 of 0 is -inf
+            parts = [*norms, whole] if len(norms) > 1 else [whole]
+            logarithms = np.log10(np.stack(parts)[:, :, counts])
+        flows.append(_Flow(logarithms - np.log10(whole[0, counts]), whole[0], gates))
+    return flows
 
 
 @torch.enable_grad()
 def _batch(
     model: CharModel, inputs: Tensor, targets: Tensor, states: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return norms and open gates of each layer, as in `_Flow`, from one backward pass."""
+    """Return the norms ``(parts, S, N)`` and open gates of each layer, from one backward pass."""
     warm_up = inputs.shape[1] - states
     starts = model.stack.initial_state(len(inputs))
     if warm_up:
@@ -232,16 +210,16 @@ def _norm(gradient: Tensor) -> Tensor:
 def _found(
     number: int, layer: RecurrentLayer, flow: _Flow, targets: tuple[TargetGradient, ...]
 ) -> LayerGradient:
-    ratios, last = flow.ratios(number)
-    peaks = ratios[-1, 1:].max(axis=1)
-    grew = ratios[-1, -1] > np.maximum(TENFOLD, ratios[-1, ratios.shape[1] // 2] + TWICE)
+    whole = flow.ratios[-1]
+    peaks = whole[1:].max(axis=1)
+    grew = whole[-1] > np.maximum(TENFOLD, whole[len(whole) // 2] + TWICE)
     gate = GATE_NAMES.get(layer.cell.retention)
     return LayerGradient(
         layer=number,
         units=layer.units,
-        positions=ratios.shape[2],
-        last_state=float(np.median(last[last > 0])),
-        curves={part: _curve(ratio) for part, ratio in zip(_parts(layer), ratios, strict=False)},
+        positions=whole.shape[1],
+        last_state=float(np.median(flow.last[flow.last > 0])),
+        curves=_curves(layer, flow.ratios),
         peak=float(peaks.max()),
         peak_chars=int(peaks.argmax()) + 1,
         exploded=float(grew.mean()),
@@ -250,25 +228,26 @@ def _found(
     )
 
 
-def _aligned(number: int, layer: RecurrentLayer, group: Targets, flow: _Flow) -> TargetGradient:
+def _aligned(layer: RecurrentLayer, group: Targets, flow: _Flow) -> TargetGradient:
     """Shift the curve of each target so that the ends of all cues coincide."""
-    ratios, last = flow.ratios(number)
-    spans = group.spans[last > 0]
-    first = -int(spans.min())
-    offsets = np.arange(first, ratios.shape[1] - int(spans.max()))
-    shifted = np.take_along_axis(ratios, (spans + offsets[:, None])[None], axis=1)
-    curves = {part: _curve(ratio) for part, ratio in zip(_parts(layer), shifted, strict=False)}
-    return TargetGradient(group.source, -first, int(spans.max()), len(spans), first, curves)
+    spans = group.spans[flow.last > 0]
+    low, high = int(spans.min()), int(spans.max())
+    offsets = np.arange(-low, flow.ratios.shape[1] - high)
+    shifted = np.take_along_axis(flow.ratios, (spans + offsets[:, None])[None], axis=1)
+    curves = _curves(layer, shifted)
+    return TargetGradient(group.source, low, high, len(spans), -low, curves)
 
 
-def _parts(layer: RecurrentLayer) -> tuple[str, ...]:
-    """Return the parts of the state that have a curve, the whole state last."""
-    return (*layer.cell.state, "both") if len(layer.cell.state) > 1 else layer.cell.state
+def _curves(layer: RecurrentLayer, ratios: np.ndarray) -> dict[str, Curve]:
+    """Return the curves over n of ``(parts, S, n)``, the whole state last.
 
-
-def _curve(ratios: np.ndarray) -> Curve:
-    """Return quartiles of ``(S, N)`` over N, without interpolation, which -inf would spoil."""
-    lower, middle, upper = np.quantile(ratios, [0.25, 0.5, 0.75], axis=1, method="inverted_cdf")
-    few = ratios.shape[1] < FEWEST_FOR_MEDIAN
-    low, high = (ratios.min(axis=1), ratios.max(axis=1)) if few else median_interval(ratios)[1:]
-    return Curve(lower, middle, upper, low, high)
+    Quartiles are not interpolated, which -inf would spoil.
+    """
+    parts = (*layer.cell.state, "both") if len(layer.cell.state) > 1 else layer.cell.state
+    curves = {}
+    for part, ratio in zip(parts, ratios, strict=True):
+        lower, middle, upper = np.quantile(ratio, QUARTILES, axis=1, method="inverted_cdf")
+        few = ratio.shape[1] < FEWEST_FOR_MEDIAN
+        low, high = (ratio.min(axis=1), ratio.max(axis=1)) if few else median_interval(ratio)[1:]
+        curves[part] = Curve(lower, middle, upper, low, high)
+    return curves

@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
-from msgspec import Struct, json
+from msgspec import Struct, field, json
 
 from chargen.probes.statistics.intervals import Estimate
+from chargen.render.report import estimate
 
 WARM_UP_CHARS = 256  # burn-in text before the span
 OPEN = 0.9  # a gate above this counts as open
@@ -16,43 +17,27 @@ HALF, HUNDREDTH = math.log10(1 / 2), -2.0
 JSON_DIGITS = 6
 
 
-class Curve(
-    Struct,
-    frozen=True,
-    rename={
-        "lower": "log10_ratio_lower_quartile",
-        "median": "log10_ratio_median",
-        "upper": "log10_ratio_upper_quartile",
-        "low": "log10_ratio_median_low",
-        "high": "log10_ratio_median_high",
-    },
-):
-    """Log10 g(k)/g(0) of many positions, by k: quartiles, and the interval of the median.
+class Curve(Struct, frozen=True):
+    """Log10 g(k)/g(0) of many positions, by k; arrays ``(S,)``.
 
     Each value is an observed one, -inf for a gradient of zero. g(0) is that of the whole state for
-    each of its parts, which makes the parts comparable. All arrays are ``(S,)``.
+    each of its parts, which makes the parts comparable.
     """
 
-    lower: np.ndarray
-    median: np.ndarray
-    upper: np.ndarray
-    low: np.ndarray  # 95% interval of the median over positions, that of the sign test
-    high: np.ndarray
+    lower: np.ndarray = field(name="log10_ratio_lower_quartile")
+    median: np.ndarray = field(name="log10_ratio_median")
+    upper: np.ndarray = field(name="log10_ratio_upper_quartile")
+    # 95% interval of the median over positions, that of the sign test
+    low: np.ndarray = field(name="log10_ratio_median_low")
+    high: np.ndarray = field(name="log10_ratio_median_high")
 
     def estimate(self, k: int) -> Estimate:
         """Return the median at index ``k`` with its interval."""
         return Estimate(float(self.median[k]), float(self.low[k]), float(self.high[k]))
 
-    def reaches(self, level: float) -> float | None:
-        """Return the characters after which the median stays at or under ``level``, a log10.
-
-        The value is interpolated between two states; None if the median is above at the end.
-        """
-        return _reached(self.median, level)
-
     def reach(self, level: float) -> str:
-        """Return `reaches` with its interval as text, ``6.3 (5.9–6.8)``, ``>256`` beyond."""
-        found = [_reached(values, level) for values in (self.median, self.low, self.high)]
+        """Return `reached` with its interval as text, ``6.3 (5.9–6.8)``, ``>256`` beyond."""
+        found = [reached(values, level) for values in (self.median, self.low, self.high)]
         beyond = f">{len(self.median) - 1}"
         here, low, high = (beyond if chars is None else f"{chars:.1f}" for chars in found)
         return here if here == low == high else f"{here} ({low}–{high})"
@@ -69,7 +54,7 @@ class TargetGradient(Struct, frozen=True):
     curves: dict[str, Curve]  # by part of the state, as in `LayerGradient`, by offset
 
     @property
-    def curve(self) -> Curve:
+    def whole(self) -> Curve:
         """The curve of the whole state."""
         return [*self.curves.values()][-1]
 
@@ -82,7 +67,7 @@ class TargetGradient(Struct, frozen=True):
     @property
     def at_cue(self) -> Estimate:
         """The gradient of the state that has just read the cue."""
-        return self.curve.estimate(-self.first_offset_chars)
+        return self.whole.estimate(-self.first_offset_chars)
 
 
 class GateUse(Struct, frozen=True):
@@ -93,26 +78,20 @@ class GateUse(Struct, frozen=True):
     open_above: float = OPEN
 
 
-class LayerGradient(
-    Struct,
-    frozen=True,
-    rename={
-        "last_state": "last_state_gradient_median_nats_per_unit",
-        "peak": "peak_log10_ratio",
-        "peak_chars": "peak_at_chars",
-        "exploded": "exploded_share",
-    },
-):
+class LayerGradient(Struct, frozen=True):
     """Result in one layer."""
 
     layer: int  # 1 reads the characters
     units: int
     positions: int  # positions whose loss depends on the layer's last state
-    last_state: float  # median of g(0), in nats per unit of state
+    # Median of g(0).
+    last_state: float = field(name="last_state_gradient_median_nats_per_unit")
     curves: dict[str, Curve]  # by part of the state, h, c or both; the whole state last
-    peak: float  # the largest log10 g(k)/g(0), k > 0, of the whole state at any position
-    peak_chars: int  # its k
-    exploded: float  # fraction of positions with g(span) over 10 g(0) and 2 g(span / 2)
+    # The largest log10 g(k)/g(0), k > 0, of the whole state at any position, and its k.
+    peak: float = field(name="peak_log10_ratio")
+    peak_chars: int = field(name="peak_at_chars")
+    # Fraction of positions with g(span) over 10 g(0) and 2 g(span / 2).
+    exploded: float = field(name="exploded_share")
     gate: GateUse | None  # None if the cell has no such gate
     targets: tuple[TargetGradient, ...] = ()
 
@@ -120,19 +99,6 @@ class LayerGradient(
     def whole(self) -> Curve:
         """The curve of the whole state."""
         return [*self.curves.values()][-1]
-
-    @property
-    def half_life(self) -> float | None:
-        """Characters after which the median stays at or under g(0) / 2; None: beyond the span.
-
-        For g(k) = rho^k it is ln 2 / ln(1/rho).
-        """
-        return self.whole.reaches(HALF)
-
-    @property
-    def hundredth(self) -> float | None:
-        """Characters after which the median stays at or under g(0) / 100."""
-        return self.whole.reaches(HUNDREDTH)
 
     @property
     def explodes(self) -> bool:
@@ -143,35 +109,27 @@ class LayerGradient(
         """
         return self.exploded >= 0.5
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; distances in characters, fractions of 1, null for log10 of 0."""
-        encoded = json.encode(self, enc_hook=lambda values: values.round(JSON_DIGITS).tolist())
-        found: dict[str, Any] = json.decode(encoded)
-        reach = {"half_life_chars": self.half_life, "hundredth_chars": self.hundredth}
-        return found | reach | {"explodes": self.explodes}
 
-
-class GradientResult(Struct, frozen=True):
+class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"):
     """Result in one network."""
 
     cell: str  # as in --cell
     span: int  # the longest distance, characters
-    seed: int  # seed of the positions
+    seed: int  # of the positions
     trained_timesteps: int | None  # BPTT length in training, characters
     layers: tuple[LayerGradient, ...]  # from the input to the output
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object, the same for the same model and seed."""
-        return {
-            "instrument": "gradient",
-            "cell": self.cell,
-            "seed": self.seed,
-            "trained_timesteps": self.trained_timesteps,
-            "warm_up_chars": WARM_UP_CHARS,
-            "finding": self.finding(),
-            "distance_chars": list(range(self.span + 1)),
-            "layers": [layer.to_json() for layer in self.layers],
-        }
+        """Return a JSON object; distances in characters, fractions of 1, null for log10 of 0."""
+        encoded = json.encode(self, enc_hook=lambda values: values.round(JSON_DIGITS).tolist())
+        found: dict[str, Any] = json.decode(encoded)
+        for values, layer in zip(found["layers"], self.layers, strict=True):
+            values["half_life_chars"] = reached(layer.whole.median, HALF)
+            values["hundredth_chars"] = reached(layer.whole.median, HUNDREDTH)
+            values["explodes"] = layer.explodes
+        distances = [*range(found.pop("span") + 1)]
+        added = {"warm_up_chars": WARM_UP_CHARS, "finding": self.finding()}
+        return found | added | {"distance_chars": distances}
 
     def finding(self) -> str:
         """Return how much of the gradient arrives at the cue, or else how soon it halves."""
@@ -185,8 +143,8 @@ class GradientResult(Struct, frozen=True):
             group = layer.targets[-1]
             there = layer.whole.estimate(min(group.span_chars_high, self.span))
             return (
-                f"{name}{power(group.at_cue)} of the gradient arrives at a cue {group.distance} "
-                f"back, {power(there)} at random positions"
+                f"{name}10^{estimate(group.at_cue, 1)} of the gradient arrives at a cue "
+                f"{group.distance} back, 10^{estimate(there, 1)} at random positions"
             )
         half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
         return (
@@ -194,13 +152,11 @@ class GradientResult(Struct, frozen=True):
         )
 
 
-def power(found: Estimate) -> str:
-    """Return a power of ten with the interval of its exponent, ``10^-0.6 (-0.7 to -0.5)``."""
-    value, low, high = (f"{round(x, 1) + 0.0:.1f}" for x in (found.value, found.low, found.high))
-    return f"10^{value} ({low} to {high})"
+def reached(values: np.ndarray, level: float) -> float | None:
+    """Return the characters after which ``values`` stay at or under ``level``, interpolated.
 
-
-def _reached(values: np.ndarray, level: float) -> float | None:
+    For g(k) = rho^k and `HALF` it is ln 2 / ln(1/rho). None if the last value is above.
+    """
     (above,) = np.nonzero(values > level)
     if not len(above):
         return 0.0

@@ -52,12 +52,11 @@ def measure(
     """Measure the bits gained from cues at distances below ``longest``, a power of two.
 
     The gain from the cue is what the target costs more if the cue alone is replaced by another one
-    of equal length, in the same text. For *all text before*, the text up to the end of the cue is
-    replaced by another part of the same text, of another document if there are several, that does
-    not contain the word, or leave the bracket open. A word is scored as a whole. At most 256 cases
-    per kind and power of two are drawn, 128 of the farthest; under 100 are not reported. Full
-    context is at least twice ``longest``, or the whole document. A document begins from the zero
-    state, as in training; all other reading starts from a burned-in state.
+    of equal length. For *all text before*, the text up to the end of the cue is replaced by another
+    part of the text, of another document if there are several, that does not contain the word, or
+    leave the bracket open. A word is scored as a whole. Full context is at least twice ``longest``,
+    or the whole document. A document begins from the zero state, as in training; all other reading
+    starts from a burned-in state.
 
     Args:
         predictor: the model under test.
@@ -66,13 +65,8 @@ def measure(
         ngram: baseline that reads 32 characters before each target, exact up to order 33.
         ngram_name: its name in the result.
         untrained: a network of the same shape before training, measured like the model.
-        longest: upper limit of the distances, in characters.
-        seed: seed of cases and replacements.
         trained_timesteps: BPTT length in training, to be marked.
-        progress: called with the characters read and their total.
     """
-    if longest < 2 or longest & (longest - 1):
-        raise ValueError(f"longest is {longest}, it must be a power of two above 1")
     plan = Plan.of(predictor.vocabulary, ids, longest, seed, starts)
     measured = [one for one in plan.groups if _measurable(one)]
     found: dict[str, np.ndarray] = {}
@@ -96,11 +90,9 @@ def measure(
             estimates = {name: _estimate(bits[here], group) for name, bits in found.items()}
         most = 2 * group.distance - 1
         rows.append(MinedRow(group.kind, group.distance, most, beyond, len(group), **estimates))
-    name = ngram_name if ngram else None
-    return MinedResult(
-        seed, trained_timesteps, len(plan.ids), plan.full, name, tuple(rows),
-        documents=len(plan.documents),
-    )  # fmt: skip
+    chars, name = len(plan.ids), ngram_name if ngram else None
+    documents = len(plan.documents)
+    return MinedResult(seed, trained_timesteps, chars, plan.full, name, tuple(rows), documents)
 
 
 def _measurable(group: Group) -> bool:
@@ -121,7 +113,7 @@ class _Cases:
 
     Pieces of the text are read in parallel, which gives the bits of each target in full context.
     Every `STEP` characters, the state is kept for the cues that follow; from there a case is read
-    again with another cue. So both readings share all that stands before the cue.
+    again with another cue.
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan, groups: Sequence[Group]) -> None:
@@ -183,9 +175,10 @@ class _Cases:
         for pieces in self.pieces:
             reader = predictor if self.fresh[pieces[0]] else burned_in
             kept += self._read_pieces(reader, pieces, own, on_read)
-        rows = np.concatenate([rows for rows, _ in kept]) if kept else np.zeros(0, dtype=np.int64)
         place = np.zeros(len(own), dtype=np.int64)
-        place[rows] = np.arange(len(rows))
+        if kept:
+            rows = np.concatenate([rows for rows, _ in kept])
+            place[rows] = np.arange(len(rows))
         states = _joined([state for _, state in kept])
         for cases in self.readings:
             reader = predictor if self.fresh[self.piece[cases[0]]] else burned_in

@@ -41,23 +41,20 @@ class Case(NamedTuple):
         return self.start - self.cue_end
 
 
-@dataclass(frozen=True, eq=False)
-class Found:
+class Found(NamedTuple):
     """The cases of one kind in a text, and what may stand in their place."""
 
     kind: str
     cases: Sequence[Case]
+    # Do parts ``starts .. ends - 1`` of the text, ``(P,)``, hold the cue of a case?
     unfit: Callable[[Case, np.ndarray, np.ndarray], np.ndarray]
-    """Return whether parts ``starts .. ends - 1`` of the text, ``(P,)``, hold the cue of a case."""
-    others: Callable[[Case], Sequence[str]]
-    """Return cues of the same kind and length that differ from that of a case."""
+    others: Callable[[Case], Sequence[str]]  # other cues of the same kind and length
 
 
 def returning_words(text: str, reach: int) -> Found:
     """Find words that occur exactly once within the ``reach`` characters before them.
 
-    Case matters. In a script without spaces a word is all text between two punctuation marks, and
-    few return. A replacement text is unfit if the word starts in it. Other cues are the words of
+    Case matters. A replacement text is unfit if the word starts in it. Other cues are the words of
     equal length, each as often as it occurs.
     """
     uses: dict[str, list[int]] = {}
@@ -147,17 +144,15 @@ class Plan:
         while longest > 1 and 6 * longest > len(ids):
             longest //= 2
         starts = np.zeros(1, dtype=np.int64) if documents is None else documents
-        starts = starts[starts < len(ids)]
+        starts, full = starts[starts < len(ids)], 2 * longest
         if longest < 2:
             return cls(ids, 0, starts, np.zeros(0, dtype=np.int64))
-        full = 2 * longest
         rng = np.random.default_rng([seed, 0])
         shares = np.arange(SWAPS + 1) * (len(ids) - full) // SWAPS
         plan = cls(ids, full, starts, rng.integers(shares[:-1], shares[1:] + 1))
         text = vocabulary.decode(ids)
-        groups: list[Group] = []
-        for found in (returning_words(text, full), closers(text)):
-            groups += plan._groups(found, text, longest, seed)
+        kinds = returning_words(text, full), closers(text)
+        groups = (group for found in kinds for group in plan._groups(found, text, longest, seed))
         return replace(plan, groups=tuple(groups))
 
     def swap_chars(self, distance: int) -> int:
@@ -166,7 +161,7 @@ class Plan:
 
     @property
     def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return pieces of documents that are read in parallel and hold every case.
+        """Return R pieces of documents that are read in parallel and hold every case.
 
         They are the first character that is read, the first target, one past the last and whether
         the document begins there from the zero state, ``(R,)`` each.
@@ -177,7 +172,7 @@ class Plan:
         chars = np.diff(edges)
         counts = -(-chars // max(512, int(chars.sum()) // STREAMS))
         document = np.repeat(np.arange(len(chars)), counts)
-        place = np.arange(len(document)) - np.repeat(counts.cumsum() - counts, counts)
+        place = np.concatenate([*map(np.arange, counts)])
         begins = edges[document] + place * chars[document] // counts[document]
         ends = edges[document] + (place + 1) * chars[document] // counts[document]
         starts = np.maximum(begins - self.full, self.documents[document])
@@ -185,14 +180,14 @@ class Plan:
 
     def _groups(self, found: Found, text: str, longest: int, seed: int) -> Iterator[Group]:
         """Yield the groups of a kind, without cases that nothing can replace."""
+        alone, edges = len(self.documents) == 1, np.append(self.documents, len(self.ids))
         document = np.searchsorted(self.documents, np.arange(len(self.ids)), side="right")
-        first = self.full if len(self.documents) == 1 else 0
         cases = [
             case
             for case in found.cases
-            if case.start >= first and document[case.cue_start] == document[case.end - 1]
+            if case.start >= self.full * alone
+            and document[case.cue_start] == document[case.end - 1]
         ]
-        edges = np.append(self.documents, len(self.ids))
         for distance, some in by_distance(cases, longest).items():
             rng = np.random.default_rng([seed, 1, found.kind == WORDS, distance])
             ends = self.swaps + self.swap_chars(distance)
@@ -201,7 +196,7 @@ class Plan:
             for case in (some[place] for place in rng.permutation(len(some))):
                 own = document[case.start]
                 low, high = case.start - self.full, case.end
-                if first == 0:
+                if not alone:
                     low, high = edges[own - 1], edges[own]
                 apart = (ends <= low) | (self.swaps >= high)
                 fit = np.flatnonzero(apart & ~found.unfit(case, self.swaps, ends))
