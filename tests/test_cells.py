@@ -7,8 +7,8 @@ import torch
 
 from chargen.errors import ChargenError
 from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer, SimpleRNN, matmul
-from chargen.recurrent.activations import ACTIVATIONS
 from chargen.recurrent.cells import lstm
+from chargen.recurrent.layer import ACTIVATIONS
 from chargen.recurrent.matmul import multiplies_bfloat16
 from chargen.text import one_hot
 

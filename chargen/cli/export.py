@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,17 +14,14 @@ from chargen.render.text import command, visible_line
 from chargen.settings import SamplingSettings
 
 if TYPE_CHECKING:
-    from chargen.api import TrainedModel
-    from chargen.evaluation import Evaluation
     from chargen.probes.result import RunResult
     from chargen.runs.directory import Run
 
-WeightFormat = Literal["float32", "int8"]
 LONGRANGE = "longrange.json"  # in the run directory
 PAGE_OPTIONS = {"weights", "longrange", "prompt"}
 
 
-def _page(run: Run, out: Path, weights: WeightFormat, longrange: Path | None, prompt: str) -> None:
+def _page(run: Run, out: Path, weights: str, longrange: Path | None, prompt: str) -> None:
     """Write the page, and print its size and its loss."""
     vocabulary = run.description.vocabulary
     vocabulary.encode_typed("--prompt", prompt)
@@ -40,44 +37,36 @@ def _page(run: Run, out: Path, weights: WeightFormat, longrange: Path | None, pr
     from chargen.sampling import Sampler
     from chargen.sampling.network import without_placeholder
 
-    arrays = run.weights()
-    models: dict[WeightFormat, TrainedModel] = {"float32": TrainedModel(run)}
+    arrays, model = run.weights(), TrainedModel(run)
+    models = {"float32": model}
     if weights == "int8":
         models[weights] = TrainedModel(run, weights=through_eight_bits(arrays))
-    probed, losses = _probed(run, longrange), _losses(models)
-    name, shape = run.path.resolve().name, run.description.model
-    initial_ids = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
-    read = tuple(initial_ids.ravel().tolist())
-    scored = models["float32"].memory(vocabulary.characters[0])
+    probed, losses = _probed(run, longrange), {}
+    try:
+        losses = {form: one.evaluate() for form, one in models.items()}
+    except ChargenError as error:
+        say(f"no held-out loss: {visible_line(error.message)}", err=True)
+    scored = model.memory(vocabulary.characters[0])
     for note in scored.notes:
         say(visible_line(note), err=True)
-    tracked = scored.units.leader() if scored.units else None
-    model = ExportedModel(
-        name,
-        shape,
-        vocabulary,
-        without_placeholder(arrays, vocabulary),
-        weights,
-        losses,
-        probed,
-        prompt,
-        tracked,
-        read,
+    page = export_page(
+        ExportedModel(
+            run.path.resolve().name,
+            run.description.model,
+            vocabulary,
+            without_placeholder(arrays, vocabulary),
+            weights,
+            losses,
+            probed,
+            prompt,
+            tracked=scored.units.leader() if scored.units else None,
+            initial_ids=Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0)),
+        )
     )
-    page = export_page(model)
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")
     if losses:
         say(losses_text(losses))
-
-
-def _losses(models: dict[WeightFormat, TrainedModel]) -> dict[WeightFormat, Evaluation]:
-    """Return the held-out loss of each weight format; empty without a held-out text."""
-    try:
-        return {form: model.evaluate() for form, model in models.items()}
-    except ChargenError as error:
-        say(f"no held-out loss: {visible_line(error.message)}", err=True)
-        return {}
 
 
 def _probed(run: Run, file: Path | None) -> RunResult | None:
@@ -103,7 +92,7 @@ def _probed(run: Run, file: Path | None) -> RunResult | None:
 @option("--out", PATH, None, "Output file.  [default: <run name>.html or .onnx]")
 @option(
     "--weights",
-    click.Choice(get_args(WeightFormat)),
+    click.Choice(["float32", "int8"]),
     "float32",
     "Weight format; int8 is 4x smaller and reports the loss increase.",
 )

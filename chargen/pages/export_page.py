@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from msgspec.structs import asdict
@@ -20,37 +20,22 @@ from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
 LEVELS = 127  # 8-bit levels on either side of zero
-WeightFormat = Literal["float32", "int8"]
-BITS: dict[WeightFormat, int] = {"float32": 32, "int8": 8}  # per weight
 
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """The contents of an exported page.
+    """The contents of an exported page."""
 
-    Attributes:
-        name: name of the run.
-        settings: shape of the model.
-        vocabulary: V characters.
-        arrays: float32 weights, as `ModelSettings.shapes` names them.
-        form: weight format of the page.
-        losses: held-out loss in each weight format; empty without a held-out text.
-        probed: long-range measurements of the run.
-        prompt: initial prompt.
-        tracked: the feature whose best unit the page shows first.
-        initial_ids: ids that the network reads before a text without a prompt. Default: a newline.
-    """
-
-    name: str
+    name: str  # of the run
     settings: ModelSettings
     vocabulary: Vocabulary
-    arrays: Mapping[str, np.ndarray]
-    form: WeightFormat = "float32"
-    losses: Mapping[WeightFormat, Evaluation] = field(default_factory=dict)
-    probed: RunResult | None = None
+    arrays: Mapping[str, np.ndarray]  # float32 weights, as `ModelSettings.shapes` names them
+    form: str = "float32"  # weight format of the page, or int8
+    losses: Mapping[str, Evaluation] = field(default_factory=dict)  # held-out, by weight format
+    probed: RunResult | None = None  # long-range measurements
     prompt: str = ""
-    tracked: FeatureScores | None = None
-    initial_ids: tuple[int, ...] = ()
+    tracked: FeatureScores | None = None  # the feature whose best unit the page shows first
+    initial_ids: Sequence[int] | np.ndarray = ()  # before a text without a prompt; () a newline
 
 
 def export_page(model: ExportedModel) -> str:
@@ -62,10 +47,13 @@ def export_page(model: ExportedModel) -> str:
         f"{settings.cell} of {' + '.join(map(str, settings.units))} units"
         + " in residual blocks" * (settings.stack == "residual"),
         f"{V:,} characters",
-        f"{settings.parameters(V):,} weights of {BITS[model.form]} bits",
-        *filter(None, [losses_text(model.losses)]),
+        f"{settings.parameters(V):,} weights of {8 if model.form == 'int8' else 32} bits",
+        *([losses_text(model.losses)] if model.losses else ()),
     ]
     best = model.tracked.units[0] if model.tracked else None
+    initial_ids = np.ravel(
+        model.initial_ids if len(model.initial_ids) else model.vocabulary.opening
+    )
     data = {
         **asdict(settings),
         "gates": cell.gates,
@@ -73,7 +61,7 @@ def export_page(model: ExportedModel) -> str:
         "labels": labels,
         "characters": model.vocabulary.characters,
         "prompt": model.prompt,
-        "initial_ids": model.initial_ids or model.vocabulary.opening.tolist(),
+        "initial_ids": np.ravel(start).tolist(),
         "first": {"layer": best.layer - 1, "unit": best.unit - 1} if best else {},
         "arrays": {name: _coded(array, model.form) for name, array in model.arrays.items()},
     }
@@ -90,33 +78,27 @@ def export_page(model: ExportedModel) -> str:
     )
 
 
-def losses_text(losses: Mapping[WeightFormat, Evaluation]) -> str:
+def losses_text(losses: Mapping[str, Evaluation]) -> str:
     """Return the held-out loss in bits per character, of int8 weights beside the original."""
-    if not losses:
-        return ""
-    whole, chars = losses["float32"], losses["float32"].chars
-    text = f"{whole.bits_per_char:.4f} bits per character"
+    whole = losses["float32"].bits_per_char
+    text = f"{whole:.4f} bits per character"
     if "int8" in losses:
         bits = losses["int8"].bits_per_char
         text = (
-            f"{bits:.4f} bits per character with int8 weights, {whole.bits_per_char:.4f} with "
-            f"float32 ({bits - whole.bits_per_char:+.5f})"
+            f"{bits:.4f} bits per character with int8 weights, {whole:.4f} with float32 "
+            f"({bits - whole:+.5f})"
         )
-    return f"{text}, on {chars:,} held-out characters"
+    return f"{text}, on {losses['float32'].chars:,} held-out characters"
 
 
-def _coded(array: np.ndarray, form: WeightFormat) -> dict[str, Any]:
+def _coded(array: np.ndarray, form: str) -> dict[str, Any]:
     """Return shape and little-endian bytes; int8 matrices with a scale per column."""
+    parts = {"values": array.astype("<f4")}
     if form == "int8" and array.ndim == 2:
         levels, scales = rounded(array)
-        coded = {"values": _base64(levels), "scales": _base64(scales.astype("<f4"))}
-    else:
-        coded = {"values": _base64(array.astype("<f4"))}
-    return {"shape": list(array.shape), **coded}
-
-
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")
+        parts = {"values": levels, "scales": scales.astype("<f4")}
+    encoded = {name: base64.b64encode(part.tobytes()).decode() for name, part in parts.items()}
+    return {"shape": list(array.shape), **encoded}
 
 
 def rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

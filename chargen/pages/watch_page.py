@@ -39,27 +39,16 @@ class TrainingSample:
 
 @dataclass(frozen=True)
 class TrainingStatus:
-    """The state of a run at one time.
+    """The state of a run at one time."""
 
-    Attributes:
-        run: directory of the run.
-        description: its settings.
-        lines: one record per validation.
-        samples: oldest first.
-        baseline_nats: validation loss of the n-gram baseline; None if unknown.
-        baseline_name: such as ``6-gram``.
-        baseline_note: why the baseline is missing.
-        seconds: interval after which the browser reloads the page; 0: never.
-    """
-
-    run: str
+    run: str  # directory
     description: Description
-    lines: Lines
-    samples: Sequence[TrainingSample] = field(default=())
-    baseline_nats: float | None = None
-    baseline_name: str = ""
-    baseline_note: str = ""
-    seconds: int = 0
+    lines: Lines  # one record per validation
+    samples: Sequence[TrainingSample] = field(default=())  # oldest first
+    baseline_nats: float | None = None  # validation loss of the n-gram baseline, if known
+    baseline_name: str = ""  # such as 6-gram
+    baseline_note: str = ""  # why the baseline is missing
+    seconds: int = 0  # after which the browser reloads the page; 0: never
 
 
 def watch_page(status: TrainingStatus) -> str:
@@ -119,10 +108,9 @@ def _baseline(status: TrainingStatus) -> str:
     if status.baseline_nats is None:
         return status.baseline_note or "The n-gram baseline is being computed."
     lead = status.baseline_nats - float(best(status.lines)[_loss(status.lines)])
-    verdict = f"{abs(lead):.4f} {'higher' if lead > 0 else 'lower'} than the best loss"
     return (
         f"Baseline, a {status.baseline_name} of the same corpus: {status.baseline_nats:.4f} nats, "
-        f"{verdict}."
+        f"{abs(lead):.4f} {'higher' if lead > 0 else 'lower'} than the best loss."
     )
 
 
@@ -147,17 +135,15 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
         f"Loss {by}. Training: single batches before the first validation, then the mean since the "
         "last one. The dot is the best validation.",
     )
+    named = {"learning_rate": "Learning rate", "gradient_norm": "Gradient norm before clipping"}
     rate, norm = (
         Figure(
             column,
-            partial(_draw_column, lines, column, limit),
+            partial(_draw_column, lines, column, clip_norm if column == "gradient_norm" else None),
             f"{name}, {last[column]:.3g} now",
             f"{name} {by}",
         )
-        for column, name, limit in (
-            ("learning_rate", "Learning rate", None),
-            ("gradient_norm", "Gradient norm before clipping", clip_norm),
-        )
+        for column, name in named.items()
     )
     header = ["step", "seconds", "training", "validation", ""]
     return [loss, Table(header, rows, "Last validations, loss in nats per character"), rate, norm]
@@ -166,20 +152,16 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
 def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
     """Draw training and validation loss by step, with the best step and the baseline."""
     lines, shown = status.lines, thinned(status.lines)
-    steps = _column(shown, "step")
     first = {int(step): loss for step, loss in lines[0].get("first_losses_nats", {}).items()}
     since = 1 if first else 0  # the first mean covers the same steps
-    training = [_clipped(loss) for loss in first.values()]
-    training += _column(shown[since:], "train_loss_nats")
-    curves = [
-        ([*first, *steps[since:]], training, "training", GREY),
-    ]
+    training = [*map(_clipped, first.values()), *_column(shown[since:], "train_loss_nats")]
+    curves = [([*first, *_column(shown[since:], "step")], training, "training", GREY)]
     if _loss(shown) == LOSS:
-        curves.append((steps, _column(shown, LOSS), "validation", MODEL))
+        curves.append((_column(shown, "step"), _column(shown, LOSS), "validation", MODEL))
     figure, axes = _drawn(curves, replace(size, height=3.6), "nats per character")
     if status.baseline_nats is not None:
-        style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
-        axes.axhline(status.baseline_nats, label=f"{status.baseline_name} baseline", **style)
+        label = f"{status.baseline_name} baseline"
+        axes.axhline(status.baseline_nats, label=label, color=THIRD, linestyle="--", linewidth=1.4)
     place = (_column([best(shown)], name) for name in ("step", _loss(shown)))
     axes.plot(*place, "o", color=MODEL, markersize=6)
     figures.finish(figure, size, "")
@@ -192,9 +174,8 @@ def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title
     curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
     figure, axes = _drawn(curves, replace(size, height=2.9), "")
     if limit is not None:
-        axes.axhline(
-            limit, label=f"--clip-norm {limit:g}", color=OTHER, linestyle=":", linewidth=1.4
-        )
+        label = f"--clip-norm {limit:g}"
+        axes.axhline(limit, label=label, color=OTHER, linestyle=":", linewidth=1.4)
     axes.set_ylim(bottom=0)
     figures.finish(figure, size, "")
     return figure

@@ -3,7 +3,6 @@
 from chargen.recurrent.cells import GRU, LAYERS, LSTM, MinGRU, SimpleRNN
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.model import CharModel, NetworkPredictor
-from chargen.recurrent.residual import ResidualStack
 from chargen.recurrent.stack import ForwardMode, Stack
 
 __all__ = [
@@ -15,7 +14,6 @@ __all__ = [
     "MinGRU",
     "NetworkPredictor",
     "RecurrentLayer",
-    "ResidualStack",
     "SimpleRNN",
     "Stack",
 ]

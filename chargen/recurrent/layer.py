@@ -6,7 +6,8 @@ time-major, ``(T, N, H)``, so that the values of one time step are contiguous in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,13 +15,35 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from chargen.cells import CELLS, Cell, CellOps
-from chargen.recurrent.activations import activation_named
+from chargen.errors import ChargenError
 from chargen.recurrent.matmul import linear
 
 LayerState = tuple[Tensor, ...]
 """The state of a layer: one tensor ``(N, H)`` for each name in `Cell.state`; the first is h."""
 
 OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function: differentiable, into a buffer, and its derivative dy/dx from y."""
+
+    function: Callable[[Tensor], Tensor]
+    into: Callable[[Tensor, Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+ACTIVATIONS = {
+    "tanh": Activation(torch.tanh, lambda x, out: torch.tanh(x, out=out), lambda y: 1 - y * y),
+    "relu": Activation(
+        torch.relu, lambda x, out: torch.clamp(x, min=0, out=out), lambda y: (y > 0).to(y.dtype)
+    ),
+    "sigmoid": Activation(
+        torch.sigmoid, lambda x, out: torch.sigmoid(x, out=out), lambda y: y * (1 - y)
+    ),
+    "linear": Activation(lambda x: x, lambda x, out: out.copy_(x), torch.ones_like),
+}
+
 
 REGISTERED: dict[str, type[RecurrentLayer]] = {}
 """The layer class of each cell, by the cell's name."""
@@ -65,7 +88,10 @@ class RecurrentLayer(nn.Module):
         if units < 1:
             raise ValueError(f"units must be 1 or more, not {units}")
         self.units = units
-        self.activation = activation_named(activation)
+        if activation not in ACTIVATIONS:
+            known = ", ".join(ACTIVATIONS)
+            raise ChargenError(f"activation {activation!r} is unknown: choose one of {known}")
+        self.activation = ACTIVATIONS[activation]
         self.return_sequences = return_sequences
         if features is not None:
             self.build(features, generator)

@@ -85,6 +85,12 @@ def repeated(W: Tensor, rows: int, uses: int) -> Product:
     return lambda x, y: torch.addmm(y, x, W)
 
 
+def recurrent_gradient(outputs: Tensor, h_0: Tensor, d_sums: Tensor) -> Tensor:
+    """Return the gradient of W_hh: the sum over t of ``h_{t-1}^T d_sums_t``."""
+    d_W_hh = matmul(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
+    return d_W_hh.addmm_(h_0.t(), d_sums[0])
+
+
 def _packed(W: Tensor, rows: int) -> Product:
     """Reorder W for oneDNN, which makes a product with it about twice as fast."""
     packed = torch.ops.mkldnn._reorder_linear_weight(W.t().contiguous(), rows)

@@ -15,7 +15,6 @@ from chargen.errors import NonFiniteError
 from chargen.recurrent.cells import LAYERS
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.matmul import linear
-from chargen.recurrent.residual import ResidualStack
 from chargen.recurrent.stack import EVALUATION, ForwardMode, Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
@@ -72,7 +71,7 @@ class CharModel(nn.Module):
     @property
     def layers(self) -> list[RecurrentLayer]:
         """The recurrent layers from input to output."""
-        return [layer for layer in self.stack.layers if isinstance(layer, RecurrentLayer)]
+        return [self.stack.layer(index) for index in range(len(self.stack.layers))]
 
     @property
     def cell(self) -> str:
@@ -138,7 +137,7 @@ def _stack(settings: ModelSettings, size: int, generator: torch.Generator | None
         make(units, settings.activation, True, features[index], generator)
         for index, units in enumerate(settings.units)
     ]
-    return ResidualStack(layers, size, generator) if residual else Stack(layers)
+    return Stack(layers, size if residual else None, generator)
 
 
 class NetworkPredictor:

@@ -11,18 +11,16 @@ take longer than the arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import embedding, silu
+from torch.nn.functional import silu
 
-from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.matmul import linear, matmul, to_precision
-from chargen.recurrent.stack import EVALUATION, ForwardMode, Stack, StackState, drop
-from chargen.settings import CONVOLVED, SMALLEST, widened
+from chargen.recurrent.layer import LayerState
+from chargen.recurrent.matmul import matmul, to_precision
+from chargen.settings import SMALLEST, block_shapes
 
 
 class ResidualBlock(nn.Module):
@@ -40,94 +38,39 @@ class ResidualBlock(nn.Module):
     ``(D, 2 * E)``, ``W_down`` ``(E, D)``, the gains ``(D,)``.
     """
 
+    g_in: nn.Parameter
+    W_conv: nn.Parameter
+    W_gate: nn.Parameter
+    W_out: nn.Parameter
+    g_ff: nn.Parameter
+    W_up: nn.Parameter
+    W_down: nn.Parameter
+
     def __init__(self, D: int, generator: torch.Generator | None) -> None:
         super().__init__()
-        E = widened(D)
-        self.g_in = nn.Parameter(torch.ones(D))
-        self.W_conv = nn.Parameter(torch.empty(CONVOLVED, D))
-        self.W_gate, self.W_out = (nn.Parameter(torch.empty(D, D)) for _ in range(2))
-        self.g_ff = nn.Parameter(torch.ones(D))
-        self.W_up = nn.Parameter(torch.empty(D, 2 * E))
-        self.W_down = nn.Parameter(torch.empty(E, D))
-        nn.init.normal_(self.W_conv, std=0.1, generator=generator)
+        for name, shape in block_shapes(D).items():
+            W = nn.Parameter(torch.ones(shape))
+            self.register_parameter(name, W)
+            if len(shape) == 2:
+                std = 0.1 if name == "W_conv" else len(W) ** -0.5
+                nn.init.normal_(W, std=std, generator=generator)
         self.W_conv.data[0] += 1.0
-        for W in (self.W_gate, self.W_out, self.W_up, self.W_down):
-            nn.init.normal_(W, std=len(W) ** -0.5, generator=generator)
 
-
-class ResidualStack(Stack):
-    """Layers of D units in residual blocks.
-
-        x_t = W_in[id_t]
-        x_t = block(x_t), one `ResidualBlock` for each layer
-        y_t = norm(x_t) * g_out, which the softmax head reads
-
-    ``W_in`` is ``(V, D)`` for V = ``size``. The state of each layer is followed by its convolution
-    window: ``CONVOLVED - 1`` tensors ``(N, D)``, the latest first.
-    """
-
-    def __init__(
-        self,
-        layers: Iterable[RecurrentLayer],
-        size: int,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__(layers)
-        units = {self.layer(index).units for index in range(len(self.layers))}
-        if len(units) > 1:
-            raise ValueError(f"layers in residual blocks have the same units, not {sorted(units)}")
-        (D,) = units
-        self.W_in = nn.Parameter(torch.empty(size, D))
-        nn.init.normal_(self.W_in, generator=generator)
-        self.blocks = nn.ModuleList(ResidualBlock(D, generator) for _ in self.layers)
-        self.g_out = nn.Parameter(torch.ones(D))
-
-    def forward(
-        self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
-    ) -> tuple[Tensor, StackState]:
-        state = self.initial_state(len(inputs)) if state is None else state
-        return super().forward(inputs, state, mode)
-
-    def initial_state(self, batch_size: int) -> StackState:
-        window = self.g_out.new_zeros(CONVOLVED - 1, batch_size, len(self.g_out)).unbind()
-        return tuple((*state, *window) for state in super().initial_state(batch_size))
-
-    def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
-        """Return the embedded inputs, ``(N, T, D)``, time-major in memory."""
-        first = inputs.transpose(0, 1)
-        if inputs.is_floating_point():
-            return linear(first, self.W_in, None, mode.precision).transpose(0, 1)
-        return embedding(first, self.W_in).transpose(0, 1)
-
-    def enter(self, index: int, below: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
+    def enter(self, x: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
         """Return c, and the next window: u_t, u_{t-1} and so on, ``(N, D)`` each."""
-        block = cast(ResidualBlock, self.blocks[index])
-        before = torch.stack(window[::-1])
-        c, u = _Enter.apply(below.transpose(0, 1), before, block.g_in, block.W_conv)
-        return c.transpose(0, 1), u[-len(window) :].unbind()[::-1]
+        c, u = _Enter.apply(x, torch.stack(window[::-1]), self.g_in, self.W_conv)
+        return c, u[-len(window) :].unbind()[::-1]
 
     def leave(
-        self,
-        index: int,
-        below: Tensor,
-        read: Tensor,
-        outputs: Tensor,
-        mode: ForwardMode = EVALUATION,
+        self, x: Tensor, c: Tensor, h: Tensor, masks: tuple[Tensor | None, ...], precision: str
     ) -> Tensor:
-        """Return x after the block; dropout applies to what each half of the block adds."""
-        block = cast(ResidualBlock, self.blocks[index])
-        x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
-        masks = [_mask(x, mode) for _ in range(2)]
-        weights = (block.g_ff, block.W_gate, block.W_out, block.W_up, block.W_down)
-        left: Tensor = _Leave.apply(x, c, h, *masks, mode.precision, *weights)
-        return left.transpose(0, 1)
-
-    def end(self, below: Tensor) -> Tensor:
-        normed: Tensor = _Norm.apply(below.transpose(0, 1), self.g_out)
-        return normed.transpose(0, 1)
+        """Return x after the block; the dropout ``masks`` apply to what each half adds."""
+        weights = (self.g_ff, self.W_gate, self.W_out, self.W_up, self.W_down)
+        left: Tensor = _Leave.apply(x, c, h, *masks, precision, *weights)
+        return left
 
 
-class _Norm(torch.autograd.Function):
+class Norm(torch.autograd.Function):
     """``x / sqrt(mean(x²) + SMALLEST) * g``, g ``(D,)``."""
 
     @staticmethod
@@ -250,13 +193,6 @@ def _norm_slopes(d: Tensor, normed: Tensor, scale: Tensor, g: Tensor) -> tuple[T
     d_g = along.flatten(0, -2).sum(0)
     mean = (along @ (g / len(g))).unsqueeze(-1)
     return (d * g).addcmul_(normed, mean, value=-1).mul_(scale), d_g
-
-
-def _mask(like: Tensor, mode: ForwardMode) -> Tensor | None:
-    """Return a dropout mask ``(T * N, D)``, or None without dropout."""
-    if not mode.dropout or mode.generator is None:
-        return None
-    return drop(torch.ones_like(like), mode).flatten(0, -2)
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:

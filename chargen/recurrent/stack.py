@@ -8,8 +8,12 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import embedding
 
 from chargen.recurrent.layer import LayerState, RecurrentLayer
+from chargen.recurrent.matmul import linear
+from chargen.recurrent.residual import Norm, ResidualBlock
+from chargen.settings import CONVOLVED
 
 StackState = tuple[LayerState, ...]
 
@@ -38,17 +42,43 @@ def drop(values: Tensor, mode: ForwardMode) -> Tensor:
 class Stack(nn.Module):
     """Recurrent layers from the input to the output; each reads the sequence of h of the one below.
 
-    Every layer but the last must have ``return_sequences``. `begin`, `enter`, `leave` and `end`
-    define what happens between layers, for all time steps at once; subclasses override them.
+    Every layer but the last must have ``return_sequences``. With ``size``, V, each layer of D units
+    is in a residual block:
+
+        x_t = W_in[id_t]
+        x_t = block(x_t), one `ResidualBlock` for each layer
+        y_t = norm(x_t) * g_out, which the softmax head reads
+
+    ``W_in`` is ``(V, D)``. The state of each layer is then followed by its convolution window:
+    ``CONVOLVED - 1`` tensors ``(N, D)``, the latest first. `begin`, `enter`, `leave` and `end`
+    define what happens between layers, for all time steps at once; sequences between them are
+    ``(N, T, D)``, time-major in memory.
     """
 
-    def __init__(self, layers: Iterable[RecurrentLayer]) -> None:
+    def __init__(
+        self,
+        layers: Iterable[RecurrentLayer],
+        size: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
-        if not len(self.layers):
+        self.blocks = nn.ModuleList()
+        own = [self.layer(index) for index in range(len(self.layers))]
+        if not own:
             raise ValueError("a stack holds at least one layer")
-        if not all(layer.return_sequences for layer in list(self.layers)[:-1]):
+        if not all(layer.return_sequences for layer in own[:-1]):
             raise ValueError("every layer below another one needs return_sequences=True")
+        if size is None:
+            return
+        units = {layer.units for layer in own}
+        if len(units) > 1:
+            raise ValueError(f"layers in residual blocks have the same units, not {sorted(units)}")
+        (D,) = units
+        self.W_in = nn.Parameter(torch.empty(size, D))
+        nn.init.normal_(self.W_in, generator=generator)
+        self.blocks.extend(ResidualBlock(D, generator) for _ in own)
+        self.g_out = nn.Parameter(torch.ones(D))
 
     def forward(
         self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
@@ -58,6 +88,8 @@ class Stack(nn.Module):
         Returns:
             The output of the last layer, and the state after the last time step.
         """
+        if state is None and self.blocks:
+            state = self.initial_state(len(inputs))
         states = []
         below = self.begin(inputs, mode)
         for index, layer in enumerate(self.layers):
@@ -70,25 +102,36 @@ class Stack(nn.Module):
 
     def initial_state(self, batch_size: int) -> StackState:
         """Return the zero state of every layer."""
-        numbers = range(len(self.layers))
-        return tuple(self.layer(index).initial_state(batch_size) for index in numbers)
+        states = (self.layer(n).initial_state(batch_size) for n in range(len(self.layers)))
+        if not self.blocks:
+            return tuple(states)
+        window = self.g_out.new_zeros(CONVOLVED - 1, batch_size, len(self.g_out)).unbind()
+        return tuple((*state, *window) for state in states)
 
     def layer(self, index: int) -> RecurrentLayer:
         """Return layer number ``index``, counted from 0."""
         return cast(RecurrentLayer, self.layers[index])
 
     def parted(self, index: int, state: LayerState) -> tuple[LayerState, LayerState]:
-        """Split the state of layer ``index`` into its cell's part and the rest."""
+        """Split the state of layer ``index`` into its cell's part and the convolution window."""
         cell_parts = len(self.layer(index).cell.state)
         return state[:cell_parts], state[cell_parts:]
 
     def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
-        """Return the input of the first layer."""
-        return inputs
+        """Return the input of the first layer or block."""
+        if not self.blocks:
+            return inputs
+        first = inputs.transpose(0, 1)
+        if inputs.is_floating_point():
+            return linear(first, self.W_in, None, mode.precision).transpose(0, 1)
+        return embedding(first, self.W_in).transpose(0, 1)
 
     def enter(self, index: int, below: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
         """Return what layer ``index`` reads, and its next convolution window."""
-        return below, window
+        if not self.blocks:
+            return below, window
+        c, window = cast(ResidualBlock, self.blocks[index]).enter(below.transpose(0, 1), window)
+        return c.transpose(0, 1), window
 
     def leave(
         self,
@@ -99,8 +142,17 @@ class Stack(nn.Module):
         mode: ForwardMode = EVALUATION,
     ) -> Tensor:
         """Return the input of the next layer, given what layer ``index`` read and put out."""
-        return drop(outputs, mode)
+        if not self.blocks:
+            return drop(outputs, mode)
+        block = cast(ResidualBlock, self.blocks[index])
+        x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
+        drops = mode.dropout and mode.generator is not None
+        masks = (drop(torch.ones_like(x), mode).flatten(0, -2) if drops else None for _ in range(2))
+        return block.leave(x, c, h, tuple(masks), mode.precision).transpose(0, 1)
 
     def end(self, below: Tensor) -> Tensor:
         """Return what the softmax head reads."""
-        return below
+        if not self.blocks:
+            return below
+        normed: Tensor = Norm.apply(below.transpose(0, 1), self.g_out)
+        return normed.transpose(0, 1)

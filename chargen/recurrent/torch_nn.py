@@ -63,13 +63,12 @@ def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
     for what, lacks in lacking.items():
         if lacks:
             raise ChargenError(f"torch.nn has no {what}; use chargen.recurrent")
-    own = [layer for layer in model.stack.layers if isinstance(layer, RecurrentLayer)]
     H, V = model.W_hy.shape
     head = nn.Linear(H, V, device=model.W_hy.device)
     with torch.no_grad():
         head.weight.copy_(model.W_hy.t())
         head.bias.copy_(model.b_y)
-        return TorchCharModel([_layer(cell, activation, layer) for layer in own], head)
+        return TorchCharModel([_layer(cell, activation, layer) for layer in model.layers], head)
 
 
 def _layer(cell: str, activation: str, layer: RecurrentLayer) -> nn.RNNBase:

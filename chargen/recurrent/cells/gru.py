@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from chargen.cells import cell_named
-from chargen.recurrent.activations import Activation
-from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.matmul import matmul, repeated
+from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
+from chargen.recurrent.matmul import recurrent_gradient, repeated
 
 
 class GRU(RecurrentLayer, name="gru"):
@@ -33,18 +32,9 @@ class GRU(RecurrentLayer, name="gru"):
 
     b_m: nn.Parameter
 
-    def __init__(
-        self,
-        units: int,
-        activation: str = "tanh",
-        return_sequences: bool = False,
-        features: int | None = None,
-        generator: torch.Generator | None = None,
-        *,
-        reset_after: bool = True,
-    ) -> None:
+    def __init__(self, *given: Any, reset_after: bool = True, **named: Any) -> None:
         self.cell = cell_named("gru", reset_after)
-        super().__init__(units, activation, return_sequences, features, generator)
+        super().__init__(*given, **named)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run all time steps; see `RecurrentLayer.scan`."""
@@ -108,8 +98,7 @@ class _GRUScan(torch.autograd.Function):
                 d_h = d_h_at[t - 1].copy_(product(d_gates_at[t], d_h))
         d_gates = factors.view(T, N, 3 * H)
         d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
-        d_W_hh = matmul(outputs[:-1].flatten(0, 1).t(), d_gates[1:].flatten(0, 1))
-        d_W_hh.addmm_(h_0.t(), d_gates[0])
+        d_W_hh = recurrent_gradient(outputs, h_0, d_gates)
         d_m = d_gates[:, :, 2 * H :]
         d_b_m = d_m.sum((0, 1))
         torch.mul(d_hs, into_n, out=d_m)  # from m to x_n, which is outside the reset

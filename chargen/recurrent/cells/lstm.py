@@ -9,9 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import one_hot
 
-from chargen.recurrent.activations import ACTIVATIONS, Activation
-from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.matmul import matmul, multiplies_bfloat16, repeated, to_precision
+from chargen.recurrent.layer import ACTIVATIONS, Activation, LayerState, RecurrentLayer
+from chargen.recurrent.matmul import multiplies_bfloat16, recurrent_gradient, repeated, to_precision
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
 LSTM_MODE = 2  # the number of the LSTM among the cells of `mkldnn_rnn_layer`
@@ -134,6 +133,5 @@ class _LSTMScan(torch.autograd.Function):
             d_c.mul_(f_t)
             if t:
                 d_h = product(d_sums_t, d_outputs[t - 1])
-        d_W_hh = matmul(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
-        d_W_hh.addmm_(h_0.t(), d_sums[0])
+        d_W_hh = recurrent_gradient(outputs, h_0, d_sums)
         return d_sums, d_sums[0] @ W_hh.t(), d_c, d_W_hh, None

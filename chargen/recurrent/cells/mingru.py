@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.recurrent.activations import Activation
-from chargen.recurrent.layer import LayerState, RecurrentLayer
+from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 
 CHUNK = 8  # time steps
 

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.recurrent.activations import Activation
-from chargen.recurrent.layer import LayerState, RecurrentLayer
-from chargen.recurrent.matmul import matmul, repeated
+from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
+from chargen.recurrent.matmul import recurrent_gradient, repeated
 
 
 class SimpleRNN(RecurrentLayer, name="simple"):
@@ -55,6 +54,5 @@ class _SimpleScan(torch.autograd.Function):
             torch.mul(d_h, slope[t], out=d_sums[t])
             if t:
                 d_h = product(d_sums[t], d_outputs[t - 1])
-        d_W_hh = matmul(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
-        d_W_hh.addmm_(h_0.t(), d_sums[0])
+        d_W_hh = recurrent_gradient(outputs, h_0, d_sums)
         return d_sums, d_sums[0] @ W_hh.t(), d_W_hh, None
