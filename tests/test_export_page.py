@@ -16,18 +16,15 @@ from hypothesis import strategies as st
 from networks import VARIANTS, Fixed, arrays_of, distribution
 from results import REFUSED, RUN
 from selenium.webdriver.common.keys import Keys
-from test_memory_page import WILD
 from tiny import TEXT, train
 
 from chargen.api import load
 from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
-from chargen.evaluation import Evaluation
 from chargen.pages.export_page import (
     LEVELS,
     ExportedModel,
     export_page,
-    losses_text,
     rounded,
     through_eight_bits,
 )
@@ -45,29 +42,28 @@ from chargen.text import Vocabulary
 
 CHARS, GREEDY_CHARS = 1000, 300
 LETTERS = Vocabulary("\n abcdefgh")
-GAINS = {"tanh": 1.5, "sigmoid": 4.0, "relu": 0.6, "linear": 0.6}  # of the initial weights
-HEAD_GAINS = {"tanh": 3.0, "sigmoid": 3.0, "relu": 30.0, "linear": 30.0}
+# Of the initial weights, and of the head's.
+GAINS = {"tanh": (1.5, 3.0), "sigmoid": (4.0, 3.0), "relu": (0.6, 30.0), "linear": (0.6, 30.0)}
 POINTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.999999, 1 - 2**-32)
 
 
-def made(
-    cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, reset_after=True,
-    stack="plain", **given,
-):  # fmt: skip
+def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, *, reset_after=True,
+         stack="plain", **given):  # fmt: skip
     """An exported model with large weights and finite states."""
     shape = ModelSettings(cell, units, activation, stack, reset_after)
     network = CharModel.seeded(shape, len(vocabulary), 3)
     generator = torch.Generator().manual_seed(4)
-    for name, parameter in network.named_parameters():
-        if stack == "residual" and parameter.ndim == 1:
+    gain, head_gain = GAINS[activation]
+    for parameter in network.parameters():
+        if stack == "plain":
+            parameter.data.mul_(gain).add_(0.1 if parameter.ndim == 1 else 0.0)
+        elif parameter.ndim == 1:
             parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
-        elif stack == "residual":
-            parameter.data *= min(GAINS[activation], 1)
         else:
-            parameter.data.mul_(GAINS[activation]).add_(0.1 if parameter.ndim == 1 else 0.0)
-            if name == "W_hy":
-                parameter.data.mul_(HEAD_GAINS[activation])
-    if stack == "residual":
+            parameter.data *= min(gain, 1)
+    if stack == "plain":
+        network.W_hy.data.mul_(head_gain)
+    else:
         network.stack.W_in.data[0] *= 1e-3  # small enough for the epsilon of the norm to matter
     return ExportedModel("tales", shape, vocabulary, arrays_of(network), **given)
 
@@ -192,32 +188,13 @@ def test_int8_weights_are_at_most_half_a_level_off(rows):
     assert (off <= 0.5001 * scales + np.finfo(np.float32).tiny).all()
 
 
-def test_the_page_shows_the_loss_of_int8_and_float32_weights():
-    losses = {"float32": Evaluation(np.log(2), 0.5, 1234), "int8": Evaluation(np.log(4), 0.5, 1234)}
-    assert losses_text(losses) == (
-        "2.0000 bits per character with int8 weights, 1.0000 with float32 (+1.00000), on "
-        "1,234 held-out characters"
-    )
-    assert losses_text(losses) in export_page(made(form="int8", losses=losses))
-
-
-def test_a_page_of_256_units_has_the_documented_size():
-    vocabulary = Vocabulary("".join(map(chr, range(32, 97))))
-    exported = made(units=(256,), vocabulary=vocabulary, probed=RUN)
-    assert len(export_page(exported).encode()) < 2_500_000
-    assert len(export_page(replace(exported, form="int8")).encode()) < 800_000
-
-
 def test_the_page_shows_the_curve_of_the_templates_else_of_the_context():
     assert "Accuracy by span: remembers" in export_page(made(probed=RUN))
     refused = replace(RUN, templates=REFUSED)
     assert "Excess bits by context: uses 64 characters" in export_page(made(probed=refused))
     missing = export_page(made(probed=None))
     assert missing.count("Not measured yet. Run chargen probe-longrange RUN --json RUN/") == 1
-    assert "not measured" not in missing
     others = replace(RUN, templates=None, context={})  # the mined and gradient results remain
-    assert others.mined
-    assert others.gradient
     assert export_page(made(probed=others)) == missing
 
 
@@ -247,6 +224,10 @@ def finished(browser):
     return browser.find("#status").text
 
 
+def value_of(browser, name):
+    return browser.find(f"#{name}").get_attribute("value")
+
+
 def shown_text(browser):
     return browser.script("return byId('plain').textContent")
 
@@ -257,7 +238,7 @@ def test_the_page_fits_the_screen_and_requests_nothing(browser, page, width, dar
     generate(browser, "abc " * 30)
     browser.script("moveTo(3)")
     assert not browser.overflows()
-    for name in ("prompt", "temperature", "speed", "length", "seed", "generate", "text", "likely"):
+    for name in ("prompt", "speed", "seed", "generate", "text", "likely"):
         box = browser.find(f"#{name}").rect
         assert 0 <= box["x"] <= box["x"] + box["width"] <= width, name
     assert browser.find("#likely").is_displayed()
@@ -285,10 +266,8 @@ def test_the_page_blocks_requests_and_evaluated_text(browser, page):
         """,
             server.getsockname()[1],
         )
-        until = time.monotonic() + 10
-        while len(refused := browser.script("return refused")) < 3 and time.monotonic() < until:
-            time.sleep(0.02)
-        assert refused == ["EvalError", "EvalError", "TypeError"]
+        wait(browser, "refused.length === 3")
+        assert browser.script("return refused") == ["EvalError", "EvalError", "TypeError"]
         blocked = [one for one in browser.errors() if "Content Security Policy" in one]
         for name in ("image", "script", "fetch"):
             assert any(f"/{name}'" in one for one in blocked), name
@@ -323,7 +302,6 @@ def test_the_page_writes_when_it_opens_pauses_and_continues(browser, page):
     assert 5 < count < 500
     assert pause.text == "Continue"
     fill(browser, speed="once")
-    assert browser.script("return spans.length") == count
     pause.click()
     finished(browser)
     assert len(shown_text(browser)) == 500
@@ -331,26 +309,22 @@ def test_the_page_writes_when_it_opens_pauses_and_continues(browser, page):
     browser.script("location.reload()")
     assert "500 characters generated" in finished(browser)
     assert browser.find("#speed").get_attribute("value") == "once"
-    assert (
-        browser.script("return getComputedStyle(document.documentElement).scrollBehavior") == "auto"
-    )
     browser.prefers("reduced-motion", "no-preference")
 
 
 def test_a_shared_address_reproduces_the_text(browser, page):
     browser.open(page)
     texts, addresses = [], []
-    for seed in (7, 8, 7):
+    for seed in (7, 8):
         generate(browser, "a b\nc", seed=seed, temperature=1.05)
         texts.append(shown_text(browser))
         addresses.append(browser.script("return location.hash"))
-    assert texts[0] == texts[2] != texts[1]
-    assert len(set(texts[0])) > 4
-    assert addresses[0] == addresses[2] == "#prompt=a+b%0Ac&seed=7&temperature=1.05"
-    browser.open(page, fragment=addresses[1][1:])
+    assert texts[0] != texts[1]
+    assert addresses[0] == "#prompt=a+b%0Ac&seed=7&temperature=1.05"
+    browser.open(page, fragment=addresses[0][1:])
     fill(browser, speed="once")
     finished(browser)
-    assert shown_text(browser) == texts[1]
+    assert shown_text(browser) == texts[0]
 
 
 @pytest.mark.parametrize(
@@ -365,33 +339,28 @@ def test_a_shared_address_reproduces_the_text(browser, page):
 def test_a_hostile_address_is_clamped_and_shown_as_text(browser, page, fragment, fields):
     browser.open(page, fragment=fragment)
     if fields:
-        ids = ("prompt", "seed", "temperature")
-        assert [browser.find(f"#{id_}").get_attribute("value") for id_ in ids] == fields
-        assert browser.script("return generation !== null")
+        assert [value_of(browser, name) for name in ("prompt", "seed", "temperature")] == fields
     else:
         assert browser.find("#problem").text.startswith("Not in the vocabulary: “<” (U+003C), ")
-        assert browser.script(
-            "return generation === null && document.activeElement.id !== 'prompt'"
-        )
+    assert browser.script("return generation !== null") == bool(fields)
     assert browser.all("img") == browser.errors() == browser.requests() == []
     assert browser.script("return document.title") == "Text from tales"
 
 
-def test_the_page_starts_with_the_unit_of_the_best_feature(browser, tmp_path):
+def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(browser, tmp_path):
     unit = UnitScore(1, 5, False, Estimate(0.94, 0.91, 0.96))
     tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6, (0.5,))
     opened(browser, tmp_path, made(tracked=tracked))
-    assert [browser.find(f"#{name}").get_attribute("value") for name in ("layer", "unit")] == [
-        "1",
-        "5",
-    ]
+    assert [value_of(browser, name) for name in ("layer", "unit")] == ["1", "5"]
     told = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."
     assert told in browser.find("#memory").text
-    finished_text = generate(browser, "abc", length=50)
-    assert "50 characters" in finished_text
-    full = browser.script("return full")
+    generate(browser, "abc", length=50)
     parts = record(network_of(made()), LETTERS, LETTERS.encode(shown_text(browser))).layers[0].parts
+    full = browser.script("return full")
     np.testing.assert_allclose(levels(browser), parts["c"][:, 4] / full, atol=0.02)
+    browser.script("byId('part').value = ''; byId('part').dispatchEvent(new Event('change'))")
+    assert not any(levels(browser))
+    assert not browser.find("#scale").is_displayed()
 
 
 def test_a_prompt_with_an_unknown_character_is_refused(browser, page):
@@ -403,7 +372,6 @@ def test_a_prompt_with_an_unknown_character_is_refused(browser, page):
     assert browser.find("#problem").text == message
     browser.find("#generate").click()
     assert browser.script("return generation === null && sequence.ids.length === 5")
-    assert browser.script("return document.activeElement.id") == "prompt"
     assert prompt.get_attribute("aria-invalid") == "true"
     browser.script("showProblem(problemOf(Array.from('a😀\\u202ez')))")
     assert browser.find("#problem").text.startswith(
@@ -421,53 +389,35 @@ def test_the_table_lists_the_most_probable_characters(browser, page):
     generate(browser, "ab", temperature=0.5, length=20)
     ids = LETTERS.encode(shown_text(browser))
     names = {" ": "space", "\n": "newline"}
-    for place in (1, 2, 21):
+    for place in (1, 21):
         browser.script("moveTo(arguments[0])", place)
         logits = log_probs(made(), ids[:place])[-1:]
-        shares = distribution(logits, SamplingSettings(1))[0]
-        drawn = distribution(logits, SamplingSettings(0.5))[0]
+        shares, drawn = (distribution(logits, SamplingSettings(heat))[0] for heat in (1, 0.5))
         likeliest = np.argsort(-shares, kind="stable")[:8].tolist()
         if ids[place] not in likeliest:
             likeliest[7] = ids[place]
         cells = browser.script("""return Array.from(document.querySelectorAll("#rows tr"),
             (row) => Array.from(row.cells, (cell) => cell.textContent))""")
-        expected = [names.get(LETTERS.characters[v], LETTERS.characters[v]) for v in likeliest]
-        assert [name for name, *_ in cells] == expected
+        letters = [LETTERS.characters[v] for v in likeliest]
+        assert [name for name, *_ in cells] == [names.get(one, one) for one in letters]
         for (_, one, other), v in zip(cells, likeliest, strict=True):
             assert float(one.strip("<%")) == pytest.approx(100 * shares[v], abs=0.06)
-            if place > 1:
-                assert float(other.strip("<%")) == pytest.approx(100 * drawn[v], abs=0.06)
-            else:
+            if place == 1:  # in the prompt
                 assert other == ""
-        char = LETTERS.characters[ids[place]]
-        assert browser.find("#rows .this th").text.split()[-1] == names.get(char, char)
+            else:
+                assert float(other.strip("<%")) == pytest.approx(100 * drawn[v], abs=0.06)
     browser.script("moveTo(0)")
     assert "the first character has no prediction" in browser.find("#place").text
     assert not browser.find("#likely").is_displayed()
 
 
-@pytest.mark.parametrize("cell", ["mingru", "lstm"])
-def test_residual_blocks_show_predictions_and_units_as_chargen_does(browser, tmp_path, cell):
-    exported = made(cell, (5, 5), stack="residual")
+def test_a_new_text_of_residual_blocks_begins_at_zeros(browser, tmp_path):
+    exported = made("lstm", (5, 5), stack="residual")
     opened(browser, tmp_path, exported)
-    assert f"{cell} of 5 + 5 units in residual blocks · " in browser.find("p.faint").text
-    parts = [one.get_attribute("value") for one in browser.all("#part option")]
-    assert parts == (["h", "c", ""] if cell == "lstm" else ["h", ""])
-    for _ in range(2):  # a new text resets the convolution, too
+    assert "lstm of 5 + 5 units in residual blocks · " in browser.find("p.faint").text
+    for _ in range(2):
         generate(browser, "bad", temperature=0, length=40)
         assert shown_text(browser) == text_of(exported, "bad", 40, temperature=0)
-    ids = LETTERS.encode(shown_text(browser))
-    shares = browser.script("""return sequence.ids.slice(1).map(
-        (_, place) => Array.from(predictionAt(place + 1).shares))""")
-    np.testing.assert_allclose(shares, np.exp(log_probs(exported, ids))[:-1], rtol=0, atol=1e-5)
-    layers = record(network_of(exported), LETTERS, ids).layers
-    for layer, unit, part in ((0, 4, "h"), (1, 2, parts[-2])):
-        view = {"layer": layer, "unit": unit, "part": part}
-        found = browser.script(
-            "change(arguments[0]); return sequence.ids.map((_, place) => source.value(place))", view
-        )
-        np.testing.assert_allclose(found, layers[layer].parts[part][:, unit], rtol=0, atol=1e-5)
-    assert browser.errors() == []
 
 
 def levels(browser):
@@ -479,95 +429,34 @@ def levels(browser):
     return values
 
 
-def test_characters_are_colored_by_the_selected_unit(browser, page):
-    browser.open(page)
-    fill(browser, prompt="abc")
-    browser.find("#generate").click()
-    wait(browser, "spans.length > 5")
-    browser.press(Keys.ESCAPE)  # characters appear one by one
-    assert "characters generated" in finished(browser)
-    network, full = network_of(made()), browser.script("return full")
-    parts = record(network, LETTERS, LETTERS.encode(shown_text(browser))).layers
-    np.testing.assert_allclose(levels(browser), parts[1].parts["c"][:, 0] / full, atol=0.02)
-    browser.find("#following").click()
-    browser.script("byId('layer').value = 1; byId('layer').dispatchEvent(new Event('change'))")
-    full = browser.script("return full")
-    np.testing.assert_allclose(levels(browser), parts[0].parts["c"][:, 1] / full, atol=0.02)
-    assert browser.find("#most").text == f"+{full:.2f}"
-    assert browser.find("#of").text == "of 7"
-    browser.script("byId('part').value = ''; byId('part').dispatchEvent(new Event('change'))")
-    assert not any(levels(browser))
-    assert not browser.find("#scale").is_displayed()
-
-
 def test_the_keyboard_reaches_every_control_and_each_has_a_name(browser, page):
     browser.open(page)
-    reached, names = [], []
     fill(browser, speed="once", length=30)
-    for _ in range(3):
+    reached = []
+    for _ in range(13):
         browser.press(Keys.TAB)
         focused = browser.find(":focus")
         reached.append(focused.get_attribute("id"))
-        names.append(focused.accessible_name.split()[0])
+        assert focused.accessible_name
         if reached[-1] == "generate":
             browser.press(Keys.ENTER)
             assert finished(browser).startswith("30 characters generated")
-    assert reached == ["prompt", "generate", "pause"]
-    assert names == ["Prompt", "Generate", "Continue"]
-    browser.press(Keys.TAB)
-    assert browser.find(":focus").accessible_name == "Generated text, by character"
-    browser.press(Keys.END)
-    assert browser.find("#place").text == "character 30, generated"
-    browser.press(Keys.ARROW_LEFT)
-    assert browser.find("#place").text == "character 29, generated"
-    assert "Predicted: " in browser.script("return byId('announcement').textContent")
-    browser.press(Keys.ARROW_DOWN)
-    assert browser.find("#unit").get_attribute("value") == "2"
-    reached = []
-    for _ in range(9):
-        browser.press(Keys.TAB)
-        assert browser.find(":focus").accessible_name
-        reached.append(browser.find(":focus").get_attribute("id"))
+        if reached[-1] == "text":
+            for key, told in ((Keys.END, 30), (Keys.ARROW_LEFT, 29)):
+                browser.press(key)
+                assert browser.find("#place").text == f"character {told}, generated"
+            assert "Predicted: " in browser.script("return byId('announcement').textContent")
+            browser.press(Keys.ARROW_DOWN)
+            assert value_of(browser, "unit") == "2"
     settings = ["temperature", "speed", "length", "seed"]
-    assert reached == [*settings, "layer", "part", "previous", "unit", "following"]
-    assert browser.errors() == []
-
-
-def test_screen_readers_hear_only_the_status_during_the_generation(browser, page):
-    browser.open(page)
-    live = browser.script(
-        "return [...document.querySelectorAll('[aria-live], [role=status], [role=alert]')]"
-        ".map(one => one.id)"
-    )
-    assert sorted(live) == ["announcement", "problem", "status"]
-    assert browser.find("#text").get_attribute("role") == "application"
-    browser.script("""
-        window.heard = [];
-        new MutationObserver((seen) => heard.push(...seen.map(() => byId("status").textContent)))
-          .observe(byId("status"), { childList: true });
-    """)
-    generate(browser, "", length=100)
-    assert len(browser.script("return heard")) <= 3
-    assert len(shown_text(browser)) == 100
-
-
-def test_hostile_characters_are_generated_as_text(browser, tmp_path):
-    vocabulary, prompt = Vocabulary.of(WILD + "\0\u202e'\"`${}"), WILD.replace("\r", "")
-    opened(browser, tmp_path, made(units=(5,), vocabulary=vocabulary, prompt=prompt))
-    generate(browser, prompt, temperature=2)
-    assert browser.script("return document.title") == "Text from tales"
-    text = shown_text(browser)
-    assert text.startswith(prompt)
-    assert set(text) == set(vocabulary.characters)
-    assert browser.script("return spans.length") == len(text)
-    assert browser.all("#text *:not(span), img, body script:not(:last-child)") == []
-    assert (browser.errors(), browser.requests()) == ([], [])
+    memory = ["layer", "part", "previous", "unit", "following"]
+    assert reached == ["prompt", "generate", "pause", "text", *settings, *memory]
 
 
 # the command
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     (folder / "corpus.txt").write_text(TEXT, encoding="utf-8")
@@ -579,76 +468,48 @@ def export(run, out, *flags):
     return main(["export", str(run), "--to", "page", "--out", str(out), *flags])
 
 
-def test_the_command_writes_the_page_of_a_run(run, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    assert main(["export", str(run), "--to", "page"]) == 0
-    out, err = capsys.readouterr()
+def test_the_command_writes_the_page_of_a_run(run, tmp_path, capsys):
+    out, corpus, measured = tmp_path / "x.html", run.parent / "corpus.txt", run / "longrange.json"
+    assert export(run, out) == 0
+    printed, err = capsys.readouterr()
     model = load(run)
-    assert out.splitlines()[0].startswith("page: tiny.html, ")
-    assert f"{model.evaluate().bits_per_char:.4f} bits per character, on" in out
-    command = f"chargen probe-longrange {run} --json {run / 'longrange.json'}"
+    assert printed.splitlines()[0].startswith(f"page: {out}, ")
+    whole = model.evaluate().bits_per_char
+    assert f"{whole:.4f} bits per character, on" in printed
+    command = f"chargen probe-longrange {run} --json {measured}"
     assert f"no long-range curve; measure it with: {command}\n" in err
     assert "no units of readable features: the held-out text has " in err
-    page = model_of((tmp_path / "tiny.html").read_text(encoding="utf-8"))
+    page = model_of(out.read_text(encoding="utf-8"))
     assert page["characters"] == model.vocabulary.characters
-    assert [page["cell"], page["units"]] == ["lstm", [3, 2]]
     assert len(page["initial_ids"]) >= MIN_WARM_UP  # training carried the state
-    assert page["initial_ids"][-1] == model.vocabulary.opening
-
-
-def test_int8_loss_is_that_of_the_page_s_weights_and_an_old_curve_is_noted(run, tmp_path, capsys):
-    measured, out = run / "longrange.json", tmp_path / "small.html"
     measured.write_text(json.dumps(replace(RUN, run="runs/tiny").to_json()))
-    notes = []
     for seconds in (-10, 10):
         at = (run / BEST).stat().st_mtime + seconds
         os.utime(measured, (at, at))
         assert export(run, out, "--weights", "int8", "--prompt", "the cat") == 0
         printed, err = capsys.readouterr()
-        notes.append(err)
-    measured.unlink()
-    command = f"chargen probe-longrange {run} --json {measured}"
-    older = f"{measured}: older than the run's weights; measure them with: {command}\n"
-    assert [older in note for note in notes] == [True, False]
-    model = load(run)
-    whole = model.evaluate().bits_per_char
+        older = f"{measured}: older than the run's weights; measure them with: {command}\n"
+        assert (older in err) == (seconds < 0)
     weights = through_eight_bits(model.run.weights())
     small = CharModel.of(model.run.description.model, len(model.vocabulary), weights)
     model.predictor = NetworkPredictor(small, model.vocabulary)
     bits = model.evaluate().bits_per_char
-    assert bits != whole
     assert f"{bits:.4f} bits per character with int8 weights, {whole:.4f} with" in printed
-    page = out.read_text(encoding="utf-8")
-    assert "Accuracy by span: remembers" in page
-    assert model_of(page)["prompt"] == "the cat"
-
-
-def test_a_run_without_its_corpus_is_exported_without_the_loss(run, tmp_path, capsys):
-    out, corpus = tmp_path / "page.html", run.parent / "corpus.txt"
-    files = [corpus, *run.parent.glob(".*")]
-    hidden = [file.rename(file.with_name(f"x{file.name}")) for file in files]
-    try:
-        assert export(run, out) == 0
-    finally:
-        for file, away in zip(files, hidden, strict=True):
-            away.rename(file)
+    assert "Accuracy by span: remembers" in out.read_text(encoding="utf-8")
+    for file in (corpus, *run.parent.glob(".*")):
+        file.rename(file.with_name(f"x{file.name}"))
+    assert export(run, out) == 0
     printed, err = capsys.readouterr()
     assert "bits" not in printed
     assert "no held-out loss: " in err
-    assert "bits per character" not in out.read_text(encoding="utf-8").split("<script>")[0]
 
 
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (
-            ["--prompt", "Zß"],
-            "--prompt: character 'Z' at position 0 is not in the model's vocabulary; leave it "
-            "out\n",
-        ),
+        (["--prompt", "Zß"], "--prompt: character 'Z' at position 0 is not in the model's"),
         (["--longrange", "nowhere.json"], "nowhere.json: no such file"),
         (["--out", "no/such/folder.html"], "create its directory first"),
-        (["--to", "nothing"], "nothing"),
         (["--to", "onnx", "--weights", "int8"], "--weights cannot be used with --to onnx"),
     ],
 )

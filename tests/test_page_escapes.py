@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
-from results import DEMONSTRATION, LESS, MINED, RUN, RUNS, TEMPLATES, UNKNOWN, near, tally
+from results import DEMONSTRATION, LESS, MINED, RUN, RUNS, TEMPLATES, near, tally
 from test_compare_report import GOOD, comparison, page_of, summary_of
 from test_export_page import made as written
 from test_memory_page import FOLLOWED, WEAK, made
@@ -20,7 +20,6 @@ from test_terminal import acting
 
 from chargen.pages.export_page import export_page
 from chargen.probes.cells.report import MAIN_FIGURE, report
-from chargen.probes.result import ProbeResult
 from chargen.probes.units.report import hidden_units_page
 from chargen.render import figures as drawing
 from chargen.render.page import embed
@@ -53,16 +52,14 @@ def renamed(evil):
 
 def pages(evil):
     """Yield every kind of page with ``evil`` in place of each corpus, bank, name and prompt."""
-    one = renamed(evil)
-    yield ProbeResult((one,), warnings=(evil,)).page()
-    sentence, refused = DEMONSTRATION[0], structs.replace(UNKNOWN.templates, refusal=evil)
-    shown = structs.replace(sentence, context=evil, note=evil,
-                            candidates=(evil, *sentence.candidates[1:]))  # fmt: skip
-    unknown = replace(UNKNOWN, run=evil, templates=refused, demonstration=(shown,))
-    yield ProbeResult((unknown,)).page()
+    others = DEMONSTRATION[0].candidates[1:]
+    shown = structs.replace(DEMONSTRATION[0], context=evil, note=evil, candidates=(evil, *others))
+    one = replace(renamed(evil), demonstration=(shown,))
     pair = structs.replace(RUNS.templates[0], first=evil)
     bits = structs.replace(RUNS.context[0], first=evil)
-    yield replace(RUNS, runs=(one, LESS), templates=(pair,), context=(bits,)).page()
+    yield replace(
+        RUNS, runs=(one, LESS), templates=(pair,), context=(bits,), warnings=(evil,)
+    ).page()
     cells = (summary_of(cell, GOOD, variants=(evil, "other")) for cell in CELLS)
     yield page_of(comparison(*cells, task="recall", budget=evil))
     followed = replace(FOLLOWED, feature=evil)
@@ -117,18 +114,17 @@ def evil_pages():
 
 @pytest.fixture(scope="module")
 def plain_pages():
-    """The same pages with harmless words of equal length, so that figures wrap alike."""
-    return all_pages("plain " * (len(visible(EVIL)) // 6))
+    return all_pages("plain")
 
 
-KINDS = ("one run", "one that knows nothing", "several runs", "cells", "memory", "writing")
+KINDS = ("several runs", "cells", "memory", "writing")
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pages, kind):
     evil, plain = Read(evil_pages[kind]), Read(plain_pages[kind])
     assert evil.tags == plain.tags
-    assert len(evil.scripts) == len(plain.scripts) == (kind >= 4)
+    assert len(evil.scripts) == len(plain.scripts) == (kind >= 2)
     assert evil.odd == plain.odd == []
     assert visible(EVIL) in evil.said
     assert not acting(evil.said)
@@ -138,7 +134,7 @@ def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pag
         assert f"a{EVIL}" in json.loads(data).values()
 
 
-@pytest.mark.parametrize("kind", [0, 2, 4, 5], ids=lambda kind: KINDS[kind])
+@pytest.mark.parametrize("kind", [0, 2, 3], ids=lambda kind: KINDS[kind])
 def test_in_a_browser_a_page_shows_its_texts_and_runs_none(evil_pages, browser, tmp_path, kind):
     file = tmp_path / "page.html"
     file.write_text(evil_pages[kind], encoding="utf-8")
@@ -146,7 +142,7 @@ def test_in_a_browser_a_page_shows_its_texts_and_runs_none(evil_pages, browser, 
     assert browser.errors() == []
     assert browser.requests() == []
     assert browser.script("return document.title") != "owned"
-    assert browser.script("return document.scripts.length") == (kind >= 4)
+    assert browser.script("return document.scripts.length") == (kind >= 2)
     assert browser.all("img, b b, svg svg, body script:not(:last-child)") == []
     assert " ".join(visible(EVIL).split()) in browser.script(
         "return document.body.textContent.replace(/\\s+/g, ' ')"

@@ -51,9 +51,7 @@ def export_page(model: ExportedModel) -> str:
         *([losses_text(model.losses)] if model.losses else ()),
     ]
     best = model.tracked.units[0] if model.tracked else None
-    initial_ids = np.ravel(
-        model.initial_ids if len(model.initial_ids) else model.vocabulary.opening
-    )
+    start = model.initial_ids if len(model.initial_ids) else model.vocabulary.opening
     data = {
         **asdict(settings),
         "gates": cell.gates,
