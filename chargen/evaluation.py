@@ -43,8 +43,7 @@ def context_limit(predictor: Model) -> int | None:
 def nats_of(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Return the surprisals of targets ``(n,)`` in nats, ``(n,)`` float64, from ``(n, V)``.
 
-    Raises:
-        PredictorError: A target has probability 0, so that its surprisal is infinite.
+    `PredictorError` if a target has probability 0, so that its surprisal is infinite.
     """
     nats = -log_probs[np.arange(len(targets)), targets].astype(np.float64)
     if np.isinf(nats).any():
@@ -160,10 +159,9 @@ def predictions(
 ) -> Iterator[Predictions]:
     """Read segments of a text in parallel and yield the predictions in order.
 
-    All instruments read through this generator. It holds at most `CHUNK_FLOATS` log-probabilities
-    at once and does not keep a memory-mapped text in memory. Segments that end early are read on,
-    past the end of the text if need be, which cannot change an earlier prediction. ``state`` is the
-    predictor's at ``segments.starts``; None is the initial one.
+    It holds at most `CHUNK_FLOATS` log-probabilities at once and does not keep a memory-mapped text
+    in memory. Segments that end early are read on, past the end of the text if need be. ``state``
+    is the predictor's at ``segments.starts``; None is the initial one.
     """
     text = ids if isinstance(ids, ArrayReader) else ArrayReader(ids)
     starts, begins, ends = (x[:, None] for x in (segments.starts, segments.begins, segments.ends))
@@ -267,7 +265,7 @@ def evaluate(
         ids: The text, ``(L,)``.
         start: Index of the first predicted character, 1 to L - 1.
         streams: Number of streams; 1 reads sequentially from `WARM_UP` before ``start``.
-        starts: First characters of documents, ``(D,)`` int64, rising from 0; None for one document.
+        starts: First characters of documents, ``(D,)``, rising from 0; None for one document.
     """
     loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)
@@ -282,10 +280,9 @@ def losses(
     rank: int = 0,
     size: int = 1,
 ) -> np.ndarray:
-    """Return the summed loss in nats and the number of correct predictions, ``(2,)`` float64.
+    """Return the summed loss in nats and the number of correct predictions, see `evaluate`.
 
-    The arguments are those of `evaluate`. The shares of all ``size`` processes, by ``rank``, add up
-    to the whole, each character once. Memory does not grow with the text.
+    The shares of all ``size`` processes, by ``rank``, add up to the whole, each character once.
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")

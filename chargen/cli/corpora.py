@@ -26,13 +26,8 @@ def corpora() -> None:
     """List, write, download and analyze corpora.
 
     \b
-    Examples:
+    Example:
       chargen corpora list
-      chargen corpora fetch tinyshakespeare
-      chargen corpora stats corpus.txt
-      chargen train fables
-      chargen corpora write longrange --out longrange.txt
-      chargen corpora write english.bank --out my.bank
     """
 
 
@@ -61,12 +56,7 @@ def list_corpora() -> None:
 @corpora.command()
 @click.argument("name", shell_complete=bundled_texts)
 @option("--out", PATH, None, "Output file; must not exist.  [default: standard output]")
-@option(
-    "--chars",
-    click.IntRange(3),
-    None,
-    "Approximate number of characters of a generated corpus.  [default: 1000000]",
-)
+@option("--chars", click.IntRange(3), None, "Length of a generated corpus.  [default: 1000000]")
 @option("--seed", click.IntRange(0), 0, "Random seed of a generated corpus.")
 def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
     """Write the bundled or generated text NAME to a file.
@@ -75,7 +65,6 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
     \b
     Examples:
-      chargen corpora write fables --out fables.txt
       chargen corpora write longrange --chars 200000 --seed 1 --out more.txt
       chargen corpora write english.bank --out my.bank
     """
@@ -98,30 +87,17 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 @corpora.command()
 @click.argument("name")
 @option("--out", PATH, None, "Output file.  [default: NAME.txt]")
-@option(
-    "--from",
-    PATH,
-    None,
-    "File downloaded by other means; it is verified and extracted.",
-    "source",
-)
-@option(
-    "--timeout",
-    click.FloatRange(0, min_open=True),
-    30.0,
-    "Seconds without a byte after which the connection is closed.",
-)
+@option("--from", PATH, None, "File downloaded by other means, which is verified.", "source")
+@option("--timeout", click.FloatRange(0.1), 30.0, "Seconds without a byte that end a connection.")
 def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> None:
     """Download the well-known text NAME and verify its SHA-256.
 
-    Rerun the command to resume an interrupted download, which is kept as NAME.txt.part. The
-    environment variable https_proxy selects a proxy. See chargen corpora list for sizes, licences
-    and addresses.
+    The same command resumes an interrupted download, which is kept as NAME.txt.part. The
+    environment variable https_proxy selects a proxy.
 
     \b
     Examples:
       chargen corpora fetch tinyshakespeare
-      chargen corpora fetch enwik8 --out texts/enwik8.txt
       chargen corpora fetch text8 --from ~/Downloads/text8.zip
     """
     from chargen.datasets import download
@@ -136,8 +112,7 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
         say("interrupted; the same command resumes the download", err=True)
         raise
     message = f"{entry.size:,} bytes, {entry.licence}" if wrote else "exists already"
-    shown = visible_line(str(file))
-    say(f"{shown}: {message}")
+    say(f"{visible_line(str(file))}: {message}")
     say(f"Next: {command('train', file)}", err=True)
 
 
@@ -150,9 +125,8 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> N
     """Show statistics of CORPUS: alphabet, lines, repeats, n-grams, memory, compressibility.
 
     CORPUS is one or more files, folders, bundled names or - for standard input, read as one text.
-    The memory of a text is the mutual information between characters at a distance, beside that of
-    the same characters in random order. Only compressors, n-grams, repeats and memory leave out the
-    end of a large text; the output says how much they use. Bits per character are comparable with a
+    Its memory is the mutual information between characters at a distance. Compressors, n-grams,
+    repeats and memory use the beginning of a large text. Bits per character are comparable with a
     model's.
 
     \b

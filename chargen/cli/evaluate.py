@@ -25,11 +25,7 @@ from chargen.render.text import visible_line
 @click.argument("corpus", required=False, shell_complete=texts)
 @json_option
 @encoding_option
-@click.option(
-    "--dynamic",
-    is_flag=True,
-    help="Add dynamic evaluation: the model also trains on the text that it reads. Slower.",
-)
+@click.option("--dynamic", is_flag=True, help="Add dynamic evaluation (Krause et al. 2018). Slow.")
 @device_option
 @threads_option
 def evaluate(
@@ -47,14 +43,12 @@ def evaluate(
     the text before it. A back-off n-gram that was counted on the same training text is the
     baseline.
 
-    --dynamic adds dynamic evaluation (Krause et al. 2018): after each segment is predicted, the
-    weights are updated on it. Compare that figure only with other dynamic evaluations.
+    In dynamic evaluation, the weights are updated on each segment after it is predicted. Compare
+    that figure only with other dynamic evaluations.
 
     \b
     Examples:
       chargen evaluate
-      chargen evaluate --dynamic
-      chargen evaluate runs/fables --json
       chargen evaluate runs/fables other.txt
     """
     set_up_torch(threads)

@@ -32,13 +32,9 @@ def read(name: str, chars: int | None = None, seed: int = 0) -> str:
     """Return the first ``chars`` characters of a bundled text, or of a generated one.
 
     Without ``chars``, a bundled text is returned whole, and a generated one has 1,000,000 or
-    a few more, up to the end of its last sentence.
-
-    Raises:
-        ChargenError: The name is unknown, or a bundled text has fewer than ``chars`` characters.
+    a few more, up to the end of its last sentence. `ChargenError` if the name is unknown or a
+    bundled text shorter.
     """
-    if chars is not None and chars < 1:
-        raise ChargenError(f"{name}: cannot return {chars} characters; ask for at least 1")
     text = _text(name).make(chars or GENERATED_CHARS, seed)
     if chars is not None and len(text) < chars:
         raise ChargenError(f"{name}: holds {len(text):,} characters, fewer than {chars:,}")

@@ -8,13 +8,13 @@ answer is right in exactly 1/K of the trials.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
+
+Rng = np.random.Generator
 
 LONGEST_SPAN = 256  # characters, in a corpus
 SHORT = 0.5  # fraction of the delays that are 0 or 1
@@ -38,26 +38,21 @@ def whole_lines(lines: Iterator[str], chars: int) -> str:
     return "".join(parts)
 
 
-class Task(ABC):
+@dataclass(frozen=True)
+class Task:
     """A generator of a corpus and of trials for a model that is trained on it."""
 
-    name: ClassVar[str]
-    purpose: ClassVar[str]  # in one line
-    candidates: ClassVar[str]  # the K possible answers
-    floors: ClassVar[Mapping[str, float]]  # by variant: the accuracy of guessing
-    shortest_spans: ClassVar[Mapping[str, int]]  # by variant, in characters
-    stride: ClassVar[int] = 1  # spacing of the possible spans
-    queried: ClassVar[int] = 1  # characters per trial
+    name: str
+    purpose: str  # in one line
+    candidates: str  # the K possible answers
+    floors: Mapping[str, float]  # by variant: the accuracy of guessing
+    shortest_spans: Mapping[str, int]  # by variant, in characters
+    line: Callable[[Rng], str]  # draws a line; no span in it exceeds `LONGEST_SPAN`
+    texts: Callable[[str, int, Rng], list[str]]  # variant, span: texts of a round, see `trials`
+    stride: int = 1  # spacing of the possible spans
+    queried: int = 1  # characters at the end of a text
 
-    @abstractmethod
-    def line(self, rng: np.random.Generator) -> str:
-        """Return a random line of the corpus; no span in it exceeds `LONGEST_SPAN`."""
-
-    @abstractmethod
-    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
-        """Return the texts of a round, each of which ends in the `queried` characters."""
-
-    def trials(self, variant: str, span: int, rng: np.random.Generator) -> list[Trial]:
+    def trials(self, variant: str, span: int, rng: Rng) -> list[Trial]:
         """Return a round: trials that share their text, each candidate right equally often.
 
         ``span`` is one of `nearest`. Rounds are independent.
@@ -71,8 +66,7 @@ class Task(ABC):
 
     def corpus(self, chars: int, seed: int) -> str:
         """Generate at least ``chars`` characters of whole lines."""
-        rng = np.random.default_rng(seed)
-        return whole_lines(iter(partial(self.line, rng), ""), chars)
+        return whole_lines(iter(partial(self.line, np.random.default_rng(seed)), ""), chars)
 
     def nearest(self, wanted: Sequence[int], variant: str = "") -> tuple[int, ...]:
         """Return the shortest span and those nearest to ``wanted``, ascending."""
@@ -81,12 +75,12 @@ class Task(ABC):
         return tuple(sorted({shortest, *(shortest + max(0, n) * self.stride for n in strides)}))
 
 
-def _log_uniform(most: int, rng: np.random.Generator) -> int:
+def _log_uniform(most: int, rng: Rng) -> int:
     """Draw an integer from 0 to ``most``, log-uniformly after adding 1."""
     return math.floor(math.exp(rng.uniform(0, math.log(most + 2)))) - 1
 
 
-def delay(most: int, rng: np.random.Generator) -> int:
+def delay(most: int, rng: Rng) -> int:
     """Draw 0 or 1 half of the time, else log-uniformly up to ``most``.
 
     Models learn short spans first: without the short half, they learn little.
@@ -94,7 +88,7 @@ def delay(most: int, rng: np.random.Generator) -> int:
     return int(rng.integers(min(most, 1) + 1)) if rng.random() < SHORT else _log_uniform(most, rng)
 
 
-def drawn(characters: str, count: int, rng: np.random.Generator) -> str:
+def drawn(characters: str, count: int, rng: Rng) -> str:
     """Draw ``count`` of ``characters`` uniformly, with replacement."""
     return "".join(characters[index] for index in rng.integers(len(characters), size=count))
 
@@ -105,38 +99,36 @@ def rotations(text: str, characters: str) -> list[str]:
     return [text.translate(str.maketrans(characters, moved)) for moved in rotated]
 
 
+# Copy memory: symbols, a delay of any length and the same symbols again, in lines such as
+# ``hcabbefgad......|hcabbefgad``. The span of each symbol is the other nine, the delay and the
+# delimiter. After Hochreiter & Schmidhuber 1997 and Arjovsky et al., "Unitary evolution recurrent
+# neural networks", 2016, except that the delay is random and ends in a delimiter, so that counting
+# its steps does not help.
 SYMBOLS = "abcdefgh"
 LENGTH = 10  # number of symbols
 
 
-class CopyTask(Task):
-    """Copy memory: symbols, a delay of any length and the same symbols again.
-
-    Lines such as ``hcabbefgad......|hcabbefgad``. The span of each symbol is the other nine, the
-    delay and the delimiter. After Hochreiter & Schmidhuber, "Long short-term memory", 1997, in the
-    form of Arjovsky et al., "Unitary evolution recurrent neural networks", 2016, except that the
-    delay is random and ends in a delimiter, so that counting its steps does not help.
-    """
-
-    name = "copy"
-    purpose = "ten symbols, a delay of any length, and the same ten symbols again"
-    candidates = SYMBOLS
-    floors: ClassVar = {"": 1 / len(SYMBOLS)}
-    shortest_spans: ClassVar = {"": LENGTH}
-    queried = LENGTH
-
-    def line(self, rng: np.random.Generator) -> str:
-        return _copy_line(delay(LONGEST_SPAN - LENGTH, rng), rng) + "\n"
-
-    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
-        return rotations(_copy_line(span - LENGTH, rng), SYMBOLS)
-
-
-def _copy_line(delay: int, rng: np.random.Generator) -> str:
+def _copied(delay: int, rng: Rng) -> str:
     symbols = drawn(SYMBOLS, LENGTH, rng)
     return f"{symbols}{'.' * delay}|{symbols}"
 
 
+COPY = Task(
+    "copy",
+    "ten symbols, a delay of any length, and the same ten symbols again",
+    SYMBOLS,
+    {"": 1 / len(SYMBOLS)},
+    {"": LENGTH},
+    line=lambda rng: _copied(delay(LONGEST_SPAN - LENGTH, rng), rng) + "\n",
+    texts=lambda variant, span, rng: rotations(_copied(span - LENGTH, rng), SYMBOLS),
+    queried=LENGTH,
+)
+
+# Associative recall: pairs of a key and a distinct value, then queries with delays between, in
+# lines such as ``kd3ax0....ax0...kd3``. Training uses keys whose letter numbers have an even sum,
+# trials the others. The span is from the value of the pair to the queried value. Trials query each
+# pair equally often at every span. After Arora et al., "Zoology: measuring and improving recall in
+# efficient language models", 2023.
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 VALUES = "01234567"
 PAIRS = (2, 4, 8)
@@ -144,44 +136,28 @@ PAIR = 3  # characters: a key of two letters and a value
 QUERIES = 4  # per line, at most
 
 
-class RecallTask(Task):
-    """Associative recall: pairs of a key and a value, then queries with delays between.
-
-    Lines such as ``kd3ax0....ax0...kd3``. The values of a line are distinct, so that guessing among
-    them is right once in as many times as there are pairs. A key has two letters; training uses
-    keys whose letter numbers have an even sum, trials the others. The span is from the value of
-    the pair to the queried value. Trials query each pair equally often at every span. After Arora
-    et al., "Zoology: measuring and improving recall in efficient language models", 2023.
-    """
-
-    name = "recall"
-    purpose = "pairs of a key and a value, queried by key after delays of any length"
-    candidates = VALUES
-    floors: ClassVar = {f"{pairs} pairs": 1 / pairs for pairs in PAIRS}
-    shortest_spans: ClassVar = {f"{pairs} pairs": PAIR * pairs - 1 for pairs in PAIRS}
-
-    def line(self, rng: np.random.Generator) -> str:
-        pairs = int(PAIRS[rng.integers(len(PAIRS))])
-        stated = _pairs(pairs, 0, rng)
-        parts, length = list(stated), 0
-        for place in rng.permutation(pairs)[:QUERIES]:
-            wait = delay(LONGEST_SPAN - PAIR * pairs, rng)
-            length += wait + PAIR
-            if length + PAIR * pairs > LONGEST_SPAN:
-                break
-            parts.append("." * wait + stated[place])
-        return "".join(parts) + "\n"
-
-    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
-        pairs = int(variant.split(maxsplit=1)[0])
-        after = int(rng.integers(pairs))  # pairs after the queried one
-        stated = _pairs(pairs, 1, rng)
-        place = pairs - 1 - after
-        delay = span - (PAIR - 1) - PAIR * after
-        return rotations("".join(stated) + "." * delay + stated[place], VALUES)
+def _recall_line(rng: Rng) -> str:
+    pairs = int(PAIRS[rng.integers(len(PAIRS))])
+    stated = _pairs(pairs, 0, rng)
+    parts, length = list(stated), 0
+    for place in rng.permutation(pairs)[:QUERIES]:
+        wait = delay(LONGEST_SPAN - PAIR * pairs, rng)
+        length += wait + PAIR
+        if length + PAIR * pairs > LONGEST_SPAN:
+            break
+        parts.append("." * wait + stated[place])
+    return "".join(parts) + "\n"
 
 
-def _pairs(pairs: int, odd: int, rng: np.random.Generator) -> list[str]:
+def _recall_texts(variant: str, span: int, rng: Rng) -> list[str]:
+    pairs = int(variant.split(maxsplit=1)[0])
+    after = int(rng.integers(pairs))  # pairs after the queried one
+    stated = _pairs(pairs, 1, rng)
+    delay = span - (PAIR - 1) - PAIR * after
+    return rotations("".join(stated) + "." * delay + stated[pairs - 1 - after], VALUES)
+
+
+def _pairs(pairs: int, odd: int, rng: Rng) -> list[str]:
     """Draw distinct keys of one half, each with a distinct value."""
     keys: list[str] = []
     while len(keys) < pairs:
@@ -193,76 +169,76 @@ def _pairs(pairs: int, odd: int, rng: np.random.Generator) -> list[str]:
     return [key + VALUES[value] for key, value in zip(keys, values, strict=True)]
 
 
+RECALL = Task(
+    "recall",
+    "pairs of a key and a value, queried by key after delays of any length",
+    VALUES,
+    {f"{pairs} pairs": 1 / pairs for pairs in PAIRS},
+    {f"{pairs} pairs": PAIR * pairs - 1 for pairs in PAIRS},
+    _recall_line,
+    _recall_texts,
+)
+
+# Flip-flop: ``w`` writes a bit, ``i`` ignores one, ``r`` reads the last one written, in lines such
+# as ``w1i0i1i1r1i0r1w0r0``. The span of a read is the ignored pairs since the write and the ``r``.
+# Trials contain no other write or read in between. After Liu et al., "Exposing attention glitches
+# with flip-flop language modeling", 2023.
 BITS = "01"
 EVENTS = 12  # writes and reads per line, approximately
 
 
-class FlipFlopTask(Task):
-    """Flip-flop: ``w`` writes a bit, ``i`` ignores one, ``r`` reads the last one written.
-
-    Lines such as ``w1i0i1i1r1i0r1w0r0``. The span of a read is the ignored pairs since the write
-    and the ``r``. Trials contain no other write or read in between. After Liu et al., "Exposing
-    attention glitches with flip-flop language modeling", 2023.
-    """
-
-    name = "flipflop"
-    purpose = "a bit is written, others are ignored, and the last one written is read"
-    candidates = BITS
-    floors: ClassVar = {"": 1 / 2}
-    shortest_spans: ClassVar = {"": 1}
-    stride = 2
-
-    def line(self, rng: np.random.Generator) -> str:
-        bit = drawn(BITS, 1, rng)
-        parts, since = [f"w{bit}"], 0  # characters since the write
-        for _ in range(EVENTS):
-            pairs, event = delay(LONGEST_SPAN // 2 - 1, rng), "r"
-            since += 2 * pairs + 2
-            if since - 1 > LONGEST_SPAN or rng.random() < 1 / 2:
-                bit, event, since = drawn(BITS, 1, rng), "w", 0
-            parts.append(f"{_ignored(pairs, rng)}{event}{bit}")
-        return "".join(parts) + "\n"
-
-    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
-        bit = drawn(BITS, 1, rng)
-        return rotations(f"w{bit}{_ignored(span // 2, rng)}r{bit}", BITS)
+def _flipflop_line(rng: Rng) -> str:
+    bit = drawn(BITS, 1, rng)
+    parts, since = [f"w{bit}"], 0  # characters since the write
+    for _ in range(EVENTS):
+        pairs, event = delay(LONGEST_SPAN // 2 - 1, rng), "r"
+        since += 2 * pairs + 2
+        if since - 1 > LONGEST_SPAN or rng.random() < 1 / 2:
+            bit, event, since = drawn(BITS, 1, rng), "w", 0
+        parts.append(f"{_ignored(pairs, rng)}{event}{bit}")
+    return "".join(parts) + "\n"
 
 
-def _ignored(pairs: int, rng: np.random.Generator) -> str:
+def _flipflop_texts(variant: str, span: int, rng: Rng) -> list[str]:
+    bit = drawn(BITS, 1, rng)
+    return rotations(f"w{bit}{_ignored(span // 2, rng)}r{bit}", BITS)
+
+
+def _ignored(pairs: int, rng: Rng) -> str:
     return "".join("i" + bit for bit in drawn(BITS, pairs, rng))
 
 
+FLIPFLOP = Task(
+    "flipflop",
+    "a bit is written, others are ignored, and the last one written is read",
+    BITS,
+    {"": 1 / 2},
+    {"": 1},
+    _flipflop_line,
+    _flipflop_texts,
+    stride=2,
+)
+
+# Nested brackets of four kinds, in lines such as ``{([]<>)()}``; the query is the outermost closing
+# bracket. The pairs in between are independent of it, so that the kind opened last is right once in
+# four times. Dyck-k of bounded depth; see Hewitt et al., "RNNs can generate bounded hierarchical
+# languages with optimal memory", 2020.
 OPENERS, CLOSERS = "([{<", ")]}>"
 DEPTH = 3  # of the pairs between the outermost brackets
 
 
-class BracketsTask(Task):
-    """Nested brackets of four kinds; the query is the outermost closing bracket.
-
-    Lines such as ``{([]<>)()}``. The span is from the opening bracket to its closing one. The pairs
-    in between are independent of it, so that the kind opened last is right once in four times.
-    Dyck-k of bounded depth; see Hewitt et al., "RNNs can generate bounded hierarchical languages
-    with optimal memory", 2020.
-    """
-
-    name = "brackets"
-    purpose = "brackets of four kinds, opened and closed in order, with others between"
-    candidates = CLOSERS
-    floors: ClassVar = {"": 1 / len(CLOSERS)}
-    shortest_spans: ClassVar = {"": 2}
-    stride = 2
-
-    def line(self, rng: np.random.Generator) -> str:
-        kind = int(rng.integers(len(OPENERS)))
-        pairs = delay(LONGEST_SPAN // 2, rng)
-        return OPENERS[kind] + _between(2 * pairs, DEPTH, rng) + CLOSERS[kind] + "\n"
-
-    def texts(self, variant: str, span: int, rng: np.random.Generator) -> list[str]:
-        between = _between(span, DEPTH, rng)
-        return [opener + between + closer for opener, closer in zip(OPENERS, CLOSERS, strict=True)]
+def _brackets_line(rng: Rng) -> str:
+    kind = int(rng.integers(len(OPENERS)))
+    pairs = delay(LONGEST_SPAN // 2, rng)
+    return OPENERS[kind] + _between(2 * pairs, DEPTH, rng) + CLOSERS[kind] + "\n"
 
 
-def _between(chars: int, depth: int, rng: np.random.Generator) -> str:
+def _brackets_texts(variant: str, span: int, rng: Rng) -> list[str]:
+    between = _between(span, DEPTH, rng)
+    return [opener + between + closer for opener, closer in zip(OPENERS, CLOSERS, strict=True)]
+
+
+def _between(chars: int, depth: int, rng: Rng) -> str:
     """Draw pairs of exactly ``chars`` characters, an even number, nested up to ``depth``."""
     parts = []
     while chars:
@@ -273,6 +249,15 @@ def _between(chars: int, depth: int, rng: np.random.Generator) -> str:
     return "".join(parts)
 
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (CopyTask(), RecallTask(), FlipFlopTask(), BracketsTask())
-}  # by name, in the order of listings
+BRACKETS = Task(
+    "brackets",
+    "brackets of four kinds, opened and closed in order, with others between",
+    CLOSERS,
+    {"": 1 / len(CLOSERS)},
+    {"": 2},
+    _brackets_line,
+    _brackets_texts,
+    stride=2,
+)
+
+TASKS = {task.name: task for task in (COPY, RECALL, FLIPFLOP, BRACKETS)}  # in order of listings

@@ -10,7 +10,7 @@ import numpy as np
 
 BLOCKS = 20  # of the jackknife
 T95 = 2.093  # quantile of Student's t with BLOCKS - 1 degrees of freedom
-SHUFFLES = 4
+SHUFFLES = 4  # texts that estimate the bias
 FEWEST_PAIRS = 64  # per unit of the longest default distance
 LONGEST = 2**16  # default distance, in characters
 FEWEST_FITTED = 4  # distances
@@ -51,12 +51,7 @@ def default_distances(chars: int) -> tuple[int, ...]:
 
 
 def mutual_information(
-    ids: np.ndarray,
-    vocabulary_size: int,
-    distances: Sequence[int],
-    *,
-    seed: int,
-    shuffles: int = SHUFFLES,
+    ids: np.ndarray, vocabulary_size: int, distances: Sequence[int], *, seed: int
 ) -> MutualInformation:
     """Estimate the mutual information between characters at each distance.
 
@@ -72,10 +67,9 @@ def mutual_information(
         vocabulary_size: V; each id is smaller.
         distances: Distances in characters, ascending.
         seed: Random seed of the shuffled texts.
-        shuffles: Number of shuffled texts that estimate the bias.
     """
     rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
-    control, *others = (rng.permutation(ids) for _ in range(shuffles + 1))
+    control, *others = (rng.permutation(ids) for _ in range(SHUFFLES + 1))
     at_one = [_information(other, vocabulary_size, 1)[0] for other in others]
     rows = []
     for distance in distances:

@@ -1,9 +1,8 @@
 """Longest common substrings of two texts, by the suffix automaton of the short one.
 
-The automaton reads the long text once: time is linear in both lengths, memory in the short one.
-Sources: Blumer et al. 1985, "The smallest automaton recognizing the subwords of a text"; Chang &
-Lawler 1994, "Sublinear approximate string matching and biological applications", for the matches
-that end at each character.
+Time is linear in both lengths, memory in the short one. Sources: Blumer et al. 1985, "The smallest
+automaton recognizing the subwords of a text"; Chang & Lawler 1994, "Sublinear approximate string
+matching and biological applications", for the matches that end at each character.
 """
 
 from __future__ import annotations
@@ -43,10 +42,10 @@ def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray,
     states = build(short.astype(np.int64), size + 1, table, links, lengths, prefixes)
     automaton = (size + 1, table, links[:states], lengths[:states])
 
-    def read(begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    def read(place: int, end: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the longest match of each state that begins in a part, and where it ends."""
         best, ends = np.zeros((2, states), dtype=np.int64)
-        state, matched, reader, place = 0, 0, ArrayReader(long), begin
+        state, matched, reader = 0, 0, ArrayReader(long)
         while place < end or (place < len(long) and place - matched < end):
             # A match may continue beyond this part; the reader of the next part does not see it.
             block = long[place : min(place + BLOCK, end) if place < end else place + BEYOND]
@@ -129,17 +128,9 @@ def build(text: Any, size: int, table: Any, links: Any, lengths: Any, prefixes: 
 
 @compiled
 def scan(
-    block: Any,
-    start: int,
-    size: int,
-    table: Any,
-    links: Any,
-    lengths: Any,
-    state: int,
-    matched: int,
-    best: Any,
-    ends: Any,
-) -> tuple[int, int]:
+    block: Any, start: int, size: int, table: Any, links: Any, lengths: Any,
+    state: int, matched: int, best: Any, ends: Any,
+) -> tuple[int, int]:  # fmt: skip
     """Read a block that begins at ``start``, with ``matched`` characters so far in ``state``.
 
     ``best`` and ``ends`` hold the longest match of each state and where it ended.

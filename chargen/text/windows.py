@@ -40,8 +40,7 @@ class WindowBatch:
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
     """Return ``(N, T)`` ids as ``(N, T, V)`` float32 one-hot vectors, V = ``size``.
 
-    A recurrent layer is defined on these vectors. Training selects rows of the input matrix
-    instead, which gives the same product without the array.
+    Training selects rows of the input matrix instead, which gives the same product.
     """
     ids = np.asarray(ids, dtype=np.int64)
     if ids.size and not 0 <= ids.min() <= ids.max() < size:
@@ -102,7 +101,7 @@ class Streams:
         batch_size: The number of streams N.
         timesteps: The window length T.
         starts: The first characters of documents, rising from 0; None for one document.
-        resets: Which windows start from a zero state.
+        resets: Windows that start from a zero state.
     """
 
     def __init__(
@@ -149,11 +148,10 @@ class Streams:
 
 
 class ShuffledWindows:
-    """Windows in random order, for state that is reset at each window.
+    """Windows in random order, for state that is reset at each window; L > T.
 
     The order and the phase of the windows change every epoch, so that no character is always the
-    first of its window. The order takes no memory. The arguments are those of `Streams`, with
-    L > T.
+    first of its window.
     """
 
     def __init__(
@@ -197,10 +195,9 @@ Batches = Streams | ShuffledWindows
 class Permutation:
     """A pseudorandom permutation of ``0 .. size - 1`` that takes no memory.
 
-    The generalized Feistel network of Black & Rogaway (Ciphers with Arbitrary Finite Domains,
-    2002) over ``a * b`` numbers, at most ``a`` more than ``size``; a result beyond ``size`` is
-    permuted again until it is below (cycle walking, also there). The round function is the
-    finalizer of SplitMix64 (Steele, Lea & Flood 2014). Not cryptographically secure.
+    The generalized Feistel network and cycle walking of Black & Rogaway (Ciphers with Arbitrary
+    Finite Domains, 2002) over ``a * b`` numbers, at most ``a`` more than ``size``. The round
+    function is the finalizer of SplitMix64 (Steele, Lea & Flood 2014).
     """
 
     def __init__(self, size: int, seed: tuple[int, ...]) -> None:
