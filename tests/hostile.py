@@ -16,7 +16,7 @@ from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
 from chargen.sampling.sampler import Sampler
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text import Vocabulary
-from chargen.text.sources import read_file
+from chargen.text.corpus import read_file
 
 TEXT = "the cat sat on the mat\n" * 4
 LOSSES = {"train_loss_nats": 1.5, "validation_loss_nats": 1.5}

@@ -18,7 +18,8 @@ from tiny import on
 
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.text import UnknownCharacterError, Vocabulary, encoding, read_corpus, sources
+from chargen.text import UnknownCharacterError, Vocabulary, encoding, read_corpus
+from chargen.text.corpus import TextFile
 from chargen.text.encoding import FOLDER, CorpusCache, encode_with, scan
 
 TEXT = "one two\n\nthree four é\n" * 20
@@ -43,7 +44,7 @@ def written(path, text):
 def test_ids_do_not_depend_on_the_block_size(tmp_path, text, block):
     corpus, known = written(tmp_path / "x.txt", text), Vocabulary.of(text)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sources, "BLOCK", block)
+        patch.setattr("chargen.text.corpus.BLOCK", block)
         found = scan(corpus, "blank-line", quiet)
         again = encode_with(corpus, known, "blank-line")
     assert (found.vocabulary, found.chars) == (known, len(text))
@@ -54,7 +55,7 @@ def test_ids_do_not_depend_on_the_block_size(tmp_path, text, block):
 
 
 def test_an_unknown_character_is_reported_with_its_place_in_the_whole_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "BLOCK", 10)
+    monkeypatch.setattr("chargen.text.corpus.BLOCK", 10)
     corpus = written(tmp_path / "x.txt", "ab" * 50 + "é" + "ab" * 50)
     with pytest.raises(UnknownCharacterError) as caught:
         encode_with(corpus, Vocabulary("ab"))
@@ -73,7 +74,7 @@ def test_a_file_that_changed_after_the_scan_is_an_error(tmp_path, after):
 def test_progress_is_in_bytes_and_a_file_that_changes_during_the_scan_is_an_error(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(sources, "BLOCK", 1000)
+    monkeypatch.setattr("chargen.text.corpus.BLOCK", 1000)
     corpus, progress = written(tmp_path / "x.txt", "é" * 1500), []
     scan(corpus, "none", lambda *both: progress.append(both))
     assert progress == [(1000, 3000), (2000, 3000), (3000, 3000)]
@@ -104,13 +105,13 @@ def trusted(monkeypatch):
 @pytest.fixture
 def reads(monkeypatch):
     """The names of files, once for each time that they are read."""
-    names, read = [], sources.TextFile._read
+    names, read = [], TextFile._read
 
     def recorded(file, *given):
         names.append(file.name)
         return read(file, *given)
 
-    monkeypatch.setattr(sources.TextFile, "_read", recorded)
+    monkeypatch.setattr(TextFile, "_read", recorded)
     return names
 
 

@@ -18,11 +18,10 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.runs.description import CorpusRecord
 from chargen.runs.directory import RUNS
-from chargen.text import Vocabulary, read_corpus, sources
-from chargen.text.corpus import LONGEST_NAME, LongerError, folder_name
+from chargen.text import Vocabulary, read_corpus
+from chargen.text.corpus import LONGEST_NAME, LongerError, folder_name, zstd
 from chargen.text.decoding import decode_blocks
 from chargen.text.encoding import FOLDER, encode_with, scan
-from chargen.text.sources import zstd
 
 BOM = "\ufeff"
 WILD = (
@@ -106,7 +105,7 @@ def test_archives_are_read_in_blocks_of_any_size_and_damage_is_refused(
     file, compress = tmp_path / f"x.txt{suffix}", COMPRESSORS[suffix]
     file.write_bytes(compress((BOM + WILD).encode()) + compress(b"more"))
     for block in (1, 2, 3, 5, 2**18):
-        monkeypatch.setattr(sources, "BLOCK", block)
+        monkeypatch.setattr("chargen.text.corpus.BLOCK", block)
         assert read(file) == WILD + "more"
     assert read_corpus([file]).name == "x"
     whole = compress(WILD.encode() * 9)
@@ -244,7 +243,7 @@ def test_a_text_of_few_characters_goes_through_all_commands(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("piece", ["the cat sat", "日本", "a😀"])
 def test_the_memory_for_one_long_line_does_not_grow_with_it(tmp_path, monkeypatch, piece):
-    monkeypatch.setattr(sources, "BLOCK", 2**17)
+    monkeypatch.setattr("chargen.text.corpus.BLOCK", 2**17)
     text = piece * (4_000_000 // len(piece.encode()))
     file = tmp_path / "x.txt"
     file.write_text(text)

@@ -99,37 +99,41 @@ def file(tmp_path, monkeypatch):
 
 def test_characters_scripts_and_compressed_sizes(file):
     found = measure(read_corpus([file]))
-    assert (found.chars, found.bytes) == (len(TEXT), len(TEXT.encode()))
-    assert found.alphabet == "".join(sorted(set(TEXT)))
-    rarest = found.rarest[0]
+    assert (found["chars"], found["bytes"]) == (len(TEXT), len(TEXT.encode()))
+    assert found["alphabet"] == "".join(sorted(set(TEXT)))
+    rarest = found["rarest"][0]
     assert rarest == {"character": "😀", "name": "GRINNING FACE", "count": 1}
     counts = Counter(TEXT)
-    assert [one["count"] for one in found.rarest] == sorted(counts.values())[:8]
-    names = {one["name"] for one in measure(read_corpus(["escape.txt"])).rarest}
+    assert [one["count"] for one in found["rarest"]] == sorted(counts.values())[:8]
+    names = {one["name"] for one in measure(read_corpus(["escape.txt"]))["rarest"]}
     assert "U+001B" in names
     expected = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
-    assert {name: found.scripts_chars[name] for name in expected} == expected
-    assert sum(found.scripts_chars.values()) == found.chars
-    assert list(found.scripts_chars.values()) == sorted(found.scripts_chars.values(), reverse=True)
+    assert {name: found["scripts_chars"][name] for name in expected} == expected
+    assert sum(found["scripts_chars"].values()) == found["chars"]
+    assert list(found["scripts_chars"].values()) == sorted(
+        found["scripts_chars"].values(), reverse=True
+    )
     data = TEXT.encode()
-    assert found.packed["bytes"]["zlib"] == len(zlib.compress(data, 9))
-    assert found.packed["bytes"]["lzma"] == len(lzma.compress(data, preset=9))
-    assert found.packed["bits_per_char"]["zlib"] == 8 * found.packed["bytes"]["zlib"] / len(TEXT)
-    assert set(found.packed["bits_per_char"]) == {"zlib", "lzma", "zstd"}
+    assert found["packed"]["bytes"]["zlib"] == len(zlib.compress(data, 9))
+    assert found["packed"]["bytes"]["lzma"] == len(lzma.compress(data, preset=9))
+    assert found["packed"]["bits_per_char"]["zlib"] == 8 * found["packed"]["bytes"]["zlib"] / len(
+        TEXT
+    )
+    assert set(found["packed"]["bits_per_char"]) == {"zlib", "lzma", "zstd"}
 
 
 def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatch):
     monkeypatch.setattr(statistics, "COUNTED_CHARS", 10)
     monkeypatch.setattr(statistics, "PACKED_CHARS", 25)
-    monkeypatch.setattr("chargen.text.sources.BLOCK", 7)
+    monkeypatch.setattr("chargen.text.corpus.BLOCK", 7)
     seen = []
     found = measure(read_corpus([file]), lambda done, of: seen.append((done, of)))
-    assert found.chars == len(TEXT)
-    assert found.lines["count"] == TEXT.count("\n") + 1
-    assert found.ngrams["counted_chars"] == 10
-    assert found.ngrams["orders"][0]["distinct"] == len(set(TEXT[:10]))
-    assert found.packed["bytes"]["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
-    assert found.packed["chars"] == 25
+    assert found["chars"] == len(TEXT)
+    assert found["lines"]["count"] == TEXT.count("\n") + 1
+    assert found["ngrams"]["counted_chars"] == 10
+    assert found["ngrams"]["orders"][0]["distinct"] == len(set(TEXT[:10]))
+    assert found["packed"]["bytes"]["zlib"] == len(zlib.compress(TEXT[:25].encode(), 9))
+    assert found["packed"]["chars"] == 25
     assert seen[-1] == (len(TEXT.encode()), len(TEXT.encode()))
     table = report(found)
     assert "in the first 10 characters" in table

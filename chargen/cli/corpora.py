@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -134,15 +133,17 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> N
       chargen corpora stats corpus.txt
       chargen corpora stats poems/ more.txt --json
     """
+    from msgspec import to_builtins
+
     from chargen.text.corpus import read_corpus
     from chargen.text.statistics import measure, report
 
     text = read_corpus(corpus, encoding)
     with progress_bar(unit="B", unit_scale=True, delay=1) as progress:
         found = measure(text, progress, seed)
-    for note in found.notes:
+    for note in found["notes"]:
         say(f"note: {visible_line(note)}", err=True)
     if as_json:
-        say_json(asdict(found))
+        say_json(to_builtins(found))
     else:
         say(report(found), nl=False)

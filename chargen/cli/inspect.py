@@ -68,7 +68,7 @@ def inspect(
         raise ChargenError(f"--{'cue' if '' in cue else 'memory'} '': empty, give some text")
     if memory is not None or memory_file is not None:
         check_writable(out)
-        from chargen.text.sources import read_file
+        from chargen.text.corpus import read_file
 
         text = read_file(memory_file) if memory_file else memory or ""
         _memory(run, text, out, as_json, cues=cue, unknown=unknown, seed=seed)

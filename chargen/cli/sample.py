@@ -131,7 +131,7 @@ def sample(
         check_alone({**others, "novelty": novelty, "json": as_json})
     from chargen.runs.directory import LAST, find
     from chargen.sampling.sampler import Sampler
-    from chargen.text.sources import read_file
+    from chargen.text.corpus import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
     check_run(run)

@@ -175,11 +175,7 @@ def _size(path: Path) -> int:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise ChargenError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()

@@ -23,7 +23,7 @@ from chargen.runs.description import Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run
 from chargen.runs.lock import lock
 from chargen.settings import ModelSettings
-from chargen.text.sources import read_file
+from chargen.text.corpus import read_file
 from chargen.text.vocabulary import Vocabulary
 
 SHOWN = 5  # ids in a note

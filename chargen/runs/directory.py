@@ -34,9 +34,8 @@ from chargen.runs.card import remove_card
 from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
 from chargen.runs.description import Description
 from chargen.runs.lock import lock
-from chargen.text.corpus import Corpus, LongerError
+from chargen.text.corpus import STANDARD_INPUT, Corpus, LongerError
 from chargen.text.encoding import FOLDER, CorpusCache, EncodedCorpus, encode_with
-from chargen.text.sources import STANDARD_INPUT
 from chargen.text.vocabulary import UnknownCharacterError
 
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped

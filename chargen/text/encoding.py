@@ -36,10 +36,9 @@ from chargen.files import (
     read_bytes,
     write_file,
 )
-from chargen.text.corpus import Corpus, OnFileBytes
+from chargen.text.corpus import STANDARD_INPUT, Corpus, OnFileBytes, TextFile
 from chargen.text.documents import DocumentSplitter
 from chargen.text.memory_map import map_file, release
-from chargen.text.sources import STANDARD_INPUT, TextFile
 from chargen.text.vocabulary import CharacterSet, UnknownCharacterError, Vocabulary
 
 FOLDER = ".corpora"  # default cache folder, beside the runs

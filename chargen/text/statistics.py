@@ -13,7 +13,6 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -53,34 +52,12 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 Record = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class TextStatistics:
-    """Statistics of a corpus, see `measure`; records are JSON objects with these keys."""
+def measure(corpus: Corpus, progress: Progress = lambda done, of: None, seed: int = 0) -> Record:
+    """Read a corpus once; return its statistics and notes about its files as a JSON object.
 
-    corpus: str
-    chars: int
-    bytes: int  # of the text in UTF-8
-    alphabet: str  # sorted
-    alphabet_chars: int
-    rarest: list[Record]  # the rarest first: character, its Unicode name, count
-    scripts_chars: dict[str, int]  # number of characters by script, descending
-    lines: Record  # see `LineCounter.statistics`
-    ngrams: Record  # counted_chars; orders: see `entropies`
-    longest_repeat: Record  # counted_chars, chars, first_char, second_char; the beginning of text
-    mutual_information: MutualInformation
-    packed: Record  # chars; bytes and bits_per_char by compressor, comparable with a model's loss
-    notes: list[str]  # about the files
-
-
-def measure(
-    corpus: Corpus, progress: Progress = lambda done, of: None, seed: int = 0
-) -> TextStatistics:
-    """Read a corpus and return its statistics.
-
-    Args:
-        corpus: The corpus.
-        progress: Gets the bytes read and their total.
-        seed: Random seed of the shuffled texts beside which mutual information is measured.
+    Keys carry units; scripts and the rarest characters are sorted, and `packed` is comparable with
+    a model's loss. ``seed`` is that of the shuffled texts beside which mutual information is
+    measured.
     """
     counts: np.ndarray = np.zeros(CODE_POINTS, dtype=np.int64)
     lines, start, size = LineCounter(), "", 0
@@ -92,19 +69,19 @@ def measure(
         start += text[: PACKED_CHARS - len(start)]
         size += len(data)
 
-    found = scan(corpus, "none", progress, use)
-    alphabet, counts = found.vocabulary.characters, counts[counts > 0]
+    scanned = scan(corpus, "none", progress, use)
+    alphabet, counts = scanned.vocabulary.characters, counts[counts > 0]
     packed = {name: len(compress(start.encode())) for name, compress in COMPRESSORS.items()}
-    ids = found.vocabulary.encode(start[:COUNTED_CHARS]).astype(np.int64)
+    ids = scanned.vocabulary.encode(start[:COUNTED_CHARS]).astype(np.int64)
     chars, first, second = longest_repeat(ids)
-    distances = default_distances(len(ids))
-    return TextStatistics(
-        corpus.name,
-        found.chars,
-        size,
-        alphabet,
-        len(alphabet),
-        rarest=[
+    memory = mutual_information(ids, len(alphabet), default_distances(len(ids)), seed=seed)
+    return {
+        "corpus": corpus.name,
+        "chars": scanned.chars,
+        "bytes": size,  # of the text in UTF-8
+        "alphabet": alphabet,
+        "alphabet_chars": len(alphabet),
+        "rarest": [
             {
                 "character": (char := alphabet[index]),
                 "name": unicodedata.name(char, f"U+{ord(char):04X}"),
@@ -112,24 +89,24 @@ def measure(
             }
             for index in np.argsort(counts, kind="stable")[:RAREST]
         ],
-        scripts_chars=_scripts(alphabet, counts),
-        lines=lines.statistics(),
-        ngrams={"counted_chars": len(ids), "orders": entropies(ids, LONGEST_NGRAM)},
-        longest_repeat={
+        "scripts_chars": _scripts(alphabet, counts),
+        "lines": lines.statistics(),
+        "ngrams": {"counted_chars": len(ids), "orders": entropies(ids, LONGEST_NGRAM)},
+        "longest_repeat": {
             "counted_chars": len(ids),
             "chars": chars,
             "first_char": first,
             "second_char": second,
             "text": start[first : first + min(chars, SHOWN_CHARS)],
         },
-        mutual_information=mutual_information(ids, len(alphabet), distances, seed=seed),
-        packed={
+        "mutual_information": memory,
+        "packed": {
             "chars": len(start),
             "bytes": packed,
             "bits_per_char": {name: 8 * bytes / len(start) for name, bytes in packed.items()},
         },
-        notes=corpus.notes(file.sha256 for file in found.files),
-    )
+        "notes": corpus.notes(file.sha256 for file in scanned.files),
+    }
 
 
 def _scripts(alphabet: str, counts: np.ndarray) -> dict[str, int]:
@@ -246,25 +223,23 @@ def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
     return chars, first, first + 1 + int(np.argmax(named[first + 1 :] == named[first]))
 
 
-def report(found: TextStatistics) -> str:
+def report(found: Record) -> str:
     """Return all statistics as a report for the terminal."""
-    lines, repeat, bits = found.lines, found.longest_repeat, found.packed["bits_per_char"]
-    part, memory = (
-        f"the first {found.ngrams['counted_chars']:,} characters",
-        found.mutual_information,
-    )
+    lines, repeat, bits = found["lines"], found["longest_repeat"], found["packed"]["bits_per_char"]
+    part = f"the first {found['ngrams']['counted_chars']:,} characters"
+    memory, alphabet = found["mutual_information"], found["alphabet"]
     rarest = (
         f"{one['character']} " * one["character"].isprintable()
         + f"{one['name']} ({one['count']:,})"
-        for one in found.rarest
+        for one in found["rarest"]
     )
-    scripts = (f"{name} {n / found.chars:.1%}" for name, n in found.scripts_chars.items())
+    scripts = (f"{name} {n / found['chars']:.1%}" for name, n in found["scripts_chars"].items())
     orders = [
         (
             f"{one['n']}", f"{one['bits_per_char']:.3f}", f"{one['gain_bits']:.3f}",
             f"{one['distinct']:,}", f"{one['seen_once_share']:.1%}", "",
         )
-        for one in found.ngrams["orders"]
+        for one in found["ngrams"]["orders"]
     ]  # fmt: skip
     columns = (memory.distances, memory.bits, memory.low, memory.high, memory.control_bits)
     distances = [
@@ -272,8 +247,8 @@ def report(found: TextStatistics) -> str:
         for distance, bits, low, high, control in zip(*columns, strict=True)
     ]
     notes = [
-        f"Alphabet: {counted(len(found.alphabet), 'character')}, {found.alphabet[:SHOWN_ALPHABET]}"
-        + "…" * (len(found.alphabet) > SHOWN_ALPHABET),
+        f"Alphabet: {counted(len(alphabet), 'character')}, {alphabet[:SHOWN_ALPHABET]}"
+        + "…" * (len(alphabet) > SHOWN_ALPHABET),
         f"Rarest: {', '.join(rarest)}",
         f"Scripts: {', '.join(scripts)}",
         f"Lines: {lines['count']:,}, of which {lines['blank']:,} blank; length median "
@@ -283,7 +258,7 @@ def report(found: TextStatistics) -> str:
         f"Longest repeat in {part}: {repeat['chars']:,} characters, at {repeat['first_char']:,} "
         f"and {repeat['second_char']:,}: “{repeat['text']}"
         f"{'…' * (repeat['chars'] > len(repeat['text']))}”",
-        f"Packed: the first {found.packed['chars']:,} characters, bits/char: "
+        f"Packed: the first {found['packed']['chars']:,} characters, bits/char: "
         + ", ".join(f"{name} {value:.3f}" for name, value in bits.items()),
     ]
     blocks: list[Block] = [
@@ -301,8 +276,8 @@ def report(found: TextStatistics) -> str:
             f"and of the same characters in random order. {decay_sentence(memory)}",
         ),
     ]
-    size = f"{found.chars:,} characters, {found.bytes:,} bytes in UTF-8"
-    return to_text([Section("statistics", visible_line(found.corpus), size, "", blocks)])
+    size = f"{found['chars']:,} characters, {found['bytes']:,} bytes in UTF-8"
+    return to_text([Section("statistics", visible_line(found["corpus"]), size, "", blocks)])
 
 
 def decay_sentence(found: MutualInformation) -> str:

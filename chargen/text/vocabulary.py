@@ -75,13 +75,11 @@ class Vocabulary:
     """The distinct characters of a corpus; the character at index ``v`` has id ``v``.
 
     Args:
-        characters: The characters, sorted by code point, so that a vocabulary depends only on the
-            set of characters.
+        characters: The characters, sorted by code point.
         dropped: Other characters of the corpus, sorted, which are encoded as `PLACEHOLDER`.
 
     Raises:
-        ValueError: The characters are not sorted, not distinct, contain surrogates or are none, or
-            there is no `PLACEHOLDER` for the dropped ones.
+        ValueError: They are none, not sorted, not distinct, or no characters.
     """
 
     def __init__(self, characters: str, dropped: str = "") -> None:
@@ -89,7 +87,7 @@ class Vocabulary:
             raise ValueError("a vocabulary holds at least one character")
         for text in (characters, dropped):
             points = code_points(text)
-            if len(points) > 1 and not (points[1:] > points[:-1]).all():
+            if not (points[1:] > points[:-1]).all():
                 raise ValueError("a vocabulary's characters are sorted and distinct")
             if ((points >= FIRST_SURROGATE) & (points <= LAST_SURROGATE)).any():
                 raise ValueError("a vocabulary holds no surrogates")
@@ -128,8 +126,7 @@ class Vocabulary:
 
     @property
     def opening(self) -> np.ndarray:
-        """The default context of generated text, ``(1,)``: the id of a line feed, else of a space,
-        else of the first character."""
+        """The default context of text, ``(1,)``: a line feed, a space or the first character."""
         return self.encode(next((c for c in "\n " if c in self), self.characters[0]))
 
     def __len__(self) -> int:
@@ -153,10 +150,8 @@ class Vocabulary:
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the ids of a text, ``(len(text),)`` of `dtype`.
 
-        Characters that are not in the vocabulary are left out if ``unknown`` is ``"skip"``.
-
-        Raises:
-            UnknownCharacterError: With ``"error"``, at the first unknown character.
+        Unknown characters are left out if ``unknown`` is ``"skip"``, and raise
+        `UnknownCharacterError` otherwise.
         """
         if unknown not in ("error", "skip"):
             raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")

@@ -24,11 +24,10 @@ from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import LAST, RUN, RUNS, Run, check_new, encoded_in, find
 from chargen.runs.lock import lock
 from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag, shown
-from chargen.text.corpus import SHORTEST_TO_TRAIN, Corpus, read_corpus
+from chargen.text.corpus import SHORTEST_TO_TRAIN, STANDARD_INPUT, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
 from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
-from chargen.text.sources import STANDARD_INPUT
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
 from chargen.training.defaults import Hardware, choose_defaults, fit
 from chargen.training.initial import adopt, check_same, origin_of, start_from, vocabulary_for
