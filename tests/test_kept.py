@@ -57,6 +57,8 @@ def test_a_run_is_found_by_its_name(tmp_path):
     one = read_result(written(tmp_path, RUN.to_json()), tmp_path / "elsewhere" / "long")
     assert one.templates.finding() == RUN.templates.finding()
     assert one.context[TRAINED].finding() == RUN.context[TRAINED].finding()
+    pages = [to_html("", "", [curve_section(result)], ()) for result in (one, RUN)]
+    assert pages[0] == pages[1]
     several = written(tmp_path, RUNS.to_json())
     assert read_result(several, tmp_path / "less").run == LESS.run
     with pytest.raises(ChargenError, match=r"is about runs/long, runs/less, not about .*other"):
@@ -93,9 +95,3 @@ def test_any_odd_value_is_refused_or_harmless(kind, result):
                 continue
             assert read.finding()
     assert refused > 100
-
-
-def test_a_result_read_back_draws_the_same_curve(tmp_path):
-    read = read_result(written(tmp_path, RUN.to_json()), tmp_path / "long")
-    pages = [to_html("", "", [curve_section(run)], ()) for run in (read, RUN)]
-    assert pages[0] == pages[1]

@@ -10,6 +10,7 @@ from chargen.api import TrainedModel
 from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.predictors import BackoffNgram
+from chargen.probes import run
 from chargen.probes.context import measure as context
 from chargen.probes.gradient import measure as gradient
 from chargen.probes.mined import measure as mined
@@ -18,7 +19,7 @@ from chargen.probes.templates import measure as templates
 
 CHARS = 40_000
 DEFAULTS = [
-    *((context, "positions", 640), (context, "contexts", (1, 8, 64))),
+    (context, "contexts", (1, 8, 64)),
     *((gradient, "positions", 8), (gradient, "span", 64)),
     *((mined, "longest", 64), (templates, "frames", 48)),
 ]
@@ -33,6 +34,7 @@ def _small_instruments():
         patch.setattr(templates, "FRAMES_TO_CHOOSE", 16)
         patch.setattr(context, "SAMPLE_CHARS", 2048)
         patch.setattr(readout, "CHARS", 16)
+        patch.setitem(run.CONTEXT_POSITIONS, "trained", 640)
         yield
 
 

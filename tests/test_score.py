@@ -59,8 +59,8 @@ def test_parallel_streams_equal_sequential_reading(monkeypatch):
 
 def test_the_highest_surprisal_comes_first_and_the_earlier_of_equals():
     found = compare("aabcaba", 0, [of_table("aabcaba")])
-    assert [place.position for place in found.surprising(4)] == [7, 5, 3, 6]
-    assert found.surprising(99)[-1].position == 4
+    assert [place["position"] for place in found.surprising(4)] == [7, 5, 3, 6]
+    assert found.surprising(99)[-1]["position"] == 4
 
 
 def compared(**nats):

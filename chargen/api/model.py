@@ -12,6 +12,7 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
+from chargen.predictors.ngram import count
 from chargen.probes.result import RunResult
 from chargen.probes.surprisal.result import Scores
 from chargen.probes.units import measure as units_kit
@@ -43,13 +44,8 @@ BASELINE_CHARS = 10_000_000  # training characters that an n-gram counts at most
 class TrainedModel:
     """A trained model: its weights, its vocabulary and what can be done with them.
 
-    Args:
-        run: the run directory.
-        device: a torch device, or ``auto`` for a GPU if there is one.
-        weights: arrays that replace the run's best weights.
-
-    Raises:
-        ChargenError: the weights are damaged or do not fit the run's settings.
+    ``device`` is a torch device, or ``auto`` for a GPU if there is one; ``weights`` replace the
+    run's best ones. `ChargenError` if they are damaged or do not fit the run's settings.
     """
 
     def __init__(
@@ -78,14 +74,15 @@ class TrainedModel:
 
     def _repr_html_(self) -> str:
         model, known = self.run.description.model, self.run.description.corpus
-        facts = [
-            ("run", self.name),
-            ("model", model.described()),
-            ("parameters", f"{model.parameters(len(self.vocabulary)):,}"),
-            ("vocabulary", counted(len(self.vocabulary), "character")),
-            ("corpus", f"{known.name}, {known.chars:,} characters" if known.chars else "imported"),
-        ]
-        return fragment(Table(["", ""], facts))
+        corpus = f"{known.name}, {known.chars:,} characters" if known.chars else "imported"
+        facts = {
+            "run": self.name,
+            "model": model.described(),
+            "parameters": f"{model.parameters(len(self.vocabulary)):,}",
+            "vocabulary": counted(len(self.vocabulary), "character"),
+            "corpus": corpus,
+        }
+        return fragment(Table(["", ""], [*facts.items()]))
 
     def stream(
         self, prompt: str = "", length: int = SAMPLE_CHARS, *more: Any, **options: Any
@@ -156,9 +153,9 @@ class TrainedModel:
         The scale of its gradients is taken from the end of the training text; see
         `chargen.training.dynamic`.
         """
-        text, start, starts = self._evaluated(corpus)
-        training, settings = self._training(text), settings or DynamicSettings()
-        return evaluate_dynamic(self.network, text.ids, start, training, settings, starts, progress)
+        (text, start, starts), own = self._evaluated(corpus), settings or DynamicSettings()
+        training = self._training()
+        return evaluate_dynamic(self.network, text.ids, start, training, own, starts, progress)
 
     def baseline(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy of the n-gram baseline, as `evaluate` measures them.
@@ -169,7 +166,7 @@ class TrainedModel:
         if corpus is None and self._baseline:
             return self._baseline
         text, start, starts = self._evaluated(corpus)
-        (ngram,) = self.ngrams(BASELINE_ORDER, text=text).values()
+        (ngram,) = self.ngrams(BASELINE_ORDER).values()
         found = evaluate(ngram, text.ids, start, starts=starts)
         self._baseline = found if corpus is None else self._baseline
         return found
@@ -233,17 +230,20 @@ class TrainedModel:
             notes.append(f"no units of readable features: {error.message}")
         return HiddenUnits(self.name, recording, units, tuple(notes))
 
-    def ngrams(
-        self, *orders: int, text: EncodedCorpus | None = None
-    ) -> dict[str, NextCharPredictor]:
-        """Return back-off n-grams of the training text, which may be in ``text``, by name."""
-        for order in set(orders) - self._ngrams.keys():
-            self._ngrams[order] = BackoffNgram(self.vocabulary, self._training(text), order)
+    def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
+        """Return back-off n-grams of the training text by name."""
+        if missing := set(orders) - self._ngrams.keys():
+            text = self._training()
+            for order, levels in count(len(self.vocabulary), text, missing).items():
+                self._ngrams[order] = BackoffNgram(self.vocabulary, text, order, levels)
         return {f"{order}-gram": self._ngrams[order] for order in orders}
 
     def encoded(self, corpus: Sources | Corpus | None) -> EncodedCorpus:
         """Return a corpus, encoded for the model; by default that of the run."""
-        return self.corpus() if corpus is None else self.run.encode(read_sources(corpus))
+        text = self.corpus() if corpus is None else self.run.encode(read_sources(corpus))
+        if self.run.description.corpus.is_of(text):
+            self.run.encoded = text  # its sources may be gone later, such as standard input
+        return text
 
     def _evaluated(
         self, corpus: Sources | Corpus | None
@@ -257,11 +257,10 @@ class TrainedModel:
         start = 1 if start == len(text.ids) else start  # a text that is named, of which none is
         return text, start, None if documents == "none" else text.starts
 
-    def _training(self, text: EncodedCorpus | None = None) -> np.ndarray:
-        """Return the last `BASELINE_CHARS` ids of the training text, which may be in ``text``."""
-        known = self.run.description.corpus
-        own = text if text is not None and known.is_of(text) else self.corpus()
-        return own.ids[max(0, known.training_chars - BASELINE_CHARS) : known.training_chars]
+    def _training(self) -> np.ndarray:
+        """Return the last `BASELINE_CHARS` ids of the training text."""
+        end = self.run.description.corpus.training_chars
+        return self.corpus().ids[max(0, end - BASELINE_CHARS) : end]
 
     def corpus(self) -> EncodedCorpus:
         """Return the run's corpus; `ChargenError` if it is missing or changed, or was imported."""

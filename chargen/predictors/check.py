@@ -39,19 +39,15 @@ def check(model: Model) -> None:
     """
     if is_scorer(model):
         once, twice = (model.log_prob("the clouds are in the ", "sky") for _ in range(2))
-        if not isinstance(once, float) or not math.isfinite(once) or once > NEAR:
-            raise PredictorError(
-                f"model: log_prob returned {once!r}, it must be a finite log-probability in nats"
-            )
-        if abs(twice - once) > NEAR:
-            raise PredictorError("model: log_prob gives another number each time: turn dropout off")
+        finite = isinstance(once, float) and math.isfinite(once) and once <= NEAR
+        _require(finite, f"log_prob returned {once!r}, no finite log-probability in nats")
+        same = abs(twice - once) <= NEAR
+        _require(same, "log_prob gives another number each time: turn dropout off")
         return
-    if not isinstance(getattr(model, "vocabulary", None), Vocabulary):
-        raise PredictorError(
-            "model: it has no attribute `vocabulary` that is a chargen.text.Vocabulary"
-        )
-    if not isinstance(model, NextCharPredictor):
-        raise PredictorError("model: it has neither a method `advance` nor `log_prob`")
+    known = isinstance(getattr(model, "vocabulary", None), Vocabulary)
+    _require(known, "it has no attribute `vocabulary` that is a chargen.text.Vocabulary")
+    advances = isinstance(model, NextCharPredictor)
+    _require(advances, "it has neither a method `advance` nor `log_prob`")
     ids = np.random.default_rng(0).integers(len(model.vocabulary), size=(N, T))
     whole, _ = advance(model, ids)
     again, _ = advance(model, ids)
@@ -81,20 +77,21 @@ def check(model: Model) -> None:
 
 
 def _compare(found: np.ndarray, expected: np.ndarray, fault: str) -> None:
-    if (np.abs(np.maximum(found, CERTAIN) - np.maximum(expected, CERTAIN)) > NEAR).any():
+    apart = np.abs(np.maximum(found, CERTAIN) - np.maximum(expected, CERTAIN))
+    _require(bool((apart <= NEAR).all()), fault)
+
+
+def _require(holds: bool, fault: str) -> None:
+    if not holds:
         raise PredictorError(f"model: {fault}")
 
 
 def load_model(name: str) -> Model:
-    """Return the model that a user named, after `check`.
+    """Return the model that a user named, after `check`; `PredictorError` without one.
 
-    Args:
-        name: ``FILE.py:NAME``, a model or a function without arguments that returns one in a
-            Python file, which is run; ``FILE.onnx``; or ``hf:DIRECTORY``, a language model of the
-            library transformers.
-
-    Raises:
-        PredictorError: There is no such model, or it breaks its protocol.
+    A name is ``FILE.py:NAME``, a model or a function without arguments that returns one in a
+    Python file, which is run; ``FILE.onnx``; or ``hf:DIRECTORY``, a language model of the library
+    transformers.
     """
     file, _, attribute = name.rpartition(":")
     if name.startswith("hf:"):

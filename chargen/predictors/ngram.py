@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from chargen.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
-class _Level:
+class Level:
     """Continuations of all contexts of one length.
 
     The code of a context is ``rank of its later part * V + its first character``, a 64-bit integer
@@ -26,7 +27,7 @@ class _Level:
     backing_off: np.ndarray  # (contexts,) probability left to the shorter context
 
     @classmethod
-    def of(cls, codes: np.ndarray, pairs: np.ndarray, counts: np.ndarray, size: int) -> _Level:
+    def of(cls, codes: np.ndarray, pairs: np.ndarray, counts: np.ndarray, size: int) -> Level:
         """Build a level from sorted ``rank * V + character`` pairs and their counts."""
         ones, twos = (counts == 1).sum(), (counts == 2).sum()
         discount = ones / (ones + 2 * twos) if ones and twos else 0.5
@@ -45,6 +46,36 @@ class _Level:
         )
 
 
+def count(size: int, ids: np.ndarray, orders: Iterable[int]) -> dict[int, list[Level]]:
+    """Return the levels of n-grams of several orders; they share those of shorter contexts.
+
+    ``size`` is that of the vocabulary. The first characters of the text, fewer than the highest
+    order, count in no shorter context.
+    """
+    ids = np.asarray(ids, dtype=np.int64)
+    tops = {order: min(order, len(ids)) - 1 for order in orders}
+    longest = max(tops.values())
+    codes = [np.zeros(1, dtype=np.int64)]
+    ranks = np.zeros(len(ids), dtype=np.int64)  # of the context before each position
+    counted = {}
+    for length in range(longest + 1):
+        if length:
+            contexts = ranks[1:] * size + ids[: len(ids) - length]
+            here, ranks = np.unique(contexts, return_inverse=True)
+            codes.append(here)
+        if length in tops.values():
+            counted[length] = np.unique(ranks * size + ids[length:], return_counts=True)
+    pairs, levels = counted[longest][0], list[Level]()
+    for length in range(longest, 0, -1):
+        shorter = codes[length][pairs // size] // size * size + pairs % size
+        pairs, counts = np.unique(shorter, return_counts=True)
+        levels.insert(0, Level.of(codes[length - 1], pairs, counts, size))
+    return {
+        order: [*levels[:top], Level.of(codes[top], counted[top][0], counted[top][1], size)]
+        for order, top in tops.items()
+    }
+
+
 class BackoffNgram:
     """The n-gram baseline: interpolated Kneser-Ney smoothing.
 
@@ -56,32 +87,22 @@ class BackoffNgram:
         vocabulary: The vocabulary.
         ids: The training text, ``(L,)`` with L >= 2.
         order: The length n; predictions depend on the last n - 1 characters.
+        levels: What `count` returns for the order, if it was counted before.
     """
 
-    def __init__(self, vocabulary: Vocabulary, ids: np.ndarray, order: int) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        ids: np.ndarray,
+        order: int,
+        levels: Sequence[Level] | None = None,
+    ) -> None:
         if order < 2 or len(ids) < 2:
             raise ValueError(f"order is {order} and the text has {len(ids)} characters, 2 at least")
         self.vocabulary = vocabulary
         self.order = order
         self.context_chars = order - 1
-        self._levels = self._count(np.asarray(ids, dtype=np.int64), min(order, len(ids)) - 1)
-
-    def _count(self, ids: np.ndarray, longest: int) -> list[_Level]:
-        size = len(self.vocabulary)
-        codes = [np.zeros(1, dtype=np.int64)]
-        ranks = np.zeros(len(ids), dtype=np.int64)  # of the context before each position
-        for length in range(1, longest + 1):
-            here, ranks = np.unique(
-                ranks[1:] * size + ids[: len(ids) - length], return_inverse=True
-            )
-            codes.append(here)
-        pairs, counts = np.unique(ranks * size + ids[longest:], return_counts=True)
-        levels = [_Level.of(codes[longest], pairs, counts, size)]
-        for length in range(longest, 0, -1):
-            shorter = codes[length][pairs // size] // size * size + pairs % size
-            pairs, counts = np.unique(shorter, return_counts=True)
-            levels.insert(0, _Level.of(codes[length - 1], pairs, counts, size))
-        return levels
+        self._levels = levels or count(len(vocabulary), ids, [order])[order]
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
         """See `NextCharPredictor.advance`; the state is the last characters, ``(N, order - 1)``."""

@@ -70,13 +70,11 @@ def spells(model: Model, text: Iterable[str]) -> bool:
 
 def map_state(state: State, function: Callable[[Any], Any]) -> State:
     """Return a state with ``function`` applied to each array."""
-    if state is None:
-        return None
     if isinstance(state, dict):
         return {name: map_state(part, function) for name, part in state.items()}
     if isinstance(state, tuple | list):
         return tuple(map_state(part, function) for part in state)
-    return function(state)
+    return None if state is None else function(state)
 
 
 def select(state: State, rows: np.ndarray) -> State:
@@ -87,19 +85,13 @@ def select(state: State, rows: np.ndarray) -> State:
 def advance(
     predictor: NextCharPredictor, ids: np.ndarray, state: State = None
 ) -> tuple[np.ndarray, State]:
-    """Call ``predictor.advance`` and validate its predictions.
-
-    Raises:
-        PredictorError: They have another shape than ``(N, T, V)``, are not finite or -inf, or are
-            not log-probabilities.
-    """
+    """Call ``predictor.advance``; `PredictorError` unless it returns log-probabilities."""
     log_probs, state = predictor.advance(ids, state)
     shape = (*ids.shape, len(predictor.vocabulary))
     found = getattr(log_probs, "shape", type(log_probs).__name__)
     if found != shape:
-        raise PredictorError(
-            f"predictions: shape {found} instead of {shape} (sequences, timesteps, vocabulary)"
-        )
+        named = f"{shape} (sequences, timesteps, vocabulary)"
+        raise PredictorError(f"predictions: shape {found} instead of {named}")
     sums = np.exp(log_probs).sum(axis=-1)
     if (wrong := ~(np.abs(sums - 1) < TOLERANCE)).any():  # also where a sum is NaN
         raise PredictorError(
@@ -139,9 +131,9 @@ class BurnedIn:
     """A predictor whose initial state is the one after a burn-in text, not the zero state.
 
     A network is rarely in the zero state during training. From there a few first characters can
-    lead to a state that spoils the predictions for thousands of characters, for any later text. The
-    burn-in text ``(M,)`` is therefore read in eight parts from the zero state, and the state after
-    the part with the median loss becomes the initial state.
+    lead to a state that spoils the predictions for thousands of characters. The burn-in text
+    ``(M,)`` is therefore read in eight parts from the zero state, and the state after the part with
+    the median loss becomes the initial state.
     """
 
     def __init__(self, predictor: NextCharPredictor, ids: np.ndarray) -> None:
@@ -149,10 +141,10 @@ class BurnedIn:
         self._predictor = predictor
         chars = max(1, len(ids) // BURN_IN_PARTS)
         parts = ids[: len(ids) // chars * chars].reshape(-1, chars)[:BURN_IN_PARTS]
-        log_probs, state = predictor.advance(parts.astype(np.int64))
-        own = parts[:, 1:, None].astype(np.int64)
-        nats = -np.take_along_axis(log_probs[:, :-1], own, axis=2).astype(np.float64)
-        order = np.argsort(nats.sum(axis=(1, 2)), kind="stable")
+        parts = parts.astype(np.int64)
+        log_probs, state = predictor.advance(parts)
+        own = np.take_along_axis(log_probs[:, :-1], parts[:, 1:, None], axis=2).astype(np.float64)
+        order = np.argsort(-own.sum(axis=(1, 2)), kind="stable")
         self._state = select(state, order[[(len(order) - 1) // 2]])
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:

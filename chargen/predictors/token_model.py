@@ -22,9 +22,8 @@ def from_transformers(model: Any, tokenizer: Any) -> TokenModel:
 def load_transformers(path: str | Path) -> TokenModel:
     """Return a `TextScorer` of the model in a directory that ``save_pretrained`` wrote.
 
-    Raises:
-        PredictorError: The package ``transformers`` is missing, or the directory holds no causal
-            language model with safetensors weights and a tokenizer.
+    `PredictorError` if the package ``transformers`` is missing, or the directory holds no causal
+    language model with safetensors weights and a tokenizer.
     """
     try:
         from transformers import AutoModelForCausalLM, AutoTokenizer

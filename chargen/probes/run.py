@@ -33,6 +33,7 @@ from chargen.settings import INSTRUMENTS
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
 CONTEXT_ORDERS = (2, 3, 5, 9, 17)  # of the n-grams beside the context curve
 MINED_ORDER = 20  # of the n-gram beside the mined dependencies
+CONTEXT_POSITIONS = {TRAINED: 2048, UNTRAINED: 640}
 BOTH_NETWORKS = ("context", "gradient")  # measured on the trained and the untrained network
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
@@ -237,6 +238,7 @@ class _Run:
             ngram = next(iter(self._ngrams(MINED_ORDER).values()), None)
             common |= {"ngram": ngram, "ngram_name": f"{MINED_ORDER}-gram"}
             return mined.measure(predictor, text.ids, untrained=self.untrained, **common)
+        common["positions"] = CONTEXT_POSITIONS[network]
         if trained:
             ngrams = self._ngrams(*CONTEXT_ORDERS).values()
             common["ngrams"] = dict(zip(CONTEXT_ORDERS, ngrams, strict=False))
@@ -251,7 +253,10 @@ class _Run:
         """Return the n-grams, or none with a warning if there is no training text."""
         with self.lock:
             try:
-                return dict(self.subject.ngrams(*orders))
+                counted = self.subject.ngrams(
+                    *sorted({*CONTROL_ORDERS, *CONTEXT_ORDERS, MINED_ORDER})
+                )
+                return {name: counted[name] for name in (f"{order}-gram" for order in orders)}
             except ChargenError as error:
                 warning = f"without the n-gram controls: {error.message}"
                 self.warnings += [warning] if warning not in self.warnings else []

@@ -36,7 +36,7 @@ from chargen.text.mutual_information import MutualInformation, mutual_informatio
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 POSITIONS = 4096
 FEWEST_CASES = 100  # positions of one character class, or at one distance from the beginning
-SAMPLE_CHARS = 2**16  # longest sample whose mutual information is compared with that of the text
+SAMPLE_CHARS = 2**15  # longest sample whose mutual information is compared with that of the text
 SAMPLE_STREAMS = 32  # generated in parallel, each at least 8 times the longest distance
 
 

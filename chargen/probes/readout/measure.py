@@ -88,21 +88,13 @@ def measure(
         sizes.append(fitted.shape[-1])
         hits.append(_read_out(fitted[..., drawn], scored[..., drawn], labels, classes))
     majority = (labels[1] == classes[0]).mean(axis=2)  # (lags, N)
-    rows = [
-        LagRow(
-            lag,
-            _mean(hits[0][place]),
-            _mean(majority[place]),
-            t_interval(hits[0][place] - majority[place]),
-            _mean(hits[1][place]) if untrained else None,
-        )
-        for place, lag in enumerate(LAGS)
-    ]
+    rows = []
+    for lag, own, most, *bare in zip(LAGS, hits[0], majority, *hits[1:], strict=True):
+        control = _mean(bare[0]) if bare else None
+        rows.append(LagRow(lag, _mean(own), _mean(most), t_interval(own - most), control))
     patches = [row for group in patched for row in _patch(predictor, group, parts, meter.read)]
-    scored_chars = STREAMS * chars
-    return ReadoutResult(
-        seed, trained_timesteps, sizes[0], scored_chars, tuple(rows), tuple(patches)
-    )
+    counts = (seed, trained_timesteps, sizes[0], STREAMS * chars)
+    return ReadoutResult(*counts, tuple(rows), tuple(patches))
 
 
 def _states(predictor: NextCharPredictor, ids: np.ndarray, on_read: OnRead) -> np.ndarray:

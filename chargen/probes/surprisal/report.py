@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from typing import Any
 
 from chargen.evaluation import nats_to_bits
-from chargen.probes.surprisal.result import Scores, SurprisingPlace
+from chargen.probes.surprisal.result import Scores
 from chargen.render.report import NO_NUMBER, Table, aligned, between, table_text
 from chargen.render.text import visible_line
 
@@ -38,34 +39,25 @@ def score_tables(found: Scores) -> list[Table]:
     return [*tables, *([Table(header, rows)] if rows else [])]
 
 
-def place_text(text: str, place: SurprisingPlace) -> tuple[str, str, str]:
+def place_text(text: str, place: dict[str, Any]) -> tuple[str, str, str]:
     """Return what precedes a place, its character, and what follows: three parts of one text.
 
     The text has a heading, the line around the character, a mark below it, and a row per run.
     """
-    at = place.position - 1
+    at, column = place["position"] - 1, place["column"]
     end = text.find("\n", at)
-    before = INDENT + visible_line(text[at - min(place.column - 1, BEFORE) : at])
+    before = INDENT + visible_line(text[at - min(column - 1, BEFORE) : at])
     after = visible_line(text[at + 1 : min(len(text) if end < 0 else end, at + 1 + AFTER)])
-    character = visible_line(place.character)
-    rows = aligned(
-        [
-            [
-                one.run,
-                f"{_percent(one.nats)}, {one.nats:.1f} nats",
-                f"expected {visible_line(repr(one.expected))}, {_percent(one.expected_nats)}",
-            ]
-            for one in place.runs
-        ]
-    )
+    character = visible_line(place["character"])
+    rows = []
+    for one in place["runs"]:
+        expected = f"expected {visible_line(repr(one['expected']))}"
+        share, best = (f"{100 * math.exp(-one[x]):.2g}%" for x in ("nats", "expected_nats"))
+        rows.append([one["run"], f"{share}, {one['nats']:.1f} nats", f"{expected}, {best}"])
     pointer = " " * _columns(before) + "^" * max(1, _columns(character))
-    heading = f"line {place.line:,}, character {place.column:,}"
-    below = [after, pointer, *(INDENT + row for row in rows)]
+    heading = f"line {place['line']:,}, character {column:,}"
+    below = [after, pointer, *(INDENT + row for row in aligned(rows))]
     return f"{heading}\n{before}", character, "\n".join(below)
-
-
-def _percent(nats: float) -> str:
-    return f"{100 * math.exp(-nats):.2g}%"
 
 
 def _columns(text: str) -> int:

@@ -48,25 +48,6 @@ class LossDifference(
     p_holm: float | None = None  # of equal loss, corrected for the number of differences
 
 
-class PlaceScore(Struct, frozen=True):
-    """Surprisal of one character under one model."""
-
-    run: str
-    nats: float
-    expected: str
-    expected_nats: float
-
-
-class SurprisingPlace(Struct, frozen=True):
-    """A character of the text; position, line and column count from 1."""
-
-    position: int
-    line: int
-    column: int
-    character: str
-    runs: tuple[PlaceScore, ...]
-
-
 @dataclass(frozen=True)
 class Scores:
     """One text under several models."""
@@ -76,21 +57,30 @@ class Scores:
     runs: tuple[Score, ...]  # by ascending loss
     differences: tuple[LossDifference, ...]  # of each other model and the first
 
-    def surprising(self, most: int) -> list[SurprisingPlace]:
-        """Return the ``most`` places of the highest mean surprisal, the highest first."""
+    def surprising(self, most: int) -> list[dict[str, Any]]:
+        """Return the ``most`` places of the highest mean surprisal, the highest first.
+
+        Each is a JSON object; position, line and column count from 1.
+        """
         nats = np.sum([one.nats for one in self.runs], axis=0)
-        places = []
-        for i in np.argsort(-nats, kind="stable")[:most].tolist():
-            at, text = i + 1, self.text
-            line, column = text.count("\n", 0, at) + 1, at - text.rfind("\n", 0, at)
-            scores = (
-                PlaceScore(
-                    one.run, float(one.nats[i]), one.expected[i], float(one.expected_nats[i])
-                )
-                for one in self.runs
-            )
-            places.append(SurprisingPlace(at + 1, line, column, text[at], tuple(scores)))
-        return places
+        return [
+            {
+                "position": at + 1,
+                "line": self.text.count("\n", 0, at) + 1,
+                "column": at - self.text.rfind("\n", 0, at),
+                "character": self.text[at],
+                "runs": [
+                    {
+                        "run": one.run,
+                        "nats": float(one.nats[at - 1]),
+                        "expected": one.expected[at - 1],
+                        "expected_nats": float(one.expected_nats[at - 1]),
+                    }
+                    for one in self.runs
+                ],
+            }
+            for at in (1 + np.argsort(-nats, kind="stable")[:most]).tolist()
+        ]
 
     @property
     def finding(self) -> str:
@@ -129,5 +119,5 @@ class Scores:
             "left_out_chars": self.left_out,
             "runs": runs,
             "differences": flat(to_builtins(self.differences)),
-            "surprising": to_builtins(self.surprising(most)),
+            "surprising": self.surprising(most),
         }

@@ -19,11 +19,9 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Meter, OnRead
 from chargen.files import Progress
 from chargen.probes.units.features import default_cues, features, lacks
-from chargen.probes.units.recording import stacked, walk
 from chargen.probes.units.result import FeatureScores, UnitScore, UnitsResult
 from chargen.probes.units.scores import effects, estimate, held_out_best
 from chargen.recurrent import CharModel
-from chargen.recurrent.model import TIMESTEPS_AT_ONCE
 
 HALF_CHARS = 20_000  # maximum per half
 HALF_VALUES = 2**23  # maximum per half, over all units: 32 MB
@@ -112,14 +110,12 @@ def measure(
 @torch.no_grad()
 def _values(network: CharModel, inputs: np.ndarray, on_read: OnRead) -> np.ndarray:
     """Return the scored part of all layers after each scored character, ``(2 M, U)``."""
-    ids = torch.from_numpy(inputs).to(network.b_y.device)
-    state, kept = network.stack.initial_state(len(ids)), []
-    for part in ids.split(TIMESTEPS_AT_ONCE, dim=1):
-        walked = list(walk(network, part, state))
-        state = tuple(last for *_, last in walked)
-        values = [stacked(states[1:])[-1] for _, _, states, _ in walked]
-        kept.append(torch.cat(values, dim=-1).float().cpu())
-        on_read(part.numel())
-    counted = torch.cat(kept)[WARM_UP_CHARS:]  # (T, 2 N, U)
-    told: np.ndarray = counted.transpose(0, 1).flatten(0, 1).numpy()
+    ids, stack = torch.from_numpy(inputs).to(network.b_y.device), network.stack
+    state, kept = stack.initial_state(len(ids)), []
+    for column in ids.T:
+        _, state = stack(column[:, None], state)
+        parts = [stack.parted(index, own)[0][-1] for index, own in enumerate(state)]
+        kept.append(torch.cat(parts, dim=-1).float().cpu())
+        on_read(len(column))
+    told: np.ndarray = torch.stack(kept[WARM_UP_CHARS:], dim=1).flatten(0, 1).numpy()
     return told

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from msgspec import Struct, to_builtins
 
-from chargen.probes.statistics.intervals import Estimate
+from chargen.probes.statistics.intervals import Estimate, flat
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,7 @@ class Recording:
     next_shares: np.ndarray  # (T, K) their probabilities
 
 
-@dataclass(frozen=True)
-class UnitScore:
+class UnitScore(Struct, frozen=True, rename={"score": "auc"}):
     """A unit that was selected on one half of a text, and its score on the other half."""
 
     layer: int  # from 1
@@ -49,8 +49,13 @@ class UnitScore:
         return "rises" if self.rises else "falls"
 
 
-@dataclass(frozen=True)
-class FeatureScores:
+class FeatureScores(
+    Struct,
+    frozen=True,
+    tag="auc",
+    tag_field="metric",
+    rename={"share": "share_of_chars", "untrained": "untrained_best", "shifted": "shifted_best"},
+):
     """A feature, the units that track it best, and the baselines; a score is an AUC."""
 
     feature: str
@@ -69,25 +74,8 @@ class FeatureScores:
         """Return whether the interval of the best unit lies above both baselines."""
         return self.units[0].score.low > self.baseline
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; scores have no unit."""
-        units = [
-            {"layer": one.layer, "unit": one.unit, "rises": one.rises} | one.score.to_json("auc")
-            for one in self.units
-        ]
-        return {
-            "feature": self.feature,
-            "metric": "auc",
-            "share_of_chars": self.share,
-            "units": units,
-            "untrained_best": self.untrained,
-            "shifted_best": list(self.shifted),
-            "stands_out": self.stands_out,
-        }
 
-
-@dataclass(frozen=True)
-class UnitsResult:
+class UnitsResult(Struct, frozen=True):
     """The best units of each feature, on held-out text."""
 
     cell: str
@@ -122,16 +110,11 @@ class UnitsResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, a function of the network, the text and the seed."""
-        return {
-            "cell": self.cell,
-            "part": self.part,
-            "seed": self.seed,
-            "chosen_on_chars": self.chars,
-            "scored_on_chars": self.chars,
-            "features": [one.to_json() for one in self.features],
-            "left_out": list(self.left_out),
-            "finding": self.finding(),
-        }
+        values = flat(to_builtins(self))
+        for row, one in zip(values["features"], self.features, strict=True):
+            row["stands_out"] = one.stands_out
+        chars = {"chosen_on_chars": self.chars, "scored_on_chars": values.pop("chars")}
+        return {**values, **chars, "finding": self.finding()}
 
 
 @dataclass(frozen=True)
