@@ -94,11 +94,7 @@ def types_of(kind: type[Settings]) -> dict[str, Any]:
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of all settings; each value fits its field's type.
-
-    Raises:
-        ChargenError: A value does not fit; the message names the command-line option.
-    """
+    """Base of all settings; `ChargenError` names a value that does not fit its field's type."""
 
     def __post_init__(self) -> None:
         for name, kind in types_of(type(self)).items():
@@ -226,10 +222,7 @@ class TrainingSettings(Settings, frozen=True):
         if given != ["epochs", "minutes"]:  # the first of these to be used up
             _one_of_these(given)
         if self.resets and self.state == "reset":
-            raise ChargenError(
-                f"--resets {self.resets}: every window begins at zeros with --state reset; "
-                "give one of them"
-            )
+            raise _refuse("resets", self.resets, "0 with --state reset, which resets every window")
 
     def stages(self) -> tuple[TrainingSettings, ...]:
         """Return the settings of each curriculum stage; batches of all have about equal size."""

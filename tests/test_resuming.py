@@ -65,7 +65,7 @@ def test_same_seed_gives_the_same_bytes(cat, tmp_path, finished):
 
 def test_progress_after_the_checkpoint_is_dropped(cat, run):
     kept = (run / PROGRESS).read_bytes()
-    Run.open(run).append_progress({"step": 999, "validation_loss_nats": 0.1})
+    Run.open(run).write_progress(len(kept), [{"step": 999, "validation_loss_nats": 0.1}])
     start([cat], {}, run, resume=True, device="cpu").close()
     assert (run / PROGRESS).read_bytes() == kept
 

@@ -76,7 +76,7 @@ def test_a_checkpoint_round_trips_bit_by_bit(written, values):
 def test_a_new_run_removes_the_old_one(run):
     run.write_checkpoint(BEST, Checkpoint({}, {}))
     run.write_checkpoint(LAST, Checkpoint({}, {}))
-    run.append_progress(RECORD)
+    run.write_progress(0, [RECORD])
     Run.create(run.path, description_of())
     assert [file.name for file in run.path.iterdir()] == [RUN]
 
@@ -84,13 +84,11 @@ def test_a_new_run_removes_the_old_one(run):
 def test_an_incomplete_last_line_of_progress_is_left_out(run):
     assert run.progress() == []
     zero, one, two, five = ({**RECORD, "step": step} for step in (0, 1, 2, 5))
-    for record in (zero, one, two):
-        run.append_progress(record)
+    run.write_progress(run.write_progress(0, [zero]), [one, two])
     with (run.path / PROGRESS).open("a") as file:
         file.write('{"ste')
     assert run.progress() == [zero, one, two]
-    run.keep_progress(2)
-    run.append_progress(five)
+    run.write_progress(run.keep_progress(2), [five])
     assert run.progress() == [zero, one, five]
     with pytest.raises(ChargenError, match=r"progress\.jsonl: damaged, 3 of the 4 lines"):
         run.keep_progress(4)

@@ -14,9 +14,9 @@ import pytest
 import tiny
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from chargen.cli import events, main, training_display
-from chargen.cli.events import TAGS, EventWriter
+from chargen.cli import main, training_display
 from chargen.cli.terminal import say
+from chargen.cli.training_display import TAGS, EventWriter
 from chargen.cli.watch import RunObserver
 from chargen.errors import ChargenError
 from chargen.pages.watch_page import (
@@ -316,7 +316,7 @@ def test_tensorboard_events_equal_the_progress_file(home, capsys):
 
 
 def test_without_tensorboard_the_error_names_the_extra(home, capsys, monkeypatch):
-    monkeypatch.setattr(events, "FOLDER", "no_such_package")
+    monkeypatch.setattr(training_display, "FOLDER", "no_such_package")
     assert main(["train", "cat.txt", *FLAGS, "--tensorboard"]) == 2
     err = capsys.readouterr().err
     assert (err.count("\n"), "pip install tensorboard" in err) == (1, True)

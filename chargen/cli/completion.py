@@ -57,7 +57,6 @@ def devices(context: Context, parameter: Parameter, typed: str) -> Suggestions:
 
 
 def _paths(typed: str) -> list[str]:
-    """Return the visible paths that begin with ``typed``."""
     return sorted(glob.glob(f"{glob.escape(typed)}*"))
 
 

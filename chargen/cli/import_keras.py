@@ -13,29 +13,17 @@ from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
+ACTIVATION = "Activation function, which a .weights.h5 does not store.  [default: tanh]"
+CELL = "GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False."
+
 
 @click.command()
 @click.argument("model", type=PATH)
 @option("--alphabet", PATH, None, "Vocabulary as JSON: a list of characters, or a map to/from ids.")
 @option("--alphabet-text", PATH, None, "Training text; its sorted characters are the vocabulary.")
-@option(
-    "--reserved",
-    click.IntRange(0),
-    0,
-    "Number of leading ids without a character, such as Keras's [UNK].",
-)
-@option(
-    "--activation",
-    click.Choice(ACTIVATION_NAMES),
-    None,
-    "Activation function, which a .weights.h5 does not store.  [default: tanh]",
-)
-@option(
-    "--cell",
-    click.Choice(["gru", "gru-before"]),
-    None,
-    "GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False.",
-)
+@option("--reserved", click.IntRange(0), 0, "Leading ids without a character, as Keras's [UNK].")
+@option("--activation", click.Choice(ACTIVATION_NAMES), None, ACTIVATION)
+@option("--cell", click.Choice(["gru", "gru-before"]), None, CELL)
 @option("--out", PATH, None, "Run directory.  [default: runs/<model name>]")
 @option("--overwrite", bool, None, "Replace an existing run.")
 def import_keras(
@@ -66,10 +54,8 @@ def import_keras(
     from chargen.formats import Alphabet
     from chargen.formats import import_keras as make_run
 
-    known = None
-    if alphabet is not None:
-        known = Alphabet.of_json(alphabet, reserved)
-    elif alphabet_text is not None:
+    known = Alphabet.of_json(alphabet, reserved) if alphabet else None
+    if alphabet_text is not None:
         known = Alphabet.of_text(alphabet_text, reserved)
     reset_after = None if cell is None else cell == "gru"
     run, notes = make_run(model, known, reset_after=reset_after, **options)

@@ -1,11 +1,15 @@
-"""``chargen train``."""
+"""``chargen train``, and the TOML files with its options."""
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,9 +17,7 @@ from click.core import ParameterSource
 from msgspec.structs import asdict
 
 from chargen.cli.completion import devices, runs, texts
-from chargen.cli.config import read_config, to_toml
 from chargen.cli.environment import hangup_ignored, set_up_memory
-from chargen.cli.events import check_installed
 from chargen.cli.options import (
     PATH,
     GroupedCommand,
@@ -38,6 +40,11 @@ from chargen.settings import (
     flag,
     types_of,
 )
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 AUTO = "auto"
 SETTINGS = {  # options that are settings of `chargen.train`, by their heading in the help
@@ -91,7 +98,44 @@ SHOWN = {name: getattr(TrainingSettings(), name) for name in FIXED} | {  # of th
 }
 # The other arguments of `chargen.train`.
 ARGUMENTS = ("out", "resume", "overwrite", "init_from", "device", "cache", "encoding")
-data, output, advanced = (partial(option, group=name) for name in ("Data", "Output", "Advanced"))
+HEADINGS = ("Data", "Model", "Output", "Advanced")
+data, model, output, advanced = (partial(option, group=name) for name in HEADINGS)
+EXCLUDED = ("config", "print_config")  # from such a file
+
+
+def read_config(context: click.Context, option: click.Parameter, file: Path | None) -> None:
+    """Use a file's values where the command line gives none; the callback of ``--config``."""
+    if file is None or context.resilient_parsing:  # the latter completes a command line
+        return
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ChargenError(f"{file}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise ChargenError(f"{file}: not a TOML file ({error})") from None
+    known = {str(one.name): one for one in context.command.params if one.name not in EXCLUDED}
+    context.default_map = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0].replace('_', '-')}?" if near else "see chargen train -h"
+            raise ChargenError(f"{file}: {key}: no such option; {hint}")
+        context.default_map[name] = _converted(context, known[name], value, f"{file}: {key}")
+
+
+def _converted(context: click.Context, option: click.Parameter, value: Any, place: str) -> Any:
+    if isinstance(value, bool) != getattr(option, "is_flag", False):
+        raise ChargenError(f"{place}: must {'not ' * isinstance(value, bool)}be true or false")
+    if isinstance(value, list) and option.nargs == 1:
+        value = ",".join(map(str, value)) if value else ()
+    try:
+        return option.type_cast_value(context, value)
+    except (click.BadParameter, ChargenError) as error:
+        raise ChargenError(f"{place}: {error.message}") from None
+
+
+CONFIG = {"callback": read_config, "is_eager": True, "expose_value": False}
 CONTRADICTIONS = (("resume", "overwrite"), ("resume", "init_from"), ("quiet", "verbose"))
 
 
@@ -117,30 +161,10 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
 @click.argument("corpus", nargs=-1, shell_complete=texts)
 @settings_options("Data", "Model", "Training budget", "Optimization")
 @data("--encoding", str, "", encoding_help)
-@data(
-    "--cache",
-    PATH,
-    None,
-    "Directory of encoded corpora, for all runs.  [default: .corpora beside the run]",
-)
-@option(
-    "--init-from",
-    PATH,
-    None,
-    "Run to fine-tune: its architecture and its best weights.",
-    shell_complete=runs,
-    group="Model",
-)
+@data("--cache", PATH, None, "Directory of encoded corpora.  [default: .corpora beside the run]")
+@model("--init-from", PATH, None, "Run to fine-tune, from its best weights.", shell_complete=runs)
 @output("--out", PATH, None, "Run directory.  [default: runs/<corpus name>]")
-@output(
-    "--config",
-    PATH,
-    None,
-    "TOML file with options; those on the command line take precedence.",
-    callback=read_config,
-    is_eager=True,
-    expose_value=False,
-)
+@output("--config", PATH, None, "TOML file with options; the command line overrides it.", **CONFIG)
 @output("--print-config", bool, None, "Print such a file with all settings, and do not train.")
 @output("--resume", bool, None, "Resume a run. Budgets are totals, including earlier training.")
 @output("--overwrite", bool, None, "Delete the existing run and start over.")
@@ -190,6 +214,8 @@ def train(
     if print_config:
         return _print_config(context, corpus, options)
     if tensorboard:
+        from chargen.cli.training_display import check_installed
+
         check_installed()
     if _launches(processes):
         from chargen.distributed.launch import launch
@@ -236,6 +262,13 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict
     given["encoding"] = found.corpus.encoding or None
     put(to_toml({"corpus": found.corpus.sources, **chosen, **given}))
     return 0
+
+
+def to_toml(values: Mapping[str, Any]) -> str:
+    """Return options as a TOML file, without those that are None."""
+    given = {name.replace("_", "-"): one for name, one in values.items() if one is not None}
+    lines = (f"{name} = {json.dumps(one, default=str)}\n" for name, one in given.items())
+    return "".join(["# chargen train --config FILE\n", *lines])
 
 
 def _check(corpus: tuple[str, ...], **options: Any) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import signal
 import sys
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from chargen.cli.events import EventWriter
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
+from chargen.files import UnwritableError, linked, writing
 from chargen.render.text import command, counted, visible_line
 from chargen.settings import MINUTES, SamplingSettings
 
@@ -28,6 +30,14 @@ SAMPLE_CHARS = {"normal": 120, "verbose": 600}
 SECONDS_BETWEEN_SAMPLES = 30
 SAMPLE_TEMPERATURE = 0.8
 CHEAP_BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
+
+FOLDER = "tensorboard"  # in the run directory
+TAGS = {  # field of a report: TensorBoard tag
+    "train_loss_nats": "loss_nats/training",
+    "validation_loss_nats": "loss_nats/validation",
+    "learning_rate": "learning_rate",
+    "gradient_norm": "gradient_norm",
+}
 
 
 class Signals:
@@ -65,8 +75,7 @@ class TrainingDisplay:
     """Shows a training: a bar on a terminal, a line per validation elsewhere.
 
     Args:
-        level: ``quiet`` prints errors only; ``verbose`` prints a line per validation on a terminal
-            too, with more figures, and longer samples.
+        level: ``verbose`` prints a longer line on a terminal too, and longer samples.
         tensorboard: write TensorBoard event files.
         beginning: first line without a terminal, before PyTorch is loaded; or empty.
     """
@@ -213,11 +222,46 @@ class TrainingDisplay:
             say(text, err=True, **style)
 
 
-def _neighbour_note(report: Report, trainer: Trainer) -> str:
-    """Return a note if the threads of a training wait for the CPU, or an empty string.
+def check_installed() -> None:
+    """Raise `ChargenError` if TensorBoard is not installed."""
+    if importlib.util.find_spec(FOLDER) is None:
+        raise ChargenError(
+            "--tensorboard: the package tensorboard is not installed; pip install tensorboard"
+        )
 
-    A training that has the CPU to itself uses at least one core.
-    """
+
+class EventWriter:
+    """Writes a run's event files; TensorBoard ignores earlier events after ``step``."""
+
+    def __init__(self, run: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder, self._failed = run / FOLDER, False
+        if self._folder.is_symlink():
+            raise linked(self._folder)
+        with writing(self._folder):
+            self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
+
+    def write(self, report: Report) -> str:
+        """Add a validation; return why that failed, which ends the files, or an empty string."""
+        try:
+            with writing(self._folder):
+                for name, tag in TAGS.items() if not self._failed else ():
+                    self._writer.add_scalar(tag, getattr(report, name), report.step)
+                self._writer.flush()
+        except UnwritableError as error:
+            self._failed = True
+            return f"{error}; training continues without event files"
+        return ""
+
+    def close(self) -> None:
+        """Finish the files."""
+        if not self._failed:
+            self._writer.close()
+
+
+def _neighbour_note(report: Report, trainer: Trainer) -> str:
+    """Return a note if a training gets less than one core, or an empty string."""
     import torch
 
     threads = torch.get_num_threads()

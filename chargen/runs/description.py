@@ -123,7 +123,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
             "vocabulary": f"{counted(len(vocabulary), 'character')}: {characters}{more}",
             "dropped": vocabulary.dropped[:SHOWN_CHARACTERS],
             "fine-tuned from": origin and f"{Path(origin.run).name}, weights {origin.sha256}",
-            "imported from": imported and imported.file,
+            "imported": imported and imported.file,
             "corpus": corpus.name and f"{corpus.name}: {corpus.chars:,} characters, {held_out}",
             "files": ", ".join(Path(source).name for source in corpus.sources),
             "SHA-256": imported.sha256 if imported else corpus.sha256,

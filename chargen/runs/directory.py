@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -153,10 +153,7 @@ class Run:
         return encode_with(corpus, description.vocabulary, description.training.documents)
 
     def encode(self, corpus: Corpus) -> EncodedCorpus:
-        """Return any text, encoded for the run's model.
-
-        If it is the run's own corpus, ``run.json`` records where it is.
-        """
+        """Return any text, encoded for the model; record where it is if it is the run's own."""
         known = self.description.corpus
         if not corpus.encoding and set(corpus.sources) <= set(known.sources):
             corpus = corpus.in_encoding(known.encoding)
@@ -227,16 +224,10 @@ class Run:
                 )
         return weights
 
-    def append_progress(self, *records: Mapping[str, Any], start: int | None = None) -> int:
-        """Write lines of ``progress.jsonl`` and return its size in bytes.
-
-        They replace everything after its first ``start`` bytes; by default they are appended.
-        """
-        file = self.path / PROGRESS
-        if start is None:
-            start = file.stat().st_size if file.is_file() else 0
+    def write_progress(self, start: int, records: Iterable[Mapping[str, Any]]) -> int:
+        """Replace ``progress.jsonl`` after its first ``start`` bytes; return its size in bytes."""
         lines = "".join(json.dumps(record) + "\n" for record in records).encode()
-        write_end(file, start, lines)
+        write_end(self.path / PROGRESS, start, lines)
         return start + len(lines)
 
     def progress(self) -> list[ProgressRecord]:
@@ -262,10 +253,8 @@ class Run:
         file, data = self.path / PROGRESS, self._progress_bytes()
         *kept, rest = data.split(b"\n", lines)
         if len(kept) < lines:
-            raise ChargenError(
-                f"{file}: damaged, {len(kept)} of the {lines} lines that {LAST} counts; "
-                "start over with --overwrite"
-            )
+            counts = f"{len(kept)} of the {lines} lines that {LAST} counts"
+            raise ChargenError(f"{file}: damaged, {counts}; start over with --overwrite")
         if rest:
             write_end(file, len(data) - len(rest), b"")
         return len(data) - len(rest)

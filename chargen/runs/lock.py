@@ -19,10 +19,7 @@ LOCK, HOLDER = ".lock", ".held-by"
 
 @contextmanager
 def lock(path: Path, remedy: str = "wait for it or give another --out") -> Iterator[None]:
-    """Hold the exclusive lock on a run directory, which is created if it is missing.
-
-    `ChargenError` with the ``remedy`` if another process holds it.
-    """
+    """Hold the lock on a directory, which is created; `ChargenError` if another process does."""
     make_folder(path)
     # The holder has a separate file: some versions of filelock truncate the locked file.
     file, holder = FileLock(path / LOCK), path / HOLDER
@@ -47,7 +44,7 @@ def lock(path: Path, remedy: str = "wait for it or give another --out") -> Itera
 
 
 def _holder(file: Path) -> tuple[int, str] | None:
-    """Return the process that holds the lock and since when, if a `HOLDER` file says so."""
+    """Return the process that holds the lock, and since when."""
     try:
         said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
     except (ChargenError, OSError):
@@ -58,12 +55,9 @@ def _holder(file: Path) -> tuple[int, str] | None:
 def is_held(path: Path) -> bool:
     """Return whether a live process trains in a run directory, without taking the lock."""
     said = _holder(path / HOLDER)
-    if said is None or os.name != "posix":  # os.kill ends the process on Windows
-        return said is not None
     try:
-        os.kill(said[0], 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # the process belongs to another user
-    return True
+        if said and os.name == "posix":  # os.kill ends the process on Windows
+            os.kill(said[0], 0)
+    except OSError as error:  # or else the process belongs to another user
+        return not isinstance(error, ProcessLookupError)
+    return said is not None

@@ -64,7 +64,7 @@ class CheckpointWriter:
             self.best = None
         written = self._progress_bytes
         if self.lines:
-            written = self._run.append_progress(*self.lines, start=written)
+            written = self._run.write_progress(written, self.lines)
         self._run.write_checkpoint(LAST, checkpoint)
         self.lines, self._progress_bytes = [], written
         self.saved_step = step

@@ -167,10 +167,7 @@ def choose_defaults(
 
 
 def _architecture(given: GivenSettings, hardware: Hardware) -> tuple[str, str]:
-    """Return the cell and the stack: a plain LSTM on a CPU, residual minGRU blocks on a GPU.
-
-    Units or an activation given without a cell imply plain LSTM layers too.
-    """
+    """Return cell and stack: an LSTM on a CPU or for given units, residual minGRU on a GPU."""
     model, names = given.model, given.names
     plain = hardware.device == "cpu" or not names.isdisjoint({"units", "activation"})
     plain = model.stack == "plain" if "stack" in names else plain
@@ -185,8 +182,8 @@ def _planned_chars(
     """Estimate how many characters the smallest model reads within the budget."""
     training = given.training
     if training.steps:
-        batch_size = training.batch_size or preset.batch_size
-        return float(training.steps * (training.timesteps or preset.timesteps) * batch_size)
+        timesteps = training.timesteps or preset.timesteps
+        return float(training.steps * timesteps * (training.batch_size or preset.batch_size))
     by_epochs = (training.epochs or math.inf) * training_chars
     minutes = training.minutes or (math.inf if training.epochs else MINUTES)
     return float(min(by_epochs, minutes * speed))
@@ -229,8 +226,8 @@ def fit(
 ) -> tuple[TrainingSettings, list[str]]:
     """Choose timesteps and batch size that the training text can fill.
 
-    Returns the settings with both sizes, and a note for each default that a short text lowers.
-    Raises `ChargenError` if a size that the user gave does not fit.
+    Returns the settings, and a note for each default that a short text lowers; `ChargenError` if
+    a size that the user gave does not fit.
     """
     targets = training_chars - 1
     room = targets // (settings.batch_size or 1)
@@ -252,9 +249,10 @@ def fit(
             f"--loss-on {settings.loss_on}: a window has {timesteps} timesteps; lower it, or raise "
             "--timesteps"
         )
-    notes = []
-    if settings.timesteps is None and timesteps < usual.timesteps:
-        notes.append(f"short text: timesteps {timesteps} instead of {usual.timesteps}")
-    if settings.batch_size is None and batch_size < usual.batch_size:
-        notes.append(f"short text: batch size {batch_size} instead of {usual.batch_size}")
-    return structs.replace(settings, timesteps=timesteps, batch_size=batch_size), notes
+    chosen = {"timesteps": timesteps, "batch_size": batch_size}
+    notes = [
+        f"short text: {name.replace('_', ' ')} {value} instead of {getattr(usual, name)}"
+        for name, value in chosen.items()
+        if getattr(settings, name) is None and value < getattr(usual, name)
+    ]
+    return structs.replace(settings, **chosen), notes

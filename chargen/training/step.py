@@ -68,8 +68,7 @@ class TrainingState:
         self._carried: StackState | None = None
         self._updates = 0
 
-    def _seed_generator(self, seed: int) -> None:
-        """Seed dropout; rank 0 drops what a single process would."""
+    def _seed_generator(self, seed: int) -> None:  # rank 0 drops what a single process would
         self._generator.manual_seed((seed + self._group.rank * SEED_STRIDE) % 2**63)
 
     def step(
