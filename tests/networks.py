@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from chargen.cells import CELL_NAMES
+from chargen.pages.export_page import ExportedModel
 from chargen.recurrent import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import Description, Imported
@@ -14,6 +15,9 @@ from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 
 LETTERS = "\n abcéβ好😀"
+PAGE_LETTERS = Vocabulary("\n abcdefgh")
+# Of the initial weights, and of the head's.
+GAINS = {"tanh": (1.5, 3.0), "sigmoid": (4.0, 3.0), "relu": (0.6, 30.0), "linear": (0.6, 30.0)}
 # Every cell, and the variants of the GRU.
 VARIANTS = {
     **{cell: {"cell": cell} for cell in CELL_NAMES},
@@ -68,3 +72,24 @@ def model_run(folder, cell="lstm", units=(7, 5), activation="tanh", letters=LETT
     run = Run.create(folder, description)
     run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
     return run
+
+
+def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=PAGE_LETTERS, *, reset_after=True,
+         stack="plain", **given):  # fmt: skip
+    """An exported model with large weights and finite states."""
+    shape = ModelSettings(cell, units, activation, stack, reset_after)
+    network = CharModel.seeded(shape, len(vocabulary), 3)
+    generator = torch.Generator().manual_seed(4)
+    gain, head_gain = GAINS[activation]
+    for parameter in network.parameters():
+        if stack == "plain":
+            parameter.data.mul_(gain).add_(0.1 if parameter.ndim == 1 else 0.0)
+        elif parameter.ndim == 1:
+            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
+        else:
+            parameter.data *= min(gain, 1)
+    if stack == "plain":
+        network.W_hy.data.mul_(head_gain)
+    else:
+        network.stack.W_in.data[0] *= 1e-3  # small enough for the epsilon of the norm to matter
+    return ExportedModel("tales", shape, vocabulary, arrays_of(network), **given)

@@ -64,13 +64,6 @@ def test_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, s
     )
 
 
-def test_beam_finds_likelier_texts_than_greedy_choice():
-    table = [[0.0001, 0.55, 0.4499], [0.34, 0.33, 0.33], [0.01, 0.01, 0.98]]
-    read = TablePredictor("abc", table).advance
-    assert found(read, 2, 1) == [(1, 0)]
-    assert found(read, 2, 2, 2) == [(2, 2), (1, 0)]
-
-
 def test_beam_of_one_is_greedy():
     _, engine = network_and_engine("lstm", (7, 3))
     greedy = engine.write(

@@ -63,29 +63,6 @@ def test_scan_equals_step_in_values_and_gradients(cell, activation, steps):
 
 
 @every_cell
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_gates_of_many_steps_give_the_states_of_the_step(cell, activation):
-    layer = layer_of(cell, activation)
-    projected, state = layer.project(random(N, T, F, seed=2)), state_of(layer)
-    before, after = [], []
-    for projected_t in projected:
-        before.append(state)
-        state = layer.step(projected_t, state)
-        after.append(state)
-    states = [torch.stack(part) for part in zip(*before, strict=True)]
-    gates = layer.gates(projected, tuple(states))
-    if cell is SimpleRNN:
-        assert gates == {}
-        return
-    assert tuple(gates) == layer.cell.gates
-    found = layer.cell.update(layer.activation.function, gates, states)
-    for ours, theirs in zip(found, zip(*after, strict=True), strict=True):
-        torch.testing.assert_close(ours, torch.stack(theirs))
-    for name in set(gates) & set("iforz"):
-        assert ((gates[name] > 0) & (gates[name] < 1)).all()
-
-
-@every_cell
 @pytest.mark.parametrize("steps", [1, 20])
 @pytest.mark.parametrize("ids", [True, False])
 def test_scan_and_read_equal_step_in_float32(cell, ids, steps, monkeypatch):
@@ -140,20 +117,6 @@ def test_lstm_keeps_c_in_float32():
     )
     _, (_, last) = layer(inputs, (h, c), "bfloat16")
     assert torch.equal(last, c)
-
-
-@every_cell
-def test_gradients_equal_finite_differences(cell):
-    layer = layer_of(cell)
-    inputs, state, weights = random(N, T, F, seed=2), state_of(layer), tuple(layer.parameters())
-
-    def outputs(inputs, *rest):
-        given, changed = rest[: len(state)], rest[len(state) :]
-        names = dict(zip(dict(layer.named_parameters()), changed, strict=True))
-        sequence, last = torch.func.functional_call(layer, names, (inputs, given))
-        return sequence, *last
-
-    assert torch.autograd.gradcheck(outputs, (inputs, *state, *weights))
 
 
 @pytest.mark.parametrize(

@@ -216,15 +216,6 @@ def test_sums_are_taken_in_order(J, K, N):
     np.testing.assert_array_equal(own, expected)
 
 
-@pytest.mark.parametrize("J", [1, 6, 7])
-def test_sum_of_minus_zeros_stays_minus_zero(J):
-    rows, matrix = np.zeros((1, J), np.float32), np.full((J, 2), -1, np.float32)
-    own = np.empty((1, 2), np.float32)
-    product(rows, matrix, own, 0, 2)
-    assert np.signbit(own).all()
-    assert np.signbit(arithmetic.product(rows, matrix)).all()
-
-
 @pytest.mark.parametrize(
     ("shape", "said"),
     [

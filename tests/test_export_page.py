@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from networks import VARIANTS, Fixed, arrays_of, distribution
+from networks import PAGE_LETTERS as LETTERS
+from networks import VARIANTS, Fixed, arrays_of, distribution, made
 from results import REFUSED, RUN
 from selenium.webdriver.common.keys import Keys
 from tiny import TEXT, train
@@ -23,7 +23,6 @@ from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
 from chargen.pages.export_page import (
     LEVELS,
-    ExportedModel,
     export_page,
     rounded,
     through_eight_bits,
@@ -37,35 +36,10 @@ from chargen.runs.directory import BEST
 from chargen.sampling import Sampler, choose
 from chargen.sampling.engine import Engine
 from chargen.sampling.sampler import MIN_WARM_UP
-from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
-from chargen.text import Vocabulary
+from chargen.settings import STACK_NAMES, SamplingSettings
 
 CHARS, GREEDY_CHARS = 1000, 300
-LETTERS = Vocabulary("\n abcdefgh")
-# Of the initial weights, and of the head's.
-GAINS = {"tanh": (1.5, 3.0), "sigmoid": (4.0, 3.0), "relu": (0.6, 30.0), "linear": (0.6, 30.0)}
 POINTS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.999999, 1 - 2**-32)
-
-
-def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=LETTERS, *, reset_after=True,
-         stack="plain", **given):  # fmt: skip
-    """An exported model with large weights and finite states."""
-    shape = ModelSettings(cell, units, activation, stack, reset_after)
-    network = CharModel.seeded(shape, len(vocabulary), 3)
-    generator = torch.Generator().manual_seed(4)
-    gain, head_gain = GAINS[activation]
-    for parameter in network.parameters():
-        if stack == "plain":
-            parameter.data.mul_(gain).add_(0.1 if parameter.ndim == 1 else 0.0)
-        elif parameter.ndim == 1:
-            parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
-        else:
-            parameter.data *= min(gain, 1)
-    if stack == "plain":
-        network.W_hy.data.mul_(head_gain)
-    else:
-        network.stack.W_in.data[0] *= 1e-3  # small enough for the epsilon of the norm to matter
-    return ExportedModel("tales", shape, vocabulary, arrays_of(network), **given)
 
 
 def model_of(page):
@@ -361,54 +335,6 @@ def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(brows
     browser.script("byId('part').value = ''; byId('part').dispatchEvent(new Event('change'))")
     assert not any(levels(browser))
     assert not browser.find("#scale").is_displayed()
-
-
-def test_a_prompt_with_an_unknown_character_is_refused(browser, page):
-    browser.open(page)
-    generate(browser, length=5)
-    prompt = browser.find("#prompt")
-    prompt.send_keys("abß")
-    message = "Not in the vocabulary: “ß” (U+00DF). Remove it from the prompt."
-    assert browser.find("#problem").text == message
-    browser.find("#generate").click()
-    assert browser.script("return generation === null && sequence.ids.length === 5")
-    assert prompt.get_attribute("aria-invalid") == "true"
-    browser.script("showProblem(problemOf(Array.from('a😀\\u202ez')))")
-    assert browser.find("#problem").text.startswith(
-        r"Not in the vocabulary: “😀” (U+1F600), “\u202e” (U+202E), “z” (U+007A). Remove"
-    )
-    prompt.send_keys(Keys.BACKSPACE)
-    assert browser.find("#problem").text == ""
-    fill(browser, speed="once")
-    prompt.send_keys(Keys.CONTROL, Keys.ENTER)
-    assert "5 characters generated" in finished(browser)
-
-
-def test_the_table_lists_the_most_probable_characters(browser, page):
-    browser.open(page)
-    generate(browser, "ab", temperature=0.5, length=20)
-    ids = LETTERS.encode(shown_text(browser))
-    names = {" ": "space", "\n": "newline"}
-    for place in (1, 21):
-        browser.script("moveTo(arguments[0])", place)
-        logits = log_probs(made(), ids[:place])[-1:]
-        shares, drawn = (distribution(logits, SamplingSettings(heat))[0] for heat in (1, 0.5))
-        likeliest = np.argsort(-shares, kind="stable")[:8].tolist()
-        if ids[place] not in likeliest:
-            likeliest[7] = ids[place]
-        cells = browser.script("""return Array.from(document.querySelectorAll("#rows tr"),
-            (row) => Array.from(row.cells, (cell) => cell.textContent))""")
-        letters = [LETTERS.characters[v] for v in likeliest]
-        assert [name for name, *_ in cells] == [names.get(one, one) for one in letters]
-        for (_, one, other), v in zip(cells, likeliest, strict=True):
-            assert float(one.strip("<%")) == pytest.approx(100 * shares[v], abs=0.06)
-            if place == 1:  # in the prompt
-                assert other == ""
-            else:
-                assert float(other.strip("<%")) == pytest.approx(100 * drawn[v], abs=0.06)
-    browser.script("moveTo(0)")
-    assert "the first character has no prediction" in browser.find("#place").text
-    assert not browser.find("#likely").is_displayed()
 
 
 def test_a_new_text_of_residual_blocks_begins_at_zeros(browser, tmp_path):

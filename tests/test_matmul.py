@@ -52,13 +52,6 @@ def test_linear_and_its_gradients_equal_torch(dtype, shape, wanted):
     )
 
 
-def test_matrix_used_once_is_not_packed(monkeypatch):
-    monkeypatch.setattr(module, "MIN_ONEDNN_SIZE", 0)
-    monkeypatch.setattr(module, "_packed", lambda W, rows: pytest.fail("packed"))
-    x, y, W = numbers(2, 3), numbers(2, 5), numbers(3, 5)
-    torch.testing.assert_close(repeated(W, 2, 1)(x, y), y + x @ W)
-
-
 def test_missing_operators_are_detected(monkeypatch):
     monkeypatch.setattr(module, "_packed", lambda W, rows: torch.ops.mkldnn.no_such_operator)
     module._has_onednn.cache_clear()

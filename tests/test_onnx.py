@@ -136,15 +136,6 @@ def test_convolution_windows_are_state_by_name(cell, own):
     check_state(model, step, [2, 5])
 
 
-def test_same_run_gives_the_same_bytes(tmp_path):
-    run = model_run(tmp_path / "run", "gru")
-    for name in ("one", "two"):
-        export_onnx(run, tmp_path / name)
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    model = step_model(run.description.model, run.weights(), LETTERS)
-    assert (tmp_path / "one").read_bytes() == model.SerializeToString()
-
-
 @every_stack
 def test_graph_holds_each_weight_once(stack):
     settings = ModelSettings("gru", (3, 3), stack=stack, reset_after=False)

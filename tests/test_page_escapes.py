@@ -11,19 +11,17 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from msgspec import structs
+from networks import made as written
 from results import DEMONSTRATION, LESS, MINED, RUN, RUNS, TEMPLATES, near, tally
 from test_compare_report import GOOD, comparison, page_of, summary_of
-from test_export_page import made as written
 from test_memory_page import FOLLOWED, WEAK, made
 from test_memory_page import RESULT as UNITS
 from test_terminal import acting
 
 from chargen.pages.export_page import export_page
-from chargen.probes.cells.report import MAIN_FIGURE, report
 from chargen.probes.units.report import hidden_units_page
 from chargen.render import figures as drawing
 from chargen.render.page import embed
-from chargen.render.report import save_figures
 from chargen.render.text import visible, visible_line
 from chargen.text.vocabulary import Vocabulary
 
@@ -117,13 +115,14 @@ def plain_pages():
     return all_pages("plain")
 
 
+TURNED = {("text", "style", "transform")}  # a long label in a figure
 KINDS = ("several runs", "cells", "memory", "writing")
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pages, kind):
     evil, plain = Read(evil_pages[kind]), Read(plain_pages[kind])
-    assert evil.tags == plain.tags
+    assert evil.tags - TURNED == plain.tags - TURNED
     assert len(evil.scripts) == len(plain.scripts) == (kind >= 2)
     assert evil.odd == plain.odd == []
     assert visible(EVIL) in evil.said
@@ -174,12 +173,4 @@ def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     assert not {"script", "img", "b"} & {part.tag for part in svg.iter()}
     figure.savefig(tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert not acting("".join(str(warning.message) for warning in recwarn))
-
-
-def test_a_comparison_is_drawn_with_any_variant_names(tmp_path, recwarn):
-    cells = (summary_of(cell, GOOD, variants=(EVIL, "\ud800")) for cell in CELLS)
-    sections = report(comparison(*cells, task="recall"))
-    save_figures(sections, tmp_path / "x.png", EVIL, MAIN_FIGURE)
-    assert (tmp_path / "x.png").is_file()
     assert not acting("".join(str(warning.message) for warning in recwarn))

@@ -1,16 +1,15 @@
 """Unprompted texts: the warm-up text before them, and runs that need one."""
 
-import json
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from networks import network_and_engine
 
-import chargen
 from chargen.cli.interactive import Conversation
 from chargen.errors import ChargenError
+from chargen.runs.directory import Run
 from chargen.sampling import Sampler, engine
 from chargen.sampling.engine import Engine
 from chargen.sampling.sampler import MAX_WARM_UP, MIN_WARM_UP, warm_up_ids
@@ -126,33 +125,14 @@ def test_nan_in_a_warm_up_text_names_the_run():
 
 
 @pytest.mark.parametrize(
-    ("trained", "warms_up"),
-    [
-        ({}, True),
-        ({"state": "reset"}, False),
-        ({"resets": 0.1}, False),
-        ({"documents": "blank-line"}, False),
-    ],
-    ids=str,
+    "trained", [{}, {"state": "reset"}, {"resets": 0.1}, {"documents": "line"}]
 )
-def test_runs_trained_on_zero_states_have_no_warm_up(tmp_path, trained, warms_up):
-    model = chargen.train("fables", tmp_path / "run", units=(8,), steps=2, **trained)
-    shape, vocabulary = model.run.description.model, model.vocabulary
-    own = Engine(shape, model.run.weights(), len(vocabulary))
-    expected = texts(Sampler(own, vocabulary, "it", warms_up=warms_up))
-    other = texts(Sampler(own, vocabulary, "it", warms_up=not warms_up))
-    assert model.sample(length=60) == texts(Sampler.of(model.run))[0] == expected[0]
-    assert expected != other
-
-
-def test_imported_runs_have_no_warm_up(tmp_path):
-    model = chargen.train("fables", tmp_path / "run", units=(8,), steps=2)
-    file = tmp_path / "run" / "run.json"
-    said = json.loads(file.read_text()) | {
-        "training": None,
-        "corpus": None,
-        "imported": {"file": "model.keras", "sha256": "0" * 64},
-    }
-    file.write_text(json.dumps(said))
-    assert chargen.load(tmp_path / "run").run.description.begins_at_zeros
-    assert not model.run.description.begins_at_zeros
+def test_runs_trained_on_zero_states_have_no_warm_up(finished, trained):
+    run = Run.open(finished)
+    settings = replace(run.description.training, **trained)
+    run.description = replace(run.description, training=settings)
+    sampler = Sampler.of(run)
+    engine, vocabulary = sampler.engine, sampler.vocabulary
+    one, other = (texts(Sampler(engine, vocabulary, "", warms_up=warms)) for warms in (True, False))
+    assert one != other
+    assert texts(sampler) == (other if trained else one)
