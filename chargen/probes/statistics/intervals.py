@@ -21,12 +21,7 @@ def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, floa
     """Return the Wilson score interval of a proportion, by default of 95%.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    1927.
-
-    Args:
-        successes: number of successes; fractional where ties share a trial.
-        trials: number of independent trials; fractional for an effective number.
-        z: standard normal quantile of the confidence level.
+    1927. Successes are fractional where ties share a trial, trials for an effective number.
 
     Raises:
         ValueError: ``successes`` is not in 0 .. ``trials``, or there are no trials.
@@ -106,18 +101,11 @@ def block_bootstrap(
     Args:
         sums: sums of M quantities over the cases of each of K blocks, ``(K, M)``.
         counts: number of cases in each block, ``(K,)``, 1 or more.
-        rng: random generator.
-        draws: number of bootstrap samples.
 
     Returns:
         ``(draws, M)``; all quantities share each draw, so that differences are paired.
-
-    Raises:
-        ValueError: there is no block, or an empty one.
     """
     K = len(counts)
-    if K < 1 or (counts < 1).any():
-        raise ValueError(f"{K} blocks: at least 1 is needed, and none may be empty")
     times = rng.multinomial(K, np.full(K, 1 / K), size=draws)  # (draws, K)
     means: np.ndarray = (times @ sums) / (times @ counts)[:, None]
     return means
@@ -139,10 +127,7 @@ def mcnemar(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.nd
     Under the null hypothesis the credits of the two models in a unit are exchangeable: the p-value
     is the share of all exchanges that put the totals at least as far apart. With credits of 0 and
     1 that is McNemar's exact test (Q. McNemar, Psychometrika 12, 1947).
-
-    Args:
-        first: credit of the first model in each of N units, such as sentences, 0 to 1.
-        second: credit of the second model in the same units.
+    The arguments are the models' credits in each of N units, such as sentences, 0 to 1.
     """
     parts = np.rint(PARTS * (np.asarray(first) - np.asarray(second))).astype(np.int64)
     parts = parts[parts != 0]

@@ -7,6 +7,7 @@ five are often equal.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
@@ -97,8 +98,6 @@ def cluster_bootstrap(
     Args:
         sums: sums of M quantities over the units of each of K clusters, ``(K, M)``, K >= 2.
         counts: number of units in each cluster, ``(K, M)``, 1 or more.
-        rng: random generator.
-        draws: number of bootstrap samples.
 
     Returns:
         ``(draws, M)``; all quantities share each draw.
@@ -135,13 +134,8 @@ def seeds_needed(one: float, other: float) -> int | None:
     Fisher's exact test at 5% then finds it with a probability of 80%, if the shares are ``one`` and
     ``other``. None: more than `MOST_SEEDS` are needed.
     """
-    low, high = 1, MOST_SEEDS
-    if _power(high, one, other) < POWER:
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if _power(middle, one, other) >= POWER else (middle, high)
-    return high
+    found = bisect_left(range(MOST_SEEDS + 1), POWER, 1, key=lambda n: _power(n, one, other))
+    return found if found <= MOST_SEEDS else None
 
 
 def seeds_for_share(least: float) -> int:

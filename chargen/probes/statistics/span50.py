@@ -60,18 +60,13 @@ class Span50:
 
     def to_json(self) -> dict[str, Any]:
         """Return the text and the numbers; None for a number off the measured spans."""
-        bounds = {"": self.chars, "_low": self.low, "_high": self.high}
-        numbers = {
-            f"span50_chars{end}": round(x, 1)
-            if self.fits and self.first <= x <= self.last
-            else None
-            for end, x in bounds.items()
+        found: dict[str, Any] = {"span50": self.text()}
+        for end, x in {"": self.chars, "_low": self.low, "_high": self.high}.items():
+            there = self.fits and self.first <= x <= self.last
+            found[f"span50_chars{end}"] = round(x, 1) if there else None
+        return found | {
+            f"span50_{name}": round(getattr(self, name), 4) for name in ("lapse", "misfit")
         }
-        quality = {
-            "span50_lapse": round(self.lapse, 4),
-            "span50_misfit": round(self.misfit, 4),
-        }
-        return {"span50": self.text(), **numbers, **quality}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], first: int, last: int, chance: float) -> Span50:
@@ -114,18 +109,8 @@ def fit(
 ) -> Span50:
     """Return span50 with an interval from a bootstrap of independent units at each span.
 
-    Args:
-        spans: M ascending spans, in characters.
-        credits: credit of each unit, such as a round of trials, 0 to 1, by span.
-        chance: accuracy of guessing.
-        seed: random seed of the bootstrap.
-        draws: number of bootstrap samples.
-
-    Raises:
-        ValueError: spans are fewer than `FEWEST_SPANS`, out of order, or without units.
+    ``credits`` are those of each unit, such as a round of trials, 0 to 1, by span.
     """
-    if len(credits) != len(spans) or not all(map(len, credits)):
-        raise ValueError("each span needs at least 1 sentence")
     rng = np.random.default_rng([seed, 0])
     drawn = np.stack([_resample(won, draws, rng) for won in credits], axis=1)
     return fit_drawn(spans, [float(np.mean(won)) for won in credits], drawn, chance)
@@ -140,16 +125,11 @@ def fit_drawn(
     interval then reaches to both.
 
     Args:
-        spans: M ascending spans, in characters.
+        spans: M ascending spans, in characters, at least `FEWEST_SPANS`.
         accuracies: accuracy at each span, ``(M,)``.
         drawn: bootstrap samples of the accuracies, ``(D, M)``.
         chance: accuracy of guessing.
-
-    Raises:
-        ValueError: spans are fewer than `FEWEST_SPANS` or out of order.
     """
-    if len(spans) < FEWEST_SPANS or list(spans) != sorted(set(spans)):
-        raise ValueError(f"spans {list(spans)}: must be ascending, {FEWEST_SPANS} or more")
     measured = np.array(accuracies, dtype=float)
     curve = _monotone(measured[None])
     own = _places(spans, curve, chance)[:, 0]
