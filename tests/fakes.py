@@ -1,7 +1,6 @@
 """Predictors with known behaviour, so that instruments can be checked without training."""
 
 import zlib
-from dataclasses import replace
 
 import numpy as np
 
@@ -13,7 +12,7 @@ BANK = bundled.bank("english.bank")
 CHINESE = bundled.bank(bundled.CHINESE_BANK)
 VOCABULARY = Vocabulary(BANK.characters())
 LETTERS = Vocabulary("\n ()abcdefghijklmnopqrstuvwxyz")
-SPANS = (4, 8, 16, 32, 64, 128, 256)
+SPANS = (4, 8, 32, 64, 128)
 LIKELY = 0.99
 
 
@@ -341,22 +340,4 @@ class Habit:
                 share[n, t, self.vocabulary.encode(expected)] += 0.9
         return np.log(share), [
             text + self.vocabulary.decode(row) for text, row in zip(texts, ids, strict=True)
-        ]
-
-
-class Dealt:
-    """A control: a task whose answers are permuted among the trials of a round."""
-
-    def __init__(self, task):
-        self.task = task
-
-    def __getattr__(self, name):
-        return getattr(self.task, name)
-
-    def trials(self, variant, span, rng):
-        trials = self.task.trials(variant, span, rng)
-        order = rng.permutation(len(trials))
-        return [
-            replace(trial, answers=trials[other].answers)
-            for trial, other in zip(trials, order, strict=True)
         ]

@@ -22,11 +22,11 @@ from chargen.text.vocabulary import Vocabulary
 VARIANTS = [(name, variant) for name, task in TASKS.items() for variant in task.floors]
 ALL = pytest.mark.parametrize("name", TASKS)
 EACH = pytest.mark.parametrize(("name", "variant"), VARIANTS)
-SPANS = (4, 8, 16, 32, 64, 128, 256)
+SPANS = (4, 8, 16, 32, 64)
 FOREVER = 10**9
 PARTNERS = {")": "(", "]": "[", "}": "{", ">": "<"}
 
-few = settings(max_examples=15, deadline=None)
+few = settings(max_examples=8, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -179,7 +179,7 @@ def sampling_error(chance, credits, task):
 
 
 @ALL
-@pytest.mark.parametrize("chars", [8, 32, 128, FOREVER])
+@pytest.mark.parametrize("chars", [8, 32, FOREVER])
 def test_a_memory_of_m_characters_is_perfect_within_m_and_at_chance_beyond(name, chars):
     task = TASKS[name]
     for one in measure(Solver(task, chars), task, spans=SPANS, trials=16):
@@ -201,11 +201,11 @@ def test_a_memory_of_m_characters_is_perfect_within_m_and_at_chance_beyond(name,
 def test_constant_and_uniform_predictors_score_exactly_one_in_k(name):
     task = TASKS[name]
     chance = 1 / len(task.candidates)
-    for candidate in task.candidates[:4]:
+    for candidate in task.candidates[:2]:
         habit = Habit(task, lambda text, c=candidate: c)
-        assert {c.mean() for _, _, c in rows(habit, task, spans=(16, 64), trials=16)} == {chance}
+        assert {c.mean() for _, _, c in rows(habit, task, spans=(16,), trials=16)} == {chance}
     uniform = UniformPredictor(Vocabulary.of(task.corpus(3000, 0)))
-    assert all(set(c) == {chance} for _, _, c in rows(uniform, task, trials=16))
+    assert all(set(c) == {chance} for _, _, c in rows(uniform, task, spans=SPANS, trials=16))
 
 
 def last_of(characters):
@@ -224,7 +224,7 @@ HABITS = [
 @pytest.mark.parametrize(("name", "rule"), HABITS)
 def test_no_rule_without_memory_beats_chance(name, rule):
     task = TASKS[name]
-    for span, chance, credits in rows(Habit(task, rule), task, spans=(24,), trials=96):
+    for span, chance, credits in rows(Habit(task, rule), task, spans=(24,), trials=48):
         if span >= 23:
             assert credits.mean() < chance + sampling_error(chance, credits, task)
 
@@ -236,7 +236,7 @@ def test_random_weights_do_not_beat_chance(name, cell):
     vocabulary = Vocabulary.of(task.corpus(3000, 0))
     model = CharModel.seeded(ModelSettings(cell, (12,)), len(vocabulary), 0)
     predictor = NetworkPredictor(model, vocabulary)
-    for span, chance, credits in rows(predictor, task, spans=(16, 64), trials=96):
+    for span, chance, credits in rows(predictor, task, spans=(16,), trials=48):
         if span >= 16:
             assert credits.mean() < chance + sampling_error(chance, credits, task)
 
@@ -262,7 +262,7 @@ def texts_at(task, *spans, **options):
 
 def test_trials_follow_other_lines_whose_length_does_not_depend_on_the_span():
     task, before = TASKS["copy"], []
-    for seed in range(60):
+    for seed in range(30):
         for span, texts in texts_at(task, 64, seed=seed).items():
             trial = len(task.trials("", span, np.random.default_rng(0))[0].text)
             before.append((span, len(texts[0]) + 1 - trial))
@@ -272,9 +272,9 @@ def test_trials_follow_other_lines_whose_length_does_not_depend_on_the_span():
     least, under = PREFIX_CHARS
     for span in (10, 64):
         chars = [count for at, count in before if at == span]
-        assert least <= min(chars) < least + 10
-        assert under - 10 < max(chars) < under
-        assert np.mean(chars) == pytest.approx((least + under - 1) / 2, abs=15)
+        assert least <= min(chars) < least + 15
+        assert under - 15 < max(chars) < under
+        assert np.mean(chars) == pytest.approx((least + under - 1) / 2, abs=20)
 
 
 def test_the_trials_of_a_span_do_not_depend_on_other_spans():
