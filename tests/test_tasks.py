@@ -9,7 +9,6 @@ from fakes import READERS, Habit, Solver, UniformPredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
 from chargen.errors import ChargenError
@@ -214,11 +213,10 @@ def last_of(characters):
 
 HABITS = [
     *((name, last_of(task.candidates)) for name, task in TASKS.items()),
-    *((name, lambda text, task=task: max(task.candidates, key=text[-12:].count))
-      for name, task in TASKS.items()),
+    ("copy", lambda text: max(TASKS["copy"].candidates, key=text[-12:].count)),
     ("brackets", lambda text: ")]}>"["([{<".index(last_of("([{<")(text))]),
     ("recall", lambda text: (re.findall(r"\d", text[text.rfind("\n") + 1 :]) or "0")[0]),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("name", "rule"), HABITS)
@@ -229,16 +227,15 @@ def test_no_rule_without_memory_beats_chance(name, rule):
             assert credits.mean() < chance + sampling_error(chance, credits, task)
 
 
+@pytest.mark.parametrize("cell", ["simple", "lstm"])
 @ALL
-@pytest.mark.parametrize("cell", CELL_NAMES)
 def test_random_weights_do_not_beat_chance(name, cell):
     task = TASKS[name]
     vocabulary = Vocabulary.of(task.corpus(3000, 0))
     model = CharModel.seeded(ModelSettings(cell, (12,)), len(vocabulary), 0)
     predictor = NetworkPredictor(model, vocabulary)
-    for span, chance, credits in rows(predictor, task, spans=(16,), trials=48):
-        if span >= 16:
-            assert credits.mean() < chance + sampling_error(chance, credits, task)
+    for _, chance, credits in rows(predictor, task, spans=(16,), trials=48):
+        assert credits.mean() < chance + sampling_error(chance, credits, task)
 
 
 class Recorder:
