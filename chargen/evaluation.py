@@ -146,7 +146,6 @@ class Predictions:
 
     @property
     def likeliest(self) -> np.ndarray:
-        """The id with the highest probability at each place, ``(n,)``."""
         return self.log_probs.argmax(axis=1)
 
 
@@ -183,13 +182,10 @@ def surprisals(
     state: State = None,
     on_read: OnRead = lambda chars: None,
 ) -> np.ndarray:
-    """Return the surprisal of each predicted character in bits.
+    """Return the surprisal of each predicted character in bits, ``(N, segments.longest)``.
 
-    The arguments are those of `predictions`, but any number of segments is allowed: `ROWS` of them
-    are read in parallel. Characters beyond the predictor's context limit are skipped.
-
-    Returns:
-        ``(N, segments.longest)`` float64; rows of shorter segments end in zeros.
+    Rows of shorter segments end in zeros. `ROWS` segments are read in parallel. Characters beyond
+    the predictor's context limit are skipped.
     """
     bits = np.zeros((len(segments), segments.longest))
     limit = context_limit(predictor)

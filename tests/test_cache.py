@@ -1,6 +1,5 @@
 """Encoding of corpora and the cache: encoded once, completely or not at all, and revalidated."""
 
-import gzip
 import hashlib
 import io
 import json
@@ -253,13 +252,11 @@ def evaluated(capsys, *arguments):
 
 
 def test_runs_share_a_cache_and_are_evaluated_and_resumed_without_their_text(home, capsys):
-    Path("packed.txt.gz").write_bytes(gzip.compress(CAT.encode()))
-    for corpus, out in (("packed.txt.gz", "c"), ("cat.txt", "a"), ("cat.txt", "b")):
+    for out in "ab":
         options = ["--cache", "kept", "--out", out, "--steps", "5"]
-        assert main(["train", corpus, *options, *TINY]) == 0
+        assert main(["train", "cat.txt", *options, *TINY]) == 0
     before = evaluated(capsys, "b")
-    assert evaluated(capsys, "c") == {**before, "run": "c"}
-    assert len(list(Path("kept").glob("*.ids"))) == 2
+    assert len(list(Path("kept").glob("*.ids"))) == 1
     assert not list(home.rglob(FOLDER))
     Path("cat.txt").unlink()
     assert evaluated(capsys, "b") == before

@@ -127,21 +127,13 @@ def test_an_archive_that_grew_is_not_decompressed_to_its_end(tmp_path, suffix):
     assert len(longer.read_again().text) == 5_000_000
 
 
-NOT_UTF8 = {
-    "a byte that never occurs in UTF-8": b"\xff",
-    "a continuation byte": b"\x80",
-    "an overlong slash of two bytes": b"\xc0\xaf",
-    "an overlong slash of three bytes": b"\xe0\x80\xaf",
-    "an overlong slash of four bytes": b"\xf0\x80\x80\xaf",
-    "an overlong NUL": b"\xc0\x80",
-    "a surrogate": b"\xed\xa0\x80",
-    "a surrogate pair": b"\xed\xa0\xbd\xed\xb8\x80",
-    "beyond Unicode": b"\xf4\x90\x80\x80",
-    "a truncated character": b"\xf0\x9f\x98",
-}
+NOT_UTF8 = {  # among others overlong characters and surrogates
+    b"\xff", b"\x80", b"\xc0\xaf", b"\xe0\x80\xaf", b"\xf0\x80\x80\xaf", b"\xc0\x80",
+    b"\xed\xa0\x80", b"\xed\xa0\xbd\xed\xb8\x80", b"\xf4\x90\x80\x80", b"\xf0\x9f\x98",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("wrong", NOT_UTF8.values(), ids=NOT_UTF8)
+@pytest.mark.parametrize("wrong", sorted(NOT_UTF8), ids=bytes.hex)
 @pytest.mark.parametrize("bom", ["", BOM])
 def test_invalid_utf8_is_refused_with_its_offset(wrong, bom):
     data = (bom + "aé日😀b").encode()

@@ -156,19 +156,6 @@ def test_documents_in_a_window_are_read_independently(cell, units, size, last, c
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("cell", CELL_NAMES)
-def test_the_state_before_a_document_does_not_reach_it(cell):
-    """NaN does not either: the state is replaced, not multiplied."""
-    model = model_of(cell, (5,), 4)
-    ids = torch.tensor([[0, 1, 2, 3, 1]])
-    begins = torch.tensor([[False, False, True, False, False]])
-    _, state = model(ids[:, :1])
-    broken = tuple(tuple(part * torch.nan for part in layer) for layer in state)
-    logits, _ = model(ids, broken, begins=begins)
-    torch.testing.assert_close(logits[:, 2:], model(ids[:, 2:])[0])
-    assert logits[:, :2].isnan().all()
-
-
 @pytest.mark.parametrize("state", ["carry", "reset"])
 def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
     text = ("the cat sat on the mat.\n\n" * 40)[:-1]

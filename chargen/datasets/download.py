@@ -65,7 +65,6 @@ ENTRIES = {
 
 
 def entry(name: str) -> Entry:
-    """Return the entry of this name."""
     if name not in ENTRIES:
         raise ChargenError(f"no corpus {name!r} to download; choose from {', '.join(ENTRIES)}")
     return ENTRIES[name]
@@ -82,10 +81,7 @@ def fetch(
 
     An incomplete download is kept in ``out`` + ``.part`` and resumed by the next call. ``source``
     is the entry's file if it was downloaded by other means. A connection is closed after
-    ``timeout`` seconds without a byte.
-
-    Raises:
-        ChargenError: The text cannot be downloaded or written, or has another SHA-256.
+    ``timeout`` seconds without a byte. `ChargenError` if it fails.
     """
     if out.exists():
         if _sha256(out) == entry.text_sha256:

@@ -115,10 +115,9 @@ class Composer:
         rng: np.random.Generator,
         distractor: Distractor | None = None,
     ) -> Frame:
-        """Compose a sentence of exactly ``span`` characters between cue and target.
+        """Compose a sentence of exactly ``span`` characters; `ValueError` if there is none.
 
         A distractor after the cue moves before the sentence if the span has no room for it.
-        `ValueError` if no sentence has this span.
         """
         chars, draw, head, splits = span - facts.shortest_span, self.fillers.draw, "", []
         if distractor and distractor.place == "after":

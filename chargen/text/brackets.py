@@ -31,16 +31,12 @@ class Brackets:
 def parse_brackets(
     text: str, kinds: Mapping[str, str] = PAIRS, dropped: Collection[str] = '"'
 ) -> Brackets:
-    """Parse brackets and quotation marks.
+    """Parse brackets and quotation marks; ``kinds`` are closing characters by opening character.
 
     A closing character pairs with its opening one if that is on top of the stack. If other brackets
     are open inside, it removes them all and forms no pair; if nothing expects it, it is ignored. A
-    character that both opens and closes, such as an upright quotation mark, closes if one is open.
-
-    Args:
-        text: The text.
-        kinds: Closing characters by opening character.
-        dropped: Closing characters that an empty line makes unexpected, as in long quotations.
+    character that both opens and closes closes if one is open. An empty line makes the closing
+    characters ``dropped`` unexpected, as in long quotations.
     """
     marks = re.compile("[" + re.escape("".join({*kinds, *kinds.values()})) + "]|" + EMPTY_LINE)
     change = {close: np.zeros(len(text) + 1, dtype=np.int64) for close in kinds.values()}

@@ -141,7 +141,7 @@ class Corpus:
         block, ``on_bytes`` the index of a file and its bytes before decompression.
 
         Raises:
-            LongerError: The text is longer than `most`; raised as soon as that many are read.
+            LongerError: The text is longer than `most`.
             ChargenError: A file is not text, or the whole text is too short.
         """
         chars = done = 0
@@ -185,9 +185,7 @@ class Corpus:
     def notes(self, digests: Iterable[str], documents: int = 0) -> list[str]:
         """Return which files were read, what was skipped and which files are identical.
 
-        Args:
-            digests: A hash of each file.
-            documents: The number of documents, if the text is split into documents.
+        ``digests`` are hashes of the files, ``documents`` is 0 for a text that is not split.
         """
         notes = []
         if len(self.files) > 1 or self.others or documents:
@@ -244,9 +242,6 @@ def find_texts(source: str, others: Counter[str]) -> list[TextFile]:
     """Return the text files that one source names, and count a folder's ``others`` by kind.
 
     Reading starts later, except for a pipe at standard input, which is copied to an unnamed file.
-
-    Raises:
-        ChargenError: There is no text file.
     """
     if not source:
         raise ChargenError("an empty corpus name was given; use . for the current folder")
@@ -376,10 +371,10 @@ def _name(sources: Sequence[str]) -> str:
 
 
 def folder_name(name: str) -> str:
-    """Turn a name into a safe folder name that is easy to type.
+    """Turn a name into a folder name of at most `LONGEST_NAME` bytes that is safe and easy to type.
 
-    The result has no separators and no control characters, does not begin with a dot or a dash, is
-    not reserved on Windows, and has at most `LONGEST_NAME` bytes.
+    It has no separators and no control characters, begins with no dot or dash, and is not reserved
+    on Windows.
     """
     safe = "".join(char if char.isprintable() else "_" for char in name)
     safe = re.sub(r'[/\\:*?"<>|]', "_", safe).lstrip(".- ").rstrip(". ")

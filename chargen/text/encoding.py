@@ -45,7 +45,6 @@ FOLDER = ".corpora"  # default cache folder, beside the runs
 RECENT = 2 * 10**9  # ns: a file changed so recently may change again without a new time stamp
 LARGEST_MANIFEST = 2**30  # bytes
 KEY_CHARS = 12
-STARTS = 2**20  # document starts written together
 
 Count = Annotated[int, Meta(ge=0)]
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -112,10 +111,7 @@ def scan(
     """Read a corpus once to find its vocabulary, its documents and its SHA-256.
 
     ``documents`` says how it is split, see `DocumentSplitter`. ``use`` is called with each block
-    and its UTF-8.
-
-    Raises:
-        ChargenError: A file cannot be read, or changes while it is read.
+    and its UTF-8. `ChargenError` if a file cannot be read, or changes while it is read.
     """
     seen, begun = CharacterSet(), time.time_ns()
     before = [file.stamps() for file in corpus.files]
@@ -138,9 +134,7 @@ def scan(
 def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> EncodedCorpus:
     """Encode a corpus with an existing vocabulary, into an unnamed temporary file.
 
-    Raises:
-        UnknownCharacterError: The vocabulary lacks a character.
-        ChargenError: A file cannot be read.
+    `UnknownCharacterError` if the vocabulary lacks a character.
     """
     with tempfile.TemporaryFile() as file:
         found = _encode(corpus, vocabulary, file.write, documents)
@@ -248,11 +242,8 @@ class CorpusCache:
     def encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
         """Return the encoded corpus, from the cache or encoded now.
 
-        A process waits for another one that encodes the same corpus.
-
-        Raises:
-            UnwritableError: The cache cannot be written.
-            ChargenError: The corpus has changed since it was scanned.
+        A process waits for another one that encodes the same corpus. `ChargenError` if the corpus
+        has changed since it was scanned, or the cache cannot be written.
         """
         found, key = self.load(scanned.sha256), self._key(scanned.sha256)
         if found and found.files == scanned.files:
@@ -293,9 +284,8 @@ class CorpusCache:
             if sha256 != scanned.sha256:
                 raise _changed(corpus)
         with new_file(self._path(scanned.sha256, "starts")) as write:
-            for first in range(0, len(scanned.starts), STARTS):
-                write(scanned.starts[first : first + STARTS].data)
-                release(scanned.starts)
+            write(scanned.starts.data)
+            release(scanned.starts)
 
     def _write_manifest(self, found: ScannedCorpus) -> None:
         head = _Manifest(

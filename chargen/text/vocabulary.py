@@ -72,14 +72,10 @@ def rare_characters(blocks: Iterable[str], fewest: int) -> tuple[str, int]:
 
 
 class Vocabulary:
-    """The distinct characters of a corpus; the character at index ``v`` has id ``v``.
+    """The distinct characters of a corpus, sorted; the character at index ``v`` has id ``v``.
 
-    Args:
-        characters: The characters, sorted by code point.
-        dropped: Other characters of the corpus, sorted, which are encoded as `PLACEHOLDER`.
-
-    Raises:
-        ValueError: They are none, not sorted, not distinct, or no characters.
+    The sorted characters ``dropped`` are encoded as `PLACEHOLDER`. `ValueError` if there are no
+    characters, or if they are not sorted, not distinct or not valid.
     """
 
     def __init__(self, characters: str, dropped: str = "") -> None:
@@ -166,10 +162,9 @@ class Vocabulary:
         return ids[known]
 
     def encode_typed(self, name: str, text: str, unknown: Unknown | None = None) -> np.ndarray:
-        """Encode user input; ``unknown`` is None if the user has no option for it.
+        """Encode user input called ``name``; ``unknown`` is None if the user has no option for it.
 
-        Raises:
-            ChargenError: The input, called ``name``, has an unknown character.
+        `ChargenError` names an unknown character.
         """
         try:
             return self.encode(text, unknown or "error")
