@@ -56,19 +56,16 @@ def measure(
 ) -> ContextResult:
     """Measure the excess bits of each context at the same positions of a text.
 
-    The positions lie in blocks of 32, spread evenly over the text. Full context is twice the
-    longest of ``contexts`` before the block, or all of its document. Excess is paired: at each
-    position, bits with the last n characters - bits with full context. The effective context
-    length is the smallest n from which the mean swap excess stays under `THRESHOLD_BITS`; the
-    bounds of its interval are the same statistic of the bounds of `text_mean`.
+    The positions lie in blocks of 32. Full context is twice the longest of ``contexts`` before the
+    block, or all of its document. Excess is paired by position. The effective context length is the
+    smallest n from which the mean swap excess stays under `THRESHOLD_BITS`; the bounds of its
+    interval are the same statistic of the bounds of `text_mean`. Replacement text is from another
+    document, ``swap_ids``, or another part of a single document, which gives a lower bound.
 
-    Replacement text is from another document, or from ``swap_ids``. In a single document it is
-    another part of the same text, which shares its subject: the excess is then a lower bound.
-
-    Below n = 32 each position has exactly n characters of context. From 32 on, one read predicts
-    n/16 positions, at most 32: the first has n characters of context, the last n/16 - 1 more. A
-    predictor that remembers m characters has no excess from n = m on. A document begins from the
-    zero state, as in training; all other reading but reset starts as in `BurnedIn`.
+    From n = 32 on, one read predicts n/16 positions, at most 32: the first has n characters of
+    context, the last n/16 - 1 more. A predictor that remembers m characters has no excess from
+    n = m on. A document begins from the zero state, as in training; all other reading but reset
+    starts as in `BurnedIn`.
 
     Args:
         predictor: the model under test.
@@ -80,7 +77,6 @@ def measure(
         positions: number of predicted characters, at least 640.
         sample_chars: length of a sample of the model, at most that of the text, whose mutual
             information is compared with that of the text; 0 for none.
-        trained_timesteps: BPTT length in training, to be marked.
 
     Raises:
         ChargenError: ``swap_ids`` is too short.
@@ -184,8 +180,7 @@ def _effective(
 ) -> tuple[int | None, int | None, int | None]:
     """Return the effective context length and its bounds; None is beyond the longest context.
 
-    The truth lies outside where the bound of the excess at one context near the threshold is on the
-    wrong side of it. Bounds that each hold with 95% therefore make an interval of 95%.
+    Only one bound of the excess can exclude the truth, so that each holds with 95%, not 97.5%.
     """
     bounds = [one.estimate(Z90) for one in means]
     columns = np.array([[one.value, one.low, one.high] for one in bounds]).T

@@ -61,12 +61,7 @@ METHOD = (
 
 
 def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> Section:
-    """Report one run or several.
-
-    Args:
-        found: results of the trained and the untrained network, by the run's short name.
-        comparisons: paired differences in bits, with the same names.
-    """
+    """Report one run or several, by their short names, which ``comparisons`` have too."""
     trained = {run: result for run, (result, _) in found.items()}
     known = {run: results for run, results in found.items() if results[0].rows}
     told = finding(trained, ContextResult.finding, ContextResult.effective_text)
@@ -115,17 +110,14 @@ def _excess(known: Found) -> Table:
     (first, _), *others = known.values()
     contexts = [row.context for row in first.rows]
     notes = [
-        ", ".join(["effective"] * (row.context == first.effective) + ["disagree"] * row.disagree)
+        "effective" if row.context == first.effective else "disagree" if row.disagree else ""
         for row in first.rows
     ]
+    limits = training_limits({run: result for run, (result, _) in known.items()})
     return table(
-        {"n": [*map(str, contexts)]},
-        _series(known),
-        lambda one: estimate(one, 4),
-        EXCESS,
-        rules_at(contexts, training_limits({run: result for run, (result, _) in known.items()})),
-        None if others else notes,
-    )
+        {"n": [*map(str, contexts)]}, _series(known), lambda one: estimate(one, 4), EXCESS,
+        rules_at(contexts, limits), None if others else notes,
+    )  # fmt: skip
 
 
 def _figure(known: Found, told: str) -> Figure:
@@ -161,17 +153,12 @@ def _summary(found: Found) -> Table:
 
     rows = []
     for run, (one, other) in found.items():
-        rows.append(
-            [
-                run,
-                context(one, one.effective),
-                context(one, one.effective_low, one.effective_high),
-                NO_NUMBER if one.full_bits is None else f"{one.full_bits:.3f}",
-                context(other, other.effective) if other else NO_NUMBER,
-                str(one.trained_timesteps or NO_NUMBER),
-                one.refusal or "",
-            ]
-        )
+        interval = context(one, one.effective_low, one.effective_high)
+        bits = NO_NUMBER if one.full_bits is None else f"{one.full_bits:.3f}"
+        control = context(other, other.effective) if other else NO_NUMBER
+        steps = str(one.trained_timesteps or NO_NUMBER)
+        values = [context(one, one.effective), interval, bits, control, steps]
+        rows.append([run, *values, one.refusal or ""])
     header = ["run", "context", "95%", "bits/char", "untrained", "--timesteps", ""]
     return Table(header, rows, SUMMARY)
 
@@ -180,14 +167,10 @@ def _places(run: str, result: ContextResult) -> list[Block]:
     """Tabulate the loss by class, distance from the beginning and order of an n-gram."""
     blocks: list[Block] = []
     if classes := result.classes:
-        rows = [
-            [one.name, str(one.positions), estimate(one.bits, 3)]
-            for one in (*classes, *result.beginnings)
-        ]
-        caption = (
-            f"{run}: bits per character with full context by character class, and by characters "
-            "since the document began."
-        )
+        places = (*classes, *result.beginnings)
+        rows = [[one.name, str(one.positions), estimate(one.bits, 3)] for one in places]
+        caption = f"{run}: bits per character with full context by character class, and by "
+        caption += "characters since the document began."
         blocks.append(Table(["where", "positions", "bits (95%)"], rows, caption))
         rows = [
             [str(row.context), *(f"{one.excess[place].value:.4f}" for one in classes), ""]
@@ -200,10 +183,8 @@ def _places(run: str, result: ContextResult) -> list[Block]:
             [str(one.order), str(one.order - 1), f"{one.bits.value:.3f}", estimate(one.gain, 4)]
             for one in result.ngrams
         ]
-        caption = (
-            f"{run}: n-grams of the training text at the same positions; the gain is over the "
-            "order above. Where it ends, this much text shows no use of more context."
-        )
+        caption = f"{run}: n-grams of the training text at the same positions; the gain is over "
+        caption += "the order above. Where it ends, this text shows no use of more context."
         blocks.append(Table(["order", "context", "bits", "gain (95%)"], rows, caption))
     if (text := result.text_memory) and (sample := result.sample_memory):
         rows = [

@@ -33,10 +33,10 @@ class ContextRow(Struct, frozen=True, omit_defaults=True):
     @property
     def disagree(self) -> bool:
         """Return whether reset and swap differ by at least `THRESHOLD_BITS` and significantly."""
-        difference = self.difference
-        if difference is None or difference.low <= 0 <= difference.high:
+        apart = self.difference
+        if apart is None or apart.low <= 0 <= apart.high:
             return False
-        return abs(difference.value) >= THRESHOLD_BITS
+        return abs(apart.value) >= THRESHOLD_BITS
 
 
 class PlaceRow(Struct, frozen=True):
@@ -85,10 +85,8 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
 
     def __post_init__(self) -> None:
         contexts = [row.context for row in self.rows]
-        if bool(contexts) == bool(self.refusal):
-            raise ValueError("either contexts or a refusal is needed")
-        if contexts and (contexts != sorted({0, *contexts}) or len(contexts) < 2):
-            raise ValueError(f"contexts {contexts} do not ascend from 0")
+        if contexts != sorted({0, *contexts} if not self.refusal else ()) or len(contexts) == 1:
+            raise ValueError(f"contexts {contexts}, ascending from 0, or a refusal are needed")
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same predictor, text and seed."""
@@ -155,22 +153,15 @@ class BitsComparison(Struct, frozen=True, tag="context", tag_field="instrument")
 
 
 def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:
-    """Compare the full-context bits of every pair of models, paired by block of text.
+    """Compare the full-context bits of every pair of models at the same positions of one text.
 
-    Refused results give no comparison.
-
-    Raises:
-        ValueError: The results are not for the same positions of one text.
+    Differences are paired by block. Refused results give no comparison.
     """
-    places = {(one.chars, one.seed, one.full, one.positions) for one in results.values()}
-    if len(places) != 1:
-        raise ValueError(f"{', '.join(results)}: not measured at the same positions of one text")
-    positions = next(iter(results.values())).positions
-    pairs = combinations(results, 2) if positions else ()
     found = []
-    for first, second in pairs:
-        apart = np.subtract(results[first].block_bits, results[second].block_bits)
-        mean = text_mean(apart, np.full(len(apart), positions / len(apart)))
-        assert mean is not None
-        found.append(BitsComparison(first, second, positions, mean.estimate()))
+    for (first, one), (second, other) in combinations(results.items(), 2):
+        if positions := one.positions:
+            apart = np.subtract(one.block_bits, other.block_bits)
+            mean = text_mean(apart, np.full(len(apart), positions / len(apart)))
+            assert mean is not None
+            found.append(BitsComparison(first, second, positions, mean.estimate()))
     return tuple(found)

@@ -114,12 +114,8 @@ def _targets(layers: Sequence[Layer]) -> Table:
     for run, result, trained, initial in layers:
         for group, start in zip(trained.targets, initial.targets, strict=True):
             random = trained.whole.estimate(min(group.span_chars_high, result.span))
-            numbers = [
-                estimate(group.at_cue, 1),
-                f"{group.whole.median[-1]:.1f}",
-                estimate(random, 1),
-                f"{start.at_cue.value:.1f}",
-            ]
+            before, start_at = (f"{x:.1f}" for x in (group.whole.median[-1], start.at_cue.value))
+            numbers = [estimate(group.at_cue, 1), before, estimate(random, 1), start_at]
             label = f"{group.source}, {group.distance}"
             rows.append([run, str(trained.layer), label, str(group.positions), *numbers, ""])
     return Table([*header, ""], rows, TARGETS)

@@ -104,8 +104,7 @@ class LayerGradient(Struct, frozen=True):
     def explodes(self) -> bool:
         """Return whether the gradient explodes at half of the positions or more.
 
-        A large gradient does not suffice: in a lower layer it first grows, because the layers
-        above carry it too, and then fades.
+        In a lower layer it first grows, because the layers above carry it too, and then fades.
         """
         return self.exploded >= 0.5
 
@@ -135,21 +134,20 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
         """Return how much of the gradient arrives at the cue, or else how soon it halves."""
         layer = max(self.layers, key=lambda one: one.whole.median[-1])
         name = f"layer {layer.layer}: " if len(self.layers) > 1 else ""
-        not_memory = "(the reach of the gradient, not of memory)"
         if layer.explodes:
-            where = f"at {layer.exploded:.0%} of positions, maximum 10^{layer.peak:.1f}"
-            return f"{name}the gradient explodes {where} {not_memory}"
-        if layer.targets:
+            most = f"maximum 10^{layer.peak:.1f}"
+            told = f"the gradient explodes at {layer.exploded:.0%} of positions, {most}"
+        elif layer.targets:
             group = layer.targets[-1]
             there = layer.whole.estimate(min(group.span_chars_high, self.span))
             return (
                 f"{name}10^{estimate(group.at_cue, 1)} of the gradient arrives at a cue "
                 f"{group.distance} back, 10^{estimate(there, 1)} at random positions"
             )
-        half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
-        return (
-            f"{name}the gradient halves in {half} characters, is 1/100 in {hundredth} {not_memory}"
-        )
+        else:
+            half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
+            told = f"the gradient halves in {half} characters, is 1/100 in {hundredth}"
+        return f"{name}{told} (the reach of the gradient, not of memory)"
 
 
 def reached(values: np.ndarray, level: float) -> float | None:

@@ -65,7 +65,6 @@ def measure(
         ngram: baseline that reads 32 characters before each target, exact up to order 33.
         ngram_name: its name in the result.
         untrained: a network of the same shape before training, measured like the model.
-        trained_timesteps: BPTT length in training, to be marked.
     """
     plan = Plan.of(predictor.vocabulary, ids, longest, seed, starts)
     measured = [one for one in plan.groups if _measurable(one)]

@@ -23,8 +23,6 @@ from chargen.render.report import (
 from chargen.render.text import counted
 
 NAME, TITLE = "mined", "Natural dependencies"
-Found = Mapping[str, MinedResult]
-"""Results by run."""
 
 NGRAM: dict[str, Any] = {"color": OTHER, "linestyle": "--", "markersize": 4}
 CONTROL: dict[str, Any] = {"color": GREY, "linestyle": ":", "markersize": 4}
@@ -51,8 +49,8 @@ METHOD = (
 )
 
 
-def section(found: Found) -> Section:
-    """Report one run or several; ``found`` is keyed by the run's short name."""
+def section(found: Mapping[str, MinedResult]) -> Section:
+    """Report one run or several, by their short names."""
     told = finding(found, MinedResult.finding, MinedResult.finding)
     blocks: list[Block] = []
     series = [one for kind in KINDS for one in _series(found, kind) if one.style and any(one.found)]
@@ -74,7 +72,7 @@ def section(found: Found) -> Section:
     return Section(NAME, TITLE, told, MEANING, blocks)
 
 
-def _series(found: Found, kind: str) -> list[Series]:
+def _series(found: Mapping[str, MinedResult], kind: str) -> list[Series]:
     """Return the gain of each run, for a single one with its controls."""
     series, looks, marker = [], styles(found), {"marker": "os"[KINDS.index(kind)]}
     for run, result in found.items():
@@ -96,7 +94,7 @@ def _series(found: Found, kind: str) -> list[Series]:
     return series
 
 
-def _table(found: Found, kind: str) -> Block:
+def _table(found: Mapping[str, MinedResult], kind: str) -> Block:
     run, rows = next((run, result.of_kind(kind)) for run, result in found.items())
     series = _series(found, kind)
     if not any(value for one in series for value in one.found):
@@ -114,10 +112,7 @@ def _table(found: Found, kind: str) -> Block:
 
 def columns(result: MinedResult) -> dict[str, dict[int, str]]:
     """Return the gain by distance of each kind that has enough cases, for a summary."""
-    found = {
-        f"gain, {kind}": {
-            row.distance: estimate(row.gain, 2) for row in result.of_kind(kind) if row.gain
-        }
-        for kind in KINDS
-    }
-    return {head: cells for head, cells in found.items() if cells}
+    found: dict[str, dict[int, str]] = {}
+    for row in (row for row in result.rows if row.gain):
+        found.setdefault(f"gain, {row.kind}", {})[row.distance] = estimate(row.gain, 2)
+    return found
