@@ -107,10 +107,9 @@ def test_planted_words_show_a_gain_within_memory_and_none_beyond():
 
 
 def test_an_untrained_network_and_an_ngram_are_measured_like_the_model():
-    ngram = BackoffNgram(LETTERS, PLANTED[:4000], 5)
-    seen = []
+    ngram, seen = BackoffNgram(LETTERS, PLANTED[:4000], 5), []
     controls = {"ngram": ngram, "untrained": ngram}
-    result = measure(ngram, **controls, progress=lambda *counts: seen.append(counts))
+    result = measure(ngram, PLANTED[:9000], **controls, progress=lambda *one: seen.append(one))
     assert [row.untrained for row in result.rows] == [row.gain for row in result.rows]
     assert {row.over_ngram.value for row in result.rows if row.over_ngram} == {0.0}
     assert all(before[0] < after[0] for before, after in pairwise(seen))
@@ -208,9 +207,12 @@ def headed(documents, words, seed=0):
     return LETTERS.encode(text), np.array(starts)
 
 
+HEADED = headed(150, 50)
+
+
 @pytest.mark.parametrize("known", [True, False], ids=["documents", "one text"])
 def test_a_reader_of_the_document_header_gains_nothing_from_the_cue(known):
-    ids, starts = headed(150, 50)
+    ids, starts = HEADED
     result = measure(HeaderReader(), ids, starts=starts if known else None, longest=64)
     found = [row for row in result.of_kind(WORDS) if row.gain]
     assert found
@@ -220,39 +222,33 @@ def test_a_reader_of_the_document_header_gains_nothing_from_the_cue(known):
     assert "no gain at" in result.finding()
 
 
-def test_cue_and_target_lie_in_one_document_and_the_replacement_in_another():
-    ids, starts = headed(150, 50)
-    plan = Plan.of(LETTERS, ids, 64, 0, starts)
-    edges = np.append(starts, len(ids))
-    for group in plan.groups:
-        own = np.searchsorted(starts, group.cases[:, 2], side="right")
-        assert (group.cases[:, 0] >= starts[own - 1]).all()
-        swaps = plan.swaps[group.swaps]
-        ends = swaps + plan.swap_chars(group.distance)
-        assert ((ends <= starts[own - 1]) | (swaps >= edges[own])).all()
-        for (cue, cue_end, _, _), other in zip(group.cases, group.cues, strict=True):
-            assert len(other) == cue_end - cue
-            assert other != LETTERS.decode(ids[cue:cue_end])
-
-
-@pytest.mark.parametrize(("ids", "kind"), [(PLANTED, WORDS), (TWICE, WORDS), (BRACKETED, CLOSERS)])
-def test_replacements_lie_apart_and_do_not_hold_the_cue(ids, kind):
-    plan, text = Plan.of(LETTERS, ids, 256, 0), LETTERS.decode(ids)
+@pytest.mark.parametrize(
+    ("ids", "starts", "kind"),
+    [(PLANTED, None, WORDS), (TWICE, None, WORDS), (BRACKETED, None, CLOSERS), (*HEADED, WORDS)],
+    ids=["planted", "twice", "brackets", "documents"],
+)
+def test_replacements_lie_apart_and_do_not_hold_the_cue(ids, starts, kind):
+    plan, text = Plan.of(LETTERS, ids, 256, 0, starts), LETTERS.decode(ids)
+    edges = np.append(plan.documents, len(ids))
     groups = [group for group in plan.groups if group.kind == kind and len(group)]
     assert sum(map(len, groups)) > 300
     for group in groups:
         assert len(group) <= CASES
-        for (cue, cue_end, start, end), swap in zip(group.cases, group.swaps, strict=True):
+        cases = zip(group.cases, group.swaps, group.cues, strict=True)
+        for (cue, cue_end, start, end), swap, other in cases:
             assert group.distance <= start - cue_end < 2 * group.distance
-            other_start = plan.swaps[swap]
-            other_end = other_start + plan.swap_chars(group.distance)
-            assert other_end <= start - plan.full or other_start >= end
-            other = text[other_start:other_end]
+            own = np.searchsorted(edges, start, side="right")
+            low, high = (start - plan.full, end) if starts is None else edges[own - 1 : own + 1]
+            assert cue >= low
+            swapped = text[plan.swaps[swap] : plan.swaps[swap] + plan.swap_chars(group.distance)]
+            assert plan.swaps[swap] + len(swapped) <= low or plan.swaps[swap] >= high
+            assert len(other) == cue_end - cue
+            assert other != text[cue:cue_end]
             if kind == WORDS:
                 assert text[start:end] == text[cue:cue_end]
-                assert text[start:end] not in other.split()
+                assert text[start:end] not in swapped.split()
             else:
-                assert other.rfind("(") <= other.rfind(")") or "(" not in other
+                assert swapped.rfind("(") <= swapped.rfind(")") or "(" not in swapped
 
 
 def test_brackets_and_quotes_are_parsed_with_a_stack():

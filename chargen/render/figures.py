@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from chargen.render.text import visible, visible_line
 
@@ -82,23 +82,6 @@ def curve(
     axes.errorbar(x, values, yerr=errors, capsize=3, label=name, **style)
 
 
-def label(
-    axes: Axes,
-    place: tuple[float, float],
-    text: str,
-    color: str,
-    side: Literal["right", "above", "below"],
-) -> None:
-    """Write a direct label beside a point; ``above`` and ``below`` end at the point."""
-    offset = {"right": (8, 4), "above": (4, 6), "below": (4, -6)}[side]
-    axes.annotate(
-        visible_line(text), place, offset, textcoords="offset points", color=color, fontsize=10,
-        ha="left" if side == "right" else "right",
-        va={"right": "center", "above": "bottom", "below": "top"}[side],
-        parse_math=False,
-    )  # fmt: skip
-
-
 def limits(
     axes: Axes, chars: Sequence[float], marks: Sequence[tuple[float, str]], size: Size
 ) -> None:
@@ -152,17 +135,16 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def finish(figure: Figure, size: Size, title: str, labels: bool = True) -> None:
+def finish(figure: Figure, size: Size, title: str) -> None:
     """Add the title, if there is room for it, and label the curves at their right ends.
 
     The labels stand beside the last panel of the first row, and none covers another.
     """
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
-    if labels:
-        shown = [axes for axes in figure.axes if axes.get_visible()]
-        rows = -(-len(shown) // size.panels_across)
-        _label_ends(shown[: size.panels_across][-1], size, 72 * figure.get_figheight() / rows)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    rows = -(-len(shown) // size.panels_across)
+    _label_ends(shown[: size.panels_across][-1], size, 72 * figure.get_figheight() / rows)
 
 
 def _label_ends(axes: Axes, size: Size, height: float) -> None:
