@@ -67,23 +67,26 @@ def test_shares_and_the_longest_copy(texts):
     found = measured(*texts)
     longest = max(map(len, texts))
     for row in found.new:
-        assert row.sample == pytest.approx(new_share(texts, row.chars))
-    assert len(found.new) == 0 or found.new[-1].sample == 1 or found.new[-1].chars * 2 > longest
-    copy, n = found.longest, len(found.longest)
-    assert copy == texts[found.text][found.position : found.position + n]
-    assert copy == TRAINING[found.training_position : found.training_position + n]
+        assert row.sample_share == pytest.approx(new_share(texts, row.chars))
+    assert (
+        len(found.new) == 0 or found.new[-1].sample_share == 1 or found.new[-1].chars * 2 > longest
+    )
+    copy = found.longest_copy
+    n = len(copy.text)
+    assert copy.text == texts[copy.sample][copy.position : copy.position + n]
+    assert copy.text == TRAINING[copy.training_position : copy.training_position + n]
     assert all(new_share([text], n + 1) == 1 for text in texts if len(text) > n)
 
 
 def test_held_out_parts_are_as_long_as_the_sample():
     held_out = "the cat sat on the cat, xx dogs sat on a log. xyz zyx; the mat".replace(";", "x")
     found = measured("the dog sat on the mat, ", held_out=held_out)
-    assert found.part_chars == 24
+    assert found.held_out_stretch_chars == 24
     parts = [held_out[:24], held_out[24:48]]
     for row in found.new:
         expected = [new_share([part], row.chars) for part in parts]
-        np.testing.assert_allclose(row.held_out, expected)
-    assert found.held_out_longest == tuple(map(longest_copy, parts))
+        np.testing.assert_allclose(row.held_out_shares, expected)
+    assert found.held_out_longest_copy_chars == tuple(map(longest_copy, parts))
 
 
 def longest_copy(text):
@@ -93,11 +96,11 @@ def longest_copy(text):
 
 def test_copies_are_not_new_and_nonsense_is():
     copied = measured(TRAINING[5:105])
-    assert {row.sample for row in copied.new} == {0}
-    assert (copied.longest, copied.training_position % 48) == (TRAINING[5:105], 5)
+    assert {row.sample_share for row in copied.new} == {0}
+    assert copied.longest_copy.text == TRAINING[5:105]
     nonsense = measured("xyzzyx")
-    assert [(row.chars, row.sample) for row in nonsense.new] == [(2, 1)]
-    assert nonsense.longest == ""
+    assert [(row.chars, row.sample_share) for row in nonsense.new] == [(2, 1)]
+    assert nonsense.longest_copy.text == ""
     assert "0 characters of 6" in novelty_table(nonsense)
 
 

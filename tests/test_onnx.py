@@ -19,6 +19,7 @@ from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST, Run
 from chargen.sampling import choose, generate
+from chargen.sampling.network import without_placeholder
 from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 
@@ -151,18 +152,24 @@ def test_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     run = model_run(tmp_path / "run")
     assert main(["export", str(run.path), "--to", "onnx"]) == 0
-    here = tmp_path / "run.onnx"
+    here, out = tmp_path / "run.onnx", tmp_path / "other.onnx"
     kilobytes = f"{here.stat().st_size / 1000:,.0f}"
     assert capsys.readouterr().out == f"onnx: run.onnx, {kilobytes} kB\n"
     onnx.checker.check_model(str(here))
-    out = tmp_path / "other.onnx"
     assert main(["export", str(run.path), "--to", "onnx", "--out", str(out)]) == 0
     assert out.read_bytes() == here.read_bytes()
-    assert main(["sample", str(run.path), "--length", "3"]) == 0
-    capsys.readouterr()
-    for arguments in (["--to", "onnx", "--out", str(tmp_path / "no" / "x")], ["--to", "tape"], []):
-        assert main(["export", str(run.path), *arguments]) == 2
-        assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_the_placeholder_of_rare_characters_is_never_predicted(tmp_path):
+    vocabulary = Vocabulary("\n ab\ufffd", dropped="xyz")
+    settings = ModelSettings("simple", (3,))
+    weights = {name: np.ones(shape, "f4") for name, shape in settings.shapes(5).items()}
+    kept = without_placeholder(weights, vocabulary)
+    step = Step(step_model(settings, kept, vocabulary.characters).SerializeToString())
+    log_probs, _ = step(np.array([1]), step.initial_state(1))
+    assert log_probs[0, -1] < -1e8
+    assert np.exp(log_probs[0, :-1]).sum() == pytest.approx(1)
+    assert without_placeholder(weights, Vocabulary("\n ab\ufffd")) is weights
 
 
 def test_unsuitable_runs_and_missing_packages_are_refused(tmp_path, monkeypatch):

@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 from fakes import CountingPredictor, TablePredictor
-from hypothesis import given
-from hypothesis import strategies as st
 from networks import Fixed, distribution
 
 from chargen.errors import ChargenError
 from chargen.sampling import choose, generate
 from chargen.settings import RECENT, SamplingSettings
 from chargen.text import Vocabulary
-
-PROBABILITIES = st.lists(st.floats(1e-6, 1), min_size=1, max_size=8).map(
-    lambda values: np.array([values]) / sum(values)
-)
 
 
 @pytest.mark.parametrize(
@@ -73,23 +67,6 @@ def test_penalty_breaks_loops_and_has_a_limited_memory():
     assert write(predictor, "a", 3, **penalty) == ["baa"]
     # The b of the prompt is the oldest of RECENT, and then dropped.
     assert write(predictor, "b" + "a" * (RECENT - 1), 2, **penalty) == ["ab"]
-
-
-@given(
-    PROBABILITIES,
-    st.floats(0, 5),
-    st.none() | st.integers(1, 9),
-    st.none() | st.floats(0.01, 1),
-    st.none() | st.floats(0.01, 1),
-)
-def test_probabilities_sum_to_one(probabilities, temperature, top_k, top_p, min_p):
-    settings = SamplingSettings(temperature, top_k, top_p, min_p)
-    kept = distribution(np.log(probabilities), settings)
-    assert kept.sum() == pytest.approx(1)
-    assert (kept >= 0).all()
-    assert kept[0, probabilities.argmax()] > 0
-    if top_k is not None:
-        assert (kept > 0).sum() <= top_k
 
 
 def test_choices_follow_the_distribution():

@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,7 @@ def sample(
 
         found = TrainedModel(opened, "cpu").novelty(texts, seed)
         if as_json:
-            put(f', "novelty": {json.dumps(found.to_json())}')
+            put(f', "novelty": {json.dumps(asdict(found))}')
         else:
             say("\n" + novelty_table(found), nl=False)
     put("}\n" if as_json else "")

@@ -91,17 +91,15 @@ def _loss(lines: Lines) -> str:
 
 
 def _finding(lines: Lines) -> str:
-    line, last = best(lines), lines[-1]
-    loss, held_out = float(line[_loss(lines)]), _loss(lines) == LOSS
+    line, last, name = best(lines), lines[-1], _loss(lines)
+    loss = float(line[name])
     text = (
-        f"Best {'validation' if held_out else 'training'} loss {loss:.4f} nats per character, "
+        f"Best {'validation' if name == LOSS else 'training'} loss {loss:.4f} nats per character, "
         f"{nats_to_bits(loss):.3f} bits, at step {line['step']:,}."
     )
     if line is not last:
-        text += f" No improvement since; step {last['step']:,}: {last[_loss(lines)]:.4f}."
-    if not held_out:
-        text += " No text is held out."
-    return text
+        text += f" No improvement since; step {last['step']:,}: {last[name]:.4f}."
+    return text if name == LOSS else f"{text} No text is held out."
 
 
 def _baseline(status: TrainingStatus) -> str:

@@ -27,9 +27,7 @@ MIN_PACKED_USES = 16  # packing a matrix costs about as much as this many produc
 
 def multiplies_bfloat16() -> bool:
     """Return True if this processor has bfloat16 instructions and torch reports them."""
-    if not hasattr(torch.cpu, "get_capabilities"):
-        return False
-    capabilities = torch.cpu.get_capabilities()
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 

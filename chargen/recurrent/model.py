@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,11 +41,19 @@ class CharModel(nn.Module):
         self, settings: ModelSettings, size: int, generator: torch.Generator | None = None
     ) -> None:
         super().__init__()
-        self.stack = _stack(settings, size, generator)
+        residual = settings.stack == "residual"
+        features = (settings.units[0] if residual else size, *settings.units)
+        variant: dict[str, Any] = {} if settings.reset_after else {"reset_after": False}
+        make: Callable[..., RecurrentLayer] = partial(LAYERS[settings.cell], **variant)
+        layers = [
+            make(units, settings.activation, True, F, generator)
+            for units, F in zip(settings.units, features, strict=False)
+        ]
+        self.stack = Stack(layers, size if residual else None, generator)
         self.W_hy = nn.Parameter(torch.empty(settings.units[-1], size))
         self.b_y = nn.Parameter(torch.zeros(size))
         nn.init.xavier_uniform_(self.W_hy, generator=generator)
-        if settings.stack == "residual":  # near-uniform initial predictions
+        if residual:  # near-uniform initial predictions
             self.W_hy.data *= NORMED_HEAD
 
     @classmethod
@@ -125,19 +134,6 @@ class CharModel(nn.Module):
             parts.append(outputs.transpose(0, 1))
         assert state is not None
         return torch.cat(parts).transpose(0, 1), state
-
-
-def _stack(settings: ModelSettings, size: int, generator: torch.Generator | None) -> Stack:
-    residual = settings.stack == "residual"
-    features = (settings.units[0] if residual else size, *settings.units)
-    make: Callable[..., RecurrentLayer] = LAYERS[settings.cell]
-    if not settings.reset_after:
-        make = partial(make, reset_after=False)
-    layers = [
-        make(units, settings.activation, True, features[index], generator)
-        for index, units in enumerate(settings.units)
-    ]
-    return Stack(layers, size if residual else None, generator)
 
 
 class NetworkPredictor:

@@ -9,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from chargen.errors import ChargenError
-from chargen.recurrent.cells import GRU, SimpleRNN
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.model import CharModel
 from chargen.settings import ModelSettings
 
-KINDS: dict[str, Callable[..., nn.RNNBase]] = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-SUPPORTED_ACTIVATIONS = {"simple": ("tanh", "relu"), "lstm": ("tanh",), "gru": ("tanh",)}
+# The layer of each cell, and the activation functions that it supports.
+KINDS: dict[str, tuple[Callable[..., nn.RNNBase], tuple[str, ...]]] = {
+    "simple": (nn.RNN, ("tanh", "relu")),
+    "lstm": (nn.LSTM, ("tanh",)),
+    "gru": (nn.GRU, ("tanh",)),
+}
 
 TorchState = list[Any]
 """The state of each layer as `torch.nn` returns it: ``(1, N, H)``, or a pair for an LSTM."""
@@ -51,35 +54,35 @@ def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
         ChargenError: `torch.nn` has no such cell, stack or activation.
     """
     cell, activation = settings.cell, settings.activation
-    supported = SUPPORTED_ACTIVATIONS.get(cell, ())
-    lacking = {
-        cell: not supported,
-        "gru with reset_after=False": not settings.reset_after,
-        "residual blocks": settings.stack == "residual",
-        f"{cell} with activation {activation}, only with {' or '.join(supported)}": (
-            activation not in supported
-        ),
-    }
-    for what, lacks in lacking.items():
-        if lacks:
-            raise ChargenError(f"torch.nn has no {what}; use chargen.recurrent")
+    kind, supported = KINDS.get(cell, (nn.RNN, ()))
+    lacking = ""
+    if not supported:
+        lacking = cell
+    elif not settings.reset_after:
+        lacking = "gru with reset_after=False"
+    elif settings.stack == "residual":
+        lacking = "residual blocks"
+    elif activation not in supported:
+        lacking = f"{cell} with activation {activation}, only with {' or '.join(supported)}"
+    if lacking:
+        raise ChargenError(f"torch.nn has no {lacking}; use chargen.recurrent")
+    nonlinearity = {"nonlinearity": activation} if cell == "simple" else {}
+
+    def layer_of(own: RecurrentLayer) -> nn.RNNBase:
+        """Return one layer: same gate order, transposed matrices, a second bias."""
+        F, H = len(own.W_xh), own.units
+        made = kind(F, H, batch_first=True, device=own.W_hh.device, **nonlinearity)
+        of_h = torch.zeros_like(own.b_h)
+        if cell == "gru":
+            of_h[2 * H :] = own.weights["b_m"]
+        given = (own.W_xh.t(), own.W_hh.t(), own.b_h, of_h)
+        for parameter, value in zip(made.parameters(), given, strict=True):
+            parameter.copy_(value)
+        return made
+
     H, V = model.W_hy.shape
     head = nn.Linear(H, V, device=model.W_hy.device)
     with torch.no_grad():
         head.weight.copy_(model.W_hy.t())
         head.bias.copy_(model.b_y)
-        return TorchCharModel([_layer(cell, activation, layer) for layer in model.layers], head)
-
-
-def _layer(cell: str, activation: str, layer: RecurrentLayer) -> nn.RNNBase:
-    """Return one layer: same gate order, transposed matrices, a second bias."""
-    F, H = len(layer.W_xh), layer.units
-    chosen = {"nonlinearity": activation} if isinstance(layer, SimpleRNN) else {}
-    made = KINDS[cell](F, H, batch_first=True, device=layer.W_hh.device, **chosen)
-    of_h = torch.zeros_like(layer.b_h)
-    if isinstance(layer, GRU):
-        of_h[2 * H :] = layer.b_m
-    given = (layer.W_xh.t(), layer.W_hh.t(), layer.b_h, of_h)
-    for parameter, value in zip(made.parameters(), given, strict=True):
-        parameter.copy_(value)
-    return made
+        return TorchCharModel([layer_of(layer) for layer in model.layers], head)

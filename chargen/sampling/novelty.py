@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,39 +31,31 @@ class NewShare:
     """Shares of the substrings of ``chars`` characters that are not in the training text."""
 
     chars: int
-    sample: float  # of the sample's substrings, 0 .. 1
-    held_out: tuple[float, ...]  # of the substrings of each held-out part
+    sample_share: float  # of the sample's substrings, 0 .. 1
+    held_out_shares: tuple[float, ...]  # of the substrings of each held-out part
+
+
+@dataclass(frozen=True)
+class LongestCopy:
+    """The longest substring of the sample that is in the training text."""
+
+    chars: int
+    text: str
+    sample: int  # number of the text in the sample, from 0
+    position: int  # of its first character in that text
+    training_position: int  # of one occurrence in the training text
 
 
 @dataclass(frozen=True)
 class Novelty:
     """The novelty of a sample and of held-out text, both against the training text."""
 
-    chars: int  # of the sample
+    sample_chars: int
     training_chars: int
-    part_chars: int  # of each held-out part
-    longest: str  # the longest substring of the sample that is in the training text
-    text: int  # number of its text in the sample, from 0
-    position: int  # of its first character in that text
-    training_position: int  # of one occurrence in the training text
-    held_out_longest: tuple[int, ...]  # the longest copy in each part
+    held_out_stretch_chars: int  # of each held-out part
+    longest_copy: LongestCopy
+    held_out_longest_copy_chars: tuple[int, ...]  # in each part
     new: tuple[NewShare, ...]  # by length
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON values; shares are of 1, lengths and positions in characters."""
-        copy = {"chars": len(self.longest), "text": self.longest, "sample": self.text}
-        places = {"position": self.position, "training_position": self.training_position}
-        return {
-            "sample_chars": self.chars,
-            "training_chars": self.training_chars,
-            "held_out_stretch_chars": self.part_chars,
-            "longest_copy": copy | places,
-            "held_out_longest_copy_chars": list(self.held_out_longest),
-            "new": [
-                {"chars": row.chars, "sample_share": row.sample, "held_out_shares": [*row.held_out]}
-                for row in self.new
-            ],
-        }
 
 
 def measure(
@@ -94,17 +85,16 @@ def measure(
     own, others = found[: len(texts)], found[len(texts) :]
     number = int(np.argmax([part.max(initial=0) for part in own]))
     last = int(own[number].argmax())
-    start = last + 1 - int(own[number][last])
+    chars = int(own[number][last])
+    start = last + 1 - chars
+    copied = vocabulary.decode(texts[number][start : last + 1])
     return Novelty(
-        chars=sum(map(len, own)),
-        training_chars=len(training),
-        part_chars=longest,
-        longest=vocabulary.decode(texts[number][start : last + 1]),
-        text=number,
-        position=start,
-        training_position=int(ends[number][last]) - (last + 1 - start),
-        held_out_longest=tuple(int(part.max()) for part in others),
-        new=tuple(_rows(own, others, longest)),
+        sum(map(len, own)),
+        len(training),
+        longest,
+        LongestCopy(chars, copied, number, start, int(ends[number][last]) - chars),
+        tuple(int(part.max()) for part in others),
+        tuple(_rows(own, others, longest)),
     )
 
 
@@ -117,7 +107,8 @@ def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int)
 
     rows: list[NewShare] = []
     for chars in LENGTHS:
-        if chars > longest or (rows and min(rows[-1].sample, *rows[-1].held_out, 1) == 1):
+        shares = [1.0, *((rows[-1].sample_share, *rows[-1].held_out_shares) if rows else (0,))]
+        if chars > longest or min(shares) == 1:
             break
         rows.append(NewShare(chars, share(own), tuple(share([part]) for part in others)))
     return rows
@@ -125,23 +116,22 @@ def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int)
 
 def novelty_table(found: Novelty) -> str:
     """Return the longest copy and a row for each length, for a terminal."""
-    copy = found.longest
-    told = f"longest copy: {counted(len(copy), 'character')} of {found.chars:,}"
-    if copy:
-        told += f", in the training text from character {found.training_position + 1:,} on"
-    if found.held_out_longest:
-        told += f"; in held-out text {min(found.held_out_longest)} to {max(found.held_out_longest)}"
+    copy, others = found.longest_copy, found.held_out_longest_copy_chars
+    told = f"longest copy: {counted(copy.chars, 'character')} of {found.sample_chars:,}"
+    if copy.text:
+        told += f", in the training text from character {copy.training_position + 1:,} on"
+    if others:
+        told += f"; in held-out text {min(others)} to {max(others)}"
     lines = [told]
-    if copy:
-        lines.append(f"  {visible_line(copy[:SHOWN])}" + "…" * (len(copy) > SHOWN))
+    if copy.text:
+        lines.append(f"  {visible_line(copy.text[:SHOWN])}" + "…" * (copy.chars > SHOWN))
     rows = [["chars", "sample", "held out", "range", ""]]
     for row in found.new:
-        held_out, extent = NO_NUMBER, ""
-        if row.held_out:
-            held_out = f"{100 * sum(row.held_out) / len(row.held_out):.1f}"
-            extent = f"{100 * min(row.held_out):.1f}–{100 * max(row.held_out):.1f}"
-        rows.append([f"{row.chars}", f"{100 * row.sample:.1f}", held_out, extent, ""])
+        shares = [100 * share for share in row.held_out_shares]
+        mean = f"{sum(shares) / len(shares):.1f}" if shares else NO_NUMBER
+        extent = f"{min(shares):.1f}–{max(shares):.1f}" if shares else ""
+        rows.append([f"{row.chars}", f"{100 * row.sample_share:.1f}", mean, extent, ""])
     lines += ["", *aligned(rows)]
-    if not found.held_out_longest:
+    if not others:
         lines += ["", "The held-out text is shorter than the sample, so there is no comparison."]
     return "\n".join([*lines, "", *LEGEND]) + "\n"

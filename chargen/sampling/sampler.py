@@ -25,12 +25,9 @@ BEGINNING = 20  # a prompt begins a line if at least one of this many occurrence
 
 
 class Sampler:
-    """An inference engine with its vocabulary.
+    """An inference engine with its vocabulary, and the path of its run for error messages.
 
     Args:
-        engine: The network.
-        vocabulary: The characters that the ids stand for.
-        path: The run directory, for error messages.
         warms_up: Begin texts after a generated warm-up text (see `warm_up_ids`).
         training: Returns the beginning of the training text, empty if it is not available.
     """
@@ -44,11 +41,8 @@ class Sampler:
         warms_up: bool = False,
         training: Callable[[], str] = str,
     ) -> None:
-        self.engine = engine
-        self.vocabulary = vocabulary
-        self.path = path
-        self._warms_up = warms_up
-        self._training = training
+        self.engine, self.vocabulary, self.path = engine, vocabulary, path
+        self._warms_up, self._training = warms_up, training
 
     @classmethod
     def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Sampler:
@@ -83,13 +77,10 @@ class Sampler:
         begin: bool | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """Write ``length`` characters after ``prompt``, ``count`` texts at once.
+        """Write ``length`` characters after ``prompt`` in each of ``count`` texts at once.
 
         Args:
             prompt: The beginning, which is not repeated in the output.
-            length: Characters to write in each text.
-            count: Number of texts.
-            seed: Random seed, or a generator.
             unknown: Whether a character outside the vocabulary is an error or is skipped.
             stop: One or several strings that end a text; they are not part of the output.
             stop_after: Strings that end a text and are part of the output.
