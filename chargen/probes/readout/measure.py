@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 
 from chargen.errors import ChargenError
 from chargen.evaluation import Meter, OnRead, advance_all
@@ -128,23 +129,21 @@ def _read_out(
     The penalty is the one with the highest accuracy on the last quarter of the fitted streams.
     """
     shift, scale = fitted.mean(axis=(0, 1)), fitted.std(axis=(0, 1)) + 1e-6
-    fitted, scored = ((one - shift) / scale for one in (fitted, scored))
-    N = 3 * len(fitted) // 4
-    X = fitted[:N].reshape(-1, fitted.shape[-1])
-    values, vectors = np.linalg.eigh(X.T @ X / len(X))
-    rotated = X @ vectors
-    checked, tested = fitted[N:] @ vectors, scored @ vectors
+    fit, test = (torch.from_numpy((one - shift) / scale) for one in (fitted, scored))
+    N, named = 3 * len(fit) // 4, torch.from_numpy(classes)
+    X = fit[:N].flatten(0, 1)
+    values, vectors = torch.linalg.eigh(X.T @ X / len(X))
+    rotated, checked, tested = X @ vectors, fit[N:] @ vectors, test @ vectors
     found = []
-    for own, others in zip(*labels, strict=True):
-        onehot = (own[:N].reshape(-1, 1) == classes).astype(np.float32)
-        mean = onehot.mean(axis=0)
+    for own, others in zip(*map(torch.from_numpy, labels), strict=True):
+        onehot = (own[:N].reshape(-1, 1) == named).float()
+        mean = onehot.mean(dim=0)
         moments = rotated.T @ (onehot - mean) / len(X)  # (F, V)
         maps = [moments / (values + penalty)[:, None] for penalty in PENALTIES]
-        shares = [
-            (classes[(checked @ one + mean).argmax(axis=-1)] == own[N:]).mean() for one in maps
-        ]
-        best = maps[int(np.argmax(shares))]
-        found.append((classes[(tested @ best + mean).argmax(axis=-1)] == others).mean(axis=1))
+        read = [named[(checked @ one + mean).argmax(dim=-1)] for one in maps]
+        best = maps[int(np.argmax([int((one == own[N:]).sum()) for one in read]))]
+        hits = named[(tested @ best + mean).argmax(dim=-1)] == others
+        found.append(hits.double().mean(dim=1).numpy())
     return np.stack(found)
 
 
