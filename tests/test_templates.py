@@ -23,7 +23,7 @@ from fakes import (
 from results import span_row, templates_result
 
 from chargen.errors import ChargenError
-from chargen.predictors import LimitedPredictor, limited
+from chargen.predictors import limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES
@@ -322,7 +322,6 @@ def test_the_context_limit_is_measured(chars, limit):
 
     found = limited(Sums())
     assert getattr(found, "context_chars", None) == limit
-    assert isinstance(found, LimitedPredictor) == (limit is not None)
 
 
 def test_default_spans_are_the_nearest_that_all_fact_sets_have():

@@ -4,7 +4,6 @@ from chargen.predictors.adapters import from_function, from_onnx, from_torch
 from chargen.predictors.check import check
 from chargen.predictors.ngram import BackoffNgram
 from chargen.predictors.protocol import (
-    LimitedPredictor,
     Model,
     NextCharPredictor,
     PredictorError,
@@ -20,7 +19,6 @@ from chargen.predictors.token_model import from_transformers, load_transformers
 
 __all__ = [
     "BackoffNgram",
-    "LimitedPredictor",
     "Model",
     "NextCharPredictor",
     "PredictorError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import copy
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -101,15 +102,6 @@ def advance(
     return log_probs, state
 
 
-class LimitedPredictor:
-    """A predictor whose predictions depend on the last ``context_chars`` characters only."""
-
-    def __init__(self, predictor: NextCharPredictor, context_chars: int) -> None:
-        self.vocabulary = predictor.vocabulary
-        self.advance = predictor.advance
-        self.context_chars = context_chars
-
-
 def limited(predictor: NextCharPredictor, longest: int = 256) -> NextCharPredictor:
     """Return the predictor with its context limit, if it forgets within ``longest`` characters.
 
@@ -122,7 +114,9 @@ def limited(predictor: NextCharPredictor, longest: int = 256) -> NextCharPredict
     while limit <= longest:
         near = predictor.advance(ids[:, -limit // 2 :])[0][:, -1]
         if np.abs(near - whole).max() < 1e-6:
-            return LimitedPredictor(predictor, limit)
+            found = copy(predictor)
+            vars(found)["context_chars"] = limit
+            return found
         limit *= 2
     return predictor
 
