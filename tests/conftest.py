@@ -45,6 +45,14 @@ def cat(tmp_path_factory):
 
 
 @pytest.fixture
+def home(cat, tmp_path, monkeypatch):
+    """A working directory that is empty but for the corpus."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cat.txt").write_text(cat.read_text())
+    return tmp_path
+
+
+@pytest.fixture
 def often(monkeypatch):
     """Validate at every second step."""
     tiny.often(monkeypatch)

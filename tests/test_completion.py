@@ -36,7 +36,6 @@ def home(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "run.json").touch()
     (tmp_path / "runs/.corpora").mkdir()
-    (tmp_path / "runs/unfinished").mkdir()
     (tmp_path / "fab.txt").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -14,7 +14,7 @@ from chargen.runs.directory import RUN, Run
 from chargen.runs.lock import lock
 
 TEXT = "the cat sat on the mat, the rat sat on the cat.\n" * 12
-SMALL = ["--units=3", "--timesteps=4", "--batch-size=2", "--steps=30", "--quiet"]
+SMALL = ["--units=3", "--timesteps=4", "--batch-size=2", "--steps=9", "--quiet"]
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +51,8 @@ def test_runs_are_listed_and_sorted(home, capsys):
     assert [one["name"] for one in found] == ["bad", "cat", "dog & co"]
     assert "run.json" in found[0]["error"]
     assert found[1]["in_training"]
-    assert found[1]["loss_nats"] == pytest.approx(
-        chargen.load("cat").evaluate().loss_nats, abs=1e-5
-    )
+    measured = chargen.load("cat").evaluate().loss_nats
+    assert found[1]["loss_nats"] == pytest.approx(measured, abs=1e-5)
     by_loss = json.loads(said(capsys, "runs", "--json", "--sort", "loss").out)["runs"]
     assert by_loss[-1]["name"] == "bad"
     assert by_loss[0]["loss_nats"] <= by_loss[1]["loss_nats"]
@@ -111,7 +110,7 @@ def test_a_moved_corpus_is_named_once(home, capsys):
     assert Run.open(Path("runs/cat")).description.corpus.sources == (str(moved),)
     assert "note" not in said(capsys, "evaluate", "cat").err
     moved = moved.rename(home / "cat.txt")
-    said(capsys, "train", "cat.txt", "--resume", "--steps", "31", "--quiet")
+    said(capsys, "train", "cat.txt", "--resume", "--steps", "10", "--quiet")
     assert Run.open(Path("runs/cat")).description.corpus.sources == (str(moved),)
     assert said(capsys, "evaluate", "cat", "dog & co.txt").err == ""  # another text changes nothing
     assert Run.open(Path("runs/cat")).description.corpus.sources == (str(moved),)

@@ -57,8 +57,7 @@ def test_a_description_round_trips(text):
 def test_the_description_of_an_imported_run_round_trips(tmp_path):
     imported = Imported("model.keras", "0" * 64)
     written = Description(ModelSettings(), Vocabulary("ab"), imported=imported)
-    values = written.to_json()
-    assert (values["training"], values["corpus"]) == (None, None)
+    assert (written.to_json()["training"], written.to_json()["corpus"]) == (None, None)
     Run.create(tmp_path, written)
     assert Run.open(tmp_path).description == written
 

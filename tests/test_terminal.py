@@ -159,7 +159,6 @@ def test_names_in_reports_on_several_runs_are_escaped():
         ["train", f"{NAME}.txt", "--out", f"{NAME}.txt"],
         ["score", f"runs/{NAME}", f"runs/{NAME}"],
         ["sample", f"runs/{NAME}", "--prompt-file", NAME],
-        ["probe-longrange", f"runs/{NAME}", "--bank", NAME],
         ["probe-longrange", f"runs/{NAME}", "--report", f"{NAME}/x.html"],
         ["corpora", "write", "fables", "--out", f"{NAME}.txt"],
         [NAME],

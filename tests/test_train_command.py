@@ -26,14 +26,6 @@ pytestmark = pytest.mark.usefixtures("often")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 
 
-@pytest.fixture
-def home(cat, tmp_path, monkeypatch):
-    """An empty directory but for the corpus."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "cat.txt").write_text(cat.read_text())
-    return tmp_path
-
-
 def said(capsys, *words, code=0):
     """Run a command; return what it printed on standard output and standard error."""
     capsys.readouterr()

@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import subprocess
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -145,9 +144,7 @@ def test_the_holder_file_shows_whether_a_run_is_trained(tmp_path):
     assert not is_held(tmp_path)
     with lock(tmp_path):
         assert is_held(tmp_path)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    for text, held in ((ended.pid, False), (os.getpid(), True), ("nobody", False)):
+    for text, held in ((10**8, False), (os.getpid(), True), ("nobody", False)):
         (tmp_path / HOLDER).write_text(f"{text} 2026-01-01 00:00:00")
         assert is_held(tmp_path) == held
 
@@ -225,14 +222,9 @@ def test_an_error_is_one_line(tmp_path, monkeypatch, capsys):
 # messages of a training
 
 
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """A directory with a corpus; trainings validate often."""
-    monkeypatch.chdir(tmp_path)
-    Path("cat.txt").write_text(tiny.TEXT)
-    tiny.often(monkeypatch)
+@pytest.fixture(autouse=True)
+def _samples(monkeypatch):
     monkeypatch.setattr("chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0)
-    return tmp_path
 
 
 def messages(capsys, *arguments):
@@ -243,7 +235,8 @@ def messages(capsys, *arguments):
     return err
 
 
-def test_quiet_prints_warnings_only_and_verbose_prints_samples(home, capsys, monkeypatch):
+@pytest.mark.usefixtures("home", "often")
+def test_quiet_prints_warnings_only_and_verbose_prints_samples(capsys, monkeypatch):
     normal, verbose = messages(capsys), messages(capsys, "--verbose")
     assert len(re.findall(r"^epoch .* left$", normal, re.M)) == 3
     details = (
@@ -307,7 +300,7 @@ def lines_as_events(run):
     }
 
 
-def test_tensorboard_events_equal_the_progress_file(home, capsys):
+def test_tensorboard_events_equal_the_progress_file(home, often, capsys):
     run = home / "runs" / "cat"
     for more in (["cat.txt", *FLAGS, "--overwrite"], ["--resume", "--steps", "9"]):
         assert main(["train", *more, "--tensorboard"]) == 0
@@ -333,12 +326,7 @@ def test_a_failed_write_of_events_is_reported_once(tmp_path, monkeypatch):
         expected = "tensorboard: cannot be written (No space left on device); training"
         assert expected in one.write(report)
         assert one.write(report) == ""
-
-
-def test_events_are_not_written_through_a_link(tmp_path):
-    (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "tensorboard").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "run" / "tensorboard").symlink_to(tmp_path)
     with pytest.raises(ChargenError, match="a symbolic link"):
         EventWriter(tmp_path / "run", 0)
-    assert not list((tmp_path / "elsewhere").iterdir())

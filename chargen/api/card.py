@@ -34,14 +34,13 @@ def write_training_card(
     ``stopped``, there is no n-gram baseline, which takes time.
     """
     remove_card(model.run.path)  # a memory finding of earlier weights
-    lines, versions = model.run.progress(), model.run.description.versions
+    lines = model.run.progress()
     training = [
         ("command", f"`{command}`"),
         ("hardware", f"{_processor()}, {environment['device']}, {environment['threads']} threads"),
         ("processes", environment["processes"]),
         ("time", f"{lines[-1]['seconds']:,.0f} s" if lines else ""),
         ("updates", f"{lines[-1]['step']:,}" if lines else ""),
-        ("versions", ", ".join(map(" ".join, versions.items()))),
     ]
     sections = {"Training": table(*training)} | measured_sections(model, not stopped)
     return write_card(model.run, description_sections(model.run) | sections)

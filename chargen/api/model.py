@@ -21,7 +21,6 @@ from chargen.probes.units.result import HiddenUnits
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.render.report import Table, fragment
-from chargen.render.text import counted
 from chargen.runs.directory import Run
 from chargen.sampling import Sampler
 from chargen.settings import SAMPLE_CHARS
@@ -73,16 +72,8 @@ class TrainedModel:
         return f"<TrainedModel {self.name}: {shape}>"
 
     def _repr_html_(self) -> str:
-        model, known = self.run.description.model, self.run.description.corpus
-        corpus = f"{known.name}, {known.chars:,} characters" if known.chars else "imported"
-        facts = {
-            "run": self.name,
-            "model": model.described(),
-            "parameters": f"{model.parameters(len(self.vocabulary)):,}",
-            "vocabulary": counted(len(self.vocabulary), "character"),
-            "corpus": corpus,
-        }
-        return fragment(Table(["", ""], [*facts.items()]))
+        facts = [("run", self.name), *self.run.description.facts().items()]
+        return fragment(Table(["", ""], facts))
 
     def stream(
         self, prompt: str = "", length: int = SAMPLE_CHARS, *more: Any, **options: Any
