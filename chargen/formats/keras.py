@@ -77,11 +77,10 @@ class Alphabet:
                 f"alphabet that it was trained with{way_out if rest > 0 else ''}"
             )
         known = {one: id_ for id_, one in enumerate(self.entries) if one and len(one) == 1}
-        if not known:
-            raise ChargenError(f"{self.source}: no entry is one character; give its alphabet")
-        twice = next((one for one in known if self.entries.count(one) > 1), None)
-        if twice:
-            raise ChargenError(f"{self.source}: {twice!r} comes twice; each character has one id")
+        twice = [one for one in known if self.entries.count(one) > 1]
+        if twice or not known:
+            wrong = f"{twice[0]!r} comes twice" if twice else "no entry is one character"
+            raise ChargenError(f"{self.source}: {wrong}; each character has one id")
         others = [
             f"{n} ({x!r})" if x else f"{n}" for n, x in enumerate(self.entries) if x not in known
         ]
@@ -90,9 +89,9 @@ class Alphabet:
             f"left out ids that stand for no character: {', '.join(others[:SHOWN])}{more}; their "
             "probability is shared among the characters"
         )
-        characters = "".join(sorted(known))
-        ids = np.array([known[character] for character in characters])
-        return Vocabulary(characters), ids, [note] if others else []
+        characters = sorted(known)
+        ids = np.array([known[one] for one in characters])
+        return Vocabulary("".join(characters)), ids, [note] if others else []
 
 
 def import_keras(

@@ -125,10 +125,8 @@ class ComparedRun:
     def evaluate(self, diverged: bool, trials: bool, untrained: bool) -> RunScores:
         """Evaluate the run's best weights and write the scores to ``answers.json``.
 
-        Args:
-            diverged: Training ended with a NaN or infinite loss.
-            trials: Evaluate the model on the trials of the task, not only its validation loss.
-            untrained: Evaluate the untrained network on the same trials.
+        With ``trials`` the model is evaluated on the trials of the task, not only its validation
+        loss, and with ``untrained`` the network before training is too.
         """
         run = Run.open(self.path)
         lines = run.progress()

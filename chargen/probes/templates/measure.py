@@ -73,10 +73,8 @@ def measure(
     """Measure the accuracy of a predictor at each span, beside its controls.
 
     The shortest span of the bank is measured first. Where accuracy there is below the knowledge
-    gate, and where the vocabulary lacks a character of the bank, the result is a refusal.
-
-    Controls complete half of the sentences without a distractor. The control "cue deleted" is the
-    predictor itself, with a neutral word of equal length in place of the cue.
+    gate, and where the vocabulary lacks a character of the bank, the result is a refusal. The
+    control "cue deleted" is the predictor itself, with a neutral word in place of the cue.
 
     Args:
         predictor: the model under test.
@@ -84,7 +82,7 @@ def measure(
         spans: spans in characters; by default those of the bank nearest to `SPANS`.
         frames: fewest sentences per span; rounded up to balance answers.
         seed: random seed of the sentences.
-        controls: further control predictors.
+        controls: further controls, which complete half of the sentences without a distractor.
         trained_timesteps: length of truncated BPTT in training, in characters.
         gate: least accuracy at the shortest span; 0 measures ``spans`` only.
         progress: called with the characters read so far and in all.
@@ -241,11 +239,11 @@ class _Measured:
     def _example(self) -> Example:
         """Return the first sentence without a distractor."""
         batch, n, start = self.batches[0], self.batches[0].plain[0], self.batches[0].cue_start
-        context, answer = batch.contexts[n], batch.frames[n].answer
-        chosen = int(self.own[0].log_probs[n].argmax())
-        before, cue, filler = (context[:start], context[start : -self.span], context[-self.span :])
-        targets = batch.facts.targets
-        return Example(before[-EXAMPLE_CHARS:], cue, filler, targets[answer], targets[chosen])
+        context, targets = batch.contexts[n], batch.facts.targets
+        chosen = targets[int(self.own[0].log_probs[n].argmax())]
+        before, cue = context[:start][-EXAMPLE_CHARS:], context[start : -self.span]
+        answer = targets[batch.frames[n].answer]
+        return Example(before, cue, context[-self.span :], answer, chosen)
 
     def _by_fact(self) -> dict[str, FactScores]:
         chosen: dict[FactSet, np.ndarray] = {}
@@ -305,15 +303,12 @@ def _not_learned(bank: Bank) -> str:
 
 
 def _demonstrate(predictor: Model, context: str, ends: Sequence[str]) -> Demonstration:
-    lacking = sorted({char for char in context if not spells(predictor, char)})
+    lacking = " ".join(sorted({char for char in context if not spells(predictor, char)}))
+    unspelled = ", ".join(end for end in ends if not spells(predictor, end))
     context = "".join(char for char in context if spells(predictor, char))
     spelled = tuple(end for end in ends if spells(predictor, end))
-    unspelled = [end for end in ends if end not in spelled]
-    notes = []
-    if lacking:
-        notes.append(f"not in the vocabulary, left out: {' '.join(lacking)}")
-    if unspelled:
-        notes.append(f"cannot be spelled: {', '.join(unspelled)}")
+    notes = [f"not in the vocabulary, left out: {lacking}"] if lacking else []
+    notes += [f"cannot be spelled: {unspelled}"] if unspelled else []
     if not context or len(spelled) < 2:
         return Demonstration(context, (), (), (), "; ".join([*notes, "nothing to compare"]))
     log_probs = score_candidates(predictor, [context], spelled).log_probs[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chargen.datasets.longrange import LONGEST_SPAN
@@ -50,13 +50,12 @@ METHOD = (
     "“I grew up in France, and … I speak fluent French”: the model completes sentences whose last "
     "word, the target, depends on an earlier one, the cue. An answer is correct if it gets the "
     "highest probability among all candidates, each of which is the answer equally often.",
-    "Each sentence follows other text of the same kind. The filler between cue and target says "
-    "nothing about the answer. Its phrases do not occur in the training corpus, except at spans 4 "
-    "and 8, which have no room for a phrase.",
+    "The filler between cue and target says nothing about the answer, and its phrases do not occur "
+    "in the training corpus, except at spans 4 and 8, which have no room for a phrase.",
     "Half of the sentences contain a distractor: a cue, before the sentence or after its cue, that "
     "belongs to the answer as often as to any other target. Chance is the same beside it.",
-    "The model with its cue deleted and an untrained network must stay at chance; an n-gram "
-    "succeeds only within its order.",
+    "Without its cue the model, and an untrained network, must stay at chance; an n-gram succeeds "
+    "only within its order.",
     "D is the number of bits by which the cue alone moves the choice between its own answer and "
     "another, the median: traces of memory that are too weak for a correct answer.",
     "The headline interval, and that of span50, is for facts like these: facts are resampled, each "
@@ -69,10 +68,6 @@ METHOD = (
     "or <; accuracy that does not fall has “no fit”.",
     "This is one kind of fact, which the model was trained to recall: no bound on what it "
     "remembers of other text. One trained model is one seed.",
-)
-COMPARED = (
-    "Pairs of runs are compared sentence by sentence (exact McNemar test, in which tied targets "
-    "share the credit), with Holm’s correction for the number of spans and pairs."
 )
 DEMONSTRATION = (
     "Demonstration, not a measurement: the probabilities of a few endings of two sentences, "
@@ -97,8 +92,8 @@ def section(
         blocks.append(_figure(known))
     if shown:
         blocks += [] if others else _examples(first.rows)
-        blocks += [_accuracy(shown), _measures_table(shown, _point)]
-        blocks.append(Details("All intervals", [_measures_table(shown, _with_interval)]))
+        blocks += [_accuracy(shown), _measures_table(shown)]
+        blocks.append(Details("All intervals", [_measures_table(shown, intervals=True)]))
         by_fact = [table for run in shown.items() for table in _fact_tables(*run)]
         blocks += [Details("Accuracy by fact", by_fact)] if by_fact else []
         blocks.append(_runs_table(results) if others else Details("Fit", [_runs_table(results)]))
@@ -109,11 +104,11 @@ def section(
     for run, sentences in (demonstrations or {}).items():
         blocks += _demonstration(f"{run}: " if others else "", sentences)
     phrases = f"Phrases from {first.bank}, sentences of seed {first.seed}."
-    blocks.append(method([*METHOD, *([COMPARED] if pairs else []), phrases]))
+    blocks.append(method([*METHOD, phrases]))
     if not others:
         return Section(NAME, TITLE, first.finding(), _meaning(first), blocks)
-    meaning = "All runs completed the same sentences."
-    return Section(NAME, TITLE, finding_of(results, pairs), meaning, blocks)
+    told = finding_of(results, pairs)
+    return Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
 
 
 def _examples(rows: Sequence[SpanResult]) -> Iterator[Sentence]:
@@ -121,9 +116,8 @@ def _examples(rows: Sequence[SpanResult]) -> Iterator[Sentence]:
     for row in {row.span: row for row in (rows[0], rows[len(rows) // 2], rows[-1])}.values():
         if (one := row.example) is None:
             continue
-        cut = len(one.filler) - 2 * SHOWN_FILLER
         filler = one.filler
-        if cut > SHOWN_FILLER:
+        if len(filler) > 3 * SHOWN_FILLER:
             filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
         correct = one.chosen == one.answer
         note = f"span {row.span}: correct" if correct else f"span {row.span}: chose {one.chosen}"
@@ -133,11 +127,7 @@ def _examples(rows: Sequence[SpanResult]) -> Iterator[Sentence]:
 
 
 def _meaning(result: TemplatesResult) -> str:
-    reliable, above, steps = (
-        result.reliable_chars,
-        result.above_chance_chars,
-        result.trained_timesteps,
-    )
+    reliable, above = result.reliable_chars, result.above_chance_chars
     if result.refusal:
         return "No claim is made: the model has not learned such sentences."
     if above is None:
@@ -145,18 +135,18 @@ def _meaning(result: TemplatesResult) -> str:
     if reliable is None:
         return f"Given a fact and queried {above} characters later, it beats chance."
     last = result.rows[-1]
-    texts = [
+    text = (
         f"Given a fact and queried {reliable} characters later, the model answers correctly in at "
         f"least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {last.chance:.1%}."
-    ]
+    )
     if shares := [share for facts in last.facts.values() for share in facts.accuracy]:
-        texts.append(
-            f"At {last.span} characters the accuracy of the {len(shares)} facts ranges from "
+        text += (
+            f" At {last.span} characters the accuracy of the {len(shares)} facts ranges from "
             f"{min(shares):.0%} to {max(shares):.0%}."
         )
-    if steps and reliable > steps:
-        texts.append(f"That is beyond the training length of {steps} characters.")
-    return " ".join(texts)
+    steps = result.trained_timesteps
+    beyond = f" That is beyond the training length of {steps} characters."
+    return text + beyond if steps and reliable > steps else text
 
 
 def _limits(results: Results) -> list[tuple[int, str]]:
@@ -238,44 +228,42 @@ def _measures(row: SpanResult) -> dict[str, Value]:
         "greedy decoding": row.greedy_accuracy,
         "without distractor": row.plain.accuracy,
         "with distractor": apart.accuracy,
+        "… errors on it": apart.errors_to_distractor,
     }
-    places = {"before": apart.before, "after cue": apart.after}
-    for name, one in places.items():
+    for name, one in {"before": apart.before, "after cue": apart.after}.items():
         found[f"distractor {name}"] = one.accuracy if one else None
-    found["errors on distractor"] = apart.errors_to_distractor
-    for name, one in places.items():
-        found[f"… {name}"] = one.errors_to_distractor if one else None
+        found[f"… errors on it, {name}"] = one.errors_to_distractor if one else None
     found |= {f"set: {name}": one.accuracy for name, one in row.fact_sets.items()}
     return found | {name: one.accuracy for name, one in row.controls.items()}
 
 
-def _point(value: Value) -> str:
+def _shown(value: Value, intervals: bool) -> str:
     if value is None:
         return NO_NUMBER
-    return f"{100 * (value if isinstance(value, float) else value.value):.0f}"
+    if isinstance(value, float):
+        return f"{100 * value:.0f}"
+    return percent(value) if intervals else f"{100 * value.value:.0f}"
 
 
-def _with_interval(value: Value) -> str:
-    return _point(value) if isinstance(value, float) else percent(value)
-
-
-def _measures_table(results: Results, show: Callable[[Value], str]) -> Table:
+def _measures_table(results: Results, intervals: bool = False) -> Table:
     """Tabulate further measures, one row each, by span."""
     several, rows = len(results) > 1, []
     for run, result in results.items():
         found = [_measures(row) for row in result.rows]
         first = [run] * several
-        rows += [[*first, name, *(show(one[name]) for one in found), ""] for name in found[0]]
+        rows += [
+            [*first, name, *(_shown(one[name], intervals) for one in found), ""]
+            for name in found[0]
+        ]
         if any(row.d for row in result.rows):
             bits = [estimate(row.d, 2) for row in result.rows]
-            if show is _point:
-                bits = [text.split(" ")[0] for text in bits]
-            rows.append([*first, "D, bits", *bits, ""])
+            short = [text.split(" ")[0] for text in bits]
+            rows.append([*first, "D, bits", *(bits if intervals else short), ""])
     spans = [str(row.span) for row in next(iter(results.values())).rows]
     caption = (
-        "Greedy decoding: the share of sentences in which it generates the answer. Errors on the "
-        "distractor: percent of the errors that chose its answer. Controls, from “cue deleted” on: "
-        "half of the sentences without a distractor. D: bits by which the cue moves the choice."
+        "Errors on it: percent of the errors that chose the distractor’s answer. Controls, from "
+        "“cue deleted” on: half of the sentences without a distractor. D: bits by which the cue "
+        "moves the choice."
     )
     return Table([*["run"] * several, "accuracy, %, by span", *spans, ""], rows, caption)
 
@@ -296,48 +284,40 @@ def _fact_tables(run: str, result: TemplatesResult) -> Iterator[Table]:
             [cue, *(f"{count:.0f}" if count >= 0.5 else "" for count in counts), ""]
             for cue, counts in zip(last.cues, last.chosen, strict=True)
         ]
-        caption = (
-            f"{run}, {name}, span {spans[-1]}: how many sentences about each fact (rows) got each "
-            "answer (columns); ties share a sentence."
-        )
+        caption = f"{run}, {name}, span {spans[-1]}: sentences by fact (rows) and answer (columns)."
         yield Table(["cue", *last.targets, ""], rows, caption)
 
 
 def _runs_table(results: Results) -> Table:
     rows = []
     for run, result in results.items():
-        half, note = result.span50, "not learned" if result.refusal else ""
-        fit = (
-            (half.text(), f"{100 * half.lapse:.1f}", f"{100 * half.misfit:.1f}")
-            if half
-            else [NO_NUMBER] * 3
-        )
-        rows.append([run, str(result.trained_timesteps or NO_NUMBER), *fit, note])
+        fit = [NO_NUMBER] * 3
+        if half := result.span50:
+            fit = [half.text(), f"{100 * half.lapse:.1f}", f"{100 * half.misfit:.1f}"]
+        steps, note = result.trained_timesteps, "not learned" if result.refusal else ""
+        rows.append([run, str(steps or NO_NUMBER), *fit, note])
     caption = (
-        "Training length, span50, and its monotone curve: percent of errors at the shortest span, "
-        "and largest distance from an accuracy in percentage points."
+        "The monotone curve of span50: percent of errors at the shortest span, and largest "
+        "distance from an accuracy in percentage points."
     )
     return Table(["run", "timesteps", "span50", "errors", "misfit", ""], rows, caption)
 
 
 def _pair_table(pair: PairComparison) -> Table:
-    def p_value(p: float) -> str:
-        return "<0.001" if p < 0.001 else f"{p:.3f}"
-
     rows = [
         [
             *map(str, (row.span, row.only_first, row.only_second)),
             f"{100 * row.difference:+.1f}",
-            *map(p_value, (row.p, row.p_holm)),
+            *("<0.001" if p < 0.001 else f"{p:.3f}" for p in (row.p, row.p_holm)),
             {1: f"{pair.first} ahead", -1: f"{pair.second} ahead", 0: ""}[row.ahead],
         ]
         for row in pair.spans
     ]
     header = ["span", f"only {pair.first}", f"only {pair.second}", "points", "p", "p, Holm", ""]
     caption = (
-        f"{pair.first} against {pair.second}: sentences that only one of the two answers "
-        "correctly, difference in percentage points, McNemar’s exact test, and p after Holm’s "
-        f"correction over all spans of all pairs; significant below {SIGNIFICANCE}."
+        "Sentences that only one of the two answers correctly, difference in percentage points, "
+        "McNemar’s exact test, in which ties share credit, and p after Holm’s correction over all "
+        f"spans of all pairs; significant below {SIGNIFICANCE}."
     )
     return Table(header, rows, caption)
 
@@ -354,6 +334,5 @@ def _demonstration(run: str, sentences: Sequence[Demonstration]) -> Iterator[Blo
 
 def columns(result: TemplatesResult) -> dict[str, dict[int, str]]:
     """Return the accuracy by span for a summary, or nothing if no claim is made."""
-    if result.refusal:
-        return {}
-    return {"accuracy, %": {row.span: percent(row.accuracy) for row in result.rows}}
+    cells = {row.span: percent(row.accuracy) for row in result.rows}
+    return {} if result.refusal else {"accuracy, %": cells}

@@ -262,10 +262,7 @@ class PairComparison(Struct, frozen=True):
 def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...]:
     """Compare every pair of models by McNemar's test, with Holm's correction over all tests.
 
-    Equal sentences are one observation, with their mean credit.
-
-    Args:
-        results: results by model name, in which every model was given the same sentences.
+    Every model was given the same sentences. Equal ones are one observation, with mean credit.
 
     Raises:
         ChargenError: two results have no span in common, or are for different sentences.
