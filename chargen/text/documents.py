@@ -47,10 +47,14 @@ class DocumentSplitter:
         data = self._before + data
         self._before = data[-3:]
         units = np.frombuffer(data, np.int8)
-        feeds, returns = (units == unit for unit in LINE_ENDS)
-        ends = feeds | returns
-        after = np.flatnonzero(ends[2:-1] & ~ends[3:]) + 3
-        if self._how == "blank-line":  # the same line end twice, or any three
+        ends = units == ord("\n")
+        if b"\r" in data:
+            ends |= units == ord("\r")
+        closes = ends[2:-1] & ~ends[3:]
+        if self._how == "line":
+            after = np.flatnonzero(closes) + 3
+        else:  # the same line end twice, or any three
+            after = np.flatnonzero(closes & ends[1:-2]) + 3
             same = units[after - 1] == units[after - 2]
             after = after[same | (ends[after - 2] & ends[after - 3])]
         after -= 3
