@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -86,21 +87,18 @@ def measure(
         )
     rng, text = np.random.default_rng(seed), np.asarray(ids, dtype=np.int64)
     ends = np.sort(rng.choice(len(ids) - read, positions, replace=False)) + read
-    inputs, following = text[ends[:, None] + np.arange(-read, 0)], text[ends]
+    contexts = text[ends[:, None] + np.arange(-read, 0)]
+    groups = (Targets("random", contexts, text[ends], np.zeros(len(ends), int)), *targets)
     model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
-    meter = Meter(progress, inputs.size + sum(group.contexts.size for group in targets))
-    random = _flows(model, inputs, following, span + 1, meter.read)
-    at_targets = []
-    for group in targets:
-        states = min(group.contexts.shape[1], int(group.spans.max()) + BEFORE_CUE + 1)
-        at_targets.append(_flows(model, group.contexts, group.answers, states, meter.read))
+    on_read = Meter(progress, sum(group.contexts.size for group in groups)).read
+    states = [span + 1, *(int(group.spans.max()) + BEFORE_CUE + 1 for group in targets)]
+    flows = [_flows(model, *one, on_read) for one in zip(groups, states, strict=True)]
     layers = []
-    for place, (layer, flow) in enumerate(zip(model.layers, random, strict=True)):
-        aligned = [
-            _aligned(layer, group, flows[place])
-            for group, flows in zip(targets, at_targets, strict=True)
-        ]
-        layers.append(_found(place + 1, layer, flow, tuple(aligned)))
+    for number, (layer, of_groups) in enumerate(
+        zip(model.layers, zip(*flows, strict=True), strict=True), 1
+    ):
+        random, *aligned = map(partial(_aligned, layer), groups, of_groups)
+        layers.append(_found(number, layer, of_groups[0], random, tuple(aligned)))
     return GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
 
 
@@ -115,10 +113,9 @@ class _Flow(NamedTuple):
     gate_open: np.ndarray  # (N,), fraction; nan without a gate
 
 
-def _flows(
-    model: CharModel, inputs: np.ndarray, targets: np.ndarray, states: int, on_read: OnRead
-) -> list[_Flow]:
+def _flows(model: CharModel, group: Targets, states: int, on_read: OnRead) -> list[_Flow]:
     """Measure ``states`` states before each target in each layer, in batches that fit in memory."""
+    inputs, targets, states = group.contexts, group.answers, min(states, group.contexts.shape[1])
     rows = max(1, STATE_FLOATS // (states * sum(layer.units for layer in model.layers)))
     batches = []
     for start in range(0, len(inputs), rows):
@@ -208,18 +205,21 @@ def _norm(gradient: Tensor) -> Tensor:
 
 
 def _found(
-    number: int, layer: RecurrentLayer, flow: _Flow, targets: tuple[TargetGradient, ...]
+    number: int,
+    layer: RecurrentLayer,
+    flow: _Flow,
+    random: TargetGradient,
+    targets: tuple[TargetGradient, ...],
 ) -> LayerGradient:
-    whole = flow.ratios[-1]
+    whole, gate = flow.ratios[-1], GATE_NAMES.get(layer.cell.retention)
     peaks = whole[1:].max(axis=1)
     grew = whole[-1] > np.maximum(TENFOLD, whole[len(whole) // 2] + TWICE)
-    gate = GATE_NAMES.get(layer.cell.retention)
     return LayerGradient(
         layer=number,
         units=layer.units,
-        positions=whole.shape[1],
+        positions=random.positions,
         last_state=float(np.median(flow.last[flow.last > 0])),
-        curves=_curves(layer, flow.ratios),
+        curves=random.curves,
         peak=float(peaks.max()),
         peak_chars=int(peaks.argmax()) + 1,
         exploded=float(grew.mean()),
@@ -229,25 +229,18 @@ def _found(
 
 
 def _aligned(layer: RecurrentLayer, group: Targets, flow: _Flow) -> TargetGradient:
-    """Shift the curve of each target so that the ends of all cues coincide."""
+    """Shift the curve of each target so that the ends of all cues coincide.
+
+    Quartiles are not interpolated, which -inf would spoil.
+    """
     spans = group.spans[flow.last > 0]
     low, high = int(spans.min()), int(spans.max())
     offsets = np.arange(-low, flow.ratios.shape[1] - high)
     shifted = np.take_along_axis(flow.ratios, (spans + offsets[:, None])[None], axis=1)
-    curves = _curves(layer, shifted)
-    return TargetGradient(group.source, low, high, len(spans), -low, curves)
-
-
-def _curves(layer: RecurrentLayer, ratios: np.ndarray) -> dict[str, Curve]:
-    """Return the curves over n of ``(parts, S, n)``, the whole state last.
-
-    Quartiles are not interpolated, which -inf would spoil.
-    """
     parts = (*layer.cell.state, "both") if len(layer.cell.state) > 1 else layer.cell.state
-    curves = {}
-    for part, ratio in zip(parts, ratios, strict=True):
+    curves, few = {}, len(spans) < FEWEST_FOR_MEDIAN
+    for part, ratio in zip(parts, shifted, strict=True):
         lower, middle, upper = np.quantile(ratio, QUARTILES, axis=1, method="inverted_cdf")
-        few = ratio.shape[1] < FEWEST_FOR_MEDIAN
-        low, high = (ratio.min(axis=1), ratio.max(axis=1)) if few else median_interval(ratio)[1:]
-        curves[part] = Curve(lower, middle, upper, low, high)
-    return curves
+        bounds = (ratio.min(axis=1), ratio.max(axis=1)) if few else median_interval(ratio)[1:]
+        curves[part] = Curve(lower, middle, upper, *bounds)
+    return TargetGradient(group.source, low, high, len(spans), -low, curves)

@@ -104,7 +104,7 @@ def section(found: Found) -> Section:
 
 def _halves(result: GradientResult) -> str:
     reach = " and ".join(layer.whole.reach(HALF) for layer in result.layers)
-    return f"half of the gradient is left after {reach} characters"
+    return f"the gradient halves in {reach} characters"
 
 
 def _targets(layers: Sequence[Layer]) -> Table:
