@@ -10,7 +10,6 @@ from chargen.probes.statistics.intervals import Estimate
 from chargen.render import figures
 from chargen.render.report import (
     Bars,
-    Bullets,
     Details,
     Figure,
     Section,
@@ -60,7 +59,7 @@ SECTIONS = [
                 [("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]
             ),
             Bars([("French", 0.75, "0.4 bits")]),
-            Details("Method", [Bullets(["Candidates have equal length."]), Text("A limit.")]),
+            Details("Method", [Text("Candidates have equal length.")]),
         ],
     )
 ]
@@ -77,7 +76,7 @@ def test_terminal_shows_rows_rules_and_notes():
     assert "75.0%" in text
     assert "\x1b" not in text
     assert "equal length" not in text
-    assert "- Candidates have equal length." in to_text(SECTIONS, verbose=True)
+    assert "Candidates have equal length." in to_text(SECTIONS, verbose=True)
 
 
 def test_page_has_the_same_rows_escaped_and_loads_nothing():

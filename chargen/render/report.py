@@ -42,13 +42,6 @@ class Text:
     role: Literal["body", "note"] = "body"
 
 
-@dataclass(frozen=True)
-class Bullets:
-    """A list of sentences."""
-
-    items: Sequence[str]
-
-
 Part = tuple[str, Literal["", "cue", "answer", "wrong"]]
 """Text with its role in a test sentence."""
 
@@ -90,7 +83,7 @@ class Details:
     blocks: Sequence[Block]
 
 
-Block = Table | Text | Bullets | Sentence | Bars | Figure | Details
+Block = Table | Text | Sentence | Bars | Figure | Details
 
 
 @dataclass(frozen=True)
@@ -129,8 +122,8 @@ def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:
 
 
 def method(items: Sequence[str], *rest: Text) -> Details:
-    """Return the folded description of a method: a list, its limitations and a note."""
-    return Details("Method and limitations", [Bullets(items), *rest])
+    """Return the folded description of a method and its limitations."""
+    return Details("Method and limitations", [*map(Text, items), *rest])
 
 
 def percent(found: Interval | None) -> str:
@@ -230,15 +223,11 @@ def _block_text(block: Block, verbose: bool) -> Iterator[str]:
         yield "\n".join(aligned([[name, f"{share:.1%}", note] for name, share, note in block.rows]))
     elif isinstance(block, Text) and (verbose or block.role == "note"):
         yield _wrapped(block.text)
-    elif isinstance(block, Bullets) and verbose:
-        yield "\n".join(_wrapped(item, "- ") for item in block.items)
     elif isinstance(block, Details) and verbose:
         yield block.summary
         for inner in block.blocks:
             yield from _block_text(inner, verbose)
 
 
-def _wrapped(text: str, bullet: str = "") -> str:
-    return textwrap.fill(
-        visible_line(text), WIDTH, initial_indent=bullet, subsequent_indent=" " * len(bullet)
-    )
+def _wrapped(text: str) -> str:
+    return textwrap.fill(visible_line(text), WIDTH)

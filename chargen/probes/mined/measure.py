@@ -119,6 +119,7 @@ class _Cases:
         self.plan, self.groups = plan, groups
         cases = np.concatenate([group.cases for group in groups])
         self.cue_end, self.start, self.end = cases[:, 1:].T
+        self.own = Segments(self.cue_end, self.start, self.end)
         self.swaps = np.concatenate([group.swaps for group in groups])
         self.swap_chars = np.repeat(
             [plan.swap_chars(group.distance) for group in groups], [*map(len, groups)]
@@ -151,14 +152,12 @@ class _Cases:
         """The number of characters that `bits` reads."""
         pieces = sum(self._steps(rows) * len(rows) for rows in self.pieces)
         others = sum(self.others[rows].chars for rows in self.readings)
-        own = Segments(self.cue_end, self.start, self.end)
-        after = sum(own[rows].chars for rows in self.swapped)
+        after = sum(self.own[rows].chars for rows in self.swapped)
         return pieces + others + after + len(self.plan.swaps) * int(self.swap_chars.max())
 
     def _steps(self, pieces: np.ndarray) -> int:
         """Return how far pieces are read, past their ends up to the end of a last target."""
-        longest = int((self.end - self.start).max())
-        return int(self.lengths[pieces].max()) + longest - 1
+        return int(self.lengths[pieces].max()) + self.own.longest - 1
 
     def bits(
         self, predictor: NextCharPredictor, on_read: OnRead
@@ -168,7 +167,7 @@ class _Cases:
         They are ``(N, characters)``, padded with zeros, and twice ``(N,)``.
         """
         burned_in = BurnedIn(predictor, self.plan.ids[: self.plan.full])
-        own = np.zeros((len(self.start), int((self.end - self.start).max())))
+        own = np.zeros((len(self.start), self.own.longest))
         gain, before = np.zeros((2, len(own)))
         kept: list[tuple[np.ndarray, State]] = []
         for pieces in self.pieces:
@@ -186,12 +185,12 @@ class _Cases:
             found = surprisals(reader, self.other, some, state, on_read)
             gain[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
         lengths = np.unique(self.swap_chars).tolist()
-        segments, ids = Segments(self.cue_end, self.start, self.end), self.plan.ids
+        ids = self.plan.ids
         for chars, _, state in states_after(burned_in, ids, self.plan.swaps, lengths, on_read):
             for cases in self.swapped:
                 if self.swap_chars[cases[0]] == chars:
                     after = select(state, self.swaps[cases])
-                    found = surprisals(predictor, ids, segments[cases], after, on_read)
+                    found = surprisals(predictor, ids, self.own[cases], after, on_read)
                     before[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
         return own, gain, before
 

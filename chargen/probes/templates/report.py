@@ -21,7 +21,6 @@ from chargen.render.report import (
     NO_NUMBER,
     Bars,
     Block,
-    Bullets,
     Details,
     Figure,
     Part,
@@ -100,7 +99,7 @@ def section(
     blocks += map(_pair_table, pairs)
     if others:
         findings = [f"{run}: {result.finding()}" for run, result in results.items()]
-        blocks.append(Details("Finding of each run", [Bullets(findings)]))
+        blocks.append(Details("Finding of each run", [*map(Text, findings)]))
     for run, sentences in (demonstrations or {}).items():
         blocks += _demonstration(f"{run}: " if others else "", sentences)
     phrases = f"Phrases from {first.bank}, sentences of seed {first.seed}."
