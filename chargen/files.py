@@ -131,8 +131,8 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
     """Read a regular file of at most ``limit`` bytes, or a link to one with ``follow``.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ChargenError: The file is a link, a device or a pipe, too large, or unreadable.
+        FileNotFoundError: There is none.
+        ChargenError: It is a link, a device or a pipe, too large, or unreadable.
     """
     if not follow and path.is_symlink():  # a clear message, and platforms without O_NOFOLLOW
         raise linked(path)
@@ -166,12 +166,7 @@ def linked(path: Path) -> ChargenError:
 
 
 def read_json(path: Path, kind: type[T], limit: int) -> T:
-    """Decode a JSON file of at most ``limit`` bytes, see `read_bytes` and `decode_json`.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ChargenError: It does not fit ``kind``; one line names the file and the field.
-    """
+    """Decode a JSON file; `read_bytes` has the errors, of which one names a field."""
     data = read_bytes(path, limit)
     try:
         return decode_json(data, kind)

@@ -22,10 +22,7 @@ LARGEST_THRESHOLD = 2**31 - 1  # that `mallopt` accepts
 
 
 def configure_torch() -> None:
-    """Set what torch's libraries read when they are loaded.
-
-    These are the spin count, and that C++ messages and stack frames stay off standard error.
-    """
+    """Set the spin count of torch's threads, and keep C++ messages off standard error."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")
 

@@ -90,10 +90,7 @@ def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> No
 
 @contextlib.contextmanager
 def progress_bar(**style: Any) -> Iterator[Callable[[int, int], None]]:
-    """Show a tqdm bar on terminals only.
-
-    Yields a callback of the work done and the total, which is 0 if unknown.
-    """
+    """Show a tqdm bar on terminals; yield a callback of the work done and in total, or 0."""
     from tqdm import tqdm
 
     with tqdm(disable=None, leave=False, **style) as bar:

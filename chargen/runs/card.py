@@ -28,11 +28,7 @@ SEALED = re.compile(SEAL.format("([0-9a-f]{64})") + r"\Z")
 def write_card(run: Run, sections: Mapping[str, str]) -> bool:
     """Write sections of the card by heading; the others stay.
 
-    Returns:
-        False if a user's own ``README.md`` was kept instead.
-
-    Raises:
-        UnwritableError: the card cannot be written.
+    Returns False if a user's own ``README.md`` is kept; `UnwritableError` if the system refuses.
     """
     before = own_card(run.path)
     if before is None and (run.path / CARD).exists():

@@ -112,11 +112,7 @@ class Run:
             raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
 
     def corpus(self) -> EncodedCorpus:
-        """Return the run's corpus from the cache, or else from its sources.
-
-        Raises:
-            ChargenError: it is missing or changed, or the run was imported.
-        """
+        """Return the corpus from the cache or its sources; `ChargenError` if it is not there."""
         if self.description.imported:
             raise ChargenError(f"{self.path}: imported without a corpus: name one")
         if self.encoded is None:

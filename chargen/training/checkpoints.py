@@ -109,9 +109,9 @@ def by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counters:
-    """Compare a checkpoint with its run's settings before anything of its size is allocated.
+    """Return the counters of a checkpoint; `ChargenError` or `ValueError` if it does not fit.
 
-    Returns its counters; raises `ChargenError` or `ValueError` if they do not belong together.
+    Nothing of the size that it states is allocated before.
     """
     counters = convert(checkpoint.values, Counters)
     model, size = description.model, len(description.vocabulary)

@@ -51,14 +51,8 @@ def evaluate_dynamic(
 
         w <- w - learning_rate g / (G + EPSILON) + min(1, decay G / mean(G)) (w_0 - w)
 
-    Args:
-        model: the trained model; it is not changed.
-        ids: ``(L,)``.
-        start: index of the first predicted character, 1 <= start < L.
-        training: ids of the training text.
-        settings: hyperparameters.
-        starts: ``(D,)`` document starts, as for `chargen.evaluation.evaluate`.
-        progress: called with the characters predicted so far and in total.
+    The model itself is not changed. ``training`` has the ids of the training text, ``starts`` the
+    document starts ``(D,)``; 1 <= start < L for ``ids`` of shape ``(L,)``.
 
     Raises:
         NonFiniteError: a prediction is not finite.

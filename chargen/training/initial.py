@@ -44,10 +44,7 @@ def adopt(given: GivenSettings, source: Run) -> GivenSettings:
 def vocabulary_for(
     corpus: Corpus, found: ScannedCorpus, min_count: int, source: Run | None
 ) -> tuple[Vocabulary, list[str]]:
-    """Return the vocabulary of a new run, and notes on it.
-
-    It lacks the characters that occur less than ``min_count`` times, and holds those of ``source``.
-    """
+    """Return the vocabulary of a new run, with that of ``source`` and no rare ones, and notes."""
     own, notes = found.vocabulary, []
     if min_count > 1:
         rare, count = rare_characters((text for _, text in corpus.blocks()), min_count)

@@ -283,10 +283,7 @@ class Trainer:
         return report
 
     def save(self) -> None:
-        """Write the last checkpoint and everything it counts, unless this step is saved already.
-
-        After an error the previous save stays valid.
-        """
+        """Write the last checkpoint and all that it counts; the previous one survives an error."""
         if self.group.broadcast(self._writer.saved_step == self.counters.step):
             return
         self.counters.environment = environment(self.device, self.group.size)

@@ -83,11 +83,7 @@ class _Plan:
 
 
 def device_named(name: str) -> torch.device:
-    """Return a torch device; ``auto`` is a GPU if torch finds one, else the CPU.
-
-    Raises:
-        ChargenError: torch has no such device.
-    """
+    """Return a torch device, if it is here; ``auto`` is a GPU if torch finds one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -275,10 +271,7 @@ def _write(plan: _Plan, overwrite: bool, held: ExitStack) -> None:
 def _encode(
     run: Run, request: Request, corpus: Corpus | None = None
 ) -> tuple[EncodedCorpus, CorpusRecord]:
-    """Return a run's encoded corpus, and its record with the present cache directory and sources.
-
-    A ``corpus`` that the user gives must be that of the run.
-    """
+    """Return a run's corpus, and its record with the cache and sources that are given now."""
     record = run.description.corpus
     if request.encoding and check_encoding(request.encoding) != record.encoding:
         raise ChargenError(

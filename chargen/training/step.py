@@ -140,10 +140,7 @@ class TrainingState:
     def restore(
         self, arrays: Mapping[str, np.ndarray], step: int, before: Mapping[str, str]
     ) -> None:
-        """Restore `arrays`, made in the environment ``before``, on any number of processes.
-
-        Any error says that the arrays do not fit.
-        """
+        """Restore `arrays` of the environment ``before``; any error says that they do not fit."""
         # Copied into torch's own memory, which an uninterrupted run uses too.
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
         self.averaged.load_state_dict(below(tensors, WEIGHTS))
