@@ -84,18 +84,13 @@ def test_an_oversized_file_is_not_read(run):
             Run.open(run.path).weights()
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "message"),
-    [
+def test_a_bank_is_bounded(tmp_path):
+    for old, new, message in (
         (b'no cue = "boo"', b'no cue = "boo"\nno cue = "boo"', "no cue is repeated"),
-        (b'", so dry"', b'"' + b"x" * 1001 + b'"', "longer than 1000 characters"),
-        (b'", so dry"', b'", so dry"\n' * 1001, "has more than 1000"),
-        (b"bee -> Bob", b"bee -> Bob\n" * 5001, "at most 5000 lines"),
-    ],
-)
-def test_a_bank_is_bounded(tmp_path, old, new, message):
-    with pytest.raises(ChargenError, match=rf"my\.bank, line \d+: .*{message}"):
-        phrase_bank.parse_bank(BANK.replace(old, new).decode(), "my.bank")
+        (b"bee -> Bob", b"bee -> Bob\n" * 2001, "at most 2000 lines"),
+    ):
+        with pytest.raises(ChargenError, match=rf"my\.bank, line \d+: .*{message}"):
+            phrase_bank.parse_bank(BANK.replace(old, new).decode(), "my.bank")
     (tmp_path / "bank").write_bytes(BANK + b"#" * 2**18)
     (tmp_path / "link").symlink_to(tmp_path / "bank")  # a bank may be a link
     with pytest.raises(ChargenError, match="link: 262,"):

@@ -125,7 +125,6 @@ def test_bundled_text_is_written_unchanged(here, capsys):
         ["probe-longrange", f"runs/{NAME}", "--only", "mined,gradient", "--plot", f"{NAME}.png"],
         ["probe-longrange", f"runs/{NAME}", "runs/other\x1b"],
         ["score", f"runs/{NAME}", "runs/other\x1b", f"{NAME}.txt", "--top", "30"],
-        ["sample", f"runs/{NAME}", "--novelty", "--length", "99", "--json"],
     ],
     ids=lambda arguments: visible_line(" ".join(arguments)),
 )
