@@ -207,10 +207,7 @@ def advance_all(
     state: State = None,
     on_read: OnRead = lambda chars: None,
 ) -> tuple[np.ndarray, State]:
-    """Read ``ids``, ``(N, T)``; return the last log-probabilities, ``(N, V)``, and the state.
-
-    Characters beyond the predictor's context limit are skipped.
-    """
+    """Read ``ids``, ``(N, T)``; return the last log-probabilities, ``(N, V)``, and the state."""
     limit = context_limit(predictor)
     if limit is not None and limit < ids.shape[1]:
         on_read(ids[:, :-limit].size)
@@ -230,10 +227,9 @@ def states_after(
     lengths: Sequence[int],
     on_read: OnRead = lambda chars: None,
 ) -> Iterator[tuple[int, np.ndarray, State]]:
-    """Read N parts of a text once, from ``starts`` ``(N,)``, and stop at several lengths.
+    """Read N parts of a text once, from ``starts`` ``(N,)``, and stop at ascending lengths.
 
-    The lengths are in characters, ascending and above 0. Yields each length, the log-probabilities
-    of the next character ``(N, V)`` in nats, and the state.
+    Yields each length, the next character's log-probabilities ``(N, V)`` in nats, and the state.
     """
     state: State = None
     for before, length in pairwise((0, *lengths)):
@@ -254,14 +250,9 @@ def evaluate(
     Documents are independent: each character is predicted from the characters before it in its own
     document, and the first character of a document from the document before, as in training. A long
     document is read in parallel streams, each warmed up on the `WARM_UP` characters before its own,
-    which leaves the loss within 0.001 nats of sequential reading.
-
-    Args:
-        predictor: The model under test.
-        ids: The text, ``(L,)``.
-        start: Index of the first predicted character, 1 to L - 1.
-        streams: Number of streams; 1 reads sequentially from `WARM_UP` before ``start``.
-        starts: First characters of documents, ``(D,)``, rising from 0; None for one document.
+    which leaves the loss within 0.001 nats of sequential reading; with ``streams=1`` in one, from
+    `WARM_UP` before ``start``, the first predicted character, 1 to L - 1.
+    ``starts`` ``(D,)`` are the first characters of documents, rising from 0; None for one.
     """
     loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)

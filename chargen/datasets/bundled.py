@@ -19,12 +19,10 @@ GENERATED_CHARS = 1_000_000  # default length of a generated text
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all texts, in the order of listings."""
     return tuple(_TEXTS)
 
 
 def describe(name: str) -> str:
-    """Return the purpose of a text in one line."""
     return _text(name).purpose
 
 

@@ -212,12 +212,10 @@ class Corpus:
 def read_corpus(sources: Sequence[str | Path], encoding: str = "") -> Corpus:
     """Find the files of a corpus; their text is read later, in blocks.
 
-    Args:
-        sources: Files, folders, ``-`` for standard input, or names of bundled corpora, in reading
-            order. In a folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` at any depth is
-            read, in sorted order, unless it is hidden or left by an editor; links to files are
-            followed, links to folders are not. Line ends are kept.
-        encoding: The encoding of files without a byte order mark, UTF-8 by default.
+    The sources are files, folders, ``-`` for standard input, or names of bundled corpora. In a
+    folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` at any depth is read, in sorted order,
+    unless it is hidden or left by an editor; links to files are followed, links to folders are not.
+    ``encoding`` is that of files without a byte order mark, UTF-8 by default.
 
     Raises:
         ChargenError: A source is missing, or is a pipe or a device.

@@ -49,9 +49,8 @@ def release(array: np.ndarray) -> None:
 class ArrayReader:
     """Reads an array and releases it once many of its pages are in memory.
 
-    Pages of a mapped file count as memory of the process until they are released, with the pages
-    that the system maps around them: 64 KiB, at worst 2 MiB. The reader therefore reads `ROWS` rows
-    at a time and measures the resident size in between, where the system reports it.
+    A page of a mapped file takes memory until it is released, with 64 KiB to 2 MiB around it. The
+    reader reads `ROWS` rows between two measurements of the resident size, if it is known.
     """
 
     def __init__(self, array: np.ndarray) -> None:

@@ -62,11 +62,7 @@ def mutual_information(
     languages", 2017) are fitted to the logarithm of the bits at the distances within `reach`, by
     least squares weighted with the intervals, and compared by Akaike's information criterion.
 
-    Args:
-        ids: The text, ``(L,)``, longer than each distance.
-        vocabulary_size: V; each id is smaller.
-        distances: Distances in characters, ascending.
-        seed: Random seed of the shuffled texts.
+    The text ``ids`` ``(L,)`` is longer than each of the ascending ``distances`` in characters.
     """
     rng, ids = np.random.default_rng(seed), ids.astype(np.int64)
     control, *others = (rng.permutation(ids) for _ in range(SHUFFLES + 1))

@@ -28,11 +28,8 @@ def matches(short: np.ndarray, long: np.ndarray, size: int) -> tuple[np.ndarray,
     """Find the longest match in ``long`` that ends at each character of ``short``.
 
     All processors read ``long`` ``(L,)`` in parallel. Ids are below ``size``; the id ``size`` is a
-    border in ``short`` ``(M,)`` that no match crosses.
-
-    Returns:
-        ``(M,)`` int64 each: the length of the match, and where an occurrence of it in ``long``
-        ends; 0 and 0 without a match.
+    border in ``short`` ``(M,)`` that no match crosses. Returns ``(M,)`` int64 each: the length of
+    the match, and where an occurrence of it in ``long`` ends; 0 and 0 without a match.
     """
     M = len(short)
     # Keys and targets are adjacent in memory, since both are read together.
@@ -131,10 +128,7 @@ def scan(
     block: Any, start: int, size: int, table: Any, links: Any, lengths: Any,
     state: int, matched: int, best: Any, ends: Any,
 ) -> tuple[int, int]:  # fmt: skip
-    """Read a block that begins at ``start``, with ``matched`` characters so far in ``state``.
-
-    ``best`` and ``ends`` hold the longest match of each state and where it ended.
-    """
+    """Update the longest match of each state and where it ended, by a block at ``start``."""
     for i in range(len(block)):
         place = find(table, state * size + block[i])
         while table[place, 0] == NONE and state:

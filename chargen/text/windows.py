@@ -94,14 +94,8 @@ class Streams:
     """N parallel streams, for state that is carried from batch to batch.
 
     Row n of batch b + 1 continues row n of batch b. The lengths of the streams differ by at most
-    one character; the last batch of an epoch may be shorter.
-
-    Args:
-        ids: The text, ``(L,)`` with L > N * T, so that each stream fills at least one window.
-        batch_size: The number of streams N.
-        timesteps: The window length T.
-        starts: The first characters of documents, rising from 0; None for one document.
-        resets: Windows that start from a zero state.
+    one character; the last batch of an epoch may be shorter. The text is ``ids`` ``(L,)``, with
+    L > N * T; ``starts`` are the first characters of documents, rising from 0, None for one.
     """
 
     def __init__(
