@@ -104,12 +104,10 @@ def probe(
 
 
 def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error") -> Scores:
-    """Compare the surprisal of the same characters under several models.
+    """Compare the surprisal of the same characters under models of different runs.
 
-    Args:
-        models: models of different runs.
-        text: the text; every character but the first is predicted.
-        unknown: ``error`` or ``skip`` (for all models) for characters that a vocabulary lacks.
+    Every character of ``text`` but the first is predicted. A character that a vocabulary lacks is
+    an error, or is skipped for all models.
 
     Raises:
         ChargenError: a run is given twice, or fewer than two characters remain.

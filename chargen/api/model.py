@@ -200,7 +200,6 @@ class TrainedModel:
             unknown: ``error`` or ``skip`` for characters outside the vocabulary.
             cues: words whose presence is a feature, by default `default_cues` of the held-out text.
             seed: random seed of the scores on the held-out text; a note replaces them without one.
-            progress: called with the work done and in total.
         """
         ids = self.vocabulary.encode_typed("memory text", text, unknown)
         if not len(ids):

@@ -131,10 +131,7 @@ def from_onnx(path: str | Path, vocabulary: Symbols | None = None) -> AdaptedPre
 
     The first input is ``ids`` ``(N,)`` int64, the first output log-probabilities or logits
     ``(N, W)``. Further inputs and outputs are the state, ``(N, H)`` float32 each, in equal order.
-
-    Args:
-        path: The file.
-        vocabulary: The W symbols; by default those in the file's metadata.
+    The W symbols are by default those in the file's metadata.
 
     Raises:
         PredictorError: The file is no such graph, or the package ``onnxruntime`` is missing.

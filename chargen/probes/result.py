@@ -228,11 +228,7 @@ class ProbeResult:
         yield "--verbose prints every table, --report FILE.html has the figures too"
 
     def figure(self) -> Drawing:
-        """Return the main figure, a matplotlib figure.
-
-        Raises:
-            ChargenError: nothing was measured that can be drawn.
-        """
+        """Return the main figure, a matplotlib figure; `ChargenError` if there is none."""
         for _, figure in self._figures():
             return figure.draw(PICTURE, self.title)
         raise ChargenError("nothing was measured that can be drawn")
@@ -271,12 +267,8 @@ def curve_section(result: RunResult | None) -> Section:
 def read_result(file: Path, run: Path) -> RunResult:
     """Read what ``probe-longrange --json`` wrote about a run: its templates and context.
 
-    Args:
-        file: the JSON file, of one run or several.
-        run: the run's directory; its name is looked for in the file.
-
-    Raises:
-        ChargenError: there is no such file, it is damaged, or it does not contain the run.
+    The run is found by the name of its directory. `ChargenError` if there is no such file, it is
+    damaged, or it does not contain the run.
     """
     try:
         values = decode_json(read_bytes(file, LARGEST, follow=True), dict[str, Any])

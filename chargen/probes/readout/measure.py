@@ -59,7 +59,6 @@ def measure(
         parts: names of the parts of a layer's state; they are also exchanged one by one.
         seed: seed of the numbers that are drawn from a large state.
         trained_timesteps: BPTT length in training, to be marked.
-        progress: called with the characters read and their total.
 
     Raises:
         ChargenError: the text is too short, or the state is not numeric.

@@ -55,7 +55,6 @@ def measure(
         ids: its ids, ``(L,)``.
         cues: words, each a feature up to the end of its sentence; by default `default_cues`.
         seed: random seed of the shifts and of the bootstrap.
-        progress: called with the characters read and their total.
 
     Raises:
         ChargenError: the text is too short.

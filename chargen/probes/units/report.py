@@ -27,6 +27,13 @@ PARTS = {  # name and meaning of the parts of a layer
     "n": ("candidate n", "the value that replaces the state as the update gate closes"),
 }
 OUTPUT = "the input of the next layer, and of the layer itself at the next character"
+LEGEND = (
+    "AUC: the probability that the unit is higher where the feature holds than where it does not, "
+    "or lower if it falls with it; 0.5 is chance. untrained: the best unit of the untrained "
+    "network, selected in the same way. shifted: the best unit against the feature shifted along "
+    "the text, the highest of all shifts. Units are selected on {0:,} held-out characters and "
+    "scored on the next {0:,}."
+)
 
 
 def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
@@ -57,23 +64,8 @@ def report(result: UnitsResult) -> Section:
         [
             *([Table([*header, "shifted", ""], rows)] if rows else []),
             *(Text(f"not scored: {reason}", "note") for reason in result.left_out),
-            Text(legend(result), "note"),
+            Text(LEGEND.format(result.chars), "note"),
         ],
-    )
-
-
-def legend(result: UnitsResult) -> str:
-    """Return the definitions of the scores and the baselines."""
-    shifts = len(result.features[0].shifted) if result.features else 0
-    terms = (
-        "AUC: the probability that the unit is higher where the feature holds than where it does "
-        "not, or lower if it falls with it; 0.5 is chance. untrained: the best unit of the "
-        "untrained network, selected in the same way. shifted: the best unit against the feature "
-        f"shifted along the text, the highest of {shifts} shifts. "
-    )
-    chars = f"{result.chars:,}"
-    return (terms if result.features else "") + (
-        f"Units are selected on {chars} held-out characters and scored on the next {chars}."
     )
 
 
@@ -84,12 +76,11 @@ def hidden_units_page(memory: HiddenUnits) -> str:
     parts = part_labels(recording.layers[0].parts, recording.cell)
     shares = np.rint(recording.next_shares * SHARE_LEVELS).astype("<u2")
     leader = result.leader() if result else None
+    best = leader.units[0] if leader else None
     data = {
         "text": recording.text,
         "part": "c" if "c" in parts else "h",
-        "first": {"layer": leader.units[0].layer - 1, "unit": leader.units[0].unit - 1}
-        if leader
-        else {},
+        "first": {"layer": best.layer - 1, "unit": best.unit - 1} if best else {},
         "parts": parts,
         "layers": [_layer(layer) for layer in recording.layers],
         "next": {"characters": "".join(recording.next_characters), "shares": _base64(shares)},
@@ -105,7 +96,7 @@ def hidden_units_page(memory: HiddenUnits) -> str:
         levels=LEVELS,
         result=result,
         leader=leader,
-        legend=legend(result) if result else "",
+        legend=LEGEND.format(result.chars) if result else "",
         data=json.dumps(data, ensure_ascii=False, separators=(",", ":")),
     )
 
