@@ -29,12 +29,8 @@ class CharModel(nn.Module):
 
         y_t = softmax(h_t W_hy + b_y)
 
-    ``W_hy`` is ``(H, V)``, ``b_y`` ``(V,)``.
-
-    Args:
-        settings: The architecture.
-        size: V, the number of characters in the vocabulary.
-        generator: Source of the initial weights; torch's global generator by default.
+    ``W_hy`` is ``(H, V)``, ``b_y`` ``(V,)``; ``size`` is V, the number of characters in the
+    vocabulary. Initial weights come from ``generator``, torch's global one by default.
     """
 
     def __init__(

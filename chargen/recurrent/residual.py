@@ -122,18 +122,9 @@ class _Leave(torch.autograd.Function):
     """The part of a block after its layer, as one function to save calls."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        c: Tensor,
-        h: Tensor,
-        mask: Tensor | None,
-        other_mask: Tensor | None,
-        precision: str,
-        g: Tensor,
-        *given: Tensor,
-    ) -> Tensor:
-        weights = [to_precision(W, precision) for W in given]
+    def forward(ctx: Any, x: Tensor, c: Tensor, h: Tensor, *given: Any) -> Tensor:
+        mask, other_mask, precision, g, *weights = given
+        weights = [to_precision(W, precision) for W in weights]
         W_gate, W_out, W_up, W_down = weights
         c, h = (to_precision(part.flatten(0, -2), precision) for part in (c, h))
         gate = matmul(c, W_gate)

@@ -34,7 +34,6 @@ def search(
         prompt: ``(T,)`` ids, T > 0.
         length: Maximum length of a text in characters.
         width: Number of prefixes that are kept after each character.
-        count: Number of texts to return.
         stops: Ids of the strings that end a text, which then keeps its probability.
 
     Returns:

@@ -110,14 +110,7 @@ def choose(
 ) -> np.ndarray:
     """Draw one id per row of ``(N, V)`` log-probabilities, with one uniform number per row.
 
-    Args:
-        log_probs: ``(N, V)``.
-        settings: The sampling settings.
-        generator: Source of the uniform numbers.
-        recent: ``(N, R)`` ids that the repetition penalty applies to.
-
-    Returns:
-        ``(N,)`` ids.
+    The repetition penalty applies to the ids ``recent``, ``(N, R)``.
 
     Raises:
         NonFiniteError: A log-probability is NaN.

@@ -20,12 +20,7 @@ CALLS = 200_000  # multiplications that take NumPy as long as its calls for one 
 
 
 class Engine:
-    """A trained network in inference.
-
-    Args:
-        settings: The architecture.
-        arrays: The weights that `ModelSettings.shapes` names.
-        size: V, the number of characters in the vocabulary.
+    """A trained network in inference, from the weights that `ModelSettings.shapes` names.
 
     Raises:
         ChargenError: A weight is missing, unknown or of another shape.

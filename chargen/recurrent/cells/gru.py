@@ -37,7 +37,6 @@ class GRU(RecurrentLayer, name="gru"):
         super().__init__(*given, **named)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run all time steps; see `RecurrentLayer.scan`."""
         if not self.cell.extra:
             return super().scan(projected, state)
         outputs = _GRUScan.apply(projected, *state, self.W_hh, self.b_m, self.activation)

@@ -30,36 +30,19 @@ class LSTM(RecurrentLayer, name="lstm"):
     """
 
     def build(self, features: int, generator: torch.Generator | None = None) -> None:
-        """Create the parameters; see `RecurrentLayer.build`."""
         super().build(features, generator)
         self.b_h.data[self.units : 2 * self.units] = 1.0
 
     def read(
         self, inputs: Tensor, state: LayerState, precision: str = "float32"
     ) -> tuple[Tensor, LayerState]:
-        """Run the layer with oneDNN if possible; see `RecurrentLayer.read`."""
-        if self._suits_onednn(inputs):
-            return self._read_onednn(inputs, state, precision)
-        return super().read(inputs, state, precision)
-
-    def _suits_onednn(self, inputs: Tensor) -> bool:
-        """Return True if oneDNN supports this layer and is faster on these inputs."""
-        return (
-            HAS_ONEDNN
-            and inputs.device.type == "cpu"
-            and self.W_hh.dtype == torch.float32
-            and self.activation is ACTIVATIONS["tanh"]
-            and (inputs.is_floating_point() or len(self.W_xh) <= MAX_ONE_HOT_RATIO * self.units)
-        )
-
-    def _read_onednn(
-        self, inputs: Tensor, state: LayerState, precision: str
-    ) -> tuple[Tensor, LayerState]:
         """Run the whole layer as the one differentiable call that ``torch.nn.LSTM`` makes.
 
         The kernel takes transposed weights, two biases, one-hot inputs, and contiguous tensors
         only. With ``precision="bfloat16"`` x, h and the weights are cast; c and the biases are not.
         """
+        if not self._suits_onednn(inputs):
+            return super().read(inputs, state, precision)
         x = inputs.transpose(0, 1)
         if not inputs.is_floating_point():
             x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
@@ -74,8 +57,17 @@ class LSTM(RecurrentLayer, name="lstm"):
         outputs = outputs.to(self.W_hh.dtype)
         return outputs, (outputs[-1], c)
 
+    def _suits_onednn(self, inputs: Tensor) -> bool:
+        """Return True if oneDNN supports this layer and is faster on these inputs."""
+        return (
+            HAS_ONEDNN
+            and inputs.device.type == "cpu"
+            and self.W_hh.dtype == torch.float32
+            and self.activation is ACTIVATIONS["tanh"]
+            and (inputs.is_floating_point() or len(self.W_xh) <= MAX_ONE_HOT_RATIO * self.units)
+        )
+
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run all time steps; see `RecurrentLayer.scan`."""
         outputs, c = _LSTMScan.apply(projected, *state, self.W_hh, self.activation)
         return outputs, (outputs[-1], c)
 

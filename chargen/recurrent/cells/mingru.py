@@ -28,7 +28,6 @@ class MinGRU(RecurrentLayer, name="mingru"):
     """
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run all time steps; see `RecurrentLayer.scan`."""
         outputs = _MinGRUScan.apply(projected, *state, self.activation)
         return outputs, (outputs[-1],)
 

@@ -21,7 +21,6 @@ class SimpleRNN(RecurrentLayer, name="simple"):
     """
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
-        """Run all time steps; see `RecurrentLayer.scan`."""
         outputs = _SimpleScan.apply(projected, *state, self.W_hh, self.activation)
         return outputs, (outputs[-1],)
 
