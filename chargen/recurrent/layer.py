@@ -59,6 +59,7 @@ class RecurrentLayer(nn.Module):
 
     Args:
         units: H, the number of hidden units.
+        activation: Name of the activation function.
         return_sequences: Return h of every time step instead of the last one.
         features: F; inferred from the first input by default.
         generator: Source of the initial weights; torch's global generator by default.

@@ -100,6 +100,22 @@ def interpolate(z: Any, n: Any, h: Any) -> None:
 
 
 @compiled
+def lstm(activation: int, s: Any, h: Any, c: Any) -> None:
+    """Update h and c ``(H,)`` from the sums ``s`` ``(4 * H,)`` of the gates."""
+    H = len(h)
+    i, f, g, o = s[:H], s[H : 2 * H], s[2 * H : 3 * H], s[3 * H :]
+    activate(s[: 2 * H], SIGMOID)
+    activate(g, activation)
+    activate(o, SIGMOID)
+    for k in range(H):
+        c[k] = f[k] * c[k] + i[k] * g[k]
+        h[k] = c[k]
+    activate(h, activation)
+    for k in range(H):
+        h[k] = o[k] * h[k]
+
+
+@compiled
 def step(
     cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any
 ) -> None:
@@ -116,17 +132,8 @@ def step(
             add(x_n, s, h_n)
             activate(h_n, activation)
         elif cell == LSTM:
-            i, f, g, o, c_n = s[:H], s[H : 2 * H], s[2 * H : 3 * H], s[3 * H :], c[n]
             add(x_n, s, s)
-            activate(s[: 2 * H], SIGMOID)
-            activate(g, activation)
-            activate(o, SIGMOID)
-            for k in range(H):
-                c_n[k] = f[k] * c_n[k] + i[k] * g[k]
-                h_n[k] = c_n[k]
-            activate(h_n, activation)
-            for k in range(H):
-                h_n[k] = o[k] * h_n[k]
+            lstm(activation, s, h_n, c[n])
         elif cell == GRU:
             r, z, m = s[:H], s[H : 2 * H], s[2 * H :]
             add(x_n[: 2 * H], s[: 2 * H], s[: 2 * H])
