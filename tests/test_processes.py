@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from groups import HOST, SLOW, Forked, children, listening, ranks, run_launcher, wait_for
+from groups import HOST, Forked, children, listening, ranks, run_launcher, wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import TINY, state_of
-from torch.distributed import TCPStore
-from torch.distributed.run import main as torchrun
 
 from chargen.cli import main
 from chargen.distributed import PEER_LOST, PeerError, group
@@ -315,26 +313,6 @@ def test_killed_and_stopped_processes_lose_nothing(corpus, tmp_path):
     way = {**LONG, "out": tmp_path / "unbroken", "stop_at": values(out)["step"]}
     in_group(tmp_path, 2, corpus, way)
     assert state_of(out) == state_of(tmp_path / "unbroken")
-
-
-@pytest.mark.soak
-@only_linux
-def test_an_elastic_group_continues_with_fewer_processes(corpus, tmp_path):
-    """Kill one of two torchruns, which count as two machines, and with it its process."""
-    out = tmp_path / "run"
-    store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-    flags = "--nnodes=1:2 --nproc-per-node=1 --max-restarts=3 --rdzv-backend=c10d --rdzv-id=x "
-    flags += f"--rdzv-endpoint={HOST}:{store.port} --local-addr={HOST} --rdzv-conf=is_host=0,"
-    flags += "join_timeout=60,last_call_timeout=1,keep_alive_interval=1 --no-python"
-    words = [*flags.split(), sys.executable, "-c", SLOW, "train", str(corpus), f"--out={out}"]
-    own = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": 1}  # see docs/how-to/processes.md
-    given = (tmp_path, torchrun, [*words, "--steps=100", *FAST])
-    first, second = (Forked(*given, name=name, environment=own) for name in ("one", "two"))
-    wait_for((out / LAST).exists)
-    second.process.kill()
-    code, _, err = first.ended()
-    assert code == 0, err
-    assert (values(out)["step"], values(out)["environment"]["processes"]) == (100, "1")
 
 
 def test_one_process_reads_the_input_and_prints(corpus, tmp_path):

@@ -71,10 +71,9 @@ def prepare() -> None:
                 setattr(sys, name, io.TextIOWrapper(raw, encoding, line_buffering=number == 2))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            how: dict[str, Any] = (
-                {"encoding": "utf-8", "newline": ""} if not stream.isatty() else {}
-            )
-            stream.reconfigure(errors="backslashreplace", **how)
+            stream.reconfigure(errors="backslashreplace")
+            if not stream.isatty():
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace", newline="")
 
 
 def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> None:
