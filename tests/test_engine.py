@@ -185,12 +185,11 @@ def test_form_depends_on_the_amount_of_work(monkeypatch, prompt, length, count):
     assert used == [(count, prompt)] * (prompt + length * count > 2000)
 
 
-@pytest.mark.parametrize(("name", "numpys"), [("exp", np.exp), ("tanh", np.tanh)])
-def test_elementary_functions(name, numpys):
+def test_elementary_functions():
     x = np.linspace(-30, 30, 10_001, dtype=np.float32)
-    own = getattr(arithmetic, name)(x)
-    assert own.dtype == np.float32
-    np.testing.assert_allclose(own, numpys(x.astype(np.float64)), rtol=2e-7, atol=2e-7)
+    for own, numpys in ((arithmetic.exp, np.exp), (arithmetic.tanh, np.tanh)):
+        assert own(x).dtype == np.float32
+        np.testing.assert_allclose(own(x), numpys(x.astype(np.float64)), rtol=2e-7, atol=2e-7)
 
 
 def test_elementary_functions_at_their_limits():

@@ -184,8 +184,6 @@ def test_ctrl_c_stops_the_line_alone(started):
     [
         ([], "standard input and output must be a terminal; give --prompt or --prompt-file"),
         (["--beam", "3"], "--interactive and --beam: give one"),
-        (["--count", "2"], "--interactive and --count: give one"),
-        (["--novelty"], "--interactive and --novelty: give one"),
         (["--json"], "--interactive and --json: give one"),
     ],
 )
