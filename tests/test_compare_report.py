@@ -263,17 +263,16 @@ def test_a_figure_has_a_panel_per_variant_with_chance_intervals_and_limits(five,
     assert all(f"var(--{name})" in drawn for name in ("other", "third", "model"))
 
 
-def test_the_page_shows_text_tables_and_figures(recall):
-    page = page_of(recall)
-    assert page.count("<svg") == 1
-    for part in (recall.finding(), "by span in characters, 8 pairs", "1 seed, ", "12.5"):
-        assert part in page
-    assert "<script" not in page
-
-
-def test_in_a_browser_nothing_is_requested_and_nothing_overflows(browser, five, tmp_path):
+def test_in_a_browser_the_page_is_complete_and_nothing_is_requested_and_nothing_overflows(
+    browser, five, tmp_path
+):
     file = tmp_path / "report.html"
     file.write_text(page_of(five), encoding="utf-8")
+    page = page_of(five)
+    assert page.count("<svg") == 1
+    for part in (five.finding(), "by span in characters", "5 seeds, ", "12.5"):
+        assert part in page
+    assert "<script" not in page
     browser.open(file, 360, dark=True)
     browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert (browser.errors(), browser.requests(), browser.overflows()) == ([], [], False)

@@ -237,8 +237,6 @@ def with_class(kind, other):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (with_class("Dropout", "Conv1D"), r"'dropout\w*' \(Conv1D\) cannot be imported"),
-        (with_class("LSTM", "Bidirectional"), r"Bidirectional.* cannot be imported"),
         (with_class("Dropout", "Lambda"), r"\(Lambda\) cannot be imported: only SimpleRNN"),
         (with_setting("LSTM", go_backwards=True), r"\(LSTM\) has go_backwards True: only False"),
         (with_setting("LSTM", recurrent_activation="x"), r"recurrent_activation x: only sigmoid"),
@@ -305,26 +303,23 @@ def with_dataset(saved, **how):
         ({"shape": (2**20, 12), "dtype": "f4", "chunks": (1024, 12), "compression": 9}, "larger"),
         ({"shape": (2, 12), "dtype": "f4", "external": "/etc/hostname"}, "not stored in this file"),
         ({"link": h5py.ExternalLink("/etc/hostname", "/x")}, "not what Keras 3 saves"),
-        ({"link": h5py.SoftLink("/layers/lstm/cell/vars/1")}, "not what Keras 3 saves"),
         ({"data": np.full((2, 12), np.nan, "f4")}, "not finite"),
         ({"data": np.zeros((2, 12), "i4")}, "numbers of type int32"),
-        ({"data": np.zeros((2, 12), "c8")}, "numbers of type complex64"),
         ({"data": h5py.Empty("f4")}, "layers/lstm/cell/vars/0: numbers of type"),
         ({"kind": h5py.h5t.UNIX_D32LE}, "No NumPy equivalent"),
     ],
-    ids=["bomb", "external", "file link", "link", "nan", "int", "complex", "empty", "time"],
+    ids=["bomb", "external", "link", "nan", "int", "empty", "time"],
 )
 def test_hostile_weights_are_refused(how, said, file, saved):
     repacked(file, weights=with_dataset(saved, **how))
     assert said in refused(file)
 
 
-def test_compressed_archives(file):
+def test_archives_may_be_compressed_but_not_much(file):
     repacked(file, compression=zipfile.ZIP_DEFLATED)
-    import_keras(file, KNOWN, file.parent / "run", overwrite=True)
+    import_keras(file, KNOWN, file.parent / "packed")
     repacked(file, weights=b"\x89HDF\r\n\x1a\n" + b"\0" * 2**22, compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(ChargenError, match="larger than it can be"):
-        import_keras(file, KNOWN, file.parent / "bomb")
+    assert "larger than it can be" in refused(file)
 
 
 def test_truncated_files_and_other_formats_are_refused(file, saved, monkeypatch):

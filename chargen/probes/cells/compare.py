@@ -59,7 +59,6 @@ def compare(
         jobs: Maximum number of concurrent runs, each a process with an equal share of the CPU
             cores. Default: the number of cores.
         overwrite: Discard the comparison that ``out`` contains.
-        on_runs: Progress callback.
         should_stop: Polled; a true value saves the active runs and ends the comparison.
 
     Raises:

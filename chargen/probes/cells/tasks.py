@@ -43,8 +43,6 @@ def measure(
         task: The task that the model was trained on.
         spans: Spans in characters. The nearest spans that the task has are used, and its shortest.
         trials: Minimum number of trials per variant and span; rounds are complete.
-        seed: Random seed of the trials.
-        untrained: A control.
 
     Raises:
         ChargenError: The predictor's vocabulary lacks a character of the task.

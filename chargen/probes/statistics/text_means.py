@@ -37,21 +37,17 @@ class TextMean:
 
 
 def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> TextMean | None:
-    """Return the mean over all cases of K consecutive blocks of text.
+    """Return the mean over all cases of K consecutive blocks, None below `FEWEST_BLOCKS`.
 
-    Neighbouring blocks are dependent. The variance of the mean is therefore also estimated from
-    the means of 2, 4, 8 … blocks together, as long as `FEWEST_BLOCKS` remain, and the largest of
-    these estimates counts (batch means: B. Schmeiser, "Batch size effects in the analysis of
-    simulation output", 1982).
+    Neighbouring blocks are dependent: the variance of the mean is also estimated from 2, 4, 8 …
+    blocks together, as long as `FEWEST_BLOCKS` remain, and the largest estimate counts (batch
+    means: B. Schmeiser, "Batch size effects in the analysis of simulation output", 1982).
 
     Args:
         sums: sums over the cases of each block, in the order of the text, ``(K,)``.
         counts: number of cases in each block, ``(K,)``; 0 is allowed.
         growth: assume that ``length * variance of the mean`` grows at least with this power of the
             length, beyond the longest blocks up to the whole text.
-
-    Returns:
-        None if there are fewer than `FEWEST_BLOCKS` blocks.
     """
     K, total = len(sums), counts.sum()
     if K < FEWEST_BLOCKS:

@@ -77,11 +77,8 @@ def measure(
     control "cue deleted" is the predictor itself, with a neutral word in place of the cue.
 
     Args:
-        predictor: the model under test.
-        bank: phrase bank of the sentences.
         spans: spans in characters; by default those of the bank nearest to `SPANS`.
         frames: fewest sentences per span; rounded up to balance answers.
-        seed: random seed of the sentences.
         controls: further controls, which complete half of the sentences without a distractor.
         trained_timesteps: length of truncated BPTT in training, in characters.
         gate: least accuracy at the shortest span; 0 measures ``spans`` only.

@@ -106,8 +106,7 @@ def score_candidates(
     """Score K candidates of equal length after each of N contexts of equal length.
 
     Each context is read once from ``state``, then every candidate from the state after it. The
-    greedy decoding of a `TextScorer` is not known; it is said to generate a candidate that is
-    likelier than one half.
+    greedy decoding of a `TextScorer` is said to generate a candidate likelier than one half.
 
     Raises:
         PredictorError: A candidate has probability 0.
