@@ -1,7 +1,6 @@
 """Reports: one set of rows for the terminal, the page and the PNG files."""
 
 import itertools
-from types import SimpleNamespace
 
 import pytest
 
@@ -23,7 +22,6 @@ from chargen.render.report import (
     save_figures,
     to_html,
     to_text,
-    training_limits,
 )
 
 TABLE = Table(
@@ -93,12 +91,7 @@ def test_page_has_the_same_rows_escaped_and_loads_nothing():
     assert page.count("training length 8 =") == page.count("longest span 8") == 1
 
 
-def test_figures_are_saved_under_their_names(tmp_path):
-    other = Section("context", "Context", "", "", [Figure("context", draw, "", "")])
-    path = tmp_path / "plot.png"
-    written = save_figures([*SECTIONS, other], path, "demo", main="templates")
-    assert written == [path, tmp_path / "plot-context.png"]
-    assert all(file.read_bytes().startswith(b"\x89PNG") for file in written)
+def test_a_figure_that_cannot_be_saved_is_an_error(tmp_path):
     with pytest.raises(ChargenError, match="cannot be written"):
         save_figures(SECTIONS, tmp_path / "missing" / "plot.png", "demo", main="templates")
 
@@ -126,12 +119,3 @@ def test_values_are_printed_with_their_intervals():
     assert between(Estimate(1.25, 1, 1.5), 1) == "1.0–1.5"
     assert between(Estimate(0, -0.01, 1.5), 1) == "0.0–1.5"
     assert percent(Estimate(0.125, 0.022, 0.471)) == "12.5 (2.2–47.1)"
-
-
-def test_training_limits_name_the_runs_that_differ():
-    a, b, c = (SimpleNamespace(trained_timesteps=steps) for steps in (64, None, 16))
-    assert training_limits({"a": a, "b": a}) == [(64, "training length (64)")]
-    assert training_limits({"a": a, "b": b, "c": c, "d": a}) == [
-        (16, "training length (16) of c"),
-        (64, "training length (64) of a and d"),
-    ]

@@ -1,8 +1,4 @@
-"""Results by distance in one run or several: one finding, and a table and a figure of one series.
-
-An instrument builds a `Series` for each run, or for what it measured in a single run. The same
-series are the columns of its table and the curves of its figure.
-"""
+"""Results by distance in one run or several: the same `Series` make a table and a figure."""
 
 from __future__ import annotations
 
@@ -56,14 +52,7 @@ def table(
     rules: Sequence[tuple[int, str]] = (),
     notes: Sequence[str] | None = None,
 ) -> Table:
-    """Return a table with a column for each series, see `Table`.
-
-    Args:
-        first: cells of the columns before, such as the distance, by heading.
-        series: the series, with a value for each row.
-        show: returns the cell of a value, such as `percent`.
-        notes: cells of a last column, empty by default.
-    """
+    """Return a table with the columns ``first``, by heading, one for each series, and ``notes``."""
     columns = dict(first) | {one.head: [*map(show, one.found)] for one in series}
     columns[""] = notes or [""] * len(series[0].found)
     return Table([*columns], [*zip(*columns.values(), strict=True)], caption, rules)
@@ -78,8 +67,7 @@ def chart(
 ) -> Callable[[Size, str], Drawing]:
     """Return the `Figure.draw` of one curve for each series on a logarithmic axis of distances.
 
-    Earlier curves cover later ones. ``ticks`` are distances in ascending order, ``labels`` those of
-    the axes; ``draw`` draws what else they show. For ``limits`` see `figures.limits`.
+    Earlier curves cover later ones. ``labels`` are those of the axes; ``draw`` draws more on them.
     """
 
     def drawn(size: Size, title: str) -> Drawing:

@@ -1,7 +1,4 @@
-"""Shared style of the figures: axes, marks, and output as PNG or inline SVG.
-
-matplotlib is imported when a figure is made.
-"""
+"""Style of the figures: axes, marks, and inline SVG. A figure that is made imports matplotlib."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from chargen.render.text import visible, visible_line
 
@@ -32,6 +29,10 @@ LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "marker
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
 
 
+Interval = Any
+"""A record with a ``value`` and the bounds ``low`` and ``high`` of its 95% interval."""
+
+
 @dataclass(frozen=True)
 class Size:
     """Layout of a figure: its size in inches, its type sizes in points."""
@@ -43,17 +44,6 @@ class Size:
     label_chars: int  # maximum characters per line of a label beside the axes
     panels_across: int
     wide: bool  # has room for a title and for long axis labels
-
-
-class Interval(Protocol):
-    """A value with the bounds of its 95% interval."""
-
-    @property
-    def value(self) -> float: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
 
 
 PICTURE = Size(9.6, 6.0, text=10, small=9, label_chars=24, panels_across=3, wide=True)
@@ -87,8 +77,7 @@ def limits(
 ) -> None:
     """Mark each limit of ``marks``, (place, label), with a line that is labelled above the axes.
 
-    Limits at one place share a line; every label has its own row. A limit off the axis from
-    ``chars[0]`` to ``chars[-1]`` has a label and no line.
+    A limit off the axis from ``chars[0]`` to ``chars[-1]`` has a label and no line.
     """
     row = 0
     for place in sorted({place for place, _ in marks}):

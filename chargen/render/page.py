@@ -17,19 +17,12 @@ HOME = "chargen.render/templates"
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template with ``values``, escaped for HTML, their control characters spelled out.
-
-    A template reads styles and scripts with ``asset(name, ...)`` and embeds JSON in scripts with
-    the filter ``json``.
-    """
+    """Render a template with ``values``, escaped for HTML, their control characters spelled out."""
     return _environment().get_template(template).render(**values)
 
 
 def asset(name: str) -> str:
-    """Return a bundled template, style or script, such as ``chargen.pages/network.js``.
-
-    A name without a package is that of a file of `chargen.render`.
-    """
+    """Return a template, style or script: ``package/file``, or ``file`` of `chargen.render`."""
     package, _, file = (name if "/" in name else f"{HOME}/{name}").partition("/")
     return resources.files(package).joinpath(file).read_text(encoding="utf-8")
 

@@ -1,7 +1,4 @@
-"""Reports: sections of tables, figures and sentences, built once for terminal, HTML and PNG.
-
-An instrument builds a `Section`; this module prints it.
-"""
+"""Reports: sections of tables, figures and sentences, built once for terminal, HTML and PNG."""
 
 from __future__ import annotations
 
@@ -106,10 +103,9 @@ def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> li
 
 
 def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Return ``trained_timesteps`` of each run as limits for `rules_at` and a figure.
+    """Return ``trained_timesteps`` of each run as limits, ``(64, "training length (64)")``.
 
-    They are ``(length, "training length (64)")`` in ascending order; a length that not all runs
-    share names its runs.
+    They ascend; a length that not all runs share names its runs.
     """
     runs: dict[int, list[str]] = {}
     for run, result in results.items():
@@ -169,10 +165,7 @@ def fragment(*parts: Section | Block) -> str:
 
 
 def save_figures(sections: Sequence[Section], path: Path, title: str, main: str) -> list[Path]:
-    """Write each figure as a PNG, 1440 × 900 pixels, and return the paths.
-
-    The figure called ``main`` is written to ``path``, the others to ``path-<name>``; those inside
-    `Details` are left out.
+    """Write each figure as a PNG: ``main`` to ``path``, the others to ``path-<name>``.
 
     Raises:
         ChargenError: if a file cannot be written.

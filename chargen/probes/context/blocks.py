@@ -1,7 +1,4 @@
-"""Blocks of positions in a text, with the text that replaces what stands before them.
-
-Axes: K blocks of positions, L characters of text.
-"""
+"""Blocks of positions in a text, with the text that replaces what stands before them."""
 
 from __future__ import annotations
 
@@ -113,10 +110,7 @@ class Blocks:
         return Segments(starts, begins, begins + length)
 
     def reads(self) -> dict[int, list[tuple[int, np.ndarray]]]:
-        """Return places in ``contexts`` and rows by how much replacement text they read.
-
-        It is about the length of the text that is replaced, at least 1, ascending.
-        """
+        """Return places in ``contexts`` and rows by how much replacement text they read."""
         own = self.begins - self.starts
         rounded = np.where(self.fresh, 1 << np.frexp(own)[1] - 1, own)
         chars = np.maximum(rounded - np.array(self.contexts)[:, None], 1)  # (1 + C, K)
@@ -152,10 +146,7 @@ def shortest_text(context: int) -> int:
 def elsewhere(
     length: int, chars: int, lows: np.ndarray, highs: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw where N parts of ``chars`` characters start, none in ``lows .. highs - 1``, ``(N,)``.
-
-    Each is drawn uniformly from all such parts of a text of ``length`` characters.
-    """
+    """Draw where parts of ``chars`` characters start, uniformly outside ``lows .. highs - 1``."""
     left = (lows - chars + 1).clip(min=0)
     right = (length - chars - highs + 1).clip(min=0)
     drawn = rng.integers(0, left + right)

@@ -1,9 +1,8 @@
 """Context instrument: excess bits when all but the last n characters are replaced.
 
-Two ways of replacing: *swap* puts text of another document in their place, which keeps the hidden
-state natural; *reset* starts at the last n characters from the zero state. After Khandelwal et al.,
-"Sharp nearby, fuzzy far away: how neural language models use context", 2018 (arXiv 1805.04623),
-applied to characters.
+*Swap* puts text of another document in their place, which keeps the hidden state natural; *reset*
+starts at the last n characters from the zero state. After Khandelwal et al., "Sharp nearby, fuzzy
+far away: how neural language models use context", 2018 (arXiv 1805.04623), applied to characters.
 
 Axes: K blocks of positions, C contexts, L characters of text.
 """
@@ -74,7 +73,6 @@ def measure(
         starts: first characters of its documents, rising from 0, if training reset the state there.
         swap_ids: another text of the same vocabulary to take replacement text from.
         ngrams: n-grams of the training text by order, measured at the same positions.
-        positions: number of predicted characters, at least 640.
         sample_chars: length of a sample of the model, at most that of the text, whose mutual
             information is compared with that of the text; 0 for none.
 
@@ -139,7 +137,7 @@ def _read(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bits with full context, ``(K, BLOCK)``, and limited, ``(2, 1 + C, K, BLOCK)``.
 
-    The first axis is swap, reset. Bits of reset without context and past the end of a block are 0.
+    The first axis is swap, reset. Bits past the end of a block are 0.
     """
     kinds = [np.flatnonzero(rows) for rows in (~blocks.fresh, blocks.fresh) if rows.any()]
     on_read = Meter(progress, sum(blocks[rows].chars for rows in kinds)).read

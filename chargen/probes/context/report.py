@@ -43,8 +43,7 @@ EXCESS = (
 )
 SUMMARY = (
     "Effective context length: the smallest n from which the mean excess stays under "
-    f"{THRESHOLD_BITS} bits, 1% of perplexity; the interval is that of the bounds of the excess. "
-    "Bits per character: with full context. Untrained: a network of the same shape before training."
+    f"{THRESHOLD_BITS} bits, 1% of perplexity; the interval is that of the bounds of the excess."
 )
 METHOD = (
     "Swap, the headline, keeps the hidden state natural. Reset starts from the zero state, which "

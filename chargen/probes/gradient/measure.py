@@ -103,13 +103,10 @@ def measure(
 
 
 class _Flow(NamedTuple):
-    """Gradients at N positions in one layer; those whose loss ignores the last state are left out.
+    """Gradients at N positions in one layer, n of which have a loss that its last state affects."""
 
-    The last of the parts is the whole state.
-    """
-
-    ratios: np.ndarray  # (parts, S, n), log10 g(k)/g(0) by ascending k
-    last: np.ndarray  # (N,), g(0); 0 where a position is left out
+    ratios: np.ndarray  # (parts, S, n), log10 g(k)/g(0) by k; the last part is the whole state
+    last: np.ndarray  # (N,), g(0)
     gate_open: np.ndarray  # (N,), fraction; nan without a gate
 
 
@@ -170,8 +167,7 @@ def _walk(
 ) -> tuple[list[LayerState], np.ndarray]:
     """Return the state after each of S steps, with a gradient, and how often the gate is open.
 
-    Each part continues as a view of itself. h is made from c within the step, so the gradient of
-    the view of c counts only the path of c to later steps.
+    Each part continues as a view of itself, so that c's gradient counts only its path to later c.
     """
     states, state = [], start
     gate_open = projected.new_full((projected.shape[1],), 0.0 if layer.cell.retention else np.nan)

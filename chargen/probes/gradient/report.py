@@ -72,8 +72,6 @@ METHOD = (
     "Targets are the first characters of answers to cloze sentences, where the model knows their "
     "characters, and of words that return after one earlier use; the curve of each is shifted by "
     "the distance of its cue. At a random position little depends on what is far back.",
-    "For an LSTM, h alone would miss the path through the memory cell c, which affects the loss "
-    "from k = 1 on.",
     "A trained network can have a smaller gradient than an untrained one and remember more: it has "
     "learned what to forget.",
 )

@@ -110,9 +110,8 @@ def _estimate(bits: np.ndarray, group: Group) -> Estimate:
 class _Cases:
     """N cases of several groups, and what is read to measure them.
 
-    Pieces of the text are read in parallel, which gives the bits of each target in full context.
-    Every `STEP` characters, the state is kept for the cues that follow; from there a case is read
-    again with another cue.
+    Pieces of the text are read in parallel. Every `STEP` characters, the state is kept for the cues
+    that follow; from there a case is read again with another cue.
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan, groups: Sequence[Group]) -> None:

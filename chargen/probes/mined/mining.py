@@ -1,7 +1,4 @@
-"""Mining of natural dependencies: closing brackets and quotes, and words that return.
-
-Axes: N cases, P replacement texts, L characters of text.
-"""
+"""Mining of natural dependencies: closing brackets and quotes, and words that return."""
 
 from __future__ import annotations
 
@@ -163,8 +160,7 @@ class Plan:
     def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return R pieces of documents that are read in parallel and hold every case.
 
-        They are the first character that is read, the first target, one past the last and whether
-        the document begins there from the zero state, ``(R,)`` each.
+        First character read, first target, end, and does the document begin there? ``(R,)`` each.
         """
         alone = len(self.documents) == 1
         edges = np.append(self.documents, len(self.ids))

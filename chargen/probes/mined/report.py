@@ -36,16 +36,13 @@ CURVES = (
     "for the distances of one power of two."
 )
 METHOD = (
-    "Gain from the cue: the cue alone is replaced by another one of equal length, a word of the "
-    "text or another opening mark; all text before it stays. All before: the text up to the end of "
-    "the cue is replaced by another part of the text, of another document if there are several, "
-    "that neither contains the word nor leaves the bracket open.",
+    "Gain from the cue: the cue alone is replaced by another one of equal length. All before: the "
+    "text up to the end of the cue is replaced by another part of the text, of another document if "
+    "there are several, that neither contains the word nor leaves the bracket open.",
     "Gain over the n-gram: bits that the n-gram baseline, which sees only the characters just "
-    "before the target, needs more. Memory takes a gain over both: a word can be predictable from "
-    "its neighbours alone.",
-    f"Distances are grouped by powers of two. Under {FEWEST_CASES} cases no result is reported. "
-    "Intervals are from the means of blocks of text.",
-    "The cases are found by rules, without understanding of the text.",
+    "before the target, needs more. Memory takes a gain over both.",
+    "Intervals are from the means of blocks of text. The cases are found by rules, without "
+    "understanding of the text.",
 )
 
 
