@@ -274,7 +274,7 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
     flags += ["--json", out, "--plot", plot, "--report", report]
     printed, err = probe(capsys, *runs, *flags)
     assert "no significant difference between long and twin" in printed
-    assert "long against twin" in printed
+    assert "only long  only twin" in printed
     assert err.startswith("figures: ")
     assert plot.read_bytes().startswith(b"\x89PNG")
     told = json.loads(out.read_text())
