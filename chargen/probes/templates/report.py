@@ -314,9 +314,9 @@ def _pair_table(pair: PairComparison) -> Table:
     ]
     header = ["span", f"only {pair.first}", f"only {pair.second}", "points", "p", "p, Holm", ""]
     caption = (
-        "Sentences that only one of the two answers correctly, difference in percentage points, "
-        "McNemar’s exact test, in which ties share credit, and p after Holm’s correction over all "
-        f"spans of all pairs; significant below {SIGNIFICANCE}."
+        f"{pair.first} against {pair.second}: sentences that only one answers correctly, "
+        "difference in percentage points, McNemar’s exact test, in which ties share credit, and p "
+        f"after Holm’s correction over all spans of all pairs; significant below {SIGNIFICANCE}."
     )
     return Table(header, rows, caption)
 
