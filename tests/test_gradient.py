@@ -3,8 +3,6 @@
 import copy
 import json
 import math
-import subprocess
-import sys
 from itertools import pairwise
 
 import numpy as np
@@ -350,11 +348,3 @@ def test_figures_have_a_panel_per_layer_with_bands_and_marks():
     for axes in shown:
         assert len(axes.collections) == 2
         assert [text.get_text() for text in axes.texts] == ["training length (8)"]
-
-
-def test_reports_import_neither_torch_nor_matplotlib():
-    names = "context", "mined", "gradient"
-    modules = ", ".join(f"chargen.probes.{name}.report" for name in names)
-    code = f"import sys, {modules}; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert not {"torch", "matplotlib"} & set(done.stdout.split())

@@ -56,10 +56,10 @@ def measure(
     """Measure the excess bits of each context at the same positions of a text.
 
     The positions lie in blocks of 32. Full context is twice the longest of ``contexts`` before the
-    block, or all of its document. Excess is paired by position. The effective context length is the
-    smallest n from which the mean swap excess stays under `THRESHOLD_BITS`; the bounds of its
-    interval are the same statistic of the bounds of `text_mean`. Replacement text is from another
-    document, ``swap_ids``, or another part of a single document, which gives a lower bound.
+    block, or all of its document. The effective context length is the smallest n from which the
+    mean swap excess stays under `THRESHOLD_BITS`; its bounds are the same statistic of the bounds
+    of `text_mean`. Replacement text is from another document, ``swap_ids``, or another part of a
+    single document, which gives a lower bound.
 
     From n = 32 on, one read predicts n/16 positions, at most 32: the first has n characters of
     context, the last n/16 - 1 more. A predictor that remembers m characters has no excess from

@@ -153,10 +153,7 @@ class BitsComparison(Struct, frozen=True, tag="context", tag_field="instrument")
 
 
 def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:
-    """Compare the full-context bits of every pair of models at the same positions of one text.
-
-    Differences are paired by block. Refused results give no comparison.
-    """
+    """Compare the full-context bits of every pair of models, paired by block of one text."""
     found = []
     for (first, one), (second, other) in combinations(results.items(), 2):
         if positions := one.positions:

@@ -4,9 +4,7 @@
 
 loss_T is the loss in nats at the single step T; a sum over steps would mix distances. g(k)/g(0)
 that falls to zero is a vanishing gradient (Hochreiter & Schmidhuber 1997), one that grows without
-bound an exploding one (Pascanu et al. 2013, arXiv 1211.5063). A large gradient says that the past
-can change the prediction, not that it improves it. At a target whose cue is known, k is compared
-with the distance to the cue.
+bound an exploding one (Pascanu et al. 2013, arXiv 1211.5063).
 
 Axes: N positions, S states, H units.
 """
@@ -66,13 +64,13 @@ def measure(
     A float64 copy of the model on the CPU is measured, without gradient clipping or dropout. The
     gradient of h includes every path to the loss, also through the layers above. That of c is for
     constant h, so that both together are the gradient of the state. The convolution windows of
-    residual blocks are not part of the state. Two models have the same positions for one seed.
+    residual blocks are not part of the state.
 
     Args:
         model: the network under test, which stays unchanged.
         ids: the text, ``(M,)``.
         targets: groups of targets with known cues; their gradients are aligned to the cue.
-        positions: number of positions N, drawn without replacement.
+        positions: number of positions, drawn without replacement.
         span: longest distance k; `WARM_UP_CHARS` are read before it.
 
     Raises:

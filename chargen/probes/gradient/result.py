@@ -18,11 +18,7 @@ JSON_DIGITS = 6
 
 
 class Curve(Struct, frozen=True):
-    """Log10 g(k)/g(0) of many positions, by k; arrays ``(S,)``.
-
-    Each value is an observed one, -inf for a gradient of zero. g(0) is that of the whole state for
-    each of its parts, which makes the parts comparable.
-    """
+    """Observed log10 g(k)/g(0), -inf for 0, by k ``(S,)``; g(0) is always of the whole state."""
 
     lower: np.ndarray = field(name="log10_ratio_lower_quartile")
     median: np.ndarray = field(name="log10_ratio_median")
@@ -102,10 +98,7 @@ class LayerGradient(Struct, frozen=True):
 
     @property
     def explodes(self) -> bool:
-        """Return whether the gradient explodes at half of the positions or more.
-
-        In a lower layer it first grows, because the layers above carry it too, and then fades.
-        """
+        """Return whether the gradient explodes at half of the positions or more."""
         return self.exploded >= 0.5
 
 
@@ -151,10 +144,7 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
 
 
 def reached(values: np.ndarray, level: float) -> float | None:
-    """Return the characters after which ``values`` stay at or under ``level``, interpolated.
-
-    For g(k) = rho^k and `HALF` it is ln 2 / ln(1/rho). None if the last value is above.
-    """
+    """Return the characters after which values stay at or under ``level``; None: more than all."""
     (above,) = np.nonzero(values > level)
     if not len(above):
         return 0.0

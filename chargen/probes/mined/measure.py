@@ -51,12 +51,11 @@ def measure(
 ) -> MinedResult:
     """Measure the bits gained from cues at distances below ``longest``, a power of two.
 
-    The gain from the cue is what the target costs more if the cue alone is replaced by another one
-    of equal length. For *all text before*, the text up to the end of the cue is replaced by another
-    part of the text, of another document if there are several, that does not contain the word, or
-    leave the bracket open. A word is scored as a whole. Full context is at least twice ``longest``,
-    or the whole document. A document begins from the zero state, as in training; all other reading
-    starts from a burned-in state.
+    The gain from the cue is what the target, a word as a whole, costs more if the cue alone is
+    replaced by another one of equal length. For *all text before*, the text up to the end of the
+    cue is replaced by another part of the text, of another document if there are several. Full
+    context is at least twice ``longest``, or the whole document. A document begins from the zero
+    state, as in training; all other reading starts from a burned-in state.
 
     Args:
         predictor: the model under test.
@@ -161,10 +160,7 @@ class _Cases:
     def bits(
         self, predictor: NextCharPredictor, on_read: OnRead
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the bits of each target and what it gains over another cue and other text.
-
-        They are ``(N, characters)``, padded with zeros, and twice ``(N,)``.
-        """
+        """Return the bits of each target, ``(N, chars)``, and its two gains, ``(N,)`` each."""
         burned_in = BurnedIn(predictor, self.plan.ids[: self.plan.full])
         own = np.zeros((len(self.start), self.own.longest))
         gain, before = np.zeros((2, len(own)))

@@ -51,8 +51,7 @@ class Found(NamedTuple):
 def returning_words(text: str, reach: int) -> Found:
     """Find words that occur exactly once within the ``reach`` characters before them.
 
-    Case matters. A replacement text is unfit if the word starts in it. Other cues are the words of
-    equal length, each as often as it occurs.
+    A replacement text is unfit if the word starts in it. Other cues are the words of equal length.
     """
     uses: dict[str, list[int]] = {}
     lengths: dict[int, list[str]] = {}
@@ -77,8 +76,7 @@ def returning_words(text: str, reach: int) -> Found:
 def closers(text: str) -> Found:
     """Find closing brackets and quotation marks.
 
-    A replacement text is unfit if it ends within such a pair. Other cues are the other opening
-    marks of the text, else other punctuation marks, else a space.
+    A replacement text is unfit if it ends within such a pair. Other cues are other opening marks.
     """
     found = parse_brackets(text)
     cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]

@@ -17,10 +17,7 @@ FEWEST_CASES = 100  # fewer cases at a distance are not reported
 
 
 class MinedRow(Struct, frozen=True, omit_defaults=True):
-    """Bits per target of one kind of dependency at distances of one power of two.
-
-    The estimates are None with too few cases, or without the baseline that they need.
-    """
+    """Bits per target of one kind at distances of one power of two; None with too few cases."""
 
     kind: str
     distance: int = field(name="distance_chars")  # the shortest between cue and target
