@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from chargen.probes.context.result import THRESHOLD_BITS, BitsComparison, ContextResult
@@ -66,7 +67,7 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> Section
     told = finding(trained, ContextResult.finding, ContextResult.effective_text)
     blocks: list[Block] = []
     if known:
-        blocks += [_figure(known, told), _excess(known)]
+        blocks += _by_context(known, told)
     blocks.append(_summary(found))
     if comparisons:
         rows = [
@@ -77,54 +78,38 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> Section
         caption = "Paired difference in bits per character with full context."
         blocks.append(Table(["runs", "difference", "95%"], rows, caption))
     for run, results in known.items():
-        several = [_excess({run: results})] if len(known) > 1 else []
-        blocks.append(Details(f"{run}: where the loss is", several + _places(run, results[0])))
+        own = _by_context({run: results})[1:] if len(known) > 1 else ()
+        blocks.append(Details(f"{run}: where the loss is", [*own, *_places(run, results[0])]))
     one = next(iter(trained.values()))
     counts = f"{one.positions} characters are predicted, with at least {one.full} before them."
     blocks.append(method([*METHOD, f"{counts} Seed {one.seed}."]))
     return Section(NAME, TITLE, told, MEANING if known else "No claim is made.", blocks)
 
 
-def _series(known: Found) -> list[Series]:
-    """Return the excess after swap of each run, for a single one with its controls."""
-    contexts = [row.context for row in next(iter(known.values()))[0].rows]
-    if len(known) > 1:
-        return [
-            Series(run, contexts, [row.swap for row in result.rows], style)
-            for (run, (result, _)), style in zip(known.items(), styles(known).values(), strict=True)
-        ]
-    ((run, (result, untrained)),) = known.items()
-    swaps, resets = zip(*((row.swap, row.reset) for row in result.rows), strict=True)
+def _by_context(known: Found, told: str = "") -> tuple[Figure, Table]:
+    """Draw and tabulate the excess after swap of each run, for a single one with its controls."""
+    (result, untrained), *others = known.values()
+    contexts = [row.context for row in result.rows]
     series = [
-        Series("swap", contexts, swaps, styles(known)[run], "swap: context replacement"),
-        Series("reset", contexts, resets, RESET, "reset: zero state"),
+        Series(run, contexts, [row.swap for row in one.rows], style)
+        for (run, (one, _)), style in zip(known.items(), styles(known).values(), strict=True)
     ]
-    if untrained and untrained.rows:
-        control = [row.swap for row in untrained.rows]
-        series.append(Series("untrained", contexts, control, CONTROL, "untrained, swap"))
-    return series
-
-
-def _excess(known: Found) -> Table:
-    (first, _), *others = known.values()
-    contexts = [row.context for row in first.rows]
-    notes = [
-        "effective" if row.context == first.effective else "disagree" if row.disagree else ""
-        for row in first.rows
-    ]
-    limits = training_limits({run: result for run, (result, _) in known.items()})
-    return table(
-        {"n": [*map(str, contexts)]}, _series(known), lambda one: estimate(one, 4), EXCESS,
-        rules_at(contexts, limits), None if others else notes,
-    )  # fmt: skip
-
-
-def _figure(known: Found, told: str) -> Figure:
-    limits = training_limits({run: result for run, (result, _) in known.items()})
-    (result, _), *others = known.values()
-    contexts = [row.context for row in result.rows if row.context]
-    if result.effective and not others:
-        limits.append((result.effective, f"effective context length {result.effective}"))
+    limits = training_limits({run: one for run, (one, _) in known.items()})
+    rules, marks, notes = rules_at(contexts, limits), limits, None
+    if not others:
+        series = [replace(series[0], head="swap", label="swap: context replacement")]
+        resets = [row.reset for row in result.rows]
+        series.append(Series("reset", contexts, resets, RESET, "reset: zero state"))
+        if untrained and untrained.rows:
+            control = [row.swap for row in untrained.rows]
+            series.append(Series("untrained", contexts, control, CONTROL, "untrained, swap"))
+        if result.effective:
+            name = f"effective context length {result.effective}"
+            marks = [*limits, (result.effective, name)]
+        notes = [
+            "effective" if row.context == result.effective else "disagree" if row.disagree else ""
+            for row in result.rows
+        ]
 
     def draw(axes: Axes) -> None:
         low, high = result.effective_low, result.effective_high or contexts[-1]
@@ -138,9 +123,13 @@ def _figure(known: Found, told: str) -> Figure:
         axes.axhline(0, color=INK, linewidth=1)
 
     labels = "characters of context", "excess bits per character"
-    drawn = chart(_series(known), contexts, limits, labels, draw)
+    drawn = chart(series, contexts[1:], marks, labels, draw)
     caption = "Excess bits per character by characters of context, with 95% intervals."
-    return Figure(NAME, drawn, f"Excess bits by context: {told}", caption)
+    first = {"n": [*map(str, contexts)]}
+    return (
+        Figure(NAME, drawn, f"Excess bits by context: {told}", caption),
+        table(first, series, lambda one: estimate(one, 4), EXCESS, rules, notes),
+    )
 
 
 def _summary(found: Found) -> Table:

@@ -95,8 +95,8 @@ def measure(
     for number, (layer, of_groups) in enumerate(
         zip(model.layers, zip(*flows, strict=True), strict=True), 1
     ):
-        random, *aligned = map(partial(_aligned, layer), groups, of_groups)
-        layers.append(_found(number, layer, of_groups[0], random, tuple(aligned)))
+        aligned = map(partial(_aligned, layer), groups, of_groups)
+        layers.append(_found(number, layer, of_groups[0], *aligned))
     return GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
 
 
@@ -199,11 +199,7 @@ def _norm(gradient: Tensor) -> Tensor:
 
 
 def _found(
-    number: int,
-    layer: RecurrentLayer,
-    flow: _Flow,
-    random: TargetGradient,
-    targets: tuple[TargetGradient, ...],
+    number: int, layer: RecurrentLayer, flow: _Flow, random: TargetGradient, *at: TargetGradient
 ) -> LayerGradient:
     whole, gate = flow.ratios[-1], GATE_NAMES.get(layer.cell.retention)
     peaks = whole[1:].max(axis=1)
@@ -218,7 +214,7 @@ def _found(
         peak_chars=int(peaks.argmax()) + 1,
         exploded=float(grew.mean()),
         gate=GateUse(gate, float(flow.gate_open.mean())) if gate else None,
-        targets=targets,
+        targets=at,
     )
 
 
