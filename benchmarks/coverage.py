@@ -20,13 +20,14 @@ import numpy as np
 
 from benchmarks import coverage_text
 from chargen.probes.cells.result import mean_accuracy
-from chargen.probes.statistics.intervals import Estimate, wilson
-from chargen.probes.statistics.seeds import (
+from chargen.probes.statistics.intervals import (
+    Estimate,
     clopper_pearson,
     cluster_bootstrap,
     clustered,
     median_interval,
     t_interval,
+    wilson,
 )
 from chargen.probes.statistics.span50 import fit
 

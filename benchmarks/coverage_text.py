@@ -20,7 +20,7 @@ from chargen.predictors import BackoffNgram
 from chargen.probes.context.blocks import Blocks
 from chargen.probes.context.measure import _effective
 from chargen.probes.context.result import BLOCK, THRESHOLD_BITS
-from chargen.probes.statistics.text_means import TextMean, text_mean
+from chargen.probes.statistics.intervals import TextMean, text_mean
 from chargen.probes.surprisal.measure import compare, surprisal
 from chargen.probes.surprisal.result import Score
 from chargen.text import Vocabulary

@@ -28,7 +28,7 @@ from chargen.pages.export_page import (
     through_eight_bits,
 )
 from chargen.probes.statistics.intervals import Estimate
-from chargen.probes.units.recording import record
+from chargen.probes.units.measure import record
 from chargen.probes.units.result import FeatureScores, UnitScore
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor

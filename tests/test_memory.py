@@ -11,7 +11,7 @@ import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.probes.units import measure as instrument
-from chargen.probes.units import recording as recorder
+from chargen.probes.units import measure as recorder
 from chargen.recurrent import LAYERS, CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary

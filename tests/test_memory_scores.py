@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from chargen.datasets import bundled
 from chargen.probes.units.features import default_cues, features, lacks
-from chargen.probes.units.scores import effects, estimate, held_out_best, ranks
+from chargen.probes.units.measure import effects, estimate, held_out_best, ranks
 
 QUOTATION, BRACKETS = "inside a quotation", "inside brackets"
 

@@ -11,7 +11,7 @@ from test_gradient import V, cued, latch
 
 from chargen.errors import ChargenError
 from chargen.probes.readout import measure as readout
-from chargen.probes.readout.report import section
+from chargen.probes.readout.result import section
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.render.figures import PAGE, PICTURE
 from chargen.render.report import Figure, Table, to_text
@@ -148,7 +148,7 @@ def test_the_report_has_both_tables_and_a_labelled_figure(found, runs):
     report = section(dict.fromkeys(runs, one))
     assert one.finding() in report.finding
     lags, patches = (block for block in report.blocks if isinstance(block, Table))
-    assert lags.header == ["k", *runs, "majority", "untrained"]
+    assert lags.header == ["k", *runs, "majority", "untrained", ""]
     assert {"h", "c", "whole"} < set(patches.header)
     assert [row[2] for row in patches.rows[:5]] == ["1", "4", "16", "20", "52"]
     assert all(len(line) <= 100 for line in to_text([report]).splitlines())

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from chargen.probes.statistics import seeds
+from chargen.probes.statistics import intervals as seeds
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from chargen.probes.statistics.intervals import holm, mcnemar, wilson
-from chargen.probes.statistics.seeds import cluster_bootstrap, t_quantile
+from chargen.probes.statistics.intervals import cluster_bootstrap, holm, mcnemar, t_quantile, wilson
 from chargen.probes.statistics.span50 import Span50, fit
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)

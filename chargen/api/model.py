@@ -16,7 +16,7 @@ from chargen.predictors.ngram import count
 from chargen.probes.result import RunResult
 from chargen.probes.surprisal.result import Scores
 from chargen.probes.units import measure as units_kit
-from chargen.probes.units.recording import record
+from chargen.probes.units.measure import record
 from chargen.probes.units.result import HiddenUnits
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.recurrent.torch_nn import TorchCharModel, to_torch

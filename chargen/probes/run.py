@@ -101,9 +101,9 @@ def probe_all(
     with _workers(watch, subjects) as (pool, report):
         runs = []
         for subject in subjects:
-            own_report = partial(_prefixed, report, f"{subject.name}: " if several else "")
+            prefix = f"{subject.name}: " if several else ""
             own_warnings: list[str] = [] if several else warnings
-            run = _Run(subject, bank, banks, spans, seed, own_report, own_warnings)
+            run = _Run(subject, bank, banks, spans, seed, report, prefix, own_warnings)
             runs.append((run, run.start(pool, only)))
         found = [run.result(futures) for run, futures in runs]
     if several:
@@ -121,10 +121,6 @@ def _without(
     if out := [name for name in only if name in names]:
         warnings.append(f"without {listed(out)}: {reason}")
     return [name for name in only if name not in names]
-
-
-def _prefixed(report: Watch, prefix: str, name: str, done: int, total: int) -> None:
-    report(prefix + name, done, total)
 
 
 @contextmanager
@@ -166,6 +162,7 @@ class _Run:
     spans: Sequence[int] | None
     seed: int
     report: Watch
+    prefix: str  # of the names that are reported
     warnings: list[str]
     lock: Lock = field(default_factory=Lock)  # held while something shared is made
 
@@ -215,7 +212,7 @@ class _Run:
         common: dict[str, Any] = {
             "seed": self.seed,
             "trained_timesteps": subject.timesteps,
-            "progress": partial(self.report, shown),
+            "progress": partial(self.report, self.prefix + shown),
         }
         if name == "templates":
             assert self.bank is not None

@@ -51,19 +51,10 @@ def compare(
     """Train each cell with each seed, evaluate all models on the same trials, and compare them.
 
     Each training is a run in ``out``. The same call resumes an interrupted comparison and repeats
-    no finished run. Returns None if ``should_stop`` ended it.
-
-    Args:
-        settings: Task, cells, seeds and the budget of each run.
-        out: Directory of the comparison. Default: ``runs/compare-<task>``.
-        jobs: Maximum number of concurrent runs, each a process with an equal share of the CPU
-            cores. Default: the number of cores.
-        overwrite: Discard the comparison that ``out`` contains.
-        should_stop: Polled; a true value saves the active runs and ends the comparison.
-
-    Raises:
-        ChargenError: ``out`` contains another comparison and ``overwrite`` is false, a run fails,
-            or a cell cannot have as few parameters.
+    no finished run. ``out`` is ``runs/compare-<task>`` by default; ``jobs`` is the maximum number
+    of concurrent runs, by default that of the CPU cores, which they share. ``should_stop`` is
+    polled: true saves the active runs and returns None. `ChargenError` if ``out`` contains another
+    comparison and ``overwrite`` is false, a run fails, or a cell cannot have as few parameters.
     """
     task, size = TASKS.get(settings.task), vocabulary_size(settings.task)
     shapes = {cell: model_shape(cell, settings.parameters, size) for cell in settings.cells}

@@ -14,16 +14,18 @@ from typing import Any
 import numpy as np
 from msgspec import Struct, json
 
-from chargen.probes.statistics.intervals import Estimate, flat, wilson
-from chargen.probes.statistics.seeds import (
+from chargen.probes.statistics.intervals import (
     FEWEST_FOR_MEDIAN,
     MOST_SEEDS,
+    Estimate,
     clopper_pearson,
     clustered,
+    flat,
     median_interval,
     seeds_for_share,
     seeds_needed,
     t_interval,
+    wilson,
 )
 from chargen.probes.statistics.span50 import FEWEST_SPANS, fit, span_text
 from chargen.render.text import counted

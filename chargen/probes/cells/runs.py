@@ -31,11 +31,7 @@ UNTRAINED = "untrained"
 
 @cache
 def model_shape(cell: str, parameters: int, vocabulary_size: int) -> tuple[ModelSettings, int]:
-    """Return a one-layer model with about ``parameters`` weights, and its number of weights.
-
-    Raises:
-        ChargenError: A model with one unit has more weights.
-    """
+    """Return a one-layer model with about ``parameters`` weights, and its number of weights."""
 
     def count(units: int) -> int:
         return ModelSettings(cell, (units,)).parameters(vocabulary_size)
@@ -110,11 +106,7 @@ class ComparedRun:
         return min(1.0, float(used) / amount)
 
     def read_scores(self) -> RunScores | None:
-        """Return the scores of the finished run; None if it is not finished.
-
-        Raises:
-            ChargenError: ``answers.json`` is damaged.
-        """
+        """Return the scores of the finished run; None if it is not finished."""
         try:
             return read_json(self.path / ANSWERS, RunScores, LARGEST_ANSWERS)
         except FileNotFoundError:

@@ -36,16 +36,8 @@ def measure(
 
     Each round of trials has one trial per candidate, so that every candidate is correct equally
     often. A trial follows other lines of the task, cut at a random length that does not depend on
-    the span. ``untrained`` is evaluated on the same trials.
-
-    Args:
-        predictor: The model under test.
-        task: The task that the model was trained on.
-        spans: Spans in characters. The nearest spans that the task has are used, and its shortest.
-        trials: Minimum number of trials per variant and span; rounds are complete.
-
-    Raises:
-        ChargenError: The predictor's vocabulary lacks a character of the task.
+    the span. ``untrained`` is evaluated on the same trials. The spans are the task's shortest and
+    those nearest to ``spans``. `ChargenError` if the vocabulary lacks a character of the task.
     """
     found = []
     for number, (variant, chance) in enumerate(task.floors.items()):

@@ -10,7 +10,7 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.evaluation import Segments
 from chargen.probes.context.result import BLOCK
-from chargen.probes.statistics.text_means import FEWEST_BLOCKS
+from chargen.probes.statistics.intervals import FEWEST_BLOCKS
 
 FEWEST_POSITIONS = FEWEST_BLOCKS * BLOCK  # a text with room for fewer is refused
 

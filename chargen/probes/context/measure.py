@@ -29,7 +29,7 @@ from chargen.probes.context.result import (
     NgramRow,
     PlaceRow,
 )
-from chargen.probes.statistics.text_means import Z90, TextMean, text_mean
+from chargen.probes.statistics.intervals import Z90, TextMean, text_mean
 from chargen.text.mutual_information import MutualInformation, mutual_information
 
 CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -66,18 +66,10 @@ def measure(
     n = m on. A document begins from the zero state, as in training; all other reading but reset
     starts as in `BurnedIn`.
 
-    Args:
-        predictor: the model under test.
-        ids: text that the model was not trained on, ``(L,)``. Contexts too long for it are left
-            out; a text with room for fewer than 640 positions is refused.
-        starts: first characters of its documents, rising from 0, if training reset the state there.
-        swap_ids: another text of the same vocabulary to take replacement text from.
-        ngrams: n-grams of the training text by order, measured at the same positions.
-        sample_chars: length of a sample of the model, at most that of the text, whose mutual
-            information is compared with that of the text; 0 for none.
-
-    Raises:
-        ChargenError: ``swap_ids`` is too short.
+    The text ``ids`` is ``(L,)``; ``starts`` are the first characters of its documents, rising from
+    0. Contexts too long for it are left out; with room for fewer than 640 positions it is refused.
+    The mutual information of a sample of ``sample_chars`` is compared with that of the text.
+    `ChargenError` if ``swap_ids`` is too short.
     """
     source = ids if swap_ids is None else swap_ids
     documents = np.zeros(1, dtype=np.int64) if starts is None else starts

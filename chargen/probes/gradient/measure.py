@@ -34,7 +34,7 @@ from chargen.probes.gradient.result import (
     LayerGradient,
     TargetGradient,
 )
-from chargen.probes.statistics.seeds import FEWEST_FOR_MEDIAN, median_interval
+from chargen.probes.statistics.intervals import FEWEST_FOR_MEDIAN, median_interval
 from chargen.probes.targets import Targets
 from chargen.recurrent import CharModel, RecurrentLayer
 from chargen.recurrent.layer import OPS, LayerState
@@ -64,18 +64,9 @@ def measure(
     A float64 copy of the model on the CPU is measured, without gradient clipping or dropout. The
     gradient of h includes every path to the loss, also through the layers above. That of c is for
     constant h, so that both together are the gradient of the state. The convolution windows of
-    residual blocks are not part of the state.
-
-    Args:
-        model: the network under test, which stays unchanged.
-        ids: the text, ``(M,)``.
-        targets: groups of targets with known cues; their gradients are aligned to the cue.
-        positions: number of positions, drawn without replacement.
-        span: longest distance k; `WARM_UP_CHARS` are read before it.
-
-    Raises:
-        ChargenError: The text is too short, the gradient exceeds float64, or the loss does not
-            depend on a layer's last state at any position.
+    residual blocks are not part of the state. Gradients at ``targets`` are aligned to their cues.
+    `ChargenError` if the text ``ids``, ``(M,)``, is too short, the gradient exceeds float64, or the
+    loss depends on a layer's last state at no position.
     """
     read = WARM_UP_CHARS + span + 1
     if len(ids) < read + positions:

@@ -26,8 +26,7 @@ from chargen.predictors import NextCharPredictor, State, advance, select
 from chargen.predictors.protocol import BurnedIn
 from chargen.probes.mined.mining import LONGEST, STREAMS, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
-from chargen.probes.statistics.intervals import Estimate
-from chargen.probes.statistics.text_means import FEWEST_BLOCKS, text_mean
+from chargen.probes.statistics.intervals import FEWEST_BLOCKS, Estimate, text_mean
 from chargen.text.vocabulary import Vocabulary
 
 NGRAM_CHARS = 32  # context that the n-gram reads before a target
@@ -57,13 +56,9 @@ def measure(
     context is at least twice ``longest``, or the whole document. A document begins from the zero
     state, as in training; all other reading starts from a burned-in state.
 
-    Args:
-        predictor: the model under test.
-        ids: text that the model was not trained on, ``(L,)``; the first 131,072 characters count.
-        starts: first characters of its documents, rising from 0, if training reset the state there.
-        ngram: baseline that reads 32 characters before each target, exact up to order 33.
-        ngram_name: its name in the result.
-        untrained: a network of the same shape before training, measured like the model.
+    The first 131,072 characters of the text ``ids``, ``(L,)``, count; ``starts`` are the first
+    characters of its documents, rising from 0. The baseline ``ngram`` reads 32 characters before
+    each target.
     """
     plan = Plan.of(predictor.vocabulary, ids, longest, seed, starts)
     measured = [one for one in plan.groups if _measurable(one)]

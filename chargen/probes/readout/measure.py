@@ -22,8 +22,7 @@ from chargen.evaluation import Meter, OnRead, advance_all
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State
 from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
-from chargen.probes.statistics.intervals import Estimate, wilson
-from chargen.probes.statistics.seeds import t_interval
+from chargen.probes.statistics.intervals import Estimate, t_interval, wilson
 from chargen.probes.targets import Targets
 
 LAGS = (*range(9), 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
@@ -51,17 +50,9 @@ def measure(
 ) -> ReadoutResult:
     """Measure what the states of a model hold.
 
-    Args:
-        predictor: the model; its state consists of numeric arrays.
-        ids: text ``(M,)``; the first half is fitted, the second scored.
-        untrained: a network of the same shape as a control.
-        targets: groups of targets; states are exchanged in those that have another cue.
-        parts: names of the parts of a layer's state; they are also exchanged one by one.
-        seed: seed of the numbers that are drawn from a large state.
-        trained_timesteps: BPTT length in training, to be marked.
-
-    Raises:
-        ChargenError: the text is too short, or the state is not numeric.
+    The first half of the text ``ids``, ``(M,)``, is fitted, the second scored. States are exchanged
+    in ``targets`` that have another cue, also by the named ``parts`` of a layer's state.
+    `ChargenError` if the text is too short, or the state is not numeric.
     """
     ids = np.asarray(ids, dtype=np.int64)
     half = len(ids) // 2

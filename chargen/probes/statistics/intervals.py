@@ -1,8 +1,13 @@
-"""Intervals that all instruments share: Wilson's, and a bootstrap of blocks."""
+"""Intervals and tests that all instruments share.
+
+For few independent units, such as seeds, they are exact or classical: a bootstrap of five values
+covers far less than it states, because the five are often equal.
+"""
 
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -13,6 +18,12 @@ from msgspec import Meta
 Count = Annotated[int, Meta(ge=0)]
 
 Z95 = 1.959963984540054  # standard normal quantile with 2.5% on either side
+Z90 = 1.6448536269514722  # with 5% on either side
+FEWEST_BLOCKS = 20  # of text; no interval is drawn from fewer
+OUTSIDE = 0.05  # probability outside an interval, and level of the test
+POWER = 0.8  # probability that the test finds the difference
+MOST_SEEDS = 200
+FEWEST_FOR_MEDIAN = 5  # below, the extremes of a sample cover its median in under 90% of cases
 BOOTSTRAP_DRAWS = 2000
 PARTS = 840  # credits are counted in 1/840: exact for ties among up to 8 candidates
 
@@ -22,9 +33,7 @@ def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, floa
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
     1927. Successes are fractional where ties share a trial, trials for an effective number.
-
-    Raises:
-        ValueError: ``successes`` is not in 0 .. ``trials``, or there are no trials.
+    `ValueError` for no trials, or successes that are not in 0 .. ``trials``.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
@@ -92,18 +101,12 @@ def nested(values: Any) -> Any:
 def block_bootstrap(
     sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
 ) -> np.ndarray:
-    """Return bootstrap means over cases, where whole blocks of cases are resampled.
+    """Return bootstrap means ``(draws, M)`` of M quantities, where whole blocks are resampled.
 
-    Neighbouring characters of a text are dependent; blocks of them nearly are not. Source: H. R.
-    Künsch, "The jackknife and the bootstrap for general stationary observations", 1989, with
-    blocks that do not overlap.
-
-    Args:
-        sums: sums of M quantities over the cases of each of K blocks, ``(K, M)``.
-        counts: number of cases in each block, ``(K,)``, 1 or more.
-
-    Returns:
-        ``(draws, M)``; all quantities share each draw, so that differences are paired.
+    Neighbouring characters of a text are dependent; blocks of them nearly are not. ``sums`` over
+    the cases of each block are ``(K, M)``, their ``counts`` ``(K,)``; the quantities share each
+    draw. Source: H. R. Künsch, "The jackknife and the bootstrap for general stationary
+    observations", 1989, with blocks that do not overlap.
     """
     K = len(counts)
     times = rng.multinomial(K, np.full(K, 1 / K), size=draws)  # (draws, K)
@@ -145,3 +148,186 @@ def mcnemar(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.nd
     # A sum of signed steps of at most -total is a positive part of at most (all - total) / 2.
     tail = shares[: (sum(steps) - total) // 2 + 1].sum()
     return min(1.0, 2 * float(tail))
+
+
+@dataclass(frozen=True)
+class TextMean:
+    """A mean over text and its standard error."""
+
+    value: float
+    error: float
+    blocks: int  # independent blocks, which give the degrees of freedom
+
+    def estimate(self, z: float = Z95) -> Estimate:
+        """Return the mean with Student's interval; ``z`` is the normal quantile of its level."""
+        v = self.blocks - 1
+        t = z / math.sqrt((1 - 1 / (4 * v)) ** 2 - z * z / (2 * v))
+        return Estimate(self.value, self.value - t * self.error, self.value + t * self.error)
+
+    @property
+    def p(self) -> float:
+        """The two-sided p-value of a mean of zero (Abramowitz and Stegun, 26.7.8)."""
+        if not self.error:
+            return float(not self.value)
+        t, v = self.value / self.error, self.blocks - 1
+        return math.erfc(abs(t) * (1 - 1 / (4 * v)) / math.sqrt(2 + t * t / v))
+
+
+def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> TextMean | None:
+    """Return the mean over all cases of K consecutive blocks, None below `FEWEST_BLOCKS`.
+
+    Neighbouring blocks are dependent: the variance of the mean is also estimated from 2, 4, 8 …
+    blocks together, as long as `FEWEST_BLOCKS` remain, and the largest estimate counts (batch
+    means: B. Schmeiser, "Batch size effects in the analysis of simulation output", 1982).
+    ``sums`` over the cases of each block and their ``counts``, 0 or more, are ``(K,)``. Beyond the
+    longest blocks, ``length * variance of the mean`` grows at least with the power ``growth``.
+    """
+    K, total = len(sums), counts.sum()
+    if K < FEWEST_BLOCKS:
+        return None
+    mean = sums.sum() / total
+    apart = sums - mean * counts
+    variances = []
+    size, n = 1, K
+    while K // size >= FEWEST_BLOCKS:
+        n = K // size
+        merged = apart[: n * size].reshape(n, size).sum(axis=1)
+        variances.append((merged @ merged) / (n - 1) * K / size / total**2)
+        size *= 2
+    power = growth
+    if growth and len(variances) > 2:
+        known = np.array(variances[-5:])
+        octaves = np.arange(len(known)) * math.log(2)
+        if known.min() > 0:
+            power = max(growth, float(np.polyfit(octaves, np.log(known), 1)[0]))
+    return TextMean(float(mean), math.sqrt(max(variances) * n**power), n)
+
+
+def clopper_pearson(successes: int, trials: int) -> Estimate:
+    """Return the share of successes with its exact 95% interval.
+
+    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", 1934.
+    """
+    share = successes / trials
+
+    def bound(low: float, high: float, tail: range) -> float:
+        """Return where the probability of ``tail`` is 2.5%; it grows from ``low`` to ``high``."""
+        for _ in range(60):
+            middle = (low + high) / 2
+            found = sum(
+                math.comb(trials, k) * middle**k * (1 - middle) ** (trials - k) for k in tail
+            )
+            low, high = (middle, high) if found < OUTSIDE / 2 else (low, middle)
+        return low
+
+    low = bound(0.0, share, range(successes, trials + 1)) if successes else 0.0
+    high = bound(1.0, share, range(successes + 1)) if successes < trials else 1.0
+    return Estimate(share, low, high)
+
+
+def t_interval(values: Sequence[float] | np.ndarray) -> Estimate:
+    """Return the mean with Student's 95% interval; one value has an infinite one."""
+    n, mean = len(values), float(np.mean(values))
+    if n == 1:
+        return Estimate(mean, -math.inf, math.inf)
+    half = t_quantile(n - 1) * float(np.std(values, ddof=1)) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def t_quantile(freedom: int) -> float:
+    """Return the 97.5% quantile of Student's t, by Abramowitz and Stegun, 26.7.3 and 26.7.4."""
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        odd, cosine = freedom % 2, math.cos(angle)
+        term = cosine if odd else 1.0
+        total = term if freedom > 1 else 0.0
+        for k in range(2 + odd, freedom - 1, 2):
+            term *= cosine**2 * (k - 1) / k
+            total += term
+        inside = math.sin(angle) * total
+        inside = 2 / math.pi * (angle + inside) if odd else inside
+        low, high = (angle, high) if inside < 1 - OUTSIDE else (low, angle)
+    return math.tan(low) * math.sqrt(freedom)
+
+
+def clustered(means: Sequence[float], size: int) -> Estimate:
+    """Return the mean of R clusters of ``size`` dependent trials with its 95% interval.
+
+    Wilson's interval for the number of independent trials that would vary as the clusters do,
+    after E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected
+    number of positive counts", 1998. Where all clusters agree, each counts as one trial.
+    """
+    R, share = len(means), float(np.mean(means))
+    variance = float(np.var(means, ddof=1)) / R if R > 1 else 0.0
+    trials = float(R) if share in (0, 1) or R < 3 else R * size
+    if variance:
+        trials = min(share * (1 - share) / variance, trials)
+        trials *= (Z95 / t_quantile(R - 1)) ** 2
+    trials = max(trials, 1.0)
+    return Estimate(share, *wilson(min(share * trials, trials), trials))
+
+
+def cluster_bootstrap(
+    sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
+) -> np.ndarray:
+    """Return bootstrap means over units in few clusters, such as the sentences about 16 facts.
+
+    A drawn cluster keeps all its units: to draw them again would count their variance twice (A. C.
+    Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997, section 3.8). The
+    deviations from the mean are widened by sqrt(K / (K - 1)) and by the ratio of the t to the
+    normal quantile, since K is small. ``sums`` over the units of each cluster and their ``counts``
+    are ``(K, M)``, the means ``(draws, M)``; all quantities share each draw.
+    """
+    K = len(sums)
+    times = rng.multinomial(K, np.full(K, 1 / K), size=draws)
+    mean = sums.sum(axis=0) / counts.sum(axis=0)
+    wider = math.sqrt(K / (K - 1)) * t_quantile(K - 1) / Z95
+    widened: np.ndarray = mean + wider * ((times @ sums) / (times @ counts) - mean)
+    return widened
+
+
+def median_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the lower median over the last axis and its distribution-free 95% interval.
+
+    The bounds are order statistics, those of the sign test; with five values, which cover 93.75%,
+    they are the extremes. Values may be infinite; `ValueError` below `FEWEST_FOR_MEDIAN` values.
+    """
+    n = values.shape[-1]
+    if n < FEWEST_FOR_MEDIAN:
+        raise ValueError(f"{n} values: at least {FEWEST_FOR_MEDIAN} are needed")
+    below = np.cumsum([math.comb(n, k) / 2**n for k in range(n // 2)])
+    outer = max(0, int(np.searchsorted(below, OUTSIDE / 2, side="right")) - 1)
+    ordered = np.sort(values, axis=-1)
+    return ordered[..., (n - 1) // 2], ordered[..., outer], ordered[..., n - 1 - outer]
+
+
+def seeds_needed(one: float, other: float) -> int | None:
+    """Return the fewest seeds of each of two models that show a difference of their shares.
+
+    Fisher's exact test at 5% then finds it with a probability of 80%, if the shares are ``one`` and
+    ``other``. None: more than `MOST_SEEDS` are needed.
+    """
+    found = bisect_left(range(MOST_SEEDS + 1), POWER, 1, key=lambda n: _power(n, one, other))
+    return found if found <= MOST_SEEDS else None
+
+
+def seeds_for_share(least: float) -> int:
+    """Return how many seeds must all succeed to show that more than the share ``least`` do."""
+    return math.ceil(math.log(OUTSIDE / 2) / math.log(least))
+
+
+def _power(n: int, one: float, other: float) -> float:
+    """Return the probability that Fisher's exact test of two times ``n`` outcomes is under 5%."""
+    ways = np.array([math.comb(n, k) / 2**n for k in range(n + 1)])
+    successes = np.arange(n + 1)
+    first, second = (
+        ways * 2.0**n * share**successes * (1 - share) ** (n - successes) for share in (one, other)
+    )
+    power = 0.0
+    for total in range(2 * n + 1):
+        k = np.arange(max(0, total - n), min(n, total) + 1)
+        table = ways[k] * ways[total - k]
+        p = table @ (table[:, None] <= table * (1 + 1e-9)) / table.sum()
+        power += float((first[k] * second[total - k])[p <= OUTSIDE].sum())
+    return power

@@ -122,13 +122,8 @@ def fit_drawn(
     """Return span50 with an interval from bootstrap samples of the accuracies.
 
     Where nearly the whole fall lies between two spans, it may be anywhere between them: the
-    interval then reaches to both.
-
-    Args:
-        spans: M ascending spans, in characters, at least `FEWEST_SPANS`.
-        accuracies: accuracy at each span, ``(M,)``.
-        drawn: bootstrap samples of the accuracies, ``(D, M)``.
-        chance: accuracy of guessing.
+    interval then reaches to both. ``drawn`` is ``(D, M)`` for M ascending spans in characters, at
+    least `FEWEST_SPANS`.
     """
     measured = np.array(accuracies, dtype=float)
     curve = _monotone(measured[None])

@@ -11,8 +11,7 @@ import numpy as np
 
 from chargen.evaluation import WARM_UP, Segments, predictions
 from chargen.predictors import NextCharPredictor
-from chargen.probes.statistics.intervals import holm
-from chargen.probes.statistics.text_means import text_mean
+from chargen.probes.statistics.intervals import holm, text_mean
 from chargen.probes.surprisal.result import BLOCK, LossDifference, Score, Scores
 
 STREAM = 16 * WARM_UP  # minimum characters per stream; shorter texts are read sequentially

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -65,13 +66,9 @@ class Batch:
 
     def at(self, rows: Sequence[int] | np.ndarray) -> Batch:
         """Return the sentences with these indices."""
-        return replace(
-            self,
-            frames=tuple(self.frames[n] for n in rows),
-            contexts=tuple(self.contexts[n] for n in rows),
-            others=tuple(self.others[n] for n in rows),
-            rounds=tuple(self.rounds[n] for n in rows),
-        )
+        parts = ("frames", "contexts", "others", "rounds")
+        kept: dict[str, Any] = {x: tuple(getattr(self, x)[n] for n in rows) for x in parts}
+        return replace(self, **kept)
 
     def _with_cues(self, words: Sequence[str]) -> tuple[str, ...]:
         pairs = zip(self.contexts, words, strict=True)
@@ -101,9 +98,7 @@ def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
     """Return the shortest span that every fact set has, then those nearest to the wanted ones.
 
     The spans ascend up to `LONGEST`. Wanted spans below 1.5 times the shortest are left out.
-
-    Raises:
-        ChargenError: the bank's fact sets have no span in common.
+    `ChargenError` if the bank's fact sets have no span in common.
     """
     composer = Composer(bank, "test")
     common = (span for span in range(1, LONGEST + 1) if _reaches(composer, bank, span))
@@ -117,11 +112,7 @@ def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
 
 
 def check_spans(bank: Bank, spans: Sequence[int]) -> None:
-    """Check that the bank has sentences of every span.
-
-    Raises:
-        ChargenError: it has none of some span; the message names the nearest spans.
-    """
+    """Raise `ChargenError`, which names the nearest spans, unless the bank has every span."""
     composer = Composer(bank, "test")
     for span in spans:
         if not _reaches(composer, bank, span):

@@ -17,8 +17,7 @@ from chargen.datasets.phrase_bank import Bank, FactSet
 from chargen.evaluation import Meter, OnRead, nats_to_bits
 from chargen.files import Progress
 from chargen.predictors import Model, NextCharPredictor, spells
-from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate
-from chargen.probes.statistics.seeds import cluster_bootstrap
+from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
 from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
 from chargen.probes.templates.result import (
@@ -72,20 +71,12 @@ def measure(
 ) -> TemplatesResult:
     """Measure the accuracy of a predictor at each span, beside its controls.
 
-    The shortest span of the bank is measured first. Where accuracy there is below the knowledge
-    gate, and where the vocabulary lacks a character of the bank, the result is a refusal. The
-    control "cue deleted" is the predictor itself, with a neutral word in place of the cue.
-
-    Args:
-        spans: spans in characters; by default those of the bank nearest to `SPANS`.
-        frames: fewest sentences per span; rounded up to balance answers.
-        controls: further controls, which complete half of the sentences without a distractor.
-        trained_timesteps: length of truncated BPTT in training, in characters.
-        gate: least accuracy at the shortest span; 0 measures ``spans`` only.
-        progress: called with the characters read so far and in all.
-
-    Raises:
-        ChargenError: the bank has no sentences of a span.
+    The shortest span of the bank is measured first. Where accuracy there is below ``gate``, and
+    where the vocabulary lacks a character of the bank, the result is a refusal; a ``gate`` of 0
+    measures ``spans`` only, by default those of the bank nearest to `SPANS`. ``frames`` is the
+    fewest sentences per span, rounded up to balance answers. The control "cue deleted" is the
+    predictor itself, with a neutral word in place of the cue; ``controls`` complete half of the
+    sentences without a distractor.
     """
     missing = [char for char in bank.characters() if not spells(predictor, char)]
     if missing:
@@ -198,6 +189,7 @@ class _Measured:
         """Return everything that is reported of the span."""
         outcome, apart = self.outcome, self.outcome.at("before", "after")
         assert apart is not None
+        by_place = [*structs.astuple(apart), outcome.at("before"), outcome.at("after")]
         tallies = {CUE_DELETED: _tally(self.controlled, self.deleted)}
         for name, control in controls.items():
             some = [batch for batch in self.controlled if batch.frames]
@@ -210,14 +202,7 @@ class _Measured:
             beyond_timesteps=None if trained_timesteps is None else self.span > trained_timesteps,
             chance=float(np.mean([1 / len(b.facts.cues) for b in self.batches for _ in b.frames])),
             plain=outcome.where(outcome.places == "").tally(),
-            distractor=WithDistractor(
-                apart.accuracy,
-                apart.frames,
-                apart.greedy_accuracy,
-                apart.errors_to_distractor,
-                outcome.at("before"),
-                outcome.at("after"),
-            ),
+            distractor=WithDistractor(*by_place),
             fact_sets={
                 name: outcome.where(outcome.sets == name).tally()
                 for name in dict.fromkeys(outcome.sets)

@@ -152,11 +152,7 @@ class TemplatesResult(Struct, frozen=True):
 
     @classmethod
     def from_json(cls, values: Any) -> TemplatesResult:
-        """Decode what `to_json` returned, without the credits of single sentences.
-
-        Raises:
-            ValueError: a field is missing or does not fit; the message names it.
-        """
+        """Decode what `to_json` returned; a ``ValueError`` names the field that does not fit."""
         rows = convert(nested(values["spans"]), tuple[SpanResult, ...])
         half = None
         if rows and values["span50"] is not None:
@@ -262,10 +258,8 @@ class PairComparison(Struct, frozen=True):
 def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...]:
     """Compare every pair of models by McNemar's test, with Holm's correction over all tests.
 
-    Every model was given the same sentences. Equal ones are one observation, with mean credit.
-
-    Raises:
-        ChargenError: two results have no span in common, or are for different sentences.
+    Equal sentences are one observation, with mean credit. `ChargenError` for results without a
+    span in common, or for different sentences.
     """
     pairs = {
         (one, other): [*_compare_spans(results[one], results[other])]

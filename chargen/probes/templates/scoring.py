@@ -107,9 +107,7 @@ def score_candidates(
 
     Each context is read once from ``state``, then every candidate from the state after it. The
     greedy decoding of a `TextScorer` is said to generate a candidate likelier than one half.
-
-    Raises:
-        PredictorError: A candidate has probability 0.
+    `PredictorError` for a candidate of probability 0.
     """
     N, K = len(contexts), len(candidates)
     if is_scorer(model):
@@ -203,10 +201,7 @@ class Outcome:
 def _score_texts(
     model: TextScorer, contexts: Sequence[str], continuations: Sequence[str]
 ) -> np.ndarray:
-    """Return the log-probabilities in nats of N continuations, ``(N,)`` float64.
-
-    A model may have a method ``log_probs`` that scores several at once.
-    """
+    """Return the log-probabilities of N continuations in nats, ``(N,)``, at once if it can."""
     several = getattr(model, "log_probs", None)
     found = np.array(
         several(contexts, continuations)

@@ -1,11 +1,14 @@
-"""Scores of hidden units against readable features of a text.
+"""Recording of hidden units, and their scores against readable features of a text.
 
 After A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent networks", 2015
 (arXiv 1506.02078), who found LSTM units that are active inside quotations by inspection. Here a
 score on held-out text selects them. Two baselines show what a unit reaches without training or by
 selection among many units: an untrained network, and shifted features.
 
-Axes: N streams, T timesteps, M characters of one half, U units of all layers, C features.
+A score is the AUC: the probability that a unit is higher where the feature holds.
+
+Axes: N streams, T timesteps, M characters of one half, U units of all layers, H units of one layer,
+C features, S shifts.
 """
 
 from __future__ import annotations
@@ -18,10 +21,17 @@ import torch
 from chargen.errors import ChargenError
 from chargen.evaluation import Meter, OnRead
 from chargen.files import Progress
-from chargen.probes.units.features import default_cues, features, lacks
-from chargen.probes.units.result import FeatureScores, UnitScore, UnitsResult
-from chargen.probes.units.scores import effects, estimate, held_out_best
+from chargen.probes.statistics.intervals import Estimate, block_bootstrap
+from chargen.probes.units.features import BLOCK_CHARS, default_cues, features, lacks
+from chargen.probes.units.result import (
+    FeatureScores,
+    LayerRecord,
+    Recording,
+    UnitScore,
+    UnitsResult,
+)
 from chargen.recurrent import CharModel
+from chargen.text.vocabulary import Vocabulary
 
 HALF_CHARS = 20_000  # maximum per half
 HALF_VALUES = 2**23  # maximum per half, over all units: 32 MB
@@ -30,6 +40,10 @@ WARM_UP_CHARS = 128  # read by a stream before its first scored character
 STREAMS, STREAM_CHARS = 32, 256  # maximum streams per half, minimum characters per stream
 SHIFTS = 19  # a permutation test with 19 shifts has a 5% level
 BEST = 3  # units reported per feature
+UNITS_AT_ONCE = 64  # units ranked together
+RECORDED_VALUES = 4_400_000  # maximum; one byte each keeps a page under 6 MB
+RECORDED_CHARS = 10_000  # maximum; each is an element of the page
+LIKELIEST = 5  # next characters recorded
 
 
 def measure(
@@ -46,18 +60,9 @@ def measure(
 
     The scored part is c if the cell has one, otherwise h; the score is the AUC. Unit and direction
     are selected on the first half of the text and scored on the second, as are the baselines. The
-    text is read in parallel streams with a warm-up of the preceding characters.
-
-    Args:
-        network: the model under test.
-        untrained: the network before training, a baseline.
-        text: held-out text of L characters.
-        ids: its ids, ``(L,)``.
-        cues: words, each a feature up to the end of its sentence; by default `default_cues`.
-        seed: random seed of the shifts and of the bootstrap.
-
-    Raises:
-        ChargenError: the text is too short.
+    text is read in parallel streams with a warm-up of the preceding characters. ``text`` and
+    ``ids`` have L characters; each of ``cues``, by default `default_cues`, is a feature up to the
+    end of its sentence. `ChargenError` if the text is too short.
     """
     units = sum(layer.units for layer in network.layers)
     most = max(FEWEST_CHARS, min(HALF_CHARS, HALF_VALUES // units))
@@ -118,3 +123,102 @@ def _values(network: CharModel, inputs: np.ndarray, on_read: OnRead) -> np.ndarr
         on_read(len(column))
     told: np.ndarray = torch.stack(kept[WARM_UP_CHARS:], dim=1).flatten(0, 1).numpy()
     return told
+
+
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Return the rank of each value in its column, from 1, ties averaged: ``(M, U)``."""
+    order = np.argsort(values, axis=0, kind="stable")
+    ascending = np.take_along_axis(values, order, axis=0)
+    places = np.arange(1, len(values) + 1)[:, None]
+    edge = np.ones((1, values.shape[1]), dtype=bool)
+    differs = ascending[1:] != ascending[:-1]
+    firsts = np.maximum.accumulate(np.where(np.concatenate([edge, differs]), places, 0))
+    ends = np.where(np.concatenate([differs, edge]), places, len(values))
+    lasts = np.minimum.accumulate(ends[::-1])[::-1]
+    out = np.empty(values.shape)
+    np.put_along_axis(out, order, (firsts + lasts) / 2, axis=0)
+    return out
+
+
+def effects(
+    values: np.ndarray, features: Sequence[np.ndarray], shifts: Sequence[int] | np.ndarray = ()
+) -> np.ndarray:
+    """Return AUC − 1/2 of units ``(M, U)`` for C features ``(M,)`` and then their circular shifts.
+
+    The shape is ``(C, 1 + S, U)``.
+    """
+    out = np.empty((len(features), 1 + len(shifts), values.shape[1]))
+    rolled = [np.stack([np.roll(one, shift) for shift in (0, *shifts)]) for one in features]
+    for start in range(0, values.shape[1], UNITS_AT_ONCE):
+        own = slice(start, start + UNITS_AT_ONCE)
+        centred = ranks(values[:, own]) - (len(values) + 1) / 2
+        for place, feature in enumerate(features):
+            holds = feature.sum()
+            out[place, :, own] = rolled[place] @ centred / (holds * (len(values) - holds))
+    return out
+
+
+def held_out_best(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the AUC in ``second`` of the unit with the largest effect in ``first``, ``(U,)``.
+
+    The sign is relative to the direction in ``first``: under 1/2 if the direction reversed.
+    """
+    unit = int(np.abs(first).argmax())
+    return 0.5 + float(np.sign(first[unit]) * second[unit])
+
+
+def estimate(values: np.ndarray, feature: np.ndarray, rng: np.random.Generator) -> Estimate:
+    """Return the AUC of one unit ``(M,)`` for a feature ``(M,)``, with its 95% interval.
+
+    A block bootstrap with blocks of `BLOCK_CHARS` resamples the placement values (E. R. DeLong et
+    al., "Comparing the areas under two or more correlated ROC curves", 1988).
+    """
+    found = 0.5 + float(effects(values[:, None], [feature])[0, 0, 0])
+    holds = feature == 1
+    below = ranks(values[:, None])[:, 0]
+    # minus the rank within its class: the number of the other class below
+    for own in (holds, ~holds):
+        below[own] -= ranks(values[own, None])[:, 0]
+    share = np.where(holds, below / (~holds).sum(), 1 - below / holds.sum())
+    terms = np.stack([share * holds, holds, share * ~holds, ~holds], axis=1)
+    starts = np.arange(0, len(values), BLOCK_CHARS)
+    counts = np.diff(np.append(starts, len(values)))
+    above, yes, under, no = block_bootstrap(np.add.reduceat(terms, starts), counts, rng).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = above / yes + under / no - found
+    return Estimate.of(found, draws[np.isfinite(draws)].clip(0, 1))
+
+
+@torch.no_grad()
+def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recording:
+    """Record every part of every layer after each character, from the initial state.
+
+    The text ``(T,)``, T > 0, is truncated to `RECORDED_CHARS` characters and `RECORDED_VALUES`
+    values. Each layer reads the whole text, with its reference steps, before the next one.
+    """
+    values = sum(one.units * len({*one.cell.state, *one.cell.gates}) for one in network.layers)
+    most = max(1, min(RECORDED_CHARS, RECORDED_VALUES // values))
+    ids = np.asarray(ids[:most], dtype=np.int64)
+    inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
+    stack, start, records = network.stack, network.stack.initial_state(1), []
+    below = stack.begin(inputs)
+    for index, layer in enumerate(network.layers):
+        own, window = stack.parted(index, start[index])
+        read, _ = stack.enter(index, below, window)
+        projected, states = layer.project(read), [own]
+        for projected_t in projected:
+            states.append(layer.step(projected_t, states[-1]))
+        parts = [torch.stack(part) for part in zip(*states, strict=True)]  # (1 + T, 1, H)
+        below = stack.leave(index, below, read, parts[0][1:].transpose(0, 1))
+        told = dict(zip(layer.cell.state, (part[1:] for part in parts), strict=True))
+        told |= layer.gates(projected, tuple(part[:-1] for part in parts))
+        shown = {name: value[:, 0].float().cpu().numpy() for name, value in told.items()}
+        records.append(LayerRecord(index + 1, layer.units, shown))
+    top = network(inputs, start)[0][0].softmax(dim=-1).topk(min(LIKELIEST, len(vocabulary)))
+    return Recording(
+        text=vocabulary.decode(ids),
+        cell=network.cell,
+        layers=tuple(records),
+        next_characters=tuple(vocabulary.decode(row) for row in top.indices.cpu().numpy()),
+        next_shares=top.values.float().cpu().numpy(),
+    )
