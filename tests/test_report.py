@@ -221,6 +221,9 @@ def test_a_page_begins_with_the_findings_and_links_to_the_sections(pages, name):
     texts = [f"<h1>{result.title}</h1>", result.about, "english.bank", "<dt>Chance</dt>"]
     texts += ["I speak fluent French", "no bound on what it remembers"]
     assert all(text in page for text in (*texts, "a large gradient is not memory"))
+    folded = re.findall(r"<details>.*?</details>", page, re.S)
+    assert page.count("<table>") == sum(part.count("<table>") for part in folded) > 5
+    assert ('class="finding named"' in top) == (name == "several")  # keeps a run's name as it is
 
 
 def test_every_number_of_the_figures_is_in_a_table(pages):

@@ -185,7 +185,8 @@ def _drawn(
     figure = figures.new_figure(size)
     axes = figure.add_subplot()
     for steps, values, name, color in curves:
-        axes.plot(steps, values, color=color, linewidth=2, label=name)
+        mark = "o" if len(steps) == 1 else ""
+        axes.plot(steps, values, marker=mark, color=color, linewidth=2, label=name)
     axes.set_xscale("log")
     axes.set_xlim(1, max(2.0, *curves[0][0]))
     axes.xaxis.set_major_formatter("{x:,.0f}")
