@@ -130,9 +130,7 @@ def _sync_folder(path: Path) -> None:
 def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
     """Read a regular file of at most ``limit`` bytes, or a link to one with ``follow``.
 
-    Raises:
-        FileNotFoundError: There is none.
-        ChargenError: It is a link, a device or a pipe, too large, or unreadable.
+    Raises `FileNotFoundError` if there is none, or `ChargenError`.
     """
     if not follow and path.is_symlink():  # a clear message, and platforms without O_NOFOLLOW
         raise linked(path)
@@ -175,10 +173,9 @@ def read_json(path: Path, kind: type[T], limit: int) -> T:
 
 
 def decode_json(data: bytes, kind: type[T]) -> T:
-    """Decode JSON into a type whose annotations are the schema, such as a `msgspec.Struct`.
+    """Decode JSON into a type; `ValueError` names what does not fit its annotations.
 
-    `ValueError` names what does not fit. More than `MARKS` commas and opening brackets, or `PLAIN`
-    bytes, are refused before memory is allocated.
+    More than `MARKS` commas and brackets, or `PLAIN` bytes, are refused before they are parsed.
     """
     if sum(data.count(mark) for mark in (b",", b"[", b"{")) > MARKS:
         raise ValueError(f"more than {MARKS:,} commas and brackets")

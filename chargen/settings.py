@@ -89,7 +89,6 @@ def _rule(kind: Any) -> str:
 
 @cache
 def types_of(kind: type[Settings]) -> dict[str, Any]:
-    """Return the annotated type of each setting."""
     return get_type_hints(kind, include_extras=True)
 
 
@@ -180,7 +179,6 @@ class ModelSettings(Settings, frozen=True):
 
 
 def block_shapes(D: int) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the weights of a `ResidualBlock`."""
     E = widened(D)
     shapes = {"g_in": (D,), "W_conv": (CONVOLVED, D), "W_gate": (D, D), "W_out": (D, D)}
     return {**shapes, "g_ff": (D,), "W_up": (D, 2 * E), "W_down": (E, D)}
@@ -253,7 +251,6 @@ class MoreTraining(Settings, frozen=True):
     more_minutes: Positive | None = None  # wall-clock time
 
     def added(self, steps: int, seconds: float) -> dict[str, Any]:
-        """Return the total budget of a run that has had ``steps`` and ``seconds`` so far."""
         budget: dict[str, Any] = dict.fromkeys(BUDGETS)
         if self.more_minutes is not None:
             return budget | {"minutes": seconds / 60 + self.more_minutes}
@@ -346,6 +343,5 @@ class GivenSettings(Struct, frozen=True):
         return cls(model, training, more, frozenset(given))  # type: ignore[arg-type]
 
     def values(self) -> dict[str, Any]:
-        """Return the given settings of model and training by name."""
         known = asdict(self.model) | asdict(self.training)
         return {name: known[name] for name in sorted(self.names & known.keys())}

@@ -119,13 +119,6 @@ def test_what_contradicts_the_old_run_is_one_line(tmp_path, capsys, more, messag
     assert not (tmp_path / "run").exists()
 
 
-def test_another_corpus_suggests_fine_tuning(capsys):
-    assert main(["train", "new.txt", "--out", "runs/old", "--resume"]) == 2
-    err = capsys.readouterr().err
-    assert "was trained on another corpus" in err
-    assert "new.txt --init-from runs/old --out runs/NAME" in err
-
-
 def test_rare_characters_are_dropped_everywhere(tmp_path, capsys):
     text, run = tmp_path / "rare.txt", str(tmp_path / "run")
     text.write_text("a red fox ran by\n" * 30 + "ÀÉ 7É7\n" + "a red fox ran by\n" * 3)

@@ -12,7 +12,6 @@ import pytest
 from test_beam import sampler
 
 import chargen
-from chargen.cli import main
 from chargen.cli.interactive import Conversation
 from chargen.errors import ChargenError
 from chargen.render.text import visible
@@ -177,18 +176,3 @@ def test_ctrl_c_stops_the_line_alone(started):
     terminal.until("\n> ")
     terminal.type("\x04")
     assert terminal.ends() == 0
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ([], "standard input and output must be a terminal; give --prompt or --prompt-file"),
-        (["--beam", "3"], "--interactive and --beam: give one"),
-        (["--json"], "--interactive and --json: give one"),
-    ],
-)
-def test_incompatible_options_are_refused(capsys, flags, message):
-    assert main(["sample", "-i", *flags]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err

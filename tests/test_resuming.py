@@ -63,20 +63,6 @@ def test_same_seed_gives_the_same_bytes(cat, tmp_path, finished):
     assert state_of(tmp_path / "same") == state_of(finished) != state_of(tmp_path / "other")
 
 
-def test_progress_after_the_checkpoint_is_dropped(cat, run):
-    kept = (run / PROGRESS).read_bytes()
-    Run.open(run).write_progress(len(kept), [{"step": 999, "validation_loss_nats": 0.1}])
-    start([cat], {}, run, resume=True, device="cpu").close()
-    assert (run / PROGRESS).read_bytes() == kept
-
-
-def test_lost_progress_lines_are_an_error(cat, run):
-    lines = (run / PROGRESS).read_bytes().splitlines(keepends=True)
-    (run / PROGRESS).write_bytes(lines[0] + lines[1][:-1])
-    with pytest.raises(ChargenError, match=r"1 of the 3 lines that last\.safetensors counts"):
-        train(cat, run)
-
-
 # Budgets and settings
 
 

@@ -83,24 +83,6 @@ def test_a_bare_name_is_a_run_under_runs(home, capsys, command):
     said(capsys, *command.split())
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("sample cat.txt", "cat.txt: a file, not a run; train on it with chargen train cat.txt"),
-        ("evaluate cat.txt", "as in chargen evaluate RUN cat.txt"),
-        ("train runs/cat", "runs/cat: a run, not a text; resume it with chargen train --resume"),
-        ("evaluate cat runs/cat", "runs/cat: a run, not a text"),
-        ("inspect fables", "fables: no such run; train it with chargen train fables"),
-        ("probe-longrange cat --only gradient", "runs/cat: without gradient"),
-        ("inspect nothing", "nothing: no such run; chargen runs lists them"),
-    ],
-)
-def test_a_text_for_a_run_or_the_reverse_is_one_line(home, capsys, command, message):
-    err = said(capsys, *command.split(), code=2).err
-    assert message in err
-    assert err.count("\n") == 1
-
-
 def test_a_moved_corpus_is_named_once(home, capsys):
     Path("texts").mkdir()
     moved = Path("cat.txt").rename("texts/kitten.txt").resolve()

@@ -113,21 +113,15 @@ def test_the_newest_run_is_the_one_modified_last(tmp_path):
     assert newest(tmp_path).path.name == "oldest"
 
 
-def test_a_missing_run_is_an_error(tmp_path):
-    with pytest.raises(ChargenError, match=r"no run under .*chargen train"):
-        newest(tmp_path)
-    with pytest.raises(ChargenError, match="no such run; chargen runs lists"):
-        Run.open(tmp_path / "nowhere")
-    with pytest.raises(ChargenError, match=r"not a run directory, it has no run\.json"):
-        Run.open(tmp_path)
-
-
-def test_a_safetensors_file_of_another_program_is_refused(run):
+def test_a_missing_or_foreign_file_is_an_error(run):
     with pytest.raises(ChargenError, match=r"best\.safetensors: missing"):
         run.read_checkpoint(BEST)
     save_file({"a": np.zeros(2)}, run.path / BEST)
     with pytest.raises(ChargenError, match=r"best\.safetensors: not a checkpoint"):
         run.read_checkpoint(BEST)
+    (run.path / RUN).unlink()
+    with pytest.raises(ChargenError, match=r"not a run directory, it has no run\.json"):
+        Run.open(run.path)
 
 
 def test_a_directory_is_locked_once(tmp_path):

@@ -206,14 +206,6 @@ def test_an_overwritten_run_resets_the_observer(run, tmp_path):
     assert "No n-gram baseline: " in observer.observe(5).baseline_note
 
 
-def test_an_error_is_one_line(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for arguments in ([], ["none", "--out", "no/x.html"]):
-        assert main(["watch", *arguments]) == 2
-        out, err = capsys.readouterr()
-        assert (out, err.count("\n"), list(tmp_path.iterdir())) == ("", 1, [])
-
-
 # messages of a training
 
 

@@ -11,18 +11,14 @@ import click
 
 from chargen import __version__
 from chargen.cli import advice
-from chargen.cli.compare import compare
 from chargen.cli.completion import shell_completion
+from chargen.cli.convert import export, import_keras
 from chargen.cli.corpora import corpora
 from chargen.cli.environment import configure_torch, run_in_group
-from chargen.cli.evaluate import evaluate
-from chargen.cli.export import export
-from chargen.cli.import_keras import import_keras
-from chargen.cli.inspect import inspect
-from chargen.cli.probe import probe_longrange
-from chargen.cli.runs import runs
+from chargen.cli.measure import evaluate, score
+from chargen.cli.probe import compare, probe_longrange
+from chargen.cli.runs import inspect, runs
 from chargen.cli.sample import sample
-from chargen.cli.score import score
 from chargen.cli.terminal import drop_results, prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch
@@ -60,7 +56,6 @@ class Commands(click.Group):
     """The command group; its output may go to a pipe that closes early, as of ``head``."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Find a command; name the one that was probably meant."""
         if args[0] in advice.COMMANDS:
             raise ChargenError(f"No such command {args[0]}: {advice.COMMANDS[args[0]]}")
         return super().resolve_command(ctx, args)
@@ -107,11 +102,7 @@ for command in (*COMMANDS, runs, import_keras, corpora, shell_completion):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code.
-
-    A user error is one line on standard error; any other exception keeps its traceback. One of
-    several processes that train together exits here instead of returning.
-    """
+    """Run the command line and return its exit code; a process of several exits with it here."""
     configure_torch()
     prepare()
     return run_in_group(lambda: _exit_code(sys.argv[1:] if arguments is None else list(arguments)))

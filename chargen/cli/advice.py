@@ -9,7 +9,6 @@ from pathlib import Path
 import click
 
 from chargen.errors import ChargenError
-from chargen.render.text import command
 
 LAYERS = "--units 128,128 (one number a layer)"
 FLAGS = {  # of other tools: ours
@@ -73,23 +72,3 @@ def check(arguments: Sequence[str]) -> None:
         if flag in LISTS and len(numbers) > 1:
             told = f"{flag} {' '.join(numbers)}"
             raise ChargenError(f"{told}: write the list with commas, as {flag} {','.join(numbers)}")
-
-
-def check_run(run: Path | None) -> None:
-    """Refuse a text in the place of a run, as in ``chargen sample "ROMEO:"``."""
-    from chargen.runs.directory import RUNS
-
-    if run is not None and not run.exists() and not (RUNS / run).exists():
-        prompt = command("sample", "--prompt", run)
-        raise ChargenError(
-            f"{run}: no such run; chargen runs lists them; if it is a text to continue: {prompt}"
-        )
-
-
-def check_text(file: str) -> None:
-    """Refuse a text in the place of a file that holds one."""
-    if " " in file and not Path(file).exists():
-        raise ChargenError(
-            f"{file}: no such file; give the text as standard input, which is called -, as in "
-            "echo TEXT | chargen score RUN -"
-        )

@@ -1,8 +1,4 @@
-"""Shell completion of runs, corpora and devices, and its installation. Imports no torch.
-
-The first functions are ``shell_complete`` callbacks of click. bash completes file names on its own
-only if there are no other suggestions, so they list files too.
-"""
+"""Shell completion of runs, corpora and devices, and its installation. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,6 +16,7 @@ from chargen.errors import ChargenError
 from chargen.files import writing
 from chargen.render.text import visible_line
 
+# Of ``shell_complete`` callbacks; bash completes files itself only without other suggestions.
 Suggestions = list[CompletionItem] | list[str]
 ZSH_START = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
 
@@ -34,7 +31,6 @@ def runs(context: Context, parameter: Parameter, typed: str) -> Suggestions:
 
 
 def texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
-    """Suggest bundled corpora, files and directories."""
     from chargen.datasets import bundled
 
     names = [name for name in bundled.names() if name.startswith(typed)]
@@ -44,7 +40,6 @@ def texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
 
 
 def bundled_texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
-    """Suggest bundled corpora and phrase banks."""
     from chargen.datasets import bundled
 
     names = (*bundled.names(), *bundled.BANKS.values())
@@ -52,7 +47,6 @@ def bundled_texts(context: Context, parameter: Parameter, typed: str) -> Suggest
 
 
 def devices(context: Context, parameter: Parameter, typed: str) -> Suggestions:
-    """Suggest device types."""
     return [name for name in ("auto", "cpu", "cuda") if name.startswith(typed)]
 
 

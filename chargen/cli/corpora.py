@@ -7,14 +7,7 @@ from pathlib import Path
 import click
 
 from chargen.cli.completion import bundled_texts
-from chargen.cli.options import (
-    PATH,
-    check_writable,
-    encoding_option,
-    json_option,
-    option,
-    write_text,
-)
+from chargen.cli.options import OUTPUT, PATH, encoding_option, json_option, option, write_text
 from chargen.cli.terminal import progress_bar, put, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import command, visible_line
@@ -85,7 +78,7 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
 @corpora.command()
 @click.argument("name")
-@option("--out", PATH, None, "Output file.  [default: NAME.txt]")
+@option("--out", OUTPUT, None, "Output file.  [default: NAME.txt]")
 @option("--from", PATH, None, "File downloaded by other means, which is verified.", "source")
 @option("--timeout", click.FloatRange(0.1), 30.0, "Seconds without a byte that end a connection.")
 def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> None:
@@ -103,7 +96,6 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
 
     entry = download.entry(name)
     file = out or Path(f"{name}.txt")
-    check_writable(file)
     try:
         with progress_bar(desc=name, total=entry.bytes, unit="B", unit_scale=True) as progress:
             wrote = download.fetch(entry, file, source, progress, timeout)

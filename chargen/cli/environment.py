@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from chargen.errors import ChargenError
 
@@ -28,11 +29,8 @@ def configure_torch() -> None:
 
 
 def set_up_memory() -> None:
-    """Refuse a memory limit under which torch aborts, and on glibc keep freed memory.
-
-    The kernel zeroes every page that it hands out again, which took half of a training step over
-    512 timesteps (docs/explanation/performance.md).
-    """
+    """Refuse a memory limit under which torch aborts, and on glibc keep freed memory."""
+    # The kernel zeroes every page that it hands out again, half of a step over 512 timesteps.
     if os.name != "posix":
         return
     import resource
@@ -49,24 +47,26 @@ def set_up_memory() -> None:
 
 
 @contextlib.contextmanager
-def hangup_ignored() -> Iterator[None]:
-    """Let a program continue when its terminal is closed, as under nohup."""
-    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hangup is None:
-        yield
-        return
-    before = signal.signal(hangup, signal.SIG_IGN)
+def handled(handler: Any, *numbers: int) -> Iterator[None]:
+    """Handle signals in a ``with`` block, and then as before."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(hangup, before)
+        for number, one in before.items():
+            signal.signal(number, one)
+
+
+@contextlib.contextmanager
+def hangup_ignored() -> Iterator[None]:
+    """Let a program continue when its terminal is closed, as under nohup; Windows has no SIGHUP."""
+    with handled(signal.SIG_IGN, *(one for one in signal.Signals if one.name == "SIGHUP")):
+        yield
 
 
 def run_in_group(work: Callable[[], int]) -> int:
-    """Return the exit code that ``work`` returns; a process of a group exits with it instead.
-
-    In a broken group, torch's threads can abort Python's finalization and replace the exit code.
-    """
+    """Return the exit code of ``work``; a process of a group exits with it instead."""
+    # In a broken group, torch's threads can abort Python's finalization and replace the exit code.
     code = 1
     try:
         code = work()

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from chargen.cli.environment import handled
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
@@ -27,10 +28,9 @@ HELP = "Type a line, and the model continues it. Ctrl-C stops the text, Ctrl-D e
 
 
 class Conversation:
-    """One text of the user's lines and the model's answers, all of them in the model's state.
+    """A text of the user's lines and the model's answers; the options are of `Sampler.stream`.
 
-    The options are those of `Sampler.stream`. Without stops an answer ends with its line: at the
-    first line feed after another character, which is part of the answer.
+    Without stops an answer ends with its line: at the first line feed after another character.
     """
 
     def __init__(
@@ -129,8 +129,7 @@ def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) 
         """Let Ctrl-C act between two characters, so that the state stays consistent."""
         interrupted.append(number)
 
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
+    with handled(interrupt, signal.SIGINT):
         try:
             left_out = conversation.hear(line, unknown)
         except ChargenError as error:
@@ -143,7 +142,5 @@ def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) 
             last = piece or last
             if interrupted:
                 break
-    finally:
-        signal.signal(signal.SIGINT, before)
     if interrupted or not last.endswith(LINE_END):  # a terminal shows Ctrl-C as ^C
         put(LINE_END)

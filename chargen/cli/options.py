@@ -36,16 +36,34 @@ def option(name: str, kind: Any, default: Any, help: str, *names: str, **given: 
 
 
 def unknown_option(help: str) -> Any:
-    """Return a decorator for ``--unknown``."""
     return option("--unknown", click.Choice(["error", "skip"]), "error", help)
+
+
+def set_up_torch(threads: int | None) -> None:
+    """Set the number of CPU threads, and keep freed memory for later steps."""
+    set_up_memory()
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def torch_options(command: Any) -> Any:
+    """Add ``--device``, and ``--threads``, which takes effect when it is read."""
+
+    def set_up(context: click.Context, parameter: click.Parameter, threads: int | None) -> None:
+        if not context.resilient_parsing:  # which completes a command line
+            set_up_torch(threads)
+
+    how = {"callback": set_up, "expose_value": False}
+    command = option("--threads", click.IntRange(1), None, threads_help, **how)(command)
+    return option("--device", str, "auto", device_help, shell_complete=completion.devices)(command)
 
 
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
 json_option = option("--json", bool, None, "Print one JSON object.", "as_json")
 encoding_help = "Encoding of files without a byte order mark, such as cp1252.  [default: utf-8]"
 encoding_option = option("--encoding", str, "", encoding_help, metavar="NAME")
-device_option = option("--device", str, "auto", device_help, shell_complete=completion.devices)
-threads_option = option("--threads", click.IntRange(1), None, threads_help)
 
 
 def default(value: object) -> str:
@@ -68,20 +86,17 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-def set_up_torch(threads: int | None) -> None:
-    """Set the number of CPU threads, and keep freed memory for later steps."""
-    set_up_memory()
-    if threads is not None:
-        import torch
+class OutputParam(click.Path):
+    """A file to write; one whose directory does not exist is refused before any slow work."""
 
-        torch.set_num_threads(threads)
-
-
-def check_writable(*files: Path | None) -> None:
-    """Refuse a file whose directory does not exist, before any slow work."""
-    for file in files:
-        if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        file = Path(value)
+        if file.is_dir() or not file.absolute().parent.is_dir():
             raise ChargenError(f"{file}: cannot be written; create its directory first")
+        return file
+
+
+OUTPUT = OutputParam()
 
 
 def write_text(file: Path, text: str) -> None:
@@ -99,7 +114,6 @@ class ListParam(click.ParamType):
         self.kind, self.rule = kind, rule
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[Any, ...]:
-        """Convert text to a tuple."""
         if isinstance(value, tuple):
             return value
         try:
@@ -114,12 +128,10 @@ class LossOnParam(click.ParamType):
     name = "all|last|K"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | int:
-        """Convert digits to a number."""
         return int(value) if str(value).isdecimal() else str(value)
 
 
 def option_type(kind: Any) -> Any:
-    """Return the type of an option from the annotation of its setting."""
     for meta in getattr(kind, "__metadata__", ()):
         if meta.extra:
             return click.Choice([name for name in meta.extra["names"] if name])

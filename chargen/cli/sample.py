@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.advice import check_run
 from chargen.cli.options import PATH, json_option, option, run_argument, unknown_option
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
+from chargen.render.text import command
 from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ def unescaped(context: Any, parameter: click.Parameter, given: Any) -> Any:
 
 
 def text_option(name: str, help: str, **given: Any) -> Any:
-    """Return a decorator for an option whose text may contain escapes."""
     return option(name, str, None, help, callback=unescaped, **given)
 
 
@@ -130,12 +129,16 @@ def sample(
 
         others = {"beam": settings.beam, "count": count > 1, "unique": unique, "new": new}
         check_alone({**others, "novelty": novelty, "json": as_json})
-    from chargen.runs.directory import LAST, find
+    from chargen.runs.directory import LAST, RUNS, find
     from chargen.sampling.sampler import Sampler
     from chargen.text.corpus import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
-    check_run(run)
+    if run is not None and not run.exists() and not (RUNS / run).exists():
+        raise ChargenError(
+            f"{run}: no such run; chargen runs lists them; if it is a text to continue: "
+            f"{command('sample', '--prompt', run)}"
+        )
     opened = find(run)
     sampler = Sampler.of(opened, opened.weights(LAST) if last else None)
     if interactive:
@@ -175,10 +178,7 @@ def sample(
 def _check(
     sampler: Sampler, beginning: str, unique: bool, training: str | None, options: dict[str, Any]
 ) -> Callable[[str], bool]:
-    """Return the test that a text must pass: not seen before, not in the training text.
-
-    A single line that ended with a stop at its newline is compared with whole lines.
-    """
+    """Return the test that a text must pass; a line that ended at its newline is a whole line."""
     stops = (*options["stop"], *options["stop_after"])
     begins = not beginning or sampler.begins(beginning, options["begin"])
     whole = begins and any(stop.startswith("\n") for stop in stops)
@@ -262,9 +262,9 @@ def _shown(
 def _streamed(beginning: str, rows: Iterator[list[str]]) -> Iterator[list[str]]:
     """Print a text as it is generated; yield it without ``beginning``."""
     put(beginning)
-    pieces = []
-    for row in rows:
-        put(row[0])
-        pieces.append(row[0])
+    text = ""
+    for (piece,) in rows:
+        put(piece)
+        text += piece
     put("\n")
-    yield ["".join(pieces)]
+    yield [text]

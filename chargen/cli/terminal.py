@@ -51,10 +51,9 @@ def drop_results() -> None:
 
 
 def prepare() -> None:
-    """Configure the standard streams.
+    """Configure the standard streams: UTF-8 and unchanged line ends for files and pipes.
 
-    Files and pipes get UTF-8 and unchanged line ends; a terminal gets escapes for characters that
-    its encoding lacks. Nothing fails because standard error is closed, full or a lost terminal.
+    Nothing fails because standard error is closed, full or a lost terminal.
     """
     for number in range(3):
         try:
@@ -77,12 +76,9 @@ def prepare() -> None:
 
 
 def say(text: object, *, err: bool = False, nl: bool = True, **style: Any) -> None:
-    """Print text for people, with control characters escaped; ``err``: to standard error.
-
-    ``style`` has arguments of `click.style`, ignored if NO_COLOR is set (no-color.org).
-    """
+    """Print text for people, escaped, to standard error if ``err``, in a `click.style`."""
     shown = visible(str(text))
-    if style and not os.environ.get("NO_COLOR"):
+    if style and not os.environ.get("NO_COLOR"):  # no-color.org
         shown = click.style(shown, **style)
     click.echo(shown, err=err, nl=nl)
 

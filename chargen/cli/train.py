@@ -140,8 +140,6 @@ CONTRADICTIONS = (("resume", "overwrite"), ("resume", "init_from"), ("quiet", "v
 
 
 def settings_options(*headings: str) -> Callable[[Any], Any]:
-    """Return a decorator for the options of `SETTINGS` under some headings."""
-
     def add(command: Any) -> Any:
         for heading in reversed(headings):
             for name, help in reversed(SETTINGS[heading].items()):
@@ -217,7 +215,10 @@ def train(
         from chargen.cli.training_display import check_installed
 
         check_installed()
-    if _launches(processes):
+    started = os.environ.get("WORLD_SIZE", str(processes))
+    if processes > 1 and started != str(processes):
+        raise ChargenError(f"--processes {processes}: torchrun started {started}; leave it out")
+    if processes > 1 and "WORLD_SIZE" not in os.environ:
         from chargen.distributed.launch import launch
 
         command = ["-m", "chargen", *context.obj]
@@ -265,7 +266,6 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict
 
 
 def to_toml(values: Mapping[str, Any]) -> str:
-    """Return options as a TOML file, without those that are None."""
     given = {name.replace("_", "-"): one for name, one in values.items() if one is not None}
     lines = (f"{name} = {json.dumps(one, default=str)}\n" for name, one in given.items())
     return "".join(["# chargen train --config FILE\n", *lines])
@@ -288,14 +288,3 @@ def _check(corpus: tuple[str, ...], **options: Any) -> None:
         find(path)
     elif path:
         check_new(path, how["overwrite"])
-
-
-def _launches(processes: int) -> bool:
-    """Return whether to start the processes; `ChargenError` if another number is running."""
-    started = os.environ.get("WORLD_SIZE")
-    if processes > 1 and started not in (None, str(processes)):
-        raise ChargenError(
-            f"--processes {processes}: torchrun started {started} already (WORLD_SIZE); leave it "
-            "out"
-        )
-    return processes > 1 and started is None

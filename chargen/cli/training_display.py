@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
+from chargen.cli.environment import handled
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
@@ -40,25 +41,15 @@ TAGS = {  # field of a report: TensorBoard tag
 }
 
 
-class Signals:
-    """Catches signals inside a ``with`` block, so that the current step finishes and is saved.
+class Signals(contextlib.ExitStack):
+    """Catches SIGINT and SIGTERM in a ``with`` block; the third ends the program at once."""
 
-    ``caught`` is the number of the first SIGINT or SIGTERM, or ``None``. A second signal changes
-    nothing, so that the save completes; a third ends the program at once.
-    """
+    caught: int | None = None  # the first one
+    _count = 0
 
-    def __init__(self) -> None:
-        self.caught: int | None = None
-        self._count = 0
-        self._before: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._catch)
-
-    def __exit__(self, *exception: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+    def __enter__(self) -> Signals:
+        self.enter_context(handled(self._catch, signal.SIGINT, signal.SIGTERM))
+        return self
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
@@ -67,17 +58,14 @@ class Signals:
             with contextlib.suppress(OSError, ValueError):  # past buffers that may be in use
                 os.write(sys.stderr.fileno(), b"\nsaving; once more ends at once, unsaved\n")
         elif self._count > 2:
-            self.__exit__()
+            self.close()
             signal.raise_signal(number)
 
 
 class TrainingDisplay:
     """Shows a training: a bar on a terminal, a line per validation elsewhere.
 
-    Args:
-        level: ``verbose`` prints a longer line on a terminal too, and longer samples.
-        tensorboard: write TensorBoard event files.
-        beginning: first line without a terminal, before PyTorch is loaded; or empty.
+    ``beginning`` is the first line without a terminal, before PyTorch is loaded, or empty.
     """
 
     def __init__(self, level: Level, tensorboard: bool, beginning: str) -> None:
@@ -96,7 +84,7 @@ class TrainingDisplay:
     def exit_code(self) -> int:
         """0, or 128 plus the signal that stopped training, here or in another rank."""
         is_stopped = self._trainer is not None and self._trainer.ending == "stopped"
-        number = self._signals.caught or (signal.SIGTERM if is_stopped else None)
+        number = self._signals.caught or signal.SIGTERM * is_stopped
         return 128 + number if number else 0
 
     def __enter__(self) -> TrainingDisplay:
@@ -118,7 +106,6 @@ class TrainingDisplay:
             self._bar, self._reads = None, False
 
     def reading(self, done: int, total: int) -> None:
-        """Show the bytes of the corpus read so far and in total, which is 0 if unknown."""
         if self._bar is None or not self._reads or done < self._bar.n:
             style = {"total": total or None, "unit": "B", "unit_scale": True, "delay": 1}
             self._open_bar(desc="reading the corpus", **style)
@@ -223,11 +210,8 @@ class TrainingDisplay:
 
 
 def check_installed() -> None:
-    """Raise `ChargenError` if TensorBoard is not installed."""
     if importlib.util.find_spec(FOLDER) is None:
-        raise ChargenError(
-            "--tensorboard: the package tensorboard is not installed; pip install tensorboard"
-        )
+        raise ChargenError("--tensorboard: needs the package; pip install tensorboard")
 
 
 class EventWriter:
@@ -255,7 +239,6 @@ class EventWriter:
         return ""
 
     def close(self) -> None:
-        """Finish the files."""
         if not self._failed:
             self._writer.close()
 
@@ -273,7 +256,6 @@ def _neighbour_note(report: Report, trainer: Trainer) -> str:
 
 
 def _overview(trainer: Trainer) -> str:
-    """Return a table of data, model, schedule, budget and device."""
     description, settings = trainer.run.description, trainer.settings
     facts = description.facts()
     stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in settings.stages())
@@ -298,7 +280,6 @@ def _overview(trainer: Trainer) -> str:
 
 
 def _sample(trainer: Trainer, chars: int) -> str:
-    """Return a labelled sample of the current model."""
     import numpy as np
 
     from chargen.sampling import generate
@@ -312,10 +293,8 @@ def _sample(trainer: Trainer, chars: int) -> str:
 
 
 def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
-    """Return the most useful next command: resume, probe or sample.
-
-    A run that stopped improving is not resumed: more training would overfit it.
-    """
+    """Return the most useful next command: resume, probe or sample."""
+    # A run that stopped improving is not resumed: more training would overfit it.
     worse = margin is not None and margin < 0 and not trainer.ending.startswith("no improvement")
     if stopped or worse:
         return _resumed(trainer)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import PATH, check_writable, option, run_argument
+from chargen.cli.options import OUTPUT, option, run_argument
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -25,7 +25,7 @@ MOST_SAMPLES = 20
 
 @click.command()
 @run_argument
-@option("--out", PATH, None, "Output file.  [default: RUN/watch.html]")
+@option("--out", OUTPUT, None, "Output file.  [default: RUN/watch.html]")
 @option("--every", click.IntRange(1), 5, "Update interval in seconds.")
 @option("--once", bool, None, "Write the page once and exit.")
 def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
@@ -42,7 +42,6 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
       chargen watch runs/fables --out fables.html
       chargen watch runs/fables --once
     """
-    check_writable(out)
     from chargen.files import write_file
     from chargen.pages.watch_page import watch_page
     from chargen.runs.directory import find
@@ -95,7 +94,6 @@ class RunObserver:
         )
 
     def _sample(self, run: Run) -> None:
-        """Generate a sample if the best weights have changed."""
         from chargen.pages.watch_page import TrainingSample
         from chargen.runs.directory import BEST
         from chargen.sampling import Sampler
@@ -114,7 +112,6 @@ class RunObserver:
             self._samples = [*self._samples[:-1:2], self._samples[-1]]
 
     def compute_baseline(self) -> bool:
-        """Compute the n-gram baseline if it is missing; return whether it was computed."""
         from chargen.api import BASELINE_ORDER, load
         from chargen.runs.directory import Run
 

@@ -48,8 +48,7 @@ def peer_errors() -> Iterator[None]:
 class ProcessGroup:
     """The ranks that train together; a single process does without torch.distributed.
 
-    Every rank calls the same collectives in the same order; `PeerError` says that a rank is lost.
-    An exception in one rank must end its process, for which the others wait.
+    Every rank calls the same collectives in the same order. An exception must end its process.
     """
 
     @peer_errors()
@@ -73,7 +72,6 @@ class ProcessGroup:
 
     @peer_errors()
     def synchronize(self, model: nn.Module) -> None:
-        """Copy rank 0's parameters to all ranks."""
         for parameter in model.parameters() if self.size > 1 else ():
             dist.broadcast(parameter.detach(), 0)
 
@@ -106,7 +104,6 @@ class ProcessGroup:
 
     @peer_errors()
     def broadcast(self, value: T) -> T:
-        """Return rank 0's value at every rank."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values, 0, self._patient)
@@ -127,8 +124,7 @@ class ProcessGroup:
 def join(device_type: str) -> Iterator[ProcessGroup]:
     """Join the group that torchrun's environment variables describe; at the end wait for all ranks.
 
-    Raises `ChargenError` for variables of no group or, with ``device_type`` ``cuda``, without a
-    GPU for this process; `PeerError` if the other processes do not answer.
+    Raises `ChargenError` for variables of no group, or without a GPU that ``device_type`` asks for.
     """
     is_launched = "TORCHELASTIC_RUN_ID" in os.environ
     if is_launched and sys.platform == "linux":

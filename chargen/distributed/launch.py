@@ -17,9 +17,8 @@ HOST = "127.0.0.1"
 def launch(processes: int, command: Sequence[str], say: Callable[[str], None]) -> int:
     """Run Python with ``command`` in each process of a group; return the group's exit code.
 
-    If a process is killed or lost, all start again, up to `RESTARTS` times, and ``say`` prints a
-    line; an error ends them. Signals are forwarded to every process. Sockets listen on the
-    loopback interface alone. The environment and signal handlers of this process change.
+    If a process is killed or lost, all start again, up to `RESTARTS` times; an error ends them.
+    The environment and signal handlers of this process change.
     """
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException

@@ -26,10 +26,7 @@ SEALED = re.compile(SEAL.format("([0-9a-f]{64})") + r"\Z")
 
 
 def write_card(run: Run, sections: Mapping[str, str]) -> bool:
-    """Write sections of the card by heading; the others stay.
-
-    Returns False if a user's own ``README.md`` is kept; `UnwritableError` if the system refuses.
-    """
+    """Write sections of the card by heading; return False if a user's own card is kept."""
     before = own_card(run.path)
     if before is None and (run.path / CARD).exists():
         return False
@@ -60,25 +57,21 @@ def own_card(path: Path) -> str | None:
 
 
 def table(*rows: tuple[str, object]) -> str:
-    """Return facts as a Markdown table; empty ones are left out."""
     shown = [(name, visible_line(str(value)).replace("|", "\\|")) for name, value in rows if value]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in shown)])
 
 
 def indented(text: str) -> str:
-    """Return a text as a Markdown code block."""
     return "\n".join(f"    {line}" for line in visible(text).splitlines())
 
 
 def description_sections(run: Run) -> dict[str, str]:
-    """Return the sections that follow from the run's description: model and use."""
     name = run.path.resolve().name
     use = indented(f"{command('sample', name)}\n{command('evaluate', name, 'TEXT')}")
     return {"Model": table(*run.description.facts().items()), "Use": use}
 
 
 def _front_matter(run: Run) -> str:
-    """Return metadata as YAML, whose strings are JSON."""
     known, name, best = run.description.corpus, json.dumps(run.path.resolve().name), run.best_loss()
     lines = [
         "library_name: chargen",

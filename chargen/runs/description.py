@@ -44,7 +44,6 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError(f"the cache {self.cache} is no absolute path")
 
     def is_of(self, text: ScannedCorpus) -> bool:
-        """Return whether a text is that of the record."""
         return (self.sha256, self.chars) == (text.sha256, text.chars)
 
     def read_again(self) -> Corpus:
@@ -76,11 +75,7 @@ class Origin(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Description(Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON document in ``run.json``.
-
-    An imported run has the default training settings and an empty corpus, which are ``null`` in
-    the file.
-    """
+    """The JSON document in ``run.json``; an imported run has ``null`` for training and corpus."""
 
     model: ModelSettings
     vocabulary: Vocabulary

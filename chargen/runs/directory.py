@@ -74,7 +74,6 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, description: Description) -> Run:
-        """Make a run in an existing directory and remove an earlier run's files."""
         remove_files(path, RUN)  # first, so that a crash never leaves a mixture of two runs
         remove_files(path, BEST, LAST, PROGRESS)
         remove_card(path)
@@ -145,8 +144,8 @@ class Run:
         raise ChargenError(f"{sources}: changed since {self.path} was trained on it")
 
     def _encode(self, corpus: Corpus) -> EncodedCorpus:
-        description = self.description
-        return encode_with(corpus, description.vocabulary, description.training.documents)
+        documents = self.description.training.documents
+        return encode_with(corpus, self.description.vocabulary, documents)
 
     def encode(self, corpus: Corpus) -> EncodedCorpus:
         """Return any text, encoded for the model; record where it is if it is the run's own."""
@@ -240,7 +239,6 @@ class Run:
         return records
 
     def best_loss(self) -> float | None:
-        """Return the lowest validation loss in nats per character, if there is one."""
         losses = [line["validation_loss_nats"] for line in self.progress()]
         return min((loss for loss in losses if loss is not None), default=None)
 
@@ -283,7 +281,6 @@ def resolve(name: str | Path) -> Path:
 
 
 def newest(folder: Path = RUNS) -> Run:
-    """Open the run under ``folder`` that was modified last."""
     found = [file.parent for file in folder.glob(f"*/{RUN}")]
     if not found:
         raise ChargenError(
@@ -293,7 +290,6 @@ def newest(folder: Path = RUNS) -> Run:
 
 
 def last_written(path: Path) -> float:
-    """Return when the files of a run directory were last modified, in seconds since the epoch."""
     files = (path / name for name in FILES)
     return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
 

@@ -44,7 +44,6 @@ def lock(path: Path, remedy: str = "wait for it or give another --out") -> Itera
 
 
 def _holder(file: Path) -> tuple[int, str] | None:
-    """Return the process that holds the lock, and since when."""
     try:
         said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
     except (ChargenError, OSError):

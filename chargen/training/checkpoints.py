@@ -44,10 +44,9 @@ class Counters(Struct, forbid_unknown_fields=True):
 
 
 class CheckpointWriter:
-    """Writes the best weights, the progress lines and the last checkpoint, in this order.
+    """Writes the best weights, the progress lines and then the last checkpoint, which counts them.
 
-    What could not be written waits for the next save: the last checkpoint is never ahead of the
-    files that it counts.
+    What could not be written waits for the next save.
     """
 
     def __init__(self, run: Run) -> None:
@@ -93,7 +92,6 @@ def environment(device: torch.device, processes: int) -> dict[str, str]:
 
 
 def environment_note(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return a note for the user if two environments differ."""
     changed = ", ".join(
         f"{name} {value} (was {before[name]})"
         for name, value in now.items()
@@ -109,10 +107,8 @@ def by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
 
 
 def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counters:
-    """Return the counters of a checkpoint; `ChargenError` or `ValueError` if it does not fit.
-
-    Nothing of the size that it states is allocated before.
-    """
+    """Return the counters of a checkpoint; `ChargenError` or `ValueError` if it does not fit."""
+    # Nothing of the size that it states is allocated before it is checked.
     counters = convert(checkpoint.values, Counters)
     model, size = description.model, len(description.vocabulary)
     found = {name: array.shape for name, array in checkpoint.arrays.items()}
@@ -157,5 +153,4 @@ def _state_shapes(
 
 
 def mismatch(run: Run, error: Exception) -> ChargenError:
-    """Return the error for a ``last.safetensors`` that does not belong to its run."""
     return ChargenError(f"{run.path / LAST}: does not fit the run ({reason(error)})")

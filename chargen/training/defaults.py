@@ -1,7 +1,6 @@
-"""Default hyperparameters, chosen from the budget, the corpus size and the hardware.
+"""Default hyperparameters, chosen from the budget, the corpus size and the hardware alone.
 
-They never depend on a clock, so the same command trains the same model. The experiments behind each
-number are in docs/explanation/defaults.md.
+The experiments behind each number are in docs/explanation/defaults.md.
 """
 
 from __future__ import annotations
@@ -39,10 +38,10 @@ FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_
 
 @dataclass(frozen=True)
 class Hardware:
-    """The device that trains: its torch type, and whether the CPU has bfloat16 instructions."""
+    """The device that trains."""
 
-    device: str = "cpu"
-    fast_bfloat16: bool = False
+    device: str = "cpu"  # torch type
+    fast_bfloat16: bool = False  # the CPU has instructions for it
 
     @property
     def kind(self) -> str:
@@ -62,16 +61,11 @@ class Preset:
 
 @dataclass(frozen=True)
 class SizeTable:
-    """Model size and regularization thresholds, indexed by training budget.
-
-    Each row of ``shapes`` is (characters, layers, units): it applies when the smallest model would
-    read at least that many characters within the budget. Each row of ``regularization`` is (epochs,
-    weight decay, dropout).
-    """
+    """Model size and regularization thresholds, indexed by training budget."""
 
     chars_per_minute: float  # of the smallest model
-    shapes: tuple[tuple[float, int, int], ...]
-    regularization: tuple[tuple[float, float, float], ...]
+    shapes: tuple[tuple[float, int, int], ...]  # least characters that it reads, layers, units
+    regularization: tuple[tuple[float, float, float], ...]  # epochs, weight decay, dropout
 
 
 PLAIN = Preset(64, 16, 0.02, beta2=0.999)
@@ -99,7 +93,6 @@ PLAIN_SIZES = SizeTable(
 
 
 def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
-    """Return the preset for a cell in a kind of stack."""
     if stack == "residual":
         return RESIDUAL[hardware.kind]
     return replace(PLAIN, learning_rate=PLAIN_RATES.get(cell, PLAIN.learning_rate))
@@ -108,10 +101,7 @@ def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
 def choose_defaults(
     given: GivenSettings, training_chars: int, hardware: Hardware
 ) -> tuple[ModelSettings, TrainingSettings, list[str]]:
-    """Complete the given settings, which are never changed, for a text of ``training_chars``.
-
-    Returns the completed settings, and notes for the user on what was chosen and why.
-    """
+    """Complete the given settings, which are never changed; return notes on the choices too."""
     cell, stack = _architecture(given, hardware)
     preset = preset_of(cell, stack, hardware)
     plain = stack == "plain"
@@ -179,7 +169,6 @@ def _architecture(given: GivenSettings, hardware: Hardware) -> tuple[str, str]:
 def _planned_chars(
     given: GivenSettings, preset: Preset, training_chars: int, speed: float
 ) -> float:
-    """Estimate how many characters the smallest model reads within the budget."""
     training = given.training
     if training.steps:
         timesteps = training.timesteps or preset.timesteps
@@ -192,7 +181,6 @@ def _planned_chars(
 def _regularization(
     given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float
 ) -> tuple[dict[str, float], list[str]]:
-    """Choose weight decay and dropout for the planned number of epochs."""
     names = ("weight_decay", "dropout")
     usual = dict(zip(names, _row(table.regularization, 0), strict=True))
     chosen = dict(zip(names, _row(table.regularization, epochs), strict=True))
@@ -221,34 +209,28 @@ def _row(table: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
     return [row[1:] for row in table if row[0] <= value][-1]
 
 
+def _check_size(name: str, value: int, most: int, limit: str) -> None:
+    if value > most:
+        raise ChargenError(f"--{name} {value}: {limit} {most} at most; lower it")
+
+
 def fit(
     settings: TrainingSettings, training_chars: int, usual: Preset = PLAIN
 ) -> tuple[TrainingSettings, list[str]]:
-    """Choose timesteps and batch size that the training text can fill.
+    """Choose timesteps and batch size that the training text can fill, with a note if it is short.
 
-    Returns the settings, and a note for each default that a short text lowers; `ChargenError` if
-    a size that the user gave does not fit.
+    Raises `ChargenError` if a size that the user gave does not fit.
     """
     targets = training_chars - 1
     room = targets // (settings.batch_size or 1)
     timesteps = settings.timesteps or max(1, min(usual.timesteps, room))
-    if timesteps > targets:
-        raise ChargenError(
-            f"--timesteps {timesteps}: the training text has {training_chars} characters, "
-            f"enough for {targets} at most"
-        )
+    text = f"the training text of {training_chars} characters"
+    _check_size("timesteps", timesteps, targets, f"{text} allows")
     most = targets // timesteps
     batch_size = settings.batch_size or min(usual.batch_size, most)
-    if batch_size > most:
-        raise ChargenError(
-            f"--batch-size {batch_size}: the training text of {training_chars} characters fills "
-            f"{most} windows of {timesteps} timesteps; lower it, or --timesteps"
-        )
-    if isinstance(settings.loss_on, int) and settings.loss_on > timesteps:
-        raise ChargenError(
-            f"--loss-on {settings.loss_on}: a window has {timesteps} timesteps; lower it, or raise "
-            "--timesteps"
-        )
+    _check_size("batch-size", batch_size, most, f"{text} and --timesteps {timesteps} allow")
+    if isinstance(settings.loss_on, int):
+        _check_size("loss-on", settings.loss_on, timesteps, "--timesteps allows")
     chosen = {"timesteps": timesteps, "batch_size": batch_size}
     notes = [
         f"short text: {name.replace('_', ' ')} {value} instead of {getattr(usual, name)}"

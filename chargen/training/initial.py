@@ -24,7 +24,6 @@ from chargen.text.vocabulary import PLACEHOLDER, Vocabulary, rare_characters
 
 
 def check_same(given: GivenSettings, run: Run, names: Collection[str], remedy: str) -> None:
-    """Refuse given settings of these names that differ from those of a run."""
     known = structs.asdict(run.description.model) | structs.asdict(run.description.training)
     for name, value in given.values().items():
         if name in names and known[name] != value:
@@ -64,7 +63,6 @@ def vocabulary_for(
 
 
 def origin_of(source: Run) -> Origin:
-    """Return the record of a run whose best weights a new run starts from."""
     description, file = source.description, source.weights_file
     loss = source.read_checkpoint(file.name).values.get("validation_loss_nats")
     return Origin(
@@ -78,13 +76,9 @@ def origin_of(source: Run) -> Origin:
 
 @torch.no_grad()
 def start_from(model: CharModel, vocabulary: Vocabulary, origin: Origin) -> None:
-    """Copy the weights of a model's origin into it, by character.
+    """Copy the weights of a model's origin into it by character; new ones begin as rare ones.
 
-    Input rows and head columns of new characters keep their random initial values. Their biases
-    are the smallest known one: they begin as rare characters.
-
-    Raises:
-        ChargenError: the origin is missing or changed.
+    Raises `ChargenError` if the origin is missing or changed.
     """
     source = Run.open(Path(origin.run))
     if _sha256(source.weights_file) != origin.sha256:

@@ -41,10 +41,9 @@ UNRECORDED = ("budget_used", "validates", "cores", "unsaved")  # in ``progress.j
 
 @dataclass(frozen=True)
 class Schedule:
-    """A budget in steps, seconds or both, and the learning rate over it.
+    """A budget in steps, seconds or the one of both used more, and the learning rate over it.
 
-    Of two budgets, the one used more counts. The rate rises linearly during the warm-up and falls
-    linearly to zero at the end of the budget.
+    The rate rises linearly during the warm-up and falls linearly to zero at the end.
     """
 
     peak: float
@@ -53,7 +52,6 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
-        """Return the schedule for the budget of ``settings``, by default 5 minutes."""
         steps, minutes = settings.steps, settings.minutes
         if settings.epochs:
             steps = max(1, round(settings.epochs * steps_per_epoch))
@@ -98,11 +96,7 @@ class Report:
 
 
 class Trainer:
-    """A model in training on the first ``training_chars`` of a corpus; `reports` trains it.
-
-    Every process of a group has a trainer and calls the same methods; together they make the steps
-    of a single process, and rank 0 writes the files.
-    """
+    """A model in training; every process of a group calls the same methods, rank 0 writes files."""
 
     def __init__(
         self, run: Run, model: CharModel, text: EncodedCorpus, group: ProcessGroup
@@ -131,9 +125,6 @@ class Trainer:
 
     def reports(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
         """Train until the budget is used, validation stops improving or ``should_stop()`` is true.
-
-        The best and the last weights are saved at validations. If such a save fails, the report
-        says why and the next validation tries again.
 
         Raises:
             ChargenError: the loss is not finite, memory runs out, or the final save fails; the
@@ -173,7 +164,6 @@ class Trainer:
         return bool(self.ending)
 
     def _report(self, started: float, stops: bool) -> Report:
-        """Make a step, and a validation if one is due."""
         counters, stages = self.counters, len(self._stages)
         due = min(int(self._schedule.used(counters.step, self._clock) * stages), stages - 1)
         if due > counters.stage:  # a run resumed with a larger budget stays in its stage
@@ -245,7 +235,6 @@ class Trainer:
         )
 
     def _validate(self) -> float | None:
-        """Return the validation loss in nats per character, or None if no text is held out."""
         text, group, start = self.text, self.group, self._training_chars
         if start == len(text.ids):
             return None

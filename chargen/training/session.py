@@ -35,10 +35,7 @@ from chargen.training.loop import Trainer
 
 
 class TrainingSession(ExitStack):
-    """A trainer that is ready, notes for the user, and the lock on the run directory.
-
-    Use it in a ``with`` statement, or `close` it. Rank 0 of a group holds the lock.
-    """
+    """A trainer that is ready, notes for the user, and at rank 0 the lock on the run directory."""
 
     trainer: Trainer
     notes: tuple[str, ...]
@@ -103,11 +100,8 @@ def start(
 ) -> TrainingSession:
     """Start a run, or resume one; ``more`` are the other fields of `Request`.
 
-    Every process of ``group`` calls this function; rank 0 decides. A process that does not see
-    rank 0's files reads and encodes ``sources`` itself.
-
-    Raises:
-        ChargenError: the request is invalid; no file is written.
+    Every process of ``group`` calls this function; rank 0 decides. Raises `ChargenError` if the
+    request is invalid; no file is written.
     """
     group, request = group or ProcessGroup(), Request(sources, settings, out, **more)
     device = device_named(request.device)
@@ -137,10 +131,7 @@ def start(
 def _plan(
     request: Request, device: torch.device, launchers: tuple[str, ...], held: ExitStack
 ) -> tuple[_Plan, EncodedCorpus]:
-    """Plan the training and write nothing; ``held`` receives the lock of a resumed run.
-
-    A run that one of the launchers began is resumed, for every request, with its settings.
-    """
+    """Plan the training and write nothing; ``held`` receives the lock of a resumed run."""
     more = request.given.names.intersection(MORE_BUDGETS)
     if more and not request.resume:
         raise ChargenError(f"{flag(min(more))}: extends a run; give --resume too")
@@ -149,7 +140,7 @@ def _plan(
     path = request.out or (RUNS / corpus.name if corpus else None)
     if request.resume or path is None:
         path = find(path).path
-    restarts = False
+    restarts = False  # one of the launchers began the run
     with suppress(ChargenError):
         restarts = not set(launchers).isdisjoint(Run.open(path).description.launchers)
     if request.resume or restarts:
@@ -166,7 +157,6 @@ def _plan(
 
 
 def describe(request: Request) -> Description:
-    """Return the description that a new run would have."""
     corpus = read_corpus(request.sources, request.encoding)
     path = request.out or RUNS / corpus.name
     return _describe(path, corpus, request, device_named(request.device))[0]
@@ -223,10 +213,7 @@ def _plan_resumed(
     def opened() -> Run:
         run = Run.open(path)
         if run.description.imported:
-            raise ChargenError(
-                f"{path}: imported without its training state, so it cannot be resumed; train a "
-                "new run with another --out"
-            )
+            raise ChargenError(f"{path}: imported, cannot be resumed; train with another --out")
         fixed = given.names.difference(BUDGETS)
         check_same(given, run, fixed, "leave it out, or start over with --overwrite")
         return run
@@ -305,7 +292,6 @@ def _build_model(description: Description, device: torch.device) -> CharModel:
 
 
 def _check_text(run: Run, encoded: EncodedCorpus) -> None:
-    """Refuse a description that contradicts the run's text."""
     record, training = run.description.corpus, run.description.training
     to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
     said = (record.sha256, record.chars, record.training_chars, run.description.vocabulary)

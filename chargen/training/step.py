@@ -24,13 +24,10 @@ SEED_STRIDE = 0x9E3779B1  # odd: torch's CPU generator takes 32 bits of a seed
 
 
 def next_char_loss(logits: Tensor, targets: Tensor, counted: int | None = None) -> Tensor:
-    """Return the mean cross-entropy of the next character in nats, a scalar.
+    """Return the mean cross-entropy in nats of ``logits`` ``(N, T, V)`` and ``targets`` ``(N, T)``.
 
-    Args:
-        logits: ``(N, T, V)``.
-        targets: ``(N, T)`` ids; targets equal to `IGNORED` do not count.
-        counted: number of counted targets of the whole batch, if the rows are a share of it: the
-            losses and gradients of all shares then add up to those of the batch.
+    Targets equal to `IGNORED` do not count. ``counted`` is the number of the others in the whole
+    batch, if the rows are a share of it: the losses of all shares add up to that of the batch.
     """
     steps = (targets != IGNORED).sum().clamp(min=1) if counted is None else max(1, counted)
     # Time first, as the model computes it, so that flattening copies nothing.
@@ -49,8 +46,7 @@ class StepResult(NamedTuple):
 class TrainingState:
     """A model, its optimizer, the carried hidden state and the random generator.
 
-    The processes of ``group`` together make the step that one process would make of the whole
-    batch. ``averaged`` is the model that predicts: the trained one, or, if the settings ask for an
+    ``averaged`` is the model that predicts: the trained one, or, if the settings ask for an
     ``average``, the running average of its weights. Update t = 1, 2, ... moves each averaged weight
     ``w`` to ``w + (model - w) / max(1, average * t)``: the last ``average * t`` updates make up
     most of it (Polyak & Juditsky 1992; Shamir & Zhang 2013).
@@ -74,13 +70,9 @@ class TrainingState:
     def step(
         self, batch: WindowBatch, rate: float, *, carry: bool, message: list[float]
     ) -> StepResult:
-        """Update the weights once, unless loss or gradient are not finite.
+        """Update the weights once on `rows` of a batch, unless loss or gradient are not finite.
 
-        Args:
-            batch: the batch, restricted to `rows`.
-            rate: learning rate of this update.
-            carry: start from the final state of the previous step, not from zeros.
-            message: numbers that are summed over the ranks along with the loss.
+        ``carry`` starts from the previous final state; ``message`` is summed over the ranks.
         """
         settings = self._settings
         last = settings.counted_steps(batch.inputs.shape[1])
@@ -115,7 +107,6 @@ class TrainingState:
         return torch.from_numpy(array).to(self.device)
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Return the weights that predict, under their names in a checkpoint."""
         return _prefixed(self.averaged, WEIGHTS)
 
     def arrays(self) -> dict[str, np.ndarray]:

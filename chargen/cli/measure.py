@@ -1,0 +1,150 @@
+"""``chargen evaluate`` and ``chargen score``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chargen.cli.completion import texts
+from chargen.cli.options import (
+    encoding_option,
+    json_option,
+    option,
+    run_argument,
+    torch_options,
+    unknown_option,
+)
+from chargen.cli.terminal import progress_bar, say, say_json
+from chargen.errors import ChargenError
+from chargen.render.text import counted, visible_line
+
+if TYPE_CHECKING:
+    from chargen.text.vocabulary import Unknown
+
+
+@click.command()
+@run_argument
+@click.argument("corpus", required=False, shell_complete=texts)
+@json_option
+@encoding_option
+@click.option("--dynamic", is_flag=True, help="Add dynamic evaluation (Krause et al. 2018). Slow.")
+@torch_options
+def evaluate(
+    run: Path | None, corpus: str | None, as_json: bool, encoding: str, dynamic: bool, device: str
+) -> None:
+    """Measure a model's loss and accuracy on a text.
+
+    The text is the run's held-out text, or all of CORPUS. Each character is predicted once, from
+    the text before it. A back-off n-gram that was counted on the same training text is the
+    baseline.
+
+    In dynamic evaluation, the weights are updated on each segment after it is predicted. Compare
+    that figure only with other dynamic evaluations.
+
+    \b
+    Examples:
+      chargen evaluate
+      chargen evaluate runs/fables other.txt
+    """
+    from chargen.api import BASELINE_ORDER, load
+    from chargen.text.corpus import read_corpus
+
+    model = load(run, device)
+    text = None if corpus is None else read_corpus([corpus], encoding)
+    before = model.run.description.corpus.sources
+    measured = model.evaluate(text)
+    if (now := model.run.description.corpus.sources) != before:
+        say(f"note: the run's corpus is at {visible_line(' '.join(now))} from now on", err=True)
+    baseline = learning = None
+    try:
+        baseline = model.baseline(text)
+    except ChargenError as error:
+        say(f"without the n-gram baseline: {visible_line(error.message)}", err=True)
+    if dynamic:
+        with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
+            learning = model.evaluate_dynamic(text, progress=progress)
+    if as_json:
+        result = {"run": str(model.run.path), **measured.to_json()}
+        ngram = {"order": BASELINE_ORDER, **baseline.to_json()} if baseline else None
+        say_json({**result, "ngram": ngram, "dynamic": learning and learning.to_json()})
+        return
+    say(f"{visible_line(str(model.run.path))}, {measured.chars:,} characters")
+    say(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
+    name = f"{BASELINE_ORDER}-gram baseline"
+    for label, row in {"model": measured, name: baseline, "model, dynamic": learning}.items():
+        if row:
+            # Rounded before they are formatted, so that a tiny negative number has no minus sign.
+            loss, bits = (round(x, 4) + 0.0 for x in (row.loss_nats, row.bits_per_char))
+            say(f"{label:20}{loss:10.4f}{bits:11.4f}{row.accuracy:10.1%}")
+    if baseline and (gain := baseline.loss_nats - measured.loss_nats) > 0:
+        say(f"The model beats the {name} by {gain:.4f} nats/char.")
+    elif baseline:
+        say(
+            f"The model does not beat the {name} ({-gain:.4f} nats/char worse): train with a "
+            "larger budget if its validation loss still fell, else on more text or fewer --units."
+        )
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="[RUN]... FILE")
+@json_option
+@encoding_option
+@option("--top", click.IntRange(0), 5, "Number of places with the highest surprisal to show.")
+@unknown_option("Characters that a model's vocabulary lacks: an error, or left out for all runs.")
+@click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
+@torch_options
+def score(
+    names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Unknown, device: str
+) -> None:
+    """Measure the surprisal of a text.
+
+    The last argument is the text: FILE, or - for standard input. The runs come before it; without
+    any, the newest run is used. Each character but the first is predicted once, from all
+    characters before it. Several runs are compared on the same characters, each difference with
+    its 95% interval from blocks of text; p-values are corrected for the number of runs. This
+    shows, for example, whose style a text of at least 640 characters is in.
+
+    \b
+    Examples:
+      chargen score letter.txt
+      chargen score runs/austen runs/melville letter.txt
+      fortune | chargen score runs/fables - --top 20
+    """
+    from chargen.api import load
+    from chargen.api import score as score_text
+    from chargen.probes.surprisal.result import place_text, score_table
+    from chargen.text.corpus import read_corpus
+
+    *runs, file = names
+    if Path(file, "run.json").exists():
+        raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
+    if " " in file and not Path(file).exists():
+        raise ChargenError(
+            f"{file}: no such file; give the text as standard input, which is called -, as in "
+            "echo TEXT | chargen score RUN -"
+        )
+    text = read_corpus([file], encoding).text
+    models = [load(run, device) for run in runs or (None,)]
+    found = score_text(models, text, unknown)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for model in models:
+        if model.run.description.corpus.sha256 == digest:
+            say(
+                f"{visible_line(str(model.run.path))} was trained on this text, so its loss is too "
+                "low; chargen evaluate measures the held-out part",
+                err=True,
+            )
+    if as_json:
+        say_json({"text": file, **found.to_json(top)})
+        return
+    if found.left_out:
+        say(f"left out {counted(found.left_out, 'character')} that not all models know", err=True)
+    say(score_table(found), nl=False)
+    for place in found.surprising(top):
+        before, character, after = place_text(found.text, place)
+        say(f"\n{before}", nl=False)
+        say(character, nl=False, fg="red", bold=True)
+        say(after)
