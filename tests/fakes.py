@@ -16,6 +16,13 @@ SPANS = (4, 8, 32, 64, 128)
 LIKELY = 0.99
 
 
+def confident(expected, V, share):
+    """Return log-probabilities: ``share`` for the expected ids, uniform where they are negative."""
+    found = np.where(np.arange(V) == expected[..., None], share, (1 - share) / (V - 1))
+    found[expected < 0] = 1 / V
+    return np.log(found)
+
+
 class TablePredictor:
     """A first-order Markov model: row ``ids`` of a table of probabilities.
 
@@ -54,8 +61,7 @@ class CountingPredictor:
         (N, T), V = ids.shape, len(self.vocabulary)
         before = np.zeros(N, dtype=np.int64) if state is None else state
         counts = before[:, None] + np.arange(1, T + 1)
-        share = np.where(np.arange(V) == (counts % V)[..., None], 0.9, 0.1 / (V - 1))
-        return np.log(share).astype(np.float32), before + T
+        return confident(counts % V, V, 0.9).astype(np.float32), before + T
 
 
 class Reader:
@@ -166,9 +172,7 @@ class Echo:
         before = np.full((N, self.chars), -1) if state is None else state
         history = np.concatenate([before, ids], axis=1)
         expected = history[:, 1 : T + 1]
-        share = np.where(np.arange(V) == expected[..., None], 0.8, 0.2 / (V - 1))
-        share[expected < 0] = 1 / V
-        return np.log(share), history[:, T:]
+        return confident(expected, V, 0.8), history[:, T:]
 
 
 class Recaller:
@@ -192,9 +196,7 @@ class Recaller:
                 place = text.rfind(text[-self.key :], 0, len(text) - 1)
                 if place >= 0 and len(text) > self.key:
                     expected[n, t] = ord(text[place + self.key])
-        share = np.where(np.arange(V) == expected[..., None], 0.5, 0.5 / (V - 1))
-        share[expected < 0] = 1 / V
-        return np.log(share), np.array(texts, dtype=object)
+        return confident(expected, V, 0.5), np.array(texts, dtype=object)
 
 
 class Cold:
@@ -207,9 +209,8 @@ class Cold:
     def advance(self, ids, state=None):
         (N, T), V = ids.shape, len(self.vocabulary)
         before = np.zeros(N, dtype=np.int64) if state is None else state
-        share = np.where(np.arange(V) == (ids[..., None] + 1) % V, 0.9, 0.1 / (V - 1))
-        share[before[:, None] + np.arange(1, T + 1) <= self.chars] = 1 / V
-        return np.log(share), before + T
+        warm = before[:, None] + np.arange(1, T + 1) > self.chars
+        return confident(np.where(warm, (ids + 1) % V, -1), V, 0.9), before + T
 
 
 def word(rng, letters=6):

@@ -1,6 +1,7 @@
 """Tasks with a known chance level: their texts, and what predictors of known memory score."""
 
 import re
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -23,7 +24,12 @@ ALL = pytest.mark.parametrize("name", TASKS)
 EACH = pytest.mark.parametrize(("name", "variant"), VARIANTS)
 SPANS = (4, 8, 16, 32, 64)
 FOREVER = 10**9
-PARTNERS = {")": "(", "]": "[", "}": "{", ">": "<"}
+GRAMMAR = {
+    "copy": r"[a-h]{10}\.*\|[a-h]{10}\n",
+    "flipflop": r"(w[01])([wir][01])*\n",
+    "recall": r"([a-z]{2}\d)+(\.*[a-z]{2}\d)*\n",
+    "brackets": r"[()\[\]{}<>]+\n",
+}
 
 few = settings(max_examples=8, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
@@ -31,19 +37,6 @@ seeds = st.integers(0, 2**32 - 1)
 
 def lines_of(name, seed, chars=4000):
     return TASKS[name].corpus(chars, seed).splitlines(keepends=True)
-
-
-def depths(text):
-    """Return the nesting depth after each character; fail on brackets that do not match."""
-    opened, found = [], []
-    for char in text:
-        if char in PARTNERS:
-            assert opened.pop() == PARTNERS[char]
-        else:
-            opened.append(char)
-        found.append(len(opened))
-    assert not opened
-    return found
 
 
 # texts
@@ -60,54 +53,36 @@ def test_a_corpus_is_whole_lines_and_a_function_of_its_seed(name):
     assert bundled.read(name, 3000, seed=5) == text[:3000]
 
 
+@ALL
 @few
-@given(seeds)
-def test_copies_equal_their_originals(seed):
-    for line in lines_of("copy", seed):
-        symbols, delay, copy = re.fullmatch(r"([a-h]{10})(\.*)\|([a-h]{10})\n", line).groups()
-        assert copy == symbols
-        assert 10 + len(delay) <= LONGEST_SPAN
-
-
-@few
-@given(seeds)
-def test_a_read_returns_the_last_write_within_the_longest_span(seed):
-    for line in lines_of("flipflop", seed, 8000):
-        assert re.fullmatch(r"(w[01])([wir][01])*\n", line)
-        written, place = "", 0
-        for at in range(0, len(line) - 1, 2):
-            command, bit = line[at : at + 2]
-            if command == "w":
-                written, place = bit, at + 1
-            elif command == "r":
-                assert bit == written
-                assert at + 1 - (place + 1) <= LONGEST_SPAN
+@given(seed=seeds)
+def test_a_line_is_grammatical_and_its_cues_lie_within_the_longest_span(name, seed):
+    for line in lines_of(name, seed, 6000):
+        assert re.fullmatch(GRAMMAR[name], line)
+        reader = READERS[name]()
+        for at, (char, following) in enumerate(pairwise(line)):
+            found = reader.read(char, at)
+            if found and following in TASKS[name].candidates:
+                assert following == found[0]
+                assert at - found[1] <= LONGEST_SPAN
 
 
 @few
 @given(seeds)
-def test_recalled_pairs_occurred_before_and_values_differ(seed):
+def test_recalled_keys_and_values_differ_and_brackets_are_at_most_four_deep(seed):
     for line in lines_of("recall", seed, 6000):
-        assert re.fullmatch(r"([a-z]{2}\d)+(\.*[a-z]{2}\d)*\n", line)
-        found = [(one[0], one.start()) for one in re.finditer(r"[a-z]{2}\d", line)]
-        pairs = [pair for n, (pair, _) in enumerate(found) if pair not in line[: found[n][1]]]
-        recalled = found[len(pairs) :]
-        assert len(pairs) in (2, 4, 8)
+        found = re.findall(r"[a-z]{2}\d", line)
+        pairs = list(dict.fromkeys(found))
+        assert found[: len(pairs)] == pairs
         assert "".join(pairs) == line[: 3 * len(pairs)]
         assert len({pair[:2] for pair in pairs}) == len({pair[2] for pair in pairs}) == len(pairs)
-        assert len({pair for pair, _ in recalled}) == len(recalled) <= 4
-        for pair, at in recalled:
-            assert at + 2 - (3 * pairs.index(pair) + 3) <= LONGEST_SPAN
-
-
-@few
-@given(seeds)
-def test_brackets_match_and_are_at_most_four_deep(seed):
+        recalled = found[len(pairs) :]
+        assert len(pairs) in (2, 4, 8)
+        assert len(set(recalled)) == len(recalled) <= 4
     for line in lines_of("brackets", seed):
-        found = depths(line.rstrip("\n"))
-        assert max(found) <= 4
-        assert 0 not in found[:-1]  # one pair encloses the line
-        assert len(line) - 3 <= LONGEST_SPAN
+        depths = np.cumsum([1 if char in "([{<" else -1 for char in line[:-1]])
+        assert max(depths) <= 4
+        assert np.flatnonzero(depths == 0).tolist() == [len(line) - 2]  # one pair encloses it
 
 
 def test_keys_of_trials_never_occur_in_a_corpus():

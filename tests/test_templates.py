@@ -140,21 +140,6 @@ def test_no_shortcut_beats_chance(rule):
             assert found.low <= row.chance == 1 / 8 <= found.high
 
 
-@pytest.mark.parametrize(
-    ("curve", "half"),
-    [
-        (lambda span: 1 / (1 + (span / 90) ** 2.2), 90),
-        (lambda span: 0.5 ** (span / 80), 84),
-        (lambda span: 0.5 ** (span / 300), 304),
-        (lambda span: 1 / (1 + span / 200), 208),
-    ],
-)
-def test_span50_is_where_a_model_has_forgotten_half(curve, half):
-    result = cloze(Forgets(curve), spans=(4, 64, 128, 256, 512), frames=64)
-    assert result.span50.low <= half <= result.span50.high
-    assert result.span50.high < 3 * result.span50.low
-
-
 def test_a_memory_of_a_middle_distance_alone_has_no_span50():
     middle = Rule(lambda *case: Remembers(200).fact(*case) if case[2] >= 100 else None)
     result = cloze(middle, spans=(4, 8, 32, 128, 256))

@@ -83,7 +83,7 @@ def write_memory(model: TrainedModel, result: RunResult) -> None:
 
 
 def _processor() -> str:
-    """Return the processor's name where the system tells it, else its architecture."""
+    """Return the processor's name, or its architecture where the system has no name."""
     with suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))

@@ -177,7 +177,7 @@ class TrainedModel:
         return score([self], text, unknown)
 
     def held_out(self) -> np.ndarray:
-        """Return the ids ``(M,)`` of the held-out text; `ChargenError` if there is none."""
+        """Return the ids ``(M,)`` of the held-out text; `ChargenError` without one."""
         ids = self.corpus().ids[self.run.description.corpus.training_chars :]
         if not len(ids):
             raise ChargenError(
@@ -244,7 +244,7 @@ class TrainedModel:
         text = self.encoded(corpus)
         known, documents = self.run.description.corpus, self.run.description.training.documents
         start = known.training_chars if known.is_of(text) else 1
-        start = 1 if start == len(text.ids) else start  # a text that is named, of which none is
+        start = 1 if start == len(text.ids) else start  # a text that the model was trained on
         return text, start, None if documents == "none" else text.starts
 
     def _training(self) -> np.ndarray:

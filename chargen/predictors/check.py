@@ -21,7 +21,7 @@ from chargen.predictors.protocol import (
 from chargen.predictors.token_model import load_transformers
 from chargen.text.vocabulary import Vocabulary
 
-N, T, CUT = 3, 12, 5  # sequences, timesteps, and where they are cut
+N, T, CUT = 3, 12, 5  # sequences, timesteps, and the place of the cut
 NEAR = 1e-3  # nats; kernels for other shapes round differently
 CERTAIN = -15.0  # nats; below it a log-probability is too small to matter
 
@@ -30,7 +30,7 @@ def check(model: Model) -> None:
     """Check that a model follows its protocol.
 
     Predictions of random characters must be normalized log-probabilities of shape ``(N, T, V)``
-    that are the same when they are asked for twice, when a text is read in parts, when sequences
+    that are the same in a second call, when a text is read in parts, when sequences
     are read alone or in another order, and when later characters change. A `TextScorer` must return
     one finite number that is not above 0 and stays the same.
 

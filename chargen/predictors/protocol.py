@@ -23,7 +23,7 @@ TOLERANCE = 1e-3  # nats by which a distribution may miss a sum of 1
 
 
 class PredictorError(ChargenError):
-    """A model that is to be measured breaks the protocol."""
+    """A measured model breaks the protocol."""
 
 
 @runtime_checkable

@@ -77,7 +77,7 @@ class RunResult:
         }
 
     def of_network(self, name: str) -> Any:
-        """Return the result of an instrument in the trained network, None if there is none."""
+        """Return the result of an instrument in the trained network, or None."""
         found = getattr(self, name)
         return (found.get(TRAINED) if isinstance(found, Mapping) else found) or None
 
@@ -228,7 +228,7 @@ class ProbeResult:
         yield "--verbose prints every table, --report FILE.html has the figures too"
 
     def figure(self) -> Drawing:
-        """Return the main figure, a matplotlib figure; `ChargenError` if there is none."""
+        """Return the main figure, a matplotlib figure; `ChargenError` without one."""
         for _, figure in self._figures():
             return figure.draw(PICTURE, self.title)
         raise ChargenError("nothing was measured that can be drawn")

@@ -125,7 +125,7 @@ class CellSummary(Struct, frozen=True):
     learning_rate: float
     tuning: tuple[dict[str, float | None], ...]  # bits_per_char by learning_rate; None: diverged
     bits_per_char: Estimate  # mean over seeds
-    chars_per_second: int  # median over seeds, validation included; 0 if nothing was read
+    chars_per_second: int  # median over seeds, validation included; 0 without any
     diverged: int  # runs
     trainings: tuple[Training, ...]  # by seed: 0, 1, 2, …
     variants: tuple[VariantSummary, ...]
@@ -228,7 +228,7 @@ def by_round(credits: Sequence[float], round_size: int) -> tuple[float, ...]:
 def mean_accuracy(by_seed: Sequence[float], chance: float) -> Estimate:
     """Return the mean accuracy over two or more seeds with its 95% interval, Student's.
 
-    Where all seeds solve a span, or none does, the seeds show nothing of how accuracy varies
+    Where all seeds solve a span, or none does, the seeds do not show how accuracy varies
     between seeds that do and seeds that do not. The interval then contains the means that the
     interval of the share of such seeds allows.
     """

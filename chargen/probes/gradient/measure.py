@@ -92,7 +92,7 @@ def measure(
 
 
 class _Flow(NamedTuple):
-    """Gradients at N positions in one layer, n of which have a loss that its last state affects."""
+    """Gradients at N positions in one layer, n of them with a loss that its last state affects."""
 
     ratios: np.ndarray  # (parts, S, n), log10 g(k)/g(0) by k; the last part is the whole state
     last: np.ndarray  # (N,), g(0)

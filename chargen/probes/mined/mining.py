@@ -173,7 +173,7 @@ class Plan:
         return starts, begins, ends, (starts == self.documents[document]) & (not alone)
 
     def _groups(self, found: Found, text: str, longest: int, seed: int) -> Iterator[Group]:
-        """Yield the groups of a kind, without cases that nothing can replace."""
+        """Yield the groups of one kind, without cases that nothing can replace."""
         alone, edges = len(self.documents) == 1, np.append(self.documents, len(self.ids))
         document = np.searchsorted(self.documents, np.arange(len(self.ids)), side="right")
         cases = [

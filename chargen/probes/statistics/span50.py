@@ -39,7 +39,7 @@ class Span50:
     chance: float
     lapse: float  # share of errors at the shortest span, at most 0.1
     misfit: float  # largest distance of an accuracy from the monotone curve
-    fits: bool = True  # whether accuracy falls with the span; if not, no number is reported
+    fits: bool = True  # whether accuracy falls with the span; if not, span50 is not reported
     drawn: tuple[float, ...] = field(default=(), repr=False)  # `chars` of each bootstrap sample
 
     @property
