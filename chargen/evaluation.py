@@ -41,10 +41,7 @@ def context_limit(predictor: Model) -> int | None:
 
 
 def nats_of(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return the surprisals of targets ``(n,)`` in nats, ``(n,)`` float64, from ``(n, V)``.
-
-    `PredictorError` if a target has probability 0, so that its surprisal is infinite.
-    """
+    """Return the surprisals of targets ``(n,)`` in nats, float64; refuse infinite ones."""
     nats = -log_probs[np.arange(len(targets)), targets].astype(np.float64)
     if np.isinf(nats).any():
         raise PredictorError(
@@ -158,9 +155,8 @@ def predictions(
 ) -> Iterator[Predictions]:
     """Read segments of a text in parallel and yield the predictions in order.
 
-    It holds at most `CHUNK_FLOATS` log-probabilities at once and does not keep a memory-mapped text
-    in memory. Segments that end early are read on, past the end of the text if need be. ``state``
-    is the predictor's at ``segments.starts``; None is the initial one.
+    Segments that end early are read on, past the end of the text if need be. ``state`` is the
+    predictor's at ``segments.starts``; None is the initial one.
     """
     text = ids if isinstance(ids, ArrayReader) else ArrayReader(ids)
     starts, begins, ends = (x[:, None] for x in (segments.starts, segments.begins, segments.ends))
@@ -184,8 +180,8 @@ def surprisals(
 ) -> np.ndarray:
     """Return the surprisal of each predicted character in bits, ``(N, segments.longest)``.
 
-    Rows of shorter segments end in zeros. `ROWS` segments are read in parallel. Characters beyond
-    the predictor's context limit are skipped.
+    Rows of shorter segments end in zeros. Characters beyond the predictor's context limit are
+    skipped.
     """
     bits = np.zeros((len(segments), segments.longest))
     limit = context_limit(predictor)

@@ -95,9 +95,7 @@ def test_ended_text_outranks_longer_less_likely_ones():
     assert found(read, 9, 4, stops=[(1,)]) == [(1,)]
     assert found(read, 2, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0)]
     assert found(read, 4, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0, 1)]
-
-
-def test_texts_beyond_all_possible_ones_are_empty():
+    # Texts beyond all possible ones are empty.
     assert found(TablePredictor("ab", [[0.6, 0.4]] * 2).advance, 1, 5, 3) == [(0,), (1,), ()]
 
 

@@ -85,13 +85,6 @@ def test_scan_and_read_equal_step_in_float32(cell, ids, steps, monkeypatch):
         torch.testing.assert_close(found(*result), reference, rtol=1e-4, atol=1e-5)
 
 
-def test_lstm_selects_rows_for_large_vocabularies():
-    few, many = LSTM(2, features=4), LSTM(2, features=5)
-    ids = torch.zeros(1, 1, dtype=torch.long)
-    assert few._suits_onednn(ids) == lstm.HAS_ONEDNN
-    assert not many._suits_onednn(ids)
-
-
 @pytest.mark.parametrize("multiplies", [True, False])
 def test_lstm_casts_operands_on_processors_with_bfloat16(monkeypatch, multiplies):
     monkeypatch.setattr(lstm, "multiplies_bfloat16", lambda: multiplies and multiplies_bfloat16())

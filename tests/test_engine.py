@@ -38,7 +38,6 @@ def shapes(*choices):
     ]
 
 
-ALL = shapes(*itertools.product(VARIANTS.values(), SHAPES + MORE_SHAPES, ACTIVATION_NAMES))
 # Each cell and shape, with alternating activation functions.
 TURNS = itertools.cycle([*ACTIVATION_NAMES, "tanh"])
 SOME = shapes(*((*pair, next(TURNS)) for pair in itertools.product(VARIANTS.values(), SHAPES)))
@@ -48,7 +47,12 @@ def name_of(shape):
     return "-".join(map(str, shape.values()))
 
 
-every_shape = pytest.mark.parametrize("shape", SOME, ids=name_of)
+EVERY = [
+    pytest.param(shape, id=name_of(shape), marks=() if shape in SOME else pytest.mark.soak)
+    for shape in shapes(
+        *itertools.product(VARIANTS.values(), SHAPES + MORE_SHAPES, ACTIVATION_NAMES)
+    )
+]
 
 
 def written(one, compiled, length=60, count=3, prompt=PROMPT, **chosen):
@@ -62,7 +66,8 @@ def assert_same_text(one, **how):
     return plain
 
 
-def check_shape(shape):
+@pytest.mark.parametrize("shape", EVERY)
+def test_both_forms_compute_the_network_and_write_the_same_text(shape):
     """Compare logits and state with torch, and both forms with each other, bit for bit."""
     network, own = network_and_engine(**shape)
     assert own.settings.shapes(V) == {n: w.shape for n, w in network.state_dict().items()}
@@ -83,17 +88,6 @@ def check_shape(shape):
     for part, other in zip(state, itertools.chain(*states), strict=True):
         np.testing.assert_allclose(part, other, **near)
     assert_same_text(own)
-
-
-@every_shape
-def test_both_forms_compute_the_network_and_write_the_same_text(shape):
-    check_shape(shape)
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("shape", ALL, ids=name_of)
-def test_both_forms_compute_every_network(shape):
-    check_shape(shape)
 
 
 @pytest.mark.parametrize("compiled", FORMS)
@@ -190,9 +184,6 @@ def test_elementary_functions():
     for own, numpys in ((arithmetic.exp, np.exp), (arithmetic.tanh, np.tanh)):
         assert own(x).dtype == np.float32
         np.testing.assert_allclose(own(x), numpys(x.astype(np.float64)), rtol=2e-7, atol=2e-7)
-
-
-def test_elementary_functions_at_their_limits():
     ends = np.array([-np.inf, -1e30, 0, 1e30, np.inf], dtype=np.float32)
     np.testing.assert_array_equal(arithmetic.tanh(ends), [-1, -1, 0, 1, 1])
     np.testing.assert_allclose(arithmetic.sigmoid(ends), [0, 0, 0.5, 1, 1], atol=1e-37)

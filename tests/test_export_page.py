@@ -263,6 +263,12 @@ def test_greedy_text_equals_chargen_s_and_continues(browser, page, tmp_path):
     opened(browser, tmp_path, made(initial_ids=tuple(LETTERS.encode("bad\nab").tolist())))
     generate(browser, "", temperature=0, length=50)
     assert "bad\nab" + shown_text(browser) == text_of(made(), "bad\nab", 50, temperature=0)
+    residual = made("lstm", (5, 5), stack="residual")
+    opened(browser, tmp_path, residual)
+    assert "lstm of 5 + 5 units in residual blocks · " in browser.find("p.faint").text
+    for _ in range(2):  # a new text begins at zeros
+        generate(browser, "bad", temperature=0, length=40)
+        assert shown_text(browser) == text_of(residual, "bad", 40, temperature=0)
 
 
 def test_the_page_writes_when_it_opens_pauses_and_continues(browser, page):
@@ -335,15 +341,6 @@ def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(brows
     browser.script("byId('part').value = ''; byId('part').dispatchEvent(new Event('change'))")
     assert not any(levels(browser))
     assert not browser.find("#scale").is_displayed()
-
-
-def test_a_new_text_of_residual_blocks_begins_at_zeros(browser, tmp_path):
-    exported = made("lstm", (5, 5), stack="residual")
-    opened(browser, tmp_path, exported)
-    assert "lstm of 5 + 5 units in residual blocks · " in browser.find("p.faint").text
-    for _ in range(2):
-        generate(browser, "bad", temperature=0, length=40)
-        assert shown_text(browser) == text_of(exported, "bad", 40, temperature=0)
 
 
 def levels(browser):

@@ -59,17 +59,6 @@ def test_missing_operators_are_detected(monkeypatch):
     module._has_onednn.cache_clear()
 
 
-def test_small_products_do_not_use_onednn(monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "_has_onednn", lambda: asked.append(1) or False)
-    W, b = numbers(256, 256), numbers(256)
-    for rows, times_asked in ((numbers(16, 256), 0), (numbers(17, 256), 3)):
-        repeated(W, len(rows), 100)
-        linear(rows, W, b)
-        matmul(rows, W)
-        assert len(asked) == times_asked
-
-
 @pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5)])
 @pytest.mark.parametrize("biased", [True, False])
 def test_bfloat16_casts_operands_of_both_passes(dtype, shape, biased):

@@ -156,14 +156,10 @@ def test_state_continues_a_text(cell, stack):
         torch.testing.assert_close(end, last)
 
 
-def test_ids_equal_one_hot_vectors_in_residual_blocks():
-    stack, ids = model_of("mingru", "residual").stack, ids_of()
-    hot = nn.functional.one_hot(ids, V).double()
-    torch.testing.assert_close(stack(ids)[0], stack(hot)[0])
-
-
-def test_documents_are_independent_in_residual_blocks():
+def test_residual_blocks_read_ids_as_one_hot_vectors_and_documents_independently():
     model, ids = model_of("mingru", "residual"), ids_of()
+    hot = nn.functional.one_hot(ids, V).double()
+    torch.testing.assert_close(model.stack(ids)[0], model.stack(hot)[0])
     begins = torch.zeros(N, T, dtype=torch.bool)
     begins[1, 3] = True
     logits, _ = model(ids, None, begins=begins)

@@ -94,7 +94,7 @@ def longest_copy(text):
     return max(len(text[i:j]) for i in starts for j in starts if text[i:j] in TRAINING)
 
 
-def test_copies_are_not_new_and_nonsense_is():
+def test_copies_are_not_new_nonsense_is_and_an_empty_sample_is_refused():
     copied = measured(TRAINING[5:105])
     assert {row.sample_share for row in copied.new} == {0}
     assert copied.longest_copy.text == TRAINING[5:105]
@@ -102,9 +102,6 @@ def test_copies_are_not_new_and_nonsense_is():
     assert [(row.chars, row.sample_share) for row in nonsense.new] == [(2, 1)]
     assert nonsense.longest_copy.text == ""
     assert "0 characters of 6" in novelty_table(nonsense)
-
-
-def test_empty_samples_are_refused():
     with pytest.raises(ChargenError, match="raise length"):
         measured("", "")
 

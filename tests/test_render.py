@@ -42,25 +42,15 @@ def draw(size, title):
     return figure
 
 
-SECTIONS = [
-    Section(
-        "templates",
-        "Cloze sentences",
-        "remembers 8 characters",
-        "Beyond the training length.",
-        [
-            Figure("templates", draw, "Accuracy by span", "Bars are 95% intervals."),
-            TABLE,
-            Text("How it is measured."),
-            Text("10 sentences per span.", role="note"),
-            Sentence(
-                [("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]
-            ),
-            Bars([("French", 0.75, "0.4 bits")]),
-            Details("Method", [Text("Candidates have equal length.")]),
-        ],
-    )
+BLOCKS = [
+    Figure("templates", draw, "Accuracy by span", "Bars are 95% intervals."),
+    TABLE,
+    Text("10 sentences per span.", role="note"),
+    Sentence([("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]),
+    Bars([("French", 0.75, "0.4 bits")]),
+    Details("Method", [Text("Candidates have equal length.")]),
 ]
+SECTIONS = [Section("templates", "Cloze sentences", "remembers 8 characters", "", BLOCKS)]
 
 
 def test_terminal_shows_rows_rules_and_notes():
@@ -68,25 +58,19 @@ def test_terminal_shows_rows_rules_and_notes():
     assert text.splitlines()[:3] == ["Cloze sentences", "===============", "remembers 8 characters"]
     places = [text.index(mark) for mark in ("  4  ", "── beyond", " 16  ", "── end")]
     assert places == sorted(places)
-    assert "Chance is 12.5%." in text
-    assert "10 sentences per span." in text
-    assert "I come from [France] and speak [French]" in text
-    assert "75.0%" in text
-    assert "\x1b" not in text
-    assert "equal length" not in text
+    for part in ("Chance is 12.5%.", "10 sentences", "from [France] and speak [French]", "75.0%"):
+        assert part in text
+    assert not {"\x1b", "equal"} & {*text, *text.split()}
     assert "Candidates have equal length." in to_text(SECTIONS, verbose=True)
 
 
 def test_page_has_the_same_rows_escaped_and_loads_nothing():
     page = to_html("How far?", "Run demo", SECTIONS, ["without mined: <too short>"])
-    for row in TABLE.rows:
-        assert f"<td>{row[1]}</td>" in page
-    assert "&lt;b&gt;\\x1b[2J" in page
-    assert "&lt;too short&gt;" in page
-    assert '<mark class="cue">France</mark>' in page
-    assert '<tr class="rule"><td colspan="3">beyond training length (8)</td></tr>' in page
-    assert '<svg viewBox="' in page
-    assert "Content-Security-Policy" in page
+    rule = '<tr class="rule"><td colspan="3">beyond training length (8)</td></tr>'
+    cells = [f"<td>{row[1]}</td>" for row in TABLE.rows]
+    escaped = ["&lt;b&gt;\\x1b[2J", "&lt;too short&gt;"]
+    marks = [rule, '<mark class="cue">France</mark>', '<svg viewBox="', "Content-Security-Policy"]
+    assert all(part in page for part in (*cells, *escaped, *marks))
     assert not {"http://", "https://", "src=", "@import"} & set(page.split())
     assert page.count("training length 8 =") == page.count("longest span 8") == 1
 

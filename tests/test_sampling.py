@@ -69,13 +69,10 @@ def test_penalty_breaks_loops_and_has_a_limited_memory():
     assert write(predictor, "b" + "a" * (RECENT - 1), 2, **penalty) == ["ab"]
 
 
-def test_choices_follow_the_distribution():
+def test_choices_follow_the_distribution_and_impossible_characters_are_never_drawn():
     log_probs = np.log(np.tile([0.5, 0.2, 0.3], (20_000, 1)))
     chosen = choose(log_probs, SamplingSettings(), np.random.default_rng(0))
     np.testing.assert_allclose(np.bincount(chosen) / 20_000, [0.5, 0.2, 0.3], atol=0.015)
-
-
-def test_impossible_character_is_never_drawn():
     with np.errstate(divide="ignore"):
         log_probs = np.log(np.tile([0, 0.7, 0.3, 0], (2, 1)))
     assert choose(log_probs, SamplingSettings(), Fixed(0.0, 1 - 2**-53)).tolist() == [1, 2]

@@ -27,12 +27,7 @@ def describe(name: str) -> str:
 
 
 def read(name: str, chars: int | None = None, seed: int = 0) -> str:
-    """Return the first ``chars`` characters of a bundled text, or of a generated one.
-
-    Without ``chars``, a bundled text is returned whole, and a generated one has 1,000,000 or
-    a few more, up to the end of its last sentence. `ChargenError` if the name is unknown or a
-    bundled text shorter.
-    """
+    """Return ``chars`` characters of a text: by default all of it, or 1,000,000 generated ones."""
     text = _text(name).make(chars or GENERATED_CHARS, seed)
     if chars is not None and len(text) < chars:
         raise ChargenError(f"{name}: holds {len(text):,} characters, fewer than {chars:,}")

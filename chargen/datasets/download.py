@@ -80,8 +80,7 @@ def fetch(
     """Write the text of an entry to ``out``; return False if it is there already.
 
     An incomplete download is kept in ``out`` + ``.part`` and resumed by the next call. ``source``
-    is the entry's file if it was downloaded by other means. A connection is closed after
-    ``timeout`` seconds without a byte. `ChargenError` if it fails.
+    is the entry's file if it was downloaded by other means; ``timeout`` is in seconds.
     """
     if out.exists():
         if _sha256(out) == entry.text_sha256:

@@ -115,10 +115,7 @@ class Composer:
         rng: np.random.Generator,
         distractor: Distractor | None = None,
     ) -> Frame:
-        """Compose a sentence of exactly ``span`` characters; `ValueError` if there is none.
-
-        A distractor after the cue moves before the sentence if the span has no room for it.
-        """
+        """Compose a sentence of exactly ``span`` characters; `ValueError` if there is none."""
         chars, draw, head, splits = span - facts.shortest_span, self.fillers.draw, "", []
         if distractor and distractor.place == "after":
             mention = facts.cues[distractor.fact].join(facts.distractor_after)
@@ -128,7 +125,7 @@ class Composer:
             filler = draw(first, rng) + mention + draw(chars - first - len(mention), rng)
         else:
             filler = draw(chars, rng)
-            if distractor:
+            if distractor:  # there is no room for it after the cue
                 distractor = Distractor(distractor.fact, "before")
                 head = facts.cues[distractor.fact].join(facts.distractor_before)
         text = head + facts.opening + facts.cues[answer] + filler + facts.lead

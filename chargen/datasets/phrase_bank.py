@@ -1,7 +1,4 @@
-"""Phrase banks: files of facts and fillers from which long-range sentences are composed.
-
-`corpora/english.bank` documents the format for authors of banks.
-"""
+"""Phrase banks: files of facts and fillers. `corpora/english.bank` documents the format."""
 
 from __future__ import annotations
 

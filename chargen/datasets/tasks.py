@@ -53,10 +53,7 @@ class Task:
     queried: int = 1  # characters at the end of a text
 
     def trials(self, variant: str, span: int, rng: Rng) -> list[Trial]:
-        """Return a round: trials that share their text, each candidate right equally often.
-
-        ``span`` is one of `nearest`. Rounds are independent.
-        """
+        """Return a round: trials that share their text, each candidate right equally often."""
         trials = []
         for text in self.texts(variant, span, rng):
             places = tuple(range(len(text) - self.queried, len(text)))
@@ -81,10 +78,7 @@ def _log_uniform(most: int, rng: Rng) -> int:
 
 
 def delay(most: int, rng: Rng) -> int:
-    """Draw 0 or 1 half of the time, else log-uniformly up to ``most``.
-
-    Models learn short spans first: without the short half, they learn little.
-    """
+    """Draw 0 or 1 half of the time, as models learn these first, else log-uniformly."""
     return int(rng.integers(min(most, 1) + 1)) if rng.random() < SHORT else _log_uniform(most, rng)
 
 

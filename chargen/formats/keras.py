@@ -1,7 +1,4 @@
-"""Import of a character model that Keras 3 saved, as a run.
-
-Axes: V ids, E units of an embedding, H units of a layer.
-"""
+"""Import of a model that Keras 3 saved: V ids, E units of an embedding, H of a layer."""
 
 from __future__ import annotations
 
@@ -39,10 +36,7 @@ class Alphabet:
 
     @classmethod
     def of_json(cls, path: Path, reserved: int = 0) -> Alphabet:
-        """Read a JSON list of characters, or a map between characters and ids, in one direction.
-
-        ``reserved`` ids without a character come first.
-        """
+        """Read characters after ``reserved`` ids: a JSON list, or a map to or from their ids."""
         try:
             values = decode_json(read_file(path).encode(), ENTRIES)
             if isinstance(values, dict):
@@ -64,11 +58,7 @@ class Alphabet:
         return cls((*[None] * reserved, *sorted(set(read_file(path)))), str(path))
 
     def arranged(self, size: int) -> tuple[Vocabulary, np.ndarray, list[str]]:
-        """Return the vocabulary, the model's id of each character ``(V,)``, and notes.
-
-        Raises:
-            ChargenError: The alphabet does not fit a model with ``size`` ids.
-        """
+        """Return the vocabulary, the model's id of each character ``(V,)``, and notes."""
         rest = size - len(self.entries)
         if rest:
             way_out = f", or --reserved {rest} if the first {rest} stand for no character"
@@ -105,16 +95,9 @@ def import_keras(
 ) -> tuple[Run, list[str]]:
     """Import a ``.keras`` or ``.weights.h5`` file and return the run and notes for the user.
 
-    Args:
-        model: The file.
-        alphabet: The characters of the model's ids.
-        out: The run directory; ``runs/<name of the file>`` by default.
-        activation: Activation function, which a ``.weights.h5`` file does not store.
-        reset_after: GRU variant, which a ``.weights.h5`` file without biases does not store.
-        overwrite: Replace an existing run.
-
-    Raises:
-        ChargenError: The model cannot be imported; nothing has been written.
+    ``out`` is ``runs/<name of the file>`` by default. ``activation`` and ``reset_after`` are what a
+    ``.weights.h5`` file does not store. `ChargenError` if the model cannot be imported; nothing has
+    been written then.
     """
     path = out or RUNS / (model.name.split(".")[0] or "keras")
     if is_run(path) and not overwrite:

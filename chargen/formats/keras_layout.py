@@ -87,12 +87,9 @@ class KerasLayout:
 def of_shapes(
     shapes: Shapes, activation: str, reset_after: bool | None, cell: str | None = None
 ) -> KerasLayout:
-    """Infer the layout of a model from the shapes of its weights.
+    """Infer the layout from the shapes of the weights; `ChargenError` unless just one fits.
 
     These show neither the activation nor, without biases, the ``reset_after`` of a GRU.
-
-    Raises:
-        ChargenError: No layout fits, or several do.
     """
     layers = [name for name in shapes if name.endswith(CELL)]
     rest = sorted(set(shapes) - set(layers), key=lambda name: ("embed" in name, name))
@@ -163,12 +160,7 @@ class KerasLayer(msgspec.Struct):
 
 
 def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
-    """Return the layout of a model that the parsed ``config.json`` describes.
-
-    Raises:
-        ChargenError: A layer cannot be imported.
-        ValueError, LookupError, TypeError: It is not a configuration of Keras.
-    """
+    """Return the layout of a model that the parsed ``config.json`` describes."""
     layers = [layer for layer in _layers(config) if PARTS[layer.class_name]]
     parts = "".join(PARTS[layer.class_name] for layer in layers)
     if not CHAIN.fullmatch(parts):

@@ -1,7 +1,4 @@
-"""Export of a model as an ONNX graph that runs one time step.
-
-Axes: N sequences, H units, V characters.
-"""
+"""Export of a model as an ONNX graph of one time step: N sequences, H units, V characters."""
 
 from __future__ import annotations
 
@@ -28,11 +25,7 @@ ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "linear": "
 
 
 def export_onnx(run: Run, out: Path) -> None:
-    """Write the best weights of ``run`` as the graph of `step_model`.
-
-    Raises:
-        ChargenError: The weights do not fit the run, or the file cannot be written.
-    """
+    """Write the best weights of ``run`` as the graph of `step_model`."""
     description = run.description
     weights = without_placeholder(run.weights(), description.vocabulary)
     try:
@@ -55,10 +48,7 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
     ``c_0``, ``u1_0`` and so on. Outputs are ``log_probs`` ``(N, V)`` float32, in nats, of the next
     character, and the next state, ``next_h_0`` and so on. The metadata have ``format``, ``cell``,
     ``stack``, ``activation``, ``units``, ``vocabulary`` (the code points of the ids from 0 on), and
-    ``reset_after`` if it is false.
-
-    Raises:
-        ChargenError: The package ``onnx`` is missing.
+    ``reset_after`` if it is false. `ChargenError` if the package ``onnx`` is missing.
     """
     try:
         import onnx

@@ -99,11 +99,7 @@ def _coded(array: np.ndarray, form: str) -> dict[str, Any]:
 
 
 def rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantize ``(J, K)`` float32 to levels ``(J, K)`` int8 and scales ``(K,)`` float32.
-
-    The largest magnitude of a column is `LEVELS` times its scale, and the error is at most half a
-    scale. A column of zeros has scale 0.
-    """
+    """Quantize ``(J, K)`` float32 to int8 levels and scales ``(K,)``, 0 for a column of zeros."""
     scales = (np.abs(matrix).max(axis=0) / LEVELS).astype(np.float32)
     with np.errstate(divide="ignore", invalid="ignore"):
         levels = np.nan_to_num(np.rint(matrix / scales)).clip(-LEVELS, LEVELS)

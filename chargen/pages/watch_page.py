@@ -74,10 +74,7 @@ def best(lines: Lines) -> Mapping[str, Any]:
 
 
 def thinned(lines: Lines) -> Lines:
-    """Return at most `MOST` records, dense at the start as a logarithmic axis is.
-
-    The last and the best are among them.
-    """
+    """Return at most `MOST` records, dense at the start, with the best and the last."""
     if len(lines) <= MOST:
         return lines
     kept = {len(lines) - 1, lines.index(best(lines))}

@@ -59,12 +59,9 @@ class CharModel(nn.Module):
 
     @classmethod
     def of(cls, settings: ModelSettings, size: int, weights: Mapping[str, np.ndarray]) -> CharModel:
-        """Return the model with these weights.
+        """Return the model with these weights; `ChargenError` if one is missing or misshapen.
 
         Shapes are checked before anything of the size in ``settings`` is allocated.
-
-        Raises:
-            ChargenError: A weight is missing, unknown or of another shape.
         """
         settings.check({name: value.shape for name, value in weights.items()}, size)
         with torch.device("meta"):

@@ -48,11 +48,7 @@ class TorchCharModel(nn.Module):
 
 
 def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
-    """Return a copy of the model made of `torch.nn` layers, on the same device.
-
-    Raises:
-        ChargenError: `torch.nn` has no such cell, stack or activation.
-    """
+    """Return a copy made of `torch.nn` layers; `ChargenError` if `torch.nn` has no such layer."""
     cell, activation = settings.cell, settings.activation
     kind, supported = KINDS.get(cell, (nn.RNN, ()))
     lacking = ""

@@ -65,10 +65,7 @@ def chart(
     labels: tuple[str, str],
     draw: Callable[[Axes], object] = lambda axes: None,
 ) -> Callable[[Size, str], Drawing]:
-    """Return the `Figure.draw` of one curve for each series on a logarithmic axis of distances.
-
-    Earlier curves cover later ones. ``labels`` are those of the axes; ``draw`` draws more on them.
-    """
+    """Return the `Figure.draw` of a curve for each series on a logarithmic axis of distances."""
 
     def drawn(size: Size, title: str) -> Drawing:
         figure = figures.new_figure(size)

@@ -75,10 +75,7 @@ def curve(
 def limits(
     axes: Axes, chars: Sequence[float], marks: Sequence[tuple[float, str]], size: Size
 ) -> None:
-    """Mark each limit of ``marks``, (place, label), with a line that is labelled above the axes.
-
-    A limit off the axis from ``chars[0]`` to ``chars[-1]`` has a label and no line.
-    """
+    """Mark each (place, label) with a labelled line; one off the axis of ``chars`` has no line."""
     row = 0
     for place in sorted({place for place, _ in marks}):
         text = " = ".join(text for at, text in marks if at == place)
@@ -125,10 +122,7 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
 
 
 def finish(figure: Figure, size: Size, title: str) -> None:
-    """Add the title, if there is room for it, and label the curves at their right ends.
-
-    The labels stand beside the last panel of the first row, and none covers another.
-    """
+    """Add the title, if there is room, and label the curves beside the first row of panels."""
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
     shown = [axes for axes in figure.axes if axes.get_visible()]
@@ -170,10 +164,7 @@ def _label_ends(axes: Axes, size: Size, height: float) -> None:
 
 
 def svg(figure: Figure, name: str, label: str) -> Markup:
-    """Return the figure as inline ``<svg>``, the same bytes every time, in the page's style.
-
-    ``name``, unique in its page, prefixes the SVG's definitions; ``label`` is the text alternative.
-    """
+    """Return the figure as inline ``<svg>`` in the page's style; ``name`` makes its ids unique."""
     import matplotlib
     from markupsafe import Markup, escape
 

@@ -103,10 +103,7 @@ def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> li
 
 
 def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:
-    """Return ``trained_timesteps`` of each run as limits, ``(64, "training length (64)")``.
-
-    They ascend; a length that not all runs share names its runs.
-    """
+    """Return each run's ``trained_timesteps`` as limits, ``(64, "training length (64)")``."""
     runs: dict[int, list[str]] = {}
     for run, result in results.items():
         if result.trained_timesteps:
@@ -165,11 +162,7 @@ def fragment(*parts: Section | Block) -> str:
 
 
 def save_figures(sections: Sequence[Section], path: Path, title: str, main: str) -> list[Path]:
-    """Write each figure as a PNG: ``main`` to ``path``, the others to ``path-<name>``.
-
-    Raises:
-        ChargenError: if a file cannot be written.
-    """
+    """Write each figure as a PNG: ``main`` to ``path``, the others to ``path-<name>``."""
     written = []
     for block in (block for section in sections for block in section.blocks):
         if isinstance(block, Figure):

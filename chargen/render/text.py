@@ -12,10 +12,7 @@ LINE = re.compile(f"[\n\t]|{ACTING.pattern}")
 
 
 def visible(text: str) -> str:
-    r"""Return ``text`` with control characters escaped as in Python, such as ``\x1b``.
-
-    Newlines and tabs stay.
-    """
+    r"""Escape control characters as in Python, ``\x1b``, but for newlines and tabs."""
     return ACTING.sub(_escaped, text)
 
 

@@ -1,7 +1,4 @@
-"""Beam search for the likeliest texts.
-
-Axes: B texts in the beam, T time steps, V characters.
-"""
+"""Beam search for the likeliest texts: B texts in the beam, T time steps, V characters."""
 
 from __future__ import annotations
 
@@ -24,23 +21,12 @@ def search(
     count: int = 1,
     stops: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
-    """Search for the ``count`` likeliest continuations of ``prompt``.
+    """Return the ``count`` likeliest continuations of ``prompt`` ``(T,)``, ids ``(T, count)``.
 
-    Of equally likely texts, the one with the likelier prefix ranks first, then the one whose
-    character has the lower id.
-
-    Args:
-        advance: Reads ids ``(B, T)`` after a state, None at the beginning.
-        prompt: ``(T,)`` ids, T > 0.
-        length: Maximum length of a text in characters.
-        width: Number of prefixes that are kept after each character.
-        stops: Ids of the strings that end a text, which then keeps its probability.
-
-    Returns:
-        ``(T, count)`` ids, `ENDED` after the end of a text; T is ``length``, or less if all ended.
-
-    Raises:
-        NonFiniteError: A logit is NaN.
+    ``width`` texts of at most ``length`` characters are kept; after the end of a text, at one of
+    the strings ``stops``, its ids are `ENDED`. Of equally likely texts, the one with the likelier
+    prefix ranks first, then the one whose character has the lower id. `NonFiniteError` if a logit
+    is NaN.
     """
     steps: list[tuple[np.ndarray, np.ndarray]] = []  # (B,) each: rows before, and ids
     tails = np.full((1, max(map(len, stops), default=0)), ENDED)  # the last ids of each text

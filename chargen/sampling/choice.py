@@ -55,19 +55,12 @@ def penalize(values: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndarr
 
 
 def weights(log_probs: np.ndarray, choice: Choice, recent: np.ndarray) -> np.ndarray:
-    """Return unnormalized probabilities after temperature and truncation.
+    """Return unnormalized probabilities, ``(V,)`` float64, 1 for the likeliest character.
 
-    In this order: the repetition penalty; temperature; min_p (Nguyen et al. 2024); top_k (Fan et
-    al. 2018), exactly k characters; top_p (Holtzman et al. 2020). Of equally likely characters, the
-    one with the lower id ranks first.
-
-    Args:
-        log_probs: ``(V,)``, up to a constant, so logits will do.
-        choice: The sampling settings.
-        recent: ``(R,)`` ids that the repetition penalty applies to.
-
-    Returns:
-        ``(V,)`` float64, 1 for the likeliest character.
+    Applied to ``log_probs`` ``(V,)``, up to a constant, in this order: the repetition penalty for
+    the ids ``recent``, ``(R,)``; temperature; min_p (Nguyen et al. 2024); top_k (Fan et al. 2018),
+    exactly k characters; top_p (Holtzman et al. 2020). Of equally likely characters, the one with
+    the lower id ranks first.
     """
     values = log_probs.astype(np.float64)
     if choice.penalty != 1:
@@ -110,10 +103,8 @@ def choose(
 ) -> np.ndarray:
     """Draw one id per row of ``(N, V)`` log-probabilities, with one uniform number per row.
 
-    The repetition penalty applies to the ids ``recent``, ``(N, R)``.
-
-    Raises:
-        NonFiniteError: A log-probability is NaN.
+    The repetition penalty applies to the ids ``recent``, ``(N, R)``. `NonFiniteError` if a
+    log-probability is NaN.
     """
     N, choice = len(log_probs), Choice.of(settings)
     recent = np.empty((N, 0), dtype=np.int64) if recent is None else recent[:, -RECENT:]
@@ -134,12 +125,9 @@ def generate(
     generator: np.random.Generator,
     count: int = 1,
 ) -> Iterator[np.ndarray]:
-    """Write ``length`` characters after ``prompt``, ``count`` sequences at once.
+    """Yield the next ids ``(N,)`` of ``count`` sequences, ``length`` times, immediately.
 
     ``prompt`` is ``(T,)`` ids for all sequences or ``(N, T)`` for each, T > 0.
-
-    Yields:
-        The next character of each sequence, ``(N,)`` ids, immediately.
     """
     inputs = prompt_rows(prompt, count)
     if inputs.shape[1] == 0:

@@ -1,7 +1,4 @@
-"""The writing loop compiled by numba: no Python code per character.
-
-Axes: N sequences, T time steps, V characters.
-"""
+"""The writing loop compiled by numba: no Python code per character."""
 
 from __future__ import annotations
 

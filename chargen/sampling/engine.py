@@ -20,11 +20,7 @@ CALLS = 200_000  # multiplications that take NumPy as long as its calls for one 
 
 
 class Engine:
-    """A trained network in inference, from the weights that `ModelSettings.shapes` names.
-
-    Raises:
-        ChargenError: A weight is missing, unknown or of another shape.
-    """
+    """A trained network in inference; `ChargenError` if the weights do not fit its settings."""
 
     def __init__(
         self, settings: ModelSettings, arrays: Mapping[str, np.ndarray], size: int
@@ -59,9 +55,6 @@ class Engine:
         """Write ``length`` characters after ``prompt``; see `chargen.sampling.choice.generate`.
 
         ``compiled`` selects the form; by default the amount of work does.
-
-        Raises:
-            NonFiniteError: A logit is NaN.
         """
         work = (self.multiplications + CALLS) * count * (prompt.shape[-1] + length)
         if work > MIN_COMPILED if compiled is None else compiled:

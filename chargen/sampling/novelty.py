@@ -67,8 +67,7 @@ def measure(
 ) -> Novelty:
     """Measure the novelty of the ``texts`` of a sample, given as ids like ``training``.
 
-    Random parts of ``held_out`` that do not overlap, as long as the longest text of the sample, are
-    measured too; a shorter text has no parts. `ChargenError` if the texts are empty.
+    Parts of ``held_out`` as long as the longest text are measured too, if it is long enough.
     """
     longest = max(map(len, texts), default=0)
     if not longest:

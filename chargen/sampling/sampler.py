@@ -25,12 +25,7 @@ BEGINNING = 20  # a prompt begins a line if at least one of this many occurrence
 
 
 class Sampler:
-    """An inference engine with its vocabulary, and the path of its run for error messages.
-
-    Args:
-        warms_up: Begin texts after a generated warm-up text (see `warm_up_ids`).
-        training: Returns the beginning of the training text, empty if it is not available.
-    """
+    """An inference engine with its vocabulary, and the path of its run for error messages."""
 
     def __init__(
         self,
@@ -38,8 +33,8 @@ class Sampler:
         vocabulary: Vocabulary,
         path: Path,
         *,
-        warms_up: bool = False,
-        training: Callable[[], str] = str,
+        warms_up: bool = False,  # begin texts after a generated warm-up text
+        training: Callable[[], str] = str,  # returns the beginning of the training text
     ) -> None:
         self.engine, self.vocabulary, self.path = engine, vocabulary, path
         self._warms_up, self._training = warms_up, training
@@ -148,9 +143,6 @@ class Sampler:
         """Return what ``count`` texts that begin continue, ``(N, T)`` ids or ``(T,)`` for all.
 
         Greedy sampling and beam search begin with a line feed at a zero state.
-
-        Raises:
-            ChargenError: A logit is NaN.
         """
         opening = self.vocabulary.opening
         if not self._warms_up or settings.temperature == 0 or settings.beam is not None:
@@ -173,10 +165,10 @@ class Sampler:
 def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
     """Return the ends ``(N, T)`` of N warm-up texts, as long as the shortest of them.
 
-    When training carries the state between windows, few windows start at a zero state, and text
-    sampled from there is unusual. ``rows`` yields the next ids ``(N,)``, until each text has an
-    ``opening`` (a line feed) after `MIN_WARM_UP` characters, at most `MAX_WARM_UP` times. A
-    warm-up text ends with its last ``opening``; the last id becomes one in a text without.
+    Where training carries the state, text sampled from a zero state is unusual. ``rows`` yields ids
+    ``(N,)``, until each text has an ``opening`` (a line feed) after `MIN_WARM_UP` characters, at
+    most `MAX_WARM_UP` times. A text ends with its last ``opening``; without one, its last id
+    becomes one.
     """
     written, ended = [], np.False_
     for row in rows:

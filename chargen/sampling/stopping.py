@@ -62,11 +62,7 @@ class Stopping:
 
 
 def stopped(rows: Iterable[list[str]], stops: Stops, count: int) -> Iterator[list[str]]:
-    """Apply `Stopping` to rows of the next characters of ``count`` texts.
-
-    An item of a row may be empty or hold several characters. ``rows`` is not read further once all
-    texts have ended.
-    """
+    """Apply `Stopping` to rows of the next characters of ``count`` texts until all ended."""
     texts = [Stopping(stops) for _ in range(count)]
     for row in rows:
         yield [text.read(character) for text, character in zip(texts, row, strict=True)]

@@ -136,13 +136,10 @@ class Corpus:
     ) -> Iterator[tuple[int, str]]:
         """Yield the text in blocks, each with the index of its file.
 
-        A line feed is added after a file whose last line has none if another file follows; nothing
-        else is changed. ``progress`` gets the bytes read and the size of all files after each
-        block, ``on_bytes`` the index of a file and its bytes before decompression.
-
-        Raises:
-            LongerError: The text is longer than `most`.
-            ChargenError: A file is not text, or the whole text is too short.
+        A line feed is added after a file whose last line has none if another file follows.
+        ``progress`` gets the bytes read and the size of all files, ``on_bytes`` the index of a file
+        and its bytes before decompression. `LongerError` if the text exceeds `most`, `ChargenError`
+        if a file is not text or the text is too short.
         """
         chars = done = 0
         total = sum(file.stamps()[0] for file in self.files)
@@ -183,10 +180,7 @@ class Corpus:
         return replace(self, files=tuple(files), encoding=encoding)
 
     def notes(self, digests: Iterable[str], documents: int = 0) -> list[str]:
-        """Return which files were read, what was skipped and which files are identical.
-
-        ``digests`` are hashes of the files, ``documents`` is 0 for a text that is not split.
-        """
+        """Return which files were read, what was skipped and which files are identical."""
         notes = []
         if len(self.files) > 1 or self.others or documents:
             read = f"read {len(self.files):,} file{'s' * (len(self.files) > 1)}"
@@ -212,13 +206,10 @@ class Corpus:
 def read_corpus(sources: Sequence[str | Path], encoding: str = "") -> Corpus:
     """Find the files of a corpus; their text is read later, in blocks.
 
-    The sources are files, folders, ``-`` for standard input, or names of bundled corpora. In a
-    folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` at any depth is read, in sorted order,
-    unless it is hidden or left by an editor; links to files are followed, links to folders are not.
-    ``encoding`` is that of files without a byte order mark, UTF-8 by default.
-
-    Raises:
-        ChargenError: A source is missing, or is a pipe or a device.
+    In a folder every ``*.txt``, ``*.txt.gz`` and ``*.txt.zst`` at any depth is read, in sorted
+    order, unless it is hidden or left by an editor; links to files are followed, links to folders
+    are not. ``encoding`` is that of files without a byte order mark, UTF-8 by default.
+    `ChargenError` if a source is missing, a pipe or a device.
     """
     if not sources:
         raise ChargenError("no corpus given: name a text file, a folder, - or a bundled corpus")
@@ -237,10 +228,7 @@ def read_file(path: Path) -> str:
 
 
 def find_texts(source: str, others: Counter[str]) -> list[TextFile]:
-    """Return the text files that one source names, and count a folder's ``others`` by kind.
-
-    Reading starts later, except for a pipe at standard input, which is copied to an unnamed file.
-    """
+    """Return the text files that one source names, and count a folder's ``others`` by kind."""
     if not source:
         raise ChargenError("an empty corpus name was given; use . for the current folder")
     if source == STANDARD_INPUT:
@@ -369,11 +357,7 @@ def _name(sources: Sequence[str]) -> str:
 
 
 def folder_name(name: str) -> str:
-    """Turn a name into a folder name of at most `LONGEST_NAME` bytes that is safe and easy to type.
-
-    It has no separators and no control characters, begins with no dot or dash, and is not reserved
-    on Windows.
-    """
+    """Turn a name into one that is safe on all systems, of at most `LONGEST_NAME` bytes."""
     safe = "".join(char if char.isprintable() else "_" for char in name)
     safe = re.sub(r'[/\\:*?"<>|]', "_", safe).lstrip(".- ").rstrip(". ")
     safe = f"_{safe}" if RESERVED.fullmatch(safe) else safe

@@ -49,12 +49,9 @@ WESTERN = {
 def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = None) -> Iterator[str]:
     """Decode bytes that are cut into blocks anywhere, without a leading byte order mark.
 
-    ``name`` is the file's in messages, ``encoding`` that of a file without a byte order mark: empty
-    for UTF-8, None for UTF-8 where the user has no option for it.
-
-    Raises:
-        ChargenError: The bytes are a file of another kind or wrongly encoded, contain NUL or hold
-            no character.
+    ``encoding`` is that of a file without a byte order mark: empty for UTF-8, None for UTF-8 where
+    the user has no option for it. `ChargenError` if the bytes are a file of another kind or wrongly
+    encoded, contain NUL or hold no character.
     """
     remaining, head = iter(blocks), b""
     while len(head) < HEAD and (data := next(remaining, b"")):
@@ -103,11 +100,7 @@ def check_encoding(name: str) -> str:
 
 
 def _guess(data: bytes) -> tuple[str, float] | None:
-    """Guess the encoding of a text that is not UTF-8: its name and the confidence, if any.
-
-    The confidence is its share of the coherence of all encodings in which the text has equally
-    little disorder.
-    """
+    """Guess the encoding of a text that is not UTF-8: its name and the confidence, if any."""
     from charset_normalizer import from_bytes
 
     matches = list(from_bytes(data[:GUESSED]))

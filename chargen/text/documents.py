@@ -27,10 +27,7 @@ class DocumentSplitter:
         self._before = NO_TEXT  # last bytes of the file so far; its first empty lines do not count
 
     def split(self, file: int, data: bytes, chars: int) -> np.ndarray:
-        """Return the document starts in the next block of a file, as indices of the whole text.
-
-        ``data`` is the UTF-8 of the block, which has ``chars`` characters.
-        """
+        """Return the document starts in the next block of a file, by index in the whole text."""
         starts: np.ndarray = np.empty(0, dtype=np.int64)
         if self._how in ("line", "blank-line"):
             self._before = self._before if file == self._file else NO_TEXT

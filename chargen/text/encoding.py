@@ -110,8 +110,7 @@ def scan(
 ) -> ScannedCorpus:
     """Read a corpus once to find its vocabulary, its documents and its SHA-256.
 
-    ``documents`` says how it is split, see `DocumentSplitter`. ``use`` is called with each block
-    and its UTF-8. `ChargenError` if a file cannot be read, or changes while it is read.
+    ``use`` is called with each block and its UTF-8. `ChargenError` if a file changes meanwhile.
     """
     seen, begun = CharacterSet(), time.time_ns()
     before = [file.stamps() for file in corpus.files]
@@ -132,10 +131,7 @@ def scan(
 
 
 def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> EncodedCorpus:
-    """Encode a corpus with an existing vocabulary, into an unnamed temporary file.
-
-    `UnknownCharacterError` if the vocabulary lacks a character.
-    """
+    """Encode into an unnamed temporary file; `UnknownCharacterError` if a character has no id."""
     with tempfile.TemporaryFile() as file:
         found = _encode(corpus, vocabulary, file.write, documents)
         file.flush()
@@ -204,10 +200,7 @@ class CorpusCache:
     vocabulary: Vocabulary | None = None
 
     def load(self, sha256: str = "") -> EncodedCorpus | None:
-        """Return the cached text without a look at its sources; None if missing or damaged.
-
-        Without the ``sha256`` of the text, the latest text of these sources is returned.
-        """
+        """Return the cached text, the latest without ``sha256``; None if missing or damaged."""
         try:
             path = self.folder / f"{self._key(sha256)}.jsonl"
             head, *lines = read_bytes(path, LARGEST_MANIFEST).splitlines()
@@ -226,11 +219,7 @@ class CorpusCache:
         return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, files, ids)
 
     def scan(self, corpus: Corpus, progress: Progress) -> ScannedCorpus:
-        """Return what is known of a corpus; it is read only if it is new or may have changed.
-
-        A file is unchanged if its size and times are, or else if its SHA-256 is. Nothing is
-        encoded.
-        """
+        """Return what is known of a corpus; it is read only if it is new or may have changed."""
         found = None if STANDARD_INPUT in self.sources else self.load()
         if found and len(found.files) == len(corpus.files):
             files = tuple(filter(None, map(FileRecord.current, found.files, corpus.files)))
@@ -240,11 +229,7 @@ class CorpusCache:
         return replace(text, vocabulary=self.vocabulary or text.vocabulary)
 
     def encode(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> EncodedCorpus:
-        """Return the encoded corpus, from the cache or encoded now.
-
-        A process waits for another one that encodes the same corpus. `ChargenError` if the corpus
-        has changed since it was scanned, or the cache cannot be written.
-        """
+        """Return the encoded corpus, from the cache or encoded now, by one process at a time."""
         found, key = self.load(scanned.sha256), self._key(scanned.sha256)
         if found and found.files == scanned.files:
             return found

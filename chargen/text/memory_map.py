@@ -16,10 +16,7 @@ STATM = Path("/proc/self/statm")
 
 
 def map_file(file: BinaryIO | Path, dtype: DTypeLike) -> np.ndarray:
-    """Map a whole file as a read-only array ``(L,)``, which outlives an open file.
-
-    `ValueError` if the file does not hold whole items.
-    """
+    """Map a whole file as a read-only array ``(L,)``; `ValueError` without whole items."""
     if isinstance(file, Path):
         with file.open("rb") as opened:
             return map_file(opened, dtype)
@@ -37,10 +34,7 @@ def underlying_map(array: np.ndarray) -> mmap.mmap | None:
 
 
 def release(array: np.ndarray) -> None:
-    """Drop the pages of the map under ``array`` from memory; they are read again on access.
-
-    Does nothing for an array in memory and on systems without ``madvise``.
-    """
+    """Drop the pages of the map under ``array``, if it has one, from memory."""
     under = underlying_map(array)
     if under is not None and hasattr(mmap, "MADV_DONTNEED"):
         under.madvise(mmap.MADV_DONTNEED)
@@ -49,8 +43,7 @@ def release(array: np.ndarray) -> None:
 class ArrayReader:
     """Reads an array and releases it once many of its pages are in memory.
 
-    A page of a mapped file takes memory until it is released, with 64 KiB to 2 MiB around it. The
-    reader reads `ROWS` rows between two measurements of the resident size, if it is known.
+    A page of a mapped file takes memory until it is released, with 64 KiB to 2 MiB around it.
     """
 
     def __init__(self, array: np.ndarray) -> None:

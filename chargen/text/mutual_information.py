@@ -30,10 +30,7 @@ class Decay:
 
 @dataclass(frozen=True)
 class MutualInformation:
-    """Mutual information of two characters by their distance.
-
-    The mean estimate of a text without order is 0, so that an estimate may be negative.
-    """
+    """Mutual information of two characters by distance; 0 is the mean without any order."""
 
     distances: tuple[int, ...]  # characters
     bits: tuple[float, ...]

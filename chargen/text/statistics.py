@@ -1,7 +1,4 @@
-"""Statistics of a corpus, which is read once in blocks, as data and as text for a terminal.
-
-Only the beginning of the text is kept for n-grams, repeats, mutual information and compression.
-"""
+"""Statistics of a corpus, which is read once in blocks, as data and as text for a terminal."""
 
 from __future__ import annotations
 
@@ -53,12 +50,7 @@ Record = dict[str, Any]
 
 
 def measure(corpus: Corpus, progress: Progress = lambda done, of: None, seed: int = 0) -> Record:
-    """Read a corpus once; return its statistics and notes about its files as a JSON object.
-
-    Keys carry units; scripts and the rarest characters are sorted, and `packed` is comparable with
-    a model's loss. ``seed`` is that of the shuffled texts beside which mutual information is
-    measured.
-    """
+    """Read a corpus once; return its statistics and notes about its files as a JSON object."""
     counts: np.ndarray = np.zeros(CODE_POINTS, dtype=np.int64)
     lines, start, size = LineCounter(), "", 0
 
@@ -147,11 +139,7 @@ class LineCounter:
             self._digest.update(line.encode())
 
     def statistics(self) -> Record:
-        """Return the number of lines and blank lines, and quantiles of their lengths.
-
-        Lengths are in characters without the line feed. ``repeated_share`` is the fraction of
-        non-blank lines that occurred before. A last line without a line feed counts.
-        """
+        """Return the number of lines, quantiles of their lengths, and the share of repetitions."""
         if self._chars:
             self._end()
         lengths, digests = (np.frombuffer(a, np.uint64) for a in (self._lengths, self._digests))

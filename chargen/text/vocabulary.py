@@ -144,11 +144,7 @@ class Vocabulary:
         return f"Vocabulary({self.characters!r}{self.dropped and f', {self.dropped!r}'})"
 
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
-        """Return the ids of a text, ``(len(text),)`` of `dtype`.
-
-        Unknown characters are left out if ``unknown`` is ``"skip"``, and raise
-        `UnknownCharacterError` otherwise.
-        """
+        """Return the ids of a text, ``(len(text),)``; skip or refuse unknown characters."""
         if unknown not in ("error", "skip"):
             raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
         # Clipping maps code points beyond the table to its last entry, which is unknown.
@@ -162,10 +158,7 @@ class Vocabulary:
         return ids[known]
 
     def encode_typed(self, name: str, text: str, unknown: Unknown | None = None) -> np.ndarray:
-        """Encode user input called ``name``; ``unknown`` is None if the user has no option for it.
-
-        `ChargenError` names an unknown character.
-        """
+        """Encode user input called ``name``; `ChargenError` names an unknown character."""
         try:
             return self.encode(text, unknown or "error")
         except UnknownCharacterError as error:

@@ -38,10 +38,7 @@ class WindowBatch:
 
 
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
-    """Return ``(N, T)`` ids as ``(N, T, V)`` float32 one-hot vectors, V = ``size``.
-
-    Training selects rows of the input matrix instead, which gives the same product.
-    """
+    """Return ``(N, T)`` ids as ``(N, T, size)`` float32 one-hot vectors."""
     ids = np.asarray(ids, dtype=np.int64)
     if ids.size and not 0 <= ids.min() <= ids.max() < size:
         raise IndexError(f"an id is outside 0..{size - 1}")
