@@ -16,8 +16,7 @@ from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling import arithmetic, engine
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled_loop import CompiledLoop
-from chargen.sampling.compiled_network import product
+from chargen.sampling.compiled import CompiledLoop, product
 from chargen.sampling.engine import Engine
 from chargen.sampling.network import initial_state
 from chargen.settings import ModelSettings, SamplingSettings
@@ -103,7 +102,7 @@ def test_each_sequence_may_have_its_own_prompt(compiled):
 NOT_COMPILED = f"""
 import numpy as np
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled_loop import CompiledLoop
+from chargen.sampling.compiled import CompiledLoop
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings, SamplingSettings
 
@@ -207,7 +206,7 @@ def test_sums_are_taken_in_order(J, K, N):
 
 
 def test_sampling_imports_no_torch():
-    program = "import sys, chargen.sampling.compiled_loop; sys.exit('torch' in sys.modules)"
+    program = "import sys, chargen.sampling.compiled; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 

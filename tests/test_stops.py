@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from test_beam import sampler
 
 from chargen.errors import ChargenError
-from chargen.sampling.stopping import Stopping, stopped
+from chargen.sampling.sampler import Stopping, stopped
 
 LETTERS = st.text("ab", max_size=12)
 STOPS = st.lists(st.text("ab", min_size=1, max_size=4), min_size=1, max_size=3)

@@ -41,12 +41,10 @@ def size(name: str) -> int:
 
 
 def resource(name: str) -> str:
-    """Return the text of a file in the package `chargen.corpora`."""
     return resources.files(PACKAGE).joinpath(name).read_bytes().decode("utf-8")
 
 
 def bank(name: str) -> Bank:
-    """Return the bundled phrase bank in the file ``name``."""
     return parse_bank(resource(name), name)
 
 

@@ -44,7 +44,6 @@ class Frame:
 
     @property
     def sentence(self) -> str:
-        """The whole sentence with its line end."""
         return self.text + self.target + self.facts.ending
 
 
@@ -63,7 +62,6 @@ class Fillers:
         self._choices: dict[tuple[int, bool], list[float]] = {}
 
     def reaches(self, chars: int) -> bool:
-        """Return whether any filler has exactly ``chars`` characters."""
         for length in range(len(self._log_ways[0]), chars + 1):
             for after_link, log_ways in enumerate(self._log_ways):
                 total = np.logaddexp.reduce(self._weights(length, bool(after_link)))
@@ -71,7 +69,6 @@ class Fillers:
         return chars >= 0 and self._log_ways[False][chars] > IMPOSSIBLE
 
     def draw(self, chars: int, rng: np.random.Generator) -> str:
-        """Draw filler of exactly ``chars`` characters."""
         if not self.reaches(chars):
             raise ValueError(f"no filler of {chars} characters")
         drawn, after_link = [], False
@@ -104,7 +101,6 @@ class Composer:
         self.fillers = Fillers(bank.training if half == "training" else bank.test, bank.links)
 
     def reaches(self, facts: FactSet, span: int) -> bool:
-        """Return whether a sentence of exactly this span exists."""
         return self.fillers.reaches(span - facts.shortest_span)
 
     def frame(
@@ -144,7 +140,6 @@ class Composer:
         return [first for first in range(chars + 1) if reaches(first) and reaches(chars - first)]
 
     def sentences(self, rng: np.random.Generator) -> Iterator[Frame]:
-        """Yield random sentences of the corpus, without end."""
         sets = self.bank.fact_sets
         while True:
             facts = sets[rng.integers(len(sets))]
@@ -166,12 +161,10 @@ class Composer:
 
 
 def other_fact(answer: int, facts: int, rng: np.random.Generator) -> int:
-    """Draw a fact other than ``answer`` uniformly."""
     return int((answer + rng.integers(1, facts)) % facts)
 
 
 def any_place(rng: np.random.Generator) -> Place:
-    """Draw the place of a distractor uniformly."""
     return "before" if rng.random() < 0.5 else "after"
 
 

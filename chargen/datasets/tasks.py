@@ -62,7 +62,6 @@ class Task:
         return trials
 
     def corpus(self, chars: int, seed: int) -> str:
-        """Generate at least ``chars`` characters of whole lines."""
         return whole_lines(iter(partial(self.line, np.random.default_rng(seed)), ""), chars)
 
     def nearest(self, wanted: Sequence[int], variant: str = "") -> tuple[int, ...]:
@@ -83,7 +82,6 @@ def delay(most: int, rng: Rng) -> int:
 
 
 def drawn(characters: str, count: int, rng: Rng) -> str:
-    """Draw ``count`` of ``characters`` uniformly, with replacement."""
     return "".join(characters[index] for index in rng.integers(len(characters), size=count))
 
 

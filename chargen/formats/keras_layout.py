@@ -125,7 +125,6 @@ def of_shapes(
 
 
 def _has_gates(shapes: Sequence[Shape], gates: int) -> bool:
-    """Return whether a layer's recurrent matrix has columns for this number of gates."""
     return len(shapes) > 1 and len(shapes[1]) == 2 and shapes[1][1] == gates * shapes[1][0]
 
 
@@ -142,8 +141,6 @@ class LayerConfig(msgspec.Struct):
 
 
 class KerasLayer(msgspec.Struct):
-    """A layer of a configuration."""
-
     class_name: str
     config: LayerConfig
     name: str = ""
@@ -151,11 +148,9 @@ class KerasLayer(msgspec.Struct):
 
     @property
     def function(self) -> str:
-        """The name of its activation function."""
         return "softmax" if self.class_name == "Softmax" else str(self.config.activation)
 
     def refusal(self, problem: str) -> ChargenError:
-        """Return the error that this layer cannot be imported."""
         return ChargenError(f"layer {self.config.name!r} ({self.class_name}) {problem}")
 
 

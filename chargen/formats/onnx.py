@@ -103,8 +103,6 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
 
 
 class _Graph:
-    """An ONNX graph under construction."""
-
     def __init__(self, make_node: Callable[..., Any], weights: Mapping[str, np.ndarray]) -> None:
         self._make_node = make_node
         self.nodes: list[Any] = []
@@ -120,7 +118,6 @@ class _Graph:
         return [_Value(self, name) for name in names]
 
     def one(self, operator: str, *inputs: _Value | float, **attributes: Any) -> _Value:
-        """Append a node with one output."""
         return self.add(operator, *inputs, **attributes)[0]
 
     def _constant(self, number: float) -> str:
@@ -129,7 +126,6 @@ class _Graph:
         return name
 
     def ops(self) -> NetworkOps:
-        """Return the operations that append nodes to this graph."""
         sigmoid = partial(self.one, "Sigmoid")
 
         def norm(x: _Value, gain: _Value) -> _Value:

@@ -133,7 +133,7 @@ function norm(x, gain, out) {
   return out;
 }
 
-// The residual block of a layer; `chargen.recurrent.residual` has the equations.
+// The residual block of a layer; `chargen.recurrent.stack` has the equations.
 class Block {
   constructor({ arrays }, name, D) {
     const of = (part) => arrayOf(arrays[name + part]);

@@ -69,7 +69,6 @@ def watch_page(status: TrainingStatus) -> str:
 
 
 def best(lines: Lines) -> Mapping[str, Any]:
-    """Return the first record with the lowest loss."""
     return min(lines, key=lambda line: float(line[_loss(lines)]))
 
 
@@ -145,7 +144,6 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
 
 
 def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
-    """Draw training and validation loss by step, with the best step and the baseline."""
     lines, shown = status.lines, thinned(status.lines)
     first = {int(step): loss for step, loss in lines[0].get("first_losses_nats", {}).items()}
     since = 1 if first else 0  # the first mean covers the same steps
@@ -164,7 +162,6 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
 
 
 def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title: str) -> Drawing:
-    """Draw one column by step, and a horizontal line at the limit."""
     shown = thinned(lines)
     curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
     figure, axes = _drawn(curves, replace(size, height=2.9), "")

@@ -96,7 +96,6 @@ def limits(
 
 
 def curve_styles() -> Iterator[dict[str, Any]]:
-    """Yield a color and marker for each of several curves without end."""
     for color, marker in zip(cycle(COLORS), cycle(MARKERS), strict=False):
         yield {"color": color, "marker": marker, "linewidth": 2, "markersize": 5}
 

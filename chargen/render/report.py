@@ -68,7 +68,6 @@ class Figure:
     caption: str  # explains the marks, so that the chart can be read alone
 
     def svg(self) -> str:
-        """Return the inline SVG for a page."""
         return figures.svg(self.draw(PAGE, ""), self.name, self.label)
 
 

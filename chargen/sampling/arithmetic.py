@@ -2,7 +2,7 @@
 
 Everything is made of additions, multiplications and divisions, whose result IEEE 754 fixes to the
 bit; a library's exp or matmul is not so defined. The elementary functions run on NumPy arrays and,
-compiled by numba, on single numbers (`chargen.sampling.compiled_network`), with the same bits.
+compiled by numba, on single numbers (`chargen.sampling.compiled`), with the same bits.
 """
 
 from __future__ import annotations

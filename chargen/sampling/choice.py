@@ -1,7 +1,7 @@
 """Draw characters from predicted distributions, and the loop that writes with any predictor.
 
 Axes: N sequences, T time steps, V characters, R recent characters. The functions of one sequence
-run in NumPy and, compiled by numba, in `chargen.sampling.compiled_loop`.
+run in NumPy and, compiled by numba, in `chargen.sampling.compiled`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The inference engine: writes with trained weights, without torch.
 
 `Engine.write` has two forms that write the same characters, bit for bit: one in NumPy, and one that
-numba compiles (`chargen.sampling.compiled_loop`), which pays for the second that loading it takes
+numba compiles (`chargen.sampling.compiled`), which pays for the second that loading it takes
 once there is enough to write. Axes: N sequences, T time steps, V characters.
 """
 
@@ -58,7 +58,7 @@ class Engine:
         """
         work = (self.multiplications + CALLS) * count * (prompt.shape[-1] + length)
         if work > MIN_COMPILED if compiled is None else compiled:
-            from chargen.sampling.compiled_loop import CompiledLoop
+            from chargen.sampling.compiled import CompiledLoop
 
             loop = CompiledLoop(self.settings, self.weights, count)
             return loop.write(prompt_rows(prompt, count), length, Choice.of(settings), generator)

@@ -2,7 +2,7 @@
 
 With NumPy arrays it is the plain form of the inference engine, with graph values the ONNX export.
 Axes: N sequences, V characters, H units of a layer; D units and E feed-forward units of a residual
-block (see `chargen.recurrent.residual`, which has the equations).
+block (see `chargen.recurrent.stack`, which has the equations).
 """
 
 from __future__ import annotations
@@ -87,7 +87,6 @@ def without_placeholder(
 
 
 def initial_state(settings: ModelSettings, count: int) -> State:
-    """Return the zero state of ``count`` sequences, float32."""
     widths = (units for units in settings.units for _ in settings.state_names)
     return tuple(np.zeros((count, units), dtype=np.float32) for units in widths)
 
@@ -126,7 +125,6 @@ def _enter(ops: NetworkOps, w: Mapping[str, Any], x: Any, window: State) -> tupl
 
 
 def _leave(ops: NetworkOps, w: Mapping[str, Any], x: Any, c: Any, h: Any) -> Any:
-    """Return the residual stream after the block."""
     x = x + ops.product(ops.gated(ops.product(c, w["W_gate"]), h), w["W_out"])
     a, b = ops.split(ops.product(ops.norm(x, w["g_ff"]), w["W_up"]), 2)
     return x + ops.product(ops.gated(a, b), w["W_down"])

@@ -114,7 +114,6 @@ def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int)
 
 
 def novelty_table(found: Novelty) -> str:
-    """Return the longest copy and a row for each length, for a terminal."""
     copy, others = found.longest_copy, found.held_out_longest_copy_chars
     told = f"longest copy: {counted(copy.chars, 'character')} of {found.sample_chars:,}"
     if copy.text:

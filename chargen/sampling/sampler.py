@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -15,13 +15,18 @@ from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine
 from chargen.sampling.network import without_placeholder
-from chargen.sampling.stopping import Stop, stopped, stops_of
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown, Vocabulary
 
 MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before one that begins
 SEARCHED = 2_000_000  # characters of training text that tell whether a prompt begins a line
 BEGINNING = 20  # a prompt begins a line if at least one of this many occurrences does
+
+Stop = str | Sequence[str]
+"""One or several strings that end a text as soon as the model has written one of them."""
+
+Stops = Mapping[str, bool]
+"""Stop strings, longest first, and whether a text keeps the one that ends it."""
 
 
 class Sampler:
@@ -182,3 +187,60 @@ def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
     lengths = len(written) - (texts[:, ::-1] == opening).argmax(axis=1)
     T = lengths.min()
     return np.stack([ids[end - T : end] for ids, end in zip(texts, lengths, strict=True)])
+
+
+def stops_of(vocabulary: Vocabulary, stop: Stop = (), stop_after: Stop = ()) -> Stops:
+    """Return the stops; raise `ChargenError` for one that could never be written."""
+    stops: dict[str, bool] = {}
+    for flag, given in {"--stop": stop, "--stop-after": stop_after}.items():
+        for text in (given,) if isinstance(given, str) else given:
+            stops[text] = flag == "--stop-after"
+            if not text:
+                raise ChargenError(f"{flag} '': empty, give some text")
+            for position, character in enumerate(text):
+                if character not in vocabulary:
+                    raise ChargenError(
+                        f"{flag} {text!r}: character {character!r} at position {position} is not "
+                        "in the model's vocabulary, so it would never be written; leave it out"
+                    )
+    return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
+
+
+class Stopping:
+    """A filter that ends a text at the first stop.
+
+    A possible beginning of a stop is buffered until the text decides. If several stops end at the
+    same character, the longest counts; a stop does not begin before the first character read.
+    """
+
+    def __init__(self, stops: Stops) -> None:
+        self._stops = stops
+        self.held = ""
+        self.ended = False
+
+    def read(self, character: str) -> str:
+        """Return the characters that are certain after this one; none after the end."""
+        if self.ended:
+            return ""
+        text = self.held + character
+        for stop, keeps in self._stops.items():
+            if text.endswith(stop):
+                self.held, self.ended = "", True
+                return text if keeps else text.removesuffix(stop)
+        begins = 0
+        while begins < len(text) and not any(
+            stop.startswith(text[begins:]) for stop in self._stops
+        ):
+            begins += 1
+        self.held = text[begins:]
+        return text[:begins]
+
+
+def stopped(rows: Iterable[list[str]], stops: Stops, count: int) -> Iterator[list[str]]:
+    """Apply `Stopping` to rows of the next characters of ``count`` texts until all ended."""
+    texts = [Stopping(stops) for _ in range(count)]
+    for row in rows:
+        yield [text.read(character) for text, character in zip(texts, row, strict=True)]
+        if all(text.ended for text in texts):
+            return
+    yield [text.held for text in texts]

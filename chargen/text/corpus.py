@@ -199,7 +199,6 @@ class Corpus:
 
     @property
     def text(self) -> str:
-        """The whole text, in memory."""
         return "".join(block for _, block in self.blocks())
 
 
@@ -223,7 +222,6 @@ def read_corpus(sources: Sequence[str | Path], encoding: str = "") -> Corpus:
 
 
 def read_file(path: Path) -> str:
-    """Return the text of one UTF-8 file."""
     return "".join(TextFile(str(path), lambda: path.open("rb"), encoding=None).blocks())
 
 

@@ -119,7 +119,6 @@ def _guess(data: bytes) -> tuple[str, float] | None:
 
 
 def _advice(data: bytes, encoding: str | None) -> str:
-    """Return what to do about bytes that cannot be read with the ``encoding`` of the user."""
     text = data.decode("utf-8", "replace")
     wrong, other = text.count("\ufffd"), sum(char > "\x7f" for char in text)
     if not encoding and 0 < wrong <= DAMAGED * other:

@@ -130,7 +130,6 @@ class LineCounter:
         self._begin()
 
     def read(self, text: str) -> None:
-        """Add the next block, cut anywhere."""
         for number, line in enumerate(text.split("\n")):
             if number:
                 self._end()
@@ -212,7 +211,6 @@ def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
 
 
 def report(found: Record) -> str:
-    """Return all statistics as a report for the terminal."""
     lines, repeat, bits = found["lines"], found["longest_repeat"], found["packed"]["bits_per_char"]
     part = f"the first {found['ngrams']['counted_chars']:,} characters"
     memory, alphabet = found["mutual_information"], found["alphabet"]
