@@ -12,7 +12,7 @@ from networks import network_and_engine
 from chargen.errors import ChargenError, NonFiniteError
 from chargen.sampling import Sampler
 from chargen.sampling.beam import ENDED, search
-from chargen.sampling.network import initial_state
+from chargen.sampling.engine import initial_state
 from chargen.settings import SamplingSettings
 from chargen.text import Vocabulary
 

@@ -9,7 +9,6 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -214,21 +213,19 @@ def test_files_and_folders_without_permission_are_refused_by_name(tmp_path, monk
     refused(tmp_path, "cannot be read (Permission denied)")
 
 
-@pytest.mark.parametrize("text", ["a" * 50])
-def test_a_text_of_few_characters_goes_through_all_commands(tmp_path, monkeypatch, capsys, text):
+def test_a_text_of_few_characters_goes_through_all_commands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("few.txt").write_text(text)
+    Path("few.txt").write_text("a" * 50)
     assert main(["train", "few.txt", "--units", "4", "--steps", "3"]) == 0
     capsys.readouterr()
     assert main(["sample", "--length", "20"]) == 0
     out = capsys.readouterr().out
     assert len(out) == 21
-    assert set(out[:-1]) <= set(text)
+    assert set(out[:-1]) == {"a"}
     assert main(["evaluate", "--json"]) == 0
     loss = json.loads(capsys.readouterr().out)["loss_nats"]
-    assert np.isfinite(loss)
-    assert (loss == 0) == (len(set(text)) == 1)
-    assert main(["inspect", "--memory", text[:3]]) == 0
+    assert loss == 0
+    assert main(["inspect", "--memory", "aaa"]) == 0
     assert main(["probe-longrange", "--only", "templates,context,mined", "--json", "p.json"]) == 0
     assert json.loads(Path("p.json").read_text())["run"] == "runs/few"
 

@@ -17,8 +17,7 @@ from chargen.errors import NonFiniteError
 from chargen.sampling import arithmetic, engine
 from chargen.sampling.choice import Choice
 from chargen.sampling.compiled import CompiledLoop, product
-from chargen.sampling.engine import Engine
-from chargen.sampling.network import initial_state
+from chargen.sampling.engine import Engine, initial_state
 from chargen.settings import ModelSettings, SamplingSettings
 
 V = 11

@@ -315,14 +315,13 @@ def test_hostile_weights_are_refused(how, said, file, saved):
     assert said in refused(file)
 
 
-def test_archives_may_be_compressed_but_not_much(file):
+def test_archives_of_much_compressed_truncated_and_other_files_are_refused(
+    file, saved, monkeypatch
+):
     repacked(file, compression=zipfile.ZIP_DEFLATED)
     import_keras(file, KNOWN, file.parent / "packed")
     repacked(file, weights=b"\x89HDF\r\n\x1a\n" + b"\0" * 2**22, compression=zipfile.ZIP_DEFLATED)
     assert "larger than it can be" in refused(file)
-
-
-def test_truncated_files_and_other_formats_are_refused(file, saved, monkeypatch):
     for data in (b"", b"PK\x03\x04", b"hello", b"\x89HDF\r\n\x1a\n"):
         file.write_bytes(data)
         assert str(file) in refused(file)

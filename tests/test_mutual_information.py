@@ -68,9 +68,7 @@ def test_correlations_of_a_power_law_are_named():
     assert found.reach >= 64
     assert (found.fits[0].law, found.fits[0].rate) == ("power law", pytest.approx(0.65, abs=0.2))
     assert found == mutual_information(ids, 2, default_distances(length), seed=0)
-
-
-def test_the_default_distances_are_the_powers_of_two_that_a_text_allows():
+    # The powers of two that a text allows.
     assert default_distances(10) == (1,)
     assert default_distances(1_000_000)[-2:] == (4096, 8192)
     assert default_distances(10**9)[-1] == 65_536

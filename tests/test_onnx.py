@@ -19,7 +19,7 @@ from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST, Run
 from chargen.sampling import choose, generate
-from chargen.sampling.network import without_placeholder
+from chargen.sampling.engine import without_placeholder
 from chargen.settings import STACK_NAMES, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 

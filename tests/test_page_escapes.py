@@ -106,13 +106,8 @@ def all_pages(text):
 
 
 @pytest.fixture(scope="module")
-def evil_pages():
-    return all_pages(EVIL)
-
-
-@pytest.fixture(scope="module")
-def plain_pages():
-    return all_pages("plain")
+def both_pages():
+    return {text: all_pages(text) for text in (EVIL, "plain")}
 
 
 TURNED = {("text", "style", "transform")}  # a long label in a figure
@@ -120,8 +115,8 @@ KINDS = ("several runs", "cells", "memory", "writing")
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
-def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pages, kind):
-    evil, plain = Read(evil_pages[kind]), Read(plain_pages[kind])
+def test_a_page_has_the_same_markup_whatever_its_texts_say(both_pages, kind):
+    evil, plain = (Read(pages[kind]) for pages in both_pages.values())
     assert evil.tags - TURNED == plain.tags - TURNED
     assert len(evil.scripts) == len(plain.scripts) == (kind >= 2)
     assert evil.odd == plain.odd == []
@@ -134,12 +129,11 @@ def test_a_page_has_the_same_markup_whatever_its_texts_say(evil_pages, plain_pag
 
 
 @pytest.mark.parametrize("kind", [0, 2, 3], ids=lambda kind: KINDS[kind])
-def test_in_a_browser_a_page_shows_its_texts_and_runs_none(evil_pages, browser, tmp_path, kind):
+def test_in_a_browser_a_page_shows_its_texts_and_runs_none(both_pages, browser, tmp_path, kind):
     file = tmp_path / "page.html"
-    file.write_text(evil_pages[kind], encoding="utf-8")
+    file.write_text(both_pages[EVIL][kind], encoding="utf-8")
     browser.open(file)
-    assert browser.errors() == []
-    assert browser.requests() == []
+    assert browser.errors() == browser.requests() == []
     assert browser.script("return document.title") != "owned"
     assert browser.script("return document.scripts.length") == (kind >= 2)
     assert browser.all("img, b b, svg svg, body script:not(:last-child)") == []

@@ -37,7 +37,7 @@ def _page(run: Run, out: Path, weights: str, longrange: Path | None, prompt: str
         through_eight_bits,
     )
     from chargen.sampling import Sampler
-    from chargen.sampling.network import without_placeholder
+    from chargen.sampling.engine import without_placeholder
 
     arrays, model = run.weights(), TrainedModel(run)
     models = {"float32": model}

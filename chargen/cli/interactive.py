@@ -16,7 +16,7 @@ from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
 from chargen.sampling.choice import choose
-from chargen.sampling.network import State
+from chargen.sampling.engine import State
 from chargen.sampling.sampler import Sampler, Stop, Stopping, stops_of
 from chargen.settings import RECENT, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown

@@ -14,7 +14,7 @@ from chargen import __version__
 from chargen.errors import ChargenError
 from chargen.files import write_file
 from chargen.runs.directory import Run
-from chargen.sampling.network import NetworkOps, NetworkWeights, read_step, without_placeholder
+from chargen.sampling.engine import NetworkOps, NetworkWeights, read_step, without_placeholder
 from chargen.settings import CONVOLVED, SMALLEST, ModelSettings
 
 OPSET, IR = 17, 8  # of 2022, which every runtime in use reads

@@ -1,4 +1,4 @@
-// The network in inference, one time step after the other, as `chargen.sampling.network` has it.
+// The network in inference, one time step after the other, as `chargen.sampling.engine` has it.
 // Axes: J inputs and K outputs of a matmul; H units, V characters; D units and E feed-forward units
 // of a residual block.
 const TILE = 8; // columns summed together, whose sums fit into registers

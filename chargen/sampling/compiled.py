@@ -1,7 +1,7 @@
 """The writing loop and one time step of a network, compiled by numba.
 
 The elementary functions are those of `chargen.sampling.arithmetic`. The rest does the operations of
-`chargen.cells` and `chargen.sampling.network` in the same order, in place, for one row at a time,
+`chargen.cells` and `chargen.sampling.engine` in the same order, in place, for one row at a time,
 and gives the same bits; nothing may be reassociated or fused, so ``fastmath`` stays off. Only loops
 over contiguous arrays of one type compile fast and run fast.
 
@@ -31,7 +31,7 @@ from chargen.sampling.arithmetic import (
     tanh,
 )
 from chargen.sampling.choice import Choice, choose_one, penalize, weights
-from chargen.sampling.network import NetworkWeights, initial_state
+from chargen.sampling.engine import NetworkWeights, initial_state
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, widened
 
 BLOCK = 64  # characters that are written before they are yielded

@@ -1,22 +1,140 @@
 """The inference engine: writes with trained weights, without torch.
 
+`read_step` is written once for every kind of array: NumPy's here, graph values in the ONNX export.
+`chargen.recurrent.stack` has the equations of residual blocks.
+
 `Engine.write` has two forms that write the same characters, bit for bit: one in NumPy, and one that
-numba compiles (`chargen.sampling.compiled`), which pays for the second that loading it takes
-once there is enough to write. Axes: N sequences, T time steps, V characters.
+numba compiles (`chargen.sampling.compiled`), which pays for the second that loading it takes once
+there is enough to write. Axes: N sequences, T time steps, V characters, H units of a layer; D units
+and E feed-forward units of a residual block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from chargen.cells import CellOps, Function
+from chargen.sampling.arithmetic import gated, norm, product, sigmoid, tanh
 from chargen.sampling.choice import Choice, generate, prompt_rows
-from chargen.sampling.network import NUMPY, NetworkWeights, State, initial_state, read_step
 from chargen.settings import ModelSettings, SamplingSettings
+from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 CALLS = 200_000  # multiplications that take NumPy as long as its calls for one character
+NEVER = -1e9  # bias of a character that is not generated
+
+State = tuple[Any, ...]
+"""The state of all layers, each with the tensors of `ModelSettings.state_names`, ``(N, H)``."""
+
+
+@dataclass(frozen=True)
+class NetworkOps(CellOps):
+    """Operations of one kind of array, beyond those of a cell."""
+
+    norm: Callable[[Any, Any], Any]  # RMSNorm of (N, D) with a gain (D,)
+    gated: Callable[[Any, Any], Any]  # silu(a) * b
+    take: Callable[[Any, Any], Any]  # rows of a matrix by ids (N,)
+    rows: Callable[[Any], Sequence[Any]]  # all rows of a matrix
+    activations: Mapping[str, Function]
+
+
+NUMPY = NetworkOps(
+    product=product,
+    split=lambda x, parts: np.split(x, parts, axis=-1),
+    sigmoid=sigmoid,
+    norm=norm,
+    gated=gated,
+    take=lambda W, ids: W[ids],
+    rows=list,
+    activations={
+        "tanh": tanh,
+        "relu": lambda x: np.maximum(x, np.float32(0)),
+        "sigmoid": sigmoid,
+        "linear": lambda x: x,
+    },
+)
+
+
+@dataclass(frozen=True)
+class NetworkWeights:
+    """The weights that `ModelSettings.shapes` names, grouped by layer and residual block."""
+
+    layers: tuple[Mapping[str, Any], ...]
+    blocks: tuple[Mapping[str, Any], ...]  # empty without residual blocks
+    top: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, weights: Mapping[str, Any], settings: ModelSettings) -> NetworkWeights:
+        groups: dict[str, dict[str, Any]] = {}
+        for name, value in weights.items():
+            group, _, part = name.rpartition(".")
+            groups.setdefault(group, {})[part] = value
+        numbers = range(len(settings.units))
+        blocks = numbers if settings.stack == "residual" else ()
+        return cls(
+            tuple(groups[f"stack.layers.{number}"] for number in numbers),
+            tuple(groups[f"stack.blocks.{number}"] for number in blocks),
+            groups[""] | groups.get("stack", {}),
+        )
+
+
+def without_placeholder(
+    weights: Mapping[str, np.ndarray], vocabulary: Vocabulary
+) -> Mapping[str, np.ndarray]:
+    """Return weights of a model that generates no placeholder of rare characters."""
+    if not vocabulary.dropped:
+        return weights
+    bias = weights["b_y"].copy()
+    bias[vocabulary.characters.index(PLACEHOLDER)] = NEVER
+    return {**weights, "b_y": bias}
+
+
+def initial_state(settings: ModelSettings, count: int) -> State:
+    widths = (units for units in settings.units for _ in settings.state_names)
+    return tuple(np.zeros((count, units), dtype=np.float32) for units in widths)
+
+
+def read_step(
+    ops: NetworkOps, settings: ModelSettings, weights: NetworkWeights, ids: Any, state: State
+) -> tuple[Any, State]:
+    """Read one character of each sequence: return the next one's logits and the next state."""
+    cell, activation = settings.described_cell, ops.activations[settings.activation]
+    parts, blocks = len(settings.state_names), weights.blocks
+    x = ops.take(weights.top["W_in"] if blocks else weights.layers[0]["W_xh"], ids)
+    after: State = ()
+    for number, layer in enumerate(weights.layers):
+        given = state[number * parts : (number + 1) * parts]
+        own, window = given[: len(cell.state)], given[len(cell.state) :]
+        projected = c = x
+        if blocks:
+            c, window = _enter(ops, blocks[number], x, window)
+        if blocks or number:
+            projected = ops.product(c, layer["W_xh"])
+        own = cell.step(ops, activation, projected + layer["b_h"], own, layer)
+        x = _leave(ops, blocks[number], x, c, own[0]) if blocks else own[0]
+        after += (*own, *window)
+    outputs = ops.norm(x, weights.top["g_out"]) if blocks else x
+    return ops.product(outputs, weights.top["W_hy"]) + weights.top["b_y"], after
+
+
+def _enter(ops: NetworkOps, w: Mapping[str, Any], x: Any, window: State) -> tuple[Any, State]:
+    """Return the input of the layer, and the next window of its convolution, latest first."""
+    seen = (ops.norm(x, w["g_in"]), *window)
+    W_conv = ops.rows(w["W_conv"])
+    c = seen[0] * W_conv[0]
+    for u, W in zip(seen[1:], W_conv[1:], strict=True):
+        c = c + u * W
+    return c, seen[:-1]
+
+
+def _leave(ops: NetworkOps, w: Mapping[str, Any], x: Any, c: Any, h: Any) -> Any:
+    x = x + ops.product(ops.gated(ops.product(c, w["W_gate"]), h), w["W_out"])
+    a, b = ops.split(ops.product(ops.norm(x, w["g_ff"]), w["W_up"]), 2)
+    return x + ops.product(ops.gated(a, b), w["W_down"])
 
 
 class Engine:

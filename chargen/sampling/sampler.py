@@ -13,8 +13,7 @@ import numpy as np
 from chargen.errors import ChargenError, NonFiniteError
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
-from chargen.sampling.engine import Engine
-from chargen.sampling.network import without_placeholder
+from chargen.sampling.engine import Engine, without_placeholder
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown, Vocabulary
 

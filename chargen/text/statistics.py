@@ -46,6 +46,13 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zstd": partial(zstd.compress, level=19),
 }
 
+ORDER = "{n}|{bits_per_char:.3f}|{gain_bits:.3f}|{distinct:,}|{seen_once_share:.1%}|"  # a row
+LINES = (
+    "Lines: {count:,}, of which {blank:,} blank; length median {median_chars:,}, 90th percentile "
+    "{p90_chars:,}, maximum {longest_chars:,} characters; {repeated_share:.1%} of the non-blank "
+    "lines are repetitions"
+)
+
 Record = dict[str, Any]
 
 
@@ -211,7 +218,7 @@ def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
 
 
 def report(found: Record) -> str:
-    lines, repeat, bits = found["lines"], found["longest_repeat"], found["packed"]["bits_per_char"]
+    repeat, bits = found["longest_repeat"], found["packed"]["bits_per_char"]
     part = f"the first {found['ngrams']['counted_chars']:,} characters"
     memory, alphabet = found["mutual_information"], found["alphabet"]
     rarest = (
@@ -220,13 +227,7 @@ def report(found: Record) -> str:
         for one in found["rarest"]
     )
     scripts = (f"{name} {n / found['chars']:.1%}" for name, n in found["scripts_chars"].items())
-    orders = [
-        (
-            f"{one['n']}", f"{one['bits_per_char']:.3f}", f"{one['gain_bits']:.3f}",
-            f"{one['distinct']:,}", f"{one['seen_once_share']:.1%}", "",
-        )
-        for one in found["ngrams"]["orders"]
-    ]  # fmt: skip
+    orders = [ORDER.format(**one).split("|") for one in found["ngrams"]["orders"]]
     columns = (memory.distances, memory.bits, memory.low, memory.high, memory.control_bits)
     distances = [
         (f"{distance:,}", f"{bits:.4f}", f"{low:.4f} to {high:.4f}", f"{control:.4f}", "")
@@ -237,10 +238,7 @@ def report(found: Record) -> str:
         + "…" * (len(alphabet) > SHOWN_ALPHABET),
         f"Rarest: {', '.join(rarest)}",
         f"Scripts: {', '.join(scripts)}",
-        f"Lines: {lines['count']:,}, of which {lines['blank']:,} blank; length median "
-        f"{lines['median_chars']:,}, 90th percentile {lines['p90_chars']:,}, maximum "
-        f"{lines['longest_chars']:,} characters; {lines['repeated_share']:.1%} of the non-blank "
-        "lines are repetitions",
+        LINES.format(**found["lines"]),
         f"Longest repeat in {part}: {repeat['chars']:,} characters, at {repeat['first_char']:,} "
         f"and {repeat['second_char']:,}: “{repeat['text']}"
         f"{'…' * (repeat['chars'] > len(repeat['text']))}”",
