@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from importlib import resources
 from pathlib import Path
 
+from chargen.datasets import longrange
 from chargen.datasets.phrase_bank import Bank, parse_bank, read_bank
 from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
@@ -76,12 +76,6 @@ def _text(name: str) -> _BundledText:
     return _TEXTS[name]
 
 
-def _longrange(bank_file: str, chars: int, seed: int) -> str:
-    from chargen.datasets import longrange
-
-    return longrange.corpus(bank(bank_file), chars, seed)
-
-
 def _python_docs(chars: int, seed: int) -> str:
     from pydoc_data import topics
 
@@ -91,12 +85,12 @@ def _python_docs(chars: int, seed: int) -> str:
 _TEXTS = {
     "longrange": _BundledText(
         "sentences whose end depends on their beginning; what probe-longrange can measure",
-        partial(_longrange, ENGLISH_BANK),
+        lambda chars, seed: longrange.corpus(bank(ENGLISH_BANK), chars, seed),
         generated=True,
     ),
     "longrange-zh": _BundledText(
         "the same in Chinese, from the phrase bank chinese.bank",
-        partial(_longrange, CHINESE_BANK),
+        lambda chars, seed: longrange.corpus(bank(CHINESE_BANK), chars, seed),
         generated=True,
     ),
     "python-docs": _BundledText(
