@@ -111,7 +111,7 @@ class Composer:
         rng: np.random.Generator,
         distractor: Distractor | None = None,
     ) -> Frame:
-        """Compose a sentence of exactly ``span`` characters; `ValueError` if there is none."""
+        """Compose a sentence of exactly ``span`` characters; `ValueError` if no filler fits."""
         chars, draw, head, splits = span - facts.shortest_span, self.fillers.draw, "", []
         if distractor and distractor.place == "after":
             mention = facts.cues[distractor.fact].join(facts.distractor_after)

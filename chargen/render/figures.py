@@ -135,7 +135,7 @@ def _label_ends(axes: Axes, size: Size, height: float) -> None:
     from matplotlib.offsetbox import AnnotationBbox, TextArea
 
     found = []
-    axes.get_ylim()  # transData is out of date until the limits are asked for
+    axes.get_ylim()  # transData is out of date until the limits are read
     for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
         line, end, color = getattr(handle, "lines", [handle])[0], 1.0, None
         if hasattr(line, "get_ydata"):  # otherwise a band

@@ -18,7 +18,7 @@ from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown, Vocabulary
 
 MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before one that begins
-SEARCHED = 2_000_000  # characters of training text that tell whether a prompt begins a line
+SEARCHED = 2_000_000  # characters of training text searched for a prompt that begins a line
 BEGINNING = 20  # a prompt begins a line if at least one of this many occurrences does
 
 Stop = str | Sequence[str]

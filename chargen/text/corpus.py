@@ -294,7 +294,7 @@ def _text_file(path: Path) -> TextFile:
 
 
 def _mode(path: Path) -> int:
-    """Return the type of a file, 0 if there is none."""
+    """Return the type of a file, 0 if it does not exist."""
     try:
         return os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

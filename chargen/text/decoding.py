@@ -87,7 +87,7 @@ def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = Non
 
 
 def check_encoding(name: str) -> str:
-    """Return Python's name of an encoding of text; `ChargenError` if there is none."""
+    """Return Python's name of an encoding of text; `ChargenError` if it is unknown."""
     try:
         known = codecs.lookup(name)
         b"a\n".decode(name, "replace")
@@ -108,7 +108,7 @@ def _guess(data: bytes) -> tuple[str, float] | None:
         return None
     best = matches[0]
     close = [match for match in matches if match.chaos <= best.chaos + CLOSE]
-    # Windows-1252 is by far the most frequent of the encodings that cannot be told apart.
+    # Windows-1252 is by far the most frequent of the encodings that cannot be distinguished.
     western = [match for match in close if "cp1252" in match.could_be_from_charset]
     chosen, name = best, best.encoding
     likely = not name.startswith("utf") and (western or best.language in WESTERN)

@@ -65,7 +65,7 @@ def training_chars(chars: int, validation: float | None, starts: np.ndarray) -> 
 
     The held-out fraction is ``validation``, or a tenth but at most `MOST_HELD_OUT` characters. The
     cut moves to the nearest document start if that changes the held-out part by at most half.
-    Nothing is held out if ``validation`` is 0.
+    ``validation=0`` holds out no text.
     """
     if validation == 0:
         return chars

@@ -72,7 +72,7 @@ class ArrayReader:
         return np.concatenate(parts)
 
     def touched(self) -> None:
-        """Release the array, a part of which was read, if it takes too much memory."""
+        """Release the array if the parts that were read take too much memory."""
         if self._mapped:
             resident = _resident()
             self._least = min(self._least, resident)
