@@ -115,10 +115,7 @@ def check_alone(others: Mapping[str, Any]) -> None:
         if given:
             raise ChargenError(f"--interactive and --{name}: give one")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise ChargenError(
-            "--interactive: standard input and output must be a terminal; give --prompt or "
-            "--prompt-file instead"
-        )
+        raise ChargenError("--interactive: needs a terminal; give --prompt or --prompt-file")
 
 
 def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) -> None:

@@ -93,17 +93,16 @@ class TrainingDisplay:
             self._tell(visible_line(self._beginning))
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._close_bar()
-
     def _open_bar(self, **style: Any) -> None:
         self._close_bar()
         self._bar = tqdm(disable=not self._has_terminal, leave=False, **style)
 
-    def _close_bar(self) -> None:
+    def _close_bar(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar, self._reads = None, False
+
+    __exit__ = _close_bar
 
     def reading(self, done: int, total: int) -> None:
         if self._bar is None or not self._reads or done < self._bar.n:

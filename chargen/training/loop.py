@@ -52,11 +52,9 @@ class Schedule:
 
     @classmethod
     def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
-        steps, minutes = settings.steps, settings.minutes
-        if settings.epochs:
-            steps = max(1, round(settings.epochs * steps_per_epoch))
-        if not steps:
-            minutes = minutes or MINUTES
+        epochs, minutes = settings.epochs, settings.minutes
+        steps = max(1, round(epochs * steps_per_epoch)) if epochs else settings.steps
+        minutes = minutes if steps else minutes or MINUTES
         return cls(settings.learning_rate, steps, 60 * minutes if minutes else None)
 
     def used(self, step: int, seconds: float) -> float:
