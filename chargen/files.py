@@ -158,9 +158,7 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
 
 
 def linked(path: Path) -> ChargenError:
-    return ChargenError(
-        f"{path}: a symbolic link, which a run directory must not contain; replace it with the file"
-    )
+    return ChargenError(f"{path}: a symbolic link; replace it with the file")
 
 
 def read_json(path: Path, kind: type[T], limit: int) -> T:

@@ -194,9 +194,7 @@ class Run:
         try:
             return parse(read_bytes(file, LARGEST))
         except FileNotFoundError:
-            raise ChargenError(
-                f"{file}: missing, the run stopped before its first save; train again"
-            ) from None
+            raise ChargenError(f"{file}: missing, no save took place; train again") from None
         except ValueError as error:
             raise ChargenError(
                 f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); restore "
@@ -283,9 +281,7 @@ def resolve(name: str | Path) -> Path:
 def newest(folder: Path = RUNS) -> Run:
     found = [file.parent for file in folder.glob(f"*/{RUN}")]
     if not found:
-        raise ChargenError(
-            f"no run under {folder}/ yet: train one with `chargen train CORPUS`, or give its path"
-        )
+        raise ChargenError(f"no run under {folder}/ yet: train one with `chargen train CORPUS`")
     return Run.open(max(found, key=last_written))
 
 
