@@ -99,5 +99,4 @@ def _credits(
         columns = found.places - segments.begins[found.rows]
         shares = credit_of(found.log_probs[:, candidates])  # (n, K)
         credit[found.rows, columns] = shares[np.arange(len(shares)), answers[found.rows, columns]]
-    mean: np.ndarray = credit.mean(axis=1)
-    return mean
+    return credit.mean(axis=1)

@@ -167,8 +167,7 @@ class BitsComparison(Struct, frozen=True, tag="context", tag_field="instrument")
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object."""
-        values: dict[str, Any] = flat(to_builtins(self))
-        return values
+        return flat(to_builtins(self))
 
 
 def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, ...]:

@@ -69,8 +69,7 @@ class MinedResult(Struct, frozen=True, tag="mined", tag_field="instrument"):
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same predictors, text and seed."""
-        values: dict[str, Any] = flat(to_builtins(self))
-        return values | {"fewest_cases": FEWEST_CASES, "finding": self.finding()}
+        return flat(to_builtins(self)) | {"fewest_cases": FEWEST_CASES, "finding": self.finding()}
 
     def finding(self) -> str:
         """Return the longest distance at which each kind gains from its cue."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, to_builtins
@@ -50,7 +51,7 @@ class PatchRow(Struct, frozen=True):
     cases: int
 
 
-class ReadoutResult(Struct, frozen=True):
+class ReadoutResult(Struct, frozen=True, tag="readout", tag_field="instrument"):
     """Result in one model."""
 
     seed: int
@@ -63,12 +64,8 @@ class ReadoutResult(Struct, frozen=True):
     @property
     def held_chars(self) -> int | None:
         """The longest lag up to which the state beats the majority; None if it never does."""
-        held = None
-        for row in self.lags:
-            if row.gain.low <= 0:
-                break
-            held = row.lag_chars
-        return held
+        held = takewhile(lambda row: row.gain.low > 0, self.lags)
+        return max((row.lag_chars for row in held), default=None)
 
     def finding(self) -> str:
         """Return what the state holds of the character `SHOWN_LAG` back, and up to which lag."""
@@ -83,8 +80,7 @@ class ReadoutResult(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same model and seed; shares of 1."""
-        found: dict[str, Any] = flat(to_builtins(self))
-        return {"instrument": "readout", **found, "finding": self.finding()}
+        return flat(to_builtins(self)) | {"finding": self.finding()}
 
 
 NAME, TITLE = "readout", "What the state still holds"

@@ -110,8 +110,7 @@ def block_bootstrap(
     """
     K = len(counts)
     times = rng.multinomial(K, np.full(K, 1 / K), size=draws)  # (draws, K)
-    means: np.ndarray = (times @ sums) / (times @ counts)[:, None]
-    return means
+    return (times @ sums) / (times @ counts)[:, None]
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -283,8 +282,7 @@ def cluster_bootstrap(
     times = rng.multinomial(K, np.full(K, 1 / K), size=draws)
     mean = sums.sum(axis=0) / counts.sum(axis=0)
     wider = math.sqrt(K / (K - 1)) * t_quantile(K - 1) / Z95
-    widened: np.ndarray = mean + wider * ((times @ sums) / (times @ counts) - mean)
-    return widened
+    return mean + wider * ((times @ sums) / (times @ counts) - mean)
 
 
 def median_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

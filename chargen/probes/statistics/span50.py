@@ -180,8 +180,7 @@ def _places(spans: Sequence[int], curves: np.ndarray, chance: float) -> np.ndarr
     shares = np.stack([share, share * (1 - loose), share + (1 - share) * loose])
     places = 2 ** (octaves[after - 1] + shares * (octaves[after] - octaves[after - 1]))
     places = np.where(crossed == len(spans), np.inf, places)
-    found: np.ndarray = np.where(crossed == 0, 0.0, places)
-    return found
+    return np.where(crossed == 0, 0.0, places)
 
 
 def _resample(won: Sequence[float], draws: int, rng: np.random.Generator) -> np.ndarray:

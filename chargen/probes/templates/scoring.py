@@ -48,8 +48,7 @@ class CandidateScores:
 def credit_of(log_probs: np.ndarray) -> np.ndarray:
     """Return the credit of K candidates, ``(N, K)``: 1 for the likeliest, shared between ties."""
     best = log_probs == log_probs.max(axis=1, keepdims=True)
-    shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
-    return shares
+    return best / best.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)

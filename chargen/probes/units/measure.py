@@ -121,8 +121,7 @@ def _values(network: CharModel, inputs: np.ndarray, on_read: OnRead) -> np.ndarr
         parts = [stack.parted(index, own)[0][-1] for index, own in enumerate(state)]
         kept.append(torch.cat(parts, dim=-1).float().cpu())
         on_read(len(column))
-    told: np.ndarray = torch.stack(kept[WARM_UP_CHARS:], dim=1).flatten(0, 1).numpy()
-    return told
+    return torch.stack(kept[WARM_UP_CHARS:], dim=1).flatten(0, 1).numpy()
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
