@@ -17,7 +17,8 @@ from chargen.predictors.protocol import BurnedIn
 from chargen.probes.context import measure as context
 from chargen.probes.context.blocks import BLOCK, Blocks, elsewhere, read_length
 from chargen.probes.context.measure import character_classes
-from chargen.probes.context.result import ContextResult, compare_bits, section
+from chargen.probes.context.report import section
+from chargen.probes.context.result import ContextResult, compare_bits
 from chargen.probes.statistics.intervals import Estimate, TextMean, text_mean
 from chargen.render.figures import PICTURE
 from chargen.render.report import Figure, Table, to_text

@@ -13,7 +13,8 @@ from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
 from chargen.probes.gradient import measure as gradient
-from chargen.probes.gradient.result import reached, section
+from chargen.probes.gradient.report import section
+from chargen.probes.gradient.result import reached
 from chargen.probes.targets import Targets
 from chargen.recurrent import LAYERS, CharModel
 from chargen.render.figures import PICTURE

@@ -11,15 +11,13 @@ from selenium.webdriver.common.keys import Keys
 from chargen.cells import CELL_NAMES
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
+from chargen.probes.units.report import LEVELS, hidden_units_page, report
 from chargen.probes.units.result import (
-    LEVELS,
     FeatureScores,
     HiddenUnits,
     LayerRecord,
     Recording,
     UnitScore,
-    hidden_units_page,
-    report,
 )
 from chargen.probes.units.result import UnitsResult as Units
 from chargen.recurrent import CharModel

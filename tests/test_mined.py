@@ -20,7 +20,7 @@ from chargen.probes.mined.mining import (
     by_distance,
     returning_words,
 )
-from chargen.probes.mined.result import section
+from chargen.probes.mined.report import section
 from chargen.render.figures import PICTURE
 from chargen.render.report import Details, Figure, Table, estimate, to_text
 from chargen.text.brackets import parse_brackets

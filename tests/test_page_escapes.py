@@ -19,7 +19,7 @@ from test_memory_page import RESULT as UNITS
 from test_terminal import acting
 
 from chargen.pages.export_page import export_page
-from chargen.probes.units.result import hidden_units_page
+from chargen.probes.units.report import hidden_units_page
 from chargen.render import figures as drawing
 from chargen.render.page import embed
 from chargen.render.text import visible, visible_line

@@ -11,7 +11,7 @@ from test_gradient import V, cued, latch
 
 from chargen.errors import ChargenError
 from chargen.probes.readout import measure as readout
-from chargen.probes.readout.result import section
+from chargen.probes.readout.report import section
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.render.figures import PAGE, PICTURE
 from chargen.render.report import Figure, Table, to_text

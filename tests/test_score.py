@@ -18,7 +18,8 @@ from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
 from chargen.probes.surprisal import measure as surprisal
 from chargen.probes.surprisal.measure import compare
-from chargen.probes.surprisal.result import Score, place_text, score_table
+from chargen.probes.surprisal.report import place_text, score_table
+from chargen.probes.surprisal.result import Score
 from chargen.text import Vocabulary
 
 TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]

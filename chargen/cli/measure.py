@@ -115,7 +115,7 @@ def score(
     """
     from chargen.api import load
     from chargen.api import score as score_text
-    from chargen.probes.surprisal.result import place_text, score_table
+    from chargen.probes.surprisal.report import place_text, score_table
     from chargen.text.corpus import read_corpus
 
     *runs, file = names

@@ -265,7 +265,7 @@ def _lines(values: dict[str, Any]) -> Iterable[str]:
 
 def _memory(run: Path | None, text: str, out: Path | None, as_json: bool, **options: Any) -> None:
     from chargen.api import load
-    from chargen.probes.units.result import hidden_units_page, report
+    from chargen.probes.units.report import hidden_units_page, report
     from chargen.render.report import to_text
 
     model = load(run)

@@ -13,7 +13,8 @@ from msgspec.structs import asdict
 
 from chargen.evaluation import Evaluation
 from chargen.probes.result import RunResult, curve_section
-from chargen.probes.units.result import FeatureScores, part_labels
+from chargen.probes.units.report import part_labels
+from chargen.probes.units.result import FeatureScores
 from chargen.render.page import render
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary

@@ -11,13 +11,13 @@ from msgspec import structs
 
 from chargen.errors import ChargenError
 from chargen.files import decode_json, read_bytes, reason, write_file
-from chargen.probes.context import result as context_report
+from chargen.probes.context import report as context_report
 from chargen.probes.context.result import BitsComparison, ContextResult
-from chargen.probes.gradient import result as gradient_report
+from chargen.probes.gradient import report as gradient_report
 from chargen.probes.gradient.result import GradientResult
-from chargen.probes.mined import result as mined_report
+from chargen.probes.mined import report as mined_report
 from chargen.probes.mined.result import MinedResult
-from chargen.probes.readout import result as readout_report
+from chargen.probes.readout import report as readout_report
 from chargen.probes.readout.result import ReadoutResult
 from chargen.probes.templates import report as templates_report
 from chargen.probes.templates.result import (

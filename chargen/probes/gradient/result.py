@@ -1,33 +1,20 @@
-"""Gradient: the result in one network, and the report of runs. Imports no torch."""
+"""Results of the gradient instrument in one network. Imports no torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct, field, json
 
 from chargen.probes.statistics.intervals import Estimate
-from chargen.render import figures
-from chargen.render.by_distance import finding
-from chargen.render.figures import COLORS, GREY, INK, MODEL, OTHER, THIRD, Size
 from chargen.render.report import (
-    Block,
-    Figure,
-    Section,
-    Table,
     estimate,
-    method,
-    training_limits,
 )
-from chargen.render.text import counted, visible_line
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawing
+    pass
 
 WARM_UP_CHARS = 256  # burn-in text before the span
 OPEN = 0.9  # a gate above this counts as open
@@ -170,181 +157,3 @@ def reached(values: np.ndarray, level: float) -> float | None:
     if k + 1 == len(values):
         return None
     return k + float((values[k] - level) / (values[k] - values[k + 1]))
-
-
-NAME, TITLE = "gradient", "Gradient flow"
-Found = Mapping[str, tuple[GradientResult, GradientResult]]
-"""Results of the trained network and of the network at initialization, by run."""
-Layer = tuple[str, GradientResult, LayerGradient, LayerGradient]
-"""A run, its result, and one layer of it trained and at initialization."""
-
-RATIO = "g(k)/g(0)"
-PART_STYLES = {"h": ("--", THIRD), "c": (":", OTHER)}
-MEANING = (
-    "The reach of a single error in training. Where the gradient vanishes, training cannot adjust "
-    "what the network stores; a large gradient is not memory."
-)
-AT_TARGETS = (
-    "Gradient at targets, aligned to the end of their cue (vertical line; left of it is the text "
-    "between cue and target), medians with their 95% intervals. Dashed: at initialization."
-)
-TARGETS = (
-    "log10 of g(k)/g(0) at targets whose cue is known, median with its 95% interval: at the cue, "
-    "where the state has just read it, and before it. Random: as far back at random positions. "
-    "Initial: at the cue, at initialization."
-)
-BY_DISTANCE = (
-    "Gradient by distance k at random positions, medians with a band between quartiles; h and c "
-    "alone relative to g(0) of both. The JSON has every value."
-)
-REACH = (
-    "At random positions. Half, 1/100: characters after which the median gradient stays at or "
-    "under this fraction of g(0), with a 95% interval. Maximum: the largest g(k)/g(0) at any "
-    "position and its k. Explodes: fraction of positions. Gate: how often the gate that preserves "
-    f"the state is above {OPEN}."
-)
-METHOD = (
-    "g(k) is the norm of the gradient of a single character's loss with respect to the state k "
-    "characters before. A sum over timesteps would hide behind near errors that far ones vanish.",
-    "Held-out text, float64, without gradient clipping. Intervals of medians are those of the sign "
-    "test, with positions as independent units.",
-    "Targets are the first characters of answers to cloze sentences, where the model knows their "
-    "characters, and of words that return after one earlier use; the curve of each is shifted by "
-    "the distance of its cue. At a random position little depends on what is far back.",
-    "A trained network can have a smaller gradient than an untrained one and remember more: it has "
-    "learned what to forget.",
-)
-
-
-def section(found: Found) -> Section:
-    """Report one run or several; ``found`` is keyed by the run's short name."""
-    trained = {run: result for run, (result, _) in found.items()}
-    layers = [
-        (run, result, *pair)
-        for run, (result, initial) in found.items()
-        for pair in zip(result.layers, initial.layers, strict=True)
-    ]
-    told = finding(trained, GradientResult.finding, _halves)
-    blocks: list[Block] = []
-    if any(layer.targets for _, _, layer, _ in layers):
-        draw = partial(_draw_panels, layers, _draw_targets)
-        blocks.append(Figure(f"{NAME}-targets", draw, f"Gradient at targets: {told}", AT_TARGETS))
-        blocks.append(_targets(layers))
-    draw = partial(_draw_panels, layers, _draw_layer)
-    blocks.append(Figure(NAME, draw, f"Gradient by distance: {told}", BY_DISTANCE))
-    limits = "; ".join(label for _, label in training_limits(trained))
-    blocks.append(_reach(layers, f"{REACH}{limits and f' In training: {limits}.'}"))
-    seed = next(iter(trained.values())).seed
-    blocks.append(method([*METHOD, f"Positions of seed {seed}."]))
-    return Section(NAME, TITLE, told, MEANING, blocks)
-
-
-def _halves(result: GradientResult) -> str:
-    reach = " and ".join(layer.whole.reach(HALF) for layer in result.layers)
-    return f"the gradient halves in {reach} characters"
-
-
-def _targets(layers: Sequence[Layer]) -> Table:
-    """Return one row for each group of targets in each layer."""
-    header = ["run", "layer", "targets, cue back", "cases", "at cue", "before", "random", "initial"]
-    rows = []
-    for run, result, trained, initial in layers:
-        for group, start in zip(trained.targets, initial.targets, strict=True):
-            random = trained.whole.estimate(min(group.span_chars_high, result.span))
-            before, start_at = (f"{x:.1f}" for x in (group.whole.median[-1], start.at_cue.value))
-            numbers = [estimate(group.at_cue, 1), before, estimate(random, 1), start_at]
-            label = f"{group.source}, {group.distance}"
-            rows.append([run, str(trained.layer), label, str(group.positions), *numbers, ""])
-    return Table([*header, ""], rows, TARGETS)
-
-
-def _reach(layers: Sequence[Layer], caption: str) -> Table:
-    header = ["run", "layer", "network", "half", "1/100", "maximum", "explodes", f"gate > {OPEN}"]
-    rows = []
-    for run, _, trained, initial in layers:
-        for network, layer in (("initial", initial), ("trained", trained)):
-            gate = layer.gate and f"{layer.gate.name.split()[0]} {layer.gate.open_share:.1%}"
-            reach = [layer.whole.reach(level) for level in (HALF, HUNDREDTH)]
-            peak, exploded = f"10^{layer.peak:.1f} at {layer.peak_chars}", f"{layer.exploded:.0%}"
-            rows.append([run, str(layer.layer), network, *reach, peak, exploded, gate or ""])
-    return Table(header, rows, caption)
-
-
-def _name(found: Layer) -> str:
-    run, _, layer, _ = found
-    return f"{run}, layer {layer.layer}, {counted(layer.units, 'unit')}"
-
-
-def _draw_panels(
-    layers: Sequence[Layer], draw: Callable[[Axes, Layer, Size], None], size: Size, title: str
-) -> Drawing:
-    """Draw one panel per layer; rho^k is straight, zero is not drawn."""
-    across = min(size.panels_across, len(layers))
-    down = -(-len(layers) // across)
-    figure = figures.new_figure(size, down)
-    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for place, (layer, axes) in enumerate(zip(layers, panels, strict=False)):
-        axes.set_yscale("log")
-        draw(axes, layer, size)
-        name = visible_line(_name(layer))
-        axes.set_title(name, loc="left", pad=18, fontsize=size.text, parse_math=False)
-        lowest = place + across >= len(layers)
-        figures.dress(axes, size, axes.get_xlabel() if lowest else "", "" if size.wide else RATIO)
-        axes.tick_params(labelbottom=lowest)
-    for axes in panels[len(layers) :]:
-        axes.set_visible(False)
-    if size.wide:
-        figure.supylabel(f"{RATIO}: reach of the gradient, not of memory", fontsize=10)
-    figures.finish(figure, size, title)
-    return figure
-
-
-def _draw_layer(axes: Axes, found: Layer, size: Size) -> None:
-    _, result, layer, initial = found
-    ks = np.arange(result.span + 1)
-    axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="one half")
-    whole = initial.whole
-    name = "at initialization, with quartiles"
-    _draw_band(axes, ks, whole.median, (whole.lower, whole.upper), label=name, color=GREY)
-    for part in [*layer.curves][:-1]:
-        line, color = PART_STYLES[part]
-        name = f"trained, {part} alone"
-        axes.plot(ks, _powers(layer.curves[part].median), line, color=color, label=name)
-    name = f"trained, {'h and c together' if len(layer.curves) > 1 else 'h'}, with quartiles"
-    whole = layer.whole
-    _draw_band(axes, ks, whole.median, (whole.lower, whole.upper), label=name, color=MODEL)
-    axes.set_xlim(0, result.span)
-    limits = [one for one in training_limits({"": result}) if one[0] <= result.span]
-    figures.limits(axes, (1, result.span), limits, size)
-    axes.set_xlabel("k: characters from the state to the loss")
-
-
-def _draw_targets(axes: Axes, found: Layer, size: Size) -> None:
-    """Draw the curves of all targets by offset from the cue, and that of random positions."""
-    _, _, layer, initial = found
-    axes.axvline(0, color=INK, linewidth=1)
-    for group, start, color in zip(layer.targets, initial.targets, COLORS, strict=False):
-        whole = group.whole
-        offsets = group.first_offset_chars + np.arange(len(whole.median))
-        name = f"{group.source}, cue {group.distance} back"
-        _draw_band(axes, offsets, whole.median, (whole.low, whole.high), label=name, color=color)
-        axes.plot(offsets, _powers(start.whole.median), color=color, linewidth=1, linestyle="--")
-    if layer.targets:
-        far = max(group.span_chars_high for group in layer.targets)
-        random = _powers(layer.whole.median)[: far + offsets[-1] + 1]
-        axes.plot(np.arange(len(random)) - far, random, color=GREY, label="random positions")
-    axes.set_xlabel("characters before the end of the cue")
-
-
-def _draw_band(
-    axes: Axes, x: np.ndarray, middle: np.ndarray, band: tuple[np.ndarray, np.ndarray], **look: Any
-) -> None:
-    low, high = map(_powers, band)
-    axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
-    axes.plot(x, _powers(middle), linewidth=2, **look)
-
-
-def _powers(logarithms: np.ndarray) -> np.ndarray:
-    """Return 10 to each, or nan where matplotlib's logarithmic scale has no place for it."""
-    finite = np.where(np.abs(logarithms) < 300, logarithms, np.nan)
-    return np.asarray(10**finite)

@@ -1,31 +1,16 @@
-"""Read-out: the result in one model, and the report of one or several. Imports no torch."""
+"""Results of the read-out instrument in one model. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, to_builtins
 
 from chargen.probes.statistics.intervals import Estimate, flat
-from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK
-from chargen.render.report import (
-    NO_NUMBER,
-    Block,
-    Figure,
-    Section,
-    Table,
-    Text,
-    method,
-    percent,
-    rules_at,
-    training_limits,
-)
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 SHOWN_LAG = 8  # of the finding
 
@@ -81,67 +66,3 @@ class ReadoutResult(Struct, frozen=True, tag="readout", tag_field="instrument"):
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same model and seed; shares of 1."""
         return flat(to_builtins(self)) | {"finding": self.finding()}
-
-
-NAME, TITLE = "readout", "What the state still holds"
-MEANING = "What can be read is stored. Whether the model uses it, context and patching show."
-LAGS = (
-    "Accuracy in % of reading the character k steps back from the state by linear regression, with "
-    "its 95% interval. Majority: the most frequent character. Untrained: from the state of the "
-    "network at initialization."
-)
-PATCHES = (
-    "Share in % of answers that follow a state from the same text with another cue, by k, the "
-    "characters from the exchanged state to the target, with Wilson's 95% interval. Beyond the cue "
-    "nothing differs: that is the share of errors. h, c: only the output or the memory cell."
-)
-METHOD = (
-    "Ridge regression on the first half of the text, scored on the second; the penalty is chosen "
-    "within the first half. Intervals are Student's over streams of the second half.",
-    "State patching exchanges the state before the rest of the sentence is read.",
-)
-
-
-def section(found: Mapping[str, ReadoutResult]) -> Section:
-    """Report one run or several; ``found`` is keyed by the run's short name."""
-    told = finding(found, ReadoutResult.finding, ReadoutResult.finding)
-    first, looks, limits = next(iter(found.values())), styles(found), training_limits(found)
-    lags = [row.lag_chars for row in first.lags]
-    series = [
-        *(
-            Series(run, lags, [row.accuracy for row in result.lags], looks[run])
-            for run, result in found.items()
-        ),
-        Series("majority", lags, [row.majority for row in first.lags]),
-        Series("untrained", lags, [row.untrained for row in first.lags], {"color": GREY}),
-    ]
-
-    def draw(axes: Axes) -> None:
-        majority = [row.majority.value for row in first.lags if row.lag_chars]
-        axes.plot(lags[-len(majority) :], majority, color=INK, label="most frequent character")
-
-    labels = "k: steps back from the last character read", "accuracy"
-    ticks = [1 << power for power in range(lags[-1].bit_length())]
-    caption = "Accuracy of the read-out by lag, with 95% intervals."
-    drawn = chart(series, ticks, limits, labels, draw)
-    blocks: list[Block] = [
-        Figure(NAME, drawn, f"Read-out: {told}", caption),
-        table({"k": [*map(str, lags)]}, series, percent, LAGS, rules_at(lags, limits)),
-    ]
-    blocks += [_patches(found)] if any(result.patches for result in found.values()) else []
-    return Section(NAME, TITLE, told, MEANING, [*blocks, method(METHOD, Text(MEANING))])
-
-
-def _patches(found: Mapping[str, ReadoutResult]) -> Table:
-    """Return one row for each distance of each group, with a column for each part of the state."""
-    cells: dict[tuple[str, ...], dict[str, str]] = {}
-    for name, result in found.items():
-        for row in result.patches:
-            group = f"{row.source}, {row.span_chars}", str(row.distance_chars), str(row.cases)
-            cells.setdefault((name, *group), {})[row.part] = percent(row.follows)
-    parts = list(dict.fromkeys(part for by_part in cells.values() for part in by_part))
-    rows = [
-        [*key, *(by_part.get(part, NO_NUMBER) for part in parts), ""]
-        for key, by_part in cells.items()
-    ]
-    return Table(["run", "answers, cue back", "k", "cases", *parts, ""], rows, PATCHES)
