@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SOURCES := chargen corpora tests benchmarks docs
 
-.PHONY: help install demo test suite soak check bench fuzz docs clean
+.PHONY: help install demo test soak check bench fuzz docs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,10 +32,7 @@ check: .venv/installed-test  ## run the linter and the type checker
 	$(BIN)/mypy
 	$(BIN)/python -m tests.prose
 
-test: .venv/installed-test  ## run make check and every test, both at the same time
-	@$(MAKE) --jobs 2 check suite
-
-suite: .venv/installed-test
+test: check  ## run make check, then every test
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 .venv/installed-fuzz: .venv/installed
