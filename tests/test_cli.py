@@ -179,6 +179,8 @@ WRONG = {
     "train cat.txt --layers 2": "did you mean --units 128,128 (one number a layer)?",
     "train cat.txt --rnn_size 128": "No such option --rnn_size: did you mean --units?",
     "train cat.txt --units 64 64": "--units 64 64: write the list with commas, as --units 64,64",
+    "train cat.txt --steps 2 --cell gru-before": "--cell gru-before: removed; use gru (reset_after",
+    "train cat.txt --cell=gru-before": "--cell gru-before: removed; use gru (reset_after=False in",
     "train https://a.org/b.txt": "an address, not a file; download it first, then train on the "
     "file: chargen train b.txt",
     "train notes": "no *.txt file in this folder or below it, but ",

@@ -11,14 +11,18 @@ import click
 
 from chargen import __version__
 from chargen.cli import advice
+from chargen.cli.compare import compare
 from chargen.cli.completion import shell_completion
-from chargen.cli.convert import export, import_keras
 from chargen.cli.corpora import corpora
 from chargen.cli.environment import configure_torch, run_in_group
-from chargen.cli.measure import evaluate, score
-from chargen.cli.probe import compare, probe_longrange
-from chargen.cli.runs import inspect, runs
+from chargen.cli.evaluate import evaluate
+from chargen.cli.export import export
+from chargen.cli.import_keras import import_keras
+from chargen.cli.inspect import inspect
+from chargen.cli.probe import probe_longrange
+from chargen.cli.runs import runs
 from chargen.cli.sample import sample
+from chargen.cli.score import score
 from chargen.cli.terminal import drop_results, prepare
 from chargen.cli.train import train
 from chargen.cli.watch import watch

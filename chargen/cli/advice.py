@@ -39,13 +39,15 @@ COMMANDS = {
     **dict.fromkeys(("download", "fetch"), "chargen corpora fetch NAME downloads a text"),
     "resume": "chargen train --resume continues a training",
 }
+GRU_BEFORE = "--cell gru-before: removed; use gru (reset_after=False in Python)"
 LISTS = ("--units", "--curriculum", "--learning-rates", "--spans")  # options of numbers with commas
 
 
 def message(error: click.UsageError) -> str:
     """Return the message in one line; it names the option that was probably meant."""
     if not isinstance(error, click.NoSuchOption):
-        return " ".join(error.format_message().split())
+        text = " ".join(error.format_message().split())
+        return GRU_BEFORE if "'gru-before' is not one of" in text else text
     command_options = error.ctx.command.params if error.ctx else ()
     flags = [flag for option in command_options for flag in option.opts if flag[:2] == "--"]
     typed = error.option_name.lower().replace("_", "-")
@@ -67,8 +69,6 @@ def check(arguments: Sequence[str]) -> None:
             if not text.replace(".", "", 1).isdecimal() or Path(text).exists():
                 break
             numbers.append(text)
-        if (flag, first) == ("--cell", "gru-before"):
-            raise ChargenError("--cell gru-before: removed; use gru (reset_after=False in Python)")
         if flag in LISTS and len(numbers) > 1:
             told = f"{flag} {' '.join(numbers)}"
             raise ChargenError(f"{told}: write the list with commas, as {flag} {','.join(numbers)}")

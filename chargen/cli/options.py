@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,8 +11,10 @@ import click
 
 from chargen.cli import completion
 from chargen.cli.environment import set_up_memory
+from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.files import writing
+from chargen.render.text import visible_line
 from chargen.settings import shown
 
 PATH = click.Path(path_type=Path)
@@ -103,6 +106,34 @@ def write_text(file: Path, text: str) -> None:
     """Write a result; raises `UnwritableError` if the system refuses."""
     with writing(file):
         file.write_text(text, encoding="utf-8", newline="")
+
+
+RESULTS = {
+    "json": "Write the results as JSON.",
+    "plot": "Write the figures as PNG.",
+    "report": "Write an HTML report.",
+}
+
+
+def result_options(command: Any) -> Any:
+    for name, help in reversed(RESULTS.items()):
+        command = option(f"--{name}", OUTPUT, None, help)(command)
+    return command
+
+
+def write_results(
+    files: Mapping[str, Path | None], page: Callable[[], str], values: Any, *figures: Any
+) -> None:
+    """Write the ``files`` that were asked for; ``figures`` are arguments of `save_figures`."""
+    from chargen.render.report import save_figures
+
+    if files["json"] is not None:
+        write_text(files["json"], json.dumps(values, indent=1) + "\n")
+    if files["plot"] is not None:
+        written = ", ".join(map(str, save_figures(figures[0], files["plot"], *figures[1:])))
+        say(f"figures: {visible_line(written) or 'none'}", err=True)
+    if files["report"] is not None:
+        write_text(files["report"], page())
 
 
 class ListParam(click.ParamType):

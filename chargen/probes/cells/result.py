@@ -106,7 +106,7 @@ class VariantSummary(Struct, frozen=True):
 
     @property
     def chars(self) -> list[int]:
-        """The spans."""
+        """The spans, in characters."""
         return [row.span_chars for row in self.spans]
 
     def solved_text(self) -> str:

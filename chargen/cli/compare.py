@@ -1,0 +1,111 @@
+"""``chargen compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chargen.cli.environment import hangup_ignored
+from chargen.cli.options import (
+    PATH,
+    RESULTS,
+    ListParam,
+    default,
+    option,
+    result_options,
+    write_results,
+)
+from chargen.cli.terminal import say
+from chargen.render.text import visible_line
+from chargen.settings import COMPARED, ComparisonSettings
+
+USUAL = ComparisonSettings(COMPARED[0])
+BAR = "{percentage:3.0f}%|{bar}| {desc}"
+RATES = ListParam(float, "numbers, as in 0.002,0.004")
+
+
+@click.command()
+@option("--task", click.Choice(COMPARED), "longrange", "Corpus to train on and trials to evaluate.")
+@option("--cells", ListParam(str, "names of cells"), None, "Cells." + default(USUAL.cells))
+@option("--seeds", int, None, "Runs per cell." + default(USUAL.seeds))
+@option("--minutes", float, None, "Budget of each run, in minutes.  [default: 2]")
+@option("--steps", int, None, "Budget of each run, in parameter updates.")
+@option("--parameters", int, None, "Approximate size of each model." + default(USUAL.parameters))
+@option(
+    "--learning-rates",
+    RATES,
+    None,
+    "Peak learning rates; each cell uses its best." + default(USUAL.learning_rates),
+)
+@option(
+    "--timesteps",
+    int,
+    None,
+    "Sequence length (truncated BPTT), in characters." + default(USUAL.timesteps),
+)
+@option("--batch-size", int, None, "Sequences per batch." + default(USUAL.batch_size))
+@option("--seed", int, None, "Random seed of the trials." + default(USUAL.seed))
+@option("--jobs", click.IntRange(1), None, "Maximum number of concurrent runs.  [default: cores]")
+@option("--out", PATH, None, "Directory of the comparison.  [default: runs/compare-<task>]")
+@option("--overwrite", bool, None, "Delete the existing comparison and start over.")
+@result_options
+@hangup_ignored()
+def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -> int:
+    """Train and compare recurrent cells under one budget.
+
+    Trains each cell with several seeds, one budget and about the same number of weights, and
+    evaluates all models on the same trials. Each training is a run in the comparison's directory.
+    The same command resumes an interrupted comparison.
+
+    \b
+    longrange  sentences whose last word depends on an earlier word
+    copy       ten symbols, a delay, and the same ten symbols
+    recall     key-value pairs, queried by key
+    flipflop   write a bit, ignore others, read the bit
+    brackets   nested brackets of four kinds
+
+    \b
+    Examples:
+      chargen compare --task flipflop --minutes 1
+      chargen compare --cells gru,lstm --seeds 3 --steps 6000 --learning-rates 0.002,0.004
+    """
+    files = {name: given.pop(name) for name in RESULTS}
+    settings = ComparisonSettings(
+        **{name: value for name, value in given.items() if value is not None}
+    )
+    from tqdm import tqdm
+
+    from chargen.cli.training_display import Signals
+    from chargen.probes.cells import report as kit
+    from chargen.probes.cells.compare import compare as compare_cells
+    from chargen.render.report import to_html, to_text
+
+    signals = Signals()
+    with signals, tqdm(total=1, disable=None, leave=False, bar_format=BAR) as bar:
+
+        def on_runs(done: float, total: int, active: str) -> None:
+            finished = int(done) - int(bar.n)
+            bar.total, bar.n = total, done
+            bar.set_description_str(visible_line(active))
+            if bar.disable and finished > 0:
+                say(f"{int(done)} of {total} runs finished", err=True)
+
+        result = compare_cells(
+            settings,
+            out,
+            jobs=jobs,
+            overwrite=overwrite,
+            on_runs=on_runs,
+            should_stop=lambda: signals.caught is not None,
+        )
+    if result is None:
+        say("interrupted; run the same command to resume", err=True)
+        return 128 + (signals.caught or 0)
+    sections, about = kit.report(result), kit.about(result)
+    say(to_text(sections), nl=False)
+    title = f"{result.task}: {about}"
+    page = lambda: to_html(kit.TITLE, about, sections, ())  # noqa: E731
+    write_results(files, page, result.to_json(), sections, title, kit.MAIN_FIGURE)
+    return 0

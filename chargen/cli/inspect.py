@@ -1,0 +1,146 @@
+"""``chargen inspect``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from chargen.cli.options import (
+    OUTPUT,
+    PATH,
+    json_option,
+    option,
+    run_argument,
+    unknown_option,
+    write_text,
+)
+from chargen.cli.terminal import progress_bar, say, say_json
+from chargen.errors import ChargenError
+from chargen.render.text import visible_line
+
+if TYPE_CHECKING:
+    pass
+WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
+PAGE = "memory.html"
+LABEL = 17  # columns
+
+
+@click.command()
+@run_argument
+@json_option
+@option("--memory", str, None, "Text to read while the hidden units are recorded.")
+@option("--memory-file", PATH, None, "File with the text of --memory.")
+@option("--out", OUTPUT, None, "Output file of the page.  [default: RUN/memory.html]")
+@option("--cue", str, None, "Word whose memory is scored; repeat for several.", multiple=True)
+@unknown_option("Treatment of characters outside the vocabulary.")
+@option("--seed", click.IntRange(0), 0, "Random seed of the units' scores.")
+@click.pass_context
+def inspect(
+    context: click.Context,
+    run: Path | None,
+    as_json: bool,
+    memory: str | None,
+    memory_file: Path | None,
+    out: Path | None,
+    cue: tuple[str, ...],
+    unknown: Literal["error", "skip"],
+    seed: int,
+) -> None:
+    """Show a run's architecture, corpus and history.
+
+    With --memory or --memory-file, write an HTML page that colors each character of the text by
+    the value of a hidden unit or gate. The units that best track a readable feature, such as
+    being inside a quotation, are selected on the held-out text; their scores are printed beside
+    those of an untrained network and of chance.
+
+    \b
+    Examples:
+      chargen inspect
+      chargen inspect runs/fables --json
+      chargen inspect runs/fables --memory 'She said: "Not today," and went home.'
+      chargen inspect --memory-file page.txt --cue Hatch --out look.html
+    """
+    if memory is not None and memory_file is not None:
+        raise ChargenError("--memory and --memory-file: give one")
+    if memory == "" or "" in cue:
+        raise ChargenError(f"--{'cue' if '' in cue else 'memory'} '': empty, give some text")
+    if memory is not None or memory_file is not None:
+        from chargen.text.corpus import read_file
+
+        text = read_file(memory_file) if memory_file else memory or ""
+        _memory(run, text, out, as_json, cues=cue, unknown=unknown, seed=seed)
+        return
+    for name in WITH_MEMORY:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise ChargenError(f"--{name} needs a text: give --memory TEXT too")
+    from chargen.runs.directory import find
+
+    opened = find(run)
+    weights = {name: list(array.shape) for name, array in opened.weights().items()}
+    described = opened.description.to_json()
+    values = {
+        "run": str(opened.path),
+        "parameters": sum(map(math.prod, weights.values())),
+        "weights": weights,
+        "history": opened.progress(),
+        **{name: value for name, value in described.items() if name != "format"},
+    }
+    if as_json:
+        say_json(values)
+    else:
+        lines = [str(opened.path), "", *_rows(opened.description.facts())]
+        say("\n".join(map(visible_line, [*lines, *_lines(values)])))
+
+
+def _rows(facts: Mapping[str, object]) -> list[str]:
+    return [f"{label:{LABEL}} {value}" for label, value in facts.items()]
+
+
+def _lines(values: dict[str, Any]) -> Iterable[str]:
+    """Yield the shapes of the weights, the settings of the training and its history."""
+    from chargen.render.report import aligned
+
+    yield from ("", "weights")
+    shapes = {name: " x ".join(map(str, shape)) for name, shape in values["weights"].items()}
+    yield from (f"  {name:26}{shape}" for name, shape in shapes.items())
+    if not values["training"]:
+        return
+    chosen = {name: one for name, one in values["training"].items() if one not in (None, ())}
+    yield from ("", "training", *(f"  {row}" for row in _rows(chosen)), "")
+    losses = [line["validation_loss_nats"] for line in values["history"]]
+    best = min((loss for loss in losses if loss is not None), default=None)
+    rows = [
+        [
+            *(str(line["step"]), f"{line['seconds']:.1f}", f"{line['chars']:,}"),
+            f"{line['train_loss_nats']:.4f}",
+            "none held out" if loss is None else f"{loss:.4f}",
+            "best" if place == losses.index(best) else "",
+        ]
+        for place, (line, loss) in enumerate(zip(values["history"], losses, strict=True))
+    ]
+    head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
+    yield from aligned([head, *rows]) if rows else ["no validation yet"]
+
+
+def _memory(run: Path | None, text: str, out: Path | None, as_json: bool, **options: Any) -> None:
+    from chargen.api import load
+    from chargen.probes.units.report import hidden_units_page, report
+    from chargen.render.report import to_text
+
+    model = load(run)
+    with progress_bar(total=1, unit="char", unit_scale=True) as progress:
+        seen = model.memory(text, progress=progress, **options)
+    page = out or model.run.path / PAGE
+    write_text(page, hidden_units_page(seen))
+    for note in seen.notes:
+        say(visible_line(note), err=True)
+    if as_json:
+        say_json(seen.to_json() | {"page": str(page)})
+        return
+    if seen.units:
+        say(to_text([report(seen.units)]))
+    say(f"page: {visible_line(str(page))}")

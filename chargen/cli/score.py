@@ -1,0 +1,85 @@
+"""``chargen score``."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from chargen.cli.options import (
+    encoding_option,
+    json_option,
+    option,
+    torch_options,
+    unknown_option,
+)
+from chargen.cli.terminal import say, say_json
+from chargen.errors import ChargenError
+from chargen.render.text import counted, visible_line
+
+if TYPE_CHECKING:
+    from chargen.text.vocabulary import Unknown
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="[RUN]... FILE")
+@json_option
+@encoding_option
+@option("--top", click.IntRange(0), 5, "Number of places with the highest surprisal to show.")
+@unknown_option("Characters that a model's vocabulary lacks: an error, or left out for all runs.")
+@click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
+@torch_options
+def score(
+    names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Unknown, device: str
+) -> None:
+    """Measure the surprisal of a text.
+
+    The last argument is the text: FILE, or - for standard input. The runs come before it; without
+    any, the newest run is used. Each character but the first is predicted once, from all
+    characters before it. Several runs are compared on the same characters, each difference with
+    its 95% interval from blocks of text; p-values are corrected for the number of runs. For
+    example, it compares the models of two authors on a text of at least 640 characters.
+
+    \b
+    Examples:
+      chargen score letter.txt
+      chargen score runs/austen runs/melville letter.txt
+      fortune | chargen score runs/fables - --top 20
+    """
+    from chargen.api import load
+    from chargen.api import score as score_text
+    from chargen.probes.surprisal.report import place_text, score_table
+    from chargen.text.corpus import read_corpus
+
+    *runs, file = names
+    if Path(file, "run.json").exists():
+        raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
+    if " " in file and not Path(file).exists():
+        raise ChargenError(
+            f"{file}: no such file; give the text as standard input, which is called -, as in "
+            "echo TEXT | chargen score RUN -"
+        )
+    text = read_corpus([file], encoding).text
+    models = [load(run, device) for run in runs or (None,)]
+    found = score_text(models, text, unknown)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    for model in models:
+        if model.run.description.corpus.sha256 == digest:
+            say(
+                f"{visible_line(str(model.run.path))} was trained on this text, so its loss is too "
+                "low; chargen evaluate measures the held-out part",
+                err=True,
+            )
+    if as_json:
+        say_json({"text": file, **found.to_json(top)})
+        return
+    if found.left_out:
+        say(f"left out {counted(found.left_out, 'character')} that not all models know", err=True)
+    say(score_table(found), nl=False)
+    for place in found.surprising(top):
+        before, character, after = place_text(found.text, place)
+        say(f"\n{before}", nl=False)
+        say(character, nl=False, fg="red", bold=True)
+        say(after)
