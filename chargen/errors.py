@@ -63,7 +63,5 @@ class NonFiniteError(ChargenError):
     """A model's predictions are not finite."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "the model's predictions are not finite: its weights are damaged or diverged; train "
-            "again with a lower --learning-rate"
-        )
+        told = "the model's predictions are not finite: its weights are damaged or diverged"
+        super().__init__(f"{told}; train again with a lower --learning-rate")

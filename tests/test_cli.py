@@ -321,8 +321,8 @@ def test_no_command_needs_what_windows_lacks(home, monkeypatch):
     monkeypatch.setattr("chargen.text.memory_map.STATM", Path("none"))
     ctypes = SimpleNamespace(CDLL=lambda name: object())
     monkeypatch.setattr("chargen.cli.environment.ctypes", ctypes)
-    for line in ("train cat.txt --steps 2 --units 8", "train --resume --steps 4", "sample --new",
-                 "watch --once", "score cat.txt"):  # fmt: skip
+    for line in ("train cat.txt --steps 2 --units 8", "train --resume --steps 4",
+                 "sample --new --length 40", "watch --once", "score cat.txt"):  # fmt: skip
         assert main(line.split()) == 0
 
 

@@ -21,12 +21,7 @@ from tiny import TEXT, train
 from chargen.api import load
 from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
-from chargen.pages.export_page import (
-    LEVELS,
-    export_page,
-    rounded,
-    through_eight_bits,
-)
+from chargen.pages.export_page import LEVELS, export_page, rounded, through_eight_bits
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
 from chargen.probes.units.result import FeatureScores, UnitScore

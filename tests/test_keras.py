@@ -85,7 +85,7 @@ def functional(keras):
 
 def theirs(keras, model, ids=IDS):
     """Return Keras's probabilities, ``(N, T, V)``."""
-    one_hot = len(model.input_shape) == 3 if hasattr(model, "input_shape") else False
+    one_hot = len(getattr(model, "input_shape", ())) == 3
     inputs = np.eye(V, dtype="f4")[ids] if one_hot else ids
     return keras.ops.convert_to_numpy(model(inputs, training=False))
 
@@ -165,15 +165,12 @@ def test_functional_models_and_the_weights_of_a_custom_class(keras, tmp_path):
 
 
 def test_runs_of_earlier_versions_with_the_cell_gru_before(keras, tmp_path):
-    model = made(keras, "gru-before")
-    run = imported(model, tmp_path)
+    run = imported(made(keras, "gru-before"), tmp_path)
     described = json.loads((run.path / RUN).read_text())
     assert described["model"].pop("reset_after") is False
     described["model"]["cell"] = "gru-before"
     (run.path / RUN).write_text(json.dumps(described))
-    loaded = chargen.load(run.path, device="cpu")
-    assert loaded.run.description == run.description
-    close(ours(run), theirs(keras, model))
+    assert chargen.load(run.path, device="cpu").run.description == run.description
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +201,6 @@ def refused(file, alphabet=KNOWN, **how):
     return said
 
 
-def config_of(file):
-    with zipfile.ZipFile(file) as archive:
-        return json.loads(archive.read("config.json"))
-
-
 def repacked(file, change=lambda config: None, weights=None, **how):
     """Replace the configuration or the weights of an archive."""
     with zipfile.ZipFile(file) as archive:
@@ -237,23 +229,20 @@ def with_class(kind, other):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (with_class("Dropout", "Lambda"), r"\(Lambda\) cannot be imported: only SimpleRNN"),
+        (with_class("Dropout", "Lambda"), r"\(Lambda\) is not supported: only SimpleRNN"),
         (with_setting("LSTM", go_backwards=True), r"\(LSTM\) has go_backwards True: only False"),
-        (with_setting("LSTM", recurrent_activation="x"), r"recurrent_activation x: only sigmoid"),
         (with_setting("LSTM", activation="relu"), r"more than one .*lstm, relu, None; lstm, tanh"),
         (with_setting("LSTM", activation="swish"), r"activation swish: only tanh"),
         (with_class("Dropout", "Softmax"), r"its layers are Embedding, LSTM, Softmax"),
         (with_setting("Dense", activation="relu"), r"\(Dense\) ends in relu"),
         (with_class("LSTM", "GRU"), r"more than one cell.*\(gru, tanh, None; lstm"),
-        (lambda config: config["config"].update(layers=[]), "its layers are ; only"),
         (lambda config: config.update(config=[]), r"does not store"),
-        (lambda config: layer(config, "LSTM").pop("config"), r"configuration is not Keras's"),
+        (lambda config: layer(config, "LSTM").pop("config"), r"configuration is not Keras"),
     ],
 )
 def test_unsupported_models_are_named(change, said, file):
     repacked(file, change)
-    assert re.search(said, refused(file))
-    assert str(file) in refused(file)
+    assert re.search(f"^{re.escape(str(file))}.*{said}", refused(file))
 
 
 def test_graphs_other_than_chains_are_refused(keras, tmp_path):
@@ -269,24 +258,11 @@ def test_graphs_other_than_chains_are_refused(keras, tmp_path):
     assert "reads something else than the layer before it" in refused(file)
 
 
-def test_weights_of_mismatching_shapes_are_refused(file, saved):
+def with_dataset(saved, group="lstm", **how):
+    """Replace a kernel in the weights."""
     weights = io.BytesIO(saved["model.weights.h5"])
     with h5py.File(weights, "r+") as inner:
-        place = inner["layers/lstm_1/cell/vars"]
-        del place["0"]
-        place["0"] = np.zeros((5, 8), "f4")
-    repacked(file, weights=weights.getvalue())
-    (file.parent / "model.weights.h5").write_bytes(weights.getvalue())
-    for name in ("model.keras", "model.weights.h5"):
-        said = refused(file.parent / name)
-        assert "layers/lstm_1/cell has weights of shape (5, 8), (2, 8), (8,), not (3, 8)," in said
-
-
-def with_dataset(saved, **how):
-    """Replace the first kernel."""
-    weights = io.BytesIO(saved["model.weights.h5"])
-    with h5py.File(weights, "r+") as inner:
-        place = inner["layers/lstm/cell/vars"]
+        place = inner[f"layers/{group}/cell/vars"]
         del place["0"]
         if "link" in how:
             place["0"] = how["link"]
@@ -295,6 +271,15 @@ def with_dataset(saved, **how):
         else:
             place.create_dataset("0", **how)
     return weights.getvalue()
+
+
+def test_weights_of_mismatching_shapes_are_refused(file, saved):
+    weights = with_dataset(saved, "lstm_1", data=np.zeros((5, 8), "f4"))
+    repacked(file, weights=weights)
+    (file.parent / "model.weights.h5").write_bytes(weights)
+    for name in ("model.keras", "model.weights.h5"):
+        said = refused(file.parent / name)
+        assert "layers/lstm_1/cell has weights of shape (5, 8), (2, 8), (8,), not (3, 8)," in said
 
 
 @pytest.mark.parametrize(
@@ -315,9 +300,7 @@ def test_hostile_weights_are_refused(how, said, file, saved):
     assert said in refused(file)
 
 
-def test_archives_of_much_compressed_truncated_and_other_files_are_refused(
-    file, saved, monkeypatch
-):
+def test_compressed_truncated_and_other_files_are_refused(file, saved, monkeypatch):
     repacked(file, compression=zipfile.ZIP_DEFLATED)
     import_keras(file, KNOWN, file.parent / "packed")
     repacked(file, weights=b"\x89HDF\r\n\x1a\n" + b"\0" * 2**22, compression=zipfile.ZIP_DEFLATED)
@@ -326,9 +309,8 @@ def test_archives_of_much_compressed_truncated_and_other_files_are_refused(
         file.write_bytes(data)
         assert str(file) in refused(file)
     for whole in saved.values():
-        for end in range(0, len(whole), len(whole) // 5):
-            file.write_bytes(whole[:end])
-            assert str(file) in refused(file)
+        file.write_bytes(whole[: len(whole) // 3])
+        assert str(file) in refused(file)
     assert "no such file" in refused(file.parent / "none.keras")
     with h5py.File(file, "w") as inner:
         inner.attrs["layer_names"] = [b"lstm"]
@@ -337,20 +319,22 @@ def test_archives_of_much_compressed_truncated_and_other_files_are_refused(
     assert "needs h5py: pip install h5py" in refused(file)
 
 
-@pytest.mark.parametrize("name", ["model.keras", "functional.keras"])
-def test_hostile_configurations_are_refused(name, file, saved):
+def test_hostile_configurations_are_refused(file, saved):
     """Each is imported, or refused in one line that names the file."""
-    file.write_bytes(saved[name])
-    config, rng, refusals = config_of(file), random.Random(0), []
-    for _ in range(30):
-        spoiled = changed(config, rng.choice([*paths(config)][1:]), rng.choice(ODD))
-        repacked(file, lambda old, new=spoiled: (old.clear(), old.update(new)))
-        try:
-            import_keras(file, KNOWN, file.parent / "run", overwrite=True)
-        except ChargenError as error:
-            refusals.append(str(error))
-    assert refusals
-    assert all(str(file) in one and "\n" not in one for one in refusals)
+    for name in ("model.keras", "functional.keras"):
+        file.write_bytes(saved[name])
+        with zipfile.ZipFile(file) as archive:
+            config = json.loads(archive.read("config.json"))
+        rng, refusals = random.Random(0), []
+        for _ in range(20):
+            spoiled = changed(config, rng.choice([*paths(config)][1:]), rng.choice(ODD))
+            repacked(file, lambda old, new=spoiled: (old.clear(), old.update(new)))
+            try:
+                import_keras(file, KNOWN, file.parent / "run", overwrite=True)
+            except ChargenError as error:
+                refusals.append(str(error))
+        assert refusals
+        assert all(str(file) in one and "\n" not in one for one in refusals)
 
 
 def alphabet_of(tmp_path, values):
@@ -374,46 +358,39 @@ def test_alphabet_is_a_list_or_a_map(tmp_path_factory, letters):
 
 def test_ids_without_a_character_are_left_out(keras, tmp_path):
     """The other probabilities keep their ratios."""
-    model = made(keras, "lstm", (4,))
-    entries = [*LETTERS[:2], "[UNK]", *LETTERS[3:]]
+    model, kept = made(keras, "lstm", (4,)), [0, 1, 3, 4, 5, 6]
     model.save(tmp_path / "model.keras")
-    alphabet = alphabet_of(tmp_path, entries)
+    alphabet = alphabet_of(tmp_path, [*LETTERS[:2], "[UNK]", *LETTERS[3:]])
     run, notes = import_keras(tmp_path / "model.keras", alphabet, tmp_path / "run")
-    assert notes == [
-        "left out ids that stand for no character: 2 ('[UNK]'); their probability is shared among "
-        "the characters"
-    ]
-    kept = [0, 1, 3, 4, 5, 6]
-    letters = "".join(LETTERS[id_] for id_ in kept)
+    assert notes == ["left out 1 id without a character; their probability is shared"]
     ids = np.array([[0, 2, 5, 1, 1, 3]])
     expected = theirs(keras, model, np.array(kept)[ids])[..., kept]
+    letters = "".join(LETTERS[id_] for id_ in kept)
     close(ours(run, ids, letters), expected / expected.sum(axis=-1, keepdims=True))
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        (list("abc"), "3 entries, the model has 7 ids; .* --reserved 4 if"),
+        (list("abc"), "3 entries, the model has 7 ids; .* --reserved 4$"),
         (list("abcdefgh"), "8 entries, the model has 7 ids; give the alphabet"),
         (list("zebra z"), "'z' comes twice"),
         (["ab"] * 7, "no entry is one character"),
         ({"a": 1, "b": 2}, "its ids are not 0, 1, 2"),
-        ("abc", "not an alphabet .*got `str`"),
         ([1, 2], "not an alphabet .*got `int`"),
     ],
 )
 def test_mismatching_alphabets_are_refused(values, said, file):
-    with pytest.raises(ChargenError) as caught:
-        import_keras(file, alphabet_of(file.parent, values), file.parent / "run")
-    assert re.search(said, caught.value.message)
-    assert "characters.json" in caught.value.message
+    assert re.search(
+        rf"characters\.json: .*{said}", refused(file, alphabet_of(file.parent, values))
+    )
 
 
 def test_padding_superfluous_options_and_an_unknown_alphabet(file):
     assert refused(file, activation="relu").startswith(f"{file}: --activation is for .weights.h5")
-    assert "give --alphabet FILE.json" in refused(file, None)
+    assert "give --alphabet or" in refused(file, None)
     repacked(file, with_setting("Embedding", mask_zero=True))
-    assert "id 0 is padding, but it is 'z' in let" in refused(file)
+    assert "id 0 is padding, not 'z' as in let" in refused(file)
     import_keras(file, Alphabet((None, *LETTERS[1:]), "letters"), file.parent / "run")
     with pytest.raises(ChargenError, match="is there already"):
         import_keras(file, KNOWN, file.parent / "run")
@@ -427,9 +404,6 @@ def test_command_line(file, tmp_path, capsys):
     assert main([*command, "--alphabet", alphabet]) == 0
     said = capsys.readouterr()
     assert (said.out, said.err.count("\n")) == (f"{run}\n", 1)
-    assert main(["inspect", run, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert (told["corpus"], told["training"], told["imported"]["file"]) == (None, None, file.name)
     assert main(["sample", run, "--prompt", "bar", "--length", "5"]) == 0
     assert main(["inspect", run, "--memory", "bear"]) == 0
     assert main(["evaluate", run, text]) == 0

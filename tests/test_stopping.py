@@ -24,11 +24,7 @@ pytestmark = pytest.mark.usefixtures("often")
 
 @pytest.mark.parametrize(
     ("numbers", "code"),
-    [
-        ([signal.SIGINT], 130),
-        ([signal.SIGTERM, signal.SIGINT], 143),
-        ([signal.SIGINT] * 3, 130),
-    ],
+    [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGINT], 143), ([signal.SIGINT] * 3, 130)],
     ids=["int", "term-int", "int-int-int"],
 )
 def test_signals_at_any_write(cat, tmp_path, monkeypatch, capfd, finished, numbers, code):

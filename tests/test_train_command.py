@@ -11,7 +11,6 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import torch
 from groups import Forked
 from tiny import FLAGS, TINY, state_of
 
@@ -192,10 +191,8 @@ def test_threads_that_wait_for_other_programs_are_noted_once(
     busy = {"process_time": lambda: cores * time.monotonic(), "monotonic": time.monotonic}
     monkeypatch.setattr("chargen.training.loop.time", SimpleNamespace(**busy))
     monkeypatch.setattr("chargen.training.loop.SECONDS_OF_STEPS", 0)
-    try:
-        err = train(capsys, "--threads=2").err
-    finally:
-        torch.set_num_threads(1)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    err = train(capsys).err
     told = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
     assert err.count(told) == err.count("--threads 1 may be faster") == notes
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,6 @@ from chargen.render.figures import PAGE
 from chargen.runs.directory import BEST, Run
 from chargen.runs.lock import HOLDER, is_held, lock
 from chargen.settings import TrainingSettings
-from chargen.training import Report
 
 FLAGS = [*tiny.FLAGS[1:], "--steps=5"]
 IGNORED = shutil.ignore_patterns(".*")
@@ -51,30 +50,21 @@ def run(finished, tmp_path, monkeypatch):
     return shutil.copytree(finished, tmp_path / "runs" / "cat", ignore=IGNORED)
 
 
-# the page
-
-
 @pytest.fixture(scope="module")
 def status(finished):
-    description = Run.open(finished).description
     lines = [line(100, 2.5), line(200, 1.9), line(300, 1.625), line(400, 1.75)]
     samples = (
         TrainingSample(100, 2.5, "first </pre><script>"),
         TrainingSample(300, 1.625, "second\nline"),
     )
-    return TrainingStatus("runs/<b>", description, lines, samples, 1.5, "6-gram", seconds=5)
+    return TrainingStatus("runs/<b>", Run.open(finished).description, lines, samples, 1.5, 5)
 
 
-@pytest.fixture(scope="module")
-def page(status):
-    return watch_page(status)
-
-
-def test_the_page_shows_losses_baseline_and_samples(page):
+def test_the_page_shows_losses_baseline_and_samples(status, browser, tmp_path):
+    page = watch_page(status)
     for part in (
         "Best validation loss 1.6250 nats per character, 2.344 bits, at step 300.",
         "No improvement since; step 400: 1.7500.",
-        "a 6-gram of the same corpus: 1.5000 nats, 0.1250 lower than the best loss.",
         "<title>1.625 nats, runs/&lt;b&gt;</title>",
         "lstm of 3 + 2 units",
         '<meta http-equiv="refresh" content="5">',
@@ -82,22 +72,23 @@ def test_the_page_shows_losses_baseline_and_samples(page):
         "step 300, 1.625 nats",
     ):
         assert part in page
-    assert page.count("<svg") == 3
-    assert page.index("first &lt;/pre&gt;&lt;script&gt;") < page.index("second\nline")
-    assert "<script" not in page
+    assert (page.count("<svg"), "<script" in page) == (3, False)
+    (tmp_path / "watch.html").write_text(page, encoding="utf-8")
+    browser.open(tmp_path / "watch.html", 360)
+    assert (browser.overflows(), browser.errors(), browser.requests()) == (False, [], [])
+    told = "The n-gram baseline has 1.5000 nats, 0.1250 lower than the best loss."
+    assert told in [note.text for note in browser.all("p")]
+    assert [pre.text for pre in browser.all("pre")] == ["first </pre><script>", "second\nline"]
 
 
 def test_the_page_of_a_finished_or_a_new_run(status):
-    ended = watch_page(replace(status, seconds=0, lines=status.lines[:3], baseline_nats=1.75))
-    assert "refresh" not in ended
-    assert "not training" in ended
-    assert "No improvement since" not in ended
-    assert "0.1250 higher than the best loss" in ended
+    ended = watch_page(replace(status, seconds=0, lines=status.lines[:3], baseline=1.75))
+    assert not any(part in ended for part in ("refresh", "No improvement since"))
+    assert all(part in ended for part in ("not training", "0.1250\nhigher than the best loss"))
     new = watch_page(replace(status, lines=[], samples=()))
-    assert "No validation yet." in new
-    assert "<svg" not in new
-    for note, told in (("", "is being computed"), ("Without: gone.", "Without: gone.")):
-        assert told in watch_page(replace(status, baseline_nats=None, baseline_note=note))
+    assert ("No validation yet." in new, "<svg" in new) == (True, False)
+    for baseline, told in (("", "is being computed"), ("Without: gone.", "Without: gone.")):
+        assert told in watch_page(replace(status, baseline=baseline))
 
 
 def test_long_curves_are_thinned_and_keep_the_best_and_the_ends():
@@ -110,26 +101,18 @@ def test_long_curves_are_thinned_and_keep_the_best_and_the_ends():
 
 
 def test_figures_draw_the_recorded_numbers(status):
-    lines = [line(10, 2.0, gradient_norm=3.0), line(20, 1.0, gradient_norm=0.5)]
-    status = replace(status, lines=lines, baseline_nats=1.2)
+    first = line(10, 2.0, first_losses_nats={"1": 4.0, "2": 3.5, "4": 3.0})
+    status = replace(status, lines=[first, line(20, 1.0)], baseline=1.2)
     (axes,) = draw_loss(status, PAGE).axes
     drawn = {curve.get_label(): list(curve.get_ydata()) for curve in axes.get_lines()}
-    expected = {"validation": [2, 1], "training": [2.1, 1.1], "6-gram baseline": [1.2, 1.2]}
+    expected = {"validation": [2, 1], "n-gram baseline": [1.2, 1.2]}
     assert expected.items() <= drawn.items()
-    assert list(axes.get_lines()[-1].get_xydata()[0]) == [20, 1]  # the best
-    assert (axes.get_xscale(), *axes.get_xlim()) == ("log", 1, 20)
-    lines[0]["first_losses_nats"] = {"1": 4.0, "2": 3.5, "4": 3.0}
-    training, *_ = draw_loss(status, PAGE).axes[0].get_lines()
+    training, *_, mark = axes.get_lines()
     assert training.get_xydata().tolist() == [[1, 4], [2, 3.5], [4, 3], [20, 1.1]]
+    assert mark.get_xydata().tolist() == [[20, 1]]
+    assert (axes.get_xscale(), *axes.get_xlim()) == ("log", 1, 20)
     first = line(1, 2.0, first_losses_nats={"1": 1.7e308})  # extreme numbers are drawn
     watch_page(replace(status, lines=[first, dict.fromkeys(line(2, 1.0), -1.7e308)]))
-
-
-def test_the_page_in_a_browser(browser, page, tmp_path):
-    (tmp_path / "watch.html").write_text(page, encoding="utf-8")
-    browser.open(tmp_path / "watch.html", 360)
-    assert (browser.overflows(), browser.errors(), browser.requests()) == (False, [], [])
-    assert [pre.text for pre in browser.all("pre")] == ["first </pre><script>", "second\nline"]
 
 
 # the command
@@ -149,7 +132,7 @@ def test_once_writes_the_page_and_changes_no_file_of_the_run(run, capsys):
     assert main(["watch", "runs/cat", "--once"]) == 0
     assert capsys.readouterr() == ("page: runs/cat/watch.html\n", "")
     page = (run / "watch.html").read_text()
-    assert "Baseline, a 6-gram of the same corpus: " in page
+    assert "The n-gram baseline has " in page
     assert "Samples" in page
     assert {file: file.read_bytes() for file in before} == before
     assert set(run.iterdir()) == {*before, run / "watch.html"}
@@ -196,14 +179,14 @@ def test_an_overwritten_run_resets_the_observer(run, tmp_path):
     observer = RunObserver(run)
     observer.observe(5)
     assert observer.compute_baseline()
-    assert observer.observe(5).baseline_nats is not None
+    assert observer.observe(5).baseline > 0
     assert not observer.compute_baseline()
     file, text = run / "run.json", (run / "run.json").read_text()
     file.write_text(text.replace("cat.txt", "gone.txt"))  # another run, whose text is missing
     again = observer.observe(5)
-    assert (len(again.samples), again.baseline_nats) == (1, None)
+    assert (len(again.samples), again.baseline) == (1, "")
     assert observer.compute_baseline()
-    assert "No n-gram baseline: " in observer.observe(5).baseline_note
+    assert "No n-gram baseline: " in observer.observe(5).baseline
 
 
 # messages of a training
@@ -226,18 +209,21 @@ def messages(capsys, *arguments):
 def test_quiet_prints_warnings_only_and_verbose_prints_samples(capsys, monkeypatch):
     normal, verbose = messages(capsys), messages(capsys, "--verbose")
     assert len(re.findall(r"^epoch .* left$", normal, re.M)) == 3
-    details = (
-        r"^epoch .* left  step \d  best \d\.\d{4}  learning rate \d\.\d\de-\d\d  gradient norm \d"
-    )
-    assert len(re.findall(details, verbose, re.M)) == 3
+    details = r"  step \d  best \d\.\d{4}  learning rate \d\.\d\de-\d\d  gradient norm \d"
+    assert len(re.findall(rf"^epoch .* left{details}", verbose, re.M)) == 3
     assert len(verbose) > len(normal) + 3 * 300  # samples
-    closing = normal.splitlines()[-4:]
-    assert re.fullmatch(r"Done: step budget reached \(5 steps, \d+ s\)\.", closing[0])
-    assert re.fullmatch(r"Best validation loss .* nats \(.* bits per character\)\.", closing[1])
-    assert re.fullmatch(r"The 6-gram baseline has .* nats: the model is .* worse\.", closing[2])
-    assert closing[3] == "Next: chargen train --resume --out runs/cat --more-steps 5"
-    monkeypatch.setattr(EventWriter, "write", lambda events, report: f"lost {report.step}")
-    assert messages(capsys, "--quiet", "--tensorboard") == "lost 2\nlost 4\nlost 5\n"
+    *_, done, best_loss, baseline, next_one = normal.splitlines()
+    assert re.fullmatch(r"Done: step budget reached \(5 steps, \d+ s\)\.", done)
+    assert re.fullmatch(r"Best validation loss .* nats \(.* bits per character\)\.", best_loss)
+    assert re.fullmatch(r"The 6-gram baseline has .* nats: the model is .* worse\.", baseline)
+    assert next_one == "Next: chargen train --resume --out runs/cat --more-steps 5"
+    full = lambda *given: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # noqa: E731
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
+    lost = "tensorboard: cannot be written (No space left on device); training continues without"
+    assert messages(capsys, "--quiet", "--tensorboard") == f"runs/cat/{lost} event files\n"
+    Path("tensorboard").symlink_to(Path("runs/cat/tensorboard"))
+    with pytest.raises(ChargenError, match="a symbolic link"):
+        EventWriter(Path(), 0)
 
 
 @pytest.mark.parametrize(
@@ -273,47 +259,16 @@ def test_no_color_is_respected(monkeypatch, capsys):
 # TensorBoard
 
 
-def events_of(run):
-    read = EventAccumulator(str(run / "tensorboard"))
-    read.Reload()
-    return {tag: {one.step: one.value for one in read.Scalars(tag)} for tag in TAGS.values()}
-
-
-def lines_as_events(run):
-    lines = Run.open(run).progress()
-    return {
-        tag: {line["step"]: pytest.approx(line[name], rel=1e-6) for line in lines}
-        for name, tag in TAGS.items()
-    }
-
-
-def test_tensorboard_events_equal_the_progress_file(home, often, capsys):
+def test_tensorboard_events_equal_the_progress_file(home, often, capsys, monkeypatch):
     run = home / "runs" / "cat"
     for more in (["cat.txt", *FLAGS, "--overwrite"], ["--resume", "--steps", "9"]):
         assert main(["train", *more, "--tensorboard"]) == 0
-        assert events_of(run) == lines_as_events(run)
-    assert [*events_of(run)["loss_nats/validation"]] == [2, 4, 5, 6, 8, 9]
-
-
-def test_without_tensorboard_the_error_names_the_extra(home, capsys, monkeypatch):
+        read, lines = EventAccumulator(str(run / "tensorboard")), Run.open(run).progress()
+        read.Reload()
+        for name, tag in TAGS.items():
+            found = {one.step: one.value for one in read.Scalars(tag)}
+            assert found == {line["step"]: pytest.approx(line[name], rel=1e-6) for line in lines}
+    assert [line["step"] for line in lines] == [2, 4, 5, 6, 8, 9]
     monkeypatch.setattr(training_display, "FOLDER", "no_such_package")
     assert main(["train", "cat.txt", *FLAGS, "--tensorboard"]) == 2
-    err = capsys.readouterr().err
-    assert (err.count("\n"), "pip install tensorboard" in err) == (1, True)
-    assert not Path("runs").exists()
-
-
-def test_a_failed_write_of_events_is_reported_once(tmp_path, monkeypatch):
-    def full(*arguments):
-        raise OSError(28, "No space left on device")
-
-    report = Report(1, 10, 0.5, 2.0, 2.1, 0.001, 0.5, 0.1)
-    with closing(EventWriter(tmp_path, 0)) as one:
-        monkeypatch.setattr(one._writer, "add_scalar", full)
-        expected = "tensorboard: cannot be written (No space left on device); training"
-        assert expected in one.write(report)
-        assert one.write(report) == ""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "tensorboard").symlink_to(tmp_path)
-    with pytest.raises(ChargenError, match="a symbolic link"):
-        EventWriter(tmp_path / "run", 0)
+    assert capsys.readouterr().err.endswith("needs the package; pip install tensorboard\n")

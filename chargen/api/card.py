@@ -1,7 +1,8 @@
-"""The card of a run, from what was measured; see `chargen.runs.card`."""
+"""The card of a run as a model hub shows it, from what was measured; see `chargen.runs.card`."""
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,75 +12,103 @@ from chargen.api.model import BASELINE_ORDER, TrainedModel
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
 from chargen.probes.result import TRAINED, RunResult
-from chargen.render.text import visible_line
-from chargen.runs.card import (
-    description_sections,
-    indented,
-    own_card,
-    remove_card,
-    table,
-    write_card,
-)
+from chargen.render.text import command, visible, visible_line
+from chargen.runs.card import CARD, own_card, remove_card, write_card
 
 CHEAP_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
 SAMPLE_CHARS, SAMPLE_TEMPERATURE = 300, 0.8
+FRONT = """---
+library_name: chargen
+pipeline_tag: text-generation
+tags: [character-level, recurrent-neural-network, {cell}]
+{index}---
+"""
+INDEX = """model-index:
+- name: {name}
+  results:
+  - task: {{type: text-generation}}
+    dataset: {{name: {corpus}, type: text}}
+    metrics:
+    - {{name: validation loss in nats per character, type: loss, value: {loss:.4f}}}
+"""
 
 
 def write_training_card(
     model: TrainedModel, command: str, environment: Mapping[str, str], stopped: bool
-) -> bool:
-    """Write the card after a training; return False if a user's own ``README.md`` is kept.
+) -> None:
+    """Write the card after a training, unless the user has a ``README.md`` there.
 
     ``environment`` has device, threads and processes by name. After a training that the user
     ``stopped``, there is no n-gram baseline, which takes time.
     """
     remove_card(model.run.path)  # a memory finding of earlier weights
     lines = model.run.progress()
-    training = [
-        ("command", f"`{command}`"),
-        ("hardware", f"{_processor()}, {environment['device']}, {environment['threads']} threads"),
-        ("processes", environment["processes"]),
-        ("time", f"{lines[-1]['seconds']:,.0f} s" if lines else ""),
-        ("updates", f"{lines[-1]['step']:,}" if lines else ""),
-    ]
-    sections = {"Training": table(*training)} | measured_sections(model, not stopped)
-    return write_card(model.run, description_sections(model.run) | sections)
-
-
-def measured_sections(model: TrainedModel, baseline: bool) -> dict[str, str]:
-    """Return the sections with losses and a sample."""
-    losses = [line["validation_loss_nats"] for line in model.run.progress()]
-    rows = [("this model", min((loss for loss in losses if loss is not None), default=None))]
-    known = model.run.description.corpus
-    if baseline and 0 < known.training_chars <= CHEAP_CHARS:
-        with suppress(ChargenError):
-            rows.append((f"{BASELINE_ORDER}-gram baseline", model.baseline().loss_nats))
-    with suppress(ChargenError):
-        if forgotten := model.forgetting():
-            rows += zip(("old text, before", "old text, after fine-tuning"), forgotten, strict=True)
-    shown = [
-        (name, f"{loss:.4f} nats, {nats_to_bits(loss):.4f} bits per character")
-        for name, loss in rows
-        if loss is not None
-    ]
-    sections = {"Loss on held-out text": table(*shown)} if shown else {}
-    with suppress(ChargenError):
-        text = model.sample(length=SAMPLE_CHARS, temperature=SAMPLE_TEMPERATURE)
-        sections["Sample"] = f"At temperature {SAMPLE_TEMPERATURE}:\n\n{indented(text)}"
-    return sections
+    training = {
+        "command": f"`{command}`",
+        "hardware": f"{_processor()}, {environment['device']}, {environment['threads']} threads",
+        "processes": environment["processes"],
+        "time": f"{lines[-1]['seconds']:,.0f} s" if lines else "",
+        "updates": f"{lines[-1]['step']:,}" if lines else "",
+    }
+    _write(model, {"Training": _table(training), **_measured(model, not stopped)})
 
 
 def write_memory(model: TrainedModel, result: RunResult) -> None:
     """Add the finding of a probe to the card, unless a user wrote it or it cannot be written."""
     found = [result.templates, result.context.get(TRAINED)]
-    findings = [visible_line(one.finding()) for one in found if one and not one.refusal]
-    if not findings:
-        return
-    finding = {"Memory": "\n".join(f"- {text}" for text in findings)}
+    findings = [f"- {visible_line(one.finding())}" for one in found if one and not one.refusal]
     with suppress(ChargenError):
-        if own_card(model.run.path) is None:
-            finding = description_sections(model.run) | measured_sections(model, True) | finding
-        write_card(model.run, finding)
+        if findings:
+            known = {} if own_card(model.run.path) else _measured(model, True)
+            _write(model, {**known, "Memory": "\n".join(findings)})
+
+
+def _write(model: TrainedModel, sections: Mapping[str, str]) -> None:
+    """Write the card with these sections by heading, and others that it has already."""
+    path, description, loss = model.run.path, model.run.description, model.run.best_loss()
+    before, name = own_card(path), path.resolve().name
+    if before is None and (path / CARD).exists():
+        return
+    # An indented sample and one-line facts leave no line that begins a section.
+    kept = dict(part.split("\n\n", 1) for part in (before or "").split("\n## ")[1:])
+    use = _indented(f"{command('sample', name)}\n{command('evaluate', name, 'TEXT')}")
+    shown = {**kept, "Model": _table(description.facts()), "Use": use, **sections}
+    quoted = {"name": json.dumps(name), "corpus": json.dumps(description.corpus.name)}
+    index = "" if loss is None else INDEX.format(loss=loss, **quoted)
+    parts = [FRONT.format(cell=description.model.cell, index=index), f"# {visible_line(name)}\n"]
+    parts += [f"## {heading}\n\n{text.strip(chr(10))}\n" for heading, text in shown.items()]
+    write_card(path, "\n".join(parts))
+
+
+def _measured(model: TrainedModel, baseline: bool) -> dict[str, str]:
+    """Return the sections with losses and a sample."""
+    rows = {"this model": model.run.best_loss()}
+    known = model.run.description.corpus
+    if baseline and 0 < known.training_chars <= CHEAP_CHARS:
+        with suppress(ChargenError):
+            rows[f"{BASELINE_ORDER}-gram baseline"] = model.baseline().loss_nats
+    with suppress(ChargenError):
+        if forgotten := model.forgetting():
+            rows["old text, before"], rows["old text, after fine-tuning"] = forgotten
+    shown = {
+        name: f"{loss:.4f} nats, {nats_to_bits(loss):.4f} bits per character"
+        for name, loss in rows.items()
+        if loss is not None
+    }
+    sections = {"Loss on held-out text": _table(shown)} if shown else {}
+    with suppress(ChargenError):
+        text = model.sample(length=SAMPLE_CHARS, temperature=SAMPLE_TEMPERATURE)
+        sections["Sample"] = f"At temperature {SAMPLE_TEMPERATURE}:\n\n{_indented(text)}"
+    return sections
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    shown = [(name, visible_line(text).replace("|", "\\|")) for name, text in rows.items() if text]
+    return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in shown)])
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in visible(text).splitlines())
 
 
 def _processor() -> str:

@@ -74,28 +74,20 @@ def probe(
     opened = [_opened(model) for model in given]
     _check_distinct(opened)
     trained = [model for model in opened if isinstance(model, TrainedModel)]
-    corpora = {
-        (corpus.sha256, corpus.training_chars)
-        for corpus in (model.run.description.corpus for model in trained)
-    }
+    known = [model.run.description.corpus for model in trained]
     named, swap = (None if one is None else read_sources(one) for one in (text, swap_text))
     first = 0
-    for run in trained if named else ():
-        known = run.run.description.corpus
-        first = max(first, known.training_chars if known.is_of(_encoded(run, named)) else 0)
+    for run, corpus in zip(trained, known, strict=True) if named else ():
+        first = max(first, corpus.training_chars * corpus.is_of(_encoded(run, named)))
     subjects = []
     for model in opened:
         held_out = partial(_unseen, model, named, first, trained, swap)
         subject = Subject(model.name, model.predictor, held_out)
         if isinstance(model, TrainedModel):
-            subject = subject._replace(
-                ngrams=model.ngrams,
-                timesteps=model.timesteps,
-                network=model.network,
-                initial_network=model.initial_network,
-            )
+            fields = ("ngrams", "timesteps", "network", "initial_network")
+            subject = subject._replace(**{name: getattr(model, name) for name in fields})
         subjects.append(subject)
-    one_text = text is not None or len(corpora) < 2
+    one_text = named is not None or len({(one.sha256, one.training_chars) for one in known}) < 2
     result = probe_all(subjects, bundled.banks(bank), one_text, only, spans, seed, watch)
     for model, found in zip(opened, result.runs, strict=True):
         if isinstance(model, TrainedModel):
@@ -119,9 +111,8 @@ def score(models: Sequence[TrainedModel], text: str, unknown: Unknown = "error")
         known = model.vocabulary.known(known)
     if len(known) < 2:
         raise ChargenError("text: too short, give at least two characters")
-    scores = [
-        surprisal(model.name, model.predictor, model.vocabulary.encode(known)) for model in models
-    ]
+    ids = {model.name: model.vocabulary.encode(known) for model in models}
+    scores = [surprisal(model.name, model.predictor, ids[model.name]) for model in models]
     return compare(known, len(text) - len(known), scores)
 
 
@@ -172,9 +163,9 @@ def _encoded(model: TrainedModel, corpus: Corpus | None) -> EncodedCorpus:
     try:
         return model.encoded(corpus)
     except ChargenError as error:
-        raise ChargenError(
-            f"{model.name} cannot read {error}" if corpus else error.message
-        ) from None
+        if corpus is None:
+            raise
+        raise ChargenError(f"{model.name} cannot read {error}") from None
 
 
 def _encode(model: OtherModel, text: str) -> np.ndarray:

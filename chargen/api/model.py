@@ -180,9 +180,8 @@ class TrainedModel:
         """Return the ids ``(M,)`` of the held-out text; `ChargenError` without one."""
         ids = self.corpus().ids[self.run.description.corpus.training_chars :]
         if not len(ids):
-            raise ChargenError(
-                f"{self.run.path}: no text is held out (--validation 0); name another text"
-            )
+            told = "no text is held out (--validation 0); name another text"
+            raise ChargenError(f"{self.run.path}: {told}")
         return ids
 
     def memory(
@@ -195,17 +194,12 @@ class TrainedModel:
     ) -> HiddenUnits:
         """Record every hidden unit while ``text`` is read, and score units against features.
 
-        Args:
-            text: the text to read.
-            unknown: ``error`` or ``skip`` for characters outside the vocabulary.
-            cues: words whose presence is a feature, by default `default_cues` of the held-out text.
-            seed: random seed of the scores on the held-out text; a note replaces them without one.
+        The scores are measured on the held-out text; without one, a note replaces them. ``cues``
+        are words whose presence is a feature, by default `default_cues` of that text.
         """
         ids = self.vocabulary.encode_typed("memory text", text, unknown)
         if not len(ids):
-            raise ChargenError(
-                "memory text: no character of it is in the vocabulary; give another text"
-            )
+            raise ChargenError("memory text: none of it is in the vocabulary; give another text")
         recording, units, notes = record(self.network, self.vocabulary, ids), None, []
         if len(ids) > len(recording.text):
             shown = f"the first {len(recording.text):,} of {len(ids):,} characters are shown"

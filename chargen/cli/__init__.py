@@ -43,16 +43,8 @@ Exit codes:
 
 \b
 Files:
-  runs/NAME/           run directory: run.json (settings), progress.jsonl (history),
-                       best.safetensors (weights that commands use) and
-                       last.safetensors (state that train --resume needs)
-  runs/compare-TASK/   comparison, with a run for each training
-  runs/.corpora/       cache of encoded corpora; safe to delete
-
-\b
-Environment:
-  CUDA_VISIBLE_DEVICES   visible GPUs; empty for none
-  TMPDIR                 directory for text from standard input while it is read
+  runs/NAME/        run directory
+  runs/.corpora/    cache of encoded corpora; safe to delete
 """
 
 
@@ -92,11 +84,6 @@ def chargen() -> None:
 
     Every command has its own help: chargen train --help. RUN is a run directory, by default the
     newest under runs/. Results go to standard output, everything else to standard error.
-
-    \b
-    Example: train on the bundled fables, then generate.
-      chargen train fables --minutes 1
-      chargen sample --prompt "The miller" --length 400
     """
 
 

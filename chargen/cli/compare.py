@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,42 +12,33 @@ from chargen.cli.environment import hangup_ignored
 from chargen.cli.options import (
     PATH,
     RESULTS,
-    ListParam,
-    default,
     option,
     result_options,
+    settings_options,
     write_results,
 )
 from chargen.cli.terminal import say
 from chargen.render.text import visible_line
-from chargen.settings import COMPARED, ComparisonSettings
+from chargen.settings import COMPARED, ComparisonSettings, types_of
 
 USUAL = ComparisonSettings(COMPARED[0])
+HELPS = {
+    "cells": "Cells.",
+    "seeds": "Runs per cell.",
+    "minutes": "Budget of each run, in minutes.",
+    "steps": "Budget of each run, in parameter updates.",
+    "parameters": "Approximate size of each model.",
+    "learning_rates": "Peak learning rates; each cell uses its best.",
+    "timesteps": "Sequence length (truncated BPTT), in characters.",
+    "batch_size": "Sequences per batch.",
+    "seed": "Random seed of the trials.",
+}
 BAR = "{percentage:3.0f}%|{bar}| {desc}"
-RATES = ListParam(float, "numbers, as in 0.002,0.004")
 
 
 @click.command()
 @option("--task", click.Choice(COMPARED), "longrange", "Corpus to train on and trials to evaluate.")
-@option("--cells", ListParam(str, "names of cells"), None, "Cells." + default(USUAL.cells))
-@option("--seeds", int, None, "Runs per cell." + default(USUAL.seeds))
-@option("--minutes", float, None, "Budget of each run, in minutes.  [default: 2]")
-@option("--steps", int, None, "Budget of each run, in parameter updates.")
-@option("--parameters", int, None, "Approximate size of each model." + default(USUAL.parameters))
-@option(
-    "--learning-rates",
-    RATES,
-    None,
-    "Peak learning rates; each cell uses its best." + default(USUAL.learning_rates),
-)
-@option(
-    "--timesteps",
-    int,
-    None,
-    "Sequence length (truncated BPTT), in characters." + default(USUAL.timesteps),
-)
-@option("--batch-size", int, None, "Sequences per batch." + default(USUAL.batch_size))
-@option("--seed", int, None, "Random seed of the trials." + default(USUAL.seed))
+@settings_options(types_of(ComparisonSettings), HELPS, partial(getattr, USUAL))
 @option("--jobs", click.IntRange(1), None, "Maximum number of concurrent runs.  [default: cores]")
 @option("--out", PATH, None, "Directory of the comparison.  [default: runs/compare-<task>]")
 @option("--overwrite", bool, None, "Delete the existing comparison and start over.")
@@ -55,9 +47,8 @@ RATES = ListParam(float, "numbers, as in 0.002,0.004")
 def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -> int:
     """Train and compare recurrent cells under one budget.
 
-    Trains each cell with several seeds, one budget and about the same number of weights, and
-    evaluates all models on the same trials. Each training is a run in the comparison's directory.
-    The same command resumes an interrupted comparison.
+    Trains each cell with several seeds and about the same number of weights, each a run in the
+    comparison's directory, and evaluates all on the same trials. The same command resumes.
 
     \b
     longrange  sentences whose last word depends on an earlier word
@@ -66,10 +57,7 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
     flipflop   write a bit, ignore others, read the bit
     brackets   nested brackets of four kinds
 
-    \b
-    Examples:
-      chargen compare --task flipflop --minutes 1
-      chargen compare --cells gru,lstm --seeds 3 --steps 6000 --learning-rates 0.002,0.004
+    Example: chargen compare --cells gru,lstm --seeds 3 --learning-rates 0.002,0.004
     """
     files = {name: given.pop(name) for name in RESULTS}
     settings = ComparisonSettings(

@@ -56,12 +56,7 @@ def _paths(typed: str) -> list[str]:
 
 @click.group("completion")
 def shell_completion() -> None:
-    """Install shell completion.
-
-    \b
-    Example:
-      chargen completion install
-    """
+    """Install shell completion. Example: chargen completion install"""
 
 
 @shell_completion.command()
@@ -73,10 +68,7 @@ def install(context: Context, shell: str | None) -> None:
     Writes the script below ~/.local/share/chargen and one line that reads it at the end of
     ~/.bashrc or ~/.zshrc; for fish, the script alone below ~/.config/fish.
 
-    \b
-    Examples:
-      chargen completion install
-      chargen completion install zsh
+    Example: chargen completion install zsh
     """
     name = shell or Path(os.environ.get("SHELL", "")).name
     kind = get_completion_class(name)

@@ -15,30 +15,21 @@ from chargen.render.text import command, visible_line
 
 @click.group()
 def corpora() -> None:
-    """List, write, download and analyze corpora.
-
-    \b
-    Example:
-      chargen corpora list
-    """
+    """List, write, download and analyze corpora. Example: chargen corpora list"""
 
 
 @corpora.command("list")
 def list_corpora() -> None:
-    """List the corpora with their sizes and purposes.
-
-    \b
-    Example:
-      chargen corpora list
-    """
+    """List the corpora with their sizes and purposes. Example: chargen corpora list"""
     from chargen.datasets import bundled
     from chargen.datasets.download import ENTRIES
 
-    for name in bundled.names():
-        say(f"{name:15}{bundled.size(name):>11,} characters  {bundled.describe(name)}")
+    rows = [(name, bundled.size(name), bundled.describe(name)) for name in bundled.names()]
     for corpus, name in bundled.BANKS.items():
-        size = f"{len(bundled.resource(name)):>11,} characters"
-        say(f"{name:15}{size}  phrase bank of {corpus}, for probe-longrange --bank")
+        told = f"phrase bank of {corpus}, for probe-longrange --bank"
+        rows.append((name, len(bundled.resource(name)), told))
+    for name, size, told in rows:
+        say(f"{name:15}{size:>11,} characters  {told}")
     say("\ndownload these first with chargen corpora fetch NAME:")
     for name, entry in ENTRIES.items():
         say(f"{name:15}{entry.size:>11,} bytes       {entry.purpose}")
@@ -55,10 +46,7 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 
     An edited phrase bank can be passed to `chargen probe-longrange --bank`.
 
-    \b
-    Examples:
-      chargen corpora write longrange --chars 200000 --seed 1 --out more.txt
-      chargen corpora write english.bank --out my.bank
+    Example: chargen corpora write longrange --chars 200000 --seed 1 --out more.txt
     """
     from chargen.datasets import bundled
 
@@ -87,10 +75,7 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
     The same command resumes an interrupted download, which is kept as NAME.txt.part. The
     environment variable https_proxy selects a proxy.
 
-    \b
-    Examples:
-      chargen corpora fetch tinyshakespeare
-      chargen corpora fetch text8 --from ~/Downloads/text8.zip
+    Example: chargen corpora fetch tinyshakespeare
     """
     from chargen.datasets import download
 
@@ -116,14 +101,10 @@ def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> N
     """Show statistics of CORPUS: alphabet, lines, repeats, n-grams, memory, compressibility.
 
     CORPUS is one or more files, folders, bundled names or - for standard input, read as one text.
-    Its memory is the mutual information between characters at a distance. Compressors, n-grams,
-    repeats and memory use the beginning of a large text. Bits per character are comparable with a
-    model's.
+    Its memory is the mutual information between characters at a distance. Bits per character are
+    comparable with a model's.
 
-    \b
-    Examples:
-      chargen corpora stats corpus.txt
-      chargen corpora stats poems/ more.txt --json
+    Example: chargen corpora stats poems/ more.txt
     """
     from msgspec import to_builtins
 

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from chargen.cli.completion import texts
-from chargen.cli.options import (
-    encoding_option,
-    json_option,
-    run_argument,
-    torch_options,
-)
+from chargen.cli.options import encoding_option, json_option, run_argument, torch_options
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()
@@ -35,16 +26,11 @@ def evaluate(
     """Measure a model's loss and accuracy on a text.
 
     The text is the run's held-out text, or all of CORPUS. Each character is predicted once, from
-    the text before it. A back-off n-gram that was counted on the same training text is the
-    baseline.
+    the text before it. The baseline is a back-off n-gram of the same training text.
 
-    In dynamic evaluation, the weights are updated on each segment after it is predicted. Compare
-    that figure only with other dynamic evaluations.
+    In dynamic evaluation, the weights are updated on each segment after it is predicted.
 
-    \b
-    Examples:
-      chargen evaluate
-      chargen evaluate runs/fables other.txt
+    Example: chargen evaluate runs/fables other.txt
     """
     from chargen.api import BASELINE_ORDER, load
     from chargen.text.corpus import read_corpus

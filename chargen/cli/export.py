@@ -102,19 +102,13 @@ def export(
 ) -> None:
     """Export a trained model to a standalone file.
 
-    page: an HTML file that contains the weights and generates text in any browser, without a
-    server or network access. It shows the predictions at each character, colors the text by any
-    hidden unit, and plots how far back the model remembers, if that was measured.
+    page: an HTML file that contains the weights and generates text in any browser, without network
+    access. It shows predictions, hidden units and, if measured, how far back the model remembers.
 
     onnx: a model of one time step. Inputs: a character id and the state. Outputs: log-probabilities
-    of the next character and the new state. The metadata holds the vocabulary. Requires
-    pip install onnx.
+    of the next character and the new state. Requires pip install onnx.
 
-    \b
-    Examples:
-      chargen export --to page
-      chargen export --to onnx
-      chargen export runs/fables --to page --weights int8 --prompt "The miller" --out tales.html
+    Example: chargen export runs/fables --to page --weights int8 --prompt "The miller"
     """
     for parameter in context.command.params if to == "onnx" else ():
         source = context.get_parameter_source(str(parameter.name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,8 +13,6 @@ from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
-if TYPE_CHECKING:
-    pass
 ACTIVATION = "Activation function, which a .weights.h5 does not store.  [default: tanh]"
 CELL = "GRU variant of a .weights.h5 without biases: gru is reset_after=True, gru-before False."
 
@@ -39,15 +37,13 @@ def import_keras(
     """Import a character model saved by Keras 3.
 
     MODEL is a .keras or .weights.h5 file: layers of SimpleRNN, LSTM or GRU, all of one kind, on
-    one-hot input or an Embedding, followed by a softmax Dense. The result is a run for sample,
-    evaluate CORPUS, probe-longrange, inspect and export. Keras is not needed, and no code in the
-    file is executed. Requires pip install h5py.
+    one-hot input or an Embedding, followed by a softmax Dense. No code in the file is executed.
+    Requires pip install h5py.
 
     \b
     Examples:
       chargen import-keras model.keras --alphabet characters.json
       chargen import-keras model.keras --alphabet-text shakespeare.txt --reserved 1
-      chargen import-keras model.weights.h5 --alphabet characters.json --activation relu
     """
     if alphabet is not None and alphabet_text is not None:
         raise ChargenError("--alphabet and --alphabet-text: give one")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 
@@ -22,11 +22,8 @@ from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
-if TYPE_CHECKING:
-    pass
 WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
 PAGE = "memory.html"
-LABEL = 17  # columns
 
 
 @click.command()
@@ -57,12 +54,7 @@ def inspect(
     being inside a quotation, are selected on the held-out text; their scores are printed beside
     those of an untrained network and of chance.
 
-    \b
-    Examples:
-      chargen inspect
-      chargen inspect runs/fables --json
-      chargen inspect runs/fables --memory 'She said: "Not today," and went home.'
-      chargen inspect --memory-file page.txt --cue Hatch --out look.html
+    Example: chargen inspect runs/fables --memory 'She said: "Not today," and went home.'
     """
     if memory is not None and memory_file is not None:
         raise ChargenError("--memory and --memory-file: give one")
@@ -92,38 +84,34 @@ def inspect(
     if as_json:
         say_json(values)
     else:
-        lines = [str(opened.path), "", *_rows(opened.description.facts())]
-        say("\n".join(map(visible_line, [*lines, *_lines(values)])))
+        facts = opened.description.facts()
+        lines = [str(opened.path), "", *(f"{label:17} {fact}" for label, fact in facts.items())]
+        say("\n".join(map(visible_line, [*lines, *_lines(values, opened.best_loss())])))
 
 
-def _rows(facts: Mapping[str, object]) -> list[str]:
-    return [f"{label:{LABEL}} {value}" for label, value in facts.items()]
-
-
-def _lines(values: dict[str, Any]) -> Iterable[str]:
+def _lines(values: dict[str, Any], best: float | None) -> Iterator[str]:
     """Yield the shapes of the weights, the settings of the training and its history."""
     from chargen.render.report import aligned
 
     yield from ("", "weights")
-    shapes = {name: " x ".join(map(str, shape)) for name, shape in values["weights"].items()}
-    yield from (f"  {name:26}{shape}" for name, shape in shapes.items())
+    for name, shape in values["weights"].items():
+        yield f"  {name:26}{' x '.join(map(str, shape))}"
     if not values["training"]:
         return
     chosen = {name: one for name, one in values["training"].items() if one not in (None, ())}
-    yield from ("", "training", *(f"  {row}" for row in _rows(chosen)), "")
-    losses = [line["validation_loss_nats"] for line in values["history"]]
-    best = min((loss for loss in losses if loss is not None), default=None)
-    rows = [
-        [
-            *(str(line["step"]), f"{line['seconds']:.1f}", f"{line['chars']:,}"),
-            f"{line['train_loss_nats']:.4f}",
-            "none held out" if loss is None else f"{loss:.4f}",
-            "best" if place == losses.index(best) else "",
-        ]
-        for place, (line, loss) in enumerate(zip(values["history"], losses, strict=True))
-    ]
-    head = ["step", "seconds", "characters", "training nats", "validation nats", ""]
-    yield from aligned([head, *rows]) if rows else ["no validation yet"]
+    yield from ("", "training", *(f"  {name:17} {one}" for name, one in chosen.items()), "")
+    rows = [["step", "seconds", "characters", "training nats", "validation nats", ""]]
+    for line in values["history"]:
+        loss = line["validation_loss_nats"]
+        rows.append(
+            [
+                *(str(line["step"]), f"{line['seconds']:.1f}", f"{line['chars']:,}"),
+                f"{line['train_loss_nats']:.4f}",
+                "none held out" if loss is None else f"{loss:.4f}",
+                "best" if loss is not None and loss == best else "",
+            ]
+        )
+    yield from aligned(rows) if values["history"] else ["no validation yet"]
 
 
 def _memory(run: Path | None, text: str, out: Path | None, as_json: bool, **options: Any) -> None:

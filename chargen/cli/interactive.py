@@ -47,27 +47,27 @@ class Conversation:
         self._generator = np.random.default_rng(seed)
         self._begin = begin
         self._state: State | None = None
-        self._unread: np.ndarray = np.empty((1, 0), dtype=np.int64)  # not in the state yet
-        self._recent = self._unread
+        self._logits: np.ndarray | None = None  # (1, V) of the next character
+        self._recent: np.ndarray = np.empty((1, 0), dtype=np.int64)
 
     def hear(self, text: str, unknown: Unknown = "error") -> int:
         """Read a line of the user; return how many characters ``unknown="skip"`` left out."""
         ids = self._sampler.vocabulary.encode_typed("your line", text, unknown)
-        if not self._unread.size and len(ids) and self._sampler.begins(text, self._begin):
+        if self._logits is None and len(ids) and self._sampler.begins(text, self._begin):
             self._start()
-        self._read(ids)
+        if len(ids):
+            self._read(ids)
         return len(text) - len(ids)
 
     def answer(self, length: int) -> Iterator[str]:
         """Write at most ``length`` characters, which count as written once they are consumed."""
-        if not self._unread.size:
+        if self._logits is None:
             self._start()
         stopping, line_begun = Stopping(self._stops), False
         for _ in range(length):
+            assert self._logits is not None
             with self._sampler.named_errors():
-                logits, state = self._sampler.engine.advance(self._unread, self._state)
-                ids = choose(logits[:, -1], self._settings, self._generator, self._recent)
-            self._state, self._unread = state, self._unread[:, :0]
+                ids = choose(self._logits, self._settings, self._generator, self._recent)
             self._read(ids)
             character = self._sampler.vocabulary.characters[ids[0]]
             yield stopping.read(character)
@@ -80,9 +80,10 @@ class Conversation:
         self._read(self._sampler.start_ids(self._settings, self._generator))
 
     def _read(self, ids: np.ndarray) -> None:
-        new = np.atleast_2d(ids).astype(np.int64)
-        self._unread = np.concatenate([self._unread, new], axis=1)
-        self._recent = np.concatenate([self._recent, new], axis=1)[:, -RECENT:]
+        ids = np.atleast_2d(ids).astype(np.int64)
+        logits, self._state = self._sampler.engine.advance(ids, self._state)
+        self._logits = logits[:, -1]
+        self._recent = np.concatenate([self._recent, ids], axis=1)[:, -RECENT:]
 
 
 def converse(

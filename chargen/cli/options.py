@@ -15,7 +15,7 @@ from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.files import writing
 from chargen.render.text import visible_line
-from chargen.settings import shown
+from chargen.settings import flag, shown
 
 PATH = click.Path(path_type=Path)
 device_help = "Device: cpu, cuda, or auto for a GPU if there is one."
@@ -162,13 +162,37 @@ class LossOnParam(click.ParamType):
         return int(value) if str(value).isdecimal() else str(value)
 
 
-def option_type(kind: Any) -> Any:
+LISTS = {
+    int: ListParam(int, "whole numbers with commas between, as in 256,128"),
+    float: ListParam(float, "numbers with commas between, as in 0.002,0.004"),
+    str: ListParam(str, "names with commas between"),
+}
+
+
+def settings_options(
+    types: Mapping[str, Any],
+    helps: dict[str, str],
+    shown: Callable[[str], object],
+    group: str = "",
+) -> Callable[[Any], Any]:
+    """Return a decorator that adds an option per setting, with its default as ``shown`` by name."""
+
+    def add(command: Any) -> Any:
+        for name, help in reversed(helps.items()):
+            kind, told = _option_type(types[name]), help + default(shown(name))
+            command = option(flag(name), kind, None, told, group=group)(command)
+        return command
+
+    return add
+
+
+def _option_type(kind: Any) -> Any:
     for meta in getattr(kind, "__metadata__", ()):
         if meta.extra:
             return click.Choice([name for name in meta.extra["names"] if name])
+    inner = get_args(kind)
     if get_origin(kind) is tuple:
-        return ListParam(int, "whole numbers with commas between, as in 256,128")
+        return LISTS[get_args(inner[0])[0]]
     if get_origin(kind) is Literal:
         return LossOnParam()
-    inner = get_args(kind)
-    return option_type(inner[0]) if inner else kind
+    return _option_type(inner[0]) if inner else kind

@@ -31,46 +31,21 @@ def _span(text: str) -> int:
 
 
 SPANS = ListParam(_span, f"integers from 1 to {LONGEST_ASKED}, such as 4,8,16")
+OTHERS = "A model that chargen did not train: FILE.py:NAME, FILE.onnx or hf:DIRECTORY."
+TEXT = "Text to read: file, directory or bundled corpus.  [default: the held-out text]"
+SWAP_TEXT = "Text that replaces context.  [default: other documents of the same text]"
 ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 
 
 @click.command("probe-longrange")
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=PATH, shell_complete=completion.runs)
-@click.option(
-    "--model",
-    "others",
-    multiple=True,
-    metavar="NAME",
-    help="A model that chargen did not train: FILE.py:NAME, FILE.onnx or hf:DIRECTORY.",
-)
-@option(
-    "--only", ONLY, None, f"Instruments to run, some of {','.join(INSTRUMENTS)}.  [default: all]"
-)
-@option(
-    "--spans", SPANS, None, "Spans of the cloze sentences, in characters.  [default: 4,8,16 … 1024]"
-)
-@option(
-    "--bank",
-    PATH,
-    None,
-    "Phrase bank, a file or a bundled one.  [default: the bundled one that fits]",
-)
-@option(
-    "--text",
-    str,
-    None,
-    "Text to read: file, directory or bundled corpus.  [default: the held-out text]",
-    shell_complete=completion.texts,
-)
+@option("--model", str, None, OTHERS, "others", metavar="NAME", multiple=True)
+@option("--only", ONLY, None, f"Some of {','.join(INSTRUMENTS)}.  [default: all]")
+@option("--spans", SPANS, None, "Spans of cloze sentences, in characters.  [default: 4,8 … 1024]")
+@option("--bank", PATH, None, "Phrase bank, a file or a bundled one.  [default: the one that fits]")
+@option("--text", str, None, TEXT, shell_complete=completion.texts)
 @encoding_option
-@option(
-    "--swap-text",
-    str,
-    None,
-    "Text that replaces context in the instrument context: file, directory or bundled corpus. "
-    " [default: other documents of the same text]",
-    shell_complete=completion.texts,
-)
+@option("--swap-text", str, None, SWAP_TEXT, shell_complete=completion.texts)
 @result_options
 @option("--seed", click.IntRange(0, 2**63 - 1), 0, "Random seed.")
 @option("--verbose", bool, None, "Print every table.")
@@ -101,15 +76,10 @@ def probe_longrange(
     correction, context and mined on the text that all were trained on, or on --text.
 
     Prints the answer in a few lines; --verbose prints every table, --report has figures too.
-
-    --plot writes the figure of templates to the given file, and those of the other instruments to
-    files with the name of the instrument added.
+    --plot adds the name of the instrument to the file, except for templates.
 
     \b
     Examples:
-      chargen train longrange --minutes 2
-      chargen probe-longrange
-      chargen probe-longrange runs/longrange --only templates --plot memory.png
       chargen probe-longrange runs/fables --only context,gradient --json memory.json
       chargen probe-longrange runs/lstm runs/gru runs/simple --report comparison.html
       chargen probe-longrange runs/longrange --model mine.py:model

@@ -11,10 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from chargen.cli import completion
-from chargen.cli.options import (
-    json_option,
-    option,
-)
+from chargen.cli.options import json_option, option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -47,9 +44,7 @@ def runs(context: click.Context, as_json: bool, sort: str) -> None:
 
     \b
     Examples:
-      chargen runs
       chargen runs --sort loss
-      chargen runs --json
       chargen runs rm fables
     """
     if context.invoked_subcommand:
@@ -118,9 +113,7 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
 
     Only files that chargen wrote are removed; a directory with others is kept with them.
 
-    \b
-    Example:
-      chargen runs rm fables
+    Example: chargen runs rm fables
     """
     from chargen.runs.directory import is_run, resolve
 

@@ -94,27 +94,22 @@ def sample(
     Prompt and text go to standard output as they are generated, several texts in batches. A
     terminal shows control characters escaped, as in \\x1b; files and pipes receive them unchanged.
 
-    A text begins at the start of a line, after a hidden warm-up text if the model's state was
-    carried through training, because the model rarely trained from a zero state. A prompt begins
-    there too if it begins lines of the training text (at least 1 in 20 of its occurrences).
+    A text begins at the start of a line, and a prompt does so if it begins lines of the training
+    text. A hidden warm-up text precedes it if the model rarely trained from a zero state.
 
     In --prompt, --stop, --stop-after and --separator, \\n is a newline, \\t a tab and \\\\ is \\.
 
     --novelty reports the fraction of n-grams that are not in the training text, beside that of
     the held-out text, and the longest copied passage.
 
-    --interactive reads lines from the terminal and continues each of them up to a newline, to
-    --stop or by --length characters. The model keeps its state between lines.
+    --interactive continues each line that you type up to a newline, to --stop or by --length
+    characters. The model keeps its state between lines.
 
     \b
     Examples:
-      chargen sample
       chargen sample runs/fables --prompt "The miller" --temperature 0.8
       chargen sample --length 100000 --seed 7 > text.txt
       chargen sample --count 20 --stop "\\n" --unique --new
-      chargen sample --length 2000 --novelty
-      chargen sample --prompt "Once" --stop-after . --beam 8
-      chargen sample -i --temperature 0.7
     """
     if prompt is not None and prompt_file is not None:
         raise ChargenError("--prompt and --prompt-file: give one")
@@ -135,10 +130,8 @@ def sample(
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
     if run is not None and not run.exists() and not (RUNS / run).exists():
-        raise ChargenError(
-            f"{run}: no such run; chargen runs lists them; if it is a text to continue: "
-            f"{command('sample', '--prompt', run)}"
-        )
+        meant = f"if it is a text to continue: {command('sample', '--prompt', run)}"
+        raise ChargenError(f"{run}: no such run; chargen runs lists them; {meant}")
     opened = find(run)
     sampler = Sampler.of(opened, opened.weights(LAST) if last else None)
     if interactive:
@@ -189,9 +182,9 @@ def _check(
         if unique and text in seen:
             return False
         seen.add(text)
-        written = (beginning + text).removesuffix("\n")
         if training is None:
             return True
+        written = (beginning + text).removesuffix("\n")
         if whole and len(text) < options["length"] and "\n" not in written:
             return written not in lines
         return beginning + text not in training
@@ -243,20 +236,17 @@ def _shown(
     beginning: str, batches: Iterator[list[str]], separator: str | None
 ) -> Iterator[list[str]]:
     """Print the texts; the first batch tells whether they are lines."""
-    printed = False
+    between = ""
     for batch in batches:
         texts = [beginning + text for text in batch]
         if separator is None and texts:
             lines = not any("\n" in text.removesuffix("\n") for text in texts)
             separator = "\n" if lines else "\n\n"
-        if separator == "\n":
-            texts = [text.removesuffix("\n") for text in texts]
-        if texts:
-            put((separator or "") * printed + (separator or "").join(texts))
-            printed = True
+        for text in texts:
+            put(between + (text.removesuffix("\n") if separator == "\n" else text))
+            between = separator or ""
         yield batch
-    if printed:
-        put("\n")
+    put("\n")
 
 
 def _streamed(beginning: str, rows: Iterator[list[str]]) -> Iterator[list[str]]:

@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chargen.cli.options import (
-    encoding_option,
-    json_option,
-    option,
-    torch_options,
-    unknown_option,
-)
+from chargen.cli.options import encoding_option, json_option, option, torch_options, unknown_option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
@@ -36,15 +30,12 @@ def score(
 ) -> None:
     """Measure the surprisal of a text.
 
-    The last argument is the text: FILE, or - for standard input. The runs come before it; without
-    any, the newest run is used. Each character but the first is predicted once, from all
-    characters before it. Several runs are compared on the same characters, each difference with
-    its 95% interval from blocks of text; p-values are corrected for the number of runs. For
-    example, it compares the models of two authors on a text of at least 640 characters.
+    The last argument is the text: FILE, or - for standard input. The runs come before it. Each
+    character but the first is predicted once, from all characters before it. Several runs, such as
+    the models of two authors, are compared on a text of at least 640 characters, with intervals.
 
     \b
     Examples:
-      chargen score letter.txt
       chargen score runs/austen runs/melville letter.txt
       fortune | chargen score runs/fables - --top 20
     """
@@ -57,21 +48,16 @@ def score(
     if Path(file, "run.json").exists():
         raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
     if " " in file and not Path(file).exists():
-        raise ChargenError(
-            f"{file}: no such file; give the text as standard input, which is called -, as in "
-            "echo TEXT | chargen score RUN -"
-        )
+        told = "no such file; give the text as standard input: echo TEXT | chargen score RUN -"
+        raise ChargenError(f"{file}: {told}")
     text = read_corpus([file], encoding).text
     models = [load(run, device) for run in runs or (None,)]
     found = score_text(models, text, unknown)
     digest = hashlib.sha256(text.encode()).hexdigest()
     for model in models:
         if model.run.description.corpus.sha256 == digest:
-            say(
-                f"{visible_line(str(model.run.path))} was trained on this text, so its loss is too "
-                "low; chargen evaluate measures the held-out part",
-                err=True,
-            )
+            low = "was trained on this text, so its loss is too low; use chargen evaluate"
+            say(f"{visible_line(str(model.run.path))} {low}", err=True)
     if as_json:
         say_json({"text": file, **found.to_json(top)})
         return

@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,11 @@ from chargen.cli.environment import hangup_ignored, set_up_memory
 from chargen.cli.options import (
     PATH,
     GroupedCommand,
-    default,
     device_help,
     encoding_help,
     option,
-    option_type,
     set_up_torch,
+    settings_options,
     threads_help,
 )
 from chargen.cli.terminal import put, say
@@ -139,16 +137,8 @@ CONFIG = {"callback": read_config, "is_eager": True, "expose_value": False}
 CONTRADICTIONS = (("resume", "overwrite"), ("resume", "init_from"), ("quiet", "verbose"))
 
 
-def settings_options(*headings: str) -> Callable[[Any], Any]:
-    def add(command: Any) -> Any:
-        for heading in reversed(headings):
-            for name, help in reversed(SETTINGS[heading].items()):
-                told = help + default(SHOWN.get(name, AUTO))
-                kind = option_type(TYPES[name])
-                command = option(flag(name), kind, None, told, group=heading)(command)
-        return command
-
-    return add
+def options_of(heading: str) -> Any:
+    return settings_options(TYPES, SETTINGS[heading], lambda name: SHOWN.get(name, AUTO), heading)
 
 
 @click.command(
@@ -157,7 +147,10 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
     "docs/explanation/defaults.md.",
 )
 @click.argument("corpus", nargs=-1, shell_complete=texts)
-@settings_options("Data", "Model", "Training budget", "Optimization")
+@options_of("Data")
+@options_of("Model")
+@options_of("Training budget")
+@options_of("Optimization")
 @data("--encoding", str, "", encoding_help)
 @data("--cache", PATH, None, "Directory of encoded corpora.  [default: .corpora beside the run]")
 @model("--init-from", PATH, None, "Run to fine-tune, from its best weights.", shell_complete=runs)
@@ -169,7 +162,7 @@ def settings_options(*headings: str) -> Callable[[Any], Any]:
 @output("--quiet", bool, None, "Print errors only.")
 @output("--verbose", bool, None, "Print a line per validation, and longer samples.")
 @output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
-@settings_options("Advanced")
+@options_of("Advanced")
 @advanced("--device", str, "auto", device_help, shell_complete=devices)
 @advanced("--threads", click.IntRange(1), None, threads_help)
 @advanced("--processes", click.IntRange(1), 1, "Processes that train together here.")
@@ -196,9 +189,7 @@ def train(
 
     \b
     Examples:
-      chargen train corpus.txt
-      chargen train longrange --minutes 2
-      chargen train poems/ --cell gru --units 128,128 --dropout 0.2
+      chargen train poems/ --cell gru --units 128,128 --minutes 2
       chargen train --resume --more-minutes 5
       chargen train letters.txt --init-from fables --minutes 1
     """
@@ -261,14 +252,11 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
     given["encoding"] = found.corpus.encoding or None
-    put(to_toml({"corpus": found.corpus.sources, **chosen, **given}))
+    put("# chargen train --config FILE\n")
+    for name, value in {"corpus": found.corpus.sources, **chosen, **given}.items():
+        if value is not None:
+            put(f"{name.replace('_', '-')} = {json.dumps(value, default=str)}\n")
     return 0
-
-
-def to_toml(values: Mapping[str, Any]) -> str:
-    given = {name.replace("_", "-"): one for name, one in values.items() if one is not None}
-    lines = (f"{name} = {json.dumps(one, default=str)}\n" for name, one in given.items())
-    return "".join(["# chargen train --config FILE\n", *lines])
 
 
 def _check(corpus: tuple[str, ...], **options: Any) -> None:

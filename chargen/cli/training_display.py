@@ -79,6 +79,7 @@ class TrainingDisplay:
         self._steps = 0  # of this training, without those before it was resumed
         self._next_sample = SECONDS_BETWEEN_SAMPLES / 3
         self._blames = True  # until a note blames other programs
+        self._events: EventWriter | None = None
 
     @property
     def exit_code(self) -> int:
@@ -122,20 +123,19 @@ class TrainingDisplay:
             self._tell(_overview(trainer))
             for note in session.notes:
                 self._tell(f"note: {visible_line(note)}")
-            events = None
             if self._tensorboard:
-                events = EventWriter(trainer.run.path, trainer.counters.step)
-                stack.callback(events.close)
+                self._events = EventWriter(trainer.run.path, trainer.counters.step)
+                stack.callback(self._events.close)
             bar = "{percentage:3.0f}%|{bar}| {desc}"
             self._open_bar(total=100, bar_format=bar, dynamic_ncols=True)
             stack.callback(self._close_bar)
             for report in trainer.reports(self._should_stop):
-                self._show(report, trainer, events)
+                self._show(report, trainer)
 
     def _should_stop(self) -> bool:
         return self._signals.caught is not None
 
-    def _show(self, report: Report, trainer: Trainer, events: EventWriter | None) -> None:
+    def _show(self, report: Report, trainer: Trainer) -> None:
         """Move the bar; at a validation, print its line, warnings and a sample."""
         self._steps += 1
         self._validation = report.validation_loss_nats or self._validation
@@ -150,8 +150,13 @@ class TrainingDisplay:
                 self._tell(self._line(report, trainer, verbose))
             if report.unsaved:
                 say(f"{visible_line(report.unsaved)}; the next validation tries again", err=True)
-            if events is not None and (problem := events.write(report)):
-                say(visible_line(problem), err=True)
+            try:
+                if self._events:
+                    self._events.write(report)
+            except UnwritableError as error:
+                self._events = None
+                lost = f"{error}; training continues without event files"
+                say(visible_line(lost), err=True)
             if self._blames and (note := _neighbour_note(report, trainer)):
                 self._blames = False
                 self._tell(f"note: {note}")
@@ -219,26 +224,22 @@ class EventWriter:
     def __init__(self, run: Path, step: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._folder, self._failed = run / FOLDER, False
+        self._folder = run / FOLDER
         if self._folder.is_symlink():
             raise linked(self._folder)
         with writing(self._folder):
             self._writer = SummaryWriter(str(self._folder), purge_step=step + 1)
 
-    def write(self, report: Report) -> str:
-        """Add a validation; return why that failed, which ends the files, or an empty string."""
-        try:
-            with writing(self._folder):
-                for name, tag in TAGS.items() if not self._failed else ():
-                    self._writer.add_scalar(tag, getattr(report, name), report.step)
-                self._writer.flush()
-        except UnwritableError as error:
-            self._failed = True
-            return f"{error}; training continues without event files"
-        return ""
+    def write(self, report: Report) -> None:
+        """Add a validation; raises `UnwritableError`."""
+        with writing(self._folder):
+            for name, tag in TAGS.items():
+                if (value := getattr(report, name)) is not None:
+                    self._writer.add_scalar(tag, value, report.step)
+            self._writer.flush()
 
     def close(self) -> None:
-        if not self._failed:
+        with contextlib.suppress(OSError):
             self._writer.close()
 
 

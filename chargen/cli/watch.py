@@ -32,15 +32,10 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
     """Write a page that follows a training.
 
     The HTML page shows training and validation loss, the n-gram baseline, learning rate, gradient
-    norm and samples. It is updated until the training ends, and the browser reloads it. The
-    command serves nothing and does not touch the run; Ctrl-C stops the updates. Computing the
-    baseline takes a few seconds once.
+    norm and samples. It is updated until the training ends, and the browser reloads it. Ctrl-C
+    stops the updates, not the training.
 
-    \b
-    Examples:
-      chargen watch
-      chargen watch runs/fables --out fables.html
-      chargen watch runs/fables --once
+    Example: chargen watch runs/fables --out fables.html
     """
     from chargen.files import write_file
     from chargen.pages.watch_page import watch_page
@@ -71,7 +66,7 @@ class RunObserver:
         self._description = description
         self._samples: list[TrainingSample] = []
         self._sampled: object = None  # values of the last checkpoint that was sampled
-        self._baseline: tuple[float | None, str, str] | None = None
+        self._baseline: float | str = ""
 
     def observe(self, every: int) -> TrainingStatus:
         """Return the current status; ``every`` is the reload interval while the run is trained."""
@@ -84,14 +79,9 @@ class RunObserver:
             self._begin(run.description)
         held = is_held(run.path)  # before the files are read
         self._sample(run)
-        return TrainingStatus(
-            str(run.path),
-            run.description,
-            [dict(line) for line in run.progress()],
-            tuple(self._samples),
-            *(self._baseline or (None, "", "")),
-            seconds=every if held else 0,
-        )
+        samples, lines = tuple(self._samples), [dict(line) for line in run.progress()]
+        about = str(run.path), run.description
+        return TrainingStatus(*about, lines, samples, self._baseline, every if held else 0)
 
     def _sample(self, run: Run) -> None:
         from chargen.pages.watch_page import TrainingSample
@@ -112,14 +102,14 @@ class RunObserver:
             self._samples = [*self._samples[:-1:2], self._samples[-1]]
 
     def compute_baseline(self) -> bool:
-        from chargen.api import BASELINE_ORDER, load
+        """Compute the baseline unless that was done, or there is no model yet."""
+        from chargen.api import load
         from chargen.runs.directory import Run
 
-        if self._baseline or not Run.open(self._path).weights_file.exists():
+        if self._baseline != "" or not Run.open(self._path).weights_file.exists():
             return False
         try:
-            found = load(self._path, "cpu").baseline()
-            self._baseline = (found.loss_nats, f"{BASELINE_ORDER}-gram", "")
+            self._baseline = load(self._path, "cpu").baseline().loss_nats
         except ChargenError as error:
-            self._baseline = (None, "", f"No n-gram baseline: {error.message}.")
+            self._baseline = f"No n-gram baseline: {error.message}."
         return True

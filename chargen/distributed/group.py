@@ -39,10 +39,8 @@ def peer_errors() -> Iterator[None]:
         is_loss = isinstance(error, dist.DistError) or "/gloo/" in str(error)
         if not is_loss or "out of memory" in str(error):
             raise
-        raise PeerError(
-            "another process failed or was lost; torchrun --max-restarts and --resume continue "
-            "from the last save"
-        ) from None
+        told = "torchrun --max-restarts and --resume continue from the last save"
+        raise PeerError(f"another process failed or was lost; {told}") from None
 
 
 class ProcessGroup:
@@ -161,6 +159,5 @@ def _initialize() -> None:
         raise ChargenError(f"{error}; start with torchrun, or unset WORLD_SIZE") from None
     except RuntimeError:
         address = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
-        raise PeerError(
-            f"the other processes do not answer at {address}; are all running?"
-        ) from None
+        told = f"the other processes do not answer at {address}; are all running?"
+        raise PeerError(told) from None

@@ -24,6 +24,7 @@ from chargen.errors import ChargenError
 from chargen.files import decode_json, read_bytes, reason
 from chargen.formats import keras_layout
 from chargen.formats.keras_layout import KERAS_GATES, KerasLayout
+from chargen.render.text import counted
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import Description, Imported
 from chargen.runs.directory import BEST, RUNS, Run, is_run
@@ -32,7 +33,6 @@ from chargen.settings import ModelSettings
 from chargen.text.corpus import read_file
 from chargen.text.vocabulary import Vocabulary
 
-SHOWN = 5  # ids in a note
 LARGEST = 2**33  # bytes of a file
 LARGEST_JSON = 2**22  # bytes of its configuration
 # Limit of unpacked bytes: a multiple of the file size, since weights barely compress, and slack.
@@ -68,10 +68,8 @@ class Alphabet:
                     raise ValueError("its ids are not 0, 1, 2 and so on")
                 values = [known[id_] for id_ in range(len(values))]
         except (ValueError, TypeError) as error:
-            raise ChargenError(
-                f"{path}: not an alphabet ({reason(error)}); give a JSON list of characters, or a "
-                "map from each to its id"
-            ) from None
+            rule = "give a JSON list of characters, or a map from each to its id"
+            raise ChargenError(f"{path}: not an alphabet ({reason(error)}); {rule}") from None
         return cls((*[None] * reserved, *values), str(path))
 
     @classmethod
@@ -81,26 +79,19 @@ class Alphabet:
 
     def arranged(self, size: int) -> tuple[Vocabulary, np.ndarray, list[str]]:
         """Return the vocabulary, the model's id of each character ``(V,)``, and notes."""
-        rest = size - len(self.entries)
-        if rest:
-            way_out = f", or --reserved {rest} if the first {rest} stand for no character"
+        if rest := size - len(self.entries):
+            way_out = f", or --reserved {rest}" if rest > 0 else ""
             raise ChargenError(
                 f"{self.source}: {len(self.entries)} entries, the model has {size} ids; give the "
-                f"alphabet that it was trained with{way_out if rest > 0 else ''}"
+                f"alphabet that it was trained with{way_out}"
             )
         known = {one: id_ for id_, one in enumerate(self.entries) if one and len(one) == 1}
         twice = [one for one in known if self.entries.count(one) > 1]
         if twice or not known:
             wrong = f"{twice[0]!r} comes twice" if twice else "no entry is one character"
             raise ChargenError(f"{self.source}: {wrong}; each character has one id")
-        others = [
-            f"{n} ({x!r})" if x else f"{n}" for n, x in enumerate(self.entries) if x not in known
-        ]
-        more = f" and {len(others) - SHOWN} more" if len(others) > SHOWN else ""
-        note = (
-            f"left out ids that stand for no character: {', '.join(others[:SHOWN])}{more}; their "
-            "probability is shared among the characters"
-        )
+        others = size - len(known)
+        note = f"left out {counted(others, 'id')} without a character; their probability is shared"
         characters = sorted(known)
         ids = np.array([known[one] for one in characters])
         return Vocabulary("".join(characters)), ids, [note] if others else []
@@ -118,8 +109,7 @@ def import_keras(
     """Import a ``.keras`` or ``.weights.h5`` file and return the run and notes for the user.
 
     ``out`` is ``runs/<name of the file>`` by default. ``activation`` and ``reset_after`` are what a
-    ``.weights.h5`` file does not store. `ChargenError` if the model cannot be imported; nothing has
-    been written then.
+    ``.weights.h5`` file does not store. `ChargenError`, before anything is written.
     """
     path = out or RUNS / (model.name.split(".")[0] or "keras")
     if is_run(path) and not overwrite:
@@ -134,21 +124,16 @@ def import_keras(
     except ChargenError as error:
         raise ChargenError(f"{model}: {error}") from None
     except (ValueError, LookupError, TypeError) as error:
-        raise ChargenError(
-            f"{model}: its configuration is not Keras's ({type(error).__name__}: "
-            f"{reason(error)}); save it again with Keras 3"
-        ) from None
+        told = f"its configuration is not Keras 3's ({reason(error)})"
+        raise ChargenError(f"{model}: {told}") from None
     arrays = _converted(layout, file.arrays)
     if alphabet is None:
-        raise ChargenError(
-            f"the model does not store the characters of its {len(arrays['b_y'])} ids; give "
-            "--alphabet FILE.json, or the text it was trained on as --alphabet-text"
-        )
+        raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")
     vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
     if layout.skips_zero and 0 in ids:
         raise ChargenError(
-            f"its Embedding has mask_zero, so id 0 is padding, but it is {alphabet.entries[0]!r} "
-            f"in {alphabet.source}; give the alphabet that the model was trained with"
+            f"its Embedding has mask_zero, so id 0 is padding, not {alphabet.entries[0]!r} as in "
+            f"{alphabet.source}; give the alphabet that the model was trained with"
         )
     # A row and a column for each character of the vocabulary, in its order.
     arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
@@ -230,10 +215,8 @@ def read_keras(path: Path) -> KerasFile:
         with h5py.File(io.BytesIO(weights), "r") as file:
             arrays = _arrays(file, most)
     except UNREADABLE as error:
-        raise ChargenError(
-            f"{path}: not what Keras 3 saves, damaged or too large ({reason(error)}); save it "
-            "again as .keras or .weights.h5"
-        ) from None
+        told = "not what Keras 3 saves as .keras or .weights.h5, damaged or too large"
+        raise ChargenError(f"{path}: {told} ({reason(error)})") from None
     return KerasFile(config, version, arrays, hashlib.sha256(data).hexdigest())
 
 

@@ -37,8 +37,8 @@ ALLOWED: dict[str, tuple[Any, ...]] = {  # settings of a recurrent layer
     "activation": ACTIVATION_NAMES,
 }
 SUPPORTED = (
-    "SimpleRNN, LSTM or GRU layers, one kind, one after the other, on one-hot input or an "
-    "Embedding, and a softmax Dense above them"
+    "SimpleRNN, LSTM or GRU layers of one kind, one after the other, on one-hot input or an "
+    "Embedding, below a softmax Dense, can be imported"
 )
 CELL = "/cell"  # the end of a recurrent layer's group
 NUMBERED = re.compile(rf"layers/(?:simple_rnn|lstm|gru)(?:_\d+)?{CELL}")
@@ -102,7 +102,7 @@ def of_shapes(
     ]
     if not kinds or len(rest) not in (1, 2):
         told = ", ".join(sorted(shapes)) or "none"
-        raise ChargenError(f"its weights are {told}; only {SUPPORTED} can be imported")
+        raise ChargenError(f"its weights are {told}; only {SUPPORTED}")
     orders = [tuple(sorted(layers, key=lambda name: (len(name), name)))]  # lstm_2 before lstm_10
     if len(layers) <= MOST_UNNUMBERED and not all(map(NUMBERED.fullmatch, layers)):
         orders = [*permutations(layers)]
@@ -117,9 +117,8 @@ def of_shapes(
     fitting = [one for one in fitting if "embed" in (one.embedding or "")] or fitting
     if len(fitting) > 1:
         raise ChargenError(
-            f"{', '.join(shapes)}: the shapes do not show which layer reads which, or the "
-            "reset_after of a GRU; save the model as .keras, or give --cell gru (reset_after=True) "
-            "or --cell gru-before (reset_after=False)"
+            "its shapes do not show which layer reads which, or the reset_after of a GRU; save it "
+            "as .keras, or give --cell gru (reset_after=True) or gru-before (False)"
         )
     return fitting[0]
 
@@ -160,24 +159,22 @@ def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
     parts = "".join(PARTS[layer.class_name] for layer in layers)
     if not CHAIN.fullmatch(parts):
         told = ", ".join(layer.class_name for layer in layers)
-        raise ChargenError(f"its layers are {told}; only {SUPPORTED} can be imported")
+        raise ChargenError(f"its layers are {told}; only {SUPPORTED}")
     recurrent = [layer for layer in layers if layer.class_name in CELLS]
     for layer, (name, allowed) in product(recurrent, ALLOWED.items()):
         if (value := getattr(layer.config, name)) not in allowed:
             rule = ", ".join(map(str, allowed))
-            raise layer.refusal(f"has {name} {reason(value)}: only {rule} can be imported")
+            raise layer.refusal(f"has {name} {reason(value)}: only {rule}")
     head = layers[parts.index("h") :]
     functions = [layer.function for layer in head]
     if set(functions) - {"softmax", "linear"} or functions.count("softmax") > 1:
         told = ", ".join(functions)
-        raise head[0].refusal(f"ends in {told}: only softmax, once, or logits can be imported")
+        raise head[0].refusal(f"ends in {told}: only softmax, once, or logits")
     traits = {(CELLS[one.class_name], one.function, one.config.reset_after) for one in recurrent}
     (cell, activation, reset_after), *others = traits
     if others:
         told = "; ".join(sorted(", ".join(map(str, one)) for one in traits))
-        raise ChargenError(
-            f"layers of more than one cell, activation or reset_after ({told}): one is supported"
-        )
+        raise ChargenError(f"more than one cell, activation or reset_after ({told})")
     layout = of_shapes(shapes, activation, reset_after, cell)
     embedding = layers[0].config if parts[0] == "e" else None
     if (len(layout.layers), bool(layout.embedding)) != (len(recurrent), bool(embedding)):
@@ -189,21 +186,17 @@ def _layers(config: Mapping[str, Any]) -> Iterator[KerasLayer]:
     """Yield the layers, which form a chain."""
     kind, inner = str(config["class_name"]), config["config"]
     if kind not in ("Sequential", "Functional") or "layers" not in inner:
-        raise ChargenError(
-            f"its class {kind} does not store which layers it has; save the weights alone "
-            "(model.save_weights('model.weights.h5')) and import these"
-        )
+        told = "does not store which layers it has; import what model.save_weights writes"
+        raise ChargenError(f"its class {kind} {told}")
     read: list[Any] = []
     for layer in msgspec.convert(inner["layers"], list[KerasLayer]):
         if kind == "Functional" and [*_inputs(layer.inbound_nodes)] != read:
-            raise layer.refusal(
-                f"reads something else than the layer before it: only {SUPPORTED} can be imported"
-            )
+            raise layer.refusal(f"reads something else than the layer before it: only {SUPPORTED}")
         read = [[layer.name, 0, 0]]
         inside = layer.config.layer if layer.class_name == "TimeDistributed" else None
         one = inside if inside and inside.class_name == "Dense" else layer
         if one.class_name not in PARTS:
-            raise one.refusal(f"cannot be imported: only {SUPPORTED}")
+            raise one.refusal(f"is not supported: only {SUPPORTED}")
         yield one
     if kind == "Functional" and inner["output_layers"] not in (read, *read):
         raise ChargenError("it has several outputs; the softmax alone can be imported")

@@ -26,18 +26,16 @@ ACTIVATIONS = {"tanh": "Tanh", "relu": "Relu", "sigmoid": "Sigmoid", "linear": "
 
 def export_onnx(run: Run, out: Path) -> None:
     """Write the best weights of ``run`` as the graph of `step_model`."""
-    description = run.description
-    weights = without_placeholder(run.weights(), description.vocabulary)
+    model, vocabulary = run.description.model, run.description.vocabulary
+    weights = without_placeholder(run.weights(), vocabulary)
     try:
-        description.model.check(
-            {name: array.shape for name, array in weights.items()}, len(description.vocabulary)
-        )
+        shapes = {name: array.shape for name, array in weights.items()}
+        model.check(shapes, len(vocabulary))
     except ChargenError as error:
         raise ChargenError(f"{run.path}: {error}") from None
     if sum(array.nbytes for array in weights.values()) > LARGEST:
         raise ChargenError(f"{run.path}: more weights than the 2 GiB that an ONNX file holds")
-    model = step_model(description.model, weights, description.vocabulary.characters)
-    write_file(out, model.SerializeToString())
+    write_file(out, step_model(model, weights, vocabulary.characters).SerializeToString())
 
 
 def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], characters: str) -> Any:

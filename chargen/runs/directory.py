@@ -86,10 +86,9 @@ class Run:
         """Open a run directory and check its description."""
         file = path / RUN
         if path.is_file():
-            raise ChargenError(
-                f"{path}: a file, not a run; train on it with {command('train', path)}, or name a "
-                f"run before it, as in {command('evaluate', 'RUN', path)}"
-            )
+            train, evaluate = command("train", path), command("evaluate", "RUN", path)
+            how = f"train on it with {train}, or name a run before it, as in {evaluate}"
+            raise ChargenError(f"{path}: a file, not a run; {how}")
         if not path.is_dir():
             known = f"train it with {command('train', path)}" * (str(path) in bundled.names())
             raise ChargenError(f"{path}: no such run; {known or 'chargen runs lists them'}")
@@ -125,10 +124,8 @@ class Run:
     def _read_again(self) -> EncodedCorpus:
         known, name_it = self.description.corpus, command("evaluate", self.path, "CORPUS")
         if STANDARD_INPUT in known.sources:
-            raise ChargenError(
-                f"{self.path} was trained on standard input, which cannot be read again; save its "
-                f"text and name it with {name_it}"
-            )
+            told = f"{self.path} was trained on standard input, which cannot be read again"
+            raise ChargenError(f"{told}; save its text and name it with {name_it}")
         try:
             encoded = self._encode(known.read_again())
             if known.is_of(encoded):
@@ -136,10 +133,8 @@ class Run:
         except (LongerError, UnknownCharacterError):
             pass
         except ChargenError as error:
-            raise ChargenError(
-                f"{error}; the run {self.path} was trained on it: if it moved, name it with "
-                f"{name_it}"
-            ) from None
+            moved = f"the run {self.path} was trained on it: if it moved, name it with {name_it}"
+            raise ChargenError(f"{error}; {moved}") from None
         sources = " ".join(known.sources)
         raise ChargenError(f"{sources}: changed since {self.path} was trained on it")
 
@@ -179,10 +174,8 @@ class Run:
         try:
             decode_json(data, Any)
         except ValueError as error:
-            raise ChargenError(
-                f"{self.path / RUN}: would be too large to be read again ({reason(error)}); give "
-                "the directory of the corpus, not each of its files"
-            ) from None
+            told = f"would be too large ({reason(error)}); name the directory, not each file"
+            raise ChargenError(f"{self.path / RUN}: {told}") from None
         write_file(self.path / RUN, data)
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
@@ -196,10 +189,8 @@ class Run:
         except FileNotFoundError:
             raise ChargenError(f"{file}: missing, no save took place; train again") from None
         except ValueError as error:
-            raise ChargenError(
-                f"{file}: not a checkpoint of this chargen, or damaged ({reason(error)}); restore "
-                "the file from a copy, or train again"
-            ) from None
+            told = f"not a checkpoint of this chargen, or damaged ({reason(error)})"
+            raise ChargenError(f"{file}: {told}; restore a copy, or train again") from None
 
     @property
     def weights_file(self) -> Path:
@@ -230,10 +221,8 @@ class Run:
             try:
                 records.append(decode_json(line, ProgressRecord))
             except ValueError as error:
-                raise ChargenError(
-                    f"{self.path / PROGRESS}, line {len(records) + 1}: damaged ({reason(error)}); "
-                    "delete that line"
-                ) from None
+                place = f"{self.path / PROGRESS}, line {len(records) + 1}"
+                raise ChargenError(f"{place}: damaged ({reason(error)}); delete it") from None
         return records
 
     def best_loss(self) -> float | None:
