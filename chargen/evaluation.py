@@ -248,7 +248,7 @@ def evaluate(
     document is read in parallel streams, each warmed up on the `WARM_UP` characters before its own,
     which leaves the loss within 0.001 nats of sequential reading; with ``streams=1`` in one, from
     `WARM_UP` before ``start``, the first predicted character, 1 to L - 1.
-    ``starts`` ``(D,)`` are the first characters of documents, rising from 0; None for one.
+    ``starts`` ``(D,)`` are where documents begin, rising from 0; None for one.
     """
     loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)

@@ -67,11 +67,11 @@ def test_documents_do_not_depend_on_the_blocks(files, cuts):
         for how, least in {"line": 1, "blank-line": 2}.items():
             expected[how] += [base, *(base + at for at, lines in ends if lines >= least)]
         base += len(text)
+    expected["file"] = np.cumsum([0, *map(len, files)])[:-1].tolist()
     for places in ((), cuts, range(1, 41)):
-        for how, starts in expected.items():
-            assert split(how, files, places) == starts
+        for how, firsts in expected.items():  # each is read after the line end before it
+            assert split(how, files, places) == [max(first - 1, 0) for first in firsts]
     assert split("none", files, cuts) == [0]
-    assert split("file", files, cuts) == np.cumsum([0, *map(len, files)])[:-1].tolist()
 
 
 # The held-out part
@@ -179,9 +179,9 @@ def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
         assert (begins is None) == (batch.begins is None)
         assert begins is None or (begins.numpy() == batch.begins).all()
     assert sum(begins is not None for _, begins in calls) >= 3
-    ids, starts = trainer.predictor.vocabulary.encode(text), np.arange(0, len(text), 25)
+    ids, starts = trainer.predictor.vocabulary.encode(text), np.arange(-1, len(text), 25)
     held = trainer.run.description.corpus.training_chars
-    measured = evaluate(trainer.predictor, ids, held, starts=starts)
+    measured = evaluate(trainer.predictor, ids, held, starts=starts.clip(0))
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats)
 
 
@@ -242,13 +242,17 @@ def test_each_line_is_a_document_for_all_commands(tmp_path, monkeypatch, capsys)
     assert "read 1 file, 120 documents" in capsys.readouterr().err
     model = chargen.load()
     text = model.corpus()
-    assert text.starts[:5].tolist() == [0, 5, 11, 17, 22]
+    assert text.starts[:5].tolist() == [0, 4, 10, 16, 21]
     # In evaluation, each line is read from a zero state.
     held_out = model.run.description.corpus.training_chars
     assert main(["evaluate", "--json"]) == 0
     loss = json.loads(capsys.readouterr().out)["loss_nats"]
     wanted = by_itself(model.predictor, text.ids, held_out, text.starts)[0]
     assert loss == pytest.approx(wanted / (len(text.ids) - held_out), rel=1e-5)
-    # An unprompted text begins in a zero state after a line feed, as lines do in training.
+    # A text begins in a zero state after a line feed, as lines do in training, and ends with one.
     assert model.run.description.begins_at_zeros
-    assert main(["sample", "--length", "20", "--seed", "0"]) == 0
+    assert main(["sample", "--count", "3", "--length", "999", "--seed", "0", "--json"]) == 0
+    texts = json.loads(capsys.readouterr().out)["texts"]
+    assert len(texts) == 3
+    assert not any("\n" in text or len(text) == 999 for text in texts)
+    assert "\n" in model.sample(stop_after="t", length=99)

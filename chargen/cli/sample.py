@@ -97,6 +97,9 @@ def sample(
     A text begins at the start of a line, and a prompt does so if it begins lines of the training
     text. A hidden warm-up text precedes it if the model rarely trained from a zero state.
 
+    A model that was trained with --documents line or blank-line ends a text with its document,
+    unless --stop or --stop-after is given.
+
     In --prompt, --stop, --stop-after and --separator, \\n is a newline, \\t a tab and \\\\ is \\.
 
     --novelty reports the fraction of n-grams that are not in the training text, beside that of
@@ -172,7 +175,7 @@ def _check(
     sampler: Sampler, beginning: str, unique: bool, training: str | None, options: dict[str, Any]
 ) -> Callable[[str], bool]:
     """Return the test that a text must pass; a line that ended at its newline is a whole line."""
-    stops = (*options["stop"], *options["stop_after"])
+    stops = sampler.stops(options["stop"], options["stop_after"])
     begins = not beginning or sampler.begins(beginning, options["begin"])
     whole = begins and any(stop.startswith("\n") for stop in stops)
     lines = set(training.split("\n")) if whole and training is not None else set()

@@ -15,6 +15,7 @@ from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine, without_placeholder
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
+from chargen.text.documents import DOCUMENT_ENDS
 from chargen.text.vocabulary import Unknown, Vocabulary
 
 MIN_WARM_UP, MAX_WARM_UP = 64, 512  # characters of the text before one that begins
@@ -39,9 +40,11 @@ class Sampler:
         *,
         warms_up: bool = False,  # begin texts after a generated warm-up text
         training: Callable[[], str] = str,  # returns the beginning of the training text
+        end: str = "",  # of a document, after which training reset the state
     ) -> None:
         self.engine, self.vocabulary, self.path = engine, vocabulary, path
         self._warms_up, self._training = warms_up, training
+        self._ends = (end,) if end and end[0] in vocabulary else ()
 
     @classmethod
     def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Sampler:
@@ -62,7 +65,8 @@ class Sampler:
             return vocabulary.decode(cached.ids[: min(SEARCHED, known.training_chars)])
 
         warms_up = not description.begins_at_zeros
-        return cls(engine, vocabulary, run.path, warms_up=warms_up, training=training)
+        end = DOCUMENT_ENDS.get(description.training.documents, "")
+        return cls(engine, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
 
     def stream(
         self,
@@ -81,7 +85,8 @@ class Sampler:
         Args:
             prompt: The beginning, which is not repeated in the output.
             unknown: Whether a character outside the vocabulary is an error or is skipped.
-            stop: One or several strings that end a text; they are not part of the output.
+            stop: One or several strings that end a text; they are not part of the output. Without
+                any, a text ends with its document if training reset the state there.
             stop_after: Strings that end a text and are part of the output.
             begin: Whether the prompt begins a line, as unprompted text does, or continues a text;
                 None judges by the training text, see `begins`.
@@ -97,7 +102,7 @@ class Sampler:
                 before it have been yielded.
         """
         chosen = from_options(SamplingSettings, settings)
-        stops = stops_of(self.vocabulary, stop, stop_after)
+        stops = self.stops(stop, stop_after)
         typed = self.vocabulary.encode_typed("prompt", prompt, unknown)
         if chosen.beam is not None and count > chosen.beam:
             raise ChargenError(f"--count {count}: more than a beam of {chosen.beam}; raise --beam")
@@ -121,6 +126,11 @@ class Sampler:
                     yield ["" if id_ == ENDED else characters[id_] for id_ in row]
 
         return stopped(written(), stops, count) if stops else written()
+
+    def stops(self, stop: Stop = (), stop_after: Stop = ()) -> Stops:
+        """Return the given stops, or the end of a document; see `stops_of`."""
+        given = (stop, stop_after) != ((), ())
+        return stops_of(self.vocabulary, stop if given else self._ends, stop_after)
 
     def begins(self, prompt: str, begin: bool | None = None) -> bool:
         """Return whether a prompt begins a line; ``begin`` answers for the training text.

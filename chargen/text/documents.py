@@ -7,17 +7,21 @@ import numpy as np
 from chargen.settings import HELD_OUT, MOST_HELD_OUT
 
 LINE_ENDS = b"\n\r"
+DOCUMENT_ENDS = {"line": "\n", "blank-line": "\n\n"}
 FIRST_BYTE = -64  # least first byte of a character in UTF-8, as a signed integer
 NO_TEXT = b"\0\0\0"  # before the first character of a file; no text contains NUL
 FEWEST_TRAINED = 2  # characters: an input and its target
 
 
 class DocumentSplitter:
-    """Finds the first characters of documents while a text is read in blocks.
+    """Finds where documents start while a text is read in blocks.
 
     ``how`` is ``none``: the whole text is one document; ``file``: each file is one; ``line``: a
     file is also split after each line; or ``blank-line``: after each run of empty lines. Empty
     lines belong to the document before them. All line-end conventions are recognized.
+
+    A document starts with the line end before it: read from a zero state, that predicts the first
+    character, in training as in sampling.
     """
 
     def __init__(self, how: str) -> None:
@@ -27,7 +31,7 @@ class DocumentSplitter:
         self._before = NO_TEXT  # last bytes of the file so far; its first empty lines do not count
 
     def split(self, file: int, data: bytes, chars: int) -> np.ndarray:
-        """Return the document starts in the next block of a file, by index in the whole text."""
+        """Return the starts found in the next block of a file, by index in the whole text."""
         starts: np.ndarray = np.empty(0, dtype=np.int64)
         if self._how in ("line", "blank-line"):
             self._before = self._before if file == self._file else NO_TEXT
@@ -36,7 +40,7 @@ class DocumentSplitter:
             starts = np.append(self._chars, starts)
         self._file = file
         self._chars += chars
-        return starts
+        return np.maximum(starts - 1, 0)
 
     def _after_line_ends(self, data: bytes, chars: int) -> np.ndarray:
         if self._before == NO_TEXT:

@@ -4,7 +4,7 @@ Memory does not grow with the size of the text. The files of the cache:
 
 NAME-KEY.jsonl           manifest: the files and what was found in them; written last
 NAME-KEY.SHA256.ids      ids of the text
-NAME-KEY.SHA256.starts   first characters of the documents
+NAME-KEY.SHA256.starts   where the documents begin: at the line end before each
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class ScannedCorpus:
     vocabulary: Vocabulary
     sha256: str  # of the text in UTF-8
     chars: int
-    starts: np.ndarray  # (D,) int64: the first characters of documents, rising from 0
+    starts: np.ndarray  # (D,) int64: where documents begin, rising from 0
     files: tuple[FileRecord, ...]
 
 

@@ -92,7 +92,7 @@ class Streams:
 
     Row n of batch b + 1 continues row n of batch b. The lengths of the streams differ by at most
     one character; the last batch of an epoch may be shorter. The text is ``ids`` ``(L,)``, with
-    L > N * T; ``starts`` are the first characters of documents, rising from 0, None for one.
+    L > N * T; ``starts`` are where documents begin, rising from 0, None for one.
     """
 
     def __init__(
