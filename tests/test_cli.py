@@ -252,7 +252,7 @@ def test_user_error_is_one_line_exit_2_and_nothing_written(wrong_home, monkeypat
         ("sample --prompt th\udce9 --unknown skip", "--prompt: invalid text at position 2"),
         ("evaluate runs/cat other.txt", "other.txt: character 'q' (U+0071) at position 0"),
         ("sample cat.txt", "cat.txt: a file, not a run; train on it with chargen train cat.txt"),
-        ("evaluate cat.txt", "as in chargen evaluate RUN cat.txt"),
+        ("watch cat.txt", "train cat.txt; chargen runs lists the runs"),
         ("train runs/cat", "runs/cat: a run, not a text; resume it with chargen train --resume"),
         ("evaluate cat runs/cat", "runs/cat: a run, not a text"),
         (
@@ -291,7 +291,7 @@ def test_commands_that_are_printed_survive_a_shell(own_run, capsys):
         ),
         (["train", "runs/a & b"], "train --resume --out 'runs/a & b'"),
         (["train", "https://a.org/a & b.txt"], "train 'a & b.txt'"),
-        (["sample", "a & b.txt"], "evaluate RUN 'a & b.txt'"),
+        (["sample", "a & b.txt"], "chargen train 'a & b.txt'"),
         (["sample", "a & b c"], "sample --prompt 'a & b c'"),
         (["export", "runs/a & b", "--to", "page"], "longrange 'runs/a & b' --json 'runs/a & b/"),
     ]

@@ -125,7 +125,7 @@ def test_rare_characters_are_dropped_everywhere(tmp_path, capsys):
     command = ["train", str(text), "--out", run, "--min-count=3", "--units=4", "--steps=9", *SMALL]
     assert main(command) == 0
     err = capsys.readouterr().err
-    assert "dropped 3 of 15 characters, which occur less than 3 times, 5 times in all" in err
+    assert "dropped 3 of 15 characters that occur fewer than 3 times (5 occurrences)" in err
     model = chargen.load(run)
     assert model.vocabulary.dropped == "7ÀÉ"
     assert model.vocabulary.decode(model.corpus().ids) == text.read_text().translate(

@@ -157,8 +157,10 @@ def test_the_printed_configuration_reproduces_a_run(home, capsys, finished):
     assert state_of(home / "runs" / "cat")[LAST] == state_of(finished)[LAST]
     again = said(capsys, "train", "--resume", "--print-config").out
     assert set(again.splitlines()) <= set(out.splitlines())
-    words = ("train", "--config=run.toml", "--steps=2", "--units=4", "--print-config")
-    assert {"steps = 2", "units = [4]"} <= set(said(capsys, *words).out.splitlines())
+    words = ("train", "--config=run.toml", "--epochs=2", "--units=4", "--print-config")
+    printed = said(capsys, *words).out
+    assert {"epochs = 2.0", "units = [4]"} <= set(printed.splitlines())
+    assert "\nsteps =" not in printed  # the budget replaces the file's
 
 
 @pytest.mark.parametrize(

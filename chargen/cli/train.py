@@ -133,6 +133,7 @@ def _converted(context: click.Context, option: click.Parameter, value: Any, plac
         raise ChargenError(f"{place}: {error.message}") from None
 
 
+TYPED = ParameterSource.COMMANDLINE
 CONFIG = {"callback": read_config, "is_eager": True, "expose_value": False}
 CONTRADICTIONS = (("resume", "overwrite"), ("resume", "init_from"), ("quiet", "verbose"))
 
@@ -194,6 +195,9 @@ def train(
       chargen train letters.txt --init-from fables --minutes 1
     """
     corpus = corpus or (context.default_map or {}).get("corpus", ())
+    budgets = {name for name in SETTINGS["Training budget"] if name != "patience"}
+    typed = {name for name in budgets if context.get_parameter_source(name) is TYPED}
+    options |= dict.fromkeys(budgets - typed) if typed else {}  # they replace those of --config
     for pair in CONTRADICTIONS:
         if all(context.params[name] for name in pair):
             raise ChargenError(f"{' and '.join(map(flag, pair))}: give one")

@@ -20,6 +20,7 @@ from chargen.evaluation import nats_to_bits
 from chargen.files import UnwritableError, linked, writing
 from chargen.render.text import command, counted, visible_line
 from chargen.settings import MINUTES, SamplingSettings
+from chargen.text.documents import DOCUMENT_ENDS
 
 if TYPE_CHECKING:
     from chargen.api import TrainedModel
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Level = Literal["normal", "quiet", "verbose"]
 
 SAMPLE_CHARS = {"normal": 120, "verbose": 600}
+SAMPLE_LINES = 6  # that share them, if each line is a document
 SECONDS_BETWEEN_SAMPLES = 30
 SAMPLE_TEMPERATURE = 0.8
 CHEAP_BASELINE_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
@@ -263,7 +265,7 @@ def _overview(trainer: Trainer) -> str:
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
         budgets += [f"{settings.minutes or MINUTES:g} min"]
-    if settings.patience:
+    if settings.patience and settings.validation != 0:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
     together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
@@ -287,8 +289,11 @@ def _sample(trainer: Trainer, chars: int) -> str:
     vocabulary, step = trainer.run.description.vocabulary, trainer.counters.step
     settings = SamplingSettings(temperature=SAMPLE_TEMPERATURE)
     generator = np.random.default_rng(step)
-    rows = list(generate(trainer.predictor.advance, vocabulary.opening, chars, settings, generator))
-    text = vocabulary.decode(np.concatenate(rows)).strip().replace("\n", "\n    ")
+    end = DOCUMENT_ENDS.get(trainer.settings.documents, "\0")  # no text contains NUL
+    count = SAMPLE_LINES if end == "\n" else 1
+    given = vocabulary.opening, chars // count, settings, generator, count
+    texts = map(vocabulary.decode, np.stack(list(generate(trainer.predictor.advance, *given)), 1))
+    text = "\n".join(text.strip().split(end)[0] for text in texts).replace("\n", "\n    ")
     return f"sample at step {step}, temperature {SAMPLE_TEMPERATURE}:\n    {text}"
 
 

@@ -86,8 +86,7 @@ class Run:
         """Open a run directory and check its description."""
         file = path / RUN
         if path.is_file():
-            train, evaluate = command("train", path), command("evaluate", "RUN", path)
-            how = f"train on it with {train}, or name a run before it, as in {evaluate}"
+            how = f"train on it with {command('train', path)}; chargen runs lists the runs"
             raise ChargenError(f"{path}: a file, not a run; {how}")
         if not path.is_dir():
             known = f"train it with {command('train', path)}" * (str(path) in bundled.names())

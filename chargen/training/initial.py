@@ -50,8 +50,10 @@ def vocabulary_for(
         if len(rare) == len(own):
             raise ChargenError(f"--min-count {min_count}: no character occurs as often; lower it")
         notes.append(
-            f"dropped {len(rare)} of {counted(len(own), 'character')}, which occur less than "
-            f"{min_count} times, {counted(count, 'time')} in all: they are read as {PLACEHOLDER}"
+            f"dropped {len(rare)} of {counted(len(own), 'character')} that occur fewer than "
+            f"{min_count} times ({counted(count, 'occurrence')}): read as {PLACEHOLDER}"
+            if rare
+            else f"every character occurs {min_count} times or more: none is dropped"
         )
         own = own.without(rare)
     if source:
