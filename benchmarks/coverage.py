@@ -136,7 +136,7 @@ def facts(draw: Callable[[np.random.Generator, int], np.ndarray]) -> Callable[..
         successes = rng.binomial(SENTENCES, draw(rng, FACTS))[:, None].astype(float)
         counts = np.full((FACTS, 1), SENTENCES)
         share = float(successes.sum() / counts.sum())
-        means = cluster_bootstrap(successes, counts, rng, 1000)[:, 0].clip(0, 1)
+        means = cluster_bootstrap(successes, counts, rng)[:, 0].clip(0, 1)
         low, high = wilson(successes.sum(), int(counts.sum()))
         found = Estimate.of(share, means)
         return min(low, found.low), max(high, found.high), truth

@@ -6,7 +6,7 @@ Axes: N segments read in parallel, T timesteps, V characters of vocabulary, L ch
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
@@ -30,8 +30,6 @@ ROWS = 256  # maximum segments read in parallel: more takes memory and gains no 
 CHUNK_FLOATS = 2**20  # log-probabilities held in memory at once: 4 MiB
 DOCUMENTS = 2**16  # documents sorted by length at once
 
-OnRead = Callable[[int], None]
-"""Called with the number of characters read since the last call."""
 Nats = TypeVar("Nats", float, np.ndarray)
 
 
@@ -88,16 +86,16 @@ class Evaluation:
 
 
 class Meter:
-    """Progress of an instrument over a known number of characters."""
+    """Progress of an instrument over a known number of steps."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self.progress = progress
         self.total = total
         self.done = 0
 
-    def read(self, chars: int) -> None:
-        """Report that ``chars`` more characters were read."""
-        self.done += chars
+    def step(self) -> None:
+        """Report one more step."""
+        self.done += 1
         self.progress(self.done, self.total)
 
 
@@ -119,12 +117,6 @@ class Segments:
     def longest(self) -> int:
         """The number of characters predicted in the longest segment."""
         return int((self.ends - self.begins).max())
-
-    @property
-    def chars(self) -> int:
-        """The number of characters that `surprisals` reads, padding included."""
-        lengths = self.ends - 1 - self.starts
-        return sum(len(rows) * int(lengths[rows].max()) for rows in _row_batches(len(self)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +143,6 @@ def predictions(
     ids: np.ndarray | ArrayReader,
     segments: Segments,
     state: State = None,
-    on_read: OnRead = lambda chars: None,
 ) -> Iterator[Predictions]:
     """Read segments of a text in parallel and yield the predictions in order.
 
@@ -168,7 +159,6 @@ def predictions(
         counted = (places[:, 1:] >= begins) & (places[:, 1:] < ends)
         rows, _ = np.nonzero(counted)
         yield Predictions(rows, places[:, 1:][counted], both[:, 1:][counted], log_probs[counted])
-        on_read(both[:, 1:].size)
 
 
 def surprisals(
@@ -176,7 +166,6 @@ def surprisals(
     ids: np.ndarray,
     segments: Segments,
     state: State = None,
-    on_read: OnRead = lambda chars: None,
 ) -> np.ndarray:
     """Return the surprisal of each predicted character in bits, ``(N, segments.longest)``.
 
@@ -186,12 +175,10 @@ def surprisals(
     bits = np.zeros((len(segments), segments.longest))
     limit = context_limit(predictor)
     if limit is not None and (segments.begins - segments.starts >= limit).all():
-        near = replace(segments, starts=segments.begins - limit)
-        on_read(segments.chars - near.chars)
-        segments, state = near, None
+        segments, state = replace(segments, starts=segments.begins - limit), None
     for rows in _row_batches(len(segments)):
         part = segments[rows]
-        for found in predictions(predictor, ids, part, select(state, rows), on_read):
+        for found in predictions(predictor, ids, part, select(state, rows)):
             columns = found.places - part.begins[found.rows]
             bits[rows[found.rows], columns] = nats_to_bits(found.nats)
     return bits
@@ -201,18 +188,15 @@ def advance_all(
     predictor: NextCharPredictor,
     ids: np.ndarray,
     state: State = None,
-    on_read: OnRead = lambda chars: None,
 ) -> tuple[np.ndarray, State]:
     """Read ``ids``, ``(N, T)``; return the last log-probabilities, ``(N, V)``, and the state."""
     limit = context_limit(predictor)
     if limit is not None and limit < ids.shape[1]:
-        on_read(ids[:, :-limit].size)
         ids, state = ids[:, -limit:], None
     last: np.ndarray = np.empty((len(ids), 0))
     for steps in _chunks(predictor, *ids.shape):
         log_probs, state = advance(predictor, ids[:, steps], state)
         last = log_probs[:, -1]
-        on_read(ids[:, steps].size)
     return last, state
 
 
@@ -221,7 +205,6 @@ def states_after(
     ids: np.ndarray,
     starts: np.ndarray,
     lengths: Sequence[int],
-    on_read: OnRead = lambda chars: None,
 ) -> Iterator[tuple[int, np.ndarray, State]]:
     """Read N parts of a text once, from ``starts`` ``(N,)``, and stop at ascending lengths.
 
@@ -230,7 +213,7 @@ def states_after(
     state: State = None
     for before, length in pairwise((0, *lengths)):
         part = ids[starts[:, None] + np.arange(before, length)].astype(np.int64)
-        last, state = advance_all(predictor, part, state, on_read)
+        last, state = advance_all(predictor, part, state)
         yield length, last, state
 
 
@@ -270,14 +253,20 @@ def losses(
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")
     text, counts = ArrayReader(ids), np.zeros(2)
-    for segments in _segments(len(ids), start, streams, starts, rank, size):
+    for segments in streams_of(len(ids), start, streams, starts, rank, size):
         for found in predictions(predictor, text, segments):
             counts += found.nats.sum(), (found.likeliest == found.targets).sum()
     return counts
 
 
-def _segments(
-    chars: int, start: int, streams: int | None, starts: np.ndarray | None, rank: int, size: int
+def streams_of(
+    chars: int,
+    start: int,
+    streams: int | None,
+    starts: np.ndarray | None,
+    rank: int = 0,
+    size: int = 1,
+    warm_up: int = WARM_UP,
 ) -> Iterator[Segments]:
     """Yield documents, or parts of long ones, in batches of about equal length."""
     parts = streams or min(STREAMS, max(1, (chars - start) // (2 * WARM_UP)))
@@ -296,7 +285,7 @@ def _segments(
         begun, begins, ends = (np.repeat(values, pieces) for values in (begun, begins, ends))
         begins = begins + piece * longest
         segments = Segments(
-            np.maximum(begun, begins - WARM_UP), begins, np.minimum(ends, begins + longest)
+            np.maximum(begun, begins - warm_up), begins, np.minimum(ends, begins + longest)
         )
         by_length = np.argsort(segments.starts - segments.ends, kind="stable")[rank::size]
         for group in range(0, len(by_length), streams or STREAMS):

@@ -199,20 +199,6 @@ class Recaller:
         return confident(expected, V, 0.5), np.array(texts, dtype=object)
 
 
-class Cold:
-    """Uniform for the first ``chars`` characters, then almost certain of the next id in a cycle."""
-
-    def __init__(self, vocabulary, chars):
-        self.vocabulary = vocabulary
-        self.chars = chars
-
-    def advance(self, ids, state=None):
-        (N, T), V = ids.shape, len(self.vocabulary)
-        before = np.zeros(N, dtype=np.int64) if state is None else state
-        warm = before[:, None] + np.arange(1, T + 1) > self.chars
-        return confident(np.where(warm, (ids + 1) % V, -1), V, 0.9), before + T
-
-
 def word(rng, letters=6):
     """Return a word of random letters."""
     return "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyz"), letters))

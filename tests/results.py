@@ -82,7 +82,7 @@ def with_span50(*numbers, fits=True):
 
 def context_row(context, excess):
     reset = near(excess / 2) if context else None
-    return ContextRow(context, context, context > 64, near(excess), reset, reset)
+    return ContextRow(context, context, context > 64, near(excess), reset)
 
 
 def context_result(scale=1.0, effective=(64, 8, 128)):

@@ -17,7 +17,7 @@ from chargen.probes.cells.result import (
 )
 from chargen.probes.statistics.span50 import fit
 from chargen.render.figures import PAGE, PICTURE, svg
-from chargen.render.report import to_html, to_text
+from chargen.render.report import Figure, to_html, to_text
 
 SPANS = (1, 17, 65, 257, 1025)
 TRIALS = 400
@@ -209,7 +209,7 @@ def test_the_terminal_shows_finding_tables_and_conditions(five, recall):
     assert "trained on 64 timesteps" in text
     lines = [line.strip() for line in table.splitlines()]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines if line}
-    assert rows["65"].endswith(" 12.5 12.5")
+    assert rows["65"].startswith("65 12.5 12.5 (12.5–")
     places = [next(i for i, one in enumerate(lines) if one.startswith(start)) for start in
               ("17 ", "── training length (64)", "65 ", "── longest trained", "257 ")]  # fmt: skip
     assert places == sorted(places)
@@ -258,7 +258,8 @@ def test_a_figure_has_a_panel_per_variant_with_chance_intervals_and_limits(five,
     assert len(axes.containers) == 3  # curves with intervals
     seeds = [line for line in axes.lines if line.get_linewidth() == pytest.approx(0.7)]
     assert len(seeds) == 15
-    assert [axes.get_title() for axes in figure_of(recall, PAGE).axes] == [*PAIRS]
+    names = [block.name for block in report(recall)[0].blocks if isinstance(block, Figure)]
+    assert names == ["accuracy", "accuracy-4-pairs", "accuracy-8-pairs"]
     drawn = svg(figure_of(five, PAGE), "one", "label")
     assert all(f"var(--{name})" in drawn for name in ("other", "third", "model"))
 

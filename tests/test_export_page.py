@@ -324,7 +324,7 @@ def test_a_hostile_address_is_clamped_and_shown_as_text(browser, page, fragment,
 
 def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(browser, tmp_path):
     unit = UnitScore(1, 5, False, Estimate(0.94, 0.91, 0.96))
-    tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6, (0.5,))
+    tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6)
     opened(browser, tmp_path, made(tracked=tracked))
     assert [value_of(browser, name) for name in ("layer", "unit")] == ["1", "5"]
     told = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."

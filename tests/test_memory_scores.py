@@ -98,17 +98,8 @@ def test_ranks_and_auc_equal_their_definitions(columns):
     np.testing.assert_array_equal(ranks(values[:, None])[:, 0], naive)
     if 0 < holds.sum() < len(holds):
         pairs = [(a > b) + (a == b) / 2 for a in values[holds] for b in values[~holds]]
-        effect = effects(values[:, None], [holds.astype(float)])
-        assert effect[0, 0, 0] == pytest.approx(np.mean(pairs) - 0.5)
-
-
-def test_shifts_rotate_the_feature():
-    values = np.random.default_rng(0).normal(size=(50, 70))  # more units than one block of ranks
-    feature = (np.arange(50) < 20).astype(float)
-    found = effects(values, [feature], [7])
-    moved = effects(values, [np.roll(feature, 7)])
-    np.testing.assert_allclose(found[:, 1], moved[:, 0], atol=1e-12)
-    assert (found[0, 0] != found[0, 1]).all()
+        effect = effects(ranks(values[:, None]), holds.astype(float))
+        assert effect[0] == pytest.approx(np.mean(pairs) - 0.5)
 
 
 def test_intervals_have_about_95_percent_coverage():

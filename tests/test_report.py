@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -30,10 +29,8 @@ from results import (
 from chargen.probes.gradient.result import HALF
 from chargen.probes.mined.mining import CLOSERS, WORDS
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
-from chargen.probes.templates import report as templates
-from chargen.probes.templates.result import Example
 from chargen.render import figures
-from chargen.render.report import Bars, Figure, Table, estimate, save_figures, to_text
+from chargen.render.report import Bars, Figure, Table, estimate, percent, save_figures, to_text
 
 TAG = re.compile(r"<[^>]*>")
 NAMES = ["templates", "context", "mined", "gradient", "readout"]
@@ -132,15 +129,12 @@ def test_several_runs_stand_side_by_side():
         ["span", "different", "long", "less"],
         ["512", "390", "30.0", "(25.7–34.7)", "51.0", "(46.1–55.9)", "longer", "than", "trained"],
         ["long", "cue", "deleted", *["12"] * 8],
-        ["less", "16", *"–––"],
         ["4", "3", "40", "-9.2", "<0.001", "<0.001", "less", "ahead"],
     ]
     assert all(row in rows(text) for row in expected)
     assert "less is more accurate than long" in text
     for rule in ("training length (16) of less", f"{TRAINING} of long", LONGEST):
         assert f"── {rule} ──" in text
-    unknown = terminal(ProbeResult((replace(LESS, templates=REFUSED), RUN)))
-    assert ["less", "64", *"–––", "not", "learned"] in rows(unknown)
     assert "McNemar" not in terminal(UNKNOWNS)
     assert RUNS.names == ["long", "less"]
     assert ProbeResult((RunResult("x/a"), RunResult("y/a"))).names == ["x/a", "y/a"]
@@ -231,10 +225,8 @@ def test_every_number_of_the_figures_is_in_a_table(pages):
         expected = Counter()  # some are alike, and each must be there
         for run in RESULTS[name].runs:
             for row in run.templates.rows:
-                parts = [row.plain, row.distractor, *row.controls.values(), *row.fact_sets.values()]
-                for found in (row.accuracy, row.greedy_accuracy, *(one.accuracy for one in parts)):
-                    low, high = 100 * found.low, 100 * found.high
-                    expected[f"{100 * found.value:.1f} ({low:.1f}–{high:.1f})"] += 1
+                expected[percent(row.accuracy)] += 1
+                expected.update(f"{100 * one.accuracy.value:.0f}" for one in row.controls.values())
             trained, untrained = run.context.values()
             found = [x for row in trained.rows for x in (row.swap, row.reset) if x]
             found += [row.swap for row in untrained.rows]
@@ -245,18 +237,6 @@ def test_every_number_of_the_figures_is_in_a_table(pages):
         reaches = {layer.whole.reach(HALF) for layer in found.layers}
         assert reaches <= set(cells(pages["one"]))
     assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(pages["one"])
-
-
-def test_the_meaning_is_in_plain_words():
-    def meaning(*accuracies, refusal=""):
-        spans = [span_row(span, share) for span, share in zip((4, 128), accuracies, strict=False)]
-        return templates.section({"a": templates_result(*spans, refusal=refusal)}).meaning
-
-    near_only = meaning(1.0, 0.125)
-    assert "queried 4 characters later, the model answers correctly in at least" in near_only
-    assert "training length" not in near_only
-    assert "beyond the training length of 64 characters" in meaning(1.0, 1.0)
-    assert meaning(refusal="not learned").startswith("No claim is made")
 
 
 def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
@@ -271,15 +251,15 @@ def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
 def test_figures_are_inline_and_label_their_marks(pages):
     one, several = ([words(f"<body>{svg}") for svg in svgs(pages[n])] for n in ("one", "several"))
     expected = ["untrained, swap", "no gain", "returning words, cue 16–31 back"]
-    expected += ["layer 2, 7 units", "most frequent character"]
+    expected += ["at initialization, with quartiles", "most frequent character"]
     for text, figure in zip([f"{TRAINING} chance", *expected], one, strict=True):
         assert all(part in figure for part in text.split(" chance"))
     assert "chance, 12.5%" in one[0]
     assert "span50 700" in one[0]
     assert "training length (16) of less" in several[0]
     assert "long, span50 700" in several[0]
-    for name in ("one", "several"):
-        assert pages[name].count('role="img" aria-label="') == len(one) == len(several)
+    for name, drawn in (("one", one), ("several", several)):
+        assert pages[name].count('role="img" aria-label="') == len(drawn)
 
 
 def test_definitions_are_unique_and_colors_come_from_the_style(page):
@@ -333,17 +313,6 @@ def test_the_title_of_one_run_is_its_finding():
         assert one.title == f"Remembers 128 characters{more}"
     assert only(REFUSED).title == "How far back does it remember?"
     assert RUNS.title == "Which has the longest memory?"
-
-
-def test_facts_are_told_apart_and_example_sentences_highlight_cue_and_answer():
-    example = Example("past. ", "Persia", ", kept dry" * 30, "Persian", "Iberian")
-    wrong = structs.replace(TEMPLATES.rows[-1], example=example)
-    page = only(structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))).page()
-    assert {"Persia → Persian", "Sweden → Swedish", "20", "180"} <= set(cells(page))
-    marked = ('<mark class="cue">Persia</mark>', '<mark class="wrong">Persian</mark>', "[…]")
-    assert all(text in page for text in (*marked, "chose Iberian", "Accuracy by fact"))
-    said = ("ranges from 90% to 100%", "facts like these")
-    assert all(text in words(page) for text in said)
 
 
 # browser

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
-from chargen.errors import ChargenError
 from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
 from chargen.probes.statistics.span50 import fit
 from chargen.recurrent.model import CharModel, NetworkPredictor
@@ -268,8 +267,3 @@ def test_rounds_are_complete_and_the_untrained_network_answers_the_same_trials()
     assert found[0].accuracy == (1, 1)
     assert found[2].untrained == ((1, 8), (1, 8))
     assert measure(Solver(task, 0), task, spans=(32,), trials=5)[0].untrained == ()
-
-
-def test_a_model_of_another_corpus_is_refused():
-    with pytest.raises(ChargenError, match=r"copy: not in .*; train on the copy corpus"):
-        measure(UniformPredictor(Vocabulary.of("abc")), TASKS["copy"], trials=8)

@@ -97,15 +97,15 @@ def probe_longrange(
     newest = () if others else (None,)
     models: list[Any] = [load(run, device) for run in runs or newest]
     models += [OtherModel(name, load_model(name)) for name in others]
-    with tqdm(total=1, disable=None, unit="char", unit_scale=True, leave=False) as bar:
+    with tqdm(total=1.0, disable=None, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
         counts: dict[str, tuple[int, int]] = {}
 
         def watch(instrument: str, done: int, total: int) -> None:
             counts[instrument] = done, total
-            bar.total = sum(total for _, total in counts.values())
+            bar.total = float(len(counts))
             running = [name for name, (done, total) in counts.items() if done < total]
             bar.set_description(" + ".join(running), refresh=False)
-            bar.update(sum(done for done, _ in counts.values()) - bar.n)
+            bar.update(sum(done / total for done, total in counts.values()) - bar.n)
 
         spans = spans and tuple(sorted({*spans}))
         chosen = [name for place, name in enumerate(INSTRUMENTS) if only is None or place in only]

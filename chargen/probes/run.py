@@ -38,7 +38,7 @@ BOTH_NETWORKS = ("context", "gradient")  # measured on the trained and the untra
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
 Watch = Callable[[str, int, int], None]
-"""Called with an instrument's name and the characters that it has read so far and in all.
+"""Called with an instrument's name and its steps so far and in all.
 
 Instruments run concurrently, so that names alternate; calls do not overlap."""
 

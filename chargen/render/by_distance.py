@@ -64,8 +64,9 @@ def chart(
     limits: Sequence[tuple[float, str]],
     labels: tuple[str, str],
     draw: Callable[[Axes], object] = lambda axes: None,
+    linear: bool = False,
 ) -> Callable[[Size, str], Drawing]:
-    """Return the `Figure.draw` of a curve for each series on a logarithmic axis of distances."""
+    """Return the `Figure.draw` of a curve for each series, by default on a logarithmic axis."""
 
     def drawn(size: Size, title: str) -> Drawing:
         figure = figures.new_figure(size)
@@ -76,7 +77,8 @@ def chart(
                 figures.curve(axes, one.chars, shown, one.label or one.head, **one.style)
         draw(axes)
         figures.limits(axes, ticks, limits, size)
-        figures.powers_of_two(axes, ticks)
+        if not linear:
+            figures.powers_of_two(axes, ticks)
         figures.dress(axes, size, *labels)
         figures.finish(figure, size, title)
         return figure

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from chargen.datasets.tasks import Task, Trial
-from chargen.errors import ChargenError
 from chargen.evaluation import Segments, predictions
 from chargen.predictors import NextCharPredictor
 from chargen.probes.cells.result import VariantScores, by_round
 from chargen.probes.templates.scoring import credit_of
-from chargen.text.vocabulary import UnknownCharacterError
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # characters; the nearest span of the task is used
 TRIALS = 400  # minimum per span and variant
@@ -37,7 +35,7 @@ def measure(
     Each round of trials has one trial per candidate, so that every candidate is correct equally
     often. A trial follows other lines of the task, cut at a random length that does not depend on
     the span. ``untrained`` is evaluated on the same trials. The spans are the task's shortest and
-    those nearest to ``spans``. `ChargenError` if the vocabulary lacks a character of the task.
+    those nearest to ``spans``.
     """
     found = []
     for number, (variant, chance) in enumerate(task.floors.items()):
@@ -81,13 +79,7 @@ def _credits(
     predictor: NextCharPredictor, task: Task, trials: Sequence[Trial], texts: Sequence[str]
 ) -> np.ndarray:
     """Return the fraction of each trial's targets that is correct, ``(N,)``."""
-    try:
-        ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
-    except UnknownCharacterError as error:
-        raise ChargenError(
-            f"{task.name}: not in the model's training data: {error}; train on the {task.name} "
-            "corpus"
-        ) from None
+    ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
     candidates = predictor.vocabulary.encode(task.candidates).astype(np.int64)
     starts, T = np.arange(len(texts)) * len(texts[0]), len(texts[0])
     before = np.array([T - len(trial.text) for trial in trials])

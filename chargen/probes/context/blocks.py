@@ -110,7 +110,7 @@ class Blocks:
         return Segments(starts, begins, begins + length)
 
     def reads(self) -> dict[int, list[tuple[int, np.ndarray]]]:
-        """Return places in ``contexts`` and rows by how much replacement text they read."""
+        """Return places in ``contexts`` and rows by their replacement text."""
         own = self.begins - self.starts
         rounded = np.where(self.fresh, 1 << np.frexp(own)[1] - 1, own)
         chars = np.maximum(rounded - np.array(self.contexts)[:, None], 1)  # (1 + C, K)
@@ -118,18 +118,6 @@ class Blocks:
             stop: [(n, np.flatnonzero(row == stop)) for n, row in enumerate(chars) if stop in row]
             for stop in np.unique(chars).tolist()
         }
-
-    @property
-    def chars(self) -> int:
-        """The number of characters that are read of blocks that begin alike."""
-        reads = self.reads()
-        limited = (
-            2 * self[rows].with_context(self.contexts[place]).chars
-            for some in reads.values()
-            for place, rows in some
-            if place
-        )
-        return self.with_full_context.chars + len(self) * max(reads) + sum(limited)
 
 
 def read_length(context: int) -> int:

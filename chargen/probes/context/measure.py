@@ -88,11 +88,10 @@ def measure(
     means = [_mean(bits, counted) for bits in swap]
     rows = []
     for place, n in enumerate(blocks.contexts):
-        others = (reset[place], reset[place] - swap[place]) if n else ()
-        found = [means[place], *(_mean(bits, counted) for bits in others)]
         beyond = None if trained_timesteps is None else n > trained_timesteps
         most = n + read_length(n) - 1 if n else 0
-        rows.append(ContextRow(n, most, beyond, *(one.estimate() for one in found)))
+        other = _mean(reset[place], counted).estimate() if n else None
+        rows.append(ContextRow(n, most, beyond, means[place].estimate(), other))
     text_memory, sample_memory = _memories(predictor, ids[: min(len(ids), sample_chars)], seed)
     inside = blocks.targets.clip(max=len(ids) - 1)
     names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
@@ -132,16 +131,18 @@ def _read(
     The first axis is swap, reset. Bits past the end of a block are 0.
     """
     kinds = [np.flatnonzero(rows) for rows in (~blocks.fresh, blocks.fresh) if rows.any()]
-    on_read = Meter(progress, sum(blocks[rows].chars for rows in kinds)).read
+    reads = [blocks[rows].reads() for rows in kinds]
+    meter = Meter(progress, len(kinds) + sum(len(some) for one in reads for some in one.values()))
     full = np.zeros((len(blocks), BLOCK))
     limited = np.zeros((2, len(blocks.contexts), *full.shape))
-    for rows in kinds:
+    for rows, by_stop in zip(kinds, reads, strict=True):
         part = blocks[rows]
         start = predictor if part.fresh[0] else BurnedIn(predictor, ids[: blocks.full])
-        own = full[rows] = surprisals(start, ids, part.with_full_context, None, on_read)
-        reads = part.reads()
-        for stop, last, state in states_after(start, source, part.swaps, [*reads], on_read):
-            for place, here in reads[stop]:
+        own = full[rows] = surprisals(start, ids, part.with_full_context)
+        meter.step()
+        for stop, last, state in states_after(start, source, part.swaps, [*by_stop]):
+            for place, here in by_stop[stop]:
+                meter.step()
                 some, n = part[here], part.contexts[place]
                 if not n:
                     targets = ids[some.targets.clip(max=len(ids) - 1)].astype(np.int64)
@@ -153,16 +154,14 @@ def _read(
                 whole = (read.begins - n <= np.repeat(some.starts, per_block))[:, None]
                 after = select(state, np.repeat(here, per_block))
                 for way, before in enumerate((after, None)):
-                    bits = surprisals(predictor, ids, read, before, on_read)
+                    bits = surprisals(predictor, ids, read, before)
                     bits = np.where(whole, own[here].reshape(bits.shape), bits)
                     limited[way, place, rows[here]] = bits.reshape(len(here), BLOCK)
     return full * blocks.counted, limited * blocks.counted
 
 
 def _mean(bits: np.ndarray, counted: np.ndarray) -> TextMean:
-    mean = text_mean((bits * counted).sum(axis=1), counted.sum(axis=1))
-    assert mean is not None
-    return mean
+    return text_mean((bits * counted).sum(axis=1), counted.sum(axis=1))
 
 
 def _effective(

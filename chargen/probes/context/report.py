@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from chargen.probes.context.result import THRESHOLD_BITS, BitsComparison, ContextResult
+from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK, MODEL, OTHER
-from chargen.render.report import (
-    NO_NUMBER,
-    Block,
-    Details,
-    Figure,
-    Section,
-    Table,
-    between,
-    estimate,
-    method,
-    rules_at,
-    training_limits,
-)
 from chargen.text.statistics import decay_sentence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from chargen.probes.context.result import THRESHOLD_BITS, BitsComparison, ContextResult
 
 NAME, TITLE = "context", "Effective context length"
 Found = Mapping[str, tuple[ContextResult, ContextResult | None]]
@@ -44,49 +33,45 @@ EXCESS = (
 )
 SUMMARY = (
     "Effective context length: the smallest n from which the mean excess stays under "
-    f"{THRESHOLD_BITS} bits, 1% of perplexity; the interval is that of the bounds of the excess."
+    f"{THRESHOLD_BITS} bits; the interval is that of the bounds of the excess."
 )
 METHOD = (
-    "Swap, the headline, keeps the hidden state natural. Reset starts from the zero state, which "
-    "is rare in training; a few first characters can spoil all later predictions.",
+    "Swap, the headline, keeps the hidden state natural. The zero state is rare in training; a few "
+    "first characters can spoil all later predictions.",
     "Excess is paired position by position. Intervals are from the means of blocks of text, which "
     "are lengthened until the variance of their mean grows no further.",
     "In a single document, swap takes another part of it, which shares its subject. The excess is "
     "then a lower bound; --swap-text names another text.",
     f"The threshold of {THRESHOLD_BITS} bits follows Khandelwal et al., 2018 (arXiv 1805.04623), "
-    "applied to characters.",
-    "Excess is a mean over all characters: memory that matters once in a thousand hardly shows. A "
-    "short effective context length can also mean that this text requires little context.",
+    "applied to characters. Excess is a mean over all characters: memory that matters once in a "
+    "thousand hardly shows, and this text may require little context.",
 )
 
 
-def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> Section:
+def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Section:
     """Report one run or several, by their short names, which ``comparisons`` have too."""
     trained = {run: result for run, (result, _) in found.items()}
     known = {run: results for run, results in found.items() if results[0].rows}
     told = finding(trained, ContextResult.finding, ContextResult.effective_text)
-    blocks: list[Block] = []
-    if known:
-        blocks += _by_context(known, told)
-    blocks.append(_summary(found))
+    blocks: list[kit.Block] = [*(_by_context(known, told) if known else ()), _summary(found)]
     if comparisons:
         rows = [
-            [f"{one.first} − {one.second}", f"{by.value:+.4f}", between(by, 4)]
+            [f"{one.first} − {one.second}", f"{by.value:+.4f}", kit.between(by, 4)]
             for one in comparisons
             for by in [one.difference]
         ]
         caption = "Paired difference in bits per character with full context."
-        blocks.append(Table(["runs", "difference", "95%"], rows, caption))
+        blocks.append(kit.Table(["runs", "difference", "95%"], rows, caption))
     for run, results in known.items():
         own = _by_context({run: results})[1:] if len(known) > 1 else ()
-        blocks.append(Details(f"{run}: where the loss is", [*own, *_places(run, results[0])]))
+        blocks.append(kit.Details(f"{run}: where the loss is", [*own, *_places(run, results[0])]))
     one = next(iter(trained.values()))
     counts = f"{one.positions} characters are predicted, with at least {one.full} before them."
-    blocks.append(method([*METHOD, f"{counts} Seed {one.seed}."]))
-    return Section(NAME, TITLE, told, MEANING if known else "No claim is made.", blocks)
+    blocks.append(kit.method([*METHOD, f"{counts} Seed {one.seed}."]))
+    return kit.Section(NAME, TITLE, told, MEANING if known else "No claim is made.", blocks)
 
 
-def _by_context(known: Found, told: str = "") -> tuple[Figure, Table]:
+def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
     """Draw and tabulate the excess after swap of each run, for a single one with its controls."""
     (result, untrained), *others = known.values()
     contexts = [row.context for row in result.rows]
@@ -94,8 +79,8 @@ def _by_context(known: Found, told: str = "") -> tuple[Figure, Table]:
         Series(run, contexts, [row.swap for row in one.rows], style)
         for (run, (one, _)), style in zip(known.items(), styles(known).values(), strict=True)
     ]
-    limits = training_limits({run: one for run, (one, _) in known.items()})
-    rules, marks, notes = rules_at(contexts, limits), limits, None
+    limits = marks = kit.training_limits({run: one for run, (one, _) in known.items()})
+    notes = None
     if not others:
         series = [replace(series[0], head="swap", label="swap: context replacement")]
         resets = [row.reset for row in result.rows]
@@ -104,12 +89,8 @@ def _by_context(known: Found, told: str = "") -> tuple[Figure, Table]:
             control = [row.swap for row in untrained.rows]
             series.append(Series("untrained", contexts, control, CONTROL, "untrained, swap"))
         if result.effective:
-            name = f"effective context length {result.effective}"
-            marks = [*limits, (result.effective, name)]
-        notes = [
-            "effective" if row.context == result.effective else "disagree" if row.disagree else ""
-            for row in result.rows
-        ]
+            marks = [*limits, (result.effective, f"effective context length {result.effective}")]
+        notes = ["effective" * (n == result.effective) for n in contexts]
 
     def draw(axes: Axes) -> None:
         low, high = result.effective_low, result.effective_high or contexts[-1]
@@ -125,55 +106,54 @@ def _by_context(known: Found, told: str = "") -> tuple[Figure, Table]:
     labels = "characters of context", "excess bits per character"
     drawn = chart(series, contexts[1:], marks, labels, draw)
     caption = "Excess bits per character by characters of context, with 95% intervals."
-    first = {"n": [*map(str, contexts)]}
+    show, rules = partial(kit.estimate, digits=4), kit.rules_at(contexts, limits)
     return (
-        Figure(NAME, drawn, f"Excess bits by context: {told}", caption),
-        table(first, series, lambda one: estimate(one, 4), EXCESS, rules, notes),
+        kit.Figure(NAME, drawn, f"Excess bits by context: {told}", caption),
+        table({"n": [*map(str, contexts)]}, series, show, EXCESS, rules, notes),
     )
 
 
-def _summary(found: Found) -> Table:
+def _summary(found: Found) -> kit.Table:
     def context(result: ContextResult, *bounds: int | None) -> str:
         if result.refusal:
-            return NO_NUMBER
+            return kit.NO_NUMBER
         beyond = f">{result.rows[-1].context}"
         return "–".join(beyond if n is None else str(n) for n in bounds)
 
     rows = []
     for run, (one, other) in found.items():
         interval = context(one, one.effective_low, one.effective_high)
-        bits = NO_NUMBER if one.full_bits is None else f"{one.full_bits:.3f}"
-        control = context(other, other.effective) if other else NO_NUMBER
-        steps = str(one.trained_timesteps or NO_NUMBER)
+        bits = kit.NO_NUMBER if one.full_bits is None else f"{one.full_bits:.3f}"
+        control = context(other, other.effective) if other else kit.NO_NUMBER
+        steps = str(one.trained_timesteps or kit.NO_NUMBER)
         values = [context(one, one.effective), interval, bits, control, steps]
         rows.append([run, *values, one.refusal or ""])
     header = ["run", "context", "95%", "bits/char", "untrained", "--timesteps", ""]
-    return Table(header, rows, SUMMARY)
+    return kit.Table(header, rows, SUMMARY)
 
 
-def _places(run: str, result: ContextResult) -> list[Block]:
+def _places(run: str, result: ContextResult) -> Iterator[kit.Table]:
     """Tabulate the loss by class, distance from the beginning and order of an n-gram."""
-    blocks: list[Block] = []
     if classes := result.classes:
         places = (*classes, *result.beginnings)
-        rows = [[one.name, str(one.positions), estimate(one.bits, 3)] for one in places]
+        rows = [[one.name, str(one.positions), kit.estimate(one.bits, 3)] for one in places]
         caption = f"{run}: bits per character with full context by character class, and by "
         caption += "characters since the document began."
-        blocks.append(Table(["where", "positions", "bits (95%)"], rows, caption))
+        yield kit.Table(["where", "positions", "bits (95%)"], rows, caption)
         rows = [
             [str(row.context), *(f"{one.excess[place].value:.4f}" for one in classes), ""]
             for place, row in enumerate(result.rows)
         ]
         caption = f"{run}: excess bits per character after swap by character class."
-        blocks.append(Table(["n", *(one.name for one in classes), ""], rows, caption))
+        yield kit.Table(["n", *(one.name for one in classes), ""], rows, caption)
     if result.ngrams:
         rows = [
-            [str(one.order), str(one.order - 1), f"{one.bits.value:.3f}", estimate(one.gain, 4)]
+            [str(one.order), f"{one.bits.value:.3f}", kit.estimate(one.gain, 4)]
             for one in result.ngrams
         ]
         caption = f"{run}: n-grams of the training text at the same positions; the gain is over "
         caption += "the order above. Where it ends, this text shows no use of more context."
-        blocks.append(Table(["order", "context", "bits", "gain (95%)"], rows, caption))
+        yield kit.Table(["order", "bits", "gain (95%)"], rows, caption)
     if (text := result.text_memory) and (sample := result.sample_memory):
         rows = [
             [str(d), *(f"{one.bits[i]:.4f} ({one.low[i]:.4f} to {one.high[i]:.4f})"
@@ -182,11 +162,10 @@ def _places(run: str, result: ContextResult) -> list[Block]:
         ]  # fmt: skip
         caption = f"{run}: mutual information in bits between characters at a distance, with 95% "
         caption += f"intervals. Text: {decay_sentence(text)} Sample: {decay_sentence(sample)}"
-        blocks.append(Table(["distance", "this text", "sample of the model"], rows, caption))
-    return blocks
+        yield kit.Table(["distance", "this text", "sample of the model"], rows, caption)
 
 
 def columns(result: ContextResult) -> dict[str, dict[int, str]]:
     """Return the excess by context for a summary."""
-    cells = {row.context: estimate(row.swap, 3) for row in result.rows}
+    cells = {row.context: kit.estimate(row.swap, 3) for row in result.rows}
     return {"excess bits": cells} if cells else {}

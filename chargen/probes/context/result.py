@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, convert, field, to_builtins
@@ -12,9 +12,6 @@ from msgspec import Struct, convert, field, to_builtins
 from chargen.probes.statistics.intervals import Count, Estimate, flat, nested, text_mean
 from chargen.render.text import counted
 from chargen.text.mutual_information import MutualInformation
-
-if TYPE_CHECKING:
-    pass
 
 BLOCK = 32  # consecutive positions
 THRESHOLD_BITS = 0.0144  # negligible excess: 1% of perplexity, log2(1.01)
@@ -30,15 +27,6 @@ class ContextRow(Struct, frozen=True, omit_defaults=True):
     swap: Estimate = field(name="excess_bits")  # after context replacement
     # After a zero state; None at context 0.
     reset: Estimate | None = field(name="reset_excess_bits", default=None)
-    difference: Estimate | None = field(name="reset_minus_swap_bits", default=None)
-
-    @property
-    def disagree(self) -> bool:
-        """Return whether reset and swap differ by at least `THRESHOLD_BITS` and significantly."""
-        apart = self.difference
-        if apart is None or apart.low <= 0 <= apart.high:
-            return False
-        return abs(apart.value) >= THRESHOLD_BITS
 
 
 class PlaceRow(Struct, frozen=True):
@@ -94,13 +82,7 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
         """Return a JSON object, the same for the same predictor, text and seed."""
         values: dict[str, Any] = flat(to_builtins(self))
         del values["block_bits"]
-        for value, row in zip(values["contexts"], self.rows, strict=True):
-            value["disagree"] = row.disagree
-        return values | {
-            "bar_bits": THRESHOLD_BITS,
-            "disagree_at_chars": [row.context for row in self.rows if row.disagree],
-            "finding": self.finding(),
-        }
+        return values | {"bar_bits": THRESHOLD_BITS, "finding": self.finding()}
 
     @classmethod
     def from_json(cls, values: Any) -> ContextResult:
@@ -108,17 +90,10 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
         return convert(nested(values), cls)
 
     def finding(self) -> str:
-        """Return the effective context length and where swap and reset disagree."""
-        if self.refusal:
-            return self.refusal
+        """Return the effective context length and the training length, or the refusal."""
         steps = self.trained_timesteps
         trained = f"; trained with {counted(steps, 'timestep')}" if steps else ""
-        apart = [row.context for row in self.rows if row.disagree]
-        if apart == [row.context for row in self.rows[1 : 1 + len(apart)]]:
-            differs = f"; reset disagrees up to {apart[-1]}" if apart else ""
-        else:
-            differs = f"; reset disagrees at {counted(len(apart), 'context')}"
-        return f"{self.effective_text()}{trained}{differs}"
+        return self.refusal or f"{self.effective_text()}{trained}"
 
     def effective_text(self) -> str:
         """Return the effective context length with its interval as a phrase, or the refusal."""
@@ -160,6 +135,5 @@ def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, 
         if positions := one.positions:
             apart = np.subtract(one.block_bits, other.block_bits)
             mean = text_mean(apart, np.full(len(apart), positions / len(apart)))
-            assert mean is not None
             found.append(BitsComparison(first, second, positions, mean.estimate()))
     return tuple(found)

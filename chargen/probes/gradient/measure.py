@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
-from chargen.evaluation import Meter, OnRead
+from chargen.evaluation import Meter
 from chargen.files import Progress
 from chargen.probes.gradient.result import (
     OPEN,
@@ -79,9 +79,9 @@ def measure(
     contexts = text[ends[:, None] + np.arange(-read, 0)]
     groups = (Targets("random", contexts, text[ends], np.zeros(len(ends), int)), *targets)
     model = copy.deepcopy(model).to("cpu", torch.float64).requires_grad_(False)
-    on_read = Meter(progress, sum(group.contexts.size for group in groups)).read
+    meter = Meter(progress, len(groups))
     states = [span + 1, *(int(group.spans.max()) + BEFORE_CUE + 1 for group in targets)]
-    flows = [_flows(model, *one, on_read) for one in zip(groups, states, strict=True)]
+    flows = [_flows(model, *one, meter) for one in zip(groups, states, strict=True)]
     layers = []
     for number, (layer, of_groups) in enumerate(
         zip(model.layers, zip(*flows, strict=True), strict=True), 1
@@ -99,7 +99,7 @@ class _Flow(NamedTuple):
     gate_open: np.ndarray  # (N,), fraction; nan without a gate
 
 
-def _flows(model: CharModel, group: Targets, states: int, on_read: OnRead) -> list[_Flow]:
+def _flows(model: CharModel, group: Targets, states: int, meter: Meter) -> list[_Flow]:
     """Measure ``states`` states before each target in each layer, in batches that fit in memory."""
     inputs, targets, states = group.contexts, group.answers, min(states, group.contexts.shape[1])
     rows = max(1, STATE_FLOATS // (states * sum(layer.units for layer in model.layers)))
@@ -108,7 +108,7 @@ def _flows(model: CharModel, group: Targets, states: int, on_read: OnRead) -> li
         own = slice(start, start + rows)
         texts, ends = torch.from_numpy(inputs[own]), torch.from_numpy(targets[own])
         batches.append(_batch(model, texts, ends, states))
-        on_read(inputs[own].size)
+    meter.step()
     flows = []
     for number, layer in enumerate(zip(*batches, strict=True), 1):
         norms, gates = (np.concatenate(some, axis=-1) for some in zip(*layer, strict=True))

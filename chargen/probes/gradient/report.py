@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chargen.render import figures
-from chargen.render.by_distance import finding
+from chargen.probes.gradient.result import HALF, HUNDREDTH, OPEN, GradientResult, LayerGradient
+from chargen.render import report as kit
+from chargen.render.by_distance import chart, finding
 from chargen.render.figures import COLORS, GREY, INK, MODEL, OTHER, THIRD, Size
-from chargen.render.report import (
-    Block,
-    Figure,
-    Section,
-    Table,
-    estimate,
-    method,
-    training_limits,
-)
-from chargen.render.text import counted, visible_line
+from chargen.render.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Drawing
-from chargen.probes.gradient.result import HALF, HUNDREDTH, OPEN, GradientResult, LayerGradient
 
 NAME, TITLE = "gradient", "Gradient flow"
 Found = Mapping[str, tuple[GradientResult, GradientResult]]
@@ -71,7 +61,7 @@ METHOD = (
 )
 
 
-def section(found: Found) -> Section:
+def section(found: Found) -> kit.Section:
     """Report one run or several; ``found`` is keyed by the run's short name."""
     trained = {run: result for run, (result, _) in found.items()}
     layers = [
@@ -80,18 +70,17 @@ def section(found: Found) -> Section:
         for pair in zip(result.layers, initial.layers, strict=True)
     ]
     told = finding(trained, GradientResult.finding, _halves)
-    blocks: list[Block] = []
+    drawn = [one for one in layers if one[2] is one[1].farthest]
+    blocks: list[kit.Block] = []
     if any(layer.targets for _, _, layer, _ in layers):
-        draw = partial(_draw_panels, layers, _draw_targets)
-        blocks.append(Figure(f"{NAME}-targets", draw, f"Gradient at targets: {told}", AT_TARGETS))
+        blocks += [_at_targets(n, one) for n, one in enumerate(drawn) if one[2].targets]
         blocks.append(_targets(layers))
-    draw = partial(_draw_panels, layers, _draw_layer)
-    blocks.append(Figure(NAME, draw, f"Gradient by distance: {told}", BY_DISTANCE))
-    limits = "; ".join(label for _, label in training_limits(trained))
+    blocks += [_by_distance(n, one) for n, one in enumerate(drawn)]
+    limits = "; ".join(label for _, label in kit.training_limits(trained))
     blocks.append(_reach(layers, f"{REACH}{limits and f' In training: {limits}.'}"))
     seed = next(iter(trained.values())).seed
-    blocks.append(method([*METHOD, f"Positions of seed {seed}."]))
-    return Section(NAME, TITLE, told, MEANING, blocks)
+    blocks.append(kit.method([*METHOD, f"Positions of seed {seed}."]))
+    return kit.Section(NAME, TITLE, told, MEANING, blocks)
 
 
 def _halves(result: GradientResult) -> str:
@@ -99,7 +88,7 @@ def _halves(result: GradientResult) -> str:
     return f"the gradient halves in {reach} characters"
 
 
-def _targets(layers: Sequence[Layer]) -> Table:
+def _targets(layers: Sequence[Layer]) -> kit.Table:
     """Return one row for each group of targets in each layer."""
     header = ["run", "layer", "targets, cue back", "cases", "at cue", "before", "random", "initial"]
     rows = []
@@ -107,13 +96,13 @@ def _targets(layers: Sequence[Layer]) -> Table:
         for group, start in zip(trained.targets, initial.targets, strict=True):
             random = trained.whole.estimate(min(group.span_chars_high, result.span))
             before, start_at = (f"{x:.1f}" for x in (group.whole.median[-1], start.at_cue.value))
-            numbers = [estimate(group.at_cue, 1), before, estimate(random, 1), start_at]
+            numbers = [kit.estimate(group.at_cue, 1), before, kit.estimate(random, 1), start_at]
             label = f"{group.source}, {group.distance}"
             rows.append([run, str(trained.layer), label, str(group.positions), *numbers, ""])
-    return Table([*header, ""], rows, TARGETS)
+    return kit.Table([*header, ""], rows, TARGETS)
 
 
-def _reach(layers: Sequence[Layer], caption: str) -> Table:
+def _reach(layers: Sequence[Layer], caption: str) -> kit.Table:
     header = ["run", "layer", "network", "half", "1/100", "maximum", "explodes", f"gate > {OPEN}"]
     rows = []
     for run, _, trained, initial in layers:
@@ -122,81 +111,76 @@ def _reach(layers: Sequence[Layer], caption: str) -> Table:
             reach = [layer.whole.reach(level) for level in (HALF, HUNDREDTH)]
             peak, exploded = f"10^{layer.peak:.1f} at {layer.peak_chars}", f"{layer.exploded:.0%}"
             rows.append([run, str(layer.layer), network, *reach, peak, exploded, gate or ""])
-    return Table(header, rows, caption)
+    return kit.Table(header, rows, caption)
 
 
-def _name(found: Layer) -> str:
+def _figure(
+    name: str, number: int, found: Layer, caption: str, drawn: Callable[[Size, str], Drawing]
+) -> kit.Figure:
     run, _, layer, _ = found
-    return f"{run}, layer {layer.layer}, {counted(layer.units, 'unit')}"
+    label = f"{run}, layer {layer.layer}, {counted(layer.units, 'unit')}"
+    return kit.Figure(f"{name}-{number}" if number else name, drawn, label, f"{label}. {caption}")
 
 
-def _draw_panels(
-    layers: Sequence[Layer], draw: Callable[[Axes, Layer, Size], None], size: Size, title: str
-) -> Drawing:
-    """Draw one panel per layer; rho^k is straight, zero is not drawn."""
-    across = min(size.panels_across, len(layers))
-    down = -(-len(layers) // across)
-    figure = figures.new_figure(size, down)
-    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    for place, (layer, axes) in enumerate(zip(layers, panels, strict=False)):
-        axes.set_yscale("log")
-        draw(axes, layer, size)
-        name = visible_line(_name(layer))
-        axes.set_title(name, loc="left", pad=18, fontsize=size.text, parse_math=False)
-        lowest = place + across >= len(layers)
-        figures.dress(axes, size, axes.get_xlabel() if lowest else "", "" if size.wide else RATIO)
-        axes.tick_params(labelbottom=lowest)
-    for axes in panels[len(layers) :]:
-        axes.set_visible(False)
-    if size.wide:
-        figure.supylabel(f"{RATIO}: reach of the gradient, not of memory", fontsize=10)
-    figures.finish(figure, size, title)
-    return figure
-
-
-def _draw_layer(axes: Axes, found: Layer, size: Size) -> None:
+def _by_distance(number: int, found: Layer) -> kit.Figure:
+    """Draw the gradient at random positions; rho^k is straight, zero is not drawn."""
     _, result, layer, initial = found
     ks = np.arange(result.span + 1)
-    axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="one half")
-    whole = initial.whole
-    name = "at initialization, with quartiles"
-    _draw_band(axes, ks, whole.median, (whole.lower, whole.upper), label=name, color=GREY)
-    for part in [*layer.curves][:-1]:
-        line, color = PART_STYLES[part]
-        name = f"trained, {part} alone"
-        axes.plot(ks, _powers(layer.curves[part].median), line, color=color, label=name)
-    name = f"trained, {'h and c together' if len(layer.curves) > 1 else 'h'}, with quartiles"
-    whole = layer.whole
-    _draw_band(axes, ks, whole.median, (whole.lower, whole.upper), label=name, color=MODEL)
-    axes.set_xlim(0, result.span)
-    limits = [one for one in training_limits({"": result}) if one[0] <= result.span]
-    figures.limits(axes, (1, result.span), limits, size)
-    axes.set_xlabel("k: characters from the state to the loss")
+
+    def draw(axes: Axes) -> None:
+        axes.set_yscale("log")
+        axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="one half")
+        for part in [*layer.curves][:-1]:
+            line, color = PART_STYLES[part]
+            values = _powers(layer.curves[part].median)
+            axes.plot(ks, values, line, color=color, label=f"trained, {part} alone")
+        state = "h and c together" if len(layer.curves) > 1 else "h"
+        looks = ((initial, "at initialization", GREY), (layer, f"trained, {state}", MODEL))
+        for one, name, color in looks:
+            band = one.whole.lower, one.whole.upper
+            _draw_band(axes, ks, one.whole.median, band, f"{name}, with quartiles", color)
+        axes.set_xlim(0, result.span)
+
+    limits = [one for one in kit.training_limits({"": result}) if one[0] <= result.span]
+    labels = "k: characters from the state to the loss", RATIO
+    drawn = chart([], (1, result.span), limits, labels, draw, linear=True)
+    return _figure(NAME, number, found, BY_DISTANCE, drawn)
 
 
-def _draw_targets(axes: Axes, found: Layer, size: Size) -> None:
+def _at_targets(number: int, found: Layer) -> kit.Figure:
     """Draw the curves of all targets by offset from the cue, and that of random positions."""
     _, _, layer, initial = found
-    axes.axvline(0, color=INK, linewidth=1)
-    for group, start, color in zip(layer.targets, initial.targets, COLORS, strict=False):
-        whole = group.whole
-        offsets = group.first_offset_chars + np.arange(len(whole.median))
-        name = f"{group.source}, cue {group.distance} back"
-        _draw_band(axes, offsets, whole.median, (whole.low, whole.high), label=name, color=color)
-        axes.plot(offsets, _powers(start.whole.median), color=color, linewidth=1, linestyle="--")
-    if layer.targets:
-        far = max(group.span_chars_high for group in layer.targets)
-        random = _powers(layer.whole.median)[: far + offsets[-1] + 1]
+    far = max(group.span_chars_high for group in layer.targets)
+    before = max(len(group.whole.median) + group.first_offset_chars for group in layer.targets)
+
+    def draw(axes: Axes) -> None:
+        axes.set_yscale("log")
+        axes.axvline(0, color=INK, linewidth=1)
+        for group, start, color in zip(layer.targets, initial.targets, COLORS, strict=False):
+            whole = group.whole
+            offsets = group.first_offset_chars + np.arange(len(whole.median))
+            name = f"{group.source}, cue {group.distance} back"
+            _draw_band(axes, offsets, whole.median, (whole.low, whole.high), name, color)
+            axes.plot(offsets, _powers(start.whole.median), "--", color=color, linewidth=1)
+        random = _powers(layer.whole.median)[: far + before]
         axes.plot(np.arange(len(random)) - far, random, color=GREY, label="random positions")
-    axes.set_xlabel("characters before the end of the cue")
+
+    labels = "characters before the end of the cue", RATIO
+    drawn = chart([], (-far, before), [], labels, draw, linear=True)
+    return _figure(f"{NAME}-targets", number, found, AT_TARGETS, drawn)
 
 
 def _draw_band(
-    axes: Axes, x: np.ndarray, middle: np.ndarray, band: tuple[np.ndarray, np.ndarray], **look: Any
+    axes: Axes,
+    x: np.ndarray,
+    middle: np.ndarray,
+    band: tuple[np.ndarray, np.ndarray],
+    label: str,
+    color: str,
 ) -> None:
     low, high = map(_powers, band)
-    axes.fill_between(x, low, high, color=look["color"], alpha=0.18, linewidth=0)
-    axes.plot(x, _powers(middle), linewidth=2, **look)
+    axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.plot(x, _powers(middle), linewidth=2, color=color, label=label)
 
 
 def _powers(logarithms: np.ndarray) -> np.ndarray:

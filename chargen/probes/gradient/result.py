@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from msgspec import Struct, field, json
 
 from chargen.probes.statistics.intervals import Estimate
-from chargen.render.report import (
-    estimate,
-)
-
-if TYPE_CHECKING:
-    pass
+from chargen.render.report import estimate
 
 WARM_UP_CHARS = 256  # burn-in text before the span
 OPEN = 0.9  # a gate above this counts as open
@@ -116,6 +111,11 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
     trained_timesteps: int | None  # BPTT length in training, characters
     layers: tuple[LayerGradient, ...]  # from the input to the output
 
+    @property
+    def farthest(self) -> LayerGradient:
+        """The layer with the largest gradient at the longest distance."""
+        return max(self.layers, key=lambda one: one.whole.median[-1])
+
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object; distances in characters, fractions of 1, null for log10 of 0."""
         encoded = json.encode(self, enc_hook=lambda values: values.round(JSON_DIGITS).tolist())
@@ -130,7 +130,7 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
 
     def finding(self) -> str:
         """Return how much of the gradient arrives at the cue, or else how soon it halves."""
-        layer = max(self.layers, key=lambda one: one.whole.median[-1])
+        layer = self.farthest
         name = f"layer {layer.layer}: " if len(self.layers) > 1 else ""
         if layer.explodes:
             most = f"maximum 10^{layer.peak:.1f}"

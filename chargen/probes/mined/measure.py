@@ -13,18 +13,19 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from chargen.evaluation import (
+    STREAMS,
     Meter,
-    OnRead,
     Segments,
     nats_of,
     nats_to_bits,
     states_after,
+    streams_of,
     surprisals,
 )
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State, advance, select
 from chargen.predictors.protocol import BurnedIn
-from chargen.probes.mined.mining import LONGEST, STREAMS, Group, Plan
+from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS, Estimate, text_mean
 from chargen.text.vocabulary import Vocabulary
@@ -65,15 +66,16 @@ def measure(
     found: dict[str, np.ndarray] = {}
     if measured:
         cases = _Cases(predictor.vocabulary, plan, measured)
-        on_read = Meter(progress, cases.chars * (2 if untrained else 1)).read
-        own, gain, before = cases.bits(predictor, on_read)
+        steps = (1 + bool(untrained)) * (len(cases.pieces) + len(cases.readings))
+        meter = Meter(progress, steps + len(cases.swapped))
+        own, gain = cases.bits(predictor, meter)
+        before = cases.bits_after_other_text(predictor, meter) - own.sum(axis=1)
         found = {"target_bits": own.sum(axis=1), "gain": gain, "before": before}
         if ngram:
             near = Segments((cases.start - NGRAM_CHARS).clip(min=0), cases.start, cases.end)
             found["over_ngram"] = (surprisals(ngram, plan.ids, near) - own).sum(axis=1)
         if untrained:
-            _, gain, before = cases.bits(untrained, on_read)
-            found |= {"untrained": gain, "untrained_before": before}
+            _, found["untrained"] = cases.bits(untrained, meter)
     rows, first = [], 0
     for group in plan.groups:
         beyond = None if trained_timesteps is None else group.distance > trained_timesteps
@@ -96,9 +98,7 @@ def _measurable(group: Group) -> bool:
 def _estimate(bits: np.ndarray, group: Group) -> Estimate:
     """Return the mean bits ``(N,)`` with an interval from blocks of the text that hold cases."""
     _, blocks = np.unique(group.cases[:, 2] // BLOCK_CHARS, return_inverse=True)
-    mean = text_mean(np.bincount(blocks, bits), np.bincount(blocks))
-    assert mean is not None
-    return mean.estimate()
+    return text_mean(np.bincount(blocks, bits), np.bincount(blocks)).estimate()
 
 
 class _Cases:
@@ -109,7 +109,7 @@ class _Cases:
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan, groups: Sequence[Group]) -> None:
-        self.plan, self.groups = plan, groups
+        self.plan, alone = plan, len(plan.documents) == 1
         cases = np.concatenate([group.cases for group in groups])
         self.cue_end, self.start, self.end = cases[:, 1:].T
         self.own = Segments(self.cue_end, self.start, self.end)
@@ -117,7 +117,11 @@ class _Cases:
         self.swap_chars = np.repeat(
             [plan.swap_chars(group.distance) for group in groups], [*map(len, groups)]
         )
-        starts, begins, ends, fresh = plan.pieces
+        first = plan.full if alone else 1
+        batches = streams_of(len(plan.ids), first, None, plan.documents, warm_up=plan.full)
+        edges = np.concatenate([[one.starts, one.begins, one.ends] for one in batches], axis=1)
+        starts, begins, ends = edges[:, edges[1].argsort()]  # (R,) each, of R pieces
+        self.fresh = np.isin(starts, plan.documents) & (not alone)  # a document begins there
         piece = np.searchsorted(begins, self.start, side="right") - 1
         self.starts, self.lengths = starts, ends - starts
         self.piece, self.target = piece, self.start - starts[piece]
@@ -134,35 +138,20 @@ class _Cases:
         self.others = Segments(edges - (self.end - kept), edges - (self.end - self.start), edges)
 
         # Read together: pieces that begin alike, cases that begin alike or after as much text.
-        self.pieces = _batches(self.lengths, fresh, STREAMS)
-        begun = np.where(self.step > 0, 0, 1 + fresh[piece])
+        self.pieces = _batches(self.lengths, self.fresh, STREAMS)
+        begun = np.where(self.step > 0, 0, 1 + self.fresh[piece])
         self.readings = _batches(self.end - kept, begun, SLICE)
         self.swapped = _batches(self.end - self.cue_end, self.swap_chars, SLICE)
-        self.fresh = fresh
 
-    @property
-    def chars(self) -> int:
-        """The number of characters that `bits` reads."""
-        pieces = sum(self._steps(rows) * len(rows) for rows in self.pieces)
-        others = sum(self.others[rows].chars for rows in self.readings)
-        after = sum(self.own[rows].chars for rows in self.swapped)
-        return pieces + others + after + len(self.plan.swaps) * int(self.swap_chars.max())
-
-    def _steps(self, pieces: np.ndarray) -> int:
-        """Return how far pieces are read, past their ends up to the end of a last target."""
-        return int(self.lengths[pieces].max()) + self.own.longest - 1
-
-    def bits(
-        self, predictor: NextCharPredictor, on_read: OnRead
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the bits of each target, ``(N, chars)``, and its two gains, ``(N,)`` each."""
+    def bits(self, predictor: NextCharPredictor, meter: Meter) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bits of each target, ``(N, chars)``, and its gain from the cue, ``(N,)``."""
         burned_in = BurnedIn(predictor, self.plan.ids[: self.plan.full])
-        own = np.zeros((len(self.start), self.own.longest))
-        gain, before = np.zeros((2, len(own)))
+        own, gain = np.zeros((len(self.start), self.own.longest)), np.zeros(len(self.start))
         kept: list[tuple[np.ndarray, State]] = []
         for pieces in self.pieces:
             reader = predictor if self.fresh[pieces[0]] else burned_in
-            kept += self._read_pieces(reader, pieces, own, on_read)
+            kept += self._read_pieces(reader, pieces, own)
+            meter.step()
         place = np.zeros(len(own), dtype=np.int64)
         if kept:
             rows = np.concatenate([rows for rows, _ in kept])
@@ -171,26 +160,31 @@ class _Cases:
         for cases in self.readings:
             reader = predictor if self.fresh[self.piece[cases[0]]] else burned_in
             state = select(states, place[cases]) if self.step[cases[0]] else None
-            some = self.others[cases]
-            found = surprisals(reader, self.other, some, state, on_read)
+            found = surprisals(reader, self.other, self.others[cases], state)
             gain[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
+            meter.step()
+        return own, gain
+
+    def bits_after_other_text(self, predictor: NextCharPredictor, meter: Meter) -> np.ndarray:
+        """Return the bits of each target with other text up to the end of its cue, ``(N,)``."""
+        ids, bits = self.plan.ids, np.zeros(len(self.start))
+        burned_in = BurnedIn(predictor, ids[: self.plan.full])
         lengths = np.unique(self.swap_chars).tolist()
-        ids = self.plan.ids
-        for chars, _, state in states_after(burned_in, ids, self.plan.swaps, lengths, on_read):
+        for chars, _, state in states_after(burned_in, ids, self.plan.swaps, lengths):
             for cases in self.swapped:
                 if self.swap_chars[cases[0]] == chars:
                     after = select(state, self.swaps[cases])
-                    found = surprisals(predictor, ids, self.own[cases], after, on_read)
-                    before[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
-        return own, gain, before
+                    bits[cases] = surprisals(predictor, ids, self.own[cases], after).sum(axis=1)
+                    meter.step()
+        return bits
 
     def _read_pieces(
-        self, reader: NextCharPredictor, pieces: np.ndarray, own: np.ndarray, on_read: OnRead
+        self, reader: NextCharPredictor, pieces: np.ndarray, own: np.ndarray
     ) -> Iterator[tuple[np.ndarray, State]]:
         """Read pieces, fill in the bits of their targets and yield cases with their kept states."""
         cases = np.flatnonzero(np.isin(self.piece, pieces))
         lane = np.argsort(pieces)[np.searchsorted(np.sort(pieces), self.piece[cases])]
-        ids, T = self.plan.ids, self._steps(pieces)
+        ids, T = self.plan.ids, int(self.lengths[pieces].max()) + self.own.longest - 1
         bits, state = np.zeros((len(pieces), T + 1)), None
         for first in range(0, T, STEP):
             if first and (now := self.step[cases] == first).any():
@@ -202,7 +196,6 @@ class _Cases:
             targets = both[:, 1:]
             nats = nats_of(log_probs.reshape(targets.size, -1), targets.reshape(-1))
             bits[:, columns[1:]] = nats_to_bits(nats.reshape(targets.shape))
-            on_read(targets.size)
         columns = np.arange(own.shape[1])
         found = bits[lane[:, None], (self.target[cases, None] + columns).clip(max=T)]
         own[cases] = found * (columns < (self.end - self.start)[cases, None])

@@ -15,11 +15,9 @@ from chargen.text.vocabulary import Vocabulary
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
 KINDS = (WORDS, CLOSERS)
 LONGEST = 1024  # every distance is below it
-CASES = 256  # maximum number of cases per kind and power of two of the distance
-FEWER_CASES, CASE_CHARS = 128, 2**15  # half as many where they hold more characters than this
+CASES = 128  # maximum number of cases per kind and power of two of the distance
 TEXT_CHARS = 2**17  # maximum length of the mined text
 SWAPS = 64  # replacement texts
-STREAMS = 64  # number of pieces in which a whole text is read
 DRAWS = 8  # cues drawn to find one that differs
 WORD = re.compile(r"[^\W\d_]{3,}")  # three letters or more of any script
 
@@ -154,24 +152,6 @@ class Plan:
         """Return how much of a replacement text is read before cases at these distances."""
         return self.full - 2 * distance
 
-    @property
-    def pieces(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return R pieces of documents that are read in parallel and hold every case.
-
-        First character read, first target, end, and does the document begin there? ``(R,)`` each.
-        """
-        alone = len(self.documents) == 1
-        edges = np.append(self.documents, len(self.ids))
-        edges[0] += self.full * alone
-        chars = np.diff(edges)
-        counts = -(-chars // max(512, int(chars.sum()) // STREAMS))
-        document = np.repeat(np.arange(len(chars)), counts)
-        place = np.concatenate([*map(np.arange, counts)])
-        begins = edges[document] + place * chars[document] // counts[document]
-        ends = edges[document] + (place + 1) * chars[document] // counts[document]
-        starts = np.maximum(begins - self.full, self.documents[document])
-        return starts, begins, ends, (starts == self.documents[document]) & (not alone)
-
     def _groups(self, found: Found, text: str, longest: int, seed: int) -> Iterator[Group]:
         """Yield the groups of one kind, without cases that nothing can replace."""
         alone, edges = len(self.documents) == 1, np.append(self.documents, len(self.ids))
@@ -185,7 +165,6 @@ class Plan:
         for distance, some in by_distance(cases, longest).items():
             rng = np.random.default_rng([seed, 1, found.kind == WORDS, distance])
             ends = self.swaps + self.swap_chars(distance)
-            most = min(CASES, max(FEWER_CASES, CASE_CHARS // distance))
             kept: list[tuple[Case, int, str]] = []
             for case in (some[place] for place in rng.permutation(len(some))):
                 own = document[case.start]
@@ -199,7 +178,7 @@ class Plan:
                 other = next((one for one in drawn if one != cue), None)
                 if len(fit) and other:
                     kept.append((case, int(rng.choice(fit)), other))
-                if len(kept) == most:
+                if len(kept) == CASES:
                     break
             kept.sort(key=lambda one: (one[0].distance, one[0].start))
             chosen = np.array([one[0] for one in kept], dtype=np.int64).reshape(-1, 4)

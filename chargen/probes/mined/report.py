@@ -7,19 +7,9 @@ from typing import Any
 
 from chargen.probes.mined.mining import KINDS
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult
+from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK, OTHER
-from chargen.render.report import (
-    Block,
-    Details,
-    Figure,
-    Section,
-    Text,
-    estimate,
-    method,
-    rules_at,
-    training_limits,
-)
 from chargen.render.text import counted
 
 NAME, TITLE = "mined", "Natural dependencies"
@@ -46,27 +36,27 @@ METHOD = (
 )
 
 
-def section(found: Mapping[str, MinedResult]) -> Section:
+def section(found: Mapping[str, MinedResult]) -> kit.Section:
     """Report one run or several, by their short names."""
     told = finding(found, MinedResult.finding, MinedResult.finding)
-    blocks: list[Block] = []
+    blocks: list[kit.Block] = []
     series = [one for kind in KINDS for one in _series(found, kind) if one.style and any(one.found)]
     if series:
         shown = {row.distance for one in found.values() for row in one.rows if row.gain}
         ticks = [*sorted(shown), 2 * max(shown)]
         draw = chart(
-            series, ticks, training_limits(found),
+            series, ticks, kit.training_limits(found),
             ("characters between cue and target", "bits gained per target"),
             lambda axes: axes.axhline(0, color=INK, linewidth=1, label="no gain"),
         )  # fmt: skip
-        blocks.append(Figure(NAME, draw, f"Bits gained by distance: {told}", CURVES))
+        blocks.append(kit.Figure(NAME, draw, f"Bits gained by distance: {told}", CURVES))
     blocks += [_table(found, kind) for kind in KINDS]
     for run, result in found.items() if len(found) > 1 else ():
-        blocks.append(Details(run, [_table({run: result}, kind) for kind in KINDS]))
+        blocks.append(kit.Details(run, [_table({run: result}, kind) for kind in KINDS]))
     result = next(iter(found.values()))
     mined = f"Cases were mined from {counted(result.chars, 'character')}. Seed {result.seed}."
-    blocks.append(method([*METHOD, mined]))
-    return Section(NAME, TITLE, told, MEANING, blocks)
+    blocks.append(kit.method([*METHOD, mined]))
+    return kit.Section(NAME, TITLE, told, MEANING, blocks)
 
 
 def _series(found: Mapping[str, MinedResult], kind: str) -> list[Series]:
@@ -91,25 +81,25 @@ def _series(found: Mapping[str, MinedResult], kind: str) -> list[Series]:
     return series
 
 
-def _table(found: Mapping[str, MinedResult], kind: str) -> Block:
+def _table(found: Mapping[str, MinedResult], kind: str) -> kit.Block:
     run, rows = next((run, result.of_kind(kind)) for run, result in found.items())
     series = _series(found, kind)
     if not any(value for one in series for value in one.found):
         cases = counted(sum(row.cases for row in rows), "case")
-        return Text(f"{run}, {kind}: {cases} in all, too few at every distance.", "note")
+        return kit.Text(f"{run}, {kind}: {cases} in all, too few at every distance.", "note")
     caption = (
         f"{run if len(found) == 1 else 'All runs'}, {kind}: bits gained per target from the cue, "
         f"with 95% intervals, from {FEWEST_CASES} cases on. All before: from all text up to the "
         "end of the cue. Untrained: a network of the same shape before training."
     )
     first = {"distance": [row.distances for row in rows], "cases": [str(r.cases) for r in rows]}
-    rules = rules_at([row.distance for row in rows], training_limits(found))
-    return table(first, series, lambda one: estimate(one, 2), caption, rules)
+    rules = kit.rules_at([row.distance for row in rows], kit.training_limits(found))
+    return table(first, series, lambda one: kit.estimate(one, 2), caption, rules)
 
 
 def columns(result: MinedResult) -> dict[str, dict[int, str]]:
     """Return the gain by distance of each kind that has enough cases, for a summary."""
     found: dict[str, dict[int, str]] = {}
     for row in (row for row in result.rows if row.gain):
-        found.setdefault(f"gain, {row.kind}", {})[row.distance] = estimate(row.gain, 2)
+        found.setdefault(f"gain, {row.kind}", {})[row.distance] = kit.estimate(row.gain, 2)
     return found

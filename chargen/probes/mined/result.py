@@ -10,9 +10,7 @@ from msgspec import Struct, field, to_builtins
 
 from chargen.probes.mined.mining import KINDS
 from chargen.probes.statistics.intervals import Estimate, flat
-from chargen.render.report import (
-    between,
-)
+from chargen.render.report import between
 from chargen.render.text import counted
 
 FEWEST_CASES = 100  # fewer cases at a distance are not reported
@@ -28,11 +26,10 @@ class MinedRow(Struct, frozen=True, omit_defaults=True):
     cases: int
     target_bits: Estimate | None = None  # with full context
     gain: Estimate | None = field(name="gain_from_cue_bits", default=None)  # over another cue
-    # Gain over other text up to the end of the cue, over the n-gram, and of an untrained network.
+    # Gain over other text up to the end of the cue, over the n-gram, and in an untrained network.
     before: Estimate | None = field(name="gain_over_swap_bits", default=None)
     over_ngram: Estimate | None = field(name="gain_over_ngram_bits", default=None)
     untrained: Estimate | None = field(name="untrained_gain_from_cue_bits", default=None)
-    untrained_before: Estimate | None = field(name="untrained_gain_over_swap_bits", default=None)
 
     @property
     def distances(self) -> str:

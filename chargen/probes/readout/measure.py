@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from chargen.errors import ChargenError
-from chargen.evaluation import Meter, OnRead, advance_all
+from chargen.evaluation import Meter, advance_all
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State
 from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
@@ -67,14 +67,13 @@ def measure(
     halves = [ids[:half], ids[half:]]
     networks = [predictor, *([untrained] if untrained else [])]
     patched = [group for group in targets if group.recued is not None]
-    reads = len(networks) * 2 * STREAMS * (BURN_IN + chars)
-    meter = Meter(progress, reads + sum(2 * group.contexts.size for group in patched))
+    meter = Meter(progress, 2 * len(networks) * chars + len(patched))
     labels = [np.stack([text[places - lag] for lag in LAGS]) for text in halves]
     classes = np.argsort(-np.bincount(labels[0][0].ravel()), kind="stable")[:CLASSES]
     hits, sizes = [], []
     for network in networks:
         streams = starts + np.arange(-BURN_IN, chars)
-        fitted, scored = (_states(network, text[streams], meter.read) for text in halves)
+        fitted, scored = (_states(network, text[streams], meter) for text in halves)
         drawn = np.random.default_rng(seed).permutation(fitted.shape[-1])[:FEATURES]
         sizes.append(fitted.shape[-1])
         hits.append(_read_out(fitted[..., drawn], scored[..., drawn], labels, classes))
@@ -83,19 +82,19 @@ def measure(
     for lag, own, most, *bare in zip(LAGS, hits[0], majority, *hits[1:], strict=True):
         control = _mean(bare[0]) if bare else None
         rows.append(LagRow(lag, _mean(own), _mean(most), t_interval(own - most), control))
-    patches = [row for group in patched for row in _patch(predictor, group, parts, meter.read)]
+    patches = [row for group in patched for row in _patch(predictor, group, parts, meter)]
     counts = (seed, trained_timesteps, sizes[0], STREAMS * chars)
     return ReadoutResult(*counts, tuple(rows), tuple(patches))
 
 
-def _states(predictor: NextCharPredictor, ids: np.ndarray, on_read: OnRead) -> np.ndarray:
+def _states(predictor: NextCharPredictor, ids: np.ndarray, meter: Meter) -> np.ndarray:
     """Return the state after each character but the first `BURN_IN`, ``(N, L, F)``."""
-    _, state = advance_all(predictor, ids[:, :BURN_IN], None, on_read)
+    _, state = advance_all(predictor, ids[:, :BURN_IN])
     found = []
     for column in ids[:, BURN_IN:].T:
         _, state = predictor.advance(column[:, None], state)
         found.append(np.concatenate([*_arrays(state)], axis=1, dtype=np.float32))
-        on_read(len(column))
+        meter.step()
     return np.stack(found, axis=1)
 
 
@@ -143,7 +142,7 @@ def _mean(shares: np.ndarray) -> Estimate:
 
 
 def _patch(
-    predictor: NextCharPredictor, group: Targets, parts: Sequence[str], on_read: OnRead
+    predictor: NextCharPredictor, group: Targets, parts: Sequence[str], meter: Meter
 ) -> list[PatchRow]:
     """Return the share of answers that follow a patch, by distance and part of the state.
 
@@ -158,8 +157,8 @@ def _patch(
     rows, place = [], 0
     for k in reversed([k for k in (*powers, span, span + BEFORE_CUE) if k < T]):
         read, place = slice(place, T - k), T - k
-        _, own = advance_all(predictor, group.contexts[:, read], own, on_read)
-        _, other = advance_all(predictor, group.recued[:, read], other, on_read)
+        _, own = advance_all(predictor, group.contexts[:, read], own)
+        _, other = advance_all(predictor, group.recued[:, read], other)
         states = {WHOLE: other}
         if len(parts) > 1:
             states |= {name: _exchanged(own, other, n) for n, name in enumerate(parts)}
@@ -169,6 +168,7 @@ def _patch(
             follows = float((difference > 0).sum() + (difference == 0).sum() / 2)
             share = Estimate(follows / N, *wilson(follows, N))
             rows.append(PatchRow(group.source, span, k, name, share, N))
+    meter.step()
     return rows[::-1]
 
 

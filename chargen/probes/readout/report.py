@@ -5,24 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from chargen.probes.readout.result import ReadoutResult
+from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK
-from chargen.render.report import (
-    NO_NUMBER,
-    Block,
-    Figure,
-    Section,
-    Table,
-    Text,
-    method,
-    percent,
-    rules_at,
-    training_limits,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-from chargen.probes.readout.result import ReadoutResult
 
 NAME, TITLE = "readout", "What the state still holds"
 MEANING = "What can be read is stored. Whether the model uses it, context and patching show."
@@ -43,10 +32,10 @@ METHOD = (
 )
 
 
-def section(found: Mapping[str, ReadoutResult]) -> Section:
+def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
     """Report one run or several; ``found`` is keyed by the run's short name."""
     told = finding(found, ReadoutResult.finding, ReadoutResult.finding)
-    first, looks, limits = next(iter(found.values())), styles(found), training_limits(found)
+    first, looks, limits = next(iter(found.values())), styles(found), kit.training_limits(found)
     lags = [row.lag_chars for row in first.lags]
     series = [
         *(
@@ -65,24 +54,24 @@ def section(found: Mapping[str, ReadoutResult]) -> Section:
     ticks = [1 << power for power in range(lags[-1].bit_length())]
     caption = "Accuracy of the read-out by lag, with 95% intervals."
     drawn = chart(series, ticks, limits, labels, draw)
-    blocks: list[Block] = [
-        Figure(NAME, drawn, f"Read-out: {told}", caption),
-        table({"k": [*map(str, lags)]}, series, percent, LAGS, rules_at(lags, limits)),
+    blocks: list[kit.Block] = [
+        kit.Figure(NAME, drawn, f"Read-out: {told}", caption),
+        table({"k": [*map(str, lags)]}, series, kit.percent, LAGS, kit.rules_at(lags, limits)),
     ]
     blocks += [_patches(found)] if any(result.patches for result in found.values()) else []
-    return Section(NAME, TITLE, told, MEANING, [*blocks, method(METHOD, Text(MEANING))])
+    return kit.Section(NAME, TITLE, told, MEANING, [*blocks, kit.method(METHOD, kit.Text(MEANING))])
 
 
-def _patches(found: Mapping[str, ReadoutResult]) -> Table:
+def _patches(found: Mapping[str, ReadoutResult]) -> kit.Table:
     """Return one row for each distance of each group, with a column for each part of the state."""
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for name, result in found.items():
         for row in result.patches:
             group = f"{row.source}, {row.span_chars}", str(row.distance_chars), str(row.cases)
-            cells.setdefault((name, *group), {})[row.part] = percent(row.follows)
+            cells.setdefault((name, *group), {})[row.part] = kit.percent(row.follows)
     parts = list(dict.fromkeys(part for by_part in cells.values() for part in by_part))
     rows = [
-        [*key, *(by_part.get(part, NO_NUMBER) for part in parts), ""]
+        [*key, *(by_part.get(part, kit.NO_NUMBER) for part in parts), ""]
         for key, by_part in cells.items()
     ]
-    return Table(["run", "answers, cue back", "k", "cases", *parts, ""], rows, PATCHES)
+    return kit.Table(["run", "answers, cue back", "k", "cases", *parts, ""], rows, PATCHES)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import Struct, to_builtins
 
 from chargen.probes.statistics.intervals import Estimate, flat
-
-if TYPE_CHECKING:
-    pass
 
 SHOWN_LAG = 8  # of the finding
 

@@ -64,10 +64,6 @@ class Estimate:
         # Rounding can put a bound inside the value where all draws are the same.
         return cls(value, min(float(low), value), max(float(high), value))
 
-    def to_json(self, name: str) -> dict[str, float]:
-        """Return ``name``, which carries the unit, and its bounds."""
-        return {name: self.value, f"{name}_low": self.low, f"{name}_high": self.high}
-
 
 def flat(values: Any) -> Any:
     """Spell each `Estimate` of built-in values as three keys: ``x``, ``x_low`` and ``x_high``."""
@@ -98,19 +94,17 @@ def nested(values: Any) -> Any:
     }
 
 
-def block_bootstrap(
-    sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
-) -> np.ndarray:
+def block_bootstrap(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return bootstrap means ``(draws, M)`` of M quantities, where whole blocks are resampled.
 
     Neighbouring characters of a text are dependent; blocks of them nearly are not. ``sums`` over
-    the cases of each block are ``(K, M)``, their ``counts`` ``(K,)``; the quantities share each
-    draw. Source: H. R. Künsch, "The jackknife and the bootstrap for general stationary
-    observations", 1989, with blocks that do not overlap.
+    the cases of each block and their ``counts`` are ``(K, M)``; the quantities share each draw.
+    Source: H. R. Künsch, "The jackknife and the bootstrap for general stationary observations",
+    1989, with blocks that do not overlap.
     """
     K = len(counts)
-    times = rng.multinomial(K, np.full(K, 1 / K), size=draws)  # (draws, K)
-    return (times @ sums) / (times @ counts)[:, None]
+    times = rng.multinomial(K, np.full(K, 1 / K), size=BOOTSTRAP_DRAWS)  # (draws, K)
+    return np.asarray((times @ sums) / (times @ counts))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -172,8 +166,8 @@ class TextMean:
         return math.erfc(abs(t) * (1 - 1 / (4 * v)) / math.sqrt(2 + t * t / v))
 
 
-def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> TextMean | None:
-    """Return the mean over all cases of K consecutive blocks, None below `FEWEST_BLOCKS`.
+def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> TextMean:
+    """Return the mean over all cases of K consecutive blocks, at least `FEWEST_BLOCKS`.
 
     Neighbouring blocks are dependent: the variance of the mean is also estimated from 2, 4, 8 …
     blocks together, as long as `FEWEST_BLOCKS` remain, and the largest estimate counts (batch
@@ -182,8 +176,6 @@ def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> Text
     longest blocks, ``length * variance of the mean`` grows at least with the power ``growth``.
     """
     K, total = len(sums), counts.sum()
-    if K < FEWEST_BLOCKS:
-        return None
     mean = sums.sum() / total
     apart = sums - mean * counts
     variances = []
@@ -267,9 +259,7 @@ def clustered(means: Sequence[float], size: int) -> Estimate:
     return Estimate(share, *wilson(min(share * trials, trials), trials))
 
 
-def cluster_bootstrap(
-    sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator, draws: int = BOOTSTRAP_DRAWS
-) -> np.ndarray:
+def cluster_bootstrap(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return bootstrap means over units in few clusters, such as the sentences about 16 facts.
 
     A drawn cluster keeps all its units: to draw them again would count their variance twice (A. C.
@@ -279,10 +269,9 @@ def cluster_bootstrap(
     are ``(K, M)``, the means ``(draws, M)``; all quantities share each draw.
     """
     K = len(sums)
-    times = rng.multinomial(K, np.full(K, 1 / K), size=draws)
     mean = sums.sum(axis=0) / counts.sum(axis=0)
     wider = math.sqrt(K / (K - 1)) * t_quantile(K - 1) / Z95
-    return mean + wider * ((times @ sums) / (times @ counts) - mean)
+    return mean + wider * (block_bootstrap(sums, counts, rng) - mean)
 
 
 def median_interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,6 @@ class Span50:
     lapse: float  # share of errors at the shortest span, at most 0.1
     misfit: float  # largest distance of an accuracy from the monotone curve
     fits: bool = True  # whether accuracy falls with the span; if not, span50 is not reported
-    drawn: tuple[float, ...] = field(default=(), repr=False)  # `chars` of each bootstrap sample
 
     @property
     def on_grid(self) -> bool:
@@ -128,7 +127,7 @@ def fit_drawn(
     measured = np.array(accuracies, dtype=float)
     curve = _monotone(measured[None])
     own = _places(spans, curve, chance)[:, 0]
-    places, lows, highs = _places(spans, _monotone(drawn), chance)
+    _, lows, highs = _places(spans, _monotone(drawn), chance)
     low, high = (
         float(np.quantile(bounds, share, method="inverted_cdf"))
         for bounds, share in ((lows, 0.025), (highs, 0.975))
@@ -146,7 +145,6 @@ def fit_drawn(
         lapse=1 - max(float(curve[0, 0]), LOWEST_CEILING),
         misfit=misfit,
         fits=not (rises and misfit > MISFIT),
-        drawn=tuple(places.tolist()),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chargen.evaluation import WARM_UP, Segments, predictions
 from chargen.predictors import NextCharPredictor
-from chargen.probes.statistics.intervals import holm, text_mean
+from chargen.probes.statistics.intervals import FEWEST_BLOCKS, holm, text_mean
 from chargen.probes.surprisal.result import BLOCK, LossDifference, Score, Scores
 
 STREAM = 16 * WARM_UP  # minimum characters per stream; shorter texts are read sequentially
@@ -50,10 +50,12 @@ def compare(text: str, left_out: int, scores: Sequence[Score]) -> Scores:
     edges = np.arange(0, len(first.nats), BLOCK)
     counts = np.diff(np.append(edges, len(first.nats)))
     sums = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
-    means = [text_mean(apart, counts, GROWTH) for apart in sums]
-    corrected = holm([mean.p for mean in means if mean]) if all(means) else [None] * len(means)
-    differences = (
-        LossDifference(other.run, first.run, mean.estimate() if mean else None, p)
-        for other, mean, p in zip(others, means, corrected, strict=True)
-    )
+    if len(edges) < FEWEST_BLOCKS:
+        differences = [LossDifference(other.run, first.run) for other in others]
+    else:
+        means = [text_mean(apart, counts, GROWTH) for apart in sums]
+        differences = [
+            LossDifference(other.run, first.run, mean.estimate(), p)
+            for other, mean, p in zip(others, means, holm([one.p for one in means]), strict=True)
+        ]
     return Scores(text, left_out, tuple(ordered), tuple(differences))

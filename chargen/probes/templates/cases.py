@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -126,16 +125,6 @@ def check_spans(bank: Bank, spans: Sequence[int]) -> None:
 
 def _reaches(composer: Composer, bank: Bank, span: int) -> bool:
     return all(composer.reaches(facts, span) for facts in bank.fact_sets)
-
-
-def digest(batches: Sequence[Batch]) -> str:
-    """Return a SHA-256 of the contexts, answers and targets in their order."""
-    sha256 = hashlib.sha256()
-    for batch in batches:
-        for context, frame in zip(batch.contexts, batch.frames, strict=True):
-            case = [context, str(frame.answer), *batch.facts.targets]
-            sha256.update("\0".join(case).encode() + b"\0")
-    return sha256.hexdigest()
 
 
 def _batches(

@@ -14,16 +14,15 @@ from msgspec import structs
 
 from chargen.datasets import bundled
 from chargen.datasets.phrase_bank import Bank, FactSet
-from chargen.evaluation import Meter, OnRead, nats_to_bits
+from chargen.evaluation import Meter, nats_to_bits
 from chargen.files import Progress
 from chargen.predictors import Model, NextCharPredictor, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
-from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
+from chargen.probes.templates.cases import Batch, make, nearest_spans
 from chargen.probes.templates.result import (
     KNOWLEDGE_GATE,
     Demonstration,
-    Example,
     FactScores,
     SpanResult,
     Tally,
@@ -38,7 +37,6 @@ SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase 
 FRAMES = 320  # sentences per span, at least: 95% intervals of at most ±5.5 points
 FRAMES_TO_CHOOSE = 64  # to see which bank a model knows
 CUE_DELETED = "cue deleted"
-EXAMPLE_CHARS = 30  # shown of the text before an example sentence
 
 Controls = Callable[[], Mapping[str, NextCharPredictor]]
 """Returns control predictors by name; called only once the model has passed the knowledge gate."""
@@ -89,9 +87,8 @@ def measure(
         _Measured(predictor, span, make(bank, span, frames, seed), seed)
         for span in sorted({*first, *spans})
     )
-    readings = [reading for one in (shortest, *longer) for reading in one.readings]
-    meter = Meter(progress, sum(reading.chars for reading in readings))
-    shortest.read(meter.read)
+    meter = Meter(progress, sum(len(one.readings) for one in (shortest, *longer)))
+    shortest.read(meter)
     refusal, known = "", dict[str, NextCharPredictor]()
     if shortest.accuracy < gate:
         refusal = (
@@ -102,7 +99,7 @@ def measure(
     else:
         known |= controls()
     for one in longer:
-        one.read(meter.read)
+        one.read(meter)
     rows = [one.result(known, trained_timesteps) for one in (shortest, *longer)]
     found, half = _over_facts(rows, seed)
     return TemplatesResult(bank.name, seed, trained_timesteps, found, refusal, half)
@@ -164,13 +161,14 @@ class _Measured:
             for batch, plain, controlled in zip(batches, self.plain, self.controlled, strict=True)
         ]
 
-    def read(self, on_read: OnRead) -> None:
+    def read(self, meter: Meter) -> None:
         """Score all sentences, and those without a distractor recued and cue-deleted."""
         self.own: list[CandidateScores] = []
         self.deleted: list[CandidateScores] = []
         bits: dict[str, float] = {}  # D of each pair
         for batch, plain, reading in zip(self.batches, self.plain, self.readings, strict=True):
-            scores, N, M = reading.scores(self.model, on_read), len(batch.frames), len(plain.frames)
+            scores, N, M = reading.scores(self.model), len(batch.frames), len(plain.frames)
+            meter.step()
             self.own.append(scores[:N])
             self.deleted.append(scores[N + M :])
             # D = [lp(a | A) - lp(b | A)] - [lp(a | B) - lp(b | B)], where the target of A is a, and
@@ -195,8 +193,11 @@ class _Measured:
             some = [batch for batch in self.controlled if batch.frames]
             readings = (Reading(batch.contexts, batch.facts.targets) for batch in some)
             tallies[name] = _tally(some, [reading.scores(control) for reading in readings])
+        whole = outcome.tally()
         return SpanResult(
-            *outcome.counts(),
+            whole.accuracy,
+            whole.frames,
+            whole.greedy_accuracy,
             span=self.span,
             label=span_label(self.span),
             beyond_timesteps=None if trained_timesteps is None else self.span > trained_timesteps,
@@ -208,24 +209,13 @@ class _Measured:
                 for name in dict.fromkeys(outcome.sets)
             },
             controls=tallies,
-            bank_accuracy=outcome.tally().accuracy,
+            bank_accuracy=whole.accuracy,
             distinct=len(set(outcome.sentences)),
             facts=self._by_fact(),
             d=self._cue_effect(),
-            example=self._example(),
-            frames_sha256=digest(self.batches),
             credits=tuple(outcome.credit.tolist()),
             sentences=outcome.sentences,
         )
-
-    def _example(self) -> Example:
-        """Return the first sentence without a distractor."""
-        batch, n, start = self.batches[0], self.batches[0].plain[0], self.batches[0].cue_start
-        context, targets = batch.contexts[n], batch.facts.targets
-        chosen = targets[int(self.own[0].log_probs[n].argmax())]
-        before, cue = context[:start][-EXAMPLE_CHARS:], context[start : -self.span]
-        answer = targets[batch.frames[n].answer]
-        return Example(before, cue, context[-self.span :], answer, chosen)
 
     def _by_fact(self) -> dict[str, FactScores]:
         chosen: dict[FactSet, np.ndarray] = {}

@@ -15,25 +15,9 @@ from chargen.probes.templates.result import (
     TemplatesResult,
     finding_of,
 )
+from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK, PAPER, Interval
-from chargen.render.report import (
-    NO_NUMBER,
-    Bars,
-    Block,
-    Details,
-    Figure,
-    Part,
-    Section,
-    Sentence,
-    Table,
-    Text,
-    estimate,
-    method,
-    percent,
-    rules_at,
-    training_limits,
-)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +27,6 @@ Results = Mapping[str, TemplatesResult]
 Value = Interval | float | None
 
 NAME, TITLE = "templates", "Cloze sentences"
-SHOWN_FILLER = 40  # characters at each end of a long filler
 CONTROL: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": ":"}
 METHOD = (
     "“I grew up in France, and … I speak fluent French”: the model completes sentences whose last "
@@ -52,11 +35,10 @@ METHOD = (
     "The filler between cue and target says nothing about the answer, and its phrases do not occur "
     "in the training corpus, except at spans 4 and 8, which have no room for a phrase.",
     "Half of the sentences contain a distractor: a cue, before the sentence or after its cue, that "
-    "belongs to the answer as often as to any other target. Chance is the same beside it.",
-    "Without its cue the model, and an untrained network, must stay at chance; an n-gram succeeds "
-    "only within its order.",
-    "D is the number of bits by which the cue alone moves the choice between its own answer and "
-    "another, the median: traces of memory that are too weak for a correct answer.",
+    "belongs to the answer as often as to any other target. Without its cue the model, and an "
+    "untrained network, must stay at chance; an n-gram succeeds only within its order.",
+    "D, the median shift in bits that the cue alone causes between its own answer and another, "
+    "shows traces of memory that are too weak for a correct answer.",
     "The headline interval, and that of span50, is for facts like these: facts are resampled, each "
     "with its sentences. Every other interval of an accuracy is for other sentences from this "
     "bank: a Wilson interval, in which equal sentences are one observation.",
@@ -78,7 +60,7 @@ def section(
     results: Results,
     pairs: Sequence[PairComparison] = (),
     demonstrations: Mapping[str, Sequence[Demonstration]] | None = None,
-) -> Section:
+) -> kit.Section:
     """Report one run or several, with comparisons of those that claim something.
 
     Those that claim nothing have ``demonstrations``, example sentences. All names are short.
@@ -86,43 +68,25 @@ def section(
     known = {run: result for run, result in results.items() if not result.refusal}
     shown = known or {run: result for run, result in results.items() if result.rows}
     first, *others = results.values()
-    blocks: list[Block] = []
+    blocks: list[kit.Block] = []
     if known:
         blocks.append(_figure(known))
     if shown:
-        blocks += [] if others else _examples(first.rows)
         blocks += [_accuracy(shown), _measures_table(shown)]
-        blocks.append(Details("All intervals", [_measures_table(shown, intervals=True)]))
         by_fact = [table for run in shown.items() for table in _fact_tables(*run)]
-        blocks += [Details("Accuracy by fact", by_fact)] if by_fact else []
-        blocks.append(_runs_table(results) if others else Details("Fit", [_runs_table(results)]))
+        blocks += [kit.Details("Accuracy by fact", by_fact)] if by_fact else []
     blocks += map(_pair_table, pairs)
     if others:
         findings = [f"{run}: {result.finding()}" for run, result in results.items()]
-        blocks.append(Details("Finding of each run", [*map(Text, findings)]))
+        blocks.append(kit.Details("Finding of each run", [*map(kit.Text, findings)]))
     for run, sentences in (demonstrations or {}).items():
         blocks += _demonstration(f"{run}: " if others else "", sentences)
     phrases = f"Phrases from {first.bank}, sentences of seed {first.seed}."
-    blocks.append(method([*METHOD, phrases]))
+    blocks.append(kit.method([*METHOD, phrases]))
     if not others:
-        return Section(NAME, TITLE, first.finding(), _meaning(first), blocks)
+        return kit.Section(NAME, TITLE, first.finding(), _meaning(first), blocks)
     told = finding_of(results, pairs)
-    return Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
-
-
-def _examples(rows: Sequence[SpanResult]) -> Iterator[Sentence]:
-    """Show a sentence of the shortest, the middle and the longest span."""
-    for row in {row.span: row for row in (rows[0], rows[len(rows) // 2], rows[-1])}.values():
-        if (one := row.example) is None:
-            continue
-        filler = one.filler
-        if len(filler) > 3 * SHOWN_FILLER:
-            filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
-        correct = one.chosen == one.answer
-        note = f"span {row.span}: correct" if correct else f"span {row.span}: chose {one.chosen}"
-        before = "…" + one.before.replace("\n", " ")
-        parts: list[Part] = [(before, ""), (one.cue, "cue"), (filler, "")]
-        yield Sentence([*parts, (one.answer, "answer" if correct else "wrong")], note)
+    return kit.Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
 
 
 def _meaning(result: TemplatesResult) -> str:
@@ -133,24 +97,15 @@ def _meaning(result: TemplatesResult) -> str:
         return "Given a fact and queried shortly after, the model does no better than chance."
     if reliable is None:
         return f"Given a fact and queried {above} characters later, it beats chance."
-    last = result.rows[-1]
-    text = (
+    return (
         f"Given a fact and queried {reliable} characters later, the model answers correctly in at "
-        f"least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {last.chance:.1%}."
+        f"least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {result.rows[0].chance:.1%}."
     )
-    if shares := [share for facts in last.facts.values() for share in facts.accuracy]:
-        text += (
-            f" At {last.span} characters the accuracy of the {len(shares)} facts ranges from "
-            f"{min(shares):.0%} to {max(shares):.0%}."
-        )
-    steps = result.trained_timesteps
-    beyond = f" That is beyond the training length of {steps} characters."
-    return text + beyond if steps and reliable > steps else text
 
 
 def _limits(results: Results) -> list[tuple[int, str]]:
     longest = (LONGEST_SPAN, f"longest trained span ({LONGEST_SPAN})")
-    return sorted([*training_limits(results), longest])
+    return sorted([*kit.training_limits(results), longest])
 
 
 def _series(results: Results) -> list[Series]:
@@ -169,7 +124,7 @@ def _series(results: Results) -> list[Series]:
     ]
 
 
-def _figure(known: Results) -> Figure:
+def _figure(known: Results) -> kit.Figure:
     result, *others = known.values()
     rows, spans = result.rows, [row.span for row in result.rows]
     series = _series(known)
@@ -200,14 +155,14 @@ def _figure(known: Results) -> Figure:
     )
     told = finding(known, TemplatesResult.finding, TemplatesResult.finding)
     drawn = chart(series, spans, _limits(known), labels, draw)
-    return Figure(NAME, drawn, f"Accuracy by span: {told}", caption)
+    return kit.Figure(NAME, drawn, f"Accuracy by span: {told}", caption)
 
 
-def _accuracy(results: Results) -> Table:
+def _accuracy(results: Results) -> kit.Table:
     """Tabulate the accuracy of each run by span."""
     first = next(iter(results.values())).rows
     spans = [row.span for row in first]
-    counts = [NO_NUMBER if row.distinct is None else str(row.distinct) for row in first]
+    counts = [kit.NO_NUMBER if row.distinct is None else str(row.distinct) for row in first]
     caption = (
         f"Accuracy with its 95% interval for facts like these, by span in characters from the end "
         f"of the cue to the start of the target; chance is {first[0].chance:.1%}. "
@@ -215,8 +170,8 @@ def _accuracy(results: Results) -> Table:
     )
     notes = ["" if row.label == "trained" else row.label for row in first]
     columns = {"span": [*map(str, spans)], "different": counts}
-    rules = rules_at(spans, _limits(results))
-    return table(columns, _series(results), percent, caption, rules, notes)
+    rules = kit.rules_at(spans, _limits(results))
+    return table(columns, _series(results), kit.percent, caption, rules, notes)
 
 
 def _measures(row: SpanResult) -> dict[str, Value]:
@@ -236,38 +191,30 @@ def _measures(row: SpanResult) -> dict[str, Value]:
     return found | {name: one.accuracy for name, one in row.controls.items()}
 
 
-def _shown(value: Value, intervals: bool) -> str:
+def _shown(value: Value) -> str:
     if value is None:
-        return NO_NUMBER
-    if isinstance(value, float):
-        return f"{100 * value:.0f}"
-    return percent(value) if intervals else f"{100 * value.value:.0f}"
+        return kit.NO_NUMBER
+    return f"{100 * (value if isinstance(value, float) else value.value):.0f}"
 
 
-def _measures_table(results: Results, intervals: bool = False) -> Table:
+def _measures_table(results: Results) -> kit.Table:
     """Tabulate further measures, one row each, by span."""
     several, rows = len(results) > 1, []
     for run, result in results.items():
         found = [_measures(row) for row in result.rows]
-        first = [run] * several
-        rows += [
-            [*first, name, *(_shown(one[name], intervals) for one in found), ""]
-            for name in found[0]
-        ]
-        if any(row.d for row in result.rows):
-            bits = [estimate(row.d, 2) for row in result.rows]
-            short = [text.split(" ")[0] for text in bits]
-            rows.append([*first, "D, bits", *(bits if intervals else short), ""])
+        cells = {name: [_shown(one[name]) for one in found] for name in found[0]}
+        cells["D, bits"] = [f"{row.d.value:.2f}" if row.d else kit.NO_NUMBER for row in result.rows]
+        rows += [[*[run] * several, name, *shown, ""] for name, shown in cells.items()]
     spans = [str(row.span) for row in next(iter(results.values())).rows]
     caption = (
         "Errors on it: percent of the errors that chose the distractor’s answer. Controls, from "
         "“cue deleted” on: half of the sentences without a distractor. D: bits by which the cue "
-        "moves the choice."
+        "moves the choice. The JSON has every interval."
     )
-    return Table([*["run"] * several, "accuracy, %, by span", *spans, ""], rows, caption)
+    return kit.Table([*["run"] * several, "accuracy, %, by span", *spans, ""], rows, caption)
 
 
-def _fact_tables(run: str, result: TemplatesResult) -> Iterator[Table]:
+def _fact_tables(run: str, result: TemplatesResult) -> Iterator[kit.Table]:
     """Tabulate the accuracy of each fact by span, and the answers at the longest one."""
     spans = [str(row.span) for row in result.rows]
     for name, last in result.rows[-1].facts.items():
@@ -278,31 +225,16 @@ def _fact_tables(run: str, result: TemplatesResult) -> Iterator[Table]:
             for cue, target, shares in pairs
         ]
         caption = f"{run}, {name}: accuracy of each fact in percent, by span."
-        yield Table(["fact", *spans, ""], rows, caption)
+        yield kit.Table(["fact", *spans, ""], rows, caption)
         rows = [
             [cue, *(f"{count:.0f}" if count >= 0.5 else "" for count in counts), ""]
             for cue, counts in zip(last.cues, last.chosen, strict=True)
         ]
         caption = f"{run}, {name}, span {spans[-1]}: sentences by fact (rows) and answer (columns)."
-        yield Table(["cue", *last.targets, ""], rows, caption)
+        yield kit.Table(["cue", *last.targets, ""], rows, caption)
 
 
-def _runs_table(results: Results) -> Table:
-    rows = []
-    for run, result in results.items():
-        fit = [NO_NUMBER] * 3
-        if half := result.span50:
-            fit = [half.text(), f"{100 * half.lapse:.1f}", f"{100 * half.misfit:.1f}"]
-        steps, note = result.trained_timesteps, "not learned" if result.refusal else ""
-        rows.append([run, str(steps or NO_NUMBER), *fit, note])
-    caption = (
-        "The monotone curve of span50: percent of errors at the shortest span, and largest "
-        "distance from an accuracy in percentage points."
-    )
-    return Table(["run", "timesteps", "span50", "errors", "misfit", ""], rows, caption)
-
-
-def _pair_table(pair: PairComparison) -> Table:
+def _pair_table(pair: PairComparison) -> kit.Table:
     rows = [
         [
             *map(str, (row.span, row.only_first, row.only_second)),
@@ -318,20 +250,20 @@ def _pair_table(pair: PairComparison) -> Table:
         "difference in percentage points, McNemar’s exact test, in which ties share credit, and p "
         f"after Holm’s correction over all spans of all pairs; significant below {SIGNIFICANCE}."
     )
-    return Table(header, rows, caption)
+    return kit.Table(header, rows, caption)
 
 
-def _demonstration(run: str, sentences: Sequence[Demonstration]) -> Iterator[Block]:
-    yield Text(f"{run}{DEMONSTRATION}", "note")
+def _demonstration(run: str, sentences: Sequence[Demonstration]) -> Iterator[kit.Block]:
+    yield kit.Text(f"{run}{DEMONSTRATION}", "note")
     for one in sentences:
-        yield Sentence([(f"{one.context}…", "")], one.note)
+        yield kit.Sentence([(f"{one.context}…", "")], one.note)
         columns = sorted(zip(one.shares, one.candidates, one.per_char_bits, strict=True))
         if columns:
             rows = [(text, share, f"{bits:.2f} bits/char") for share, text, bits in columns[::-1]]
-            yield Bars(rows)
+            yield kit.Bars(rows)
 
 
 def columns(result: TemplatesResult) -> dict[str, dict[int, str]]:
     """Return the accuracy by span for a summary, or nothing if no claim is made."""
-    cells = {row.span: percent(row.accuracy) for row in result.rows}
+    cells = {row.span: kit.percent(row.accuracy) for row in result.rows}
     return {} if result.refusal else {"accuracy, %": cells}

@@ -10,7 +10,6 @@ import numpy as np
 from msgspec import Meta, Struct, convert, field, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
-from chargen.errors import ChargenError
 from chargen.probes.statistics.intervals import Count, Estimate, flat, holm, mcnemar, nested
 from chargen.probes.statistics.span50 import Span50
 from chargen.render.text import counted, listed
@@ -43,16 +42,6 @@ class WithDistractor(DistractorTally, frozen=True):
 
     before: DistractorTally | None  # distractor before the sentence
     after: DistractorTally | None  # after the cue; None where the span is too short for one
-
-
-class Example(Struct, frozen=True):
-    """One test sentence in parts, and the model's choice."""
-
-    before: str
-    cue: str
-    filler: str
-    answer: str
-    chosen: str
 
 
 class FactScores(Struct, frozen=True):
@@ -90,8 +79,6 @@ class SpanResult(Tally, frozen=True, omit_defaults=True):
     facts: dict[str, FactScores] = {}
     d: Estimate | None = field(default=None, name="d_bits")
     """Median number of bits by which the cue moves the choice, see `measure.cue_effect`."""
-    example: Example | None = None
-    frames_sha256: str = ""  # hash of the sentences; only results with one hash are compared
     credits: tuple[float, ...] = ()  # credit of each sentence, 0 to 1; not in the JSON
     sentences: tuple[int, ...] = ()  # equal for equal sentences; not in the JSON
 
@@ -244,10 +231,9 @@ class PairComparison(Struct, frozen=True):
     second: str
     spans: tuple[SpanComparison, ...]  # ascending
 
-    @property
-    def ahead(self) -> set[int]:
-        """The models that are significantly ahead at some span: 1 the first, -1 the second."""
-        return {row.ahead for row in self.spans} - {0}
+    def ahead(self, way: int) -> list[SpanComparison]:
+        """Return the spans at which the first model (1) or the second (-1) is ahead."""
+        return [row for row in self.spans if row.ahead == way]
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return a JSON object for each span."""
@@ -256,10 +242,9 @@ class PairComparison(Struct, frozen=True):
 
 
 def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...]:
-    """Compare every pair of models by McNemar's test, with Holm's correction over all tests.
+    """Compare models that were given the same sentences, in pairs by McNemar's test.
 
-    Equal sentences are one observation, with mean credit. `ChargenError` for results without a
-    span in common, or for different sentences.
+    Holm's correction is over all tests. Equal sentences are one observation, with mean credit.
     """
     pairs = {
         (one, other): [*_compare_spans(results[one], results[other])]
@@ -280,10 +265,10 @@ def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairCompa
     accurate. ``pairs`` compares the results that claim something.
     """
     known = {name: result for name, result in results.items() if not result.refusal}
-    parts = [_pair_finding(known, pair) for pair in pairs if pair.ahead]
-    if alike := [pair for pair in pairs if not pair.ahead]:
-        names = ", ".join(f"{pair.first} and {pair.second}" for pair in alike)
-        parts.append(f"no significant difference between {names}")
+    told = {(pair.first, pair.second): _pair_finding(known, pair) for pair in pairs}
+    parts = [text for text in told.values() if text]
+    if alike := [f"{first} and {second}" for (first, second), text in told.items() if not text]:
+        parts.append(f"no significant difference between {', '.join(alike)}")
     if len(known) == 1:
         ((name, result),) = known.items()
         parts.append(f"{name}: {result.finding()}")
@@ -303,16 +288,7 @@ def _compare_spans(
     first: TemplatesResult, second: TemplatesResult
 ) -> Iterator[tuple[int, int, int, int, float, float]]:
     """Yield the fields of each `SpanComparison` but the corrected p."""
-    others = {row.span: row for row in second.rows}
-    common = [(row, others[row.span]) for row in first.rows if row.span in others]
-    if not common:
-        raise ChargenError("the two results have no span in common")
-    for row, other in common:
-        if not row.frames_sha256 or row.frames_sha256 != other.frames_sha256:
-            raise ChargenError(
-                f"span {row.span}: the two results are for different sentences; "
-                "compare results of one bank, one seed and one number of sentences"
-            )
+    for row, other in zip(first.rows, second.rows, strict=True):
         credits = np.array([row.credits, other.credits])
         right, other_right = credits == 1
         only = int((right & ~other_right).sum()), int((other_right & ~right).sum())
@@ -323,25 +299,20 @@ def _compare_spans(
 
 
 def _pair_finding(known: Mapping[str, TemplatesResult], pair: PairComparison) -> str:
-    at = {way: _ahead_at([row for row in pair.spans if row.ahead == way]) for way in (1, -1)}
-    if len(pair.ahead) == 2:
-        return (
-            f"neither of {pair.first} and {pair.second} is ahead at all spans: "
-            f"{pair.first} is {at[1]}, {pair.second} is {at[-1]}"
-        )
-    (way,) = pair.ahead
-    names = [pair.first, pair.second][::way]
-    half, other = (known[name].span50 for name in names)
+    """Return which of two models is ahead, and where; empty if neither is significantly."""
+    sides = [(pair.first, pair.ahead(1)), (pair.second, pair.ahead(-1))]
+    at = {name: f"ahead at {listed([str(r.span) for r in rows])}" for name, rows in sides if rows}
+    if len(at) != 1:
+        each = ", ".join(f"{name} is {where}" for name, where in at.items())
+        return f"neither of {listed([*at])} is ahead at all spans: {each}" if at else ""
+    (first, rows), (second, _) = sorted(sides, key=lambda side: not side[1])
+    half, other = known[first].span50, known[second].span50
     farther = half and other and half.fits and other.fits and half.low > other.high
     verb = "has a longer memory than" if farther else "is more accurate than"
-    most = max((row for row in pair.spans if row.ahead), key=lambda row: abs(row.difference))
+    most = max(rows, key=lambda row: abs(row.difference))
     points = f"{100 * abs(most.difference):.0f} percentage points"
     halves = f", span50 {half.text()} against {other.text()}" if half and other else ""
     return (
-        f"{names[0]} {verb} {names[1]}: {at[way]}, by {points} at "
+        f"{first} {verb} {second}: {at[first]}, by {points} at "
         f"{counted(most.span, 'character')}{halves}"
     )
-
-
-def _ahead_at(rows: Sequence[SpanComparison]) -> str:
-    return f"ahead at {listed([str(row.span) for row in rows])}" if rows else ""

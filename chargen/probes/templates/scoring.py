@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
-from chargen.evaluation import OnRead, advance_all, context_limit, nats_of
+from chargen.evaluation import advance_all, context_limit, nats_of
 from chargen.predictors import (
     Model,
     NextCharPredictor,
@@ -72,26 +72,18 @@ class Reading:
         """Each text that contexts share and its index."""
         return _numbered(text[: self.shared] for text in self.unique)
 
-    @property
-    def chars(self) -> int:
-        """The number of characters that are read."""
-        after = len(self.contexts[0]) - self.shared + sum(map(len, self.candidates))
-        return len(self.prefixes) * self.shared + len(self.unique) * after
-
-    def scores(self, model: Model, on_read: OnRead = lambda chars: None) -> CandidateScores:
+    def scores(self, model: Model) -> CandidateScores:
         """Return the scores of all candidates after all contexts, ``(N, K)``."""
         limit = context_limit(model)
         if limit is not None and limit < len(self.contexts[0]):
             near = [context[-limit:] for context in self.contexts]
-            return Reading(near, self.candidates).scores(model, on_read)
+            return Reading(near, self.candidates).scores(model)
         state, rest = None, [*self.unique]
-        if is_scorer(model):
-            on_read(self.chars)
-        elif self.shared:
-            _, state = advance_all(model, _encode(model, [*self.prefixes]), None, on_read)
+        if self.shared and not is_scorer(model):
+            _, state = advance_all(model, _encode(model, [*self.prefixes]))
             state = select(state, np.array([self.prefixes[text[: self.shared]] for text in rest]))
             rest = [text[self.shared :] for text in rest]
-        scores = score_candidates(model, rest, self.candidates, on_read, state)
+        scores = score_candidates(model, rest, self.candidates, state)
         return scores[np.array([self.unique[text] for text in self.contexts])]
 
 
@@ -99,7 +91,6 @@ def score_candidates(
     model: Model,
     contexts: Sequence[str],
     candidates: Sequence[str],
-    on_read: OnRead = lambda chars: None,
     state: State = None,
 ) -> CandidateScores:
     """Score K candidates of equal length after each of N contexts of equal length.
@@ -112,7 +103,7 @@ def score_candidates(
     if is_scorer(model):
         scores = _score_texts(model, np.repeat(contexts, K).tolist(), [*candidates] * N)
         return CandidateScores(scores.reshape(N, K), scores.reshape(N, K) > math.log(1 / 2))
-    here, state = advance_all(model, _encode(model, contexts), state, on_read)  # (N, V)
+    here, state = advance_all(model, _encode(model, contexts), state)  # (N, V)
     targets = np.tile(_encode(model, candidates), (N, 1))  # (N K, T)
     rows = np.repeat(np.arange(N), K)
     log_probs = np.zeros(N * K)
@@ -124,7 +115,6 @@ def score_candidates(
         if place + 1 < targets.shape[1]:
             step, state = advance(model, ids[:, None], state)
             here = step[:, 0]
-    on_read(targets.size)
     return CandidateScores(log_probs.reshape(N, K), greedy.reshape(N, K))
 
 
@@ -171,19 +161,18 @@ class Outcome:
         numbers = _numbered(self.texts)
         return tuple(numbers[text] for text in self.texts)
 
-    def tally(self) -> Tally:
-        """Return the accuracy over all N sentences."""
-        return Tally(*self.counts())
-
     def at(self, *places: str) -> DistractorTally | None:
         """Return the accuracy over sentences with a distractor in one of ``places``, if any."""
         part = self.where(np.isin(self.places, places))
         wrong = float((1 - part.credit).sum())
         chosen = float(part.distractor.sum()) / wrong if wrong > 0 else None
-        return DistractorTally(*part.counts(), chosen) if len(part.credit) else None
+        if not len(part.credit):
+            return None
+        whole = part.tally()
+        return DistractorTally(whole.accuracy, whole.frames, whole.greedy_accuracy, chosen)
 
-    def counts(self) -> tuple[Estimate, int, Estimate]:
-        """Return accuracy, sentences and greedy accuracy, with Wilson intervals.
+    def tally(self) -> Tally:
+        """Return the accuracy over all N sentences, with Wilson intervals.
 
         A sentence that occurs m times is one observation: after L. Kish, "Survey sampling", 1965,
         N sentences count as N^2 divided by the sum of all m^2.
@@ -194,7 +183,7 @@ class Outcome:
         accuracy, greedy = (
             Estimate(share, *wilson(min(share * trials, trials), trials)) for share in shares
         )
-        return accuracy, N, greedy
+        return Tally(accuracy, N, greedy)
 
 
 def _score_texts(

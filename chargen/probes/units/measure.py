@@ -2,13 +2,13 @@
 
 After A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent networks", 2015
 (arXiv 1506.02078), who found LSTM units that are active inside quotations by inspection. Here a
-score on held-out text selects them. Two baselines show what a unit reaches without training or by
-selection among many units: an untrained network, and shifted features.
+score on held-out text selects them. The baseline is the best unit of an untrained network, which is
+selected among as many units.
 
 A score is the AUC: the probability that a unit is higher where the feature holds.
 
 Axes: N streams, T timesteps, M characters of one half, U units of all layers, H units of one layer,
-C features, S shifts.
+C features.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from chargen.errors import ChargenError
-from chargen.evaluation import Meter, OnRead
+from chargen.evaluation import Meter
 from chargen.files import Progress
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.probes.units.features import BLOCK_CHARS, default_cues, features, lacks
@@ -38,9 +38,7 @@ HALF_VALUES = 2**23  # maximum per half, over all units: 32 MB
 FEWEST_CHARS = 2000  # minimum per half
 WARM_UP_CHARS = 128  # read by a stream before its first scored character
 STREAMS, STREAM_CHARS = 32, 256  # maximum streams per half, minimum characters per stream
-SHIFTS = 19  # a permutation test with 19 shifts has a 5% level
 BEST = 3  # units reported per feature
-UNITS_AT_ONCE = 64  # units ranked together
 RECORDED_VALUES = 4_400_000  # maximum; one byte each keeps a page under 6 MB
 RECORDED_CHARS = 10_000  # maximum; each is an element of the page
 LIKELIEST = 5  # next characters recorded
@@ -59,7 +57,7 @@ def measure(
     """Score the hidden units against the features of a held-out text.
 
     The scored part is c if the cell has one, otherwise h; the score is the AUC. Unit and direction
-    are selected on the first half of the text and scored on the second, as are the baselines. The
+    are selected on the first half of the text and scored on the second, as is the baseline. The
     text is read in parallel streams with a warm-up of the preceding characters. ``text`` and
     ``ids`` have L characters; each of ``cues``, by default `default_cues`, is a feature up to the
     end of its sentence. `ChargenError` if the text is too short.
@@ -85,34 +83,28 @@ def measure(
             left_out.append(f"{name}: {why}")
         else:
             halves[name] = pair
-    shifts = np.random.default_rng([seed, 0]).integers(half // 10, half - half // 10, SHIFTS)
 
-    def by_half(values: np.ndarray, lags: Sequence[int] | np.ndarray = ()) -> list[np.ndarray]:
-        parts = enumerate(np.split(values, 2))
-        return [effects(part, [pair[n] for pair in halves.values()], lags) for n, part in parts]
-
-    meter = Meter(progress, 2 * inputs.size)
-    trained, bare = (_values(model, inputs, meter.read) for model in (network, untrained))
-    (first, second), (bare_first, bare_second) = by_half(trained, shifts), by_half(bare)
+    meter = Meter(progress, 2 * inputs.shape[1])
+    trained, bare = (_values(model, inputs, meter) for model in (network, untrained))
+    ranked = [ranks(part) for values in (trained, bare) for part in np.split(values, 2)]
     places = [(n, unit) for n, of in enumerate(network.layers, 1) for unit in range(of.units)]
     rng = np.random.default_rng([seed, 1])
     scored = []
-    for place, (name, (_, feature)) in enumerate(halves.items()):
+    for name, pair in halves.items():
+        first, _, *control = map(effects, ranked, pair * 2)
         best = []
-        for at in np.argsort(-np.abs(first[place, 0]), kind="stable")[:BEST].tolist():
-            rises, (layer, unit) = bool(first[place, 0, at] > 0), places[at]
+        for at in np.argsort(-np.abs(first), kind="stable")[:BEST].tolist():
+            rises, (layer, unit) = bool(first[at] > 0), places[at]
             values = trained[half:, at] * (1 if rises else -1)
-            best.append(UnitScore(layer, unit + 1, rises, estimate(values, feature, rng)))
-        control = held_out_best(bare_first[place, 0], bare_second[place, 0])
-        shifted = map(held_out_best, first[place, 1:], second[place, 1:])
-        share = float(feature.mean())
-        scored.append(FeatureScores(name, share, tuple(best), control, tuple(shifted)))
+            best.append(UnitScore(layer, unit + 1, rises, estimate(values, pair[1], rng)))
+        share = float(pair[1].mean())
+        scored.append(FeatureScores(name, share, tuple(best), held_out_best(*control)))
     part = network.layers[0].cell.state[-1]
     return UnitsResult(network.cell, part, seed, half, tuple(scored), tuple(left_out))
 
 
 @torch.no_grad()
-def _values(network: CharModel, inputs: np.ndarray, on_read: OnRead) -> np.ndarray:
+def _values(network: CharModel, inputs: np.ndarray, meter: Meter) -> np.ndarray:
     """Return the scored part of all layers after each scored character, ``(2 M, U)``."""
     ids, stack = torch.from_numpy(inputs).to(network.b_y.device), network.stack
     state, kept = stack.initial_state(len(ids)), []
@@ -120,41 +112,23 @@ def _values(network: CharModel, inputs: np.ndarray, on_read: OnRead) -> np.ndarr
         _, state = stack(column[:, None], state)
         parts = [stack.parted(index, own)[0][-1] for index, own in enumerate(state)]
         kept.append(torch.cat(parts, dim=-1).float().cpu())
-        on_read(len(column))
+        meter.step()
     return torch.stack(kept[WARM_UP_CHARS:], dim=1).flatten(0, 1).numpy()
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
     """Return the rank of each value in its column, from 1, ties averaged: ``(M, U)``."""
-    order = np.argsort(values, axis=0, kind="stable")
-    ascending = np.take_along_axis(values, order, axis=0)
-    places = np.arange(1, len(values) + 1)[:, None]
-    edge = np.ones((1, values.shape[1]), dtype=bool)
-    differs = ascending[1:] != ascending[:-1]
-    firsts = np.maximum.accumulate(np.where(np.concatenate([edge, differs]), places, 0))
-    ends = np.where(np.concatenate([differs, edge]), places, len(values))
-    lasts = np.minimum.accumulate(ends[::-1])[::-1]
     out = np.empty(values.shape)
-    np.put_along_axis(out, order, (firsts + lasts) / 2, axis=0)
+    for unit, column in enumerate(values.T):
+        _, places, counts = np.unique(column, return_inverse=True, return_counts=True)
+        out[:, unit] = (counts.cumsum() - (counts - 1) / 2)[places]
     return out
 
 
-def effects(
-    values: np.ndarray, features: Sequence[np.ndarray], shifts: Sequence[int] | np.ndarray = ()
-) -> np.ndarray:
-    """Return AUC − 1/2 of units ``(M, U)`` for C features ``(M,)`` and then their circular shifts.
-
-    The shape is ``(C, 1 + S, U)``.
-    """
-    out = np.empty((len(features), 1 + len(shifts), values.shape[1]))
-    rolled = [np.stack([np.roll(one, shift) for shift in (0, *shifts)]) for one in features]
-    for start in range(0, values.shape[1], UNITS_AT_ONCE):
-        own = slice(start, start + UNITS_AT_ONCE)
-        centred = ranks(values[:, own]) - (len(values) + 1) / 2
-        for place, feature in enumerate(features):
-            holds = feature.sum()
-            out[place, :, own] = rolled[place] @ centred / (holds * (len(values) - holds))
-    return out
+def effects(ranked: np.ndarray, feature: np.ndarray) -> np.ndarray:
+    """Return AUC − 1/2 of units with these ranks ``(M, U)`` for a feature ``(M,)``, ``(U,)``."""
+    M, holds = len(ranked), feature.sum()
+    return np.asarray(feature @ (ranked - (M + 1) / 2) / (holds * (M - holds)))
 
 
 def held_out_best(first: np.ndarray, second: np.ndarray) -> float:
@@ -172,9 +146,8 @@ def estimate(values: np.ndarray, feature: np.ndarray, rng: np.random.Generator) 
     A block bootstrap with blocks of `BLOCK_CHARS` resamples the placement values (E. R. DeLong et
     al., "Comparing the areas under two or more correlated ROC curves", 1988).
     """
-    found = 0.5 + float(effects(values[:, None], [feature])[0, 0, 0])
-    holds = feature == 1
-    below = ranks(values[:, None])[:, 0]
+    ranked, holds = ranks(values[:, None]), feature == 1
+    found, below = 0.5 + float(effects(ranked, feature)[0]), ranked[:, 0]
     # minus the rank within its class: the number of the other class below
     for own in (holds, ~holds):
         below[own] -= ranks(values[own, None])[:, 0]
@@ -182,7 +155,8 @@ def estimate(values: np.ndarray, feature: np.ndarray, rng: np.random.Generator) 
     terms = np.stack([share * holds, holds, share * ~holds, ~holds], axis=1)
     starts = np.arange(0, len(values), BLOCK_CHARS)
     counts = np.diff(np.append(starts, len(values)))
-    above, yes, under, no = block_bootstrap(np.add.reduceat(terms, starts), counts, rng).T
+    drawn = block_bootstrap(np.add.reduceat(terms, starts), counts[:, None], rng)
+    above, yes, under, no = drawn.T
     with np.errstate(invalid="ignore", divide="ignore"):
         draws = above / yes + under / no - found
     return Estimate.of(found, draws[np.isfinite(draws)].clip(0, 1))

@@ -30,9 +30,8 @@ OUTPUT = "the input of the next layer, and of the layer itself at the next chara
 LEGEND = (
     "AUC: the probability that the unit is higher where the feature holds than where it does not, "
     "or lower if it falls with it; 0.5 is chance. untrained: the best unit of the untrained "
-    "network, selected in the same way. shifted: the best unit against the feature shifted along "
-    "the text, the highest of all shifts. Units are selected on {0:,} held-out characters and "
-    "scored on the next {0:,}."
+    "network, selected in the same way. Units are selected on {0:,} held-out characters and scored "
+    "on the next {0:,}."
 )
 
 
@@ -47,22 +46,21 @@ def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
 
 
 def report(result: UnitsResult) -> Section:
-    """Return the best unit of each feature beside its baselines."""
+    """Return the best unit of each feature beside its baseline."""
     header = ["feature", "layer", "unit", "part", "", "score", "95% interval", "untrained"]
     rows = []
     for one in result.features:
         best = one.units[0]
         cells = [one.feature, str(best.layer), str(best.unit), result.part, best.direction]
         cells += [f"AUC {best.score.value:.2f}", f"[{best.score.low:.2f}, {best.score.high:.2f}]"]
-        cells += [f"{one.untrained:.2f}", f"{max(one.shifted):.2f}"]
-        rows.append([*cells, "stands out" if one.stands_out else ""])
+        rows.append([*cells, f"{one.untrained:.2f}", "stands out" if one.stands_out else ""])
     return Section(
         "units",
         "Hidden units that track a feature",
         result.finding(),
         "A unit that tracks one feature also tracks whatever occurs together with it.",
         [
-            *([Table([*header, "shifted", ""], rows)] if rows else []),
+            *([Table([*header, ""], rows)] if rows else []),
             *(Text(f"not scored: {reason}", "note") for reason in result.left_out),
             Text(LEGEND.format(result.chars), "note"),
         ],
