@@ -4,15 +4,21 @@ import pytest
 from msgspec.structs import asdict
 
 from chargen.settings import GivenSettings
-from chargen.training.defaults import Hardware, choose_defaults, preset_of
+from chargen.training.defaults import (
+    Hardware,
+    choose_defaults,
+    measures_speed,
+    preset_of,
+    reference_settings,
+)
 
 CHARS = 1_000_000
 
 
-def choose(device="cpu", chars=CHARS, fast_bfloat16=False, **given):
+def choose(device="cpu", chars=CHARS, fast_bfloat16=False, speed=None, **given):
     """Return all settings by name, and the notes."""
-    parsed = GivenSettings.parse(given)
-    model, training, notes = choose_defaults(parsed, chars, Hardware(device, fast_bfloat16))
+    hardware = Hardware(device, fast_bfloat16, speed)
+    model, training, notes = choose_defaults(GivenSettings.parse(given), chars, hardware)
     return asdict(model) | asdict(training), notes
 
 
@@ -78,7 +84,8 @@ def test_budgets_in_steps_epochs_and_minutes_are_comparable(stack, epochs):
 
 def test_notes_state_size_and_regularization():
     assert choose(minutes=2)[1] == [
-        "using 1 layer of 256 lstm units: sized for about 2 min on a CPU (override with --units)"
+        "using 1 layer of 256 lstm units: about 4,800,000 characters are planned "
+        "(override with --units)"
     ]
     assert choose("cuda", minutes=2)[1][0].startswith("using 6 residual blocks of 256 mingru units")
     settings, notes = residual(minutes=25)
@@ -163,3 +170,38 @@ def test_one_lstm_layer_trains_with_a_curriculum():
                   {"cell": "gru"}, {"cell": "simple"}, {"units": (64, 64)},
                   {"stack": "residual"}):  # fmt: skip
         assert windows(**given)[0] == ()
+
+
+def test_size_and_dropout_follow_the_measured_speed():
+    def sized(speed):
+        settings, notes = choose(minutes=10, speed=speed)
+        return settings["units"], settings["dropout"], notes[0].split()[8]
+
+    assert sized(0.3e6) == ((256,), 0.0, "2,500,000")
+    assert sized(0.6e6) == ((256,), 0.1, "5,000,000")
+    assert sized(1.2e6) == ((384,), 0.2, "10,000,000")
+    assert sized(2e6) == ((256, 256), 0.2, "20,000,000")
+    # Noise changes nothing between 0.71 and 1.41 of a power of two million.
+    assert sized(0.72e6) == sized(1.4e6) != sized(1.43e6)
+    assert sized(None) == (*sized(2.4e6)[:2], "24,000,000")
+
+
+def test_the_reference_is_the_given_model_or_a_small_one():
+    def reference(**given):
+        model, training = reference_settings(GivenSettings.parse(given), CHARS, Hardware())
+        return model.cell, model.units, training.window
+
+    assert reference(minutes=60) == ("lstm", (256,), (16, 64))
+    assert reference(minutes=1, cell="mingru") == ("mingru", (96,) * 4, (8, 128))
+    assert reference(units=(8, 8), batch_size=2, curriculum=(4,)) == ("lstm", (8, 8), (2, 64))
+
+
+def test_speed_is_measured_where_it_decides():
+    for given, device, measured in (
+        ({}, "cpu", True),
+        ({"minutes": 1, "epochs": 3}, "cpu", True),
+        ({"epochs": 3}, "cpu", False),
+        ({"steps": 3}, "cpu", False),
+        ({"minutes": 1}, "cuda", False),
+    ):
+        assert measures_speed(GivenSettings.parse(given), device) == measured

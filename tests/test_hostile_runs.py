@@ -106,7 +106,7 @@ def test_missing_fields_are_refused_by_name(run):
         ("training.epochs", 2**63, "give one budget"),
         ("vocabulary", "ba", "sorted"),
         ("format", True, r"\$\.format"),
-        ("format", 4, "upgrade"),
+        ("format", 5, "upgrade"),
         ("corpus", None, "either training and corpus, or imported"),
         ("corpus.chars", 2**45, r"\$\.corpus\.chars"),
         ("corpus.training_chars", 10**6, "to train on"),

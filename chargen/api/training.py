@@ -33,6 +33,7 @@ def train(
     device: str = "auto",
     cache: str | Path | None = None,
     encoding: str = "",
+    threads: int | None = None,
     progress: Progress = lambda done, total: None,
     run: Callable[[TrainingSession], None] | None = None,
     command: str = "",
@@ -52,6 +53,8 @@ def train(
         device: a torch device, or ``auto`` for a GPU if there is one.
         cache: directory of encoded corpora, by default ``.corpora`` beside the run.
         encoding: encoding of files without a byte order mark, by default UTF-8.
+        threads: number of CPU threads, which torch keeps afterwards. By default the fastest
+            number if ``minutes`` limits the training, else torch's.
         progress: called with the bytes read so far and in total while the corpus is read.
         run: trains, given a ready session; it may iterate over ``session.trainer.reports()``. By
             default a progress bar is shown, in notebooks too.
@@ -80,6 +83,7 @@ def train(
             progress=progress,
             group=group,
             encoding=encoding,
+            threads=threads,
         ) as session,
     ):
         (run or show_progress)(session)

@@ -20,12 +20,11 @@ from chargen.cli.environment import hangup_ignored, set_up_memory
 from chargen.cli.options import (
     PATH,
     GroupedCommand,
+    default,
     device_help,
     encoding_help,
     option,
-    set_up_torch,
     settings_options,
-    threads_help,
 )
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
@@ -45,6 +44,7 @@ else:
     import tomli as tomllib
 
 AUTO = "auto"
+THREADS = "the fastest within --minutes, else chosen by torch"
 SETTINGS = {  # options that are settings of `chargen.train`, by their heading in the help
     "Data": {
         "validation": "Fraction of the corpus held out for validation, from its end; 0 for none.",
@@ -165,7 +165,7 @@ def options_of(heading: str) -> Any:
 @output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
 @options_of("Advanced")
 @advanced("--device", str, "auto", device_help, shell_complete=devices)
-@advanced("--threads", click.IntRange(1), None, threads_help)
+@advanced("--threads", click.IntRange(1), None, f"Number of CPU threads.{default(THREADS)}")
 @advanced("--processes", click.IntRange(1), 1, "Processes that train together here.")
 @click.pass_context
 @hangup_ignored()
@@ -226,10 +226,9 @@ def train(
         beginning = f"reading {' '.join(corpus)}" if corpus and not options["resume"] else ""
         _check(corpus, **options)
     with TrainingDisplay(level, tensorboard, beginning) as display:
-        set_up_torch(threads)
         from chargen import api
 
-        options |= {"progress": display.reading, "run": display.run}
+        options |= {"progress": display.reading, "run": display.run, "threads": threads}
         trained = api.train(corpus, command=shlex.join(["chargen", *context.obj]), **options)
         display.summarize(trained)
     return display.exit_code
@@ -249,10 +248,9 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict
     if how["resume"]:
         found = find(how["out"]).description
     else:
-        set_up_torch(given.get("threads"))
         from chargen.training.session import Request, describe
 
-        found = describe(Request(corpus, options, **how))
+        found = describe(Request(corpus, options, threads=given.get("threads"), **how))
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
     given["encoding"] = found.corpus.encoding or None

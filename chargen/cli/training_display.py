@@ -269,13 +269,15 @@ def _overview(trainer: Trainer) -> str:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
     together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
+    machine = description.machine
+    read = f", {facts['machine'].partition(', ')[0]}" if machine else ""
     rows = {
         "data": f"{facts['corpus']}; vocabulary {len(description.vocabulary)}",
         "model": f"{facts['model']}, {facts['parameters']} parameters",
         "schedule": f"batch × length {stages}, learning rate {settings.learning_rate:.3g}, "
         f"state {settings.state}, seed {settings.seed}",
         "budget": " or ".join(budgets),
-        "device": f"{trainer.device}, {settings.precision}{together}",
+        "device": f"{trainer.device}, {settings.precision}{together}{read}",
         "run": str(trainer.run.path),
     }
     return "\n".join(f"{name:<10}{visible_line(text)}" for name, text in rows.items())

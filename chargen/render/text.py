@@ -30,6 +30,11 @@ def command(*parts: object) -> str:
     return visible_line(shlex.join(["chargen", *map(str, parts)]))
 
 
+def about(number: float) -> str:
+    """Return a number with two significant digits, as in 1,600,000."""
+    return f"{float(f'{number:.2g}'):,.0f}"
+
+
 def counted(number: int, noun: str) -> str:
     """Return ``1 character`` or ``2 characters``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

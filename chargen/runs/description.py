@@ -10,13 +10,13 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct, convert, to_builtins
 
 from chargen.errors import ChargenError
-from chargen.render.text import counted
+from chargen.render.text import about, counted
 from chargen.settings import ModelSettings, TrainingSettings
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import ScannedCorpus, Sha256
 from chargen.text.vocabulary import Vocabulary
 
-FORMAT = 3  # format 1 had neither documents nor a cache, format 2 no fine-tuning
+FORMAT = 4  # 1 had neither documents nor a cache, 2 no fine-tuning, 3 no measured machine
 LARGEST_CORPUS = 2**44  # characters
 MOST_ENTRIES = 100_000  # files and folders under a corpus's sources, or, of a large corpus,
 FEWEST_CHARS = 64  # one per this many characters
@@ -74,6 +74,13 @@ class Origin(Struct, frozen=True, forbid_unknown_fields=True):
     documents: str = "none"
 
 
+class Machine(Struct, frozen=True, forbid_unknown_fields=True):
+    """The CPU that began a run whose budget is a time, as measured before it."""
+
+    chars_per_minute: Annotated[float, Meta(gt=0)]  # of the model in `reference_settings`
+    threads: Annotated[int, Meta(ge=1)]  # with which it was fastest
+
+
 class Description(Struct, frozen=True, forbid_unknown_fields=True):
     """The JSON document in ``run.json``; an imported run has ``null`` for training and corpus."""
 
@@ -84,6 +91,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     versions: dict[str, str] = {}
     imported: Imported | None = None
     initialized_from: Origin | None = None
+    machine: Machine | None = None  # None: not measured
     launchers: tuple[str, ...] = ()  # of the processes that began or resumed it, see `ProcessGroup`
 
     def __post_init__(self) -> None:
@@ -120,6 +128,9 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
             "fine-tuned from": origin and f"{Path(origin.run).name}, weights {origin.sha256}",
             "imported": imported and imported.file,
             "corpus": corpus.name and f"{corpus.name}: {corpus.chars:,} characters, {held_out}",
+            "machine": self.machine
+            and f"{about(self.machine.chars_per_minute)} characters per minute with "
+            f"{counted(self.machine.threads, 'thread')}, measured before training",
             "files": ", ".join(Path(source).name for source in corpus.sources),
             "SHA-256": imported.sha256 if imported else corpus.sha256,
             "versions": ", ".join(" ".join(pair) for pair in self.versions.items()),

@@ -1,4 +1,4 @@
-"""Default hyperparameters, chosen from the budget, the corpus size and the hardware alone.
+"""Default hyperparameters, chosen from the budget, the corpus size and the hardware.
 
 The experiments behind each number are in docs/explanation/defaults.md.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import structs
 
 from chargen.errors import ChargenError
-from chargen.render.text import counted
+from chargen.render.text import about, counted
 from chargen.settings import MINUTES, GivenSettings, ModelSettings, TrainingSettings
 
 RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
@@ -20,7 +20,7 @@ PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
 DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
-BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions
+BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
 BFLOAT16_UNITS = 96  # units of the widest layer from which bfloat16 is measurably faster
 # Maximum epochs, indexed by the number of training characters: short texts overfit.
@@ -32,6 +32,7 @@ MOST_EPOCHS = {
 LEAST_DROPOUT, MANY_EPOCHS = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
 CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack of one layer
 WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
+SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of two
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
 FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
 
@@ -42,6 +43,7 @@ class Hardware:
 
     device: str = "cpu"  # torch type
     fast_bfloat16: bool = False  # the CPU has instructions for it
+    chars_per_minute: float | None = None  # measured with `reference_settings`
 
     @property
     def kind(self) -> str:
@@ -63,7 +65,8 @@ class Preset:
 class SizeTable:
     """Model size and regularization thresholds, indexed by training budget."""
 
-    chars_per_minute: float  # of the smallest model
+    reference: tuple[int, ...]  # units of the model whose speed counts
+    chars_per_minute: float  # of that model, where it is not measured
     shapes: tuple[tuple[float, int, int], ...]  # least characters that it reads, layers, units
     regularization: tuple[tuple[float, float, float], ...]  # epochs, weight decay, dropout
 
@@ -72,6 +75,7 @@ PLAIN = Preset(64, 16, 0.02, beta2=0.999)
 RESIDUAL = {"CPU": Preset(128, 8, 0.007), "GPU": Preset(256, 32, 0.007)}
 RESIDUAL_SIZES = {
     "CPU": SizeTable(
+        (96,) * 4,
         1.5e6,  # on two cores
         (
             (0, 4, 96),
@@ -83,13 +87,38 @@ RESIDUAL_SIZES = {
         ),
         ((0, 0.1, 0), (6, 0.2, 0), (8, 0.3, 0.05), (14, 0.4, 0.1), (35, 0.5, 0.15), (80, 0.6, 0.2)),
     ),
-    "GPU": SizeTable(12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))),
+    "GPU": SizeTable(
+        (256,) * 6, 12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))
+    ),
 }
 PLAIN_SIZES = SizeTable(
+    PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
     ((0, 1, 256), (6e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
     tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (5, 0.1), (10, 0.2), (50, 0.35))),
 )
+
+
+def measures_speed(given: GivenSettings, device: str) -> bool:
+    """Return True if the measured speed of this machine decides how much is read."""
+    training = given.training
+    by_time = training.minutes or not (training.steps or training.epochs)
+    return device == "cpu" and bool(by_time)
+
+
+def reference_settings(
+    given: GivenSettings, training_chars: int, hardware: Hardware
+) -> tuple[ModelSettings, TrainingSettings]:
+    """Return the settings whose training speed `Hardware.chars_per_minute` states.
+
+    The model is the given one, or a small one.
+    """
+    cell, stack = _architecture(given, hardware)
+    table = PLAIN_SIZES if stack == "plain" else RESIDUAL_SIZES[hardware.kind]
+    units = given.model.units if "units" in given.names else table.reference
+    fixed = {"cell": cell, "stack": stack, "units": units, "curriculum": ()}
+    reference = GivenSettings.parse(given.values() | fixed)
+    return choose_defaults(reference, training_chars, hardware)[:2]
 
 
 def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
@@ -106,14 +135,16 @@ def choose_defaults(
     preset = preset_of(cell, stack, hardware)
     plain = stack == "plain"
     float32 = "precision" in given.names and given.training.precision == "float32"
-    has_bfloat16 = hardware.device == "cpu" and hardware.fast_bfloat16
-    rounds = has_bfloat16 and not float32 and (stack, cell) in BFLOAT16_STACKS
+    rounds = hardware.fast_bfloat16 and not float32 and (stack, cell) in BFLOAT16_STACKS
+    rounds = rounds and hardware.device == "cpu"
     chosen: dict[str, Any] = {"weight_decay": PLAIN_WEIGHT_DECAY}
     units = given.model.units if "units" in given.names else PLAIN_UNITS
     notes: list[str] = []
     if not plain or ("units" not in given.names and cell != "simple"):
         table = PLAIN_SIZES if plain else RESIDUAL_SIZES[hardware.kind]
         speed = table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
+        if hardware.chars_per_minute:
+            speed = SPEED_UNIT * 2.0 ** round(math.log2(hardware.chars_per_minute / SPEED_UNIT))
         chars = _planned_chars(given, PLAIN if plain else preset, training_chars, speed)
         (most,) = _row(MOST_EPOCHS[stack], training_chars)
         open_budget = not (given.training.steps or given.training.epochs)
@@ -129,8 +160,8 @@ def choose_defaults(
             units = (width,) * layers
             number = counted(layers, "layer" if plain else "residual block")
             notes.append(
-                f"using {number} of {width} {cell} units: sized for about {chars / speed:.2g} min "
-                f"on a {'CPU' if plain else hardware.kind} (override with --units)"
+                f"using {number} of {width} {cell} units: about {about(chars)} characters are "
+                "planned (override with --units)"
             )
         epochs = chars / training_chars
         least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0

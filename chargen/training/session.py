@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,15 +23,30 @@ from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import LAST, RUN, RUNS, Run, check_new, encoded_in, find
 from chargen.runs.lock import lock
-from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag, shown
+from chargen.settings import (
+    BUDGETS,
+    HELD_OUT,
+    MORE_BUDGETS,
+    GivenSettings,
+    ModelSettings,
+    flag,
+    shown,
+)
 from chargen.text.corpus import SHORTEST_TO_TRAIN, STANDARD_INPUT, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
 from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
-from chargen.training.defaults import Hardware, choose_defaults, fit
+from chargen.training.defaults import (
+    Hardware,
+    choose_defaults,
+    fit,
+    measures_speed,
+    reference_settings,
+)
 from chargen.training.initial import adopt, check_same, origin_of, start_from, vocabulary_for
 from chargen.training.loop import Trainer
+from chargen.training.machine import measure_machine
 
 
 class TrainingSession(ExitStack):
@@ -59,6 +74,7 @@ class Request:
     device: str = "auto"
     cache: Path | None = None
     encoding: str = ""
+    threads: int | None = None  # of the CPU; chosen by the measured speed, or by torch
     progress: Progress = lambda done, total: None
     given: GivenSettings = field(init=False)
     folder: str = field(init=False)  # absolute path of ``cache``, or empty
@@ -107,7 +123,7 @@ def start(
     device = device_named(request.device)
     device = group.device if group.device.type == device.type else device
     with TrainingSession() as held:
-        planned = _plan(request, device, group.launchers, held) if group.leads else None
+        planned = _plan(request, device, group, held) if group.leads else None
         plan, text = group.broadcast(planned and planned[0]), planned and planned[1]
         assert plan is not None
         if text is None and not group.local_rank:  # it encodes for its machine
@@ -115,6 +131,9 @@ def start(
         group.wait()
         text = text or _encode(plan.run, request)[0]
         description = plan.run.description
+        machine = description.machine
+        if threads := request.threads or (machine and machine.threads):
+            torch.set_num_threads(threads)
         model = _build_model(description, device)
         if plan.checkpoint is None and description.initialized_from and group.leads:
             start_from(model, description.vocabulary, description.initialized_from)
@@ -129,9 +148,10 @@ def start(
 
 
 def _plan(
-    request: Request, device: torch.device, launchers: tuple[str, ...], held: ExitStack
+    request: Request, device: torch.device, group: ProcessGroup, held: ExitStack
 ) -> tuple[_Plan, EncodedCorpus]:
     """Plan the training and write nothing; ``held`` receives the lock of a resumed run."""
+    launchers = group.launchers
     more = request.given.names.intersection(MORE_BUDGETS)
     if more and not request.resume:
         raise ChargenError(f"{flag(min(more))}: extends a run; give --resume too")
@@ -148,7 +168,7 @@ def _plan(
         return _plan_resumed(path, corpus, request, given, launchers, held)
     assert corpus is not None
     check_new(path, request.overwrite)
-    description, notes, found = _describe(path, corpus, request, device)
+    description, notes, found = _describe(path, corpus, request, device, group.size == 1)
     run = Run(path, structs.replace(description, launchers=launchers))
     found = replace(found, vocabulary=description.vocabulary)
     _build_model(description, device)  # fails for lack of memory before a long encoding
@@ -163,9 +183,12 @@ def describe(request: Request) -> Description:
 
 
 def _describe(
-    path: Path, corpus: Corpus, request: Request, device: torch.device
+    path: Path, corpus: Corpus, request: Request, device: torch.device, alone: bool = True
 ) -> tuple[Description, list[str], ScannedCorpus]:
-    """Return a new run's description, notes on it, and its scanned corpus."""
+    """Return a new run's description, notes on it, and its scanned corpus.
+
+    A process that is ``alone`` measures the speed of the machine if the budget is a time.
+    """
     source = None if request.init_from is None else find(request.init_from)
     if source and source.path.resolve() == path.resolve():
         raise ChargenError(f"--init-from {source.path}: would be overwritten; give another --out")
@@ -182,7 +205,12 @@ def _describe(
         )
     vocabulary, about = vocabulary_for(corpus, found, given.training.min_count, source)
     to_train = training_chars(found.chars, given.training.validation, found.starts)
-    hardware = Hardware(device.type, multiplies_bfloat16())
+    hardware, machine = Hardware(device.type, multiplies_bfloat16()), None
+    if alone and measures_speed(given, device.type):
+        reference = reference_settings(given, to_train, hardware)
+        with _memory_errors(reference[0]):
+            machine = measure_machine(*reference, len(vocabulary), request.threads)
+        hardware = replace(hardware, chars_per_minute=machine.chars_per_minute)
     model, training, notes = choose_defaults(given, to_train, hardware)
     held_out = found.chars - to_train
     if not held_out:
@@ -196,7 +224,9 @@ def _describe(
     versions = {"chargen": __version__, "torch": str(torch.__version__)}
     versions["python"] = platform.python_version()
     origin = origin_of(source) if source else None
-    description = Description(model, vocabulary, training, record, versions, None, origin)
+    description = Description(
+        model, vocabulary, training, record, versions, initialized_from=origin, machine=machine
+    )
     return description, [*about, *read, *notes], found
 
 
@@ -287,8 +317,12 @@ def _encode(
 
 def _build_model(description: Description, device: torch.device) -> CharModel:
     size, seed = len(description.vocabulary), description.training.seed
-    with memory_errors(f"--units {shown(description.model.units)}: out of memory; lower it"):
+    with _memory_errors(description.model):
         return CharModel.seeded(description.model, size, seed).to(device)
+
+
+def _memory_errors(model: ModelSettings) -> AbstractContextManager[None]:
+    return memory_errors(f"--units {shown(model.units)}: out of memory; lower it")
 
 
 def _check_text(run: Run, encoded: EncodedCorpus) -> None:
