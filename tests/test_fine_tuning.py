@@ -30,7 +30,7 @@ def home(tmp_path_factory):
         Path("new.txt").write_text(NEW)
         for name, model in {
             "old": ["--units=5,4"],
-            "blocks": ["--cell=mingru", "--units=3"],
+            "blocks": ["--cell=minGRU", "--units=3"],
         }.items():
             command = ["train", "old.txt", *model, *SMALL, "--steps=9", "--out", f"runs/{name}"]
             assert main([*command, "--quiet"]) == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -40,29 +42,43 @@ COMMANDS = {
     "resume": "chargen train --resume continues a training",
 }
 GRU_BEFORE = "--cell gru-before: removed; use gru (reset_after=False in Python)"
+EXTRA = {  # of a command: where an argument too many belongs
+    "sample": "a text to continue belongs after --prompt",
+    "compare": "chargen probe-longrange RUN RUN compares runs",
+}
+TYPOGRAPHIC = re.compile("[–—][a-z]|[“”„‘’]")
 LISTS = ("--units", "--curriculum", "--learning-rates", "--spans")  # options of numbers with commas
 
 
 def message(error: click.UsageError) -> str:
     """Return the message in one line; it names the option that was probably meant."""
     if not isinstance(error, click.NoSuchOption):
-        text = " ".join(error.format_message().split())
+        text = " ".join(error.format_message().split()).replace("integer range", "integer")
+        name = error.ctx.command.name if error.ctx else None
+        if "unexpected extra" in text and name in EXTRA:
+            return f"{text}; {EXTRA[name]}"
         return GRU_BEFORE if "'gru-before' is not one of" in text else text
     command_options = error.ctx.command.params if error.ctx else ()
     flags = [flag for option in command_options for flag in option.opts if flag[:2] == "--"]
-    typed = error.option_name.lower().replace("_", "-")
+    words = [*(error.ctx.obj or () if error.ctx else ()), error.option_name]
+    given = next(word for word in words if word.startswith(error.option_name)).partition("=")[0]
+    dashes = "-" * (len(given) > 2 and given[1] != "-")  # other tools have one dash
+    typed = dashes + given.lower().replace("_", "-")
     meant = FLAGS.get(typed, typed)
     if meant.split()[0] in flags:
         likely = [meant]
     else:
         likely = [flag for flag in flags if flag.startswith(typed)]
         likely = likely or difflib.get_close_matches(typed, flags, 2, 0.75)
-    told = f"No such option {error.option_name}"
+    told = f"No such option {given}"
     return f"{told}: did you mean {' or '.join(likely)}?" if likely else told
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Refuse numbers after an option that takes one list of numbers."""
+    """Refuse numbers after an option that takes one list, and a word processor's dash or quote."""
+    for before, text in pairwise(["", *arguments]):
+        if before[:2] != "--" and TYPOGRAPHIC.match(text) and not Path(text).exists():
+            raise ChargenError(f'{text}: typographic dash or quotation mark; type -- or " instead')
     for flag, first, *others in (arguments[start:] for start in range(len(arguments) - 2)):
         numbers = [first]
         for text in others:

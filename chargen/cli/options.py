@@ -17,9 +17,20 @@ from chargen.files import writing
 from chargen.render.text import visible_line
 from chargen.settings import flag, shown
 
-PATH = click.Path(path_type=Path)
 device_help = "Device: cpu, cuda, or auto for a GPU if there is one."
 threads_help = "Number of CPU threads.  [default: chosen by torch]"
+
+
+class PathParam(click.Path):
+    """A path; an empty one, as of a shell variable that is not set, is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        if value == "":
+            raise ChargenError(f"{param.opts[0]} '': empty; give a path")
+        return Path(value)
+
+
+PATH = PathParam()
 
 
 class GroupedOption(click.Option):
@@ -89,11 +100,11 @@ class GroupedCommand(click.Command):
                 formatter.write_dl(records)
 
 
-class OutputParam(click.Path):
+class OutputParam(PathParam):
     """A file to write; one whose directory does not exist is refused before any slow work."""
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        file = Path(value)
+        file = super().convert(value, param, ctx)
         if file.is_dir() or not file.absolute().parent.is_dir():
             raise ChargenError(f"{file}: cannot be written; create its directory first")
         return file
@@ -189,7 +200,7 @@ def settings_options(
 def _option_type(kind: Any) -> Any:
     for meta in getattr(kind, "__metadata__", ()):
         if meta.extra:
-            return click.Choice([name for name in meta.extra["names"] if name])
+            return click.Choice([name for name in meta.extra["names"] if name], False)
     inner = get_args(kind)
     if get_origin(kind) is tuple:
         return LISTS[get_args(inner[0])[0]]

@@ -42,10 +42,11 @@ def score(
     from chargen.api import load
     from chargen.api import score as score_text
     from chargen.probes.surprisal.report import place_text, score_table
+    from chargen.runs.directory import RUNS
     from chargen.text.corpus import read_corpus
 
     *runs, file = names
-    if Path(file, "run.json").exists():
+    if any(Path(folder, file, "run.json").exists() for folder in (".", RUNS)):
         raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
     if " " in file and not Path(file).exists():
         told = "no such file; give the text as standard input: echo TEXT | chargen score RUN -"

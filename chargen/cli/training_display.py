@@ -188,7 +188,7 @@ class TrainingDisplay:
         counters, margin, best = trainer.counters, None, trainer.counters.best_loss
         stopped = trainer.ending == "stopped"
         ended = "Stopped" if stopped else f"Done: {trainer.ending}"
-        self._tell(f"{ended} ({counters.step:,} steps, {counters.seconds:.0f} s).")
+        self._tell(f"{ended} ({counted(counters.step, 'step')}, {counters.seconds:.0f} s).")
         if not (self._steps or stopped):
             self._tell(f"No step was needed; to train longer: {_resumed(trainer)}")
         if best is not None:
@@ -261,7 +261,7 @@ def _overview(trainer: Trainer) -> str:
     description, settings = trainer.run.description, trainer.settings
     facts = description.facts()
     stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in settings.stages())
-    budgets = [f"{settings.steps:,} steps"] if settings.steps else []
+    budgets = [counted(settings.steps, "step")] if settings.steps else []
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
         budgets += [f"{settings.minutes or MINUTES:g} min"]

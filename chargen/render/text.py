@@ -37,7 +37,7 @@ def about(number: float) -> str:
 
 def counted(number: int, noun: str) -> str:
     """Return ``1 character`` or ``2 characters``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def listed(names: list[str]) -> str:

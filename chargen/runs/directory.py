@@ -87,6 +87,7 @@ class Run:
         file = path / RUN
         if path.is_file():
             how = f"train on it with {command('train', path)}; chargen runs lists the runs"
+            how = f"name {path.parent}" if is_run(path.parent) else how
             raise ChargenError(f"{path}: a file, not a run; {how}")
         if not path.is_dir():
             known = f"train it with {command('train', path)}" * (str(path) in bundled.names())
