@@ -32,7 +32,7 @@ def _sections(command: click.Command, name: str, parent: click.Context | None) -
         if isinstance(parameter, click.Option) and not parameter.hidden:
             yield _option(parameter, name.removeprefix("chargen ").strip(), context)
     if isinstance(command, click.Group):
-        for below in command.list_commands(context):
+        for below in command.commands:  # in the order in which they are useful, train first
             yield from _sections(command.commands[below], f"{name} {below}", context)
 
 

@@ -10,6 +10,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
+LAST = ("experiments/", "reference/python")
 ABOVE = ("README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md")  # index.md replaces README.md
 
 
@@ -27,7 +28,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Rewrite links from docs/ to the pages above it."""
+    """Rewrite links from docs/ to the pages above it, and let guides rank first in a search."""
+    if page.file.src_uri.startswith(LAST):
+        page.meta["search"] = {"boost": 0.3}
     markdown = markdown.replace("](../README.md", "](index.md")
     return re.sub(rf"\]\(\.\./((?:\.\./)*)({'|'.join(map(re.escape, ABOVE))})", r"](\1\2", markdown)
 
