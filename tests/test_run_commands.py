@@ -1,11 +1,9 @@
 """`chargen runs`, bare names, moved corpora, cards, and the display of results in notebooks."""
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from results import ONE
@@ -149,17 +147,3 @@ def test_training_in_python_shows_a_progress_bar(home, monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     chargen.train("cat.txt", **given)
     assert "100%|" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("command", "threads"), [("evaluate", "1"), ("score", "1"), ("probe-longrange", None)]
-)
-def test_reading_uses_one_thread_unless_the_user_sets_the_number(
-    monkeypatch, home, command, threads
-):
-    monkeypatch.setattr("chargen.cli.options.sys", SimpleNamespace(modules={}))  # no torch yet
-    monkeypatch.setenv("OMP_NUM_THREADS", "")
-    monkeypatch.delenv("OMP_NUM_THREADS")  # restored at the end
-    for given, wanted in (("--threads=1", None), ("--device=cpu", threads)):
-        assert main([command, given, "nothere"]) == 2
-        assert os.environ.get("OMP_NUM_THREADS") == wanted

@@ -19,7 +19,7 @@ from chargen.render.text import visible_line
 @json_option
 @encoding_option
 @click.option("--dynamic", is_flag=True, help="Add dynamic evaluation (Krause et al. 2018). Slow.")
-@torch_options(1)
+@torch_options
 def evaluate(
     run: Path | None, corpus: str | None, as_json: bool, encoding: str, dynamic: bool, device: str
 ) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -20,6 +18,7 @@ from chargen.render.text import visible_line
 from chargen.settings import flag, shown
 
 device_help = "Device: cpu, cuda, or auto for a GPU if there is one."
+threads_help = "Number of CPU threads.  [default: chosen by torch]"
 
 
 class PathParam(click.Path):
@@ -63,27 +62,16 @@ def set_up_torch(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def torch_options(threads: int | None = None) -> Any:
-    """Return a decorator that adds ``--device`` and ``--threads``, which takes effect when read.
+def torch_options(command: Any) -> Any:
+    """Add ``--device``, and ``--threads``, which takes effect when it is read."""
 
-    By default a command uses ``threads``, or the number that torch chooses.
-    """
+    def set_up(context: click.Context, parameter: click.Parameter, threads: int | None) -> None:
+        if not context.resilient_parsing:  # which completes a command line
+            set_up_torch(threads)
 
-    def set_up(context: click.Context, parameter: click.Parameter, given: int | None) -> None:
-        if context.resilient_parsing:  # which completes a command line
-            return
-        if threads and not given and "torch" not in sys.modules:
-            os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # before torch is loaded
-        set_up_torch(given)
-
-    def add(command: Any) -> Any:
-        told = f"Number of CPU threads.{default(threads or 'chosen by torch')}"
-        how = {"callback": set_up, "expose_value": False}
-        command = option("--threads", click.IntRange(1), None, told, **how)(command)
-        place = option("--device", str, "auto", device_help, shell_complete=completion.devices)
-        return place(command)
-
-    return add
+    how = {"callback": set_up, "expose_value": False}
+    command = option("--threads", click.IntRange(1), None, threads_help, **how)(command)
+    return option("--device", str, "auto", device_help, shell_complete=completion.devices)(command)
 
 
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)

@@ -49,7 +49,7 @@ ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 @result_options
 @option("--seed", click.IntRange(0, 2**63 - 1), 0, "Random seed.")
 @option("--verbose", bool, None, "Print every table.")
-@torch_options()
+@torch_options
 def probe_longrange(
     runs: tuple[Path, ...],
     others: tuple[str, ...],

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @option("--top", click.IntRange(0), 5, "Number of places with the highest surprisal to show.")
 @unknown_option("Characters that a model's vocabulary lacks: an error, or left out for all runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
-@torch_options(1)
+@torch_options
 def score(
     names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Unknown, device: str
 ) -> None:
