@@ -81,8 +81,31 @@ def test_scan_and_read_equal_step_in_float32(cell, ids, steps, monkeypatch):
     if cell is LSTM and lstm.HAS_ONEDNN:
         assert layer._suits_onednn(inputs)
     reference = found(*RecurrentLayer.scan(layer, layer.project(inputs), state))
-    for result in (layer.read(inputs, state), layer.scan(layer.project(inputs), state)):
+    results = [layer.read(inputs, state), layer.scan(layer.project(inputs), state)]
+    if layer.has_kernel(inputs):
+        results.append(layer.read_at_once(inputs, state))
+    for result in results:
         torch.testing.assert_close(found(*result), reference, rtol=1e-4, atol=1e-5)
+
+
+@every_cell
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("device", ["cpu", "meta"])  # which is not a CPU, as a GPU
+def test_layers_that_torch_has_are_read_at_once_on_a_gpu(cell, activation, device, monkeypatch):
+    monkeypatch.setattr(RecurrentLayer, "read_at_once", lambda *given: "at once")
+    monkeypatch.setattr(RecurrentLayer, "scan", lambda *given: "scan")
+    monkeypatch.setattr(cell, "scan", lambda *given: "scan", raising=False)
+    layer = cell(H, activation, features=F).to(device)
+    inputs, known = torch.zeros(N, T, F, device=device), activation == "tanh"
+    known = cell in (SimpleRNN, LSTM, GRU) and (known or (cell, activation) == (SimpleRNN, "relu"))
+    assert layer.has_kernel(inputs) == known
+    if device == "meta":
+        ids = torch.zeros(N, T, dtype=torch.long, device=device)
+        for read in (inputs, ids):
+            assert layer.read(read, ()) == ("at once" if known else "scan")
+            assert layer.read(read, (), "bfloat16") == "scan"
+        layer.W_xh = torch.nn.Parameter(torch.zeros(2 * H + 1, layer.W_xh.shape[1], device=device))
+        assert layer.read(ids, ()) == "scan"
 
 
 @pytest.mark.parametrize("multiplies", [True, False])

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import embedding
+from torch.nn.functional import embedding, one_hot
 
 from chargen.cells import CELLS, Cell, CellOps
 from chargen.errors import ChargenError
@@ -20,6 +20,8 @@ from chargen.recurrent.matmul import linear
 
 LayerState = tuple[Tensor, ...]
 """The state of a layer: one tensor ``(N, H)`` for each name in `Cell.state`; the first is h."""
+
+MAX_ONE_HOT_RATIO = 2  # V / H; above it, selecting rows of W_xh is faster than one-hot matmuls
 
 OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
 
@@ -45,6 +47,9 @@ ACTIVATIONS = {
 }
 
 
+Kernels = Mapping[str, Callable[..., Any]]
+"""torch's functions for a whole layer, by activation function; on a GPU they call cuDNN."""
+
 REGISTERED: dict[str, type[RecurrentLayer]] = {}
 """The layer class of each cell, by the cell's name."""
 
@@ -66,14 +71,18 @@ class RecurrentLayer(nn.Module):
     """
 
     cell: Cell
+    kernels: Kernels
 
     W_xh: nn.Parameter
     W_hh: nn.Parameter
     b_h: nn.Parameter
 
-    def __init_subclass__(cls, name: str = "", **given: Any) -> None:
+    def __init_subclass__(
+        cls, name: str = "", kernels: Kernels | None = None, **given: Any
+    ) -> None:
         super().__init_subclass__(**given)
         if name:
+            cls.kernels = kernels or {}
             cls.cell, REGISTERED[name] = CELLS[name], cls
 
     def __init__(
@@ -92,6 +101,7 @@ class RecurrentLayer(nn.Module):
             known = ", ".join(ACTIVATIONS)
             raise ChargenError(f"activation {activation!r} is unknown: choose one of {known}")
         self.activation = ACTIVATIONS[activation]
+        self.kernel = self.kernels.get(activation)
         self.return_sequences = return_sequences
         if features is not None:
             self.build(features, generator)
@@ -149,8 +159,34 @@ class RecurrentLayer(nn.Module):
     def read(
         self, inputs: Tensor, state: LayerState, precision: str = "float32"
     ) -> tuple[Tensor, LayerState]:
-        """Run `project`, then `scan`; subclasses may fuse the two."""
+        """Run `project`, then `scan`, or on a GPU both in one call; subclasses may fuse them."""
+        if inputs.device.type != "cpu" and precision == "float32" and self.has_kernel(inputs):
+            return self.read_at_once(inputs, state)
         return self.scan(self.project(inputs, precision), state)
+
+    def has_kernel(self, inputs: Tensor) -> bool:
+        """Return True if torch has a function for the layer and the inputs are not too wide."""
+        is_narrow = inputs.is_floating_point() or len(self.W_xh) <= MAX_ONE_HOT_RATIO * self.units
+        return self.kernel is not None and is_narrow
+
+    def read_at_once(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
+        """Run the layer in the one call that ``torch.nn`` makes, on one-hot vectors of ids."""
+        assert self.kernel is not None
+        x = inputs.transpose(0, 1)
+        if not inputs.is_floating_point():
+            x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+        second = torch.zeros_like(self.b_h)  # the bias of h W_hh
+        for name in self.cell.extra:
+            second = torch.cat([second[: -self.units], self.weights[name]])
+        parts = self.W_xh.t(), self.W_hh.t(), self.b_h, second
+        # Parts of one array, which cuDNN reads without copying them.
+        flat = torch.cat([part.flatten() for part in parts])
+        sizes = [part.numel() for part in parts]
+        weights = [own.view(part.shape) for own, part in zip(flat.split(sizes), parts, strict=True)]
+        first = [part[None].contiguous() for part in state]
+        how = True, 1, 0.0, torch.is_grad_enabled(), False, False
+        outputs, *last = self.kernel(x, first if len(first) > 1 else first[0], weights, *how)
+        return outputs, tuple(part[0] for part in last)
 
     def forward(
         self, inputs: Tensor, state: LayerState | None = None, precision: str = "float32"

@@ -12,8 +12,10 @@ from chargen.cells import cell_named
 from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import recurrent_gradient, repeated
 
+KERNELS = {"tanh": torch.gru}
 
-class GRU(RecurrentLayer, name="gru"):
+
+class GRU(RecurrentLayer, name="gru", kernels=KERNELS):
     """A GRU layer; z is the share of the previous state that is kept.
 
         r_t, z_t = sigmoid(x_t W_x{r,z} + h_{t-1} W_h{r,z} + b_{r,z})
@@ -35,6 +37,9 @@ class GRU(RecurrentLayer, name="gru"):
     def __init__(self, *given: Any, reset_after: bool = True, **named: Any) -> None:
         self.cell = cell_named("gru", reset_after)
         super().__init__(*given, **named)
+
+    def has_kernel(self, inputs: Tensor) -> bool:
+        return bool(self.cell.extra) and super().has_kernel(inputs)
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         if not self.cell.extra:

@@ -9,15 +9,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import one_hot
 
-from chargen.recurrent.layer import ACTIVATIONS, Activation, LayerState, RecurrentLayer
+from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import multiplies_bfloat16, recurrent_gradient, repeated, to_precision
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
 LSTM_MODE = 2  # the number of the LSTM among the cells of `mkldnn_rnn_layer`
-MAX_ONE_HOT_RATIO = 2  # V / H; above it, selecting rows of W_xh is faster than one-hot matmuls
 
 
-class LSTM(RecurrentLayer, name="lstm"):
+KERNELS = {"tanh": torch.lstm}
+
+
+class LSTM(RecurrentLayer, name="lstm", kernels=KERNELS):
     """An LSTM layer: c is updated additively, so that gradients pass through time.
 
         i_t, f_t, o_t = sigmoid(x_t W_x{i,f,o} + h_{t-1} W_h{i,f,o} + b_{i,f,o})
@@ -63,8 +65,7 @@ class LSTM(RecurrentLayer, name="lstm"):
             HAS_ONEDNN
             and inputs.device.type == "cpu"
             and self.W_hh.dtype == torch.float32
-            and self.activation is ACTIVATIONS["tanh"]
-            and (inputs.is_floating_point() or len(self.W_xh) <= MAX_ONE_HOT_RATIO * self.units)
+            and self.has_kernel(inputs)
         )
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:

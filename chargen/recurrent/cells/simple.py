@@ -11,8 +11,10 @@ from torch.autograd.function import once_differentiable
 from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import recurrent_gradient, repeated
 
+KERNELS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
 
-class SimpleRNN(RecurrentLayer, name="simple"):
+
+class SimpleRNN(RecurrentLayer, name="simple", kernels=KERNELS):
     """A simple recurrent layer.
 
         h_t = tanh(x_t W_xh + h_{t-1} W_hh + b_h)
