@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from fakes import TablePredictor, UniformPredictor
+from networks import arrays_of, network_and_engine
 from torch import nn
 
 from chargen.predictors import PredictorError, check, from_function, from_onnx, from_torch, select
 from chargen.predictors.check import load_model
+from chargen.recurrent import NetworkPredictor
 from chargen.text import Vocabulary
 
 SYMBOLS = "cab"  # not in the order of code points
@@ -94,23 +96,14 @@ def test_states_of_any_layout_are_selected():
 def test_an_exported_run_is_read_from_onnx(tmp_path):
     pytest.importorskip("onnx")
     from chargen.formats.onnx import step_model
-    from chargen.recurrent import CharModel, NetworkPredictor
-    from chargen.settings import ModelSettings
 
-    settings = ModelSettings(cell="lstm", units=(4, 3))
-    model = CharModel.seeded(settings, 3, seed=5)
-    weights = {name: value.numpy() for name, value in model.state_dict().items()}
-    path = tmp_path / "model.onnx"
-    path.write_bytes(step_model(settings, weights, "abc").SerializeToString())
+    model, engine = network_and_engine("lstm", (4, 3), 3)
+    path, ids = tmp_path / "model.onnx", np.array([[0, 2, 1, 1]])
+    path.write_bytes(step_model(engine.settings, arrays_of(model), "abc").SerializeToString())
     predictor = from_onnx(path)
     check(predictor)
-    ids = np.array([[0, 2, 1, 1]])
     own, _ = NetworkPredictor(model, Vocabulary("abc")).advance(ids)
     np.testing.assert_allclose(predictor.advance(ids)[0], own, atol=1e-5)
-    damaged = tmp_path / "damaged.onnx"
-    damaged.write_bytes(b"x")
-    with pytest.raises(PredictorError, match="readable"):
-        from_onnx(damaged)
 
 
 def faulty(change=lambda log_probs: log_probs, **changes):

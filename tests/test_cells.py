@@ -1,4 +1,4 @@
-"""Cells: the reference step against torch.nn, the fast scan against the step, and their shapes."""
+"""Cells: the fast scan against the step, shapes, and the matrix products of the layers."""
 
 from functools import partial
 
@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from chargen.errors import ChargenError
-from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer, SimpleRNN, matmul
+from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer
+from chargen.recurrent import matmul as module
 from chargen.recurrent.cells import lstm
 from chargen.recurrent.layer import ACTIVATIONS
-from chargen.recurrent.matmul import multiplies_bfloat16
+from chargen.recurrent.matmul import linear, matmul, multiplies_bfloat16, repeated
 from chargen.text import one_hot
 
 N, T, F, H = 2, 4, 3, 5
@@ -67,7 +68,7 @@ def test_scan_equals_step_in_values_and_gradients(cell, activation, steps):
 @pytest.mark.parametrize("ids", [True, False])
 def test_scan_and_read_equal_step_in_float32(cell, ids, steps, monkeypatch):
     """float32 uses other matmuls than float64, or one oneDNN call."""
-    monkeypatch.setattr(matmul, "MIN_ONEDNN_SIZE", 0)  # as for hundreds of units
+    monkeypatch.setattr(module, "MIN_ONEDNN_SIZE", 0)  # as for hundreds of units
     layer = layer_of(cell).float()
     inputs = random(N, steps, F, seed=2).detach().float()
     inputs = inputs.argmax(dim=2) if ids else inputs.requires_grad_()
@@ -135,46 +136,6 @@ def test_lstm_keeps_c_in_float32():
     assert torch.equal(last, c)
 
 
-@pytest.mark.parametrize(
-    ("cell", "theirs"), [(SimpleRNN, torch.nn.RNN), (LSTM, torch.nn.LSTM), (GRU, torch.nn.GRU)]
-)
-def test_layers_equal_torch_nn(cell, theirs):
-    layer, peer = layer_of(cell), theirs(F, H, batch_first=True).double()
-    peer.weight_ih_l0.data, peer.weight_hh_l0.data = layer.W_xh.data.t(), layer.W_hh.data.t()
-    peer.bias_ih_l0.data = layer.b_h.data
-    peer.bias_hh_l0.data.zero_()
-    if cell is GRU:
-        peer.bias_hh_l0.data[2 * H :] = layer.b_m.data
-    inputs, state = random(N, T, F, seed=2), state_of(layer)
-    ours, last = layer(inputs, state)
-    wrapped = tuple(part[None] for part in state)
-    expected, peer_last = peer(inputs, wrapped if len(wrapped) > 1 else wrapped[0])
-    torch.testing.assert_close(ours, expected)
-    peer_parts = peer_last if isinstance(peer_last, tuple) else (peer_last,)
-    for part, peer_part in zip(last, peer_parts, strict=True):
-        torch.testing.assert_close(part, peer_part[0])
-    leaves = [inputs, *state]
-    torch.testing.assert_close(
-        torch.autograd.grad(ours.cos().sum(), [*leaves, layer.b_h]),
-        torch.autograd.grad(expected.cos().sum(), [*leaves, peer.bias_ih_l0]),
-    )
-
-
-def test_gru_reset_before_the_matmul():
-    """Its equations; with an open reset gate both variants agree."""
-    before, after = layer_of(GRUBefore), layer_of(GRU)
-    assert "b_m" not in before.state_dict()
-    after.load_state_dict({**before.state_dict(), "b_m": torch.zeros(H, dtype=torch.float64)})
-    projected, (h,) = random(N, 3 * H, seed=2), (random(N, H, seed=3),)
-    (x_r, x_z, x_n), (W_r, W_z, W_n) = projected.chunk(3, 1), before.W_hh.chunk(3, 1)
-    r, z = torch.sigmoid(x_r + h @ W_r), torch.sigmoid(x_z + h @ W_z)
-    n = torch.tanh(x_n + (r * h) @ W_n)
-    torch.testing.assert_close(before.step(projected, (h,))[0], (1 - z) * n + z * h)
-    assert not torch.allclose(*(layer.step(projected, (h,))[0] for layer in (before, after)))
-    open_reset = torch.cat([torch.full_like(x_r, 1e3), x_z, x_n], dim=1)
-    torch.testing.assert_close(before.step(open_reset, (h,))[0], after.step(open_reset, (h,))[0])
-
-
 def test_mingru_units_read_their_own_state_alone():
     layer = layer_of(MinGRU)
     (of_z, of_n), h = random(N, 2 * H, seed=2).chunk(2, 1), random(N, H, seed=3)
@@ -228,3 +189,87 @@ def test_invalid_arguments_are_refused(cell):
         cell(H)(torch.ones(2, 0, 3))
     with pytest.raises(ValueError, match="features=V"):
         cell(H)(torch.ones(2, 3, dtype=torch.int64))
+
+
+def numbers(*shape, dtype=torch.float32):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+
+
+@pytest.fixture(params=["onednn", "fallback", "double"])
+def dtype(request, monkeypatch):
+    monkeypatch.setattr(module, "MIN_ONEDNN_SIZE", 0)
+    if request.param == "fallback":
+        monkeypatch.setattr(module, "_has_onednn", lambda: False)
+    return torch.float64 if request.param == "double" else torch.float32
+
+
+@pytest.mark.parametrize(
+    ("N", "F", "G"), [(0, 2, 3), (1, 1, 1), (3, 0, 2), (7, 5, 3), (64, 48, 65)]
+)
+def test_matmul_and_repeated_equal_torch(dtype, N, F, G):
+    x, W, b, y = (numbers(*shape, dtype=dtype) for shape in ((N, F), (F, G), (G,), (N, G)))
+    for right in (W, W.t().contiguous().t()):
+        for left in (x, x.t().contiguous().t()):
+            torch.testing.assert_close(matmul(left, right), left @ right)
+            torch.testing.assert_close(matmul(left, right, b), left @ right + b)
+        if N and F:
+            product = repeated(right, N, 100)
+            torch.testing.assert_close(product(x, y), y + x @ W)
+            torch.testing.assert_close(product(x, y + 1), y + 1 + x @ W)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5), (3, 2, 5)])
+@pytest.mark.parametrize("wanted", [(0, 1, 2), (1, 2), (0,)])
+def test_linear_and_its_gradients_equal_torch(dtype, shape, wanted):
+    leaves = [numbers(*sizes, dtype=dtype) for sizes in (shape, (5, 4), (4,))]
+    for index in wanted:
+        leaves[index].requires_grad_()
+    x, W, b = leaves
+    if len(shape) == 3:
+        x = x.transpose(0, 1)
+    ours, expected = linear(x, W, b), x @ W + b
+    torch.testing.assert_close(ours, expected)
+    asked = [leaves[index] for index in wanted]
+    torch.testing.assert_close(
+        torch.autograd.grad(ours.cos().sum(), asked),
+        torch.autograd.grad(expected.cos().sum(), asked),
+    )
+
+
+def test_missing_operators_are_detected(monkeypatch):
+    monkeypatch.setattr(module, "_packed", lambda W, rows: torch.ops.mkldnn.no_such_operator)
+    module._has_onednn.cache_clear()
+    assert not module._has_onednn()
+    module._has_onednn.cache_clear()
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (2, 3, 5)])
+@pytest.mark.parametrize("biased", [True, False])
+def test_bfloat16_casts_operands_of_both_passes(dtype, shape, biased):
+    leaves = [numbers(*sizes, dtype=dtype).requires_grad_() for sizes in (shape, (5, 4), (4,))]
+    x, W, b = leaves
+    asked = leaves if biased else leaves[:2]
+
+    def rounded(values):
+        return values.bfloat16().to(dtype)
+
+    ours = linear(x, W, b if biased else None, "bfloat16")
+    products = rounded(rounded(x) @ rounded(W))
+    assert ours.dtype == dtype
+    torch.testing.assert_close(ours, products + b if biased else products, rtol=2**-7, atol=1e-6)
+    d = numbers(*ours.shape, dtype=dtype)
+    gradients = torch.autograd.grad(ours, asked, d)
+    flat_x, flat_d = rounded(x).flatten(0, -2), rounded(d).flatten(0, -2)
+    expected = [rounded(d) @ rounded(W).t(), flat_x.t() @ flat_d, d.flatten(0, -2).sum(0)]
+    for gradient, wanted in zip(gradients, expected, strict=False):
+        torch.testing.assert_close(gradient, wanted, rtol=2**-6, atol=0.02)
+        assert gradient.dtype == dtype
+    assert torch.equal(gradients[1], rounded(gradients[1]))
+
+
+def test_bfloat16_instructions_are_detected(monkeypatch):
+    for answer, known in (({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda answer=answer: answer)
+        assert multiplies_bfloat16() == known
+    monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in an older torch
+    assert not multiplies_bfloat16()

@@ -1,4 +1,4 @@
-"""`chargen corpora stats`, compared with counts in plain Python."""
+"""`chargen corpora stats`, compared with counts in plain Python and sources of known memory."""
 
 import gzip
 import json
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from chargen.cli import main
 from chargen.text import read_corpus, statistics
+from chargen.text.mutual_information import default_distances, mutual_information
 from chargen.text.statistics import LineCounter, entropies, longest_repeat, measure, report
 
 FEW = st.text("ab\n", min_size=1, max_size=40)
@@ -93,33 +94,24 @@ TEXT = "Ein Jäger, 3 Hasen.\nשלום, мир! 日本語\n\x1b[31m e\u0301\n" *
 def file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text(TEXT, newline="")
-    Path("escape.txt").write_text("\x1bab")
     return "text.txt"
 
 
 def test_characters_scripts_and_compressed_sizes(file):
-    found = measure(read_corpus([file]))
-    assert (found["chars"], found["bytes"]) == (len(TEXT), len(TEXT.encode()))
-    assert found["alphabet"] == "".join(sorted(set(TEXT)))
-    rarest = found["rarest"][0]
-    assert rarest == {"character": "😀", "name": "GRINNING FACE", "count": 1}
-    counts = Counter(TEXT)
+    found, counts, data = measure(read_corpus([file])), Counter(TEXT), TEXT.encode()
+    assert (found["chars"], found["bytes"]) == (len(TEXT), len(data))
+    assert found["alphabet"] == "".join(sorted(counts))
+    assert found["rarest"][0] == {"character": "😀", "name": "GRINNING FACE", "count": 1}
     assert [one["count"] for one in found["rarest"]] == sorted(counts.values())[:8]
-    names = {one["name"] for one in measure(read_corpus(["escape.txt"]))["rarest"]}
-    assert "U+001B" in names
     expected = {"Latin": 30 * 15, "Hebrew": 120, "Cyrillic": 90, "Han": 90, "Inherited": 30}
-    assert {name: found["scripts_chars"][name] for name in expected} == expected
-    assert sum(found["scripts_chars"].values()) == found["chars"]
-    assert list(found["scripts_chars"].values()) == sorted(
-        found["scripts_chars"].values(), reverse=True
-    )
-    data = TEXT.encode()
-    assert found["packed"]["bytes"]["zlib"] == len(zlib.compress(data, 9))
-    assert found["packed"]["bytes"]["lzma"] == len(lzma.compress(data, preset=9))
-    assert found["packed"]["bits_per_char"]["zlib"] == 8 * found["packed"]["bytes"]["zlib"] / len(
-        TEXT
-    )
-    assert set(found["packed"]["bits_per_char"]) == {"zlib", "lzma", "zstd"}
+    scripts = found["scripts_chars"]
+    assert {name: scripts[name] for name in expected} == expected
+    assert sum(scripts.values()) == found["chars"]
+    assert list(scripts.values()) == sorted(scripts.values(), reverse=True)
+    packed, bits = found["packed"]["bytes"], found["packed"]["bits_per_char"]
+    assert packed["zlib"] == len(zlib.compress(data, 9))
+    assert packed["lzma"] == len(lzma.compress(data, preset=9))
+    assert bits == {name: 8 * packed[name] / len(TEXT) for name in ("zlib", "lzma", "zstd")}
 
 
 def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatch):
@@ -147,9 +139,75 @@ def test_the_command_takes_the_sources_of_train_and_escapes(file, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert (shown["corpus"], shown["scripts_chars"]["Hebrew"]) == ("text-and-2-more", 120)
     assert shown["chars"] > len(TEXT) + 70_000
+    assert shown["mutual_information"]["distances"][:3] == [1, 2, 4]
     assert main(["corpora", "stats", file]) == 0
     out, err = capsys.readouterr()
     assert (err, "\x1b" in out, r"\x1b" in out) == ("", False, True)
     assert f"{len(TEXT):,} characters, {len(TEXT.encode()):,} bytes" in out
     assert "😀 GRINNING FACE (1)" in out
     assert max(map(len, out.splitlines())) <= 100
+
+
+DISTANCES = (1, 2, 4, 8, 16, 32, 64)
+
+
+def covered(found, truth):
+    """Return the share of the intervals that hold the true values."""
+    rows = zip(found.low, truth, found.high, strict=True)
+    return np.mean([low <= true <= high for low, true, high in rows])
+
+
+@pytest.mark.parametrize(("chars", "size"), [(3000, 8), (6000, 60)])
+def test_independent_characters_share_no_information(chars, size):
+    shares, bits = [], []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        ids = rng.choice(size, chars, p=rng.dirichlet(np.full(size, 0.5)))
+        found = mutual_information(ids, size, DISTANCES, seed=seed)
+        shares.append(covered(found, [0] * len(DISTANCES)))
+        bits += [found.bits, found.control_bits]
+        assert found.reach <= 1
+    assert np.mean(shares) >= 0.9
+    assert abs(np.mean(bits)) < 0.01  # without the correction 0.3 to 4 bits
+
+
+def markov_chain(transitions, length, rng):
+    bounds, points, state = transitions.cumsum(axis=1), rng.random(length), 0
+    ids = np.empty(length, dtype=np.int64)
+    for place, point in enumerate(points):
+        ids[place] = state = int((point > bounds[state, :-1]).sum())
+    return ids
+
+
+def test_a_markov_chain_has_its_analytic_values_and_an_exponential_decay():
+    transitions = np.array([[0.9, 0.07, 0.03], [0.04, 0.9, 0.06], [0.05, 0.05, 0.9]])
+    shares = np.linalg.matrix_power(transitions, 10_000)[0]
+    steps = [np.linalg.matrix_power(transitions, distance) for distance in DISTANCES]
+    truth = [(shares[:, None] * step * np.log2(step / shares)).sum() for step in steps]
+    coverage = []
+    for seed in range(2):
+        ids = markov_chain(transitions, 40_000, np.random.default_rng(seed))
+        found = mutual_information(ids, 3, DISTANCES, seed=seed)
+        coverage.append(covered(found, truth))
+        assert found.bits == pytest.approx(truth, abs=0.03)
+        assert found.fits[0].law == "exponential"
+        assert found.fits[0].aic + 10 < found.fits[1].aic
+        # The second eigenvalue to the power 2d bounds the information.
+        eigenvalue = np.sort(np.abs(np.linalg.eigvals(transitions)))[-2]
+        assert found.fits[0].rate == pytest.approx(-1 / (2 * np.log(eigenvalue)), rel=0.2)
+    assert np.mean(coverage) >= 0.85
+
+
+def test_correlations_of_a_power_law_are_named():
+    rng, length = np.random.default_rng(0), 2**17
+    waves = np.fft.rfft(rng.standard_normal(length))
+    noise = np.fft.irfft(waves * np.maximum(np.arange(len(waves)), 1) ** -0.35)
+    ids = (noise > 0).astype(np.uint8)
+    found = mutual_information(ids, 2, default_distances(length), seed=0)
+    assert found.reach >= 64
+    assert (found.fits[0].law, found.fits[0].rate) == ("power law", pytest.approx(0.65, abs=0.2))
+    assert found == mutual_information(ids, 2, default_distances(length), seed=0)
+    # The powers of two that a text allows.
+    assert default_distances(10) == (1,)
+    assert default_distances(1_000_000)[-2:] == (4096, 8192)
+    assert default_distances(10**9)[-1] == 65_536

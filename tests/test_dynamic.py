@@ -20,7 +20,7 @@ from chargen.training.dynamic import EPSILON, DynamicSettings, evaluate_dynamic
 FROZEN = DynamicSettings(learning_rate=0.0, decay=0.0, timesteps=4)
 VOCABULARY = Vocabulary("abcdef")
 TRAINING = np.random.default_rng(0).integers(6, size=60)
-TEXT = np.tile(np.random.default_rng(1).integers(6, size=11), 30)
+TEXT = np.tile(np.random.default_rng(1).integers(6, size=11), 20)
 
 
 @pytest.fixture
@@ -84,12 +84,8 @@ def test_non_finite_weights_are_an_error(model):
         dynamic(model, TEXT, adapting=DynamicSettings(learning_rate=1e38))
 
 
-def test_command_reports_the_dynamic_loss_separately(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_command_reports_the_dynamic_loss_separately(at_run, monkeypatch, capsys):
     monkeypatch.setattr("chargen.training.dynamic.WINDOWS", 20)
-    (tmp_path / "cat.txt").write_text("the cat sat on the mat. " * 60)
-    small = {"units": (8,), "timesteps": 8, "batch_size": 4, "steps": 40}
-    chargen.train("cat.txt", tmp_path / "runs" / "cat", **small)
     assert main(["evaluate", "--json"]) == 0
     plain = json.loads(capsys.readouterr().out)
     assert main(["evaluate", "--json", "--dynamic"]) == 0
@@ -100,5 +96,4 @@ def test_command_reports_the_dynamic_loss_separately(tmp_path, monkeypatch, caps
     assert found == chargen.load("runs/cat").evaluate_dynamic().to_json()
     assert found["loss_nats"] < both["loss_nats"]
     assert main(["evaluate", "--dynamic", "runs/cat", "cat.txt"]) == 0
-    labels = [row[:20].strip() for row in capsys.readouterr().out.splitlines()[2:5]]
-    assert labels == ["model", "6-gram baseline", "model, dynamic"]
+    assert "\nmodel, dynamic " in capsys.readouterr().out

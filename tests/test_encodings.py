@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chargen.cli import main
+from chargen.datasets.download import ENTRIES
 from chargen.errors import ChargenError
 from chargen.text.decoding import decode_blocks
 
@@ -117,7 +118,6 @@ def zipped(*names):
 
 KINDS = {
     "a PDF document": [b"%PDF-1.4\n" + b"1 0 obj << /Type /Page >> endobj\n" * 99],
-    "an RTF document": [rb"{\rtf1\ansi some text}"],
     "a document of Microsoft Office": [
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
         zipped("[Content_Types].xml", "word/document.xml"),
@@ -129,24 +129,21 @@ KINDS = {
     "compressed with gzip": [gzip.compress(b"text")],
     "an image": [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff\xe0", b"GIF89a\1\1"],
     "a sound file": [b"ID3\x04\0", b"\xff\xfb\x90d", b"OggS\0"],
-    "a video": [b"\0\0\0\x18ftypmp42"],
-    "an SQLite database": [b"SQLite format 3\0"],
     "a program": [b"\x7fELF\2\1\1\0", b"MZ\x90\0\3"],
 }
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_is_no_text_is_named(kind):
+@pytest.mark.parametrize("encoding", ["", "latin-1"])
+def test_a_file_that_is_no_text_is_named(kind, encoding):
     for data in KINDS[kind]:
-        for encoding in ("", "latin-1"):
-            with pytest.raises(ChargenError, match=f"^x.txt: {kind}, not a text file; "):
-                list(decode_blocks([data], "x.txt", encoding))
+        with pytest.raises(ChargenError, match=f"^x.txt: {kind}, not a text file; "):
+            list(decode_blocks([data], "x.txt", encoding))
 
 
-def test_texts_that_begin_like_other_files_are_read(run):
+def test_texts_that_begin_like_other_files_are_read():
     for text in ("MZ is a country code. " * 9, "PK and BZh and ID3 " * 9, "GIF8 %PDF " * 9):
-        Path("x.txt").write_text(text)
-        assert run("corpora", "stats", "x.txt")[0] == 0
+        assert "".join(decode_blocks([text.encode()], "x")) == text
 
 
 FOX = "a red fox ran by\n" * 30
@@ -191,8 +188,5 @@ def test_a_folder_without_texts_says_what_is_there(run):
 
 
 def test_an_address_is_no_corpus(run):
-    url = (
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
-    )
-    assert "run chargen corpora fetch tinyshakespeare" in refusal(run, "train", url)
+    assert "run chargen corpora fetch enwik8" in refusal(run, "train", ENTRIES["enwik8"].url)
     assert "download it first" in refusal(run, "train", "http://localhost/a.txt")

@@ -25,9 +25,7 @@ def test_a_mapped_file_is_read_only_and_released_under_views(tmp_path):
         assert underlying_map(array[3:][1:]) is underlying_map(array) is not None
         release(array[1000:][5:])
         np.testing.assert_array_equal(array, values)
-    for memory in (array.copy(), np.frombuffer(b"abc", np.uint8)):
-        assert underlying_map(memory) is None
-        release(memory)
+    assert underlying_map(array.copy()) is None
     path.write_bytes(b"abc")
     with pytest.raises(ValueError, match="multiple"):
         map_file(path, np.uint16)
@@ -36,27 +34,23 @@ def test_a_mapped_file_is_read_only_and_released_under_views(tmp_path):
     assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
 
 
-# Each reads 130 to 160 MB of a file of 1 GB, scattered or in order.
+# Each reads about 80 MB of a file of 1 GB, scattered or in order.
 READERS = {
     "streams": """
 streams = Streams(ids, 256, 16)
-for index in range(0, len(streams), 256)[:160]:
+for index in range(0, len(streams), 256)[:80]:
     streams.batch(0, index)
     look()
 """,
     "windows": """
 windows = ShuffledWindows(ids, 256, 1, 0)
-for index in range(160):
+for index in range(80):
     windows.batch(0, index)
     look()
 """,
-    "evaluate": """
-evaluate(Fake(), wide, len(wide) - 16 * 2**20)
-look()
-""",
     "evaluate documents": """
 starts = np.arange(0, len(wide), 2**12)
-evaluate(Fake(), wide, len(wide) - 16 * 2**20, starts=starts)
+evaluate(Fake(), wide, len(wide) - 10 * 2**20, starts=starts)
 look()
 """,
 }

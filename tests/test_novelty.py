@@ -2,11 +2,13 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tiny import LINES
 
 import chargen
 from chargen.cli import main
@@ -101,42 +103,27 @@ def test_copies_are_not_new_nonsense_is_and_an_empty_sample_is_refused():
         measured("", "")
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    (home / "cat.txt").write_text(TRAINING * 20)
-    sizes = {"units": (8,), "timesteps": 8, "batch_size": 4, "steps": 20}
-    chargen.train(home / "cat.txt", home / "runs" / "cat", **sizes)
-    return home
-
-
-def test_command_prints_the_sample_and_the_table(home, capsys, monkeypatch):
-    monkeypatch.chdir(home)
+def test_command_prints_the_sample_and_the_table(at_run, capsys):
     given = ["sample", "--length", "200", "--seed", "0", "--novelty"]
     assert main([*given, "--count", "2", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     model = chargen.load("runs/cat")
     rows = model.stream("", 200, 2)
     assert said["texts"] == ["".join(text) for text in zip(*rows, strict=True)]
-    training = (TRAINING * 20)[: said["novelty"]["training_chars"]]
-    assert said["novelty"]["training_chars"] == model.run.description.corpus.training_chars
+    training = LINES[: said["novelty"]["training_chars"]]
+    assert len(training) == model.run.description.corpus.training_chars
     for row in said["novelty"]["new"]:
         share = new_share(said["texts"], row["chars"], training)
         assert row["sample_share"] == pytest.approx(share)
-        assert len(row["held_out_shares"]) == 1
     assert main([*given, "--prompt", "the "]) == 0
-    out, err = capsys.readouterr()
-    assert out.startswith(model.sample("the ", 200) + "\n\nlongest copy: ")
-    assert err == "note: the prompt continues a text; --begin begins a line\n"
+    assert f"{model.sample('the ', 200)}\n\nlongest copy: " in capsys.readouterr().out
 
 
-def test_missing_corpus_is_refused_before_sampling(home, tmp_path, capsys):
-    run = tmp_path / "runs" / "cat"
-    shutil.copytree(home / "runs" / "cat", run)
-    said = json.loads((run / "run.json").read_text())
-    said["corpus"]["sources"] = [str(tmp_path / "gone.txt")]
-    (run / "run.json").write_text(json.dumps(said))
-    assert main(["sample", str(run), "--novelty"]) == 2
+def test_missing_corpus_is_refused_before_sampling(own_run, capsys):
+    said = json.loads(Path("runs/cat/run.json").read_text())
+    said["corpus"]["sources"] = [str(own_run / "gone.txt")]
+    Path("runs/cat/run.json").write_text(json.dumps(said))
+    shutil.rmtree("runs/.corpora")
+    assert main(["sample", "--novelty"]) == 2
     out, err = capsys.readouterr()
-    assert out == ""
-    assert "gone.txt: no such file" in err
+    assert (out, "gone.txt: no such file" in err) == ("", True)

@@ -36,7 +36,7 @@ def windows(text):
     return {text[i : i + phrase_bank.WINDOW] for i in range(len(text) - phrase_bank.WINDOW + 1)}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     name=st.sampled_from(list(BANKS)),
     half=st.sampled_from(HALVES),
@@ -79,13 +79,13 @@ def test_default_spans_and_all_longer_ones_exist():
 
 @pytest.mark.parametrize("name", BANKS)
 def test_halves_share_no_thirty_characters_of_filler(name):
-    corpus = windows(bundled.read(name, 100_000))
+    corpus = windows(bundled.read(name, 50_000))
     rng = np.random.default_rng(0)
     composer = COMPOSERS[name, "test"]
-    asked = [*islice(composer.sentences(rng), 800)]
+    asked = [*islice(composer.sentences(rng), 250)]
     asked += [composer.frame(BANKS[name].fact_sets[0], 0, 1024, rng) for _ in range(5)]
     stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
-    assert sum(len(windows(stretch)) for stretch in stretches) > 4_000
+    assert sum(len(windows(stretch)) for stretch in stretches) > 1_500
     assert not any(windows(stretch) & corpus for stretch in stretches)
 
 

@@ -6,7 +6,6 @@ from fakes import TablePredictor, UniformPredictor
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chargen import evaluation
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram
@@ -91,21 +90,6 @@ def test_loss_and_accuracy_of_a_known_predictor():
     eight = Evaluation(np.log(8), 0.5, 10)
     assert (eight.bits_per_char, eight.perplexity) == (pytest.approx(3), pytest.approx(8))
     assert eight.to_json()["loss_nats"] == np.log(8)
-
-
-@pytest.mark.parametrize("start", [1, 511, 512, 2999])
-@pytest.mark.parametrize("streams", [None, 1, 7])
-def test_streams_give_the_sequential_loss(monkeypatch, start, streams):
-    """The predictor's memory is shorter than the warm-up."""
-    monkeypatch.setattr(evaluation, "CHUNK_FLOATS", 100)
-    text = "".join(np.random.default_rng(0).choice(list("abcd"), 3000))
-    predictor = ngram_of(text[:500], 4)
-    ids = predictor.vocabulary.encode(text)
-    log_probs, _ = predictor.advance(ids[None, :-1].astype(np.int64))
-    chosen = log_probs[0, np.arange(start - 1, 2999), ids[start:].astype(np.int64)]
-    measured = evaluate(predictor, ids, start, streams)
-    assert measured.chars == 3000 - start
-    assert measured.loss_nats == pytest.approx(-chosen.mean(), rel=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)

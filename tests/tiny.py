@@ -24,7 +24,7 @@ def train(corpus, out, **options):
     resumes = is_run(out) and not options.get("overwrite")
     how = {"resume": True} if resumes else {**TINY}
     given = {**how, **options}
-    flags = {name: given.pop(name, False) for name in ("resume", "overwrite")}
+    flags = {name: given.pop(name, None) for name in ("resume", "overwrite", "cache")}
     with start([corpus], given, out, device="cpu", **flags) as session:
         return list(session.trainer.reports())
 

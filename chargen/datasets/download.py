@@ -6,7 +6,6 @@ import hashlib
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from chargen import __version__
 from chargen.errors import ChargenError
@@ -121,21 +120,14 @@ def _receive(entry: Entry, part: Path, progress: Progress, timeout: float) -> st
     """Append what one connection receives to ``part``; return why it ended."""
     from http.client import REQUESTED_RANGE_NOT_SATISFIABLE, HTTPException
     from urllib.error import HTTPError
-    from urllib.request import HTTPRedirectHandler, Request, build_opener
-
-    class HttpsRedirects(HTTPRedirectHandler):
-        def redirect_request(self, req: Any, fp: Any, *args: Any) -> Request | None:
-            if not args[-1].startswith(SCHEME):
-                fp.close()
-            _check_https(args[-1])
-            return super().redirect_request(req, fp, *args)
+    from urllib.request import Request, build_opener
 
     _check_https(entry.url)
     have = _size(part)
     headers = {"User-Agent": f"chargen/{__version__}", "Range": f"bytes={have}-"}
     try:
-        opener = build_opener(HttpsRedirects)
-        with opener.open(Request(entry.url, headers=headers), timeout=timeout) as answer:
+        with build_opener().open(Request(entry.url, headers=headers), timeout=timeout) as answer:
+            _check_https(answer.url)  # after redirections
             if not answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
                 have = 0  # the server ignores Range
             with part.open("ab" if have else "wb") as file:

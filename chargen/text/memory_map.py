@@ -10,9 +10,8 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import DTypeLike
 
-RESIDENT = 32 * 2**20  # bytes that may stay in memory before they are released
-ROWS = 16  # rows read between two measurements of the resident size
-STATM = Path("/proc/self/statm")
+RESIDENT = 32 * 2**20  # bytes of a file that may stay in memory
+ROWS = 16  # rows read between two releases
 
 
 def map_file(file: BinaryIO | Path, dtype: DTypeLike) -> np.ndarray:
@@ -41,15 +40,15 @@ def release(array: np.ndarray) -> None:
 
 
 class ArrayReader:
-    """Reads an array and releases it once many of its pages are in memory.
+    """Reads an array and releases a large mapped file after each part that was read.
 
     A page of a mapped file takes memory until it is released, with 64 KiB to 2 MiB around it.
     """
 
     def __init__(self, array: np.ndarray) -> None:
         self.array = array
-        self._mapped = underlying_map(array) is not None
-        self._least = _resident() if self._mapped else 0  # lowest since the last release
+        under = underlying_map(array)
+        self._large = under is not None and len(under) > RESIDENT
 
     def __len__(self) -> int:
         return len(self.array)
@@ -63,27 +62,15 @@ class ArrayReader:
         return self._in_parts(values, lambda some: np.asarray(np.searchsorted(self.array, some)))
 
     def _in_parts(self, rows: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        if not self._mapped:
+        if not self._large:
             return read(rows)
         parts = []
         for first in range(0, max(len(rows), 1), ROWS):
             parts.append(read(rows[first : first + ROWS]))
-            self.touched()
+            release(self.array)
         return np.concatenate(parts)
 
     def touched(self) -> None:
-        """Release the array if the parts that were read take too much memory."""
-        if self._mapped:
-            resident = _resident()
-            self._least = min(self._least, resident)
-            if resident - self._least >= RESIDENT:
-                release(self.array)
-                self._least = _resident()
-
-
-def _resident() -> int:
-    """Return the bytes of files in the memory of this process, or 0 if unknown."""
-    try:
-        return int(STATM.read_bytes().split()[2]) * mmap.PAGESIZE
-    except OSError:
-        return 0
+        """Release what was read of the array itself."""
+        if self._large:
+            release(self.array)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import lzma
-import sys
 import unicodedata
 import zlib
 from array import array
@@ -18,7 +17,7 @@ import numpy as np
 from chargen.files import Progress
 from chargen.render.report import Block, Section, Table, Text, to_text
 from chargen.render.text import counted, visible_line
-from chargen.text.corpus import Corpus
+from chargen.text.corpus import Corpus, zstd
 from chargen.text.encoding import scan
 from chargen.text.mutual_information import (
     MutualInformation,
@@ -28,17 +27,14 @@ from chargen.text.mutual_information import (
 )
 from chargen.text.vocabulary import CODE_POINTS, add_counts
 
-if sys.version_info >= (3, 14):
-    from compression import zstd
-else:
-    from backports import zstd
-
 COUNTED_CHARS = 1_000_000  # for n-grams, repeats and mutual information
 PACKED_CHARS = 4_000_000  # for compression
 LONGEST_NGRAM = 5
 RAREST = 8  # number of rare characters that are listed
 SHOWN_CHARS = 120  # of the longest repeat
 SHOWN_ALPHABET = 200  # characters
+BASE = 0x9E3779B97F4A7C15  # of the hash of a string, odd
+INVERSE = pow(BASE, -1, 2**64)
 DIGEST = 8  # bytes of a line's hash: 10^9 lines collide with probability 0.03
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": partial(zlib.compress, level=9),
@@ -192,24 +188,21 @@ def entropies(ids: np.ndarray, longest: int) -> list[Record]:
 def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
     """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences.
 
-    The name of a string is that of its halves, which may overlap (Karp, Miller & Rosenberg 1972,
-    "Rapid identification of repeated patterns in strings, trees and arrays").
+    Strings are compared by the hash of Karp & Rabin 1987, "Efficient randomized pattern-matching
+    algorithms": the sum of (c_k + 1) BASE**k, modulo 2**64.
     """
-    powers = [ids]  # names of the strings of 1, 2, 4, ... characters at each place
+    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, INVERSE))
+    sums = np.append(np.uint64(0), np.cumsum((ids + 1).astype(np.uint64) * powers))
 
     def names(chars: int) -> np.ndarray:
-        power = max(chars - 1, 1).bit_length() - 1
-        halves, places = powers[power], len(ids) - chars + 1
-        keys = halves[:places] * len(ids) + halves[chars - (1 << power) :][:places]
-        return np.unique(keys, return_inverse=True)[1]
+        hashes = (sums[chars:] - sums[:-chars]) * inverses[: len(sums) - chars]
+        return np.unique(hashes, return_inverse=True)[1]
 
     def all_differ(chars: int) -> bool:
         named = names(chars)
         return bool(named.max() + 1 == len(named))
 
-    while (most := 2 ** len(powers)) <= len(ids) and not all_differ(most):
-        powers.append(names(most))
-    chars = bisect_left(range(1, min(most, len(ids)) + 1), True, key=all_differ)
+    chars = bisect_left(range(1, len(ids) + 1), True, key=all_differ)
     if not chars:
         return 0, 0, 0
     named = names(chars)

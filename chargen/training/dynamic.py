@@ -57,88 +57,69 @@ def evaluate_dynamic(
     Raises:
         NonFiniteError: a prediction is not finite.
     """
-    learner = _DynamicModel(copy.deepcopy(model), settings)
-    learner.scale(training)
-    learner.read(ids, max(0, start - 1 - WARM_UP), start - 1, starts)
-    nats, hits, count = 0.0, 0, len(ids) - start
+    learner = copy.deepcopy(model)
+    weights = list(learner.parameters())
+    trained = [weight.detach().clone() for weight in weights]
+    roots = _root_mean_squares(learner, training, settings.timesteps)
+    mean = torch.cat([root.flatten() for root in roots]).mean()
+    rates = [settings.learning_rate / (root + EPSILON) for root in roots]
+    decays = [(settings.decay * root / mean).clamp(max=1.0) for root in roots]
+    state: StackState | None = None
+    first, nats, hits, count = max(0, start - 1 - WARM_UP), 0.0, 0, len(ids) - start
+    if first < start - 1:
+        with torch.no_grad():
+            begins = _begins(starts, first, start - 1, model)
+            _, state = learner(_row(ids[first : start - 1], model), begins=begins)
     for at in range(start, len(ids), settings.timesteps):
         end = min(at + settings.timesteps, len(ids))
-        more = learner.learn(ids[at - 1 : end], _begins(starts, at - 1, end - 1))
-        nats, hits = nats + more[0], hits + more[1]
+        begins = _begins(starts, at - 1, end - 1, model)
+        lost, right, state = _backward(learner, ids[at - 1 : end], state, begins)
+        with torch.no_grad():
+            for weight, old, rate, decay in zip(weights, trained, rates, decays, strict=True):
+                assert weight.grad is not None
+                weight.addcmul_(weight.grad, rate, value=-1)
+                weight.lerp_(old, decay)
+        nats, hits = nats + lost, hits + right
         if not math.isfinite(nats):
             raise NonFiniteError
         progress(end - start, count)
     return Evaluation(nats / count, hits / count, count)
 
 
-def _begins(starts: np.ndarray | None, first: int, end: int) -> Tensor | None:
+def _root_mean_squares(model: CharModel, training: np.ndarray, timesteps: int) -> list[Tensor]:
+    """Return the root mean square of each weight's gradients over windows of a text."""
+    squares = [torch.zeros_like(weight) for weight in model.parameters()]
+    width = min(timesteps + 1, len(training))
+    places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))
+    for place in places:
+        _backward(model, training[place : place + width], None, None)
+        for square, weight in zip(squares, model.parameters(), strict=True):
+            assert weight.grad is not None
+            square.addcmul_(weight.grad, weight.grad)
+    return [(square / len(places)).sqrt() for square in squares]
+
+
+def _backward(
+    model: CharModel, ids: np.ndarray, state: StackState | None, begins: Tensor | None
+) -> tuple[float, int, StackState]:
+    """Compute the gradients of predicting ``ids[1:]``; return summed nats, hits and the state."""
+    logits, state = model(_row(ids[:-1], model), state, begins=begins)
+    targets = _row(ids[1:], model)
+    loss = next_char_loss(logits, targets)
+    model.zero_grad()
+    loss.backward()
+    hits = int((logits.argmax(-1) == targets).sum())
+    state = tuple(tuple(part.detach() for part in layer) for layer in state)
+    return loss.item() * targets.numel(), hits, state
+
+
+def _row(values: np.ndarray, model: CharModel) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64)[None]).to(model.b_y.device)
+
+
+def _begins(starts: np.ndarray | None, first: int, end: int, model: CharModel) -> Tensor | None:
     """Return which of the characters ``first`` to ``end`` begin a document, ``(1, T)``."""
     if starts is None:
         return None
-    begins = torch.zeros(1, end - first, dtype=torch.bool)
-    begins[0, torch.from_numpy(starts[slice(*np.searchsorted(starts, (first, end)))] - first)] = (
-        True
-    )
-    return begins
-
-
-class _DynamicModel:
-    """A model that learns as it reads a text, and its hidden state."""
-
-    def __init__(self, model: CharModel, settings: DynamicSettings) -> None:
-        self._model, self._settings = model, settings
-        self._state: StackState | None = None
-        self._weights = list(model.parameters())
-        self._trained = [weight.detach().clone() for weight in self._weights]
-
-    def scale(self, training: np.ndarray) -> None:
-        """Scale the updates by the root mean square of gradients over windows of a text."""
-        squares = [torch.zeros_like(weight) for weight in self._weights]
-        width = min(self._settings.timesteps + 1, len(training))
-        places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))
-        for place in places:
-            self._state = None
-            self._backward(training[place : place + width], None)
-            for square, weight in zip(squares, self._weights, strict=True):
-                assert weight.grad is not None
-                square.addcmul_(weight.grad, weight.grad)
-        roots = [(square / len(places)).sqrt() for square in squares]
-        mean = torch.cat([root.flatten() for root in roots]).mean()
-        self._rates = [self._settings.learning_rate / (root + EPSILON) for root in roots]
-        self._decays = [(self._settings.decay * root / mean).clamp(max=1.0) for root in roots]
-
-    @torch.no_grad()
-    def read(self, ids: np.ndarray, first: int, end: int, starts: np.ndarray | None) -> None:
-        """Read ``ids[first:end]`` from a zero state and learn nothing."""
-        self._state = None
-        if end > first:
-            _, self._state = self._predict(ids[first:end], _begins(starts, first, end))
-
-    def learn(self, ids: np.ndarray, begins: Tensor | None) -> tuple[float, int]:
-        """Predict ``ids[1:]``, then learn them; return the summed nats and the hits."""
-        result = self._backward(ids, begins)
-        with torch.no_grad():
-            for weight, trained, rate, decay in zip(
-                self._weights, self._trained, self._rates, self._decays, strict=True
-            ):
-                assert weight.grad is not None
-                weight.addcmul_(weight.grad, rate, value=-1)
-                weight.lerp_(trained, decay)
-        return result
-
-    def _backward(self, ids: np.ndarray, begins: Tensor | None) -> tuple[float, int]:
-        """Compute the gradients of the mean loss of ``ids[1:]``, and move the hidden state on."""
-        logits, state = self._predict(ids[:-1], begins)
-        targets = self._row(ids[1:])
-        loss = next_char_loss(logits, targets)
-        self._model.zero_grad()
-        loss.backward()
-        self._state = tuple(tuple(part.detach() for part in layer) for layer in state)
-        return loss.item() * targets.numel(), int((logits.argmax(-1) == targets).sum())
-
-    def _predict(self, ids: np.ndarray, begins: Tensor | None) -> tuple[Tensor, StackState]:
-        begins = None if begins is None else begins.to(self._trained[0].device)
-        return self._model(self._row(ids), self._state, begins=begins)
-
-    def _row(self, ids: np.ndarray) -> Tensor:
-        return torch.from_numpy(ids.astype(np.int64)[None]).to(self._trained[0].device)
+    here = starts[slice(*np.searchsorted(starts, (first, end)))]
+    return _row(np.isin(np.arange(first, end), here), model).bool()
