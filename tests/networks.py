@@ -9,6 +9,7 @@ from chargen.recurrent import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
 from chargen.runs.description import Description, Imported
 from chargen.runs.directory import BEST, Run
+from chargen.sampling import Sampler
 from chargen.sampling.choice import Choice, weights
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings
@@ -56,6 +57,10 @@ def network_and_engine(cell="lstm", units=(7, 3), size=11, **shape):
         if parameter.ndim == 1:
             parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
     return network, Engine(settings, arrays_of(network), size)
+
+
+def sampler(characters="\nabcdefghij"):
+    return Sampler(network_and_engine()[1], Vocabulary(characters), "runs/it")
 
 
 def model_run(folder, cell="lstm", units=(7, 5), activation="tanh", letters=LETTERS):

@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from test_beam import sampler
+from networks import sampler
 
 import chargen
 from chargen.cli.interactive import Conversation

@@ -7,10 +7,10 @@ import pytest
 from fakes import CountingPredictor, TablePredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Fixed, distribution, network_and_engine
+from networks import Fixed, distribution, network_and_engine, sampler
 
 from chargen.errors import ChargenError, NonFiniteError
-from chargen.sampling import Sampler, choose, generate
+from chargen.sampling import choose, generate
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import initial_state
 from chargen.settings import RECENT, SamplingSettings
@@ -214,11 +214,6 @@ def test_nan_is_refused():
 
     with pytest.raises(NonFiniteError):
         search(read, np.array([0]), 3, 2)
-
-
-def sampler(characters="\nabcdefghij"):
-    _, engine = network_and_engine("lstm", (7, 3))
-    return Sampler(engine, Vocabulary(characters), "runs/it")
 
 
 def test_sampler_returns_the_likeliest_texts_for_any_seed():

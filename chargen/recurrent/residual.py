@@ -5,12 +5,13 @@ al. 2024 (short convolution and gate around a linear recurrence; arXiv 2402.1942
 (SwiGLU). Axes: N sequences per batch, T time steps, D units, the width of the residual stream and
 of each layer, E the width of the feed-forward network.
 
-Backward passes are written by hand where autograd's saved tensors and zero-filled gradients would
-take longer than the arithmetic.
+The backward passes of norm and convolution are written by hand: autograd's saved tensors and
+zero-filled gradients would take longer than the arithmetic.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import silu
 
 from chargen.recurrent.layer import LayerState
-from chargen.recurrent.matmul import matmul, to_precision
+from chargen.recurrent.matmul import linear
 from chargen.settings import SMALLEST, block_shapes
 
 
@@ -65,9 +66,13 @@ class ResidualBlock(nn.Module):
         self, x: Tensor, c: Tensor, h: Tensor, masks: tuple[Tensor | None, ...], precision: str
     ) -> Tensor:
         """Return x after the block; the dropout ``masks`` apply to what each half adds."""
-        weights = (self.g_ff, self.W_gate, self.W_out, self.W_up, self.W_down)
-        left: Tensor = _Leave.apply(x, c, h, *masks, precision, *weights)
-        return left
+        W_gate, W_out, W_up, W_down = (
+            partial(linear, W=W, precision=precision)
+            for W in (self.W_gate, self.W_out, self.W_up, self.W_down)
+        )
+        x = x + _masked(W_out(silu(W_gate(c)) * h), masks[0])
+        a, b = W_up(Norm.apply(x, self.g_ff)).chunk(2, dim=-1)
+        return x + _masked(W_down(silu(a) * b), masks[1])
 
 
 class Norm(torch.autograd.Function):
@@ -118,59 +123,6 @@ class _Enter(torch.autograd.Function):
         return d_x, d_u[: K - 1], d_g, d_W
 
 
-class _Leave(torch.autograd.Function):
-    """The part of a block after its layer, as one function to save calls."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, c: Tensor, h: Tensor, *given: Any) -> Tensor:
-        mask, other_mask, precision, g, *weights = given
-        weights = [to_precision(W, precision) for W in weights]
-        W_gate, W_out, W_up, W_down = weights
-        c, h = (to_precision(part.flatten(0, -2), precision) for part in (c, h))
-        gate = matmul(c, W_gate)
-        opened = silu(gate)
-        gated = opened * h
-        middle = x + _masked(matmul(gated, W_out), mask).view_as(x)
-        normed, scale = _normed(middle)
-        v = to_precision(normed * g, precision).flatten(0, -2)
-        both = matmul(v, W_up)
-        a, b = both.chunk(2, dim=-1)
-        widened_opened = silu(a)
-        w = widened_opened * b
-        ctx.save_for_backward(
-            c, h, gate, opened, gated, normed, scale, g, v, both, widened_opened, w, *weights,
-            mask, other_mask,
-        )  # fmt: skip
-        return middle.add_(_masked(matmul(w, W_down), other_mask).view_as(x))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_left: Tensor) -> tuple[Tensor | None, ...]:
-        (
-            c, h, gate, opened, gated, normed, scale, g, v, both, widened_opened, w,
-            W_gate, W_out, W_up, W_down, mask, other_mask,
-        ) = ctx.saved_tensors  # fmt: skip
-        dtype, shape = d_left.dtype, d_left.shape
-        d = _masked(d_left.flatten(0, -2), other_mask).to(c.dtype)
-        d_w, d_W_down = matmul(d, W_down.t()), matmul(w.t(), d)
-        (a, b), d_both = both.chunk(2, dim=-1), torch.empty_like(both)
-        d_a, d_b = d_both.chunk(2, dim=-1)
-        torch.mul(d_w, b, out=d_a)
-        torch.ops.aten.silu_backward(d_a, a, grad_input=d_a)
-        torch.mul(d_w, widened_opened, out=d_b)
-        d_v, d_W_up = matmul(d_both, W_up.t()), matmul(v.t(), d_both)
-        d_x, d_g = _norm_slopes(d_v.to(dtype).view(shape), normed, scale, g)
-        d_x += d_left
-        d = _masked(d_x.flatten(0, -2), mask).to(c.dtype)
-        d_gated, d_W_out = matmul(d, W_out.t()), matmul(gated.t(), d)
-        d_gate = torch.ops.aten.silu_backward(d_gated * h, gate)
-        d_h, d_c = d_gated.mul_(opened), matmul(d_gate, W_gate.t())
-        d_W_gate = matmul(c.t(), d_gate)
-        of_weights = [d_W.to(dtype) for d_W in (d_g, d_W_gate, d_W_out, d_W_up, d_W_down)]
-        of_inputs = (d_x, d_c.to(dtype).view(shape), d_h.to(dtype).view(shape))
-        return *of_inputs, None, None, None, *of_weights
-
-
 def _normed(x: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``x * scale`` and ``scale = 1 / sqrt(mean(x²) + SMALLEST)``."""
     scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
@@ -187,4 +139,4 @@ def _norm_slopes(d: Tensor, normed: Tensor, scale: Tensor, g: Tensor) -> tuple[T
 
 
 def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
-    return values if mask is None else values * mask
+    return values if mask is None else values * mask.view_as(values)

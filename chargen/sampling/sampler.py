@@ -236,13 +236,10 @@ class Stopping:
             if text.endswith(stop):
                 self.held, self.ended = "", True
                 return text if keeps else text.removesuffix(stop)
-        begins = 0
-        while begins < len(text) and not any(
-            stop.startswith(text[begins:]) for stop in self._stops
-        ):
-            begins += 1
-        self.held = text[begins:]
-        return text[:begins]
+        self.held = text
+        while not any(stop.startswith(self.held) for stop in self._stops):
+            self.held = self.held[1:]
+        return text.removesuffix(self.held)
 
 
 def stopped(rows: Iterable[list[str]], stops: Stops, count: int) -> Iterator[list[str]]:

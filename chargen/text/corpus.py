@@ -21,6 +21,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO, NoReturn
 
 from chargen.datasets import bundled
@@ -31,9 +32,9 @@ from chargen.render.text import command
 from chargen.text.decoding import check_encoding, decode_blocks
 
 if sys.version_info >= (3, 14):
-    from compression import zstd
+    from compression import zstd as zstd  # noqa: PLC0414
 else:
-    from backports import zstd
+    from backports import zstd as zstd  # noqa: PLC0414
 
 STANDARD_INPUT = "-"
 BLOCK = 2**18  # bytes per block, few enough for the processor's caches
@@ -92,9 +93,14 @@ class TextFile:
         return digest.hexdigest()
 
     def _read(self, on_bytes: OnBytes, compression: str = "") -> Iterator[bytes]:
+        def read(size: int) -> bytes:
+            data = file.read(size)
+            on_bytes(memoryview(data))
+            return data
+
         decompressor = DECOMPRESSORS.get(compression, nullcontext)
         try:
-            with self.open() as file, decompressor(_ObservedFile(file, on_bytes)) as text:
+            with self.open() as file, decompressor(SimpleNamespace(read=read)) as text:
                 while data := text.read(BLOCK):
                     yield data
         except (EOFError, zlib.error, zstd.ZstdError, gzip.BadGzipFile) as error:
@@ -103,19 +109,6 @@ class TextFile:
             ) from None
         except OSError as error:
             raise _unreadable(self.name, error) from error
-
-
-@dataclass(frozen=True)
-class _ObservedFile:
-    """A file that passes the bytes that are read from it to ``on_bytes``."""
-
-    file: BinaryIO
-    on_bytes: OnBytes
-
-    def read(self, size: int) -> bytes:
-        data = self.file.read(size)
-        self.on_bytes(memoryview(data))
-        return data
 
 
 @dataclass(frozen=True)
