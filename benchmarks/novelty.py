@@ -8,9 +8,8 @@ import numpy as np
 
 from benchmarks.limits import reading
 from chargen.datasets import bundled
-from chargen.sampling.novelty import MAX_PARTS
+from chargen.sampling.novelty import MAX_PARTS, measure
 from chargen.text import Vocabulary
-from chargen.text.suffix_automaton import matches
 
 TRAINING_CHARS = 100_000_000
 SAMPLES = (500, 2_000, 20_000)  # characters per sample; MAX_PARTS times as many are held out
@@ -26,7 +25,7 @@ def main() -> list[dict[str, object]]:
     training = np.concatenate(
         [ids[start:] for start in rng.integers(len(ids) // 2, size=3 * TRAINING_CHARS // len(ids))]
     )[:TRAINING_CHARS]
-    matches(ids[:100], ids, len(vocabulary))  # compiles
+    measure([ids[:100]], ids, ids, vocabulary)  # compiles
     bare = training.nbytes / reading(training.nbytes)
     print(f"{len(training):,} training characters; reading them once takes {bare:.2f} s")
     rows: list[dict[str, object]] = []
@@ -35,7 +34,7 @@ def main() -> list[dict[str, object]]:
         parts = np.concatenate([ids[start : start + chars] for start in starts])
         noisy = rng.random(len(parts)) < NOISE
         parts[noisy] = rng.choice(ids, noisy.sum())
-        seconds = _seconds(parts, training, len(vocabulary))
+        seconds = _seconds(parts, chars, training, vocabulary)
         one = _looked_up(vocabulary.decode(parts), vocabulary.decode(training))
         print(
             f"sample of {chars:6,}: {seconds:6.1f} s, {len(training) / seconds / 1e6:4.0f} million "
@@ -52,9 +51,9 @@ def main() -> list[dict[str, object]]:
     return rows
 
 
-def _seconds(parts: np.ndarray, training: np.ndarray, size: int) -> float:
+def _seconds(parts: np.ndarray, chars: int, training: np.ndarray, vocabulary: Vocabulary) -> float:
     begun = time.perf_counter()
-    matches(parts, training, size)
+    measure([parts[:chars]], training, parts[chars:], vocabulary)
     return time.perf_counter() - begun
 
 

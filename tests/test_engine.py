@@ -88,16 +88,6 @@ def test_both_forms_compute_the_network_and_write_the_same_text(shape):
     assert_same_text(own)
 
 
-@pytest.mark.parametrize("compiled", FORMS)
-def test_each_sequence_may_have_its_own_prompt(compiled):
-    _, own = network_and_engine()
-    chosen = {"temperature": 0, "repetition_penalty": 1.5}
-    each = [PROMPT, PROMPT[::-1], np.array([5, 5, 6])]
-    alone = [written(own, compiled, count=1, prompt=prompt, **chosen)[:, 0] for prompt in each]
-    assert len({text.tobytes() for text in alone}) == 3
-    np.testing.assert_array_equal(written(own, compiled, prompt=np.array(each), **chosen).T, alone)
-
-
 NOT_COMPILED = f"""
 import numpy as np
 from chargen.sampling.choice import Choice

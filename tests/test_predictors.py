@@ -1,17 +1,230 @@
-"""The n-gram baseline, and evaluation of predictors whose loss is known."""
+"""Predictors: adapters, the conformance check, the n-gram baseline, and evaluation."""
+
+import re
+import warnings
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fakes import TablePredictor, UniformPredictor
 from hypothesis import given
 from hypothesis import strategies as st
+from networks import arrays_of, network_and_engine
+from torch import nn
 
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import Evaluation, evaluate
-from chargen.predictors import BackoffNgram
+from chargen.predictors import (
+    BackoffNgram,
+    PredictorError,
+    check,
+    from_function,
+    from_onnx,
+    from_torch,
+    select,
+)
+from chargen.predictors.check import load_model
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
+
+SYMBOLS = "cab"  # not in the order of code points
+
+
+class Letters(nn.Module):
+    """An LSTM whose state is a pair of tensors with the sequences second, as torch has it."""
+
+    def __init__(self, symbols=3):
+        super().__init__()
+        torch.manual_seed(1)
+        self.lstm = nn.LSTM(symbols, 5, num_layers=2, batch_first=True)
+        self.head = nn.Linear(5, symbols)
+        self.symbols = symbols
+
+    def forward(self, ids, state=None):
+        one_hot = nn.functional.one_hot(ids, self.symbols).float()
+        outputs, state = self.lstm(one_hot, state)
+        return self.head(outputs), state
+
+
+class Convolution(nn.Module):
+    """A causal convolution over the last three characters, without a state."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(2)
+        self.convolution = nn.Conv1d(3, 3, 3)
+
+    def forward(self, ids):
+        inputs = nn.functional.one_hot(ids, 3).float().transpose(1, 2)
+        return self.convolution(nn.functional.pad(inputs, (2, 0))).transpose(1, 2)
+
+
+def alternating(text):
+    """Log-probabilities of c, a and b: b after an even number of a, else a."""
+    even = text.count("a") % 2 == 0
+    return np.log([0.2, 0.1 + 0.6 * (not even), 0.1 + 0.6 * even])
+
+
+def distribution(predictor, text):
+    ids = predictor.vocabulary.encode(text)[None].astype(np.int64)
+    log_probs, _ = predictor.advance(ids)
+    return dict(zip(predictor.vocabulary.characters, np.exp(log_probs[0, -1]), strict=True))
+
+
+def test_a_function_becomes_a_predictor_and_is_given_no_more_than_it_needs():
+    predictor = from_function(alternating, SYMBOLS)
+    check(predictor)
+    found = distribution(predictor, "aca")
+    assert found == pytest.approx({"a": 0.1, "b": 0.7, "c": 0.2})
+    texts = []
+    predictor = from_function(lambda text: [texts.append(text), *np.log([0.5, 0.5])][1:], "ab", 3)
+    check(predictor)
+    assert max(map(len, texts)) == predictor.context_chars == 3
+
+
+@pytest.mark.parametrize("symbols", [SYMBOLS, ["<pad>", "c", "a", "b"]])
+def test_a_torch_module_with_a_state_becomes_a_predictor(symbols):
+    module = Letters(len(symbols))
+    predictor = from_torch(module, symbols)
+    check(predictor)
+    assert predictor.vocabulary == Vocabulary("abc")
+    own = torch.tensor([[list(symbols).index(character) for character in "acb"]])
+    expected = torch.softmax(module(own)[0][0, -1, -3:], 0).tolist()
+    found = distribution(predictor, "acb")
+    assert [found["c"], found["a"], found["b"]] == pytest.approx(expected, rel=1e-5)
+    check(from_torch(Convolution(), SYMBOLS, state_axis=None))
+
+
+def test_states_of_any_layout_are_selected():
+    state = {"h": [torch.arange(6).reshape(3, 2)], "c": (None, np.arange(3))}
+    found = select(state, np.array([2, 0, 2]))
+    assert found["h"][0].tolist() == [[4, 5], [0, 1], [4, 5]]
+    assert found["c"][0] is None
+    assert found["c"][1].tolist() == [2, 0, 2]
+
+
+def test_an_exported_run_is_read_from_onnx(tmp_path):
+    pytest.importorskip("onnx")
+    from chargen.formats.onnx import step_model
+
+    model, engine = network_and_engine("lstm", (4, 3), 3)
+    path, ids = tmp_path / "model.onnx", np.array([[0, 2, 1, 1]])
+    path.write_bytes(step_model(engine.settings, arrays_of(model), "abc").SerializeToString())
+    predictor = from_onnx(path)
+    check(predictor)
+    own, _ = NetworkPredictor(model, Vocabulary("abc")).advance(ids)
+    np.testing.assert_allclose(predictor.advance(ids)[0], own, atol=1e-5)
+
+
+def faulty(change=lambda log_probs: log_probs, **changes):
+    """A sound predictor, whose predictions or attributes are changed."""
+
+    class Predictor:
+        vocabulary = Vocabulary("abc")
+
+        def advance(self, ids, state=None):
+            before = np.zeros((len(ids), 0), np.int64) if state is None else state
+            history = np.concatenate([before, ids], axis=1)
+            totals = history.cumsum(axis=1)[:, before.shape[1] :]
+            share = np.where(np.arange(3) == (totals % 3)[..., None], 0.8, 0.1)
+            return change(np.log(share).astype(np.float32)), history
+
+    one = Predictor()
+    for name, value in changes.items():
+        setattr(one, name, value if name == "vocabulary" else value and partial(value, one.advance))
+    return one
+
+
+RNG = np.random.default_rng(0)
+
+
+def dropped(log_probs):
+    rolled = np.roll(log_probs, RNG.integers(1, 3), axis=2)
+    return np.where(RNG.random(log_probs.shape[:2])[..., None] < 0.5, rolled, log_probs)
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (faulty(np.exp), "sum to .* log_softmax"),
+        (faulty(lambda x: x * np.nan), "sum to nan"),
+        (faulty(lambda x: np.full_like(x, -np.inf)), "sum to 0"),
+        (faulty(lambda x: np.pad(x, ((0, 0), (0, 0), (0, 1)))), "shape"),
+        (faulty(lambda x: x[:, -1]), "shape"),
+        (faulty(list), "shape"),
+        (faulty(advance=lambda own, ids, state=None: own(ids)), "read in parts"),
+        (faulty(advance=lambda own, ids, state=None: own(np.roll(ids, -1, 1), state)), "later"),
+        (faulty(lambda x: x[::-1]), "read alone"),
+        (faulty(dropped), "dropout"),
+        (faulty(vocabulary="abc"), "Vocabulary"),
+        (faulty(advance=None), "neither"),
+        (object(), "vocabulary"),
+    ],
+)
+def test_the_check_explains_a_fault(model, reason):
+    with pytest.raises(PredictorError, match=reason):
+        check(model)
+
+
+def test_sound_models_pass_the_check():
+    check(faulty())
+    check(UniformPredictor(Vocabulary("ab")))
+    check(TablePredictor("ab", [[0.2, 0.8], [0.9, 0.1]]))
+
+
+@pytest.mark.parametrize(
+    ("call", "reason"),
+    [
+        (lambda: from_torch(Letters(), "cabd").advance(np.array([[0]])), "symbols"),
+        (lambda: from_torch(Letters(), "caa"), "once"),
+        (lambda: from_torch(Convolution(), "cab").advance(np.array([[0]])), "state_axis=None"),
+        (lambda: from_function(lambda text: [0.0], "ab").advance(np.array([[0]])), "symbols"),
+    ],
+)
+def test_an_adapter_explains_what_does_not_fit(call, reason):
+    with pytest.raises(PredictorError, match=reason):
+        call()
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "measure-any-model.md"
+BLOCKS = dict(
+    re.findall(
+        r"^## ([^\n]+)\n.*?^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+)
+
+
+@pytest.mark.parametrize("title", ["A function", "An n-gram", "A torch module", "A Keras model"])
+def test_each_block_of_the_how_to_page_makes_a_model(title, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    block = BLOCKS[title]
+    assert len([line for line in block.splitlines() if line]) < 15
+    (tmp_path / "mine.py").write_text(block)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of keras
+        model = load_model(f"{tmp_path / 'mine.py'}:model")
+    assert model.vocabulary.characters.startswith(" ")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mine.py:model", "no such file"),
+        ("runs/fables", "a run is an argument without"),
+        ("hf:nowhere", "hf:nowhere: not a directory"),
+        ("{tmp}/mine.py:other", "has no other"),
+        ("{tmp}/mine.py:number", "mine.py:number: it has no attribute `vocabulary`"),
+        ("{tmp}/mine.onnx", "not a readable ONNX graph"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_is_explained(name, reason, tmp_path):
+    (tmp_path / "mine.py").write_text("def number():\n    return 5\n")
+    with pytest.raises(PredictorError, match=re.escape(reason)):
+        load_model(name.format(tmp=tmp_path))
+
 
 TEXTS = st.text("abc", min_size=2, max_size=60)
 
@@ -19,13 +232,6 @@ TEXTS = st.text("abc", min_size=2, max_size=60)
 def ngram_of(text, order):
     vocabulary = Vocabulary.of(text)
     return BackoffNgram(vocabulary, vocabulary.encode(text), order)
-
-
-def after(predictor, context):
-    """Return the distribution after a context as a mapping."""
-    ids = predictor.vocabulary.encode(context)[None].astype(np.int64)
-    log_probs, _ = predictor.advance(ids)
-    return dict(zip(predictor.vocabulary.characters, np.exp(log_probs[0, -1]), strict=True))
 
 
 def kneser_ney(text, order, context, character):
@@ -57,7 +263,7 @@ def kneser_ney(text, order, context, character):
 def test_the_ngram_baseline_is_kneser_ney(order):
     text = "abracadabra abracadabra arcana"
     for context in ("a", "ra", "abr", "cad", "dabra", "rrr"):
-        for character, probability in after(ngram_of(text, order), context).items():
+        for character, probability in distribution(ngram_of(text, order), context).items():
             expected = kneser_ney(text, order, context, character)
             assert probability == pytest.approx(expected, rel=1e-5)
 
@@ -86,7 +292,7 @@ def test_loss_and_accuracy_of_a_known_predictor():
     found = evaluate(predictor, np.array([0, 1, 0, 0]))
     assert found.loss_nats == pytest.approx(-np.log([0.75, 0.5, 0.25]).mean())
     assert (found.accuracy, found.chars) == (pytest.approx(2 / 3), 3)
-    assert after(UniformPredictor(Vocabulary("abcd")), "ab")["c"] == pytest.approx(0.25)
+    assert distribution(UniformPredictor(Vocabulary("abcd")), "ab")["c"] == pytest.approx(0.25)
     eight = Evaluation(np.log(8), 0.5, 10)
     assert (eight.bits_per_char, eight.perplexity) == (pytest.approx(3), pytest.approx(8))
     assert eight.to_json()["loss_nats"] == np.log(8)

@@ -1,20 +1,29 @@
-"""Sampler: the warm-up text of unprompted texts, and stop strings."""
+"""Sampler: warm-up texts, stop strings, and the novelty of a sample against exhaustive search."""
+
+import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from networks import network_and_engine, sampler
+from tiny import LINES
 
+import chargen
+from chargen.cli import main
 from chargen.cli.interactive import Conversation
 from chargen.errors import ChargenError
 from chargen.runs.directory import Run
 from chargen.sampling import Sampler, engine
 from chargen.sampling.engine import Engine
+from chargen.sampling.novelty import measure, novelty_table
 from chargen.sampling.sampler import MAX_WARM_UP, MIN_WARM_UP, Stopping, stopped, warm_up_ids
 from chargen.settings import ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
+from chargen.text.occurrences import occurrences
 
 VOCABULARY = Vocabulary("\nabz")
 OPENING = 0
@@ -201,3 +210,114 @@ def test_a_stop_changes_no_text_before_it_and_does_not_include_the_prompt(length
 def test_an_impossible_stop_is_refused(stop, message):
     with pytest.raises(ChargenError, match=message):
         sampler().stream("ab", 5, stop=stop)
+
+
+IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dtype=np.uint8))
+
+
+@given(IDS, IDS, st.integers(1, 9), st.integers(1, 9))
+def test_substrings_are_found_where_they_occur(short, long, chars, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("chargen.text.occurrences.BLOCK", block)
+        patch.setattr("os.cpu_count", lambda: 3)
+        found, none = occurrences([short, short[:0]], long, chars)
+    assert (len(found), len(none)) == (max(0, len(short) - chars + 1), 0)
+    for part, place in zip(sliding(short, chars), found, strict=True):
+        assert (place >= 0) == (part in sliding(long, chars))
+        assert place < 0 or part == sliding(long, chars)[place]
+
+
+def sliding(ids, chars):
+    return [bytes(ids[place : place + chars]) for place in range(len(ids) - chars + 1)]
+
+
+@pytest.mark.parametrize("top", [255, 65_535, 1_114_110])
+def test_large_alphabets(top):
+    long = np.array([top, 5, top, top], dtype=np.min_scalar_type(top))
+    (found,) = occurrences([np.full(3, top, dtype=long.dtype)], long, 2)
+    assert found.tolist() == [2, 2]
+
+
+TRAINING = "the cat sat on the mat, the dog sat on the log. " * 3
+KNOWN = Vocabulary.of(TRAINING + "xyz")
+
+
+def measured(*texts, held_out="", training=TRAINING):
+    ids = [KNOWN.encode(text) for text in texts]
+    return measure(ids, KNOWN.encode(training), KNOWN.encode(held_out), KNOWN)
+
+
+def new_share(texts, chars, training=TRAINING):
+    parts = [text[i : i + chars] for text in texts for i in range(len(text) - chars + 1)]
+    return sum(part not in training for part in parts) / len(parts)
+
+
+@given(st.lists(st.text("tcaeh ", max_size=30), min_size=1, max_size=3).filter(any))
+@settings(deadline=None)
+def test_shares_and_the_longest_copy(texts):
+    found = measured(*texts)
+    longest = max(map(len, texts))
+    for row in found.new:
+        assert row.sample_share == pytest.approx(new_share(texts, row.chars))
+    assert (
+        len(found.new) == 0 or found.new[-1].sample_share == 1 or found.new[-1].chars * 2 > longest
+    )
+    copy = found.longest_copy
+    n = len(copy.text)
+    assert copy.text == texts[copy.sample][copy.position : copy.position + n]
+    assert copy.text == TRAINING[copy.training_position : copy.training_position + n]
+    assert all(new_share([text], n + 1) == 1 for text in texts if len(text) > n)
+
+
+def test_held_out_parts_are_as_long_as_the_sample():
+    held_out = "the cat sat on the cat, xx dogs sat on a log. xyz zyx; the mat".replace(";", "x")
+    found = measured("the dog sat on the mat, ", held_out=held_out)
+    assert found.held_out_stretch_chars == 24
+    parts = [held_out[:24], held_out[24:48]]
+    for row in found.new:
+        expected = [new_share([part], row.chars) for part in parts]
+        np.testing.assert_allclose(row.held_out_shares, expected)
+    assert found.held_out_longest_copy_chars == tuple(map(longest_copy, parts))
+
+
+def longest_copy(text):
+    starts = range(len(text))
+    return max(len(text[i:j]) for i in starts for j in starts if text[i:j] in TRAINING)
+
+
+def test_copies_are_not_new_nonsense_is_and_an_empty_sample_is_refused():
+    copied = measured(TRAINING[5:105])
+    assert {row.sample_share for row in copied.new} == {0}
+    assert copied.longest_copy.text == TRAINING[5:105]
+    nonsense = measured("xyzzyx")
+    assert [(row.chars, row.sample_share) for row in nonsense.new] == [(2, 1)]
+    assert nonsense.longest_copy.text == ""
+    assert "0 characters of 6" in novelty_table(nonsense)
+    with pytest.raises(ChargenError, match="raise length"):
+        measured("", "")
+
+
+def test_command_prints_the_sample_and_the_table(at_run, capsys):
+    given = ["sample", "--length", "200", "--seed", "0", "--novelty"]
+    assert main([*given, "--count", "2", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    model = chargen.load("runs/cat")
+    rows = model.stream("", 200, 2)
+    assert said["texts"] == ["".join(text) for text in zip(*rows, strict=True)]
+    training = LINES[: said["novelty"]["training_chars"]]
+    assert len(training) == model.run.description.corpus.training_chars
+    for row in said["novelty"]["new"]:
+        share = new_share(said["texts"], row["chars"], training)
+        assert row["sample_share"] == pytest.approx(share)
+    assert main([*given, "--prompt", "the "]) == 0
+    assert f"{model.sample('the ', 200)}\n\nlongest copy: " in capsys.readouterr().out
+
+
+def test_missing_corpus_is_refused_before_sampling(own_run, capsys):
+    said = json.loads(Path("runs/cat/run.json").read_text())
+    said["corpus"]["sources"] = [str(own_run / "gone.txt")]
+    Path("runs/cat/run.json").write_text(json.dumps(said))
+    shutil.rmtree("runs/.corpora")
+    assert main(["sample", "--novelty"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, "gone.txt: no such file" in err) == ("", True)

@@ -1,13 +1,16 @@
-"""Batches of windows: shapes, order, each target once per epoch; random permutations."""
+"""Batches of windows: order, each target once per epoch, and the memory that reading takes."""
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from chargen.evaluation import evaluate
 from chargen.text import ShuffledWindows, Streams, one_hot
+from chargen.text.memory_map import map_file, release, underlying_map
 from chargen.text.windows import IGNORED, Permutation, Resets
 
 PLACES = st.integers(0, 5000)
@@ -168,3 +171,60 @@ def test_a_permutation_has_no_structure(size):
     assert 5 <= (orders == np.arange(size)).sum() <= 42  # one per permutation is expected
     assert 15 <= (abs(steps) == 1).sum() <= 70  # two per permutation
     assert abs((steps < 0).mean() - 0.5) < 0.01
+
+
+STATUS = Path("/proc/self/status")
+
+
+def test_a_mapped_file_is_read_only_and_released_under_views(tmp_path):
+    path = tmp_path / "ids"
+    values = np.arange(5000, dtype=np.uint16)
+    path.write_bytes(values.tobytes())
+    with path.open("rb") as file:
+        from_file = map_file(file, np.uint16)
+    for array in (from_file, map_file(path, np.uint16)):
+        assert array.dtype == np.uint16
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1
+        assert underlying_map(array[3:][1:]) is underlying_map(array) is not None
+        release(array[1000:][5:])
+        np.testing.assert_array_equal(array, values)
+    assert underlying_map(array.copy()) is None
+    path.write_bytes(b"abc")
+    with pytest.raises(ValueError, match="multiple"):
+        map_file(path, np.uint16)
+    path.write_bytes(b"")
+    array = map_file(path, np.uint16)
+    assert (array.shape, array.dtype, array.flags.writeable) == ((0,), np.uint16, False)
+
+
+def resident():
+    """The megabytes of files in memory."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("RssFile"))
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="only Linux reports the resident size of files")
+def test_reading_a_large_file_keeps_little_of_it_in_memory(tmp_path):
+    """Each reader reads about 80 MB of a file of 1 GB, scattered or in order."""
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(2**30)
+    ids, wide = (map_file(tmp_path / "sparse", dtype) for dtype in (np.uint8, np.int64))
+    before, peaks = resident(), []
+
+    class Fake:
+        vocabulary = "ab"
+
+        def advance(self, ids, state=None):
+            peaks.append(resident())
+            return np.broadcast_to(np.float32(np.log(0.5)), (*ids.shape, 2)), None
+
+    streams, windows = Streams(ids, 256, 16), ShuffledWindows(ids, 256, 1, 0)
+    for index in range(80):
+        streams.batch(0, 256 * index)
+        peaks.append(resident())
+        windows.batch(0, index)
+        peaks.append(resident())
+    starts = np.arange(0, len(wide), 2**12)
+    evaluate(Fake(), wide, len(wide) - 10 * 2**20, starts=starts)
+    assert max(peaks) - before < 64

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
+import runpy
 import sys
 from pathlib import Path
 
@@ -113,19 +113,16 @@ def load_model(name: str) -> Model:
 
 
 def _from_file(file: Path, attribute: str) -> Model:
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    if not file.is_file() or spec is None or spec.loader is None:
+    if not file.is_file():
         raise PredictorError(f"--model {file}: no such file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
     sys.path.insert(0, str(file.parent))  # the file may import its neighbours
     try:
-        spec.loader.exec_module(module)
+        names = runpy.run_path(str(file))
     finally:
         sys.path.remove(str(file.parent))
-    if not hasattr(module, attribute):
+    if attribute not in names:
         raise PredictorError(f"--model {file}:{attribute}: the file has no {attribute}")
-    found = getattr(module, attribute)
+    found = names[attribute]
     is_model = hasattr(found, "advance") or hasattr(found, "log_prob")
     model: Model = found if is_model and not isinstance(found, type) else found()
     return model

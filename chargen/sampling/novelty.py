@@ -6,15 +6,17 @@ novelty of held-out text is what to compare with.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from chargen.errors import ChargenError
 from chargen.render.report import NO_NUMBER, aligned
 from chargen.render.text import counted, visible_line
-from chargen.text.suffix_automaton import matches
+from chargen.text.occurrences import occurrences
 from chargen.text.vocabulary import Vocabulary
 
 MAX_PARTS = 8  # of held-out text
@@ -72,45 +74,42 @@ def measure(
     longest = max(map(len, texts), default=0)
     if not longest:
         raise ChargenError("novelty: the sample is empty; raise --length")
-    places = len(held_out) // longest
+    held = len(held_out) // longest
     rng = np.random.default_rng(seed)
-    chosen = np.sort(rng.choice(places, min(places, MAX_PARTS), replace=False))
-    parts = [*texts, *(held_out[place * longest : (place + 1) * longest] for place in chosen)]
-    border = [len(vocabulary)]
-    joined = np.concatenate([ids for part in parts for ids in (part, border)]).astype(np.int64)
-    bounds = np.cumsum([len(part) + 1 for part in parts])[:-1]
-    lengths, ends = (np.split(x, bounds) for x in matches(joined, training, len(vocabulary)))
-    found = [part[:-1] for part in lengths]
-    own, others = found[: len(texts)], found[len(texts) :]
-    number = int(np.argmax([part.max(initial=0) for part in own]))
-    last = int(own[number].argmax())
-    chars = int(own[number][last])
-    start = last + 1 - chars
-    copied = vocabulary.decode(texts[number][start : last + 1])
+    chosen = np.sort(rng.choice(held, min(held, MAX_PARTS), replace=False))
+    parts = [*texts, *(held_out[part * longest : (part + 1) * longest] for part in chosen)]
+    find = cache(lambda chars: occurrences(parts, training, chars))
+    rows: list[NewShare] = []
+    for chars in (chars for chars in LENGTHS if chars <= longest):
+        new = [part < 0 for part in find(chars)]
+        others = tuple(float(part.mean()) for part in new[len(texts) :])
+        rows.append(NewShare(chars, float(np.concatenate(new[: len(texts)]).mean()), others))
+        if min(rows[-1].sample_share, *others, 1.0) == 1:
+            break
+
+    def longest_in(number: int) -> int:
+        """Return the length of the longest copy in a part, between those of two rows."""
+        copied = [row.chars for row in rows if (find(row.chars)[number] >= 0).any()]
+        least = max(copied, default=0)
+        most = min((row.chars for row in rows if row.chars > least), default=longest)
+        lengths = range(most + 1)
+        longer = lambda chars: bool((find(chars)[number] < 0).all())  # noqa: E731
+        return bisect_left(lengths, True, lo=least + 1, key=longer) - 1
+
+    copies = [longest_in(number) for number in range(len(parts))]
+    number = int(np.argmax(copies[: len(texts)]))
+    chars = copies[number]
+    places = find(chars)[number] if chars else np.zeros(1, dtype=np.int64)
+    start = int(np.argmax(places >= 0))
+    copied = vocabulary.decode(texts[number][start : start + chars])
     return Novelty(
-        sum(map(len, own)),
+        sum(map(len, texts)),
         len(training),
         longest,
-        LongestCopy(chars, copied, number, start, int(ends[number][last]) - chars),
-        tuple(int(part.max()) for part in others),
-        tuple(_rows(own, others, longest)),
+        LongestCopy(chars, copied, number, start, int(places[start])),
+        tuple(copies[len(texts) :]),
+        tuple(rows),
     )
-
-
-def _rows(own: Sequence[np.ndarray], others: Sequence[np.ndarray], longest: int) -> list[NewShare]:
-    """Return a row for each length, up to the first at which everything is new."""
-
-    def share(parts: Sequence[np.ndarray]) -> float:
-        ends = np.concatenate([part[chars - 1 :] for part in parts])
-        return float((ends < chars).mean())
-
-    rows: list[NewShare] = []
-    for chars in LENGTHS:
-        shares = [1.0, *((rows[-1].sample_share, *rows[-1].held_out_shares) if rows else (0,))]
-        if chars > longest or min(shares) == 1:
-            break
-        rows.append(NewShare(chars, share(own), tuple(share([part]) for part in others)))
-    return rows
 
 
 def novelty_table(found: Novelty) -> str:

@@ -33,8 +33,8 @@ LONGEST_NGRAM = 5
 RAREST = 8  # number of rare characters that are listed
 SHOWN_CHARS = 120  # of the longest repeat
 SHOWN_ALPHABET = 200  # characters
-BASE = 0x9E3779B97F4A7C15  # of the hash of a string, odd
-INVERSE = pow(BASE, -1, 2**64)
+FACTOR, ONE = np.uint64(0x9E3779B97F4A7C15), np.uint64(1)  # an odd number, and 1
+INVERSE = np.uint64(pow(int(FACTOR), -1, 2**64))
 DIGEST = 8  # bytes of a line's hash: 10^9 lines collide with probability 0.03
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "zlib": partial(zlib.compress, level=9),
@@ -43,6 +43,7 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 ORDER = "{n}|{bits_per_char:.3f}|{gain_bits:.3f}|{distinct:,}|{seen_once_share:.1%}|"  # a row
+DISTANCE = "{:,}|{:.4f}|{:.4f} to {:.4f}|{:.4f}|"
 LINES = (
     "Lines: {count:,}, of which {blank:,} blank; length median {median_chars:,}, 90th percentile "
     "{p90_chars:,}, maximum {longest_chars:,} characters; {repeated_share:.1%} of the non-blank "
@@ -185,18 +186,23 @@ def entropies(ids: np.ndarray, longest: int) -> list[Record]:
     return found
 
 
-def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
-    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences.
+def hashes(ids: np.ndarray, chars: int) -> np.ndarray:
+    """Return the hashes, uint64, of the L - chars + 1 substrings of ``chars`` of the ids ``(L,)``.
 
-    Strings are compared by the hash of Karp & Rabin 1987, "Efficient randomized pattern-matching
-    algorithms": the sum of (c_k + 1) BASE**k, modulo 2**64.
+    It is that of Karp & Rabin 1987, "Efficient randomized pattern-matching algorithms": the sum of
+    (c_k + 1) FACTOR**k, modulo 2**64. Equal hashes count as equal substrings.
     """
-    powers, inverses = (np.cumprod(np.full(len(ids), base, np.uint64)) for base in (BASE, INVERSE))
-    sums = np.append(np.uint64(0), np.cumsum((ids + 1).astype(np.uint64) * powers))
+    powers, inverses = (np.cumprod(np.full(len(ids), x)) for x in (FACTOR, INVERSE))
+    sums = np.append(np.uint64(0), np.cumsum((ids.astype(np.uint64) + ONE) * powers))
+    found: np.ndarray = sums[chars:] - sums[: max(0, len(sums) - chars)]
+    return found * inverses[: len(found)]
+
+
+def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
+    """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences."""
 
     def names(chars: int) -> np.ndarray:
-        hashes = (sums[chars:] - sums[:-chars]) * inverses[: len(sums) - chars]
-        return np.unique(hashes, return_inverse=True)[1]
+        return np.unique(hashes(ids, chars), return_inverse=True)[1]
 
     def all_differ(chars: int) -> bool:
         named = names(chars)
@@ -222,10 +228,7 @@ def report(found: Record) -> str:
     scripts = (f"{name} {n / found['chars']:.1%}" for name, n in found["scripts_chars"].items())
     orders = [ORDER.format(**one).split("|") for one in found["ngrams"]["orders"]]
     columns = (memory.distances, memory.bits, memory.low, memory.high, memory.control_bits)
-    distances = [
-        (f"{distance:,}", f"{bits:.4f}", f"{low:.4f} to {high:.4f}", f"{control:.4f}", "")
-        for distance, bits, low, high, control in zip(*columns, strict=True)
-    ]
+    distances = [DISTANCE.format(*row).split("|") for row in zip(*columns, strict=True)]
     notes = [
         f"Alphabet: {counted(len(alphabet), 'character')}, {alphabet[:SHOWN_ALPHABET]}"
         + "…" * (len(alphabet) > SHOWN_ALPHABET),
