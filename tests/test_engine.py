@@ -16,7 +16,7 @@ from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling import arithmetic, engine
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled import CompiledLoop, product
+from chargen.sampling.compiled import CompiledLoop
 from chargen.sampling.engine import Engine, initial_state
 from chargen.settings import ModelSettings, SamplingSettings
 
@@ -178,20 +178,6 @@ def test_elementary_functions():
     below = np.array([0, -1, -600, -701, -np.inf])
     np.testing.assert_allclose(arithmetic.long_exp(below), np.exp([0, -1, -600, -999, -999]))
     assert (arithmetic.long_exp(below)[3:] == 0).all()
-
-
-@given(st.integers(1, 40), st.integers(1, 20), st.integers(1, 3))
-def test_sums_are_taken_in_order(J, K, N):
-    rng = np.random.default_rng(J + 100 * K)
-    rows = rng.standard_normal((N, J)).astype(np.float32)
-    matrix = rng.standard_normal((J, K)).astype(np.float32)
-    expected = rows[:, :1] * matrix[0]
-    for j in range(1, J):
-        expected = expected + rows[:, j : j + 1] * matrix[j]
-    np.testing.assert_array_equal(arithmetic.product(rows, matrix), expected)
-    own = np.empty_like(expected)
-    product(rows, matrix, own, 0, K)
-    np.testing.assert_array_equal(own, expected)
 
 
 @pytest.mark.parametrize("temperature", [0, 1.0])

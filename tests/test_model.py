@@ -53,13 +53,6 @@ def test_simple_model_has_three_matrices_and_two_biases():
     assert sorted(shapes, key=len) == [(V,), (5,), (5, V), (V, 5), (5, 5)]
 
 
-@every_stack
-@every_cell
-def test_last_logits_alone_are_the_same(cell, stack):
-    model = model_of(cell, stack)
-    torch.testing.assert_close(model(ids_of(), last=2)[0], model(ids_of())[0][:, -2:])
-
-
 def test_stacks_are_checked():
     stack = Stack([SimpleRNN(3, return_sequences=True), SimpleRNN(5)])
     assert stack(torch.ones(1, 4, 2))[0].shape == (1, 5)

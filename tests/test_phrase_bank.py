@@ -121,19 +121,6 @@ def test_a_generated_corpus_is_a_function_of_its_seed(name, seed, chars, sha256)
     assert bundled.read(name, 20_000, seed) == text[:20_000]
 
 
-def test_the_distribution_of_spans_in_a_corpus():
-    rng = np.random.default_rng(0)
-    frames = [*islice(COMPOSERS["longrange", "training"].sentences(rng), 2000)]
-    spans = np.array([frame.span for frame in frames])
-    assert spans.max() <= longrange.LONGEST_SPAN
-    assert not any(map(longrange.is_held_out, spans))
-    assert longrange.is_held_out(32)
-    assert longrange.is_held_out(128)
-    assert (spans == 4).mean() == pytest.approx(0.5, abs=0.1)
-    assert ((spans > 128).mean()) > 0.05
-    assert np.mean([f.distractor is not None for f in frames]) == pytest.approx(0.5, abs=0.05)
-
-
 def test_requests_for_bundled_texts_are_checked():
     for name in bundled.names():
         assert len(bundled.read(name, 1000)) == 1000

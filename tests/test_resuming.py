@@ -132,13 +132,6 @@ def test_checkpoint_that_does_not_fit_is_refused_before_a_model_is_built(
         train(cat, run, steps=9)
 
 
-def test_unaveraged_weights_are_checked(cat, tmp_path):
-    train(cat, tmp_path / "run", average=0.1)
-    change(tmp_path / "run", {"unaveraged.b_y": None})
-    with pytest.raises(ChargenError, match=r"does not fit the run \(unaveraged\.b_y has shape"):
-        train(cat, tmp_path / "run", steps=9)
-
-
 def test_description_that_contradicts_its_text_is_refused(cat, run):
     description = Run.open(run).description
     settings, record = description.training, description.corpus
