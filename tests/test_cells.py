@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from chargen.errors import ChargenError
-from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer
+from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer, SimpleRNN
 from chargen.recurrent import matmul as module
 from chargen.recurrent.cells import lstm
 from chargen.recurrent.layer import ACTIVATIONS
