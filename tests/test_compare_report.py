@@ -164,8 +164,8 @@ def test_the_claims_that_the_shares_of_seeds_allow():
     assert len(result.finding().split()) <= 25
     pairs = {(one["first"], one["second"]): one["seeds"] for one in result.seeds_needed()}
     assert pairs == {("simple", "lstm"): 4, ("simple", "gru"): 4, ("lstm", "gru"): None}
-    assert "lstm and gru over 200. That over 90% solve" in result.claims()
-    assert result.claims().endswith("takes 36 that all do.")
+    assert "lstm and gru over 200. 36 seeds, all" in result.claims()
+    assert result.claims().endswith("seeds, all successful, show that over 90% solve it.")
 
 
 # report

@@ -141,7 +141,7 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
     ("runs", "expected"),
     [
         (["long"], ["remembers 4 characters", "characters  accuracy, %  excess bits", "Why:"]),
-        (["cat"], ["How far back does it remember?", "Next: train on longrange to measure facts"]),
+        (["cat"], ["How far back does it remember?", "Next: train on longrange, or longer, to"]),
         (["long", "twin"], ["no significant difference between long and twin", "twin: accuracy"]),
     ],
 )

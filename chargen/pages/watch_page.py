@@ -140,8 +140,8 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
     if not isinstance(status.baseline, str):
         style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
         axes.axhline(status.baseline, label="n-gram baseline", **style)
-    place = (_column([best(shown)], name) for name in ("step", _loss(shown)))
-    axes.plot(*place, "o", color=MODEL, markersize=6)
+    step, loss = max(1, best(shown)["step"]), _clipped(best_loss(shown))
+    axes.plot([step], [loss], "o", color=MODEL, markersize=6, clip_on=False)
     figures.finish(figure, size, "")
     return figure
 
@@ -165,9 +165,15 @@ def _drawn(
     axes = figure.add_subplot()
     for steps, values, name, color in curves:
         mark = "o" if len(steps) == 1 else ""
-        axes.plot(steps, values, marker=mark, color=color, linewidth=2, label=name)
+        style: dict[str, Any] = {
+            "marker": mark,
+            "clip_on": not mark,
+            "color": color,
+            "linewidth": 2,
+        }
+        axes.plot(steps, values, label=name, **style)
     axes.set_xscale("log")
-    axes.set_xlim(1, max(2.0, *curves[0][0]))
+    axes.set_xlim(1, max(2.0, *(step for steps, *_ in curves for step in steps)))
     axes.xaxis.set_major_formatter("{x:,.0f}")
     figures.dress(axes, size, "step", y)
     return figure, axes

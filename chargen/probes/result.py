@@ -222,7 +222,7 @@ class ProbeResult:
 
     def _advice(self) -> Iterator[str]:
         if any(run.templates and run.templates.refusal for run in self.runs):
-            yield "train on longrange to measure facts (chargen train longrange)"
+            yield "train on longrange, or longer, to measure facts (chargen train longrange)"
         if any(run.mined and not any(row.gain for row in run.mined.rows) for run in self.runs):
             yield "--text FILE with more text, for natural dependencies"
         yield "--verbose prints every table, --report FILE.html has the figures too"

@@ -157,7 +157,7 @@ def _label_ends(axes: Axes, size: Size, height: float) -> None:
         box = AnnotationBbox(
             TextArea(text, textprops=look), xy=(1, end), xybox=(1.04, place), frameon=False, pad=0,
             xycoords="axes fraction", boxcoords="axes fraction", box_alignment=(0, 0.5),
-            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7},
+            arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.7, "relpos": (0, 0.5)},
         )  # fmt: skip
         axes.add_artist(box)
 

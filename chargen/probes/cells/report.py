@@ -46,10 +46,8 @@ def report(result: CellComparison) -> list[kit.Section]:
         f"Solved: an accuracy of at least {SOLVED:.0%} at every span up to the training length."
     )
     variants = [block for place in range(len(best.variants)) for block in _variant(result, place)]
-    lowest = (
-        f"{best.cell} has the lowest validation loss, {best.bits_per_char.value:.4f} bits per "
-        "character"
-    )
+    bits = f"{best.bits_per_char.value:.4f} bits per character"
+    lowest = f"lowest validation loss: {best.cell}, {bits}"
     return [
         kit.Section(
             "spans",

@@ -171,9 +171,9 @@ class CellComparison(Struct, frozen=True):
             f"{pair['first']} and {pair['second']} {pair['seeds'] or f'over {MOST_SEEDS}'}"
             for pair in self.seeds_needed()
         )
-        differs = f"Seeds of each cell that show a difference: {pairs}. " if pairs else ""
+        differs = f"Seeds of each cell needed to show a difference: {pairs}. " if pairs else ""
         seeds = seeds_for_share(MOST_SOLVE)
-        return f"{differs}That over {MOST_SOLVE:.0%} solve the task takes {seeds} that all do."
+        return f"{differs}{seeds} seeds, all successful, show that over {MOST_SOLVE:.0%} solve it."
 
     def _repr_html_(self) -> str:
         from chargen.probes.cells.report import report

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 NAME, TITLE = "readout", "What the state still holds"
-MEANING = "What can be read is stored. Whether the model uses it, context and patching show."
+MEANING = "The state stores what can be read; context and patching show what the model uses."
 LAGS = (
     "Accuracy in % of reading the character k steps back from the state by linear regression, with "
     "its 95% interval. Majority: the most frequent character. Untrained: from the state of the "
