@@ -184,7 +184,6 @@ def test_torch_module_predicts_the_same_and_owns_its_weights(trained):
     [
         ({"cell": "gru", "reset_after": False}, "gru with reset_after=False"),
         ({"cell": "mingru"}, "mingru"),
-        ({"cell": "lstm", "activation": "relu"}, "lstm with activation relu, only with tanh"),
         ({"cell": "simple", "activation": "linear"}, "simple with .*, only with tanh or relu"),
         ({"cell": "lstm", "stack": "residual"}, "residual blocks"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen.datasets import bundled, longrange, phrase_bank
-from chargen.datasets.longrange import Composer, Distractor, Fillers
+from chargen.datasets.longrange import Composer, Distractor
 from chargen.errors import ChargenError
 
 HALVES = ("training", "test")
@@ -87,14 +87,6 @@ def test_halves_share_no_thirty_characters_of_filler(name):
     stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
     assert sum(len(windows(stretch)) for stretch in stretches) > 1_500
     assert not any(windows(stretch) & corpus for stretch in stretches)
-
-
-def test_fillers_draw_pieces_uniformly_and_links_are_never_adjacent():
-    text = Fillers(BANK.training, BANK.links).draw(8_000, np.random.default_rng(0))
-    counts = [text.count(piece) for piece in BANK.training]
-    assert max(counts) < 2.2 * min(counts)
-    assert len(text) == 8_000
-    assert not re.search("( now| too){2}", text)
 
 
 def test_corpora_are_generated_from_their_banks():

@@ -115,7 +115,6 @@ WRONG = {
     "negative step": {"step": -1},
     "moments at step 0": {"step": 0},
     "counter added": {"colour": 3},
-    "environment of numbers": {"environment": {"torch": 3}},
     "environment with escapes": {"environment": {"torch": "\x1b[31m"}},
 }
 FOUND_LATER = ("generator cut", "batch beyond the epoch")  # by the trainer

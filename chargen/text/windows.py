@@ -19,7 +19,8 @@ IGNORED = -100
 
 ALL = slice(None)
 OPENING_WEIGHT = 10  # few windows start with the character that precedes generated text
-ROUNDS = 8  # of the Feistel network
+ROUNDS = 4  # of the permutation
+ODD = np.uint64(0xBF58476D1CE4E5B9)  # of SplitMix64 (Steele, Lea & Flood 2014)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,17 +187,15 @@ Batches = Streams | ShuffledWindows
 class Permutation:
     """A pseudorandom permutation of ``0 .. size - 1`` that takes no memory.
 
-    The generalized Feistel network and cycle walking of Black & Rogaway (Ciphers with Arbitrary
-    Finite Domains, 2002) over ``a * b`` numbers, at most ``a`` more than ``size``. The round
-    function is the finalizer of SplitMix64 (Steele, Lea & Flood 2014).
+    Each round is invertible on numbers of ``bits`` bits: a key is added, then the product with an
+    odd number is combined with its own high bits. Numbers from ``size`` on are permuted again
+    ("cycle walking", Black & Rogaway, Ciphers with Arbitrary Finite Domains, 2002).
     """
 
     def __init__(self, size: int, seed: tuple[int, ...]) -> None:
-        self._size = size
-        self._a = math.isqrt(size - 1) + 1
-        self._b = -(-size // self._a)
-        generator = np.random.default_rng(seed)
-        self._keys = generator.integers(2**64, size=(ROUNDS, 1), dtype=np.uint64)
+        self._size, bits = size, max(2, (size - 1).bit_length())
+        self._mask, self._half = np.uint64(2**bits - 1), np.uint64(bits // 2)
+        self._keys = np.random.default_rng(seed).integers(2**64, size=ROUNDS, dtype=np.uint64)
 
     def at(self, places: np.ndarray) -> np.ndarray:
         """Return the elements at ``places``, ``(n,)`` int64 each."""
@@ -206,16 +205,7 @@ class Permutation:
         return found.astype(np.int64)
 
     def _permute(self, numbers: np.ndarray) -> np.ndarray:
-        a, b = np.uint64(self._a), np.uint64(self._b)
-        left, right = np.divmod(numbers, b)
-        for even, odd in zip(self._keys[::2], self._keys[1::2], strict=True):
-            left = (left + _hash(right + even) % a) % a
-            right = (right + _hash(left + odd) % b) % b
-        return left * b + right
-
-
-def _hash(numbers: np.ndarray) -> np.ndarray:
-    """Hash uint64 numbers; overflow is intended."""
-    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return numbers ^ (numbers >> np.uint64(31))
+        for key in self._keys:
+            numbers = (numbers + key) * ODD & self._mask
+            numbers ^= numbers >> self._half
+        return numbers
