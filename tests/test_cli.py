@@ -189,7 +189,6 @@ WRONG = {
     "compare a b": "(a b); chargen probe-longrange RUN RUN compares runs (see",
     "train cat.txt --units 64 64": "--units 64 64: write the list with commas, as --units 64,64",
     "train cat.txt --steps 2 --cell gru-before": "--cell gru-before: removed; use gru (reset_after",
-    "train cat.txt --cell=gru-before": "--cell gru-before: removed; use gru (reset_after=False in",
     "train https://a.org/b.txt": "an address, not a file; download it first, then train on the "
     "file: chargen train b.txt",
     "train notes": "no *.txt file in this folder or below it, but ",
@@ -197,7 +196,7 @@ WRONG = {
     "sample ROMEO:": "if it is a text to continue: chargen sample --prompt ROMEO:",
     "sample -i": "--interactive: needs a terminal; give --prompt or --prompt-file",
     "sample -i --beam 3": "--interactive and --beam: give one",
-    "sample -i --json": "--interactive and --json: give one",
+    "watch none --out folder": "folder: cannot be written; name a file in it",
     "watch": "no run under runs/",
     "watch none --out no/x.html": "no/x.html: cannot be written",
     "inspect nothing": "nothing: no such run; chargen runs lists them",

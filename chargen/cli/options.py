@@ -106,7 +106,8 @@ class OutputParam(PathParam):
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         file = super().convert(value, param, ctx)
         if file.is_dir() or not file.absolute().parent.is_dir():
-            raise ChargenError(f"{file}: cannot be written; create its directory first")
+            remedy = "name a file in it" if file.is_dir() else "create its directory first"
+            raise ChargenError(f"{file}: cannot be written; {remedy}")
         return file
 
 
