@@ -10,8 +10,6 @@
 Importing this package imports no torch; using it does.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Any
 
 from chargen.errors import ChargenError

@@ -7,8 +7,6 @@ take names, shapes and gate order from here. Imports neither torch nor numpy.
 Axes: N sequences per batch, F input features, H units.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

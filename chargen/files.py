@@ -3,8 +3,6 @@
 What writes raises `UnwritableError` if the system refuses.
 """
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Callable, Iterator

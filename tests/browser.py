@@ -14,15 +14,9 @@ from selenium.webdriver.remote.webelement import WebElement
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRIVER = "chromedriver"
 FLAGS = (
-    "--headless=new",
+    *("--headless=new", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     "--no-sandbox",  # unavailable to root
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
 PHONE = 600  # pixels; a narrower screen is a phone's
 
@@ -81,11 +75,9 @@ class Browser:
         return [url for url in sent if not url.startswith(own)]
 
     def find(self, css: str) -> WebElement:
-        """Return the first element that matches a selector."""
         return self._driver.find_element(By.CSS_SELECTOR, css)
 
     def all(self, css: str) -> list[WebElement]:
-        """Return every element that matches a selector."""
         return self._driver.find_elements(By.CSS_SELECTOR, css)
 
     def press(self, keys: str) -> None:
@@ -93,7 +85,6 @@ class Browser:
         webdriver.ActionChains(self._driver).send_keys(keys).perform()
 
     def script(self, source: str, *arguments: Any) -> Any:
-        """Run JavaScript with these ``arguments``; return its result."""
         return self._driver.execute_script(source, *arguments)
 
     def overflows(self) -> bool:
@@ -102,5 +93,4 @@ class Browser:
         return bool(self.script(source))
 
     def close(self) -> None:
-        """End the browser."""
         self._driver.quit()

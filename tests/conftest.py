@@ -53,6 +53,18 @@ def home(cat, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def cli(capsys):
+    """Run a command, which ends with a code; return what it printed on both streams."""
+
+    def run(words, code=0):
+        capsys.readouterr()
+        assert main(words) == code, capsys.readouterr().err
+        return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
 def often(monkeypatch):
     """Validate at every second step."""
     tiny.often(monkeypatch)

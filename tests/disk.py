@@ -22,10 +22,8 @@ class Disk:
     """
 
     def __init__(self, before: Callable[[int, str], None] = lambda n, name: None, torn=False):
-        self.calls = 0
-        self.torn = torn
-        self._is_half = False
-        self.before = before
+        self.before, self.torn = before, torn
+        self.calls, self._is_half, self.args = 0, False, ()
 
     def __getattr__(self, name):
         real = getattr(os, name)
@@ -35,7 +33,7 @@ class Disk:
         def call(*args):
             if name == "open" and not args[1] & os.O_CREAT:
                 return real(*args)  # a file to read, or a directory to sync
-            number = self.calls
+            number, self.args = self.calls, args
             self.calls += 1
             self._is_half = name == "write" and self.torn and not self._is_half
             if self._is_half:
@@ -92,53 +90,30 @@ def restore(state, folder: Path) -> Path:
     return folder
 
 
-class Recorder:
-    """`os`, with a log of the writing calls for `after_power_loss`."""
+class Recorder(Disk):
+    """`os`, with a log of the writing calls for `after_power_loss`; it reads Linux's /proc."""
 
     def __init__(self):
+        super().__init__(self._record)
         self.log = []
-        self._files = {}  # by descriptor: (path, position)
 
-    def __getattr__(self, name):
-        return getattr(os, name)
-
-    def open(self, path, flags, mode=0o777):
-        file = os.open(path, flags, mode)
-        self._files[file] = [Path(path), 0]
-        if flags & os.O_CREAT:
-            self.log.append(("create", Path(path).name))
-        return file
-
-    def close(self, file):
-        self._files.pop(file)
-        os.close(file)
-
-    def lseek(self, file, position, how):
-        self._files[file][1] = position
-        return os.lseek(file, position, how)
-
-    def write(self, file, data):
-        path, position = self._files[file]
-        count = os.write(file, data)
-        self.log.append(("write", path.name, position, bytes(data[:count])))
-        self._files[file][1] += count
-        return count
-
-    def ftruncate(self, file, length):
-        os.ftruncate(file, length)
-        self.log.append(("cut", self._files[file][0].name, length))
-
-    def fsync(self, file):
-        path = self._files[file][0]
-        self.log.append(("sync folder",) if path.is_dir() else ("sync", path.name))
-
-    def replace(self, old, new):
-        os.replace(old, new)
-        self.log.append(("rename", Path(old).name, Path(new).name))
-
-    def unlink(self, path):
-        os.unlink(path)
-        self.log.append(("unlink", Path(path).name))
+    def _record(self, number, name):
+        first, *rest = self.args
+        if name == "open":
+            self.log.append(("create", Path(first).name))
+        elif name == "replace":
+            self.log.append(("rename", Path(first).name, Path(rest[0]).name))
+        elif name == "unlink":
+            self.log += [("unlink", Path(first).name)] if os.path.lexists(first) else []
+        else:
+            path = Path(os.readlink(f"/proc/self/fd/{first}"))
+            if name == "write":
+                at = os.lseek(first, 0, os.SEEK_CUR)
+                self.log.append(("write", path.name, at, bytes(rest[0])))
+            elif name == "ftruncate":
+                self.log.append(("cut", path.name, rest[0]))
+            else:
+                self.log.append(("sync folder",) if path.is_dir() else ("sync", path.name))
 
 
 class _Inode:

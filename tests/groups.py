@@ -21,14 +21,6 @@ SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["chargen.api", "torch.distributed.run", "hypothesis", "pytest"])
 HOST = "127.0.0.1"
 SECONDS = 120  # time limit of every wait
-SLOW = """
-import sys, time
-from chargen.cli import main
-from chargen.training.loop import Trainer
-reports = Trainer.reports
-Trainer.reports = lambda *given: (time.sleep(0.02) or report for report in reports(*given))
-sys.exit(main(sys.argv[1:]))
-"""  # chargen, 20 ms a step slower
 
 
 class Forked:

@@ -73,26 +73,17 @@ def test_modules_have_no_import_cycle():
 
 
 def test_no_two_classes_share_a_name():
-    names = Counter(
-        node.name
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-    )
+    nodes = (node for tree in TREES.values() for node in ast.walk(tree))
+    names = Counter(node.name for node in nodes if isinstance(node, ast.ClassDef))
     assert not [name for name, count in names.items() if count > 1]
 
 
 def test_no_code_is_read_from_data():
-    for module, tree in TREES.items():
-        calls = {
-            node.func.id
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        }
-        assert not calls & {"eval", "exec", "compile", "__import__"}, module
+    odd = r"(?<![\w.])(eval|exec|compile|__import__)\(|torch\.load\("
+    for module, file in FILES.items():
+        assert not re.search(odd, file.read_text()), module
         loaded = {name.split(".")[0] for name in imports(module)}
         assert not loaded & {"pickle", "marshal", "shelve"}, module
-        assert "torch.load(" not in FILES[module].read_text(), module
 
 
 def test_some_packages_import_no_torch():

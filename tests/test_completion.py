@@ -81,13 +81,13 @@ def test_bash_script_completes_a_run_without_slow_imports(home):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_installed_once(home, monkeypatch, capsys, shell):
-    monkeypatch.setenv("HOME", str(home / "a & b"))
+def test_completion_is_installed_once(home, monkeypatch, shell, cli):
     for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(home / "a & b"))
     monkeypatch.setenv("SHELL", f"/bin/{shell}")
-    assert main(["completion", "install"]) == 0
-    said = [line.partition(": written")[0] for line in capsys.readouterr().out.splitlines()]
+    out = cli(["completion", "install"]).out
+    said = [line.partition(": written")[0] for line in out.splitlines()]
     files = {path: path.read_text() for path in (home / "a & b").rglob("*") if path.is_file()}
     assert set(said) == set(map(str, files))
     assert any("_CHARGEN_COMPLETE" in text for text in files.values())
@@ -97,5 +97,5 @@ def test_completion_is_installed_once(home, monkeypatch, capsys, shell):
     assert main(["completion", "install", shell]) == 0
     assert files == {path: path.read_text() for path in files}
     monkeypatch.setenv("SHELL", "/bin/tcsh")
-    assert main(["completion", "install"]) == 2
-    assert "name the shell: chargen completion install bash" in capsys.readouterr().err
+    err = cli(["completion", "install"], 2).err
+    assert "name the shell: chargen completion install bash" in err

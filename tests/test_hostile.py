@@ -1,7 +1,5 @@
 """Malformed checkpoints and JSON are read, or refused in one line that names the file."""
 
-import random
-import warnings
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,10 +15,9 @@ from hostile import (
     small_checkpoint,
     with_header,
 )
-from msgspec import Meta, Struct
+from msgspec import Meta
 from safetensors import safe_open
 
-from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.files import decode_json, read_json
 from chargen.runs.checkpoint import Checkpoint, parse
@@ -45,14 +42,6 @@ def test_mutants_are_read_or_refused(run, kind, count):
     assert not all(found)
 
 
-@pytest.mark.parametrize("kind", READERS)
-def test_arbitrary_bytes_are_read_or_refused(run, kind):
-    rng = random.Random(0)
-    for data in (b"", *(rng.randbytes(rng.randrange(300)) for _ in range(40))):
-        is_read(kind, run, data)
-        is_read(kind, run, with_header(data, data))
-
-
 def test_the_digest_covers_every_byte():
     data = small_checkpoint()
     parse(data)
@@ -73,21 +62,16 @@ def test_safetensors_opens_a_checkpoint_and_equal_ones_are_equal_bytes(tmp_path)
         assert tensors.get_tensor("model.b_y").tolist() == [0, 1, 2]
         assert tensors.metadata().keys() == {"format", "sha256", "values"}
     assert len({small_checkpoint() for _ in range(20)}) == 1
-
-
-def test_a_checkpoint_of_the_largest_number_of_layers_is_read():
-    model = ModelSettings("gru", (1,) * MOST_LAYERS)
-    names = [f"{kind}.{name}" for name in model.shapes(3) for kind in ("model", *"abc")]
-    checkpoint = Checkpoint({name: np.ones((1, 1), "f4") for name in names}, {})
+    names = [
+        f"{kind}.{n}" for n in ModelSettings("gru", (1,) * MOST_LAYERS).shapes(3) for kind in "abcd"
+    ]
+    checkpoint = Checkpoint(dict.fromkeys(names, np.ones((1, 1), "f4")), {})
     assert list(parse(checkpoint.to_bytes()).arrays) == sorted(names)
-    with pytest.raises(TypeError, match="complex"):
-        Checkpoint({"a": np.zeros(2, "c8")}, {}).to_bytes()
 
 
 @pytest.mark.parametrize(
     ("header", "body"),
     [
-        ({"a": {**F4, "dtype": "BF16", "data_offsets": [0, 4]}}, 4),
         ({"a": {**F4, "dtype": "F16", "data_offsets": [0, 4]}}, 4),
         ({"a": {**F4, "dtype": ["F32"]}}, 8),
         *(({"a": {**F4, "shape": shape}}, 8) for shape in ([3], [-2], [2**40] * 3, [2**61, 8])),
@@ -108,7 +92,6 @@ def test_a_wrong_tensor_is_refused(run, header, body):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"\x80\x04\x95\x0b\0\0\0\0\0\0\0\x8c\x02os\x94.", "header is cut off"),
         ((2**63).to_bytes(8, "little") + b"{}", "header is cut off"),
         ((2**20 + 8).to_bytes(8, "little") + b"{" + b" " * 2**21, "or too long"),
         (with_header(b'{"a":' * 30_000 + b"1" + b"}" * 30_000), "nested"),
@@ -116,11 +99,9 @@ def test_a_wrong_tensor_is_refused(run, header, body):
         (with_header({"__metadata__": {"format": "2", "values": "{}"}}), "no SHA-256"),
         (with_header({"__metadata__": metadata(format="3")}), "newer chargen, upgrade"),
         (with_header({"__metadata__": metadata(format="1")}), "format 1, not 2"),
-        (with_header({"__metadata__": metadata(values='{"a":NaN}')}), "malformed"),
         (with_header({"__metadata__": metadata(values='{"a":{"b":{"c":1}}}')}), "Expected"),
-        (with_header({"__metadata__": metadata(values='{"a":"\\ud800"}')}), "truncated"),
     ],
-    ids=range(11),
+    ids=range(8),
 )
 def test_a_wrong_header_is_refused(run, data, message):
     (run.path / LAST).write_bytes(data)
@@ -141,36 +122,24 @@ def test_unsafe_json_is_refused(text):
         decode_json(text, Any)
 
 
-class Row(Struct, frozen=True, forbid_unknown_fields=True):
-    span: Annotated[int, Meta(ge=1)]
-
-
 def test_read_json_names_the_file_and_the_field(tmp_path):
-    file = tmp_path / "rows.json"
+    file, kind = tmp_path / "rows.json", list[dict[str, Annotated[int, Meta(ge=1)]]]
     file.write_text('[{"span": 4}]')
-    assert read_json(file, tuple[Row, ...], 2**20) == (Row(4),)
-    for text, message in (
-        ('[{"span": 0}]', r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\.span`"),
-        ("[" * 300_000, "more than"),
-    ):
-        file.write_text(text)
-        with pytest.raises(ChargenError, match=message):
-            read_json(file, tuple[Row, ...], 2**20)
+    assert read_json(file, kind, 2**20) == [{"span": 4}]
+    file.write_text('[{"span": 0}]')
+    with pytest.raises(ChargenError, match=r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\["):
+        read_json(file, kind, 2**20)
 
 
-def test_weights_whose_sums_overflow_end_in_one_line(run, capsys):
+def test_weights_whose_sums_overflow_end_in_one_line(run, cli):
     own = run.read_checkpoint(BEST).arrays
     arrays = {name: np.copysign(np.float32(3e38), array) for name, array in own.items()}
     run.write_checkpoint(BEST, Checkpoint(arrays, {}))
     (run.path / "cat.txt").write_text(TEXT * 100)
     text, path = str(run.path / "cat.txt"), str(run.path)
     for command in (["sample", path], ["evaluate", path, text]):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
-            assert main(command) == 2
-        message = capsys.readouterr().err
-        assert "predictions are not finite" in message
-        assert message.count("\n") == 1
+        message = cli(command, 2).err
+        assert ("predictions are not finite" in message, message.count("\n")) == (True, 1)
 
 
 @pytest.mark.parametrize("bias", [np.float32([np.nan] * 13), np.ones(13)])

@@ -12,31 +12,17 @@ import pytest
 import torch
 import torch.distributed as dist
 from groups import HOST, Forked, children, listening, ranks, run_launcher, wait_for
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import TINY, state_of
 
 from chargen.cli import main
 from chargen.distributed import PEER_LOST, PeerError, group
 from chargen.distributed.group import ProcessGroup, join, peer_errors
-from chargen.distributed.launch import _outcome
 from chargen.errors import ChargenError
 from chargen.runs.directory import LAST, Run
 from chargen.training import start
 
 KILLED = -signal.SIGKILL
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
-
-
-@given(st.integers(0, 1000), st.integers(1, 40))
-def test_shares_cover_every_row_once_and_differ_by_one(count, size):
-    shares = []
-    for rank in range(size):
-        one = ProcessGroup()
-        one.rank, one.size = rank, size
-        shares.append(range(count)[one.rows(count)])
-    assert [row for share in shares for row in share] == list(range(count))
-    assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_only_errors_about_lost_processes_are_translated():
@@ -61,30 +47,6 @@ def test_variables_that_describe_no_group_are_refused(monkeypatch):
             monkeypatch.setenv(*variable.split("="))
         with pytest.raises(ChargenError, match=message), join(device):
             pass
-
-
-def collectives(us):
-    torch.manual_seed(us.rank)
-    model = torch.nn.Linear(1, 1)
-    us.synchronize(model)
-    model(torch.full((1, 1), float(us.rank))).sum().backward()
-    numbers = us.sum_gradients(model, [us.rank + 0.5, 1.0])
-    values = [us.gather("x" * us.rank), us.broadcast(us.rank), us.run_on_lead(lambda: us.rank)]
-    with join("cpu") as again:  # another training in the same process
-        values += [again.sum(np.array([[2.0**60], [us.rank]])).tolist(), us.wait()]
-    return [numbers, [[p.item(), p.grad.item()] for p in model.parameters()], *values]
-
-
-def test_collectives(tmp_path):
-    ended = [rank.ended() for rank in ranks(tmp_path, 3, collectives)]
-    assert [(code, err) for code, _, err in ended] == [(0, "")] * 3
-    torch.manual_seed(0)
-    weight, bias = (value.item() for value in torch.nn.Linear(1, 1).parameters())
-    for rank, (_, out, _) in enumerate(ended):
-        numbers, parameters, gathered, *others = json.loads(out)
-        assert (numbers, parameters) == ([4.5, 3.0], [[weight, 3.0], [bias, 3.0]])
-        assert gathered == (None if rank else ["", "x", "xx"])
-        assert others == [0, 0, [[3 * 2.0**60], [3.0]], None]
 
 
 def end_early(us, how):
@@ -123,15 +85,6 @@ def test_long_work_is_waited_for_and_a_silent_process_is_not(tmp_path, freezes, 
 
 
 # Launched by --processes
-
-
-def test_the_exit_code_is_that_of_the_process_that_ended_the_group():
-    assert _outcome({}) == (0, "")
-    assert _outcome({1: PEER_LOST, 0: 2}) == (2, "")
-    assert _outcome({0: KILLED, 1: 1}) == (1, "")
-    assert _outcome({1: KILLED, 0: PEER_LOST}) == (137, "process 2 was killed (SIGKILL)")
-    assert _outcome({0: -15, 1: PEER_LOST}) == (PEER_LOST, "a process was lost")
-    assert _outcome({0: 143, 1: -15}) == _outcome({1: -15}) == (143, "")
 
 
 RANK = "import os, signal, sys, time, json; rank = int(os.environ['RANK']);"
@@ -321,7 +274,6 @@ def test_one_process_reads_the_input_and_prints(corpus, tmp_path):
     code, printed, err = lead.ended()
     assert (code, printed, other.ended()) == (0, "", (0, "", ""))
     assert err.count("2 processes") == err.count("2,940 characters") == 1
-    assert len(Run.open(tmp_path / "run").progress()) == 1
     lead, other = ranks(tmp_path, 2, main, ["train", str(tmp_path / "none.txt")])
     code, printed, err = lead.ended()
     assert (code, printed, err.count("\n")) == (2, "", 1)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from chargen.errors import ChargenError
 from chargen.runs.checkpoint import Checkpoint, parse
-from chargen.runs.description import CorpusRecord, Description, Imported
+from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run, newest
 from chargen.runs.lock import lock
 from chargen.settings import ModelSettings, TrainingSettings
@@ -47,22 +47,14 @@ def run(tmp_path):
     return Run.create(tmp_path, description_of())
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
 def test_a_description_round_trips(text):
     written = description_of(Vocabulary.of(text).characters)
     assert Description.from_json(written.to_json()) == written
 
 
-def test_the_description_of_an_imported_run_round_trips(tmp_path):
-    imported = Imported("model.keras", "0" * 64)
-    written = Description(ModelSettings(), Vocabulary("ab"), imported=imported)
-    assert (written.to_json()["training"], written.to_json()["corpus"]) == (None, None)
-    Run.create(tmp_path, written)
-    assert Run.open(tmp_path).description == written
-
-
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(ARRAYS, VALUES)
 def test_a_checkpoint_round_trips_bit_by_bit(written, values):
     read = parse(Checkpoint(written, values).to_bytes())
@@ -70,14 +62,6 @@ def test_a_checkpoint_round_trips_bit_by_bit(written, values):
     assert {name: (a.dtype, a.shape, a.tobytes()) for name, a in read.arrays.items()} == {
         name: (a.dtype, a.shape, a.tobytes()) for name, a in written.items()
     }
-
-
-def test_a_new_run_removes_the_old_one(run):
-    run.write_checkpoint(BEST, Checkpoint({}, {}))
-    run.write_checkpoint(LAST, Checkpoint({}, {}))
-    run.write_progress(0, [RECORD])
-    Run.create(run.path, description_of())
-    assert [file.name for file in run.path.iterdir()] == [RUN]
 
 
 def test_an_incomplete_last_line_of_progress_is_left_out(run):
@@ -93,12 +77,15 @@ def test_an_incomplete_last_line_of_progress_is_left_out(run):
         run.keep_progress(4)
 
 
-def test_weights_are_the_best_or_else_the_last(run):
+def test_weights_are_the_best_or_else_the_last_and_a_new_run_removes_both(run):
     zero, one = np.zeros(1, np.float32), np.ones(1, np.float32)
     run.write_checkpoint(LAST, Checkpoint({"model.a": zero, "generator": one}, {}))
     assert {name: a.tolist() for name, a in run.weights().items()} == {"a": [0]}
     run.write_checkpoint(BEST, Checkpoint({"model.a": one}, {}))
     assert run.weights()["a"].tolist() == [1]
+    run.write_progress(0, [RECORD])
+    Run.create(run.path, description_of())
+    assert [file.name for file in run.path.iterdir()] == [RUN]
 
 
 def test_the_newest_run_is_the_one_modified_last(tmp_path):
@@ -124,11 +111,10 @@ def test_a_missing_or_foreign_file_is_an_error(run):
         Run.open(run.path)
 
 
-def test_a_directory_is_locked_once(tmp_path):
-    path = tmp_path / "new" / "run"
-    with lock(path), pytest.raises(ChargenError, match="another process"), lock(path):
-        pass
-    with lock(path):
-        (path / "file").touch()
-    with pytest.raises(ChargenError, match="file/run: cannot be written"), lock(path / "file/run"):
+def test_a_directory_is_locked_where_it_can_be_created(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(ChargenError, match="file/run: cannot be written"),
+        lock(tmp_path / "file/run"),
+    ):
         pass

@@ -26,25 +26,23 @@ from chargen.sampling.engine import Engine
         (["--prompt-file", "prompt", "--length", "5"], 7 + 5 + 1, "the cat"),
     ],
 )
-def test_samples_start_with_the_prompt(at_run, capsys, flags, chars, start):
+def test_samples_start_with_the_prompt(at_run, cli, flags, chars, start):
     Path("prompt").write_text("the cat")
-    assert main(["sample", *flags]) == 0
-    out = capsys.readouterr().out
+    out = cli(["sample", *flags]).out
     assert (len(out), out[: len(start)]) == (chars, start)
 
 
-def sampled(capsys, *flags):
+def sampled(cli, *flags):
     """Return the texts of `sample --json`, 8 characters with seed 1, and what was said."""
     given = ["sample", "--json", "--length", "8", "--seed", "1", *flags]
-    assert main(given) == 0
-    out, err = capsys.readouterr()
+    out, err = cli(given)
     return json.loads(out), err
 
 
-def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, capsys, monkeypatch):
+def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, cli, monkeypatch):
     rows = list(chargen.load("runs/cat").stream("", 8, 5, 1))
     expected = ["".join(text) for text in zip(*rows, strict=True)]
-    assert sampled(capsys, "--count", "5")[0]["texts"] == expected
+    assert sampled(cli, "--count", "5")[0]["texts"] == expected
     monkeypatch.setattr(sys.modules["chargen.cli.sample"], "BATCH", 2)
     counts, stream = [], Sampler.stream
 
@@ -53,64 +51,59 @@ def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, cap
         return stream(self, *given, count=count, **options)
 
     monkeypatch.setattr(Sampler, "stream", spy)
-    texts = sampled(capsys, "--count", "5")[0]["texts"]
+    texts = sampled(cli, "--count", "5")[0]["texts"]
     assert (len(set(texts)), counts) == (5, [2, 2, 1])
 
 
-def test_unique_and_new_texts(at_run, capsys):
+def test_unique_and_new_texts(at_run, cli):
     hot = ["--temperature", "2", "--length", "2", "--count", "30"]
-    assert len(set(sampled(capsys, *hot)[0]["texts"])) < 30
-    texts = sampled(capsys, *hot, "--unique")[0]["texts"]
+    assert len(set(sampled(cli, *hot)[0]["texts"])) < 30
+    texts = sampled(cli, *hot, "--unique")[0]["texts"]
     assert len(set(texts)) == len(texts) == 30
-    new = sampled(capsys, *hot, "--new", "--prompt", "t")[0]["texts"]
+    new = sampled(cli, *hot, "--new", "--prompt", "t")[0]["texts"]
     assert len(new) == 30
     assert not any(f"t{text}" in LINES for text in new)
     one = ["sample", "--json", "--length=1", "--count=20", "--seed=1", "--prompt=t", "--continue"]
-    assert main([*one, "--length=0", "--new"]) == 2
-    out, err = capsys.readouterr()
+    out, err = cli([*one, "--length=0", "--new"], 2)
     assert out == ""
     assert "0 of 20 texts, after 448 were generated; raise --temperature or --length" in err
-    assert main([*one, "--unique"]) == 0
-    assert "of 20 texts, after 448 were generated; a higher" in capsys.readouterr().err
+    assert "of 20 texts, after 448 were generated; a higher" in cli([*one, "--unique"]).err
     lines = [*hot, "--length", "40", "--stop", r"\n", "--new", "--prompt", "the c", "--begin"]
-    assert all(
-        f"the c{text}" != LINES.split("\n", maxsplit=1)[0]
-        for text in sampled(capsys, *lines)[0]["texts"]
+    assert LINES.split("\n")[0].removeprefix("the c") not in sampled(cli, *lines)[0]["texts"]
+
+
+def test_separators_and_escapes(at_run, cli):
+    given = ["sample", "--count", "3", "--length", "4", "--seed", "1", "--prompt", r"cat.\nthe"]
+    lines = cli(given).out.split("\n\n")
+    assert [text[:8] for text in lines] == ["cat.\nthe"] * 3
+    assert len(cli([*given, "--separator", r"\n-\\-\t"]).out.split("\n-\\-\t")) == 3
+    found, _ = sampled(cli, "--length", "99", "--stop-after", "at", "--temperature", "0")
+    assert found["texts"][0].endswith("at")
+    assert "at" not in found["texts"][0][:-2]
+    assert (
+        r"--stop '\\n': character '\\' at position 0 is not in"
+        in cli(["sample", "--stop", r"\\n"], 2).err
+    )
+    assert (
+        cli(["sample", "--count", "2", "--stop-after", r"\n", "--seed", "1"]).out.count("\n") == 2
     )
 
 
-def test_separators_and_escapes(at_run, capsys):
-    given = ["sample", "--count", "3", "--length", "4", "--seed", "1", "--prompt", r"cat.\nthe"]
-    assert main(given) == 0
-    lines = capsys.readouterr().out.split("\n\n")
-    assert [text[:8] for text in lines] == ["cat.\nthe"] * 3
-    assert main([*given, "--separator", r"\n-\\-\t"]) == 0
-    assert len(capsys.readouterr().out.split("\n-\\-\t")) == 3
-    found, _ = sampled(capsys, "--length", "99", "--stop-after", "at", "--temperature", "0")
-    assert found["texts"][0].endswith("at")
-    assert "at" not in found["texts"][0][:-2]
-    assert main(["sample", "--stop", r"\\n"]) == 2
-    assert r"--stop '\\n': character '\\' at position 0 is not in" in capsys.readouterr().err
-    assert main(["sample", "--count", "2", "--stop-after", r"\n", "--seed", "1"]) == 0
-    assert capsys.readouterr().out.count("\n") == 2
-
-
-def test_last_weights(own_run, capsys):
+def test_last_weights(own_run, cli):
     run = chargen.load("runs/cat").run
     best = run.read_checkpoint(BEST)
     arrays = {name: 0 * array for name, array in best.arrays.items()}
     run.write_checkpoint(BEST, Checkpoint(arrays, best.values))
-    last, zero = (sampled(capsys, *flags)[0]["texts"] for flags in (["--last"], []))
+    last, zero = (sampled(cli, *flags)[0]["texts"] for flags in (["--last"], []))
     shutil.copy(run.path / LAST, run.path / BEST)
-    assert sampled(capsys)[0]["texts"] == last != zero
+    assert sampled(cli)[0]["texts"] == last != zero
 
 
-def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, capsys):
+def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, cli):
     settings = ["--length", "30", "--temperature", "0"]
-    assert main(["sample", "--prompt", "t€he", "--unknown", "skip", "--begin", *settings]) == 0
-    skipped = capsys.readouterr().out
-    assert main(["sample", "--prompt", "the", *settings]) == 0
-    assert skipped.removeprefix("t€he") == capsys.readouterr().out.removeprefix("the")
+    skipped = cli(["sample", "--prompt", "t€he", "--unknown", "skip", "--begin", *settings]).out
+    whole = cli(["sample", "--prompt", "the", *settings]).out
+    assert skipped.removeprefix("t€he") == whole.removeprefix("the")
 
 
 def test_closed_pipe_is_not_an_error(at_run):

@@ -23,9 +23,7 @@ pytestmark = pytest.mark.usefixtures("often")
 
 
 @pytest.mark.parametrize(
-    ("numbers", "code"),
-    [([signal.SIGINT], 130), ([signal.SIGTERM, signal.SIGINT], 143), ([signal.SIGINT] * 3, 130)],
-    ids=["int", "term-int", "int-int-int"],
+    ("numbers", "code"), [([signal.SIGTERM, signal.SIGINT], 143), ([signal.SIGINT] * 3, 130)]
 )
 def test_signals_at_any_write(cat, tmp_path, monkeypatch, capfd, finished, numbers, code):
     """The third ends it at once, within the save; the others let it save."""
@@ -45,7 +43,7 @@ def test_signals_at_any_write(cat, tmp_path, monkeypatch, capfd, finished, numbe
         with monkeypatch.context() as patch:
             on(patch, Disk(before))
             assert main(["train", str(cat), "--out", str(out), *FLAGS]) == code
-        assert ("once more ends at once" in capfd.readouterr().err) == (len(numbers) > 1)
+        assert "once more ends at once" in capfd.readouterr().err
         if len(numbers) == 3:
             assert (out / LAST).exists() == (at > begun.calls + 15)  # renamed by then
         else:
@@ -100,17 +98,13 @@ def late(cat, monkeypatch):
     return set_up
 
 
-def test_a_run_in_training_is_neither_overwritten_nor_resumed(cat, tmp_path):
-    with start([cat], TINY, tmp_path / "run", device="cpu"):
-        for options in ({"overwrite": True}, {"resume": True}):
-            with pytest.raises(ChargenError, match="another process is training"):
-                start([cat], {}, tmp_path / "run", device="cpu", **options)
-
-
 def test_what_is_resumed_is_read_after_the_lock_is_held(cat, tmp_path, late):
     out = tmp_path / "run"
     with start([cat], TINY, out, device="cpu") as session:
         list(session.trainer.reports(lambda: session.trainer.counters.step == 3))
+        for options in ({"overwrite": True}, {"resume": True}):
+            with pytest.raises(ChargenError, match="another process is training"):
+                start([cat], {}, out, device="cpu", **options)
     late(steps=7)
     with start([cat], {}, out, resume=True, device="cpu") as session:
         assert session.trainer.settings.steps == 7

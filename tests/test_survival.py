@@ -10,7 +10,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
-from disk import CODES, Crash, Disk, Recorder, Snapshots, after_power_loss, refuse_at, restore
+from disk import CODES, Disk, Recorder, Snapshots, after_power_loss, refuse_at, restore
 from groups import Forked
 from soak import kills
 from tiny import FLAGS, TINY, often, on, state_of, train
@@ -199,27 +199,6 @@ def test_a_disk_that_refuses_costs_nothing(home, pick, calls, forever):
     if forever:
         kept = "RUN can be resumed from its last good checkpoint, step 4, with resume=True"
         assert {kept, "RUN has no checkpoint yet: resume=True starts from the beginning"} <= told
-
-
-def test_a_save_that_took_place_and_was_reported_as_failed_counts(home):
-    """The directory sync fails after the new checkpoint is in place; then the process is killed."""
-    names = []
-    train_on(Disk(lambda number, name: names.append(name)), home, home.new())
-    renamed = [number for number, name in enumerate(names) if name == "replace"]
-    failed = renamed[2] + 1  # run.json, the best, the last
-    for at in (failed + 1, renamed[5] - 1):
-        out = home.new()
-
-        def before(number, name, at=at):
-            if number == failed:
-                raise OSError(CODES[1], os.strerror(CODES[1]))
-            if number >= at:
-                raise Crash
-
-        with pytest.raises(Crash):
-            train_on(Disk(before), home, out)
-        train(home.corpus, out)
-        assert state_of(out) == home.end, at
 
 
 def writes_before_training(home, out):

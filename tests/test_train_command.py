@@ -3,7 +3,6 @@ text, little memory, and errors that speak the language of their user."""
 
 import json
 import os
-import platform
 import signal
 import subprocess
 import sys
@@ -48,14 +47,12 @@ def without_streams(home, lost, *commands):
     os.chdir(home)
     kept = [sys.stdin, sys.stdout, sys.stderr]  # they would close their descriptors
     for number, how in lost.items():
-        stream = None
-        if how == "closed":
-            os.close(number)
-        else:
+        os.close(number)
+        if how != "closed":
             read, write = os.pipe()
             os.close(read)
             os.dup2(os.open("/dev/full", os.O_WRONLY) if how == "full" else write, number)
-            stream = os.fdopen(number, "w", closefd=False)
+        stream = None if how == "closed" else os.fdopen(number, "w", closefd=False)
         for name in (STREAMS[number], f"__{STREAMS[number]}__"):
             setattr(sys, name, stream)
     (home / "codes").write_text(json.dumps([main(words) for words in commands]))
@@ -103,8 +100,7 @@ def test_training_continues_when_its_terminal_is_closed_and_loads_no_compiler(ho
 def test_more_training_is_counted_from_where_the_run_is(home, capsys):
     train(capsys, "--patience=0", "--validation=0.2")
     told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
-    for words in ((), ("--steps=3",)):
-        assert f"{told} --more-steps 5" in train(capsys, "--resume", *words).err.splitlines()
+    assert f"{told} --more-steps 5" in train(capsys, "--resume", "--steps=3").err.splitlines()
     path = home / "runs" / "cat"
     assert "No step" not in train(capsys, "--resume", "--more-steps=4").err
     assert (Run.open(path).description.training.steps, len(Run.open(path).progress())) == (9, 6)
@@ -112,12 +108,8 @@ def test_more_training_is_counted_from_where_the_run_is(home, capsys):
     train(capsys, "--resume", "--more-minutes=0.001")
     settings = Run.open(path).description.training
     assert (settings.steps, settings.minutes) == (None, pytest.approx(0.001 + seconds / 60))
-    for words, message in (
-        (("--resume", "--more-steps=4", "--steps=9"), "--more-steps and --steps: give one budget"),
-        (("--resume", "--more-steps=0"), "--more-steps 0: must be a whole number of 1 or more"),
-        (("--more-steps=4", "--overwrite"), "--more-steps and --steps: give one budget"),
-    ):
-        assert message in train(capsys, *words, code=2).err
+    told = "--more-steps and --steps: give one budget"
+    assert told in train(capsys, "--resume", "--more-steps=4", "--steps=9", code=2).err
     with pytest.raises(ChargenError, match=r"^more_steps: extends a run; give resume=True too"):
         chargen.train("cat.txt", more_steps=4, out="runs/new")
 
@@ -200,9 +192,8 @@ def test_threads_that_wait_for_other_programs_are_noted_once(
 
 
 @linux
-@pytest.mark.parametrize("kilobytes", [100_000, 800_000])
-def test_a_memory_limit_is_one_line_before_torch_is_loaded(home, kilobytes):
-    command = f"ulimit -v {kilobytes}; {sys.executable} -m chargen train cat.txt"
+def test_a_memory_limit_is_one_line_before_torch_is_loaded(home):
+    command = f"ulimit -v 800000; {sys.executable} -m chargen train cat.txt"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("chargen: not enough memory: the limit of ")
@@ -212,7 +203,6 @@ def test_a_memory_limit_is_one_line_before_torch_is_loaded(home, kilobytes):
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (MemoryError("std::bad_alloc"), 2),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), 2),
         (OSError(12, "Cannot allocate memory"), 2),
         (ImportError("No module named 'torch'"), 1),
@@ -229,30 +219,6 @@ def test_memory_that_runs_out_anywhere_is_one_line(home, capsys, monkeypatch, er
             train(capsys)
     else:
         assert "chargen: not enough memory: close other programs" in train(capsys, code=code).err
-
-
-FAULTS = """
-import resource
-import numpy as np
-from chargen.cli.options import set_up_torch
-def faults():
-    np.ones(10_000_000)  # 80 MB, freed at once
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(5):
-        np.ones(10_000_000)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults())
-set_up_torch(None)
-print(faults())
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's mallopt")
-def test_freed_memory_is_reused_without_page_faults():
-    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, check=True)
-    without, reused = map(int, done.stdout.split())
-    assert without > 150  # for five times 80 MB, even with pages of 2 MB
-    assert reused < 50
 
 
 @pytest.mark.parametrize("own", [None, "77"])

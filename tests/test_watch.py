@@ -1,6 +1,5 @@
 """Observation of a training: `chargen watch`, TensorBoard events, messages of `chargen train`."""
 
-import os
 import re
 import shutil
 import sys
@@ -29,7 +28,7 @@ from chargen.pages.watch_page import (
 )
 from chargen.render.figures import PAGE
 from chargen.runs.directory import BEST, Run
-from chargen.runs.lock import HOLDER, is_held, lock
+from chargen.runs.lock import lock
 from chargen.settings import TrainingSettings
 
 FLAGS = [*tiny.FLAGS[1:], "--steps=5"]
@@ -118,19 +117,9 @@ def test_figures_draw_the_recorded_numbers(status):
 # the command
 
 
-def test_the_holder_file_shows_whether_a_run_is_trained(tmp_path):
-    assert not is_held(tmp_path)
-    with lock(tmp_path):
-        assert is_held(tmp_path)
-    for text, held in ((10**8, False), (os.getpid(), True), ("nobody", False)):
-        (tmp_path / HOLDER).write_text(f"{text} 2026-01-01 00:00:00")
-        assert is_held(tmp_path) == held
-
-
-def test_once_writes_the_page_and_changes_no_file_of_the_run(run, capsys):
+def test_once_writes_the_page_and_changes_no_file_of_the_run(run, cli):
     before = {file: file.read_bytes() for file in run.iterdir()}
-    assert main(["watch", "runs/cat", "--once"]) == 0
-    assert capsys.readouterr() == ("page: runs/cat/watch.html\n", "")
+    assert cli(["watch", "runs/cat", "--once"]) == ("page: runs/cat/watch.html\n", "")
     page = (run / "watch.html").read_text()
     assert "The n-gram baseline has " in page
     assert "Samples" in page
@@ -197,17 +186,16 @@ def _samples(monkeypatch):
     monkeypatch.setattr("chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0)
 
 
-def messages(capsys, *arguments):
+def messages(cli, *arguments):
     """Train; return the messages on standard error."""
-    assert main(["train", "cat.txt", *FLAGS, "--overwrite", *arguments]) == 0
-    out, err = capsys.readouterr()
+    out, err = cli(["train", "cat.txt", *FLAGS, "--overwrite", *arguments])
     assert out == ""
     return err
 
 
 @pytest.mark.usefixtures("home", "often")
-def test_quiet_prints_warnings_only_and_verbose_prints_samples(capsys, monkeypatch):
-    normal, verbose = messages(capsys), messages(capsys, "--verbose")
+def test_quiet_prints_warnings_only_and_verbose_prints_samples(cli, monkeypatch):
+    normal, verbose = messages(cli), messages(cli, "--verbose")
     assert len(re.findall(r"^epoch .* left$", normal, re.M)) == 3
     details = r"  step \d  best \d\.\d{4}  learning rate \d\.\d\de-\d\d  gradient norm \d"
     assert len(re.findall(rf"^epoch .* left{details}", verbose, re.M)) == 3
@@ -220,7 +208,7 @@ def test_quiet_prints_warnings_only_and_verbose_prints_samples(capsys, monkeypat
     full = lambda *given: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # noqa: E731
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
     lost = "tensorboard: cannot be written (No space left on device); training continues without"
-    assert messages(capsys, "--quiet", "--tensorboard") == f"runs/cat/{lost} event files\n"
+    assert messages(cli, "--quiet", "--tensorboard") == f"runs/cat/{lost} event files\n"
     Path("tensorboard").symlink_to(Path("runs/cat/tensorboard"))
     with pytest.raises(ChargenError, match="a symbolic link"):
         EventWriter(Path(), 0)
@@ -259,7 +247,7 @@ def test_no_color_is_respected(monkeypatch, capsys):
 # TensorBoard
 
 
-def test_tensorboard_events_equal_the_progress_file(home, often, capsys, monkeypatch):
+def test_tensorboard_events_equal_the_progress_file(home, often, cli, monkeypatch):
     run = home / "runs" / "cat"
     for more in (["cat.txt", *FLAGS, "--overwrite"], ["--resume", "--steps", "9"]):
         assert main(["train", *more, "--tensorboard"]) == 0
@@ -270,5 +258,5 @@ def test_tensorboard_events_equal_the_progress_file(home, often, capsys, monkeyp
             assert found == {line["step"]: pytest.approx(line[name], rel=1e-6) for line in lines}
     assert [line["step"] for line in lines] == [2, 4, 5, 6, 8, 9]
     monkeypatch.setattr(training_display, "FOLDER", "no_such_package")
-    assert main(["train", "cat.txt", *FLAGS, "--tensorboard"]) == 2
-    assert capsys.readouterr().err.endswith("needs the package; pip install tensorboard\n")
+    err = cli(["train", "cat.txt", *FLAGS, "--tensorboard"], 2).err
+    assert err.endswith("needs the package; pip install tensorboard\n")

@@ -1,7 +1,5 @@
 """The card of a run as a model hub shows it, from what was measured; see `chargen.runs.card`."""
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Measurements of several models on the same text or cases."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -57,7 +55,6 @@ def probe(
     Args:
         models: one model, or several different ones.
         spans: spans of the sentences, in characters; by default those of the bank.
-        seed: random seed of the cases.
         only: names of the instruments.
         bank: a phrase bank, as a file or a bundled one's name; by default the first of the bundled
             ones, English before Chinese, that the models know.
@@ -146,12 +143,10 @@ def _unseen(
     A model that chargen did not train reads that of the first run.
     """
     if isinstance(model, TrainedModel):
-        own = _encoded(model, text)
+        own, starts = _encoded(model, text), None
         first = first if text else len(own.ids) - len(model.held_out())
-        starts = None
         if model.run.description.training.documents != "none":
-            later = own.starts[np.searchsorted(own.starts, first, side="right") :]
-            starts = np.append(0, later - first)
+            starts = np.append(0, own.starts[own.starts > first] - first)
         return HeldOutText(own.ids[first:], starts, _encoded(model, swap).ids if swap else None)
     if not (text or trained):
         raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")

@@ -1,7 +1,5 @@
 """Training and loading of models."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,9 +45,8 @@ def train(
         corpus: files, directories or names of bundled corpora; a resumed run knows its own.
         out: run directory, by default ``runs/<corpus name>``.
         resume: resume the run in ``out``, by default the newest run.
-        overwrite: replace the run in ``out``.
-        init_from: run to fine-tune: the new one starts from its best weights and keeps its
-            architecture; its vocabulary holds the characters of both texts.
+        init_from: run to fine-tune, whose architecture the new run keeps; its vocabulary holds the
+            characters of both texts.
         device: a torch device, or ``auto`` for a GPU if there is one.
         cache: directory of encoded corpora, by default ``.corpora`` beside the run.
         encoding: encoding of files without a byte order mark, by default UTF-8.
@@ -61,9 +58,6 @@ def train(
         command: shown on the run's card, ``README.md`` in its directory.
         **settings: fields of `ModelSettings` and `TrainingSettings`, for example
             ``cell="gru", units=(128, 128), minutes=2``; ``None`` chooses the default.
-
-    Returns:
-        The model with the weights of the lowest validation loss.
 
     Raises:
         ChargenError: a setting or the corpus is invalid, training diverged, or the run directory

@@ -1,7 +1,5 @@
 """The command line. Importing it loads no torch."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Advice for beginners: options and commands of other tools, and values in the wrong place."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Sequence

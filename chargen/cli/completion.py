@@ -1,7 +1,5 @@
 """Shell completion of runs, corpora and devices, and its installation. Imports no torch."""
 
-from __future__ import annotations
-
 import glob
 import os
 import shlex

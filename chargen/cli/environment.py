@@ -1,7 +1,5 @@
 """Process-wide settings of the libraries underneath: threads, logging and memory."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import os

@@ -1,7 +1,5 @@
 """``chargen evaluate``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import click
@@ -65,7 +63,7 @@ def evaluate(
     if baseline and (gain := baseline.loss_nats - measured.loss_nats) > 0:
         say(f"The model beats the {name} by {gain:.4f} nats/char.")
     elif baseline:
-        say(
-            f"The model does not beat the {name} ({-gain:.4f} nats/char worse): train with a "
-            "larger budget if its validation loss still fell, else on more text or fewer --units."
+        advice = (
+            "train longer if its validation loss still fell, else on more text or fewer --units"
         )
+        say(f"The model does not beat the {name} ({-gain:.4f} nats/char worse): {advice}.")

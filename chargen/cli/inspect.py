@@ -1,11 +1,9 @@
 """``chargen inspect``."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 
@@ -22,7 +20,6 @@ from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
-WITH_MEMORY = ("out", "cue", "unknown", "seed")  # options that need --memory or --memory-file
 PAGE = "memory.html"
 
 
@@ -42,10 +39,7 @@ def inspect(
     as_json: bool,
     memory: str | None,
     memory_file: Path | None,
-    out: Path | None,
-    cue: tuple[str, ...],
-    unknown: Literal["error", "skip"],
-    seed: int,
+    **options: Any,
 ) -> None:
     """Show a run's architecture, corpus and history.
 
@@ -58,15 +52,16 @@ def inspect(
     """
     if memory is not None and memory_file is not None:
         raise ChargenError("--memory and --memory-file: give one")
-    if memory == "" or "" in cue:
-        raise ChargenError(f"--{'cue' if '' in cue else 'memory'} '': empty, give some text")
+    if memory == "" or "" in options["cue"]:
+        name = "memory" if memory == "" else "cue"
+        raise ChargenError(f"--{name} '': empty, give some text")
     if memory is not None or memory_file is not None:
         from chargen.text.corpus import read_file
 
         text = read_file(memory_file) if memory_file else memory or ""
-        _memory(run, text, out, as_json, cues=cue, unknown=unknown, seed=seed)
+        _memory(run, text, as_json, **options)
         return
-    for name in WITH_MEMORY:
+    for name in options:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"--{name} needs a text: give --memory TEXT too")
     from chargen.runs.directory import find
@@ -114,14 +109,16 @@ def _lines(values: dict[str, Any], best: float | None) -> Iterator[str]:
     yield from aligned(rows) if values["history"] else ["no validation yet"]
 
 
-def _memory(run: Path | None, text: str, out: Path | None, as_json: bool, **options: Any) -> None:
+def _memory(
+    run: Path | None, text: str, as_json: bool, out: Path | None, cue: tuple[str, ...], **how: Any
+) -> None:
     from chargen.api import load
     from chargen.probes.units.report import hidden_units_page, report
     from chargen.render.report import to_text
 
     model = load(run)
     with progress_bar(total=1, unit="char", unit_scale=True) as progress:
-        seen = model.memory(text, progress=progress, **options)
+        seen = model.memory(text, cues=cue, progress=progress, **how)
     page = out or model.run.path / PAGE
     write_text(page, hidden_units_page(seen))
     for note in seen.notes:

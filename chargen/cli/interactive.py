@@ -1,7 +1,5 @@
 """``chargen sample --interactive``: a user and a model alternate."""
 
-from __future__ import annotations
-
 import contextlib
 import signal
 import sys

@@ -1,7 +1,5 @@
 """Options and parameter types shared by several commands."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path

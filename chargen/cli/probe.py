@@ -1,7 +1,5 @@
 """``chargen probe-longrange``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Output of commands, escaped so that no printed text controls the terminal."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import json

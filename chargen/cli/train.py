@@ -1,7 +1,5 @@
 """``chargen train``, and the TOML files with its options."""
 
-from __future__ import annotations
-
 import json
 import os
 import shlex
@@ -48,8 +46,7 @@ THREADS = "the fastest within --minutes, else chosen by torch"
 SETTINGS = {  # options that are settings of `chargen.train`, by their heading in the help
     "Data": {
         "validation": "Fraction of the corpus held out for validation, from its end; 0 for none.",
-        "documents": "Unit that starts from a zero state: a file, a line, or text after a blank "
-        "line.",
+        "documents": "Unit that starts from a zero state: a file, a line or a paragraph.",
         "min_count": "Drop characters that occur less often; a placeholder takes their place.",
     },
     "Model": {
@@ -76,8 +73,7 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
     "Advanced": {
         "seed": "Random seed.",
         "precision": "Precision of large matrix multiplications.",
-        "curriculum": "Shorter sequence lengths to train on first, as in 16,64; each gets an equal "
-        "share of the budget.",
+        "curriculum": "Shorter sequence lengths to train on first, as in 16,64, for equal shares.",
         "loss_on": "Timesteps included in the loss: all, last, or the last K.",
         "state": "Hidden state at the start of a window: carried over, or reset to zero.",
         "resets": "Fraction of windows that start from a zero state (10× higher after a newline).",
@@ -107,10 +103,9 @@ def read_config(context: click.Context, option: click.Parameter, file: Path | No
         return
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ChargenError(f"{file}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise ChargenError(f"{file}: not a TOML file ({error})") from None
+    except (OSError, ValueError) as error:
+        told = "cannot be read" if isinstance(error, OSError) else "not a TOML file"
+        raise ChargenError(f"{file}: {told} ({error})") from None
     known = {str(one.name): one for one in context.command.params if one.name not in EXCLUDED}
     context.default_map = {}
     for key, value in values.items():

@@ -1,7 +1,5 @@
 """Collectives of the processes that train one model, on torch.distributed."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import hashlib
@@ -135,8 +133,8 @@ def join(device_type: str) -> Iterator[ProcessGroup]:
     if device_type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if device.index >= torch.cuda.device_count():
-            lacks = f"process {device.index + 1} of this machine has no GPU"
-            raise ChargenError(f"{lacks}; start fewer processes, or use --device cpu")
+            told = f"process {device.index + 1} of this machine has no GPU; start fewer processes"
+            raise ChargenError(f"{told}, or use --device cpu")
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         _initialize()

@@ -1,7 +1,5 @@
 """The page of ``chargen export --to page``: a model that generates text in a browser."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Mapping, Sequence
@@ -43,13 +41,9 @@ def export_page(model: ExportedModel) -> str:
     settings, V = model.settings, len(model.vocabulary)
     cell = settings.described_cell
     labels = part_labels(cell.state, settings.cell)
-    about = [
-        f"{settings.cell} of {' + '.join(map(str, settings.units))} units"
-        + " in residual blocks" * (settings.stack == "residual"),
-        f"{V:,} characters",
-        f"{settings.parameters(V):,} weights of {8 if model.form == 'int8' else 32} bits",
-        *([losses_text(model.losses)] if model.losses else ()),
-    ]
+    size = f"{settings.parameters(V):,} weights of {8 if model.form == 'int8' else 32} bits"
+    about = [settings.described(), f"{V:,} characters", size]
+    about += [losses_text(model.losses)] if model.losses else []
     best = model.tracked.units[0] if model.tracked else None
     start = model.initial_ids if len(model.initial_ids) else model.vocabulary.opening
     data = {

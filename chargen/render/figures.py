@@ -187,11 +187,8 @@ def _inline(drawn: str) -> str:
 
     def tag(match: re.Match[str]) -> str:
         text = re.sub(r" font-family: [^;\"]*;?", "", match[0]).replace("xlink:", "")
-        text = re.sub(r' id="([^"]*)"', lambda had: had[0] if had[1] in used else "", text)
-        return re.sub(
-            "#[0-9a-f]{6}",
-            lambda had: f"var(--{VARIABLES[had[0]]})" if had[0] in VARIABLES else had[0],
-            text,
-        )
+        for color, variable in VARIABLES.items():
+            text = text.replace(color, f"var(--{variable})")
+        return re.sub(r' id="([^"]*)"', lambda had: had[0] if had[1] in used else "", text)
 
     return re.sub(r"\n\s*", "\n", re.sub(r"<[^>]*>", tag, drawn))

@@ -1,7 +1,5 @@
 """Text for people: escaped control characters, plurals and lists."""
 
-from __future__ import annotations
-
 import re
 import shlex
 

@@ -3,8 +3,6 @@
 The last line holds a SHA-256 of the lines above it: a card that a user wrote or edited is kept.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from pathlib import Path

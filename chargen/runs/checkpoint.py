@@ -5,8 +5,6 @@ the digest's own characters as zeros. The digest detects damage, not forgery: an
 it. The header and the values are therefore validated too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -33,8 +33,7 @@ class CorpusRecord(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of the text in UTF-8
     chars: Annotated[int, Meta(ge=1, le=LARGEST_CORPUS)]
     training_chars: Annotated[int, Meta(ge=1)]  # before the held-out part
-    cache: Annotated[str, Meta(pattern=r"^[^\0]*\Z", max_length=4096)] = ""  # folder of the encoded
-    # corpus; "": the folder beside the run
+    cache: Annotated[str, Meta(pattern=r"^[^\0]*\Z", max_length=4096)] = ""  # of encoded corpora
     encoding: Annotated[str, Meta(max_length=40)] = ""  # of files without a mark; "": UTF-8
 
     def __post_init__(self) -> None:
@@ -117,13 +116,13 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
         model, vocabulary, corpus = self.model, self.vocabulary, self.corpus
         origin, imported = self.initialized_from, self.imported
         characters = repr(vocabulary.characters[:SHOWN_CHARACTERS])[1:-1]
-        more = "…" * (len(vocabulary) > SHOWN_CHARACTERS)
+        characters += "…" * (len(vocabulary) > SHOWN_CHARACTERS)
         held_out = f"{corpus.chars - corpus.training_chars:,} held out"
         facts = {
             "model": model.described(),
             "activation": model.activation,
             "parameters": f"{model.parameters(len(vocabulary)):,}",
-            "vocabulary": f"{counted(len(vocabulary), 'character')}: {characters}{more}",
+            "vocabulary": f"{counted(len(vocabulary), 'character')}: {characters}",
             "dropped": vocabulary.dropped[:SHOWN_CHARACTERS],
             "fine-tuned from": origin and f"{Path(origin.run).name}, weights {origin.sha256}",
             "imported": imported and imported.file,

@@ -47,13 +47,12 @@ Natural = Annotated[int, Meta(ge=0)]
 
 
 class FirstLosses(TypedDict, total=False):
-    """Training losses before the first validation, in the first line of ``progress.jsonl``."""
-
     first_losses_nats: dict[Annotated[str, Meta(pattern="^[0-9]{1,9}$")], float]  # by step
 
 
 class ProgressRecord(FirstLosses):
-    """A line of ``progress.jsonl``: the training state at a validation."""
+    """A line of ``progress.jsonl``: the training state at a validation; the first one has losses
+    of single steps before it."""
 
     step: Natural
     chars: Natural  # read in training, every epoch counted

@@ -1,7 +1,5 @@
 """The lock that lets one process train in a run directory. Imports no torch."""
 
-from __future__ import annotations
-
 import os
 import re
 import time
