@@ -13,7 +13,6 @@ from networks import sampler
 
 import chargen
 from chargen.cli.interactive import Conversation
-from chargen.errors import ChargenError
 from chargen.render.text import visible
 
 GREEDY = {"temperature": 0}
@@ -60,14 +59,6 @@ def test_answer_ends_with_its_line():
         conversation.hear("ab")
         said, whole = answer(conversation, 40), streamed("ab", 40, seed)
         assert said == re.match(r"\n*[^\n]*\n?", whole)[0]
-
-
-def test_unknown_characters_are_refused_or_skipped():
-    conversation = Conversation(sampler(), 0, "\n" * 99, **GREEDY)
-    with pytest.raises(ChargenError, match="your line: character 'é' at position 1 is not in"):
-        conversation.hear("aéb")
-    assert conversation.hear("éaébé", "skip") == 3
-    assert answer(conversation, 9) == streamed("ab", 9, **GREEDY)
 
 
 @pytest.fixture(scope="module")

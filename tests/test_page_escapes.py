@@ -74,21 +74,16 @@ class Read(HTMLParser):
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
-        self.tags, self.said, self.scripts, self.open = set(), "", [], ""
-        self.odd = []
+        self.tags, self.said, self.scripts, self.odd = set(), "", [], []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag, attrs):
-        self.open = tag
         self.tags.add((tag, *sorted(name for name, _ in attrs)))
         self.said += "".join(f"{value}\n" for _, value in attrs)
 
-    def handle_endtag(self, tag):
-        self.open = ""
-
     def handle_data(self, data):
-        if self.open == "script":
+        if self.cdata_elem == "script":
             self.scripts.append(data)
         else:
             self.said += data
@@ -101,19 +96,22 @@ class Read(HTMLParser):
 
 @pytest.fixture(scope="module")
 def both_pages():
-    with warnings.catch_warnings():
+    """Pages of hostile texts and, without the figures, of plain ones."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a long name leaves a figure no room
-        return {text: [*pages(text)] for text in (EVIL, "plain")}
+        hostile = [*pages(EVIL)]
+        patch.setattr("chargen.render.report.Figure.svg", lambda figure: "")
+        return {EVIL: hostile, "plain": [*pages("plain")]}
 
 
-TURNED = {("text", "style", "transform")}  # a long label in a figure
 KINDS = ("several runs", "cells", "memory", "writing")
 
 
 @pytest.mark.parametrize("kind", range(len(KINDS)), ids=KINDS)
 def test_a_page_has_the_same_markup_whatever_its_texts_say(both_pages, kind):
     evil, plain = (Read(pages[kind]) for pages in both_pages.values())
-    assert evil.tags - TURNED == plain.tags - TURNED
+    rest = [re.sub("<svg.*?</svg>", "", pages[kind], flags=re.S) for pages in both_pages.values()]
+    assert Read(rest[0]).tags == Read(rest[1]).tags
     assert len(evil.scripts) == len(plain.scripts) == (kind >= 2)
     assert evil.odd == plain.odd == []
     assert visible(EVIL) in evil.said

@@ -221,15 +221,6 @@ def test_memory_that_runs_out_anywhere_is_one_line(home, capsys, monkeypatch, er
         assert "chargen: not enough memory: close other programs" in train(capsys, code=code).err
 
 
-@pytest.mark.parametrize("own", [None, "77"])
-def test_threads_spin_briefly_unless_the_user_sets_the_count(monkeypatch, own):
-    monkeypatch.setenv("GOMP_SPINCOUNT", own or "")
-    if own is None:
-        monkeypatch.delenv("GOMP_SPINCOUNT")
-    assert main(["--version"]) == 0
-    assert os.environ["GOMP_SPINCOUNT"] == (own or "3000")
-
-
 # Errors in Python
 
 

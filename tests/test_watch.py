@@ -80,7 +80,8 @@ def test_the_page_shows_losses_baseline_and_samples(status, browser, tmp_path):
     assert [pre.text for pre in browser.all("pre")] == ["first </pre><script>", "second\nline"]
 
 
-def test_the_page_of_a_finished_or_a_new_run(status):
+def test_the_page_of_a_finished_or_a_new_run(status, monkeypatch):
+    monkeypatch.setattr("chargen.render.report.Figure.svg", lambda figure: "<svg></svg>")
     ended = watch_page(replace(status, seconds=0, lines=status.lines[:3], baseline=1.75))
     assert not any(part in ended for part in ("refresh", "No improvement since"))
     assert all(part in ended for part in ("not training", "0.1250\nhigher than the best loss"))

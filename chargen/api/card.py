@@ -79,7 +79,6 @@ def _write(model: TrainedModel, sections: Mapping[str, str]) -> None:
 
 
 def _measured(model: TrainedModel, baseline: bool) -> dict[str, str]:
-    """Return the sections with losses and a sample."""
     rows = {"this model": model.run.best_loss()}
     known = model.run.description.corpus
     if baseline and 0 < known.training_chars <= CHEAP_CHARS:

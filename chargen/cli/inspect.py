@@ -85,7 +85,6 @@ def inspect(
 
 
 def _lines(values: dict[str, Any], best: float | None) -> Iterator[str]:
-    """Yield the shapes of the weights, the settings of the training and its history."""
     from chargen.render.report import aligned
 
     yield from ("", "weights")

@@ -253,7 +253,6 @@ def _shown(
 
 
 def _streamed(beginning: str, rows: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Print a text as it is generated; yield it without ``beginning``."""
     put(beginning)
     text = ""
     for (piece,) in rows:

@@ -105,7 +105,7 @@ def read_config(context: click.Context, option: click.Parameter, file: Path | No
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         told = "cannot be read" if isinstance(error, OSError) else "not a TOML file"
-        raise ChargenError(f"{file}: {told} ({error})") from None
+        raise ChargenError(f"{file}: {told} ({getattr(error, 'strerror', error)})") from None
     known = {str(one.name): one for one in context.command.params if one.name not in EXCLUDED}
     context.default_map = {}
     for key, value in values.items():

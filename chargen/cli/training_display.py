@@ -138,7 +138,6 @@ class TrainingDisplay:
         return self._signals.caught is not None
 
     def _show(self, report: Report, trainer: Trainer) -> None:
-        """Move the bar; at a validation, print its line, warnings and a sample."""
         self._steps += 1
         self._validation = report.validation_loss_nats or self._validation
         self._bar.n = 100 * report.budget_used
@@ -246,7 +245,6 @@ class EventWriter:
 
 
 def _neighbour_note(report: Report, trainer: Trainer) -> str:
-    """Return a note if a training gets less than one core, or an empty string."""
     import torch
 
     threads = torch.get_num_threads()

@@ -183,7 +183,6 @@ def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
 
 
 def _layers(config: Mapping[str, Any]) -> Iterator[KerasLayer]:
-    """Yield the layers, which form a chain."""
     kind, inner = str(config["class_name"]), config["config"]
     if kind not in ("Sequential", "Functional") or "layers" not in inner:
         told = "does not store which layers it has; import what model.save_weights writes"
