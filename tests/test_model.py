@@ -17,7 +17,7 @@ from chargen.recurrent import (
     SimpleRNN,
     Stack,
 )
-from chargen.recurrent.stack import drop
+from chargen.recurrent.residual import drop
 from chargen.recurrent.torch_nn import to_torch
 from chargen.settings import (
     PRECISIONS,

@@ -3,7 +3,8 @@
 from chargen.recurrent.cells import GRU, LAYERS, LSTM, MinGRU, SimpleRNN
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.model import CharModel, NetworkPredictor
-from chargen.recurrent.stack import ForwardMode, Stack
+from chargen.recurrent.residual import ForwardMode
+from chargen.recurrent.stack import Stack
 
 __all__ = [
     "GRU",

@@ -16,7 +16,8 @@ from chargen.errors import NonFiniteError
 from chargen.recurrent.cells import LAYERS
 from chargen.recurrent.layer import RecurrentLayer
 from chargen.recurrent.matmul import linear
-from chargen.recurrent.stack import EVALUATION, ForwardMode, Stack, StackState
+from chargen.recurrent.residual import EVALUATION, ForwardMode
+from chargen.recurrent.stack import Stack, StackState
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 

@@ -11,6 +11,7 @@ zero-filled gradients would take longer than the arithmetic.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,27 @@ from torch.nn.functional import silu
 from chargen.recurrent.layer import LayerState
 from chargen.recurrent.matmul import linear
 from chargen.settings import SMALLEST, block_shapes
+
+
+@dataclass(frozen=True)
+class ForwardMode:
+    """Dropout and precision of a forward pass; the default is evaluation."""
+
+    dropout: float = 0.0  # share of a layer's outputs that is dropped
+    generator: torch.Generator | None = None  # for dropout; None turns dropout off
+    precision: str = "float32"  # of large matmuls, one of `chargen.settings.PRECISIONS`
+
+
+EVALUATION = ForwardMode()
+
+
+def drop(values: Tensor, mode: ForwardMode) -> Tensor:
+    """Apply inverted dropout (Srivastava et al. 2014) to a tensor of any shape."""
+    if not mode.dropout or mode.generator is None:
+        return values
+    # In the layout and type of the values: a product of mixed types takes twice as long.
+    kept = torch.empty_like(values, requires_grad=False).uniform_(generator=mode.generator)
+    return values * kept.ge_(mode.dropout).div_(1 - mode.dropout)
 
 
 class ResidualBlock(nn.Module):
@@ -62,17 +84,15 @@ class ResidualBlock(nn.Module):
         c, u = _Enter.apply(x, torch.stack(window[::-1]), self.g_in, self.W_conv)
         return c, u[-len(window) :].unbind()[::-1]
 
-    def leave(
-        self, x: Tensor, c: Tensor, h: Tensor, masks: tuple[Tensor | None, ...], precision: str
-    ) -> Tensor:
-        """Return x after the block; the dropout ``masks`` apply to what each half adds."""
+    def leave(self, x: Tensor, c: Tensor, h: Tensor, mode: ForwardMode) -> Tensor:
+        """Return x after the block; dropout applies to what each half adds."""
         W_gate, W_out, W_up, W_down = (
-            partial(linear, W=W, precision=precision)
+            partial(linear, W=W, precision=mode.precision)
             for W in (self.W_gate, self.W_out, self.W_up, self.W_down)
         )
-        x = x + _masked(W_out(silu(W_gate(c)) * h), masks[0])
+        x = x + drop(W_out(silu(W_gate(c)) * h), mode)
         a, b = W_up(Norm.apply(x, self.g_ff)).chunk(2, dim=-1)
-        return x + _masked(W_down(silu(a) * b), masks[1])
+        return x + drop(W_down(silu(a) * b), mode)
 
 
 class Norm(torch.autograd.Function):
@@ -136,7 +156,3 @@ def _norm_slopes(d: Tensor, normed: Tensor, scale: Tensor, g: Tensor) -> tuple[T
     d_g = along.flatten(0, -2).sum(0)
     mean = (along @ (g / len(g))).unsqueeze(-1)
     return (d * g).addcmul_(normed, mean, value=-1).mul_(scale), d_g
-
-
-def _masked(values: Tensor, mask: Tensor | None) -> Tensor:
-    return values if mask is None else values * mask.view_as(values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -12,31 +11,10 @@ from torch.nn.functional import embedding
 
 from chargen.recurrent.layer import LayerState, RecurrentLayer
 from chargen.recurrent.matmul import linear
-from chargen.recurrent.residual import Norm, ResidualBlock
+from chargen.recurrent.residual import EVALUATION, ForwardMode, Norm, ResidualBlock, drop
 from chargen.settings import CONVOLVED
 
 StackState = tuple[LayerState, ...]
-
-
-@dataclass(frozen=True)
-class ForwardMode:
-    """Dropout and precision of a forward pass; the default is evaluation."""
-
-    dropout: float = 0.0  # share of a layer's outputs that is dropped
-    generator: torch.Generator | None = None  # for dropout; None turns dropout off
-    precision: str = "float32"  # of large matmuls, one of `chargen.settings.PRECISIONS`
-
-
-EVALUATION = ForwardMode()
-
-
-def drop(values: Tensor, mode: ForwardMode) -> Tensor:
-    """Apply inverted dropout (Srivastava et al. 2014) to a tensor of any shape."""
-    if not mode.dropout or mode.generator is None:
-        return values
-    # In the layout and type of the values: a product of mixed types takes twice as long.
-    kept = torch.empty_like(values, requires_grad=False).uniform_(generator=mode.generator)
-    return values * kept.ge_(mode.dropout).div_(1 - mode.dropout)
 
 
 class Stack(nn.Module):
@@ -146,9 +124,7 @@ class Stack(nn.Module):
             return drop(outputs, mode)
         block = cast(ResidualBlock, self.blocks[index])
         x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
-        drops = mode.dropout and mode.generator is not None
-        masks = (drop(torch.ones_like(x), mode).flatten(0, -2) if drops else None for _ in range(2))
-        return block.leave(x, c, h, tuple(masks), mode.precision).transpose(0, 1)
+        return block.leave(x, c, h, mode).transpose(0, 1)
 
     def end(self, below: Tensor) -> Tensor:
         """Return what the softmax head reads."""

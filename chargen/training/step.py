@@ -14,7 +14,8 @@ from torch.nn.functional import cross_entropy
 
 from chargen.distributed.group import ProcessGroup
 from chargen.recurrent.model import CharModel
-from chargen.recurrent.stack import ForwardMode, StackState
+from chargen.recurrent.residual import ForwardMode
+from chargen.recurrent.stack import StackState
 from chargen.runs.checkpoint import WEIGHTS, below
 from chargen.settings import TrainingSettings
 from chargen.text.windows import IGNORED, WindowBatch
