@@ -140,10 +140,7 @@ class Rule(Reader):
 
 
 class Forgets(Remembers):
-    """Forgets a cue that ended ``span`` characters ago with a chance that ``curve(span)`` leaves.
-
-    It guesses a fact then. Both draws are functions of the sentence and the seed.
-    """
+    """Knows a cue ``span`` characters ago with the probability ``curve(span)``, else guesses."""
 
     def __init__(self, curve, seed=0):
         super().__init__(10_000)
@@ -176,10 +173,7 @@ class Echo:
 
 
 class Recaller:
-    """Predicts what followed the previous occurrence of the last ``key`` characters.
-
-    Its state is the last ``chars`` characters, ``(N,)`` objects.
-    """
+    """Predicts what followed the last ``key`` characters before, within ``chars`` characters."""
 
     def __init__(self, chars, key=3, vocabulary=LETTERS):
         self.vocabulary = vocabulary

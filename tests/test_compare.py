@@ -150,7 +150,7 @@ def test_every_training_is_an_ordinary_run_with_one_budget(done):
         assert 0.5 < cell.parameters / TINY["parameters"] < 1.5
         assert len({run.bits_per_char for run in cell.trainings}) == 2
         (variant,) = cell.variants
-        assert variant.chars == [1, 5, 17, 65]
+        assert [row.span_chars for row in variant.spans] == [1, 5, 17, 65]
         assert [(row.untrained.frames, row.trials_a_seed) for row in variant.spans] == [
             (16, 16)
         ] * 4
@@ -308,7 +308,6 @@ def test_the_command_prints_the_report_and_writes_the_files(done, tmp_path, caps
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ("--cells magic", "--cells magic: must be one of simple, lstm, gru"),
         ("--steps 5 --minutes 1", "--steps and --minutes: give one budget"),
         ("--parameters 1", "--parameters 1: must be at least "),
         ("--learning-rates 0.1,x", "--learning-rates 0.1,x: must be numbers"),

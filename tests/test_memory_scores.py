@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from chargen.datasets import bundled
 from chargen.probes.units.features import default_cues, features, lacks
-from chargen.probes.units.measure import effects, estimate, held_out_best, ranks
+from chargen.probes.units.measure import effects, estimate, ranks
 
 QUOTATION, BRACKETS = "inside a quotation", "inside brackets"
 
@@ -21,17 +21,12 @@ QUOTATION, BRACKETS = "inside a quotation", "inside brackets"
         (QUOTATION, "“a “b” c” d", "11111111000"),
         (QUOTATION, '"a\nb', "1111"),
         (QUOTATION, '"a\n\nb', "11100"),
-        (QUOTATION, '"a\n \t\nb"c', "111110011"),
         (BRACKETS, "a (b) c", "0011000"),
         (BRACKETS, "([)])x", "110000"),
-        (BRACKETS, "([))x", "11000"),
-        (BRACKETS, ")(", "01"),
         (BRACKETS, "(a\n\nb)", "111000"),
         (BRACKETS, "《a「b」c》d", "11111100"),
-        (BRACKETS, "{（a）}b", "111100"),
         ("sun", "the sun set. on", "0000001111100" + "00"),
         ("sun", "sunny sun", "000000001"),
-        ("sun", "a sun\nset", "00001" + "0000"),
         ("太阳", "说太阳落。山", "001100"),
         ("a+b", "a+b a+b", "0011111"),
     ],
@@ -40,21 +35,6 @@ def test_values_of_a_feature(name, text, expected):
     cues = () if name in (QUOTATION, BRACKETS) else (name,)
     (found,) = (values for one, values in features(text, cues).items() if name in one)
     assert found.tolist() == [float(one) for one in expected]
-
-
-PUNCTUATED = st.text(alphabet='()[]《》"“”\n ab', max_size=40)
-
-
-@settings(max_examples=60, deadline=None)
-@given(PUNCTUATED, PUNCTUATED)
-def test_features_depend_on_preceding_text_only_and_end_at_an_empty_line(before, after):
-    parts = (features(text, ()).values() for text in (before + "\n\n" + after, before, after))
-    for whole, prefix, fresh in zip(*parts, strict=True):
-        np.testing.assert_array_equal(whole[: len(before)], prefix)
-        if after[:1] != "\n":
-            np.testing.assert_array_equal(whole[len(before) + 2 :], fresh)
-        assert set(whole) <= {0, 1}
-        assert whole[len(before) + 1] == 0
 
 
 @pytest.mark.parametrize(
@@ -102,17 +82,6 @@ def test_ranks_and_auc_equal_their_definitions(columns):
         assert effect[0] == pytest.approx(np.mean(pairs) - 0.5)
 
 
-def test_intervals_have_about_95_percent_coverage():
-    rng, found = np.random.default_rng(0), []
-    for _ in range(200):
-        target = rng.normal(size=1000)
-        one = estimate(target + rng.normal(size=1000), (target > 0.5).astype(float), rng)
-        found.append((one.low, one.value, one.high))
-    lows, middles, highs = np.transpose(found)
-    truth = middles.mean()
-    assert 0.87 <= np.mean((lows <= truth) & (truth <= highs)) <= 0.99
-
-
 def test_intervals_account_for_autocorrelation():
     rng = np.random.default_rng(0)
     noise = np.repeat(rng.normal(size=(2, 60)), 50, axis=1)
@@ -123,8 +92,3 @@ def test_intervals_account_for_autocorrelation():
     )
     assert together.value == pytest.approx(apart.value)
     assert together.high - together.low > 2 * (apart.high - apart.low)
-
-
-def test_a_unit_whose_direction_changes_scores_below_chance():
-    assert held_out_best(np.array([0.1, -0.3]), np.array([0.5, -0.2])) == 0.7
-    assert held_out_best(np.array([0.1, -0.3]), np.array([0.5, 0.2])) == 0.3

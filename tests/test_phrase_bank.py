@@ -69,14 +69,6 @@ def test_a_sentence_has_exactly_its_span(name, half, which, span, answer, other,
         )
 
 
-def test_default_spans_and_all_longer_ones_exist():
-    for composer in COMPOSERS.values():
-        for facts in composer.bank.fact_sets:
-            reached = [span for span in range(4, 1101) if composer.reaches(facts, span)]
-            assert {4, 8, 16, 32, 64, 128, 256, 512, 1024} <= set(reached)
-            assert set(range(16, 1101)) <= set(reached)
-
-
 @pytest.mark.parametrize("name", BANKS)
 def test_halves_share_no_thirty_characters_of_filler(name):
     corpus = windows(bundled.read(name, 50_000))
@@ -87,15 +79,6 @@ def test_halves_share_no_thirty_characters_of_filler(name):
     stretches = [stretch for frame in asked for stretch in fillers_of(frame)]
     assert sum(len(windows(stretch)) for stretch in stretches) > 1_500
     assert not any(windows(stretch) & corpus for stretch in stretches)
-
-
-def test_corpora_are_generated_from_their_banks():
-    assert [bundled.made_from(bank.name) for bank in (BANK, ZH)] == list(BANKS)
-    assert bundled.made_from("my.bank") is None
-    text = bundled.read("longrange-zh", 20_000)
-    assert set(text) <= set(ZH.characters())
-    sentence = re.compile("(在..遇见的)?那位(朋友|商人)来自..(，.+)?，他(会说|在卖)..。")
-    assert all(sentence.fullmatch(line) for line in text.split("\n")[:-1])
 
 
 @pytest.mark.parametrize(

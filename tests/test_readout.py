@@ -87,13 +87,6 @@ def test_json_is_a_function_of_the_seed(found):
     assert keys <= set(values["lags"][0])
 
 
-def test_only_some_numbers_of_a_large_state_are_read(monkeypatch):
-    monkeypatch.setattr(readout, "FEATURES", 2 * V)
-    found = measure()
-    assert found.lags[0].accuracy.value < 0.9
-    assert found != measure(seed=1)
-
-
 def test_a_short_text_and_a_state_without_numbers_are_refused():
     with pytest.raises(ChargenError, match="held-out text of 1280 characters, this has 1279"):
         measure(ids=IDS[:1279])
@@ -124,17 +117,6 @@ def test_answers_follow_the_memory_cell_of_a_latch_until_the_cue():
     assert (whole.cases, whole.span_chars, whole.source) == (40, 20, "latch")
     assert whole.follows.low == pytest.approx(0.9124, abs=1e-3)  # Wilson, 40 of 40
     assert measure(predictor, targets=[replace(group, recued=None)]).patches == ()
-
-
-def test_answers_follow_a_shift_register_within_its_length():
-    """It predicts the character that it read `LENGTH` - 1 steps before the last one."""
-    predictor = shift_register()
-    predictor.model.W_hy.data[-V:] = 5 * torch.eye(V)
-    for span in (LENGTH - 1, LENGTH):
-        patches = measure(predictor, targets=[cued([span] * 20, chars=50)]).patches
-        known = float(span < LENGTH)
-        expected = {1: known, 4: known, span: known, span + 32: 0 if known else 0.5}
-        assert shares(patches, "whole") == {k: x or 0.5 * (not known) for k, x in expected.items()}
 
 
 # report

@@ -7,12 +7,9 @@ import pytest
 from msgspec import structs
 from results import (
     ACCURACIES,
-    BITS,
     DEMONSTRATION,
-    LESS,
     MINED,
     ONE,
-    PAIR,
     REFUSED,
     RUN,
     RUNS,
@@ -20,21 +17,19 @@ from results import (
     UNKNOWN,
     UNKNOWNS,
     context_result,
-    near,
     span_row,
     templates_result,
     with_span50,
 )
 
 from chargen.probes.gradient.result import HALF
-from chargen.probes.mined.mining import CLOSERS, WORDS
+from chargen.probes.mined.mining import CLOSERS
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
 from chargen.render import figures
-from chargen.render.report import Bars, Figure, Table, estimate, percent, save_figures, to_text
+from chargen.render.report import Bars, Figure, Table, estimate, percent, to_text
 
 TAG = re.compile(r"<[^>]*>")
 NAMES = ["templates", "context", "mined", "gradient", "readout"]
-FIGURES = ("-context", "-mined", "-gradient-targets", "-gradient", "-readout")
 RESULTS = {"one": ONE, "several": RUNS, "unknown": UNKNOWNS}
 TRAINING = "training length (64)"
 LONGEST = "longest trained span (256)"
@@ -178,28 +173,6 @@ def test_span50_is_drawn_on_the_axis_and_else_named(half, fits, label):
         assert [point.tolist()[0] for point in bar.get_segments()[0]] == [620, 1024]
 
 
-def test_several_runs_have_a_curve_each():
-    known = {"a/long": with_span50(700.0, 620.0, 810.0), "a/less": LESS.templates}
-    runs = [RunResult(run, templates=one) for run, one in (known | {"a/no": REFUSED}).items()]
-    axes = axes_of(ProbeResult(tuple(runs)))
-    legend = axes.get_legend_handles_labels()[1]
-    assert legend == ["chance, 12.5%", "less", "long, span50 700 (620–810)"]
-    assert len(axes.containers) == 3
-    assert texts_of(axes) == {"training length (16) of less", f"{TRAINING} of long", LONGEST}
-    one = axes_of(only(TEMPLATES))
-    for name in ("get_xlim", "get_ylim", "get_xlabel", "get_ylabel"):
-        assert getattr(one, name)() == getattr(axes, name)()
-
-
-def test_each_instrument_with_numbers_has_a_png_file(tmp_path):
-    written = save_figures(ONE.sections(), tmp_path / "all.png", "long", "templates")
-    assert [path.name for path in written] == [f"all{name}.png" for name in ("", *FIGURES)]
-    data = written[0].read_bytes()
-    assert data.startswith(b"\x89PNG")
-    assert (int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")) == (1440, 900)
-    assert save_figures(UNKNOWNS.sections(), tmp_path / "no.png", "", "templates") == []
-
-
 # page
 
 
@@ -239,42 +212,6 @@ def test_every_number_of_the_figures_is_in_a_table(pages):
     assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(pages["one"])
 
 
-def test_an_untrained_networks_gain_is_shown_where_it_was_measured(page):
-    assert f"{WORDS}, untrained" not in words(page)
-    rows = [structs.replace(row, untrained=near(-0.5)) if row.gain else row for row in MINED.rows]
-    mined = structs.replace(MINED, rows=tuple(rows))
-    beside = ProbeResult((RunResult("runs/long", mined=mined),)).page()
-    assert "-0.50 (-0.51 to -0.49)" in cells(beside)
-    assert f"{WORDS}, untrained" in words(beside)
-
-
-def test_figures_are_inline_and_label_their_marks(pages):
-    one, several = ([words(f"<body>{svg}") for svg in svgs(pages[n])] for n in ("one", "several"))
-    expected = ["untrained, swap", "no gain", "returning words, cue 16–31 back"]
-    expected += ["at initialization, with quartiles", "most frequent character"]
-    for text, figure in zip([f"{TRAINING} chance", *expected], one, strict=True):
-        assert all(part in figure for part in text.split(" chance"))
-    assert "chance, 12.5%" in one[0]
-    assert "span50 700" in one[0]
-    assert "training length (16) of less" in several[0]
-    assert "long, span50 700" in several[0]
-    for name, drawn in (("one", one), ("several", several)):
-        assert pages[name].count('role="img" aria-label="') == len(drawn)
-
-
-def test_definitions_are_unique_and_colors_come_from_the_style(page):
-    defined = re.findall(r' id="([^"]+)"', page)
-    assert len(defined) == len(set(defined))
-    assert set(re.findall(r'(?:href="#|url\(#)([\w-]+)', page)) == set(defined)
-    figures = "".join(svgs(page))
-    assert not re.findall(r"#[0-9a-f]{6}", figures)
-    variables = set(re.findall(r"var\(--(\w+)\)", figures))
-    assert variables >= {"ink", "paper", "rule", "grey", "model", "other", "third"}
-    light, dark = page.split("prefers-color-scheme: dark")
-    assert all(f"--{name}:" in part for name in variables for part in (light, dark))
-    assert "font-family" not in figures
-
-
 def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
     assert only(TEMPLATES).page() == only(TEMPLATES).page()
     assert len(page) < 600_000
@@ -287,8 +224,6 @@ def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
 def test_sections_appear_only_for_instruments_that_were_used(pages):
     mined = ProbeResult(tuple(RunResult(run, mined=MINED) for run in ("a", "b")))
     assert [section.name for section in mined.sections()] == ["mined"]
-    nothing = structs.replace(MINED, rows=())
-    assert "<svg" not in ProbeResult((RunResult("a", mined=nothing),)).page()
     assert "<svg" not in pages["unknown"]
     assert "not learned: c" in words(pages["unknown"])
     refused = structs.replace(context_result(), rows=(), refusal="not measured: too short")
@@ -296,23 +231,6 @@ def test_sections_appear_only_for_instruments_that_were_used(pages):
     page = ProbeResult(tuple(RunResult(run, context=short) for run in ("a", "b"))).page()
     assert "not measured: too short" in words(page)
     assert "<svg" not in page
-
-
-def test_the_json_of_one_run_and_of_several():
-    keys = "run templates demonstration context mined gradient readout warnings"
-    assert list(ONE.to_json()) == keys.split()
-    told = RUNS.to_json()
-    assert list(told) == ["runs", "comparisons", "finding", "warnings"]
-    assert [row["instrument"] for row in told["comparisons"]] == ["templates", "context"]
-    assert {PAIR.first, BITS.first} == {told["comparisons"][1]["first"]}
-
-
-def test_the_title_of_one_run_is_its_finding():
-    for steps, more in ((64, ", 2 times its training length"), (128, ", its training length")):
-        one = only(structs.replace(TEMPLATES, trained_timesteps=steps))
-        assert one.title == f"Remembers 128 characters{more}"
-    assert only(REFUSED).title == "How far back does it remember?"
-    assert RUNS.title == "Which has the longest memory?"
 
 
 # browser
@@ -345,20 +263,3 @@ def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(
         # On a phone, the exponents of powers of ten are the smallest letters.
         assert min(browser.script(LETTERS)) >= 6.5
         assert browser.find("#templates figure svg").size["width"] <= width
-
-
-def test_the_browser_finds_what_is_wrong_with_a_page(browser, tmp_path, page):
-    file = tmp_path / "loading.html"
-    image = '<img src="http://chargen.invalid/a.png">'
-    for text, refused in ((image, False), (page.replace("<body>", f"<body>{image}"), True)):
-        file.write_text(text, encoding="utf-8")
-        browser.open(file)
-        (message,) = browser.errors()
-        assert ("Content Security Policy" in message) == refused
-    wide = '<meta name="viewport" content="width=device-width"><p style="width: 500px">wide</p>'
-    script = "console.error('wrong'); fetch('http://chargen.invalid/').catch(() => 0)"
-    file.write_text(f"{wide}<script>{script}</script>")
-    browser.open(file, 360)
-    assert browser.overflows()
-    assert any("wrong" in message for message in browser.errors())
-    assert browser.requests() == ["http://chargen.invalid/"]

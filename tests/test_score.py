@@ -2,7 +2,7 @@
 
 import json
 import math
-from io import BytesIO, StringIO, TextIOWrapper
+from io import BytesIO, TextIOWrapper
 from itertools import pairwise
 
 import numpy as np
@@ -57,12 +57,6 @@ def test_parallel_streams_equal_sequential_reading(monkeypatch):
     assert found.expected == sequential.expected
 
 
-def test_the_highest_surprisal_comes_first_and_the_earlier_of_equals():
-    found = compare("aabcaba", 0, [of_table("aabcaba")])
-    assert [place["position"] for place in found.surprising(4)] == [7, 5, 3, 6]
-    assert found.surprising(99)[-1]["position"] == 4
-
-
 def compared(**nats):
     """Compare runs with the given surprisals."""
     scores = [Score(run, x, "a" * len(x), x) for run, x in nats.items()]
@@ -105,17 +99,6 @@ def test_a_text_with_subjects_names_no_author_of_two_equal_models():
         named += "best" in found.finding and "not" not in found.finding
     assert covered >= 90
     assert named <= 10
-
-
-def test_p_values_are_corrected_for_the_number_of_runs():
-    rng = np.random.default_rng(0)
-    best = rng.random(3000)
-    close = best + rng.normal(0, 0.3, 3000)
-    runs = {f"run {i}": close + 0.022 - (close - best).mean() + 1e-9 * i for i in range(9)}
-    (alone,) = compared(best=best, one=runs["run 0"]).differences
-    among = compared(best=best, **runs)
-    assert alone.p_holm < 0.05 < among.differences[0].p_holm
-    assert among.finding.startswith("best is not significantly better than run 0")
 
 
 def test_a_place_is_shown_within_its_line_and_marked():
@@ -186,7 +169,7 @@ def test_the_command_compares_runs_on_the_characters_that_all_know(here, capsys)
 
 def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
     out, err = run(capsys, "dog.txt", "--json", "--top", "0")
-    assert err.startswith("runs/dog was trained on this text, so its loss is too low; chargen eva")
+    assert err.startswith("runs/dog was trained on this text, so its loss is too low; use ch")
     assert err.count("\n") == 1
     result = json.loads(out)
     (one,) = result["runs"]
@@ -204,7 +187,6 @@ def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
     [
         (["runs/cat"], "runs/cat: a run, not a text; missing FILE"),
         (["runs/cat", "some text"], "some text: no such file; give the text as standard input"),
-        (["runs/cat", "nowhere.txt"], "nowhere.txt: no such file"),
         (["runs/none", "cat.txt"], "runs/none: no such run;"),
         (["runs/cat", "runs/cat", "cat.txt"], "runs/cat: named twice"),
         (["runs/cat", "runs/dog", "odd.txt"], "text for runs/cat: character 'd' at position 2"),
@@ -225,13 +207,3 @@ def test_a_text_of_one_known_character_is_refused_and_standard_input_scored(
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"the cat sat on the cat. ")))
     out, _ = run(capsys, "runs/cat", "-", "--json")
     assert json.loads(out)["chars"] == 24
-
-
-@pytest.mark.parametrize(("variable", "colored"), [("", True), ("1", False)])
-def test_the_place_is_colored_in_a_terminal_unless_disabled(here, monkeypatch, variable, colored):
-    screen = StringIO()
-    screen.isatty = lambda: True
-    monkeypatch.setattr("sys.stdout", screen)
-    monkeypatch.setenv("NO_COLOR", variable)
-    assert main(["score", "runs/cat", "cat.txt", "--top", "1"]) == 0
-    assert ("\x1b[31m" in screen.getvalue()) == colored

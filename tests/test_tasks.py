@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
-from chargen.probes.cells.tasks import PREFIX_CHARS, by_round, measure
+from chargen.probes.cells.tasks import by_round, measure
 from chargen.probes.statistics.span50 import fit
 from chargen.text.vocabulary import Vocabulary
 
@@ -64,21 +64,6 @@ def test_a_line_is_grammatical_and_its_cues_lie_within_the_longest_span(name, se
                 assert at - found[1] <= LONGEST_SPAN
 
 
-@few
-@given(seeds)
-def test_recalled_keys_and_values_differ_and_brackets_are_at_most_four_deep(seed):
-    for line in lines_of("recall", seed, 6000):
-        found = re.findall(r"[a-z]{2}\d", line)
-        pairs = list(dict.fromkeys(found))
-        assert "".join(pairs) == line[: 3 * len(pairs)]
-        assert len({pair[:2] for pair in pairs}) == len({pair[2] for pair in pairs}) == len(pairs)
-        assert len({*found[len(pairs) :]}) == len(found) - len(pairs) <= 4
-    for line in lines_of("brackets", seed):
-        depths = np.cumsum([1 if char in "([{<" else -1 for char in line[:-1]])
-        assert max(depths) <= 4
-        assert np.flatnonzero(depths == 0).tolist() == [len(line) - 2]  # one pair encloses it
-
-
 def test_keys_of_trials_never_occur_in_a_corpus():
     def keys(texts):
         return {key for text in texts for key in re.findall("[a-z]{2}", text)}
@@ -116,17 +101,6 @@ def cue_end(name, text, place):
         found = reader.read(char, at)
     assert found[0] == text[place]
     return found[1]
-
-
-@EACH
-def test_nearest_returns_spans_near_the_given_ones_and_the_shortest(name, variant):
-    task = TASKS[name]
-    shortest = task.shortest_spans[variant]
-    found = task.nearest((4, 64, 64, 1024), variant)
-    assert found[0] == shortest
-    assert list(found) == sorted(set(found))
-    assert {64, 1024} <= {span - span % task.stride for span in found}
-    assert task.nearest((), variant) == task.nearest((0,), variant) == (shortest,)
 
 
 # the instrument, with predictors of known memory
@@ -213,23 +187,6 @@ def texts_at(task, *spans, **options):
     recorder = Recorder(task)
     (found,) = measure(recorder, task, spans=spans, trials=16, **options)
     return dict(zip(found.spans, recorder.texts, strict=True))
-
-
-def test_trials_follow_other_lines_whose_length_does_not_depend_on_the_span():
-    task, before = TASKS["copy"], []
-    for seed in range(30):
-        for span, texts in texts_at(task, 64, seed=seed).items():
-            trial = len(task.trials("", span, np.random.default_rng(0))[0].text)
-            before.append((span, len(texts[0]) + 1 - trial))
-            cut = [text[: len(text) + 1 - trial] for text in texts]
-            assert all(text.endswith("\n") for text in cut)
-            assert len(set(cut)) == len(cut)
-    least, under = PREFIX_CHARS
-    for span in (10, 64):
-        chars = [count for at, count in before if at == span]
-        assert least <= min(chars) < least + 15
-        assert under - 15 < max(chars) < under
-        assert np.mean(chars) == pytest.approx((least + under - 1) / 2, abs=20)
 
 
 def test_the_trials_of_a_span_do_not_depend_on_other_spans():

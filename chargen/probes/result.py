@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +20,9 @@ from chargen.probes.mined.result import MinedResult
 from chargen.probes.readout import report as readout_report
 from chargen.probes.readout.result import ReadoutResult
 from chargen.probes.templates import report as templates_report
-from chargen.probes.templates.result import (
-    Demonstration,
-    PairComparison,
-    TemplatesResult,
-    finding_of,
-)
+from chargen.probes.templates import result as cloze
+from chargen.render import report as kit
 from chargen.render.figures import PICTURE
-from chargen.render.report import NO_NUMBER, Block, Figure, Section, Table, Text, fragment, to_html
 from chargen.render.text import counted, listed, visible_line
 
 if TYPE_CHECKING:
@@ -55,8 +50,8 @@ class RunResult:
     """Results in one run; None or empty for an instrument that was left out."""
 
     run: str
-    templates: TemplatesResult | None = None
-    demonstration: tuple[Demonstration, ...] = ()  # if the templates claim nothing
+    templates: cloze.TemplatesResult | None = None
+    demonstration: tuple[cloze.Demonstration, ...] = ()  # if the templates claim nothing
     context: Mapping[str, ContextResult] = field(default_factory=dict)  # trained and untrained
     mined: MinedResult | None = None
     gradient: Mapping[str, GradientResult] = field(default_factory=dict)  # likewise
@@ -65,16 +60,7 @@ class RunResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same run and seed."""
-        return {
-            "run": self.run,
-            "templates": self.templates and self.templates.to_json(),
-            "demonstration": [sentence.to_json() for sentence in self.demonstration],
-            "context": {name: found.to_json() for name, found in self.context.items()},
-            "mined": self.mined and self.mined.to_json(),
-            "gradient": {name: found.to_json() for name, found in self.gradient.items()},
-            "readout": self.readout and self.readout.to_json(),
-            "warnings": list(self.warnings),
-        }
+        return {name: _to_json(value) for name, value in vars(self).items()}
 
     def of_network(self, name: str) -> Any:
         """Return the result of an instrument in the trained network, or None."""
@@ -90,7 +76,7 @@ class ProbeResult:
     """Results in one run or several that were given the same cases."""
 
     runs: tuple[RunResult, ...]
-    templates: tuple[PairComparison, ...] = ()  # between the runs that know the bank
+    templates: tuple[cloze.PairComparison, ...] = ()  # between the runs that know the bank
     context: tuple[BitsComparison, ...] = ()  # between all runs, at the same characters
     warnings: tuple[str, ...] = ()
 
@@ -116,7 +102,7 @@ class ProbeResult:
             claims = [*claims, *found.values()]
             return str(claims[0].finding()) if claims else "nothing was measured"
         if results := {run.run: run.templates for run in self.runs if run.templates}:
-            return finding_of(results, self.templates)
+            return cloze.finding_of(results, self.templates)
         if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
             return "; ".join(f"{name} {found.finding()}" for name, found in contexts.items())
         return "no instrument compared the runs"
@@ -160,21 +146,18 @@ class ProbeResult:
         names = [run.run for run in self.runs]
         return f"Run {names[0]}" if len(names) == 1 else f"{len(names)} runs: {listed(names)}"
 
-    def sections(self) -> list[Section]:
+    def sections(self) -> list[kit.Section]:
         """Return the section of each instrument that was used."""
         names = dict(zip((run.run for run in self.runs), self.names, strict=True))
-
-        def renamed(pairs: Sequence[Any]) -> list[Any]:
-            return [
-                structs.replace(pair, first=names[pair.first], second=names[pair.second])
-                for pair in pairs
+        pairs, bits = (
+            [
+                structs.replace(one, first=names[one.first], second=names[one.second])
+                for one in compared
             ]
-
+            for compared in (self.templates, self.context)
+        )
         shown = {names[run.run]: run.demonstration for run in self.runs if run.demonstration}
-        more = {
-            "templates": (renamed(self.templates), shown),
-            "context": (renamed(self.context),),
-        }
+        more: dict[str, tuple[Any, ...]] = {"templates": (pairs, shown), "context": (bits,)}
         sections = []
         for instrument, report in REPORTS.items():
             found = {names[run.run]: getattr(run, instrument) for run in self.runs}
@@ -187,7 +170,7 @@ class ProbeResult:
                 sections.append(report.section(found, *more.get(instrument, ())))
         return sections
 
-    def summary(self) -> Section:
+    def summary(self) -> kit.Section:
         """Return the answer in a few lines: finding, one table, the reason, and what to do next."""
         several = len(self.runs) > 1
         columns: dict[str, Mapping[int, str]] = {}
@@ -200,10 +183,10 @@ class ProbeResult:
                 columns[f"{name}: {head}" if several else head] = cells
         distances = sorted({at for cells in columns.values() for at in cells if at >= NEAREST})
         rows = [
-            [str(at), *(cells.get(at, NO_NUMBER) for cells in columns.values()), ""]
+            [str(at), *(cells.get(at, kit.NO_NUMBER) for cells in columns.values()), ""]
             for at in distances
         ]
-        blocks: list[Block] = []
+        blocks: list[kit.Block] = []
         if rows:
             notes = ["Intervals are 95%."]
             known = [run.templates for run in self.runs if run.templates]
@@ -211,14 +194,14 @@ class ProbeResult:
             notes += [f"Chance of the sentences is {chance:.1%}." for chance in chances[:1]]
             if any(run.context for run in self.runs):
                 notes.append("Excess: bits lost when all text before is replaced.")
-            blocks.append(Table(["characters", *columns, ""], rows, " ".join(notes)))
-        shown = [one for run in self.runs for one in run.demonstration if one.shares]
-        blocks += [Text(one.line(), "note") for one in shown]
+            blocks.append(kit.Table(["characters", *columns, ""], rows, " ".join(notes)))
+        shown = [one for run in self.runs for one in run.demonstration if one.candidates]
+        blocks += [kit.Text(one.line(), "note") for one in shown]
         if not several and (gradient := self.runs[0].of_network("gradient")):
-            blocks.append(Text(f"Why: {gradient.finding()}.", "note"))
-        blocks.append(Text(f"Next: {'; '.join(self._advice())}.", "note"))
+            blocks.append(kit.Text(f"Why: {gradient.finding()}.", "note"))
+        blocks.append(kit.Text(f"Next: {'; '.join(self._advice())}.", "note"))
         finding = self.sections()[0].finding if several else self.finding
-        return Section("summary", self.title, finding, "", blocks)
+        return kit.Section("summary", self.title, finding, "", blocks)
 
     def _advice(self) -> Iterator[str]:
         if any(run.templates and run.templates.refusal for run in self.runs):
@@ -227,45 +210,45 @@ class ProbeResult:
             yield "--text FILE with more text, for natural dependencies"
         yield "--verbose prints every table, --report FILE.html has the figures too"
 
-    def figure(self) -> Drawing:
-        """Return the main figure, a matplotlib figure; `ChargenError` without one."""
-        for _, figure in self._figures():
-            return figure.draw(PICTURE, self.title)
-        raise ChargenError("nothing was measured that can be drawn")
-
-    def _figures(self) -> Iterator[tuple[Section, Figure]]:
+    def figures(self) -> Iterator[tuple[kit.Section, kit.Figure]]:
+        """Yield every figure with its section."""
         for section in self.sections():
             for block in section.blocks:
-                if isinstance(block, Figure):
+                if isinstance(block, kit.Figure):
                     yield section, block
+
+    def figure(self) -> Drawing:
+        """Return the main figure, a matplotlib figure; `ChargenError` without one."""
+        for _, figure in self.figures():
+            return figure.draw(PICTURE, self.title)
+        raise ChargenError("nothing was measured that can be drawn")
 
     def report(self, path: str | Path) -> None:
         """Write the report as one HTML page; `ChargenError` if the file cannot be written."""
         write_file(Path(path), self.page().encode())
 
     def _repr_html_(self) -> str:
-        return fragment(*self.sections())
+        return kit.fragment(*self.sections())
 
     def page(self) -> str:
         """Return the report as one HTML page, the same for the same result."""
-        return to_html(self.title, self.about, self.sections(), self.warnings)
+        return kit.to_html(self.title, self.about, self.sections(), self.warnings)
 
 
-def curve_section(result: RunResult | None) -> Section:
+def curve_section(result: RunResult | None) -> kit.Section:
     """Return the curve of the templates, or else of the context, as a section for a page."""
     if result is not None:
         measured = RunResult(result.run, result.templates, context=result.context)
-        for section, figure in ProbeResult((measured,))._figures():
-            blocks: list[Block] = [replace(figure, name=CURVE), Text(section.meaning)]
+        for section, figure in ProbeResult((measured,)).figures():
+            blocks: list[kit.Block] = [replace(figure, name=CURVE), kit.Text(section.meaning)]
             return replace(section, name=CURVE, title=CURVE_TITLE, blocks=blocks)
-    return Section(CURVE, CURVE_TITLE, MISSING, "", [])
+    return kit.Section(CURVE, CURVE_TITLE, MISSING, "", [])
 
 
 def read_result(file: Path, run: Path) -> RunResult:
     """Read what ``probe-longrange --json`` wrote about a run: its templates and context.
 
-    The run is found by the name of its directory. `ChargenError` if there is no such file, it is
-    damaged, or it does not contain the run.
+    `ChargenError` if there is no such file, it is damaged, or lacks the name of the run.
     """
     try:
         values = decode_json(read_bytes(file, LARGEST, follow=True), dict[str, Any])
@@ -287,9 +270,17 @@ def read_result(file: Path, run: Path) -> RunResult:
 
 
 def _decode(values: Mapping[str, Any]) -> RunResult:
-    templates, context = values["templates"], values["context"]
+    found = values["templates"]
     return RunResult(
         values["run"],
-        templates=None if templates is None else TemplatesResult.from_json(templates),
-        context={name: ContextResult.from_json(found) for name, found in context.items()},
+        None if found is None else cloze.TemplatesResult.from_json(found),
+        context={name: ContextResult.from_json(one) for name, one in values["context"].items()},
     )
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _to_json(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [_to_json(one) for one in value]
+    return value.to_json() if hasattr(value, "to_json") else value

@@ -33,14 +33,12 @@ from chargen.settings import INSTRUMENTS
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
 CONTEXT_ORDERS = (2, 3, 5, 9, 17)  # of the n-grams beside the context curve
 MINED_ORDER = 20  # of the n-gram beside the mined dependencies
+NGRAM_ORDERS = sorted({*CONTROL_ORDERS, *CONTEXT_ORDERS, MINED_ORDER})
 CONTEXT_POSITIONS = {TRAINED: 2048, UNTRAINED: 640}
-BOTH_NETWORKS = ("context", "gradient")  # measured on the trained and the untrained network
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
 Watch = Callable[[str, int, int], None]
-"""Called with an instrument's name and its steps so far and in all.
-
-Instruments run concurrently, so that names alternate; calls do not overlap."""
+"""Called with an instrument's name and its steps so far and in all; calls do not overlap."""
 
 
 class HeldOutText(NamedTuple):
@@ -51,18 +49,13 @@ class HeldOutText(NamedTuple):
     swap_ids: np.ndarray | None = None  # another text that replaces context, if one is named
 
 
-def no_ngrams(*orders: int) -> Mapping[str, NextCharPredictor]:
-    """Raise `ChargenError`, for a model whose training text is not known."""
-    raise ChargenError("the training text is not known")
-
-
 class Subject(NamedTuple):
     """A model, and what is read by it and made from it; the functions may raise `ChargenError`."""
 
     name: str  # in reports
     predictor: Model
     held_out: Callable[[], HeldOutText]
-    ngrams: Callable[..., Mapping[str, NextCharPredictor]] = no_ngrams  # by name, for orders
+    ngrams: Callable[..., Mapping[str, NextCharPredictor]] | None = None  # by name, for orders
     timesteps: int | None = None  # BPTT length in training, characters
     network: CharModel | None = None  # None: chargen did not train the model
     initial_network: Callable[[], CharModel] | None = None  # the network before training
@@ -80,9 +73,8 @@ def probe_all(
     """Measure how far back models remember, and compare them if there are several.
 
     All models complete the same sentences, from the bank of ``banks`` that most of them know. An
-    instrument that lacks what it needs, such as a long enough text, is left out with a warning. So
-    are context and mined without ``one_text`` that all read: they would compare texts, not models.
-    The other arguments and errors are those of `chargen.probe`.
+    instrument that lacks what it needs is left out with a warning. So are context and mined without
+    ``one_text`` that all read. The other arguments and errors are those of `chargen.probe`.
     """
     several, warnings = len(subjects) > 1, list[str]()
     if not one_text:
@@ -129,8 +121,8 @@ def _workers(
 ) -> Iterator[tuple[ThreadPoolExecutor, Watch]]:
     """Yield threads for instruments, and what reports their progress to ``watch``.
 
-    Each instrument computes with one torch thread: recurrent kernels gain little from a second
-    one, two instruments at once gain almost twofold. After the end, a report ends its instrument.
+    Each computes with one torch thread: two instruments at once gain almost twofold, kernels
+    little. After the end, a report ends its instrument.
     """
     threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
     networks = [one.network for one in subjects if one.network is not None]
@@ -166,39 +158,28 @@ class _Run:
     warnings: list[str]
     lock: Lock = field(default_factory=Lock)  # held while something shared is made
 
-    def start(
-        self, pool: ThreadPoolExecutor, only: Sequence[str]
-    ) -> dict[str, dict[str, Future[Any]]]:
-        """Start the instruments that the model can serve, by name and network."""
+    def start(self, pool: ThreadPoolExecutor, only: Sequence[str]) -> dict[str, Future[Any]]:
+        """Start the instruments that the model can serve."""
         if is_scorer(self.subject.predictor):
             reason = "the model scores strings, it reads no characters"
             only = _without(only, ("context", "mined", "readout"), reason, self.warnings)
         if self.subject.network is None:
             reason = "only a run has a network to measure"
             only = _without(only, ("gradient",), reason, self.warnings)
-        pairs = BOTH_NETWORKS if self.untrained else ()
-        return {
-            name: {
-                network: pool.submit(self._measure, name, network)
-                for network in ((TRAINED, UNTRAINED) if name in pairs else (TRAINED,))
-            }
-            for name in INSTRUMENTS
-            if name in only
-        }
+        _ = self.untrained  # made before the threads start
+        return {name: pool.submit(self._measure, name) for name in INSTRUMENTS if name in only}
 
-    def result(self, started: Mapping[str, Mapping[str, Future[Any]]]) -> RunResult:
+    def result(self, started: Mapping[str, Future[Any]]) -> RunResult:
         """Return the results of the started instruments, or raise `ChargenError` without any."""
         found: dict[str, Any] = {}
         left_out = []
-        for name, futures in started.items():
+        for name, future in started.items():
             try:
-                results = {network: future.result() for network, future in futures.items()}
+                found[name] = future.result()
             except ChargenError as error:
                 if name == "templates":
                     raise
                 left_out.append(f"without {name}: {error.message}")
-            else:
-                found[name] = results if name in BOTH_NETWORKS else results[TRAINED]
         self.warnings += left_out
         if not found:
             raise ChargenError(f"{self.subject.name}: {'; '.join(self.warnings)}")
@@ -206,41 +187,46 @@ class _Run:
             found["demonstration"] = templates.demonstrate(self.subject.predictor)
         return RunResult(self.subject.name, warnings=tuple(self.warnings), **found)
 
-    def _measure(self, name: str, network: str) -> Any:
-        trained, subject = network == TRAINED, self.subject
-        shown = f"{name}, {network}" if name in BOTH_NETWORKS else name
-        common: dict[str, Any] = {
-            "seed": self.seed,
-            "trained_timesteps": subject.timesteps,
-            "progress": partial(self.report, self.prefix + shown),
-        }
+    def _measure(self, name: str) -> Any:
+        subject, predictor = self.subject, self.subject.predictor
+        common = {"seed": self.seed, "trained_timesteps": subject.timesteps}
+
+        def options(network: str = "", **more: Any) -> dict[str, Any]:
+            shown = f"{self.prefix}{name}{network and ', '}{network}"
+            return {"progress": partial(self.report, shown)} | common | more
+
         if name == "templates":
             assert self.bank is not None
-            common |= {"spans": self.spans, "controls": self._controls}
-            return templates.measure(subject.predictor, self.bank, **common)
+            more = options(spans=self.spans, controls=self._controls)
+            return templates.measure(predictor, self.bank, **more)
         text = self.text
-        if name == "gradient":
-            model = subject.network if trained else self.initial
-            assert model is not None
-            return gradient.measure(model, text.ids, targets=self.targets, **common)
-        predictor = subject.predictor if trained else self.untrained
-        assert predictor is not None
         assert not is_scorer(predictor)
+        if name == "gradient":
+            models = {TRAINED: subject.network, UNTRAINED: self.initial}
+            return {
+                network: gradient.measure(model, text.ids, **options(network, targets=self.targets))
+                for network, model in models.items()
+                if model is not None
+            }
         if name == "readout":
             parts = subject.network.layers[0].cell.state if subject.network else ()
-            common |= {"untrained": self.untrained, "targets": self.targets, "parts": parts}
-            return readout.measure(predictor, text.ids, **common)
-        common["starts"] = text.starts
+            more = options(untrained=self.untrained, targets=self.targets, parts=parts)
+            return readout.measure(predictor, text.ids, **more)
         if name == "mined":
             ngram = next(iter(self._ngrams(MINED_ORDER).values()), None)
-            common |= {"ngram": ngram, "ngram_name": f"{MINED_ORDER}-gram"}
-            return mined.measure(predictor, text.ids, untrained=self.untrained, **common)
-        common["positions"] = CONTEXT_POSITIONS[network]
-        if trained:
-            ngrams = self._ngrams(*CONTEXT_ORDERS).values()
-            common["ngrams"] = dict(zip(CONTEXT_ORDERS, ngrams, strict=False))
-            common["sample_chars"] = context.SAMPLE_CHARS
-        return context.measure(predictor, text.ids, swap_ids=text.swap_ids, **common)
+            more = options(starts=text.starts, ngram=ngram, ngram_name=f"{MINED_ORDER}-gram")
+            return mined.measure(predictor, text.ids, untrained=self.untrained, **more)
+        ngrams = dict(zip(CONTEXT_ORDERS, self._ngrams(*CONTEXT_ORDERS).values(), strict=False))
+        more = options(TRAINED, ngrams=ngrams, sample_chars=context.SAMPLE_CHARS)
+        networks = {TRAINED: (predictor, more), UNTRAINED: (self.untrained, options(UNTRAINED))}
+        documents: dict[str, Any] = {"starts": text.starts, "swap_ids": text.swap_ids}
+        return {
+            network: context.measure(
+                model, text.ids, positions=CONTEXT_POSITIONS[network], **documents, **more
+            )
+            for network, (model, more) in networks.items()
+            if model is not None
+        }
 
     def _controls(self) -> dict[str, NextCharPredictor]:
         untrained = {UNTRAINED: self.untrained} if self.untrained else {}
@@ -250,9 +236,9 @@ class _Run:
         """Return the n-grams, or none with a warning if there is no training text."""
         with self.lock:
             try:
-                counted = self.subject.ngrams(
-                    *sorted({*CONTROL_ORDERS, *CONTEXT_ORDERS, MINED_ORDER})
-                )
+                if self.subject.ngrams is None:
+                    raise ChargenError("the training text is not known")
+                counted = self.subject.ngrams(*NGRAM_ORDERS)
                 return {name: counted[name] for name in (f"{order}-gram" for order in orders)}
             except ChargenError as error:
                 warning = f"without the n-gram controls: {error.message}"
@@ -261,13 +247,11 @@ class _Run:
 
     @cached_property
     def text(self) -> HeldOutText:
-        """The held-out text."""
         with self.lock:
             return self.subject.held_out()
 
     @cached_property
     def targets(self) -> tuple[Targets, ...]:
-        """Targets whose cue is known."""
         assert not is_scorer(self.subject.predictor)
         banks = (self.bank,) if self.bank else self.banks
         ids, vocabulary = self.text.ids, self.subject.predictor.vocabulary
@@ -276,12 +260,10 @@ class _Run:
 
     @cached_property
     def initial(self) -> CharModel | None:
-        """The untrained network."""
         return self.subject.initial_network and self.subject.initial_network()
 
     @cached_property
     def untrained(self) -> NextCharPredictor | None:
-        """The untrained network as a predictor; read before the threads start."""
         if self.initial is None:
             return None
         assert not is_scorer(self.subject.predictor)

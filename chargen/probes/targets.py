@@ -1,7 +1,4 @@
-"""Targets of natural and composed text whose cue is known, for the instruments that align to it.
-
-Axes: N targets, T characters of context.
-"""
+"""Targets whose cue is known, for instruments that align to it: N targets, T characters before."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import torch
 from msgspec import to_builtins
@@ -35,8 +36,8 @@ LARGEST_PLAN = 2**16  # bytes
 POLL_SECONDS = 0.25
 USER_ERROR = 2  # exit code of a training that diverged
 
-OnRuns = Callable[[float, int, str], None]
-"""Called with the number of runs completed (a fraction), their total and the active names."""
+OnRuns = Callable[[int, int, str], None]
+"""Called with the number of runs completed, their total and the active names."""
 
 
 def compare(
@@ -50,11 +51,10 @@ def compare(
 ) -> CellComparison | None:
     """Train each cell with each seed, evaluate all models on the same trials, and compare them.
 
-    Each training is a run in ``out``. The same call resumes an interrupted comparison and repeats
-    no finished run. ``out`` is ``runs/compare-<task>`` by default; ``jobs`` is the maximum number
-    of concurrent runs, by default that of the CPU cores, which they share. ``should_stop`` is
-    polled: true saves the active runs and returns None. `ChargenError` if ``out`` contains another
-    comparison and ``overwrite`` is false, a run fails, or a cell cannot have as few parameters.
+    Each training is a run in ``out``, by default ``runs/compare-<task>``. The same call resumes an
+    interrupted comparison. ``jobs`` is the maximum number of concurrent runs, by default that of
+    the CPU cores. ``should_stop`` is polled: true saves the active runs and returns None.
+    `ChargenError` if ``out`` contains another comparison, a run fails, or a cell is too small.
     """
     task, size = TASKS.get(settings.task), vocabulary_size(settings.task)
     shapes = {cell: model_shape(cell, settings.parameters, size) for cell in settings.cells}
@@ -63,7 +63,7 @@ def compare(
     concurrent = max(1, min(jobs or cores, cores))
     threads = max(1, cores // concurrent)
     finish = partial(_finish, concurrent, threads, on_runs, should_stop)
-    tuning: dict[str, dict[float, float | None]] = {cell: {} for cell in settings.cells}
+    tuning: dict[str, list[dict[str, Any]]] = {cell: [] for cell in settings.cells}
     with lock(out):
         _write_plan(out, settings, overwrite)
         if len(settings.learning_rates) > 1:  # with a seed that is not reported
@@ -75,7 +75,9 @@ def compare(
             if tuned is None:
                 return None
             for run, one in tuned.items():
-                tuning[run.cell][run.learning_rate] = None if one.diverged else one.bits_per_char
+                bits = None if one.diverged else one.bits_per_char
+                found = {"learning_rate": run.learning_rate, "bits_per_char": bits}
+                tuning[run.cell].append(found)
         rates = {cell: _best_rate(found, settings) for cell, found in tuning.items()}
         runs = [
             ComparedRun(out, settings, cell, rates[cell], seed)
@@ -94,15 +96,15 @@ def compare(
         threads=threads,
         cells=tuple(
             summarize(
-                cell,
-                model.units,
-                parameters,
-                rates[cell],
-                tuning[cell],
                 [scores[run] for run in runs if run.cell == cell],
                 settings.timesteps,
                 settings.seed,
                 round_size=len(task.candidates) if task else 1,
+                cell=cell,
+                units=model.units,
+                parameters=parameters,
+                learning_rate=rates[cell],
+                tuning=tuple(tuning[cell]),
             )
             for cell, (model, parameters) in shapes.items()
         ),
@@ -131,9 +133,9 @@ def _write_plan(out: Path, settings: ComparisonSettings, overwrite: bool) -> Non
     write_file(plan, (json.dumps(to_builtins(settings), indent=1) + "\n").encode())
 
 
-def _best_rate(tried: dict[float, float | None], settings: ComparisonSettings) -> float:
+def _best_rate(tried: Sequence[dict[str, Any]], settings: ComparisonSettings) -> float:
     """Return the rate with the lowest validation loss; the lowest rate if all diverged."""
-    finite = {rate: bits for rate, bits in tried.items() if bits is not None}
+    finite = {one["learning_rate"]: one["bits_per_char"] for one in tried if one["bits_per_char"]}
     return min(finite or settings.learning_rates, key=lambda rate: finite.get(rate, rate))
 
 
@@ -145,10 +147,7 @@ def _finish(
     runs: Sequence[ComparedRun],
     trials: bool = True,
 ) -> dict[ComparedRun, RunScores] | None:
-    """Train and evaluate all runs that are not finished; None if stopped before the end.
-
-    A failure ends all runs, after the active ones have saved.
-    """
+    """Train and evaluate all runs that are not finished; None if stopped before the end."""
     torch.set_num_threads(threads)
     scores = {run: found for run in runs if (found := run.read_scores())}
     waiting = deque(run for run in runs if run not in scores)
@@ -170,8 +169,7 @@ def _finish(
                 del active[run]
                 untrained = trials and evaluates_untrained[run.cell] is run
                 scores[run] = run.evaluate(_has_diverged(run, code), trials, untrained)
-            completed = len(scores) + sum(run.budget_used() for run in active)
-            on_runs(completed, len(runs), ", ".join(run.path.name for run in active))
+            on_runs(len(scores), len(runs), ", ".join(run.path.name for run in active))
             if active and not ended:
                 time.sleep(POLL_SECONDS)
     finally:

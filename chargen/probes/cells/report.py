@@ -17,24 +17,21 @@ if TYPE_CHECKING:
 TITLE, MAIN_FIGURE = "Cells compared", "accuracy"
 SEED: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.45}
 METHOD = (
-    "Every cell has one layer with as many units as give about the same number of weights, and the "
-    "same budget and corpus. With several learning rates, each cell is trained once with each "
-    "rate and a seed that is not reported, and uses the rate with the lowest validation loss.",
+    "Every cell has one layer with about the same number of weights, and the same budget and "
+    "corpus. Several learning rates are each tried once, with a seed that is not reported; the one "
+    "with the lowest validation loss is used.",
     "One run is one observation, however many trials it answers. The share of seeds has the "
     "interval of Clopper and Pearson, a mean over seeds Student's; where all seeds solve a span, "
     "or none does, it also covers the seeds that did not occur. The median span50 has the interval "
     "of the sign test, from five seeds on. Within one run, rounds of trials are independent.",
-    "In every round of trials each candidate is correct equally often: a constant answer has "
-    "chance accuracy. A trial follows other text of the task, whose length does not depend on the "
-    "span. Untrained networks of the same shapes answer the same trials.",
-    "All seeds read the same corpus in the same order; they differ in their initial weights. A "
-    "result for one number of weights and one budget need not hold for another, and none shows how "
-    "much memory natural text requires.",
+    "In every round of trials each candidate is correct equally often. A trial follows other text "
+    "of the task. Untrained networks of the same shapes answer the same trials.",
+    "All seeds read the same corpus in the same order. A result for one number of weights and one "
+    "budget need not hold for another, and none shows how much memory natural text requires.",
 )
 
 
 def report(result: CellComparison) -> list[kit.Section]:
-    """Return the report of a comparison."""
     best = min(result.cells, key=lambda cell: cell.bits_per_char.value)
     over = "Student's over seeds" if result.seeds > 1 else "over rounds of trials, for this seed"
     notes = (
@@ -61,7 +58,7 @@ def report(result: CellComparison) -> list[kit.Section]:
             "Cells and runs",
             lowest,
             "A lower validation loss does not imply a longer memory.",
-            [*_cells(result), kit.method(METHOD)],
+            [_cells(result), kit.method(METHOD)],
         ),
     ]
 
@@ -72,10 +69,9 @@ def about(result: CellComparison) -> str:
 
 
 def _variant(result: CellComparison, place: int) -> tuple[kit.Figure, kit.Table]:
-    """Draw and tabulate the accuracy of each cell by span in one variant."""
     by_cell = {cell.cell: cell.variants[place] for cell in result.cells}
     first, *_ = by_cell.values()
-    chars, looks = first.chars, styles(by_cell)
+    chars, looks = [row.span_chars for row in first.spans], styles(by_cell)
     series = [
         Series(cell, chars, [row.accuracy for row in variant.spans], looks[cell])
         for cell, variant in by_cell.items()
@@ -108,9 +104,7 @@ def _variant(result: CellComparison, place: int) -> tuple[kit.Figure, kit.Table]
     )
 
 
-def _cells(result: CellComparison) -> list[kit.Block]:
-    """Return the table of cells, and folded, that of runs."""
-
+def _cells(result: CellComparison) -> kit.Table:
     def by_variant(cell: CellSummary, text: Callable[[VariantSummary], str]) -> str:
         return ", ".join(
             f"{one.variant}: {text(one)}" if one.variant else text(one) for one in cell.variants
@@ -135,17 +129,4 @@ def _cells(result: CellComparison) -> list[kit.Block]:
         ]
         for cell in result.cells
     ]
-    runs = []
-    for cell in result.cells:
-        for tried in cell.tuning:
-            rate, bits = tried["learning_rate"], tried["bits_per_char"]
-            found = "diverged" if bits is None else f"{bits:.4f}"
-            runs.append([cell.cell, f"rate {rate:g}", found, "", "", "tried"])
-        for run in cell.trainings:
-            numbers = f"{run.bits_per_char:.4f}", f"{run.chars:,}", f"{run.seconds:.0f}"
-            runs.append([cell.cell, f"seed {run.seed}", *numbers, "diverged" * run.diverged])
-    header_runs = ["cell", "run", "bits/char", "chars read", "seconds", ""]
-    return [
-        kit.Table([*header, "span50"], rows, caption),
-        kit.Details("Every run", [kit.Table(header_runs, runs)]),
-    ]
+    return kit.Table([*header, "span50"], rows, caption)

@@ -1,32 +1,20 @@
 """Scores of compared cells: of each run, as its file holds them, and over seeds, as JSON.
 
-One run is one observation, however many trials it answers. The trials of a round differ only in
-the target and their outcomes are correlated; rounds are independent.
+One run is one observation, however many trials it answers. Within it, rounds are independent.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 from msgspec import Struct, json
 
-from chargen.probes.statistics.intervals import (
-    FEWEST_FOR_MEDIAN,
-    MOST_SEEDS,
-    Estimate,
-    clopper_pearson,
-    clustered,
-    flat,
-    median_interval,
-    seeds_for_share,
-    seeds_needed,
-    t_interval,
-    wilson,
-)
+from chargen.probes.statistics import intervals
+from chargen.probes.statistics.intervals import FEWEST_FOR_MEDIAN, Estimate, clustered, t_interval
 from chargen.probes.statistics.span50 import FEWEST_SPANS, fit, span_text
 from chargen.render.text import counted
 
@@ -46,7 +34,6 @@ class VariantScores(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def accuracy(self) -> tuple[float, ...]:
-        """The mean credit, by span."""
         return tuple(sum(credits) / len(credits) for credits in self.credits)
 
     def is_solved(self, timesteps: int) -> bool:
@@ -57,14 +44,10 @@ class VariantScores(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Training(Struct, frozen=True):
-    """One training run."""
-
     bits_per_char: float  # lowest validation loss
     chars: int  # read in training
     seconds: float
-    # The loss became NaN or infinite. The best validated weights are evaluated, or the initial
-    # weights if there was no validation.
-    diverged: bool
+    diverged: bool  # the loss became NaN or infinite; the best validated weights are evaluated
     seed: int = 0
 
 
@@ -75,15 +58,11 @@ class RunScores(Training, frozen=True, forbid_unknown_fields=True):
 
 
 class ControlAccuracy(Struct, frozen=True):
-    """Accuracy of an untrained network in a number of trials."""
-
     accuracy: Estimate
     frames: int
 
 
 class SpanAccuracy(Struct, frozen=True):
-    """Accuracy of one cell at one span, the mean over seeds."""
-
     span_chars: int
     accuracy: Estimate
     accuracy_by_seed: tuple[float, ...]
@@ -103,11 +82,6 @@ class VariantSummary(Struct, frozen=True):
     span50_chars_low: float | None
     span50_chars_high: float | None
     spans: tuple[SpanAccuracy, ...]
-
-    @property
-    def chars(self) -> list[int]:
-        """The spans, in characters."""
-        return [row.span_chars for row in self.spans]
 
     def solved_text(self) -> str:
         """Return the solved seeds with the interval of their share, ``3 of 5 (15–95%)``."""
@@ -145,7 +119,6 @@ class CellComparison(Struct, frozen=True):
 
     @property
     def seeds(self) -> int:
-        """The number of runs of each cell."""
         return len(self.cells[0].trainings)
 
     def finding(self) -> str:
@@ -161,18 +134,17 @@ class CellComparison(Struct, frozen=True):
         """Return the seeds of each cell that show the difference between two shares of seeds."""
         shares = [(cell.cell, cell.variants[-1].solved_share.value) for cell in self.cells]
         return [
-            {"first": one, "second": two, "seeds": seeds_needed(first, second)}
+            {"first": one, "second": two, "seeds": intervals.seeds_needed(first, second)}
             for (one, first), (two, second) in combinations(shares, 2)
         ]
 
     def claims(self) -> str:
         """Return how many seeds the claims about the shares of seeds would need."""
-        pairs = ", ".join(
-            f"{pair['first']} and {pair['second']} {pair['seeds'] or f'over {MOST_SEEDS}'}"
-            for pair in self.seeds_needed()
-        )
+        over = f"over {intervals.MOST_SEEDS}"
+        told = (pair.values() for pair in self.seeds_needed())
+        pairs = ", ".join(f"{one} and {two} {seeds or over}" for one, two, seeds in told)
         differs = f"Seeds of each cell needed to show a difference: {pairs}. " if pairs else ""
-        seeds = seeds_for_share(MOST_SOLVE)
+        seeds = intervals.seeds_for_share(MOST_SOLVE)
         return f"{differs}{seeds} seeds, all successful, show that over {MOST_SOLVE:.0%} solve it."
 
     def _repr_html_(self) -> str:
@@ -183,29 +155,20 @@ class CellComparison(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object with every number of the report; null for an infinite bound."""
-        found: dict[str, Any] = flat(json.decode(json.encode(self)))
+        found: dict[str, Any] = intervals.flat(json.decode(json.encode(self)))
         return found | {"finding": self.finding(), "seeds_needed": self.seeds_needed()}
 
 
 def summarize(
-    cell: str,
-    units: tuple[int, ...],
-    parameters: int,
-    learning_rate: float,
-    tuning: Mapping[float, float | None],
-    runs: Sequence[RunScores],
-    timesteps: int,
-    seed: int,
-    round_size: int = 1,
+    runs: Sequence[RunScores], timesteps: int, seed: int, round_size: int = 1, **shape: Any
 ) -> CellSummary:
-    """Summarize the runs of one cell over seeds; ``round_size`` consecutive trials are a round."""
+    """Summarize the runs of one cell of a ``shape``, `CellSummary.cell` to ``tuning``, over seeds.
+
+    ``round_size`` consecutive trials are a round.
+    """
     rates = [run.chars / run.seconds for run in runs if run.seconds > 0]
     return CellSummary(
-        cell=cell,
-        units=units,
-        parameters=parameters,
-        learning_rate=learning_rate,
-        tuning=tuple({"learning_rate": r, "bits_per_char": bits} for r, bits in tuning.items()),
+        **shape,
         bits_per_char=t_interval([run.bits_per_char for run in runs]),
         chars_per_second=round(statistics.median(rates)) if rates else 0,
         diverged=sum(run.diverged for run in runs),
@@ -228,14 +191,13 @@ def by_round(credits: Sequence[float], round_size: int) -> tuple[float, ...]:
 def mean_accuracy(by_seed: Sequence[float], chance: float) -> Estimate:
     """Return the mean accuracy over two or more seeds with its 95% interval, Student's.
 
-    Where all seeds solve a span, or none does, the seeds do not show how accuracy varies
-    between seeds that do and seeds that do not. The interval then contains the means that the
+    Where all seeds solve a span, or none does, the interval also contains the means that the
     interval of the share of such seeds allows.
     """
     found = t_interval(by_seed)
     low, high = max(found.low, 0.0), min(found.high, 1.0)
     solved = sum(one >= SOLVED for one in by_seed)
-    share = clopper_pearson(solved, len(by_seed))
+    share = intervals.clopper_pearson(solved, len(by_seed))
     if share.value == 1:
         low = min(low, share.low * found.value + (1 - share.low) * chance)
     elif share.value == 0:
@@ -259,12 +221,11 @@ def _variant(
             else clustered(rounds[0][place], round_size)
         )
         untrained = _control(control, place, round_size) if control else None
-        trials = len(first.credits[place])
-        spans.append(SpanAccuracy(span, mean, by_seed, trials, untrained))
+        spans.append(SpanAccuracy(span, mean, by_seed, len(first.credits[place]), untrained))
     return VariantSummary(
         first.variant,
         first.chance,
-        clopper_pearson(sum(solved), len(solved)),
+        intervals.clopper_pearson(sum(solved), len(solved)),
         solved,
         *_median_span50(first.spans, rounds, first.chance, seed),
         tuple(spans),
@@ -275,31 +236,28 @@ def _control(scores: VariantScores, place: int, round_size: int) -> ControlAccur
     successes, trials = scores.untrained[place]
     if scores.untrained_rounds:
         return ControlAccuracy(clustered(scores.untrained_rounds[place], round_size), trials)
-    share, rounds = successes / trials, trials // round_size  # a file without rounds
-    return ControlAccuracy(Estimate(share, *wilson(share * rounds, rounds)), trials)
+    share, rounds = successes / trials, trials // round_size  # sentences, which have no rounds
+    return ControlAccuracy(Estimate(share, *intervals.wilson(share * rounds, rounds)), trials)
 
 
 def _median_span50(
     spans: Sequence[int], rounds: Sequence[Sequence[Sequence[float]]], chance: float, seed: int
 ) -> tuple[str, float | None, float | None, float | None]:
-    """Return the median span50 over seeds as text, and the median with its bounds.
-
-    There is no median if the curve of a seed has no fit, and no interval over two to four seeds.
-    """
+    """Return the median span50 over seeds as text, and the median with its bounds, if any."""
     if len(spans) < FEWEST_SPANS:
         return "not fitted", None, None, None
     halves = [fit(spans, own, chance, seed) for own in rounds]
     if unfit := sum(not half.fits for half in halves):
         return f"no fit in {unfit} of {counted(len(halves), 'seed')}", None, None, None
     values = np.array(sorted(half.chars for half in halves))
-    middle = low = high = float(values[(len(values) - 1) // 2])  # infinity has no midpoint
+    low = middle = high = float(values[(len(values) - 1) // 2])  # infinity has no midpoint
     if len(halves) == 1:
         low, high = halves[0].low, halves[0].high
     elif len(halves) >= FEWEST_FOR_MEDIAN:
-        _, low, high = map(float, median_interval(values))
-    text = span_text(middle, low, high, spans[0], spans[-1])
-    median, lower, upper = (
-        round(x, 1) if spans[0] <= x <= spans[-1] else None for x in (middle, low, high)
-    )
+        _, low, high = map(float, intervals.median_interval(values))
     few = 1 < len(halves) < FEWEST_FOR_MEDIAN
-    return text, median, None if few else lower, None if few else upper
+    median, lower, upper = (
+        round(x, 1) if known and spans[0] <= x <= spans[-1] else None
+        for x, known in ((middle, True), (low, not few), (high, not few))
+    )
+    return span_text(middle, low, high, spans[0], spans[-1]), median, lower, upper

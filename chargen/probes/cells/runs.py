@@ -48,7 +48,6 @@ def model_shape(cell: str, parameters: int, vocabulary_size: int) -> tuple[Model
 
 @cache
 def vocabulary_size(task: str) -> int:
-    """Return the number of distinct characters of the task's corpus."""
     return len(set(bundled.read(task)))
 
 
@@ -64,12 +63,10 @@ class ComparedRun:
 
     @property
     def path(self) -> Path:
-        """The run directory."""
         return self.comparison / f"{self.cell}-rate{self.learning_rate:g}-seed{self.seed}"
 
     @property
     def log(self) -> Path:
-        """The output of the training process."""
         return self.path.with_suffix(self.path.suffix + ".log")
 
     def arguments(self, threads: int) -> list[str]:
@@ -96,15 +93,6 @@ class ComparedRun:
         corpus = self.comparison / f"{settings.task}.txt"
         return ["train", str(corpus), *given, "--resume" if started else "--overwrite"]
 
-    def budget_used(self) -> float:
-        """Return the fraction of the budget used at the last validation, 0 to 1."""
-        lines = Run.open(self.path).progress() if is_run(self.path) else []
-        if not lines:
-            return 0.0
-        budget, amount = self.settings.budget
-        used = lines[-1]["seconds"] / 60 if budget == "minutes" else lines[-1]["step"]
-        return min(1.0, float(used) / amount)
-
     def read_scores(self) -> RunScores | None:
         """Return the scores of the finished run; None if it is not finished."""
         try:
@@ -117,8 +105,7 @@ class ComparedRun:
     def evaluate(self, diverged: bool, trials: bool, untrained: bool) -> RunScores:
         """Evaluate the run's best weights and write the scores to ``answers.json``.
 
-        With ``trials`` the model is evaluated on the trials of the task, not only its validation
-        loss, and with ``untrained`` the network before training is too.
+        ``trials``: also on the trials of the task; ``untrained``: so is the initial network.
         """
         run = Run.open(self.path)
         lines = run.progress()

@@ -1,8 +1,4 @@
-"""Instrument (d): memory tasks with a known chance level.
-
-The model reads trials of an exact span. A trial's character is correct if the model gives the
-correct candidate the highest probability among the task's K candidates.
-"""
+"""Memory tasks with a known chance level: the correct one of K candidates must be the likeliest."""
 
 from __future__ import annotations
 
@@ -14,9 +10,9 @@ from chargen.datasets.tasks import Task, Trial
 from chargen.evaluation import Segments, predictions
 from chargen.predictors import NextCharPredictor
 from chargen.probes.cells.result import VariantScores, by_round
+from chargen.probes.templates.measure import SPANS
 from chargen.probes.templates.scoring import credit_of
 
-SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # characters; the nearest span of the task is used
 TRIALS = 400  # minimum per span and variant
 PREFIX_CHARS = (32, 128)  # minimum and limit of the lines of the task before a trial
 
@@ -30,12 +26,10 @@ def measure(
     seed: int = 0,
     untrained: NextCharPredictor | None = None,
 ) -> tuple[VariantScores, ...]:
-    """Evaluate a predictor on trials of every variant and span of a task.
+    """Evaluate a predictor, and ``untrained``, on trials of every variant and span of a task.
 
-    Each round of trials has one trial per candidate, so that every candidate is correct equally
-    often. A trial follows other lines of the task, cut at a random length that does not depend on
-    the span. ``untrained`` is evaluated on the same trials. The spans are the task's shortest and
-    those nearest to ``spans``.
+    In each round every candidate is correct once. A trial follows other lines of the task, cut at a
+    random length. The spans are the task's shortest and those nearest to ``spans``.
     """
     found = []
     for number, (variant, chance) in enumerate(task.floors.items()):

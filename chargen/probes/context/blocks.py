@@ -99,7 +99,6 @@ class Blocks:
 
     @property
     def with_full_context(self) -> Segments:
-        """The blocks, each with its full context."""
         return Segments(self.starts, self.begins, self.begins + BLOCK)
 
     def with_context(self, context: int) -> Segments:

@@ -19,16 +19,8 @@ from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
 from chargen.predictors import NextCharPredictor, State, advance, select
 from chargen.predictors.protocol import BurnedIn
+from chargen.probes.context import result as records
 from chargen.probes.context.blocks import Blocks, read_length, shortest_text
-from chargen.probes.context.result import (
-    BLOCK,
-    CLASSES,
-    THRESHOLD_BITS,
-    ContextResult,
-    ContextRow,
-    NgramRow,
-    PlaceRow,
-)
 from chargen.probes.statistics.intervals import Z90, TextMean, text_mean
 from chargen.text.mutual_information import MutualInformation, mutual_information
 
@@ -52,24 +44,20 @@ def measure(
     seed: int = 0,
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
-) -> ContextResult:
+) -> records.ContextResult:
     """Measure the excess bits of each context at the same positions of a text.
 
     The positions lie in blocks of 32. Full context is twice the longest of ``contexts`` before the
-    block, or all of its document. The effective context length is the smallest n from which the
-    mean swap excess stays under `THRESHOLD_BITS`; its bounds are the same statistic of the bounds
-    of `text_mean`. Replacement text is from another document, ``swap_ids``, or another part of a
-    single document, which gives a lower bound.
+    block, or all of its document. Replacement text is from another document, ``swap_ids``, or
+    another part of a single document, which gives a lower bound.
 
     From n = 32 on, one read predicts n/16 positions, at most 32: the first has n characters of
-    context, the last n/16 - 1 more. A predictor that remembers m characters has no excess from
-    n = m on. A document begins from the zero state, as in training; all other reading but reset
-    starts as in `BurnedIn`.
+    context, the last n/16 - 1 more. A document begins from the zero state, as in training; all
+    other reading but reset starts as in `BurnedIn`.
 
     The text ``ids`` is ``(L,)``; ``starts`` are the first characters of its documents, rising from
     0. Contexts too long for it are left out; with room for fewer than 640 positions it is refused.
-    The mutual information of a sample of ``sample_chars`` is compared with that of the text.
-    `ChargenError` if ``swap_ids`` is too short.
+    A sample has ``sample_chars``. `ChargenError` if ``swap_ids`` is too short.
     """
     source = ids if swap_ids is None else swap_ids
     documents = np.zeros(1, dtype=np.int64) if starts is None else starts
@@ -79,7 +67,7 @@ def measure(
         needed = shortest_text(min(contexts))
         refusal = f"not measured: the text has {len(ids)} characters, at least {needed} are needed"
         nothing = (None,) * 3
-        return ContextResult(
+        return records.ContextResult(
             seed, trained_timesteps, 0, 0, None, (), *nothing, refusal=refusal, chars=len(ids)
         )
     full, limited = _read(predictor, ids, source, blocks, progress)
@@ -91,15 +79,15 @@ def measure(
         beyond = None if trained_timesteps is None else n > trained_timesteps
         most = n + read_length(n) - 1 if n else 0
         other = _mean(reset[place], counted).estimate() if n else None
-        rows.append(ContextRow(n, most, beyond, means[place].estimate(), other))
+        rows.append(records.ContextRow(n, most, beyond, means[place].estimate(), other))
     text_memory, sample_memory = _memories(predictor, ids[: min(len(ids), sample_chars)], seed)
     inside = blocks.targets.clip(max=len(ids) - 1)
     names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
-    by_class = {name: names.reshape(full.shape) == name for name in CLASSES}
+    by_class = {name: names.reshape(full.shape) == name for name in records.CLASSES}
     octaves = np.frexp(blocks.targets - blocks.lows[:, None])[1] - 1
     several = range(int(octaves.max()) + 1) if len(documents) > 1 else ()
     by_octave = {f"{1 << b}–{(2 << b) - 1}": octaves == b for b in several}
-    return ContextResult(
+    return records.ContextResult(
         seed,
         trained_timesteps,
         int(counted.sum()),
@@ -133,7 +121,7 @@ def _read(
     kinds = [np.flatnonzero(rows) for rows in (~blocks.fresh, blocks.fresh) if rows.any()]
     reads = [blocks[rows].reads() for rows in kinds]
     meter = Meter(progress, len(kinds) + sum(len(some) for one in reads for some in one.values()))
-    full = np.zeros((len(blocks), BLOCK))
+    full = np.zeros((len(blocks), records.BLOCK))
     limited = np.zeros((2, len(blocks.contexts), *full.shape))
     for rows, by_stop in zip(kinds, reads, strict=True):
         part = blocks[rows]
@@ -156,7 +144,7 @@ def _read(
                 for way, before in enumerate((after, None)):
                     bits = surprisals(predictor, ids, read, before)
                     bits = np.where(whole, own[here].reshape(bits.shape), bits)
-                    limited[way, place, rows[here]] = bits.reshape(len(here), BLOCK)
+                    limited[way, place, rows[here]] = bits.reshape(len(here), records.BLOCK)
     return full * blocks.counted, limited * blocks.counted
 
 
@@ -173,7 +161,7 @@ def _effective(
     """
     bounds = [one.estimate(Z90) for one in means]
     columns = np.array([[one.value, one.low, one.high] for one in bounds]).T
-    under = np.logical_and.accumulate(columns[:, ::-1] < THRESHOLD_BITS, axis=1)
+    under = np.logical_and.accumulate(columns[:, ::-1] < records.THRESHOLD_BITS, axis=1)
     named = [*contexts, None]
     value, low, high = (named[len(contexts) - int(settled)] for settled in under.sum(axis=1))
     return value, low, high
@@ -197,13 +185,13 @@ def character_classes(text: str) -> np.ndarray:
 
 def _places(
     groups: Mapping[str, np.ndarray], full: np.ndarray, swap: np.ndarray, counted: np.ndarray
-) -> Iterator[PlaceRow]:
+) -> Iterator[records.PlaceRow]:
     """Yield the bits and the excess at the positions of each group that has enough of them."""
     for name, group in groups.items():
         where = group & counted
         if where.sum() >= FEWEST_CASES:
             excess = tuple(_mean(bits, where).estimate() for bits in swap)
-            yield PlaceRow(name, int(where.sum()), _mean(full, where).estimate(), excess)
+            yield records.PlaceRow(name, int(where.sum()), _mean(full, where).estimate(), excess)
 
 
 def _memories(
@@ -231,11 +219,11 @@ def _memories(
 
 def _ngram_rows(
     ngrams: Mapping[int, NextCharPredictor], ids: np.ndarray, blocks: Blocks
-) -> Iterator[NgramRow]:
+) -> Iterator[records.NgramRow]:
     """Yield the bits of each n-gram and the bits that it gains over the next shorter one."""
     shorter = None
     for order, ngram in sorted(ngrams.items()):
         bits = surprisals(ngram, ids, blocks.with_full_context)
         gain = None if shorter is None else _mean(shorter - bits, blocks.counted).estimate()
-        yield NgramRow(order, _mean(bits, blocks.counted).estimate(), gain)
+        yield records.NgramRow(order, _mean(bits, blocks.counted).estimate(), gain)
         shorter = bits

@@ -31,10 +31,6 @@ EXCESS = (
     "document (swap) or removed (reset: the model starts from the zero state), at the same "
     "positions for every n, with 95% intervals. Untrained: swap, in a network before training."
 )
-SUMMARY = (
-    "Effective context length: the smallest n from which the mean excess stays under "
-    f"{THRESHOLD_BITS} bits; the interval is that of the bounds of the excess."
-)
 METHOD = (
     "Swap, the headline, keeps the hidden state natural. The zero state is rare in training; a few "
     "first characters can spoil all later predictions.",
@@ -42,9 +38,10 @@ METHOD = (
     "are lengthened until the variance of their mean grows no further.",
     "In a single document, swap takes another part of it, which shares its subject. The excess is "
     "then a lower bound; --swap-text names another text.",
-    f"The threshold of {THRESHOLD_BITS} bits follows Khandelwal et al., 2018 (arXiv 1805.04623), "
-    "applied to characters. Excess is a mean over all characters: memory that matters once in a "
-    "thousand hardly shows, and this text may require little context.",
+    "The effective context length is the smallest n from which the mean excess stays under "
+    f"{THRESHOLD_BITS} bits (after Khandelwal et al., 2018, arXiv 1805.04623), its interval that "
+    "of the bounds of the excess. A mean over all characters hardly shows memory that matters once "
+    "in a thousand, and this text may require little context.",
 )
 
 
@@ -53,7 +50,7 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Sec
     trained = {run: result for run, (result, _) in found.items()}
     known = {run: results for run, results in found.items() if results[0].rows}
     told = finding(trained, ContextResult.finding, ContextResult.effective_text)
-    blocks: list[kit.Block] = [*(_by_context(known, told) if known else ()), _summary(found)]
+    blocks: list[kit.Block] = [*(_by_context(known, told) if known else ())]
     if comparisons:
         rows = [
             [f"{one.first} − {one.second}", f"{by.value:+.4f}", kit.between(by, 4)]
@@ -113,30 +110,12 @@ def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
     )
 
 
-def _summary(found: Found) -> kit.Table:
-    def context(result: ContextResult, *bounds: int | None) -> str:
-        if result.refusal:
-            return kit.NO_NUMBER
-        beyond = f">{result.rows[-1].context}"
-        return "–".join(beyond if n is None else str(n) for n in bounds)
-
-    rows = []
-    for run, (one, other) in found.items():
-        interval = context(one, one.effective_low, one.effective_high)
-        bits = kit.NO_NUMBER if one.full_bits is None else f"{one.full_bits:.3f}"
-        control = context(other, other.effective) if other else kit.NO_NUMBER
-        steps = str(one.trained_timesteps or kit.NO_NUMBER)
-        values = [context(one, one.effective), interval, bits, control, steps]
-        rows.append([run, *values, one.refusal or ""])
-    header = ["run", "context", "95%", "bits/char", "untrained", "--timesteps", ""]
-    return kit.Table(header, rows, SUMMARY)
-
-
 def _places(run: str, result: ContextResult) -> Iterator[kit.Table]:
     """Tabulate the loss by class, distance from the beginning and order of an n-gram."""
     if classes := result.classes:
         places = (*classes, *result.beginnings)
-        rows = [[one.name, str(one.positions), kit.estimate(one.bits, 3)] for one in places]
+        rows = [["all", str(result.positions), f"{result.full_bits:.3f}"]]
+        rows += [[one.name, str(one.positions), kit.estimate(one.bits, 3)] for one in places]
         caption = f"{run}: bits per character with full context by character class, and by "
         caption += "characters since the document began."
         yield kit.Table(["where", "positions", "bits (95%)"], rows, caption)

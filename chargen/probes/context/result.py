@@ -25,7 +25,6 @@ class ContextRow(Struct, frozen=True, omit_defaults=True):
     context_most: Count = field(name="context_most_chars")  # see `measure`
     beyond_timesteps: bool | None  # longer than the BPTT length; None if that is unknown
     swap: Estimate = field(name="excess_bits")  # after context replacement
-    # After a zero state; None at context 0.
     reset: Estimate | None = field(name="reset_excess_bits", default=None)
 
 
@@ -34,8 +33,7 @@ class PlaceRow(Struct, frozen=True):
 
     name: str  # a character class, or distances from the beginning of the document
     positions: Count
-    bits: Estimate = field(name="bits_per_char")  # with full context
-    # By context, after context replacement.
+    bits: Estimate = field(name="bits_per_char")  # with full context; excess after swap
     excess: tuple[Estimate, ...] = field(name="excess_bits", default=())
 
 
@@ -54,8 +52,7 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
     trained_timesteps: Count | None  # BPTT length in training, characters
     positions: Count  # predicted characters, the same in every row
     full: Count = field(name="full_context_chars")  # fewest characters of full context
-    # With full context; None without rows.
-    full_bits: float | None = field(name="bits_per_char")
+    full_bits: float | None = field(name="bits_per_char")  # with full context; None without rows
     rows: tuple[ContextRow, ...] = field(name="contexts")  # ascending from 0
     # Effective context length and its 95% interval; None: longer than the last row's.
     effective: Count | None = field(name="effective_context_chars")

@@ -2,9 +2,8 @@
 
     g(k) = ‖∂loss_T / ∂state_{T-k}‖
 
-loss_T is the loss in nats at the single step T; a sum over steps would mix distances. g(k)/g(0)
-that falls to zero is a vanishing gradient (Hochreiter & Schmidhuber 1997), one that grows without
-bound an exploding one (Pascanu et al. 2013, arXiv 1211.5063).
+loss_T is the loss in nats at the single step T. g(k)/g(0) that falls to zero is a vanishing
+gradient (Hochreiter & Schmidhuber 1997), one that grows an exploding one (Pascanu et al. 2013).
 
 Axes: N positions, S states, H units.
 """
@@ -12,7 +11,6 @@ Axes: N positions, S states, H units.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -25,15 +23,7 @@ from torch.nn.functional import cross_entropy
 from chargen.errors import ChargenError
 from chargen.evaluation import Meter
 from chargen.files import Progress
-from chargen.probes.gradient.result import (
-    OPEN,
-    WARM_UP_CHARS,
-    Curve,
-    GateUse,
-    GradientResult,
-    LayerGradient,
-    TargetGradient,
-)
+from chargen.probes.gradient import result as records
 from chargen.probes.statistics.intervals import FEWEST_FOR_MEDIAN, median_interval
 from chargen.probes.targets import Targets
 from chargen.recurrent import CharModel, RecurrentLayer
@@ -43,7 +33,6 @@ POSITIONS = 64
 SPAN = 256
 BEFORE_CUE = 32  # states before the end of the cue that are shown
 QUARTILES = (0.25, 0.5, 0.75)
-TENFOLD, TWICE = 1.0, math.log10(2)
 STATE_FLOATS = 2**22  # values of h in one graph, which takes about 200 bytes for each
 GATE_NAMES = {"f": "forget gate", "z": "update gate"}  # by `Cell.retention`
 
@@ -58,17 +47,16 @@ def measure(
     seed: int = 0,
     trained_timesteps: int | None = None,
     progress: Progress = lambda done, total: None,
-) -> GradientResult:
+) -> records.GradientResult:
     """Measure g(k), k = 0 .. ``span``, at random positions of a held-out text, and at targets.
 
-    A float64 copy of the model on the CPU is measured, without gradient clipping or dropout. The
-    gradient of h includes every path to the loss, also through the layers above. That of c is for
-    constant h, so that both together are the gradient of the state. The convolution windows of
-    residual blocks are not part of the state. Gradients at ``targets`` are aligned to their cues.
-    `ChargenError` if the text ``ids``, ``(M,)``, is too short, the gradient exceeds float64, or the
-    loss depends on a layer's last state at no position.
+    A float64 copy of the model on the CPU is measured. The gradient of h includes every path to the
+    loss, also through the layers above. That of c is for constant h, so that both together are the
+    gradient of the state, which excludes the convolution windows of residual blocks. Gradients at
+    ``targets`` are aligned to their cues. `ChargenError` if the text ``ids``, ``(M,)``, is too
+    short, the gradient exceeds float64, or the loss depends on a layer's last state nowhere.
     """
-    read = WARM_UP_CHARS + span + 1
+    read = records.WARM_UP_CHARS + span + 1
     if len(ids) < read + positions:
         raise ChargenError(
             f"the gradient over {span} characters at {positions} positions takes a held-out text "
@@ -88,7 +76,7 @@ def measure(
     ):
         aligned = map(partial(_aligned, layer), groups, of_groups)
         layers.append(_found(number, layer, of_groups[0], *aligned))
-    return GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
+    return records.GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
 
 
 class _Flow(NamedTuple):
@@ -154,18 +142,16 @@ def _batch(
 def _walk(
     layer: RecurrentLayer, projected: Tensor, start: LayerState
 ) -> tuple[list[LayerState], np.ndarray]:
-    """Return the state after each of S steps, with a gradient, and how often the gate is open.
-
-    Each part continues as a view of itself, so that c's gradient counts only its path to later c.
-    """
+    """Return the state after each of S steps, and how often the gate is open."""
     states, state = [], start
     gate_open = projected.new_full((projected.shape[1],), 0.0 if layer.cell.retention else np.nan)
     function = layer.activation.function
     for projected_t in projected:
         gates = layer.cell.compute(OPS, function, projected_t, state, layer.weights)
         if layer.cell.retention:
-            gate_open += (gates[layer.cell.retention] > OPEN).double().mean(dim=1)
+            gate_open += (gates[layer.cell.retention] > records.OPEN).double().mean(dim=1)
         after = layer.cell.update(function, gates, state)
+        # As a view of itself, so that c's gradient counts only its path to later c.
         state = tuple(part.view_as(part).requires_grad_() for part in after)
         states.append(state)
     return states, (gate_open / len(projected)).numpy()
@@ -190,30 +176,29 @@ def _norm(gradient: Tensor) -> Tensor:
 
 
 def _found(
-    number: int, layer: RecurrentLayer, flow: _Flow, random: TargetGradient, *at: TargetGradient
-) -> LayerGradient:
+    number: int,
+    layer: RecurrentLayer,
+    flow: _Flow,
+    random: records.TargetGradient,
+    *at: records.TargetGradient,
+) -> records.LayerGradient:
     whole, gate = flow.ratios[-1], GATE_NAMES.get(layer.cell.retention)
     peaks = whole[1:].max(axis=1)
-    grew = whole[-1] > np.maximum(TENFOLD, whole[len(whole) // 2] + TWICE)
-    return LayerGradient(
-        layer=number,
-        units=layer.units,
-        positions=random.positions,
+    return records.LayerGradient(
+        number,
+        layer.units,
+        random.positions,
         last_state=float(np.median(flow.last[flow.last > 0])),
         curves=random.curves,
         peak=float(peaks.max()),
         peak_chars=int(peaks.argmax()) + 1,
-        exploded=float(grew.mean()),
-        gate=GateUse(gate, float(flow.gate_open.mean())) if gate else None,
-        targets=at,
+        gate=records.GateUse(gate, float(flow.gate_open.mean())) if gate else None,
+        targets=tuple(at),
     )
 
 
-def _aligned(layer: RecurrentLayer, group: Targets, flow: _Flow) -> TargetGradient:
-    """Shift the curve of each target so that the ends of all cues coincide.
-
-    Quartiles are not interpolated, which -inf would spoil.
-    """
+def _aligned(layer: RecurrentLayer, group: Targets, flow: _Flow) -> records.TargetGradient:
+    """Shift the curve of each target so that the ends of all cues coincide."""
     spans = group.spans[flow.last > 0]
     low, high = int(spans.min()), int(spans.max())
     offsets = np.arange(-low, flow.ratios.shape[1] - high)
@@ -223,5 +208,5 @@ def _aligned(layer: RecurrentLayer, group: Targets, flow: _Flow) -> TargetGradie
     for part, ratio in zip(parts, shifted, strict=True):
         lower, middle, upper = np.quantile(ratio, QUARTILES, axis=1, method="inverted_cdf")
         bounds = (ratio.min(axis=1), ratio.max(axis=1)) if few else median_interval(ratio)[1:]
-        curves[part] = Curve(lower, middle, upper, *bounds)
-    return TargetGradient(group.source, low, high, len(spans), -low, curves)
+        curves[part] = records.Curve(lower, middle, upper, *bounds)
+    return records.TargetGradient(group.source, low, high, len(spans), -low, curves)

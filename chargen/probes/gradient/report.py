@@ -34,9 +34,8 @@ AT_TARGETS = (
     "between cue and target), medians with their 95% intervals. Dashed: at initialization."
 )
 TARGETS = (
-    "log10 of g(k)/g(0) at targets whose cue is known, median with its 95% interval: at the cue, "
-    "where the state has just read it, and before it. Random: as far back at random positions. "
-    "Initial: at the cue, at initialization."
+    "log10 of g(k)/g(0), median with its 95% interval, at targets whose cue is known: when the cue "
+    "was just read, and before. Random: as far back at random positions. Initial: untrained."
 )
 BY_DISTANCE = (
     "Gradient by distance k at random positions, medians with a band between quartiles; h and c "
@@ -45,19 +44,15 @@ BY_DISTANCE = (
 REACH = (
     "At random positions. Half, 1/100: characters after which the median gradient stays at or "
     "under this fraction of g(0), with a 95% interval. Maximum: the largest g(k)/g(0) at any "
-    "position and its k. Explodes: fraction of positions. Gate: how often the gate that preserves "
-    f"the state is above {OPEN}."
+    f"position and its k. Gate: how often the gate that preserves the state is above {OPEN}."
 )
 METHOD = (
     "g(k) is the norm of the gradient of a single character's loss with respect to the state k "
-    "characters before. A sum over timesteps would hide behind near errors that far ones vanish.",
-    "Held-out text, float64, without gradient clipping. Intervals of medians are those of the sign "
-    "test, with positions as independent units.",
-    "Targets are the first characters of answers to cloze sentences, where the model knows their "
-    "characters, and of words that return after one earlier use; the curve of each is shifted by "
-    "the distance of its cue. At a random position little depends on what is far back.",
-    "A trained network can have a smaller gradient than an untrained one and remember more: it has "
-    "learned what to forget.",
+    "characters before, on held-out text, in float64, without clipping. A sum over timesteps would "
+    "hide that far errors vanish. Medians have the interval of the sign test over positions.",
+    "Targets are the first characters of answers to cloze sentences and of words that return after "
+    "one earlier use, aligned to their cue. At a random position little depends on the far past.",
+    "A trained network can have a smaller gradient than an untrained one and remember more.",
 )
 
 
@@ -89,7 +84,6 @@ def _halves(result: GradientResult) -> str:
 
 
 def _targets(layers: Sequence[Layer]) -> kit.Table:
-    """Return one row for each group of targets in each layer."""
     header = ["run", "layer", "targets, cue back", "cases", "at cue", "before", "random", "initial"]
     rows = []
     for run, result, trained, initial in layers:
@@ -103,14 +97,14 @@ def _targets(layers: Sequence[Layer]) -> kit.Table:
 
 
 def _reach(layers: Sequence[Layer], caption: str) -> kit.Table:
-    header = ["run", "layer", "network", "half", "1/100", "maximum", "explodes", f"gate > {OPEN}"]
+    header = ["run", "layer", "network", "half", "1/100", "maximum", f"gate > {OPEN}"]
     rows = []
     for run, _, trained, initial in layers:
         for network, layer in (("initial", initial), ("trained", trained)):
             gate = layer.gate and f"{layer.gate.name.split()[0]} {layer.gate.open_share:.1%}"
             reach = [layer.whole.reach(level) for level in (HALF, HUNDREDTH)]
-            peak, exploded = f"10^{layer.peak:.1f} at {layer.peak_chars}", f"{layer.exploded:.0%}"
-            rows.append([run, str(layer.layer), network, *reach, peak, exploded, gate or ""])
+            peak = f"10^{layer.peak:.1f} at {layer.peak_chars}"
+            rows.append([run, str(layer.layer), network, *reach, peak, gate or ""])
     return kit.Table(header, rows, caption)
 
 

@@ -51,7 +51,6 @@ class TargetGradient(Struct, frozen=True):
 
     @property
     def whole(self) -> Curve:
-        """The curve of the whole state."""
         return [*self.curves.values()][-1]
 
     @property
@@ -80,26 +79,17 @@ class LayerGradient(Struct, frozen=True):
     layer: int  # 1 reads the characters
     units: int
     positions: int  # positions whose loss depends on the layer's last state
-    # Median of g(0).
-    last_state: float = field(name="last_state_gradient_median_nats_per_unit")
+    last_state: float = field(name="last_state_gradient_median_nats_per_unit")  # g(0)
     curves: dict[str, Curve]  # by part of the state, h, c or both; the whole state last
     # The largest log10 g(k)/g(0), k > 0, of the whole state at any position, and its k.
     peak: float = field(name="peak_log10_ratio")
     peak_chars: int = field(name="peak_at_chars")
-    # Fraction of positions with g(span) over 10 g(0) and 2 g(span / 2).
-    exploded: float = field(name="exploded_share")
     gate: GateUse | None  # None if the cell has no such gate
     targets: tuple[TargetGradient, ...] = ()
 
     @property
     def whole(self) -> Curve:
-        """The curve of the whole state."""
         return [*self.curves.values()][-1]
-
-    @property
-    def explodes(self) -> bool:
-        """Return whether the gradient explodes at half of the positions or more."""
-        return self.exploded >= 0.5
 
 
 class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"):
@@ -123,7 +113,6 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
         for values, layer in zip(found["layers"], self.layers, strict=True):
             values["half_life_chars"] = reached(layer.whole.median, HALF)
             values["hundredth_chars"] = reached(layer.whole.median, HUNDREDTH)
-            values["explodes"] = layer.explodes
         distances = [*range(found.pop("span") + 1)]
         added = {"warm_up_chars": WARM_UP_CHARS, "finding": self.finding()}
         return found | added | {"distance_chars": distances}
@@ -132,20 +121,16 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
         """Return how much of the gradient arrives at the cue, or else how soon it halves."""
         layer = self.farthest
         name = f"layer {layer.layer}: " if len(self.layers) > 1 else ""
-        if layer.explodes:
-            most = f"maximum 10^{layer.peak:.1f}"
-            told = f"the gradient explodes at {layer.exploded:.0%} of positions, {most}"
-        elif layer.targets:
+        if layer.targets:
             group = layer.targets[-1]
             there = layer.whole.estimate(min(group.span_chars_high, self.span))
             return (
                 f"{name}10^{estimate(group.at_cue, 1)} of the gradient arrives at a cue "
                 f"{group.distance} back, 10^{estimate(there, 1)} at random positions"
             )
-        else:
-            half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
-            told = f"the gradient halves in {half} characters, is 1/100 in {hundredth}"
-        return f"{name}{told} (the reach of the gradient, not of memory)"
+        half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
+        told = f"{name}the gradient halves in {half} characters, is 1/100 in {hundredth}"
+        return f"{told} (the reach of the gradient, not of memory)"
 
 
 def reached(values: np.ndarray, level: float) -> float | None:

@@ -1,9 +1,6 @@
 """Natural dependencies: bits gained from a cue that lies some distance back in the text.
 
-The cases are mined from any text (`chargen.probes.mined.mining`): brackets and quotes that close,
-and words that return after one earlier use.
-
-Axes: N cases, R pieces of text read in parallel, L characters of text.
+Axes: N cases (see `mining`), R pieces of text read in parallel, L characters of text.
 """
 
 from __future__ import annotations
@@ -27,7 +24,7 @@ from chargen.predictors import NextCharPredictor, State, advance, select
 from chargen.predictors.protocol import BurnedIn
 from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
-from chargen.probes.statistics.intervals import FEWEST_BLOCKS, Estimate, text_mean
+from chargen.probes.statistics.intervals import FEWEST_BLOCKS, text_mean
 from chargen.text.vocabulary import Vocabulary
 
 NGRAM_CHARS = 32  # context that the n-gram reads before a target
@@ -58,11 +55,14 @@ def measure(
     state, as in training; all other reading starts from a burned-in state.
 
     The first 131,072 characters of the text ``ids``, ``(L,)``, count; ``starts`` are the first
-    characters of its documents, rising from 0. The baseline ``ngram`` reads 32 characters before
-    each target.
+    characters of its documents, rising from 0.
     """
     plan = Plan.of(predictor.vocabulary, ids, longest, seed, starts)
-    measured = [one for one in plan.groups if _measurable(one)]
+    measured = [
+        group
+        for group in plan.groups
+        if len(group) >= FEWEST_CASES and _blocks(group).max() >= FEWEST_BLOCKS - 1
+    ]
     found: dict[str, np.ndarray] = {}
     if measured:
         cases = _Cases(predictor.vocabulary, plan, measured)
@@ -82,7 +82,11 @@ def measure(
         estimates = {}
         if group in measured:
             here = slice(first, first := first + len(group))
-            estimates = {name: _estimate(bits[here], group) for name, bits in found.items()}
+            blocks = _blocks(group)
+            estimates = {
+                name: text_mean(np.bincount(blocks, bits[here]), np.bincount(blocks)).estimate()
+                for name, bits in found.items()
+            }
         most = 2 * group.distance - 1
         rows.append(MinedRow(group.kind, group.distance, most, beyond, len(group), **estimates))
     chars, name = len(plan.ids), ngram_name if ngram else None
@@ -90,22 +94,15 @@ def measure(
     return MinedResult(seed, trained_timesteps, chars, plan.full, name, tuple(rows), documents)
 
 
-def _measurable(group: Group) -> bool:
-    blocks = {*(group.cases[:, 2] // BLOCK_CHARS).tolist()}
-    return len(group) >= FEWEST_CASES and len(blocks) >= FEWEST_BLOCKS
-
-
-def _estimate(bits: np.ndarray, group: Group) -> Estimate:
-    """Return the mean bits ``(N,)`` with an interval from blocks of the text that hold cases."""
-    _, blocks = np.unique(group.cases[:, 2] // BLOCK_CHARS, return_inverse=True)
-    return text_mean(np.bincount(blocks, bits), np.bincount(blocks)).estimate()
+def _blocks(group: Group) -> np.ndarray:
+    """Return the number of the block of text that holds each case, ``(N,)``, without gaps."""
+    return np.unique(group.cases[:, 2] // BLOCK_CHARS, return_inverse=True)[1]
 
 
 class _Cases:
     """N cases of several groups, and what is read to measure them.
 
-    Pieces of the text are read in parallel. Every `STEP` characters, the state is kept for the cues
-    that follow; from there a case is read again with another cue.
+    Every `STEP` characters the state is kept; from there a case is read again with another cue.
     """
 
     def __init__(self, vocabulary: Vocabulary, plan: Plan, groups: Sequence[Group]) -> None:
@@ -209,7 +206,6 @@ def _batches(lengths: np.ndarray, kinds: np.ndarray, most: int) -> list[np.ndarr
 
 
 def _joined(states: Sequence[State]) -> State:
-    """Concatenate states along their first axis."""
     first = states[0] if states else None
     if first is None:
         return None

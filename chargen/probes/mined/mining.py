@@ -47,10 +47,7 @@ class Found(NamedTuple):
 
 
 def returning_words(text: str, reach: int) -> Found:
-    """Find words that occur exactly once within the ``reach`` characters before them.
-
-    A replacement text is unfit if the word starts in it. Other cues are the words of equal length.
-    """
+    """Find words that occur exactly once within the ``reach`` characters before them."""
     uses: dict[str, list[int]] = {}
     lengths: dict[int, list[str]] = {}
     cases = []
@@ -72,10 +69,7 @@ def returning_words(text: str, reach: int) -> Found:
 
 
 def closers(text: str) -> Found:
-    """Find closing brackets and quotation marks.
-
-    A replacement text is unfit if it ends within such a pair. Other cues are other opening marks.
-    """
+    """Find closing brackets and quotation marks."""
     found = parse_brackets(text)
     cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]
     marks = {char for char in {*text} if not char.isalnum() and not char.isspace()}

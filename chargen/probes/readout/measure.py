@@ -1,8 +1,8 @@
 """Read-out instrument: what the state holds, and where an answer is stored.
 
 A linear map from the state to the character read k steps before is fitted by ridge regression on
-one stretch of text and scored on another, after the memory capacity of H. Jaeger, "Short term
-memory in echo state networks", 2001. What can be read is stored; the model need not use it.
+one stretch of text and scored on another (H. Jaeger, "Short term memory in echo state networks",
+2001). What can be read is stored; the model need not use it.
 
 State patching tests use: the state k characters before a target is replaced by that of the same
 text with another cue. The answer follows the patch if the replaced part carries it.
@@ -113,10 +113,7 @@ def _arrays(state: State) -> Iterator[np.ndarray]:
 def _read_out(
     fitted: np.ndarray, scored: np.ndarray, labels: Sequence[np.ndarray], classes: np.ndarray
 ) -> np.ndarray:
-    """Return the accuracy in each scored stream by lag, ``(lags, N)``.
-
-    The penalty is the one with the highest accuracy on the last quarter of the fitted streams.
-    """
+    """Return the accuracy in each scored stream by lag, ``(lags, N)``."""
     shift, scale = fitted.mean(axis=(0, 1)), fitted.std(axis=(0, 1)) + 1e-6
     fit, test = (torch.from_numpy((one - shift) / scale) for one in (fitted, scored))
     N, named = 3 * len(fit) // 4, torch.from_numpy(classes)

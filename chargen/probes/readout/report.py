@@ -17,13 +17,12 @@ NAME, TITLE = "readout", "What the state still holds"
 MEANING = "The state stores what can be read; context and patching show what the model uses."
 LAGS = (
     "Accuracy in % of reading the character k steps back from the state by linear regression, with "
-    "its 95% interval. Majority: the most frequent character. Untrained: from the state of the "
-    "network at initialization."
+    "its 95% interval. Majority: the most frequent character. Untrained: from an initial network."
 )
 PATCHES = (
-    "Share in % of answers that follow a state from the same text with another cue, by k, the "
-    "characters from the exchanged state to the target, with Wilson's 95% interval. Beyond the cue "
-    "nothing differs: that is the share of errors. h, c: only the output or the memory cell."
+    "Share in % of answers that follow a state from the same text with another cue, k characters "
+    "before the target, with Wilson's 95% interval; beyond the cue, the share of errors. h, c: "
+    "only the output or the memory cell."
 )
 METHOD = (
     "Ridge regression on the first half of the text, scored on the second; the penalty is chosen "
@@ -63,7 +62,6 @@ def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
 
 
 def _patches(found: Mapping[str, ReadoutResult]) -> kit.Table:
-    """Return one row for each distance of each group, with a column for each part of the state."""
     cells: dict[tuple[str, ...], dict[str, str]] = {}
     for name, result in found.items():
         for row in result.patches:

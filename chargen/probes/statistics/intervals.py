@@ -32,8 +32,7 @@ def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, floa
     """Return the Wilson score interval of a proportion, by default of 95%.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
-    1927. Successes are fractional where ties share a trial, trials for an effective number.
-    `ValueError` for no trials, or successes that are not in 0 .. ``trials``.
+    1927. Both may be fractional. `ValueError` for no trials, or successes not in 0 .. ``trials``.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
@@ -97,10 +96,9 @@ def nested(values: Any) -> Any:
 def block_bootstrap(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return bootstrap means ``(draws, M)`` of M quantities, where whole blocks are resampled.
 
-    Neighbouring characters of a text are dependent; blocks of them nearly are not. ``sums`` over
-    the cases of each block and their ``counts`` are ``(K, M)``; the quantities share each draw.
-    Source: H. R. Künsch, "The jackknife and the bootstrap for general stationary observations",
-    1989, with blocks that do not overlap.
+    ``sums`` over the cases of each block and their ``counts`` are ``(K, M)``; the quantities share
+    each draw. Source: H. R. Künsch, "The jackknife and the bootstrap for general stationary
+    observations", 1989, with blocks that do not overlap.
     """
     K = len(counts)
     times = rng.multinomial(K, np.full(K, 1 / K), size=BOOTSTRAP_DRAWS)  # (draws, K)
@@ -120,10 +118,9 @@ def holm(ps: Sequence[float]) -> list[float]:
 def mcnemar(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
     """Return the exact two-sided p-value of McNemar's test, with shared credit for ties.
 
-    Under the null hypothesis the credits of the two models in a unit are exchangeable: the p-value
-    is the share of all exchanges that put the totals at least as far apart. With credits of 0 and
-    1 that is McNemar's exact test (Q. McNemar, Psychometrika 12, 1947).
-    The arguments are the models' credits in each of N units, such as sentences, 0 to 1.
+    The arguments are the credits of two models in each of N units, 0 to 1, exchangeable under the
+    null hypothesis: the p-value is the share of all exchanges that put the totals at least as far
+    apart. With credits of 0 and 1 that is the test of Q. McNemar, Psychometrika 12, 1947.
     """
     parts = np.rint(PARTS * (np.asarray(first) - np.asarray(second))).astype(np.int64)
     parts = parts[parts != 0]
@@ -169,11 +166,10 @@ class TextMean:
 def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> TextMean:
     """Return the mean over all cases of K consecutive blocks, at least `FEWEST_BLOCKS`.
 
-    Neighbouring blocks are dependent: the variance of the mean is also estimated from 2, 4, 8 …
-    blocks together, as long as `FEWEST_BLOCKS` remain, and the largest estimate counts (batch
-    means: B. Schmeiser, "Batch size effects in the analysis of simulation output", 1982).
-    ``sums`` over the cases of each block and their ``counts``, 0 or more, are ``(K,)``. Beyond the
-    longest blocks, ``length * variance of the mean`` grows at least with the power ``growth``.
+    The variance of the mean is also estimated from 2, 4, 8 … blocks together, as long as
+    `FEWEST_BLOCKS` remain, and the largest estimate counts (batch means: B. Schmeiser, "Batch size
+    effects in the analysis of simulation output", 1982). ``sums`` and ``counts`` are ``(K,)``.
+    Beyond the longest blocks, ``length * variance`` grows at least with the power ``growth``.
     """
     K, total = len(sums), counts.sum()
     mean = sums.sum() / total
@@ -204,10 +200,8 @@ def clopper_pearson(successes: int, trials: int) -> Estimate:
     def bound(low: float, high: float, tail: range) -> float:
         """Return where the probability of ``tail`` is 2.5%; it grows from ``low`` to ``high``."""
         for _ in range(60):
-            middle = (low + high) / 2
-            found = sum(
-                math.comb(trials, k) * middle**k * (1 - middle) ** (trials - k) for k in tail
-            )
+            p = middle = (low + high) / 2
+            found = sum(math.comb(trials, k) * p**k * (1 - p) ** (trials - k) for k in tail)
             low, high = (middle, high) if found < OUTSIDE / 2 else (low, middle)
         return low
 
@@ -245,9 +239,9 @@ def t_quantile(freedom: int) -> float:
 def clustered(means: Sequence[float], size: int) -> Estimate:
     """Return the mean of R clusters of ``size`` dependent trials with its 95% interval.
 
-    Wilson's interval for the number of independent trials that would vary as the clusters do,
-    after E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected
-    number of positive counts", 1998. Where all clusters agree, each counts as one trial.
+    Wilson's interval for the number of independent trials that would vary as the clusters do, after
+    E. L. Korn and B. I. Graubard, "Confidence intervals for proportions with small expected number
+    of positive counts", 1998. Where all clusters agree, each counts as one trial.
     """
     R, share = len(means), float(np.mean(means))
     variance = float(np.var(means, ddof=1)) / R if R > 1 else 0.0
@@ -262,11 +256,10 @@ def clustered(means: Sequence[float], size: int) -> Estimate:
 def cluster_bootstrap(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return bootstrap means over units in few clusters, such as the sentences about 16 facts.
 
-    A drawn cluster keeps all its units: to draw them again would count their variance twice (A. C.
-    Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997, section 3.8). The
-    deviations from the mean are widened by sqrt(K / (K - 1)) and by the ratio of the t to the
-    normal quantile, since K is small. ``sums`` over the units of each cluster and their ``counts``
-    are ``(K, M)``, the means ``(draws, M)``; all quantities share each draw.
+    See `block_bootstrap`. A drawn cluster keeps all its units: to draw them again would count their
+    variance twice (A. C. Davison, D. V. Hinkley, "Bootstrap methods and their application", 1997,
+    section 3.8). Deviations are widened by sqrt(K / (K - 1)) and by the ratio of the t to the
+    normal quantile, since K is small.
     """
     K = len(sums)
     mean = sums.sum(axis=0) / counts.sum(axis=0)

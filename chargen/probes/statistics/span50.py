@@ -1,10 +1,9 @@
 """span50, the span at which accuracy is half-way from its ceiling to chance.
 
-Accuracy is fitted by a monotone function of the span (isotonic regression), which assumes no shape
-of the curve: forgetting may be logistic, exponential or a power law. Between two measured spans,
-the logit of the remaining share of the fall is interpolated linearly in log2(span). Source: R. E.
-Barlow, D. J. Bartholomew, J. M. Bremner, H. D. Brunk, "Statistical inference under order
-restrictions", 1972.
+Accuracy is fitted by a monotone function of the span (isotonic regression: R. E. Barlow et al.,
+"Statistical inference under order restrictions", 1972), which assumes no shape of the curve.
+Between two measured spans, the logit of the remaining share of the fall is interpolated linearly in
+log2(span).
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ from typing import Any
 import numpy as np
 from msgspec import convert
 
-DRAWS = 2000  # of the bootstrap
+from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS
+
 # Accuracies that rise with the span beyond their 99% intervals have no fit, if the monotone curve
 # is also this far off: with enough sentences the intervals exclude every monotone curve.
 RISING, MISFIT = (0.005, 0.995), 0.05
@@ -48,7 +48,6 @@ class Span50:
 
     @property
     def half_way(self) -> float:
-        """The accuracy at span50."""
         return (1 - self.lapse + self.chance) / 2
 
     def text(self) -> str:
@@ -69,10 +68,7 @@ class Span50:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any], first: int, last: int, chance: float) -> Span50:
-        """Decode what `to_json` returned for spans ``first`` to ``last``.
-
-        The text says in which direction a missing number lies.
-        """
+        """Decode what `to_json` returned; the text says where a missing number lies."""
         here, _, rest = str(values["span50"]).partition(" (")
         lower, _, upper = (rest.rstrip(")") or f"{here}–{here}").partition("–")
         chars, low, high = (
@@ -104,12 +100,9 @@ def fit(
     credits: Sequence[Sequence[float]],
     chance: float,
     seed: int,
-    draws: int = DRAWS,
+    draws: int = BOOTSTRAP_DRAWS,
 ) -> Span50:
-    """Return span50 with an interval from a bootstrap of independent units at each span.
-
-    ``credits`` are those of each unit, such as a round of trials, 0 to 1, by span.
-    """
+    """Return span50 with an interval from a bootstrap of the credits of units, by span."""
     rng = np.random.default_rng([seed, 0])
     drawn = np.stack([_resample(won, draws, rng) for won in credits], axis=1)
     return fit_drawn(spans, [float(np.mean(won)) for won in credits], drawn, chance)
@@ -120,9 +113,8 @@ def fit_drawn(
 ) -> Span50:
     """Return span50 with an interval from bootstrap samples of the accuracies.
 
-    Where nearly the whole fall lies between two spans, it may be anywhere between them: the
-    interval then reaches to both. ``drawn`` is ``(D, M)`` for M ascending spans in characters, at
-    least `FEWEST_SPANS`.
+    Where nearly the whole fall lies between two spans, the interval reaches to both. ``drawn`` is
+    ``(D, M)`` for M ascending spans, at least `FEWEST_SPANS`.
     """
     measured = np.array(accuracies, dtype=float)
     curve = _monotone(measured[None])
@@ -162,10 +154,7 @@ def _monotone(accuracies: np.ndarray) -> np.ndarray:
 
 
 def _places(spans: Sequence[int], curves: np.ndarray, chance: float) -> np.ndarray:
-    """Return span50 of each falling curve ``(D, M)`` and its lowest and highest place, ``(3, D)``.
-
-    Places are in characters, infinite beyond the longest span and 0 below the shortest.
-    """
+    """Return span50 of falling curves ``(D, M)`` and its lowest and highest places, ``(3, D)``."""
     octaves, rows = np.log2(spans), np.arange(len(curves))
     ceiling = curves[:, :1].clip(LOWEST_CEILING)
     left = (curves - chance) / (ceiling - chance)  # share of the ceiling above chance
@@ -182,7 +171,6 @@ def _places(spans: Sequence[int], curves: np.ndarray, chance: float) -> np.ndarr
 
 
 def _resample(won: Sequence[float], draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the mean credit of units drawn with replacement, ``(draws,)``."""
     values, counts = np.unique(np.asarray(won, dtype=float), return_counts=True)
     drawn: np.ndarray = rng.multinomial(len(won), counts / len(won), draws) @ values
     return drawn / len(won)

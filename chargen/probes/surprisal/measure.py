@@ -9,33 +9,29 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from chargen.evaluation import WARM_UP, Segments, predictions
+from chargen.evaluation import STREAMS, WARM_UP, predictions, streams_of
 from chargen.predictors import NextCharPredictor
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS, holm, text_mean
 from chargen.probes.surprisal.result import BLOCK, LossDifference, Score, Scores
 
 STREAM = 16 * WARM_UP  # minimum characters per stream; shorter texts are read sequentially
-STREAMS = 64  # maximum number of streams
 GROWTH = 0.25  # see `text_mean`; natural text changes its subject at every length
 
 
 def surprisal(run: str, predictor: NextCharPredictor, ids: np.ndarray) -> Score:
     """Predict each character of a text ``(L,)``, L > 1, but the first from all before it.
 
-    A text of fewer than 2 `STREAM` characters is read sequentially. A longer one is read in
-    parallel streams, each warmed up on the `WARM_UP` characters before it, as in
-    `chargen.evaluation.evaluate`. ``run`` is the model's name in the result.
+    A long text is read in parallel streams, as in `chargen.evaluation.evaluate`. ``run`` is the
+    model's name in the result.
     """
     L = len(ids)
-    S = min(STREAMS, max(1, L // STREAM))
-    bounds = 1 + np.arange(S + 1) * (L - 1) // S
-    begins, ends = bounds[:-1], bounds[1:]
-    starts = np.maximum(begins - WARM_UP, 0) if S > 1 else begins - 1
     nats, least, likeliest = np.empty(L), np.empty(L), np.empty(L, dtype=np.int64)
-    for found in predictions(predictor, ids, Segments(starts, begins, ends)):
-        nats[found.places] = found.nats
-        likeliest[found.places] = found.likeliest
-        least[found.places] = -found.log_probs.max(axis=1).astype(np.float64)
+    streams = min(STREAMS, max(1, L // STREAM))
+    for segments in streams_of(L, 1, streams, None):
+        for found in predictions(predictor, ids, segments):
+            nats[found.places] = found.nats
+            likeliest[found.places] = found.likeliest
+            least[found.places] = -found.log_probs.max(axis=1).astype(np.float64)
     return Score(run, nats[1:], predictor.vocabulary.decode(likeliest[1:]), least[1:])
 
 
@@ -44,7 +40,6 @@ def compare(text: str, left_out: int, scores: Sequence[Score]) -> Scores:
 
     Intervals and p-values, which Holm's method corrects for the number of models, are from the
     means of blocks, see `text_mean`; texts with under 20 blocks of `BLOCK` characters have none.
-    They hold for more text of the same source as this one and not for other works of its author.
     """
     first, *others = ordered = sorted(scores, key=lambda one: one.total_nats)
     edges = np.arange(0, len(first.nats), BLOCK)

@@ -40,10 +40,7 @@ def score_tables(found: Scores) -> list[Table]:
 
 
 def place_text(text: str, place: dict[str, Any]) -> tuple[str, str, str]:
-    """Return what precedes a place, its character, and what follows: three parts of one text.
-
-    The text has a heading, the line around the character, a mark below it, and a row per run.
-    """
+    """Return what precedes a place, its character, and what follows with a mark and the runs."""
     at, column = place["position"] - 1, place["column"]
     end = text.find("\n", at)
     before = INDENT + visible_line(text[at - min(column - 1, BEFORE) : at])

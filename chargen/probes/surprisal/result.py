@@ -33,7 +33,6 @@ class Score:
 
     @property
     def loss_nats(self) -> float:
-        """Nats per character."""
         return self.total_nats / len(self.nats)
 
 

@@ -22,8 +22,8 @@ CACHED = 16  # spans whose sentences are kept for the next run
 class Batch:
     """N sentences of one fact set and one span, each at the end of T characters of context.
 
-    The sentences of a round follow the same text. Two sentences without a distractor differ in
-    their cue alone and are a pair: each is the other with its cue changed.
+    The sentences of a round follow the same text. Those without a distractor are pairs that differ
+    in their cue alone.
     """
 
     facts: FactSet
@@ -64,7 +64,6 @@ class Batch:
         return len(self.contexts[0]) - self.span - len(self.facts.no_cue)
 
     def at(self, rows: Sequence[int] | np.ndarray) -> Batch:
-        """Return the sentences with these indices."""
         parts = ("frames", "contexts", "others", "rounds")
         kept: dict[str, Any] = {x: tuple(getattr(self, x)[n] for n in rows) for x in parts}
         return replace(self, **kept)
@@ -81,8 +80,7 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> tuple[Batch, ...]:
     A round holds, for each fact set, each of its K answers once without and once with a
     distractor. Each fact is the distractor once, and in one sentence of the round it names the
     answer, so that answers, last cues and everything but the distractor have an accuracy of 1/K.
-    A round follows other sentences of the test half, cut at random; the length of that text does
-    not depend on the span. The sentences do not depend on which other spans are measured.
+    A round follows other sentences of the test half, cut at random regardless of the span.
     """
     rng = np.random.default_rng([seed, span])
     check_spans(bank, [span])
@@ -96,8 +94,8 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> tuple[Batch, ...]:
 def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:
     """Return the shortest span that every fact set has, then those nearest to the wanted ones.
 
-    The spans ascend up to `LONGEST`. Wanted spans below 1.5 times the shortest are left out.
-    `ChargenError` if the bank's fact sets have no span in common.
+    Wanted spans below 1.5 times the shortest are left out. `ChargenError` if the bank's fact sets
+    have no span up to `LONGEST` in common.
     """
     composer = Composer(bank, "test")
     common = (span for span in range(1, LONGEST + 1) if _reaches(composer, bank, span))

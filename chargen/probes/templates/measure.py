@@ -1,12 +1,10 @@
-"""Cloze sentences: does the model still know at the end of a sentence what its beginning said?
+"""Cloze sentences: a cue, a filler of exact length, and one of K targets to choose.
 
-A predictor completes sentences with a cue, a filler of exact length and a target; it chooses among
-K targets. The fillers do not occur in the corpus that is made from the same phrase bank.
+The fillers do not occur in the corpus that is made from the same phrase bank.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -19,18 +17,9 @@ from chargen.files import Progress
 from chargen.predictors import Model, NextCharPredictor, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
+from chargen.probes.templates import result as records
 from chargen.probes.templates.cases import Batch, make, nearest_spans
-from chargen.probes.templates.result import (
-    KNOWLEDGE_GATE,
-    Demonstration,
-    FactScores,
-    SpanResult,
-    Tally,
-    TemplatesResult,
-    WithDistractor,
-    span_label,
-)
-from chargen.probes.templates.scoring import CandidateScores, Outcome, Reading, score_candidates
+from chargen.probes.templates.scoring import CandidateScores, Outcome, read, score_candidates
 from chargen.render.text import counted
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
@@ -64,9 +53,9 @@ def measure(
     seed: int = 0,
     controls: Controls = dict,
     trained_timesteps: int | None = None,
-    gate: float = KNOWLEDGE_GATE,
+    gate: float = records.KNOWLEDGE_GATE,
     progress: Progress = lambda done, total: None,
-) -> TemplatesResult:
+) -> records.TemplatesResult:
     """Measure the accuracy of a predictor at each span, beside its controls.
 
     The shortest span of the bank is measured first. Where accuracy there is below ``gate``, and
@@ -79,21 +68,22 @@ def measure(
     missing = [char for char in bank.characters() if not spells(predictor, char)]
     if missing:
         chars = " ".join(map(repr, missing))
-        refusal = f"{_not_learned(bank)} (the model's vocabulary lacks {chars})"
-        return TemplatesResult(bank.name, seed, trained_timesteps, (), refusal)
+        why = f"{_not_learned(bank)} (the model's vocabulary lacks {chars})"
+        return records.TemplatesResult(bank.name, seed, trained_timesteps, (), why)
     spans = nearest_spans(bank, SPANS) if spans is None else spans
     first = nearest_spans(bank, ()) if gate else ()
     shortest, *longer = (
         _Measured(predictor, span, make(bank, span, frames, seed), seed)
         for span in sorted({*first, *spans})
     )
-    meter = Meter(progress, sum(len(one.readings) for one in (shortest, *longer)))
+    meter = Meter(progress, sum(len(one.batches) for one in (shortest, *longer)))
     shortest.read(meter)
-    refusal, known = "", dict[str, NextCharPredictor]()
+    refusal: str | None = None
+    known: dict[str, NextCharPredictor] = {}
     if shortest.accuracy < gate:
         refusal = (
             f"{_not_learned(bank)} (accuracy {shortest.accuracy:.0%} at "
-            f"{counted(shortest.span, 'character')}; below {KNOWLEDGE_GATE:.0%} no claim is made)"
+            f"{counted(shortest.span, 'character')}; below {gate:.0%} no claim is made)"
         )
         longer = []
     else:
@@ -102,12 +92,12 @@ def measure(
         one.read(meter)
     rows = [one.result(known, trained_timesteps) for one in (shortest, *longer)]
     found, half = _over_facts(rows, seed)
-    return TemplatesResult(bank.name, seed, trained_timesteps, found, refusal, half)
+    return records.TemplatesResult(bank.name, seed, trained_timesteps, found, refusal, half)
 
 
 def choose_bank(
     predictors: Sequence[Model], banks: Sequence[Bank], seed: int
-) -> tuple[Bank, tuple[Bank, ...]]:
+) -> tuple[Bank, list[Bank]]:
     """Return the bank that most predictors know, and further banks that as many know.
 
     A predictor knows a bank if it passes the knowledge gate. Only the banks that most predictors
@@ -121,18 +111,17 @@ def choose_bank(
     spelled = [sum(spells(one, bank.characters()) for one in predictors) for bank in banks]
     likely = [bank for bank, count in zip(banks, spelled, strict=True) if count == max(spelled)]
     if len(likely) == 1:
-        return likely[0], ()
+        return likely[0], []
     known = [sum(knows(one, bank) for one in predictors) for bank in likely]
     best = [bank for bank, count in zip(likely, known, strict=True) if count == max(known)]
-    return best[0], tuple(best[1:]) if max(known) else ()
+    return best[0], best[1:] if max(known) else []
 
 
-def demonstrate(predictor: Model) -> tuple[Demonstration, ...]:
-    """Return the probabilities of the endings of two classic sentences.
+def demonstrate(predictor: Model) -> tuple[records.Demonstration, ...]:
+    """Return the probabilities of the endings of two classic sentences, without a score.
 
-    This is a demonstration without a score. The language is the one whose text the
-    predictor's vocabulary has more characters. Characters that it lacks are left out of the
-    context, and so are endings that it cannot spell; the note lists them.
+    The language is the one of whose text the vocabulary has more characters. Characters that it
+    lacks, and endings that it cannot spell, are left out and noted.
     """
 
     def known(sentences: Sequence[tuple[str, Sequence[str]]]) -> float:
@@ -143,31 +132,22 @@ def demonstrate(predictor: Model) -> tuple[Demonstration, ...]:
 
 
 class _Measured:
-    """The model under test at one span, with its cue, with another cue and without a cue.
-
-    The other sentence of a pair is the one with another cue: it is read once for both.
-    """
+    """The model under test at one span, with its cue, with another cue and without a cue."""
 
     def __init__(self, model: Model, span: int, batches: Sequence[Batch], seed: int) -> None:
         self.model, self.span, self.batches, self.seed = model, span, batches, seed
-        self.plain = [batch.at(batch.plain) for batch in batches]
         self.controlled = [batch.at(batch.controlled) for batch in batches]
-        self.readings = [
-            Reading(
-                [*batch.contexts, *plain.recued, *controlled.cueless],
-                batch.facts.targets,
-                batch.cue_start,
-            )
-            for batch, plain, controlled in zip(batches, self.plain, self.controlled, strict=True)
-        ]
 
     def read(self, meter: Meter) -> None:
         """Score all sentences, and those without a distractor recued and cue-deleted."""
         self.own: list[CandidateScores] = []
         self.deleted: list[CandidateScores] = []
         bits: dict[str, float] = {}  # D of each pair
-        for batch, plain, reading in zip(self.batches, self.plain, self.readings, strict=True):
-            scores, N, M = reading.scores(self.model), len(batch.frames), len(plain.frames)
+        for batch, controlled in zip(self.batches, self.controlled, strict=True):
+            plain = batch.at(batch.plain)
+            texts = [*batch.contexts, *plain.recued, *controlled.cueless]
+            scores = read(self.model, texts, batch.facts.targets, batch.cue_start)
+            N, M = len(batch.frames), len(plain.frames)
             meter.step()
             self.own.append(scores[:N])
             self.deleted.append(scores[N + M :])
@@ -183,7 +163,7 @@ class _Measured:
 
     def result(
         self, controls: Mapping[str, NextCharPredictor], trained_timesteps: int | None
-    ) -> SpanResult:
+    ) -> records.SpanResult:
         """Return everything that is reported of the span."""
         outcome, apart = self.outcome, self.outcome.at("before", "after")
         assert apart is not None
@@ -191,19 +171,19 @@ class _Measured:
         tallies = {CUE_DELETED: _tally(self.controlled, self.deleted)}
         for name, control in controls.items():
             some = [batch for batch in self.controlled if batch.frames]
-            readings = (Reading(batch.contexts, batch.facts.targets) for batch in some)
-            tallies[name] = _tally(some, [reading.scores(control) for reading in readings])
+            found = [read(control, b.contexts, b.facts.targets, b.cue_start) for b in some]
+            tallies[name] = _tally(some, found)
         whole = outcome.tally()
-        return SpanResult(
+        return records.SpanResult(
             whole.accuracy,
             whole.frames,
             whole.greedy_accuracy,
             span=self.span,
-            label=span_label(self.span),
+            label=records.span_label(self.span),
             beyond_timesteps=None if trained_timesteps is None else self.span > trained_timesteps,
             chance=float(np.mean([1 / len(b.facts.cues) for b in self.batches for _ in b.frames])),
             plain=outcome.where(outcome.places == "").tally(),
-            distractor=WithDistractor(*by_place),
+            distractor=records.WithDistractor(*by_place),
             fact_sets={
                 name: outcome.where(outcome.sets == name).tally()
                 for name in dict.fromkeys(outcome.sets)
@@ -217,40 +197,35 @@ class _Measured:
             sentences=outcome.sentences,
         )
 
-    def _by_fact(self) -> dict[str, FactScores]:
+    def _by_fact(self) -> dict[str, records.FactScores]:
         chosen: dict[FactSet, np.ndarray] = {}
         for batch, scores in zip(self.batches, self.own, strict=True):
             found = chosen.setdefault(batch.facts, np.zeros((len(batch.facts.targets),) * 2))
             np.add.at(found, batch.answers, scores.credit)
         return {
-            facts.name: FactScores(
+            facts.name: records.FactScores(
                 facts.cues, facts.targets, tuple(map(tuple, found.round(6).tolist()))
             )
             for facts, found in chosen.items()
         }
 
     def _cue_effect(self) -> Estimate:
-        """Return D, the median number of bits by which the cue alone moves the choice.
-
-        D is 0 for a cue without effect. Its sign is no accuracy: a trace of 0.0001 bits has the
-        right sign in every sentence.
-        """
+        """Return D, the median number of bits by which the cue alone moves the choice."""
         rng = np.random.default_rng([self.seed, self.span, 1])  # the sentences are drawn without 1
         drawn = rng.integers(0, len(self.bits), (BOOTSTRAP_DRAWS, len(self.bits)))
         return Estimate.of(float(np.median(self.bits)), np.median(self.bits[drawn], axis=1))
 
 
-def _tally(batches: Sequence[Batch], scores: Sequence[CandidateScores]) -> Tally:
+def _tally(batches: Sequence[Batch], scores: Sequence[CandidateScores]) -> records.Tally:
     return Outcome.join(map(Outcome.of, batches, scores)).tally()
 
 
 def _over_facts(
-    rows: Sequence[SpanResult], seed: int
-) -> tuple[tuple[SpanResult, ...], Span50 | None]:
+    rows: Sequence[records.SpanResult], seed: int
+) -> tuple[tuple[records.SpanResult, ...], Span50 | None]:
     """Return the rows with the interval for facts like these, and span50 over the same samples.
 
-    The interval contains that for this bank: sentences vary in any bank. There is no span50 where
-    every span is at chance, or with too few spans.
+    There is no span50 where every span is at chance, or with too few spans.
     """
     chosen = [[np.array(one.chosen) for one in row.facts.values()] for row in rows]
     sums = np.array([[x for one in found for x in one.diagonal()] for found in chosen]).T
@@ -274,7 +249,7 @@ def _not_learned(bank: Bank) -> str:
     return f"not learned: train on {named}, or measure any text with --only context,mined"
 
 
-def _demonstrate(predictor: Model, context: str, ends: Sequence[str]) -> Demonstration:
+def _demonstrate(predictor: Model, context: str, ends: Sequence[str]) -> records.Demonstration:
     lacking = " ".join(sorted({char for char in context if not spells(predictor, char)}))
     unspelled = ", ".join(end for end in ends if not spells(predictor, end))
     context = "".join(char for char in context if spells(predictor, char))
@@ -282,10 +257,9 @@ def _demonstrate(predictor: Model, context: str, ends: Sequence[str]) -> Demonst
     notes = [f"not in the vocabulary, left out: {lacking}"] if lacking else []
     notes += [f"cannot be spelled: {unspelled}"] if unspelled else []
     if not context or len(spelled) < 2:
-        return Demonstration(context, (), (), (), "; ".join([*notes, "nothing to compare"]))
+        return records.Demonstration(context, (), "; ".join([*notes, "nothing to compare"]))
     log_probs = score_candidates(predictor, [context], spelled).log_probs[0]
-    shares = np.exp(log_probs - np.logaddexp.reduce(log_probs))
-    bits = -log_probs / math.log(2) / len(spelled[0])
-    return Demonstration(
-        context, spelled, tuple(shares.tolist()), tuple(bits.tolist()), "; ".join(notes)
-    )
+    shares = np.exp(log_probs - np.logaddexp.reduce(log_probs)).tolist()
+    bits = (-nats_to_bits(log_probs) / len(spelled[0])).tolist()
+    endings = map(records.Ending, spelled, shares, bits)
+    return records.Demonstration(context, tuple(endings), "; ".join(notes) or None)

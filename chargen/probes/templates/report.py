@@ -6,15 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from chargen.datasets.longrange import LONGEST_SPAN
-from chargen.probes.templates.result import (
-    KNOWLEDGE_GATE,
-    SIGNIFICANCE,
-    Demonstration,
-    PairComparison,
-    SpanResult,
-    TemplatesResult,
-    finding_of,
-)
+from chargen.probes.templates import result as records
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK, PAPER, Interval
@@ -22,18 +14,19 @@ from chargen.render.figures import GREY, INK, PAPER, Interval
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Results = Mapping[str, TemplatesResult]
+Results = Mapping[str, records.TemplatesResult]
 """Results by the run's short name."""
 Value = Interval | float | None
 
 NAME, TITLE = "templates", "Cloze sentences"
+GATE = f"{records.KNOWLEDGE_GATE:.0%}"
 CONTROL: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": ":"}
 METHOD = (
     "“I grew up in France, and … I speak fluent French”: the model completes sentences whose last "
     "word, the target, depends on an earlier one, the cue. An answer is correct if it gets the "
     "highest probability among all candidates, each of which is the answer equally often.",
     "The filler between cue and target says nothing about the answer, and its phrases do not occur "
-    "in the training corpus, except at spans 4 and 8, which have no room for a phrase.",
+    "in the training corpus, except at spans 4 and 8.",
     "Half of the sentences contain a distractor: a cue, before the sentence or after its cue, that "
     "belongs to the answer as often as to any other target. Without its cue the model, and an "
     "untrained network, must stay at chance; an n-gram succeeds only within its order.",
@@ -42,8 +35,8 @@ METHOD = (
     "The headline interval, and that of span50, is for facts like these: facts are resampled, each "
     "with its sentences. Every other interval of an accuracy is for other sentences from this "
     "bank: a Wilson interval, in which equal sentences are one observation.",
-    f"A model remembers a span if the lower bound is at least {KNOWLEDGE_GATE:.0%} up to there. "
-    f"Below {KNOWLEDGE_GATE:.0%} at the shortest span nothing is claimed.",
+    f"A model remembers a span if the lower bound is at least {GATE} up to there. "
+    f"Below {GATE} at the shortest span nothing is claimed.",
     "span50 is the span at which accuracy has fallen half-way from its ceiling to chance, by a "
     "monotone (isotonic) fit, interpolated in log2 of the span. Outside the measured spans it is > "
     "or <; accuracy that does not fall has “no fit”.",
@@ -58,13 +51,10 @@ DEMONSTRATION = (
 
 def section(
     results: Results,
-    pairs: Sequence[PairComparison] = (),
-    demonstrations: Mapping[str, Sequence[Demonstration]] | None = None,
+    pairs: Sequence[records.PairComparison] = (),
+    demonstrations: Mapping[str, Sequence[records.Demonstration]] | None = None,
 ) -> kit.Section:
-    """Report one run or several, with comparisons of those that claim something.
-
-    Those that claim nothing have ``demonstrations``, example sentences. All names are short.
-    """
+    """Report one run or several, with ``pairs`` of those that claim something, by short names."""
     known = {run: result for run, result in results.items() if not result.refusal}
     shown = known or {run: result for run, result in results.items() if result.rows}
     first, *others = results.values()
@@ -76,20 +66,18 @@ def section(
         by_fact = [table for run in shown.items() for table in _fact_tables(*run)]
         blocks += [kit.Details("Accuracy by fact", by_fact)] if by_fact else []
     blocks += map(_pair_table, pairs)
-    if others:
-        findings = [f"{run}: {result.finding()}" for run, result in results.items()]
-        blocks.append(kit.Details("Finding of each run", [*map(kit.Text, findings)]))
+    blocks += (kit.Text(f"{run}: {one.finding()}") for run, one in results.items() if others)
     for run, sentences in (demonstrations or {}).items():
         blocks += _demonstration(f"{run}: " if others else "", sentences)
     phrases = f"Phrases from {first.bank}, sentences of seed {first.seed}."
     blocks.append(kit.method([*METHOD, phrases]))
     if not others:
         return kit.Section(NAME, TITLE, first.finding(), _meaning(first), blocks)
-    told = finding_of(results, pairs)
+    told = records.finding_of(results, pairs)
     return kit.Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
 
 
-def _meaning(result: TemplatesResult) -> str:
+def _meaning(result: records.TemplatesResult) -> str:
     reliable, above = result.reliable_chars, result.above_chance_chars
     if result.refusal:
         return "No claim is made: the model has not learned such sentences."
@@ -99,7 +87,7 @@ def _meaning(result: TemplatesResult) -> str:
         return f"Given a fact and queried {above} characters later, it beats chance."
     return (
         f"Given a fact and queried {reliable} characters later, the model answers correctly in at "
-        f"least {KNOWLEDGE_GATE:.0%} of the sentences; chance is {result.rows[0].chance:.1%}."
+        f"least {GATE} of the sentences; chance is {result.rows[0].chance:.1%}."
     )
 
 
@@ -109,7 +97,6 @@ def _limits(results: Results) -> list[tuple[int, str]]:
 
 
 def _series(results: Results) -> list[Series]:
-    """Return the accuracy of each run."""
     looks, several = styles(results), len(results) > 1
     return [
         Series(
@@ -153,13 +140,12 @@ def _figure(known: Results) -> kit.Figure:
         f"Accuracy by span, at least {frames} sentences per span, with 95% intervals. A hollow "
         "diamond marks span50. Dotted: controls without memory."
     )
-    told = finding(known, TemplatesResult.finding, TemplatesResult.finding)
+    told = finding(known, records.TemplatesResult.finding, records.TemplatesResult.finding)
     drawn = chart(series, spans, _limits(known), labels, draw)
     return kit.Figure(NAME, drawn, f"Accuracy by span: {told}", caption)
 
 
 def _accuracy(results: Results) -> kit.Table:
-    """Tabulate the accuracy of each run by span."""
     first = next(iter(results.values())).rows
     spans = [row.span for row in first]
     counts = [kit.NO_NUMBER if row.distinct is None else str(row.distinct) for row in first]
@@ -174,8 +160,7 @@ def _accuracy(results: Results) -> kit.Table:
     return table(columns, _series(results), kit.percent, caption, rules, notes)
 
 
-def _measures(row: SpanResult) -> dict[str, Value]:
-    """Return further measures and the controls."""
+def _measures(row: records.SpanResult) -> dict[str, Value]:
     apart = row.distractor
     found: dict[str, Value] = {
         "this bank": row.bank_accuracy,
@@ -198,7 +183,6 @@ def _shown(value: Value) -> str:
 
 
 def _measures_table(results: Results) -> kit.Table:
-    """Tabulate further measures, one row each, by span."""
     several, rows = len(results) > 1, []
     for run, result in results.items():
         found = [_measures(row) for row in result.rows]
@@ -214,7 +198,7 @@ def _measures_table(results: Results) -> kit.Table:
     return kit.Table([*["run"] * several, "accuracy, %, by span", *spans, ""], rows, caption)
 
 
-def _fact_tables(run: str, result: TemplatesResult) -> Iterator[kit.Table]:
+def _fact_tables(run: str, result: records.TemplatesResult) -> Iterator[kit.Table]:
     """Tabulate the accuracy of each fact by span, and the answers at the longest one."""
     spans = [str(row.span) for row in result.rows]
     for name, last in result.rows[-1].facts.items():
@@ -234,7 +218,7 @@ def _fact_tables(run: str, result: TemplatesResult) -> Iterator[kit.Table]:
         yield kit.Table(["cue", *last.targets, ""], rows, caption)
 
 
-def _pair_table(pair: PairComparison) -> kit.Table:
+def _pair_table(pair: records.PairComparison) -> kit.Table:
     rows = [
         [
             *map(str, (row.span, row.only_first, row.only_second)),
@@ -248,22 +232,21 @@ def _pair_table(pair: PairComparison) -> kit.Table:
     caption = (
         f"{pair.first} against {pair.second}: sentences that only one answers correctly, "
         "difference in percentage points, McNemar’s exact test, in which ties share credit, and p "
-        f"after Holm’s correction over all spans of all pairs; significant below {SIGNIFICANCE}."
+        f"after Holm’s correction over all spans of all pairs (level {records.SIGNIFICANCE})."
     )
     return kit.Table(header, rows, caption)
 
 
-def _demonstration(run: str, sentences: Sequence[Demonstration]) -> Iterator[kit.Block]:
+def _demonstration(run: str, sentences: Sequence[records.Demonstration]) -> Iterator[kit.Block]:
     yield kit.Text(f"{run}{DEMONSTRATION}", "note")
     for one in sentences:
-        yield kit.Sentence([(f"{one.context}…", "")], one.note)
-        columns = sorted(zip(one.shares, one.candidates, one.per_char_bits, strict=True))
-        if columns:
-            rows = [(text, share, f"{bits:.2f} bits/char") for share, text, bits in columns[::-1]]
-            yield kit.Bars(rows)
+        yield kit.Sentence([(f"{one.context}…", "")], one.note or "")
+        endings = sorted(one.candidates, key=lambda ending: -ending.share)
+        if endings:
+            yield kit.Bars([(x.text, x.share, f"{x.bits_per_char:.2f} bits/char") for x in endings])
 
 
-def columns(result: TemplatesResult) -> dict[str, dict[int, str]]:
+def columns(result: records.TemplatesResult) -> dict[str, dict[int, str]]:
     """Return the accuracy by span for a summary, or nothing if no claim is made."""
     cells = {row.span: kit.percent(row.accuracy) for row in result.rows}
     return {} if result.refusal else {"accuracy, %": cells}

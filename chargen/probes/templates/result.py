@@ -7,13 +7,12 @@ from itertools import combinations, takewhile
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from msgspec import Meta, Struct, convert, field, to_builtins
+from msgspec import Meta, Struct, convert, field, structs, to_builtins
 
 from chargen.datasets.longrange import LONGEST_SPAN, is_held_out
 from chargen.probes.statistics.intervals import Count, Estimate, flat, holm, mcnemar, nested
 from chargen.probes.statistics.span50 import Span50
 from chargen.render.text import counted, listed
-from chargen.settings import LONGEST_ASKED
 
 KNOWLEDGE_GATE = 0.9  # accuracy at the shortest span below which no claim is made
 SIGNIFICANCE = 0.05  # level of the corrected p-value
@@ -61,8 +60,7 @@ class FactScores(Struct, frozen=True):
 class SpanResult(Tally, frozen=True, omit_defaults=True):
     """Result at one span; its own accuracy is over all sentences.
 
-    The interval of `accuracy` answers for facts like these: facts are resampled with their
-    sentences. That of `bank_accuracy` answers for other sentences from this bank.
+    The interval of `accuracy` is for facts like these, that of `bank_accuracy` for this bank.
     """
 
     span: Annotated[int, Meta(ge=1)] = field(name="span_chars")
@@ -83,14 +81,14 @@ class SpanResult(Tally, frozen=True, omit_defaults=True):
     sentences: tuple[int, ...] = ()  # equal for equal sentences; not in the JSON
 
 
-class TemplatesResult(Struct, frozen=True):
+class TemplatesResult(Struct, frozen=True, tag="templates", tag_field="instrument"):
     """Result in one model. With a ``refusal`` no claim is made."""
 
     bank: str
     seed: Count
     trained_timesteps: Count | None  # BPTT length in training, characters
-    rows: tuple[SpanResult, ...]  # by ascending span; the shortest alone below the gate
-    refusal: str
+    rows: tuple[SpanResult, ...] = field(name="spans")  # by ascending span; below the gate one
+    refusal: str | None = None
     span50: Span50 | None = None  # also None with too few spans for a fit
 
     def __post_init__(self) -> None:
@@ -118,37 +116,25 @@ class TemplatesResult(Struct, frozen=True):
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON object, the same for the same predictor and seed."""
-        rows = flat(to_builtins(self.rows))
-        half = self.span50.to_json() if self.span50 else {"span50": None, "span50_chars": None}
-        for row, one in zip(rows, self.rows, strict=True):
+        found = flat(to_builtins(structs.replace(self, span50=None)))
+        for row, one in zip(found["spans"], self.rows, strict=True):
             for name in ("credits", "sentences"):
                 row.pop(name, None)
             for name, facts in one.facts.items():
                 row["facts"][name]["accuracy"] = facts.accuracy
-        return {
-            "instrument": "templates",
-            "bank": self.bank,
-            "seed": self.seed,
-            "trained_timesteps": self.trained_timesteps,
-            "longest_trained_span_chars": LONGEST_SPAN,
-            "refusal": self.refusal or None,
-            "finding": self.finding(),
-            **half,
-            "spans": rows,
-        }
+        half = self.span50.to_json() if self.span50 else {"span50_chars": None}
+        told = {"longest_trained_span_chars": LONGEST_SPAN, "finding": self.finding()}
+        return dict(found | half | told)
 
     @classmethod
     def from_json(cls, values: Any) -> TemplatesResult:
         """Decode what `to_json` returned; a ``ValueError`` names the field that does not fit."""
-        rows = convert(nested(values["spans"]), tuple[SpanResult, ...])
-        half = None
-        if rows and values["span50"] is not None:
-            half = Span50.from_json(values, rows[0].span, rows[-1].span, rows[0].chance)
-        bank, seed, timesteps, refusal = convert(
-            [values[name] for name in ("bank", "seed", "trained_timesteps", "refusal")],
-            tuple[str, Count, Count | None, str | None],
-        )
-        return cls(bank, seed, timesteps, rows, refusal or "", half)
+        found = convert(nested(values) | {"span50": None}, cls)
+        if not found.rows or values["span50"] is None:
+            return found
+        first, last = found.rows[0], found.rows[-1]
+        half = Span50.from_json(values, first.span, last.span, first.chance)
+        return structs.replace(found, span50=half)
 
     def finding(self) -> str:
         """Return in one sentence how far back the model remembers, or why that is not known."""
@@ -168,42 +154,39 @@ class TemplatesResult(Struct, frozen=True):
             return f"no better than chance at {counted(shortest, 'character')}{but}"
         if reliable is None:
             return f"better than chance up to {counted(above, 'character')}"
-        if reliable == longest:
-            # The shortest span stays, since the knowledge gate needs it.
-            longer = [str(n * longest) for n in (2, 4) if n * longest <= LONGEST_ASKED]
-            spans = ",".join([str(shortest), *longer])
-            more = f" (--spans {spans} measures longer ones)" if longer else ""
-            chars = counted(longest, "character")
-            return f"remembers at least {chars}, the longest span measured{more}"
-        beyond = "" if above == reliable else f", better than chance up to {above}"
         chars = counted(reliable, "character")
+        if reliable == longest:
+            return f"remembers at least {chars}, the longest span measured"
+        beyond = "" if above == reliable else f", better than chance up to {above}"
         return f"remembers {chars} (accuracy {KNOWLEDGE_GATE:.0%} or more){beyond}"
 
     def _last_span(self, holds: Callable[[SpanResult], bool]) -> int | None:
         return max((row.span for row in takewhile(holds, self.rows)), default=None)
 
 
+class Ending(Struct, frozen=True):
+    """A possible ending of a sentence, and its probability."""
+
+    text: str
+    share: float  # of the probability of all endings
+    bits_per_char: float
+
+
 class Demonstration(Struct, frozen=True):
     """Probabilities of the possible endings of one sentence; no measurement."""
 
     context: str
-    candidates: tuple[str, ...]
-    shares: tuple[float, ...]  # probabilities of the candidates, normalized to 1
-    per_char_bits: tuple[float, ...]  # bits per character of each candidate
-    note: str  # characters and candidates that were left out; empty if none
+    candidates: tuple[Ending, ...]
+    note: str | None  # characters and candidates that were left out
 
     def line(self) -> str:
         """Return the end of the context and the shares of the candidates, in one line."""
-        shares = zip(self.candidates, self.shares, strict=True)
-        return f"…{self.context[-50:]}{' / '.join(f'{text} {share:.0%}' for text, share in shares)}"
+        shares = " / ".join(f"{one.text} {one.share:.0%}" for one in self.candidates)
+        return f"…{self.context[-50:]}{shares}"
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object; ``share`` is a fraction of 1, ``bits_per_char`` is in bits."""
-        rows = zip(self.candidates, self.shares, self.per_char_bits, strict=True)
-        candidates = [
-            dict(zip(("text", "share", "bits_per_char"), row, strict=True)) for row in rows
-        ]
-        return {"context": self.context, "candidates": candidates, "note": self.note or None}
+        """Return a JSON object."""
+        return dict(to_builtins(self))
 
 
 class SpanComparison(Struct, frozen=True, rename={"span": "span_chars"}):
@@ -260,9 +243,8 @@ def compare(results: Mapping[str, TemplatesResult]) -> tuple[PairComparison, ...
 def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairComparison]) -> str:
     """Return in one sentence which of several models has the longest memory, and by how much.
 
-    Of two models that differ significantly at some span, one has the longer memory if no span
-    favours the other and its span50 interval lies above that of the other; else it is more
-    accurate. ``pairs`` compares the results that claim something.
+    One has the longer memory if no span favours the other and its span50 interval lies above that
+    of the other; else it is more accurate. ``pairs`` compares the results that claim something.
     """
     known = {name: result for name, result in results.items() if not result.refusal}
     told = {(pair.first, pair.second): _pair_finding(known, pair) for pair in pairs}

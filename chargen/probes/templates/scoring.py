@@ -8,21 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
-from chargen.evaluation import advance_all, context_limit, nats_of
-from chargen.predictors import (
-    Model,
-    NextCharPredictor,
-    PredictorError,
-    State,
-    TextScorer,
-    advance,
-    is_scorer,
-    select,
-)
+from chargen import predictors
+from chargen.evaluation import advance_all, nats_of
 from chargen.predictors.protocol import TOLERANCE
 from chargen.probes.statistics.intervals import Estimate, wilson
 from chargen.probes.templates.cases import Batch
@@ -38,7 +28,6 @@ class CandidateScores:
 
     @property
     def credit(self) -> np.ndarray:
-        """The credit of each candidate, ``(N, K)``."""
         return credit_of(self.log_probs)
 
     def __getitem__(self, rows: slice | np.ndarray) -> CandidateScores:
@@ -51,47 +40,30 @@ def credit_of(log_probs: np.ndarray) -> np.ndarray:
     return best / best.sum(axis=1, keepdims=True)
 
 
-@dataclass(frozen=True)
-class Reading:
-    """Contexts of equal length with K candidates: each is read once, however often it occurs.
+def read(
+    model: predictors.Model, contexts: Sequence[str], candidates: Sequence[str], shared: int = 0
+) -> CandidateScores:
+    """Return the scores of K candidates after N contexts, as `score_candidates` does.
 
-    Contexts that agree in their first ``shared`` characters share the state after these.
+    Each context is read once, however often it occurs. Contexts that agree in their first
+    ``shared`` characters share the state after these.
     """
-
-    contexts: Sequence[str]
-    candidates: Sequence[str]
-    shared: int = 0
-
-    @cached_property
-    def unique(self) -> dict[str, int]:
-        """Each context and its index."""
-        return _numbered(self.contexts)
-
-    @cached_property
-    def prefixes(self) -> dict[str, int]:
-        """Each text that contexts share and its index."""
-        return _numbered(text[: self.shared] for text in self.unique)
-
-    def scores(self, model: Model) -> CandidateScores:
-        """Return the scores of all candidates after all contexts, ``(N, K)``."""
-        limit = context_limit(model)
-        if limit is not None and limit < len(self.contexts[0]):
-            near = [context[-limit:] for context in self.contexts]
-            return Reading(near, self.candidates).scores(model)
-        state, rest = None, [*self.unique]
-        if self.shared and not is_scorer(model):
-            _, state = advance_all(model, _encode(model, [*self.prefixes]))
-            state = select(state, np.array([self.prefixes[text[: self.shared]] for text in rest]))
-            rest = [text[self.shared :] for text in rest]
-        scores = score_candidates(model, rest, self.candidates, state)
-        return scores[np.array([self.unique[text] for text in self.contexts])]
+    unique, state = _numbered(contexts), None
+    rest = [*unique]
+    if shared and not predictors.is_scorer(model):
+        prefixes = _numbered(text[:shared] for text in rest)
+        _, state = advance_all(model, _encode(model, [*prefixes]))
+        state = predictors.select(state, np.array([prefixes[text[:shared]] for text in rest]))
+        rest = [text[shared:] for text in rest]
+    scores = score_candidates(model, rest, candidates, state)
+    return scores[np.array([unique[text] for text in contexts])]
 
 
 def score_candidates(
-    model: Model,
+    model: predictors.Model,
     contexts: Sequence[str],
     candidates: Sequence[str],
-    state: State = None,
+    state: predictors.State = None,
 ) -> CandidateScores:
     """Score K candidates of equal length after each of N contexts of equal length.
 
@@ -100,7 +72,7 @@ def score_candidates(
     `PredictorError` for a candidate of probability 0.
     """
     N, K = len(contexts), len(candidates)
-    if is_scorer(model):
+    if predictors.is_scorer(model):
         scores = _score_texts(model, np.repeat(contexts, K).tolist(), [*candidates] * N)
         return CandidateScores(scores.reshape(N, K), scores.reshape(N, K) > math.log(1 / 2))
     here, state = advance_all(model, _encode(model, contexts), state)  # (N, V)
@@ -108,12 +80,12 @@ def score_candidates(
     rows = np.repeat(np.arange(N), K)
     log_probs = np.zeros(N * K)
     greedy = np.ones(N * K, dtype=bool)
-    here, state = here[rows], select(state, rows)  # (N K, V)
+    here, state = here[rows], predictors.select(state, rows)  # (N K, V)
     for place, ids in enumerate(targets.T):
         log_probs -= nats_of(here, ids)
         greedy &= here.argmax(axis=1) == ids
         if place + 1 < targets.shape[1]:
-            step, state = advance(model, ids[:, None], state)
+            step, state = predictors.advance(model, ids[:, None], state)
             here = step[:, 0]
     return CandidateScores(log_probs.reshape(N, K), greedy.reshape(N, K))
 
@@ -147,7 +119,6 @@ class Outcome:
 
     @classmethod
     def join(cls, parts: Iterable[Outcome]) -> Outcome:
-        """Concatenate outcomes."""
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*map(np.concatenate, columns))
 
@@ -187,7 +158,7 @@ class Outcome:
 
 
 def _score_texts(
-    model: TextScorer, contexts: Sequence[str], continuations: Sequence[str]
+    model: predictors.TextScorer, contexts: Sequence[str], continuations: Sequence[str]
 ) -> np.ndarray:
     """Return the log-probabilities of N continuations in nats, ``(N,)``, at once if it can."""
     several = getattr(model, "log_probs", None)
@@ -197,12 +168,13 @@ def _score_texts(
         else [model.log_prob(*pair) for pair in zip(contexts, continuations, strict=True)]
     )
     if not np.isfinite(found).all() or found.max() > TOLERANCE:
-        raise PredictorError("log_prob: a continuation has no finite log-probability of at most 0")
+        raise predictors.PredictorError(
+            "log_prob: a continuation has no finite log-probability of at most 0"
+        )
     return found
 
 
-def _encode(predictor: NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
-    """Return the ids of N texts of T characters each, ``(N, T)`` int64."""
+def _encode(predictor: predictors.NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
     ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
     return ids.reshape(len(texts), -1)
 

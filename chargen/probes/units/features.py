@@ -1,8 +1,4 @@
-"""Readable features of a text: one value, 0 or 1, for each of its L characters.
-
-A feature is what is known once a character has been read, as a unit is: the opening bracket is
-inside, the closing one no longer.
-"""
+"""Readable features of a text: 0 or 1 for each of its L characters, once it has been read."""
 
 from __future__ import annotations
 
@@ -34,11 +30,7 @@ def features(text: str, cues: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def default_cues(text: str) -> tuple[str, ...]:
-    """Return the cues of a text's bundled phrase bank, else its most frequent words.
-
-    The cues are those of the bank's first fact set; the words have at least five letters, ties are
-    in alphabetical order.
-    """
+    """Return the cues of a text's bundled phrase bank, else its most frequent long words."""
     for bank in map(bundled.bank, bundled.BANKS.values()):
         facts = bank.fact_sets[0]
         told = tuple(facts.opening + cue for cue in facts.cues)
@@ -49,11 +41,7 @@ def default_cues(text: str) -> tuple[str, ...]:
 
 
 def lacks(values: np.ndarray) -> str:
-    """Return why a text is unsuited for scoring a feature; an empty string if it is suited.
-
-    The feature must hold at 1% to 99% of the characters, and hold and not hold in ten blocks of
-    the bootstrap.
-    """
+    """Return why a text is unsuited for scoring a feature; an empty string if it is suited."""
     share = float(values.mean())
     if not 0.01 <= share <= 0.99:
         return f"it holds at {share:.1%} of the characters"

@@ -7,8 +7,7 @@ selected among as many units.
 
 A score is the AUC: the probability that a unit is higher where the feature holds.
 
-Axes: N streams, T timesteps, M characters of one half, U units of all layers, H units of one layer,
-C features.
+Axes: N streams, T timesteps, M characters of one half, U units of all layers, H of one layer.
 """
 
 from __future__ import annotations
@@ -22,14 +21,8 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Meter
 from chargen.files import Progress
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
+from chargen.probes.units import result as records
 from chargen.probes.units.features import BLOCK_CHARS, default_cues, features, lacks
-from chargen.probes.units.result import (
-    FeatureScores,
-    LayerRecord,
-    Recording,
-    UnitScore,
-    UnitsResult,
-)
 from chargen.recurrent import CharModel
 from chargen.text.vocabulary import Vocabulary
 
@@ -53,14 +46,12 @@ def measure(
     *,
     seed: int = 0,
     progress: Progress = lambda done, total: None,
-) -> UnitsResult:
+) -> records.UnitsResult:
     """Score the hidden units against the features of a held-out text.
 
-    The scored part is c if the cell has one, otherwise h; the score is the AUC. Unit and direction
-    are selected on the first half of the text and scored on the second, as is the baseline. The
-    text is read in parallel streams with a warm-up of the preceding characters. ``text`` and
-    ``ids`` have L characters; each of ``cues``, by default `default_cues`, is a feature up to the
-    end of its sentence. `ChargenError` if the text is too short.
+    The scored part is c if the cell has one, otherwise h. Unit and direction are selected on the
+    first half of the text and scored on the second, as is the baseline. Each of ``cues``, else of
+    `default_cues`, is a feature up to the end of its sentence. `ChargenError` for a short text.
     """
     units = sum(layer.units for layer in network.layers)
     most = max(FEWEST_CHARS, min(HALF_CHARS, HALF_VALUES // units))
@@ -96,11 +87,11 @@ def measure(
         for at in np.argsort(-np.abs(first), kind="stable")[:BEST].tolist():
             rises, (layer, unit) = bool(first[at] > 0), places[at]
             values = trained[half:, at] * (1 if rises else -1)
-            best.append(UnitScore(layer, unit + 1, rises, estimate(values, pair[1], rng)))
+            best.append(records.UnitScore(layer, unit + 1, rises, estimate(values, pair[1], rng)))
         share = float(pair[1].mean())
-        scored.append(FeatureScores(name, share, tuple(best), held_out_best(*control)))
+        scored.append(records.FeatureScores(name, share, tuple(best), held_out_best(*control)))
     part = network.layers[0].cell.state[-1]
-    return UnitsResult(network.cell, part, seed, half, tuple(scored), tuple(left_out))
+    return records.UnitsResult(network.cell, part, seed, half, tuple(scored), tuple(left_out))
 
 
 @torch.no_grad()
@@ -132,10 +123,7 @@ def effects(ranked: np.ndarray, feature: np.ndarray) -> np.ndarray:
 
 
 def held_out_best(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the AUC in ``second`` of the unit with the largest effect in ``first``, ``(U,)``.
-
-    The sign is relative to the direction in ``first``: under 1/2 if the direction reversed.
-    """
+    """Return the AUC in ``second`` of the unit with the largest effect in ``first``, ``(U,)``."""
     unit = int(np.abs(first).argmax())
     return 0.5 + float(np.sign(first[unit]) * second[unit])
 
@@ -163,17 +151,16 @@ def estimate(values: np.ndarray, feature: np.ndarray, rng: np.random.Generator) 
 
 
 @torch.no_grad()
-def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recording:
+def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> records.Recording:
     """Record every part of every layer after each character, from the initial state.
 
-    The text ``(T,)``, T > 0, is truncated to `RECORDED_CHARS` characters and `RECORDED_VALUES`
-    values. Each layer reads the whole text, with its reference steps, before the next one.
+    The text ``(T,)`` is truncated to `RECORDED_CHARS` characters and `RECORDED_VALUES` values.
     """
     values = sum(one.units * len({*one.cell.state, *one.cell.gates}) for one in network.layers)
     most = max(1, min(RECORDED_CHARS, RECORDED_VALUES // values))
     ids = np.asarray(ids[:most], dtype=np.int64)
     inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
-    stack, start, records = network.stack, network.stack.initial_state(1), []
+    stack, start, layers = network.stack, network.stack.initial_state(1), []
     below = stack.begin(inputs)
     for index, layer in enumerate(network.layers):
         own, window = stack.parted(index, start[index])
@@ -186,12 +173,12 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> Recor
         told = dict(zip(layer.cell.state, (part[1:] for part in parts), strict=True))
         told |= layer.gates(projected, tuple(part[:-1] for part in parts))
         shown = {name: value[:, 0].float().cpu().numpy() for name, value in told.items()}
-        records.append(LayerRecord(index + 1, layer.units, shown))
+        layers.append(records.LayerRecord(index + 1, layer.units, shown))
     top = network(inputs, start)[0][0].softmax(dim=-1).topk(min(LIKELIEST, len(vocabulary)))
-    return Recording(
+    return records.Recording(
         text=vocabulary.decode(ids),
         cell=network.cell,
-        layers=tuple(records),
+        layers=tuple(layers),
         next_characters=tuple(vocabulary.decode(row) for row in top.indices.cpu().numpy()),
         next_shares=top.values.float().cpu().numpy(),
     )

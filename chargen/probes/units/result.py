@@ -45,7 +45,6 @@ class UnitScore(Struct, frozen=True, rename={"score": "auc"}):
 
     @property
     def direction(self) -> str:
-        """``rises`` or ``falls`` with the feature."""
         return "rises" if self.rises else "falls"
 
 
@@ -124,7 +123,6 @@ class HiddenUnits:
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the scores as a JSON object, without the recording."""
         return {
             "run": self.run,
             "shown_chars": len(self.recording.text),
