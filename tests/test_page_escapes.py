@@ -50,8 +50,9 @@ def renamed(evil):
 
 def pages(evil):
     """Yield every kind of page with ``evil`` in place of each corpus, bank, name and prompt."""
-    others = DEMONSTRATION[0].candidates[1:]
-    shown = structs.replace(DEMONSTRATION[0], context=evil, note=evil, candidates=(evil, *others))
+    ending, *others = DEMONSTRATION[0].candidates
+    endings = (structs.replace(ending, text=evil), *others)
+    shown = structs.replace(DEMONSTRATION[0], context=evil, note=evil, candidates=endings)
     one = replace(renamed(evil), demonstration=(shown,))
     pair = structs.replace(RUNS.templates[0], first=evil)
     bits = structs.replace(RUNS.context[0], first=evil)
