@@ -288,7 +288,7 @@ def test_divergence_keeps_the_last_good_weights(corpus, tmp_path, monkeypatch, w
     def poisoned(logits, targets, counted):
         loss = next_char_loss(logits, targets, counted)
         calls.append(loss)
-        if len(calls) < step:
+        if len(calls) < step or what in ("nan", "error"):  # in these, the validation diverges
             return loss
         return loss * 0 + (logits[0, 0, 0] * 0).sqrt() if what == "gradient" else loss * math.inf
 
