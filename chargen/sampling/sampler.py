@@ -237,7 +237,7 @@ class Stopping:
                 self.held, self.ended = "", True
                 return text if keeps else text.removesuffix(stop)
         self.held = text
-        while not any(stop.startswith(self.held) for stop in self._stops):
+        while self.held and not any(stop.startswith(self.held) for stop in self._stops):
             self.held = self.held[1:]
         return text.removesuffix(self.held)
 
