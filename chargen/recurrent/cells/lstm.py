@@ -13,6 +13,7 @@ from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import multiplies_bfloat16, recurrent_gradient, repeated, to_precision
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
+MIN_STEPS = 8  # time steps; the call copies the weights, which a few steps do not pay for
 LSTM_MODE = 2  # the number of the LSTM among the cells of `mkldnn_rnn_layer`
 
 
@@ -65,6 +66,7 @@ class LSTM(RecurrentLayer, name="lstm", kernels=KERNELS):
             HAS_ONEDNN
             and inputs.device.type == "cpu"
             and self.W_hh.dtype == torch.float32
+            and inputs.shape[1] >= MIN_STEPS
             and self.has_kernel(inputs)
         )
 
