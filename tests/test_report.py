@@ -25,6 +25,7 @@ from results import (
 from chargen.probes.gradient.result import HALF
 from chargen.probes.mined.mining import CLOSERS
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
+from chargen.probes.templates.result import Example
 from chargen.render import figures
 from chargen.render.report import Bars, Figure, Table, estimate, percent, to_text
 
@@ -231,6 +232,14 @@ def test_sections_appear_only_for_instruments_that_were_used(pages):
     page = ProbeResult(tuple(RunResult(run, context=short) for run in ("a", "b"))).page()
     assert "not measured: too short" in words(page)
     assert "<svg" not in page
+
+
+def test_example_sentences_highlight_cue_and_answer():
+    example = Example("past. ", "Persia", ", kept dry" * 30, "Persian", "Iberian")
+    wrong = structs.replace(TEMPLATES.rows[-1], example=example)
+    page = only(structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))).page()
+    marked = ('<mark class="cue">Persia</mark>', '<mark class="wrong">Persian</mark>', "[…]")
+    assert all(text in page for text in (*marked, "chose Iberian"))
 
 
 # browser

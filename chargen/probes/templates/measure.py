@@ -26,6 +26,7 @@ SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase 
 FRAMES = 320  # sentences per span, at least: 95% intervals of at most ±5.5 points
 FRAMES_TO_CHOOSE = 64  # to see which bank a model knows
 CUE_DELETED = "cue deleted"
+EXAMPLE_CHARS = 30  # shown of the text before an example sentence
 
 Controls = Callable[[], Mapping[str, NextCharPredictor]]
 """Returns control predictors by name; called only once the model has passed the knowledge gate."""
@@ -193,8 +194,19 @@ class _Measured:
             distinct=len(set(outcome.sentences)),
             facts=self._by_fact(),
             d=self._cue_effect(),
+            example=self._example(),
             credits=tuple(outcome.credit.tolist()),
             sentences=outcome.sentences,
+        )
+
+    def _example(self) -> records.Example:
+        """Return the first sentence, with the model's choice."""
+        batch, targets = self.batches[0], self.batches[0].facts.targets
+        context, start = batch.contexts[0], batch.cue_start
+        chosen = targets[int(self.own[0].log_probs[0].argmax())]
+        before, cue = context[:start][-EXAMPLE_CHARS:], context[start : -self.span]
+        return records.Example(
+            before, cue, context[-self.span :], targets[batch.answers[0]], chosen
         )
 
     def _by_fact(self) -> dict[str, records.FactScores]:

@@ -19,6 +19,7 @@ Results = Mapping[str, records.TemplatesResult]
 Value = Interval | float | None
 
 NAME, TITLE = "templates", "Cloze sentences"
+SHOWN_FILLER = 40  # characters at each end of a long filler
 GATE = f"{records.KNOWLEDGE_GATE:.0%}"
 CONTROL: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": ":"}
 METHOD = (
@@ -62,6 +63,7 @@ def section(
     if known:
         blocks.append(_figure(known))
     if shown:
+        blocks += [] if others else _examples(first.rows)
         blocks += [_accuracy(shown), _measures_table(shown)]
         by_fact = [table for run in shown.items() for table in _fact_tables(*run)]
         blocks += [kit.Details("Accuracy by fact", by_fact)] if by_fact else []
@@ -75,6 +77,20 @@ def section(
         return kit.Section(NAME, TITLE, first.finding(), _meaning(first), blocks)
     told = records.finding_of(results, pairs)
     return kit.Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
+
+
+def _examples(rows: Sequence[records.SpanResult]) -> Iterator[kit.Sentence]:
+    """Show a sentence of the shortest, the middle and the longest span."""
+    for row in {row.span: row for row in (rows[0], rows[len(rows) // 2], rows[-1])}.values():
+        if (one := row.example) is None:
+            continue
+        filler, is_correct = one.filler, one.chosen == one.answer
+        if len(filler) > 3 * SHOWN_FILLER:
+            filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
+        before = "…" + one.before.replace("\n", " ")
+        answer = (one.answer, "answer" if is_correct else "wrong")
+        note = f"span {row.span}: {'correct' if is_correct else f'chose {one.chosen}'}"
+        yield kit.Sentence([(before, ""), (one.cue, "cue"), (filler, ""), answer], note)
 
 
 def _meaning(result: records.TemplatesResult) -> str:

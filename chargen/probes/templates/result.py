@@ -43,6 +43,16 @@ class WithDistractor(DistractorTally, frozen=True):
     after: DistractorTally | None  # after the cue; None where the span is too short for one
 
 
+class Example(Struct, frozen=True):
+    """One test sentence in parts, and the model's choice."""
+
+    before: str
+    cue: str
+    filler: str
+    answer: str
+    chosen: str
+
+
 class FactScores(Struct, frozen=True):
     """The answers to the sentences about each of K facts."""
 
@@ -77,6 +87,7 @@ class SpanResult(Tally, frozen=True, omit_defaults=True):
     facts: dict[str, FactScores] = {}
     d: Estimate | None = field(default=None, name="d_bits")
     """Median number of bits by which the cue moves the choice, see `measure.cue_effect`."""
+    example: Example | None = None
     credits: tuple[float, ...] = ()  # credit of each sentence, 0 to 1; not in the JSON
     sentences: tuple[int, ...] = ()  # equal for equal sentences; not in the JSON
 
