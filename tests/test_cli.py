@@ -298,7 +298,6 @@ def test_no_command_needs_what_windows_lacks(home, monkeypatch):
         for name in names:
             monkeypatch.delattr(module, name, raising=False)
     monkeypatch.setitem(sys.modules, "fcntl", None)
-    monkeypatch.setattr("chargen.text.memory_map.STATM", Path("none"))
     ctypes = SimpleNamespace(CDLL=lambda name: object())
     monkeypatch.setattr("chargen.cli.environment.ctypes", ctypes)
     for line in ("train cat.txt --steps 2 --units 8", "train --resume --steps 4",

@@ -186,6 +186,22 @@ def test_size_and_dropout_follow_the_measured_speed():
     assert sized(None) == (*sized(2.4e6)[:2], "24,000,000")
 
 
+def test_a_short_time_trains_a_smaller_lstm_that_reads_more():
+    def sized(speed, **given):
+        settings, notes = choose(speed=speed, **{"minutes": 2, **given})
+        return settings["units"], next(note.split()[8] for note in notes if "planned" in note)
+
+    assert sized(0.5e6) == ((128,), "2,400,000")
+    assert sized(1e6) == ((160,), "4,000,000")
+    assert sized(2e6) == ((256,), "4,000,000")
+    # Where no time ends the training, a larger model learns more from as many characters.
+    for given in ({"cell": "gru"}, {"minutes": None, "steps": 900}, {"minutes": 9, "epochs": 1}):
+        assert sized(0.5e6, **given)[0] == (256,)
+    settings, notes = choose(speed=0.5e6, minutes=1, chars=18_000)  # 28 epochs of 256 units
+    assert (settings["units"], settings["epochs"]) == ((128,), 50)
+    assert notes[0].startswith("capped at 50 epochs")
+
+
 def test_the_reference_is_the_given_model_or_a_small_one():
     def reference(**given):
         model, training = reference_settings(GivenSettings.parse(given), CHARS, Hardware())

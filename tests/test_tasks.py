@@ -14,6 +14,8 @@ from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
 from chargen.probes.cells.tasks import by_round, measure
 from chargen.probes.statistics.span50 import fit
+from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
 VARIANTS = [(name, variant) for name, task in TASKS.items() for variant in task.floors]
@@ -168,6 +170,16 @@ def test_no_rule_without_memory_beats_chance(name, rule):
     for span, chance, credits in rows(Habit(task, rule), task, spans=(24,), trials=24):
         if span >= 23:
             assert credits.mean() < chance + sampling_error(chance, credits, task)
+
+
+@ALL
+def test_random_weights_do_not_beat_chance(name):
+    task = TASKS[name]
+    vocabulary = Vocabulary.of(task.corpus(3000, 0))
+    model = CharModel.seeded(ModelSettings("lstm", (12,)), len(vocabulary), 0)
+    predictor = NetworkPredictor(model, vocabulary)
+    for _, chance, credits in rows(predictor, task, spans=(16,), trials=24):
+        assert credits.mean() < chance + sampling_error(chance, credits, task)
 
 
 class Recorder:

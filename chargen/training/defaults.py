@@ -99,6 +99,11 @@ PLAIN_SIZES = SizeTable(
 )
 
 
+# One LSTM layer with less time than the reference needs for `SMALL_BELOW` characters: from how many
+# of its characters on, units, and the speed in relation to it. Smaller models read more.
+SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0.0, 128, 2.4), (1.5e6, 160, 2.0))
+
+
 def measures_speed(given: GivenSettings, device: str) -> bool:
     """Return True if the measured speed of this machine decides how much is read."""
     training = given.training
@@ -146,23 +151,21 @@ def choose_defaults(
         if hardware.chars_per_minute:
             speed = SPEED_UNIT * 2.0 ** round(math.log2(hardware.chars_per_minute / SPEED_UNIT))
         chars = _planned_chars(given, PLAIN if plain else preset, training_chars, speed)
+        timed = chars == (given.training.minutes or MINUTES) * speed
         (most,) = _row(MOST_EPOCHS[stack], training_chars)
         open_budget = not (given.training.steps or given.training.epochs)
-        if open_budget and chars > most * training_chars:
-            chars = most * training_chars
-            chosen |= {"epochs": most, "minutes": given.training.minutes or MINUTES}
-            notes.append(
-                f"capped at {most:g} epochs to avoid overfitting a short text (override with "
-                "--epochs)"
-            )
+        limit = most * training_chars if open_budget else math.inf
+        sized, chars = _size(cell, table, chars, limit, timed)
         if "units" not in given.names:
-            layers, width = _row(table.shapes, chars)
-            units = (width,) * layers
-            number = counted(layers, "layer" if plain else "residual block")
+            units, number = sized, counted(len(sized), "layer" if plain else "residual block")
             notes.append(
-                f"using {number} of {width} {cell} units: about {about(chars)} characters are "
+                f"using {number} of {units[0]} {cell} units: about {about(chars)} characters are "
                 "planned (override with --units)"
             )
+        if chars == limit:
+            chosen |= {"epochs": most, "minutes": given.training.minutes or MINUTES}
+            capped = f"capped at {most:g} epochs to avoid overfitting a short text"
+            notes.insert(0, f"{capped} (override with --epochs)")
         epochs = chars / training_chars
         least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
         more, why = _regularization(given, table, epochs, least)
@@ -207,6 +210,20 @@ def _planned_chars(
     by_epochs = (training.epochs or math.inf) * training_chars
     minutes = training.minutes or (math.inf if training.epochs else MINUTES)
     return float(min(by_epochs, minutes * speed))
+
+
+def _size(
+    cell: str, table: SizeTable, chars: float, limit: float, timed: bool
+) -> tuple[tuple[int, ...], float]:
+    """Return the units of each layer, and the characters that such a model reads.
+
+    The reference reads ``chars``, and ``limit`` at most; ``timed`` if a time ends the training.
+    """
+    if timed and table is PLAIN_SIZES and cell == "lstm" and chars < min(limit, SMALL_BELOW):
+        width, speed = _row(SMALL_LSTM, chars)
+        return (width,), min(limit, chars * speed)
+    layers, width = _row(table.shapes, min(chars, limit))
+    return (width,) * layers, min(limit, chars)
 
 
 def _regularization(

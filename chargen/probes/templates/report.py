@@ -88,9 +88,9 @@ def _examples(rows: Sequence[records.SpanResult]) -> Iterator[kit.Sentence]:
         if len(filler) > 3 * SHOWN_FILLER:
             filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
         before = "…" + one.before.replace("\n", " ")
-        answer = (one.answer, "answer" if is_correct else "wrong")
         note = f"span {row.span}: {'correct' if is_correct else f'chose {one.chosen}'}"
-        yield kit.Sentence([(before, ""), (one.cue, "cue"), (filler, ""), answer], note)
+        parts: list[kit.Part] = [(before, ""), (one.cue, "cue"), (filler, "")]
+        yield kit.Sentence([*parts, (one.answer, "answer" if is_correct else "wrong")], note)
 
 
 def _meaning(result: records.TemplatesResult) -> str:
