@@ -48,12 +48,12 @@ def arrays_of(network):
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
 
-def network_and_engine(cell="lstm", units=(7, 3), size=11, **shape):
+def network_and_engine(cell="lstm", units=(7, 3), size=11, seed=3, gain=1.5, **shape):
     """A network whose gains and biases differ from unit to unit, and its inference engine."""
     settings = ModelSettings(cell, units, **{"activation": "tanh", **shape})
-    network, generator = CharModel.seeded(settings, size, 3), torch.Generator().manual_seed(4)
+    network, generator = CharModel.seeded(settings, size, seed), torch.Generator().manual_seed(4)
     for parameter in network.parameters():
-        parameter.data.mul_(1.5).add_(0.1)
+        parameter.data.mul_(gain).add_(0.1)
         if parameter.ndim == 1:
             parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
     return network, Engine(settings, arrays_of(network), size)

@@ -7,12 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from chargen.probes.cells.report import TITLE, about, report
-from chargen.probes.cells.result import (
-    CellComparison,
-    RunScores,
-    VariantScores,
-    summarize,
-)
+from chargen.probes.cells.result import CellComparison, RunScores, VariantScores, summarize
 from chargen.probes.statistics.span50 import fit
 from chargen.render.figures import PAGE, PICTURE, svg
 from chargen.render.report import Figure, to_html, to_text

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from msgspec.structs import astuple
+from networks import network_and_engine
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
@@ -29,13 +30,7 @@ ONE = IDS[: WARM_UP_CHARS + SHORT + 2]  # a text with room for one position
 
 def model_of(cell="lstm", units=(H,), activation="tanh", seed=0, stack="plain"):
     """Return a model with large weights and nonzero biases, so that every path counts."""
-    settings = ModelSettings(cell, units, activation, stack=stack)
-    model = CharModel.seeded(settings, V, seed)
-    if stack == "plain":
-        for place, parameter in enumerate(model.parameters()):
-            if parameter.ndim == 1:
-                parameter.data.normal_(generator=torch.Generator().manual_seed(place))
-    return model
+    return network_and_engine(cell, units, V, seed, activation=activation, stack=stack)[0]
 
 
 def linear(rho, units=(H,)):

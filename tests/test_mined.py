@@ -11,14 +11,7 @@ from fakes import LETTERS, Recaller, UniformPredictor, word
 from chargen.predictors import BackoffNgram
 from chargen.predictors.protocol import BurnedIn
 from chargen.probes.mined import measure as mined
-from chargen.probes.mined.mining import (
-    CASES,
-    CLOSERS,
-    WORDS,
-    Case,
-    Plan,
-    returning_words,
-)
+from chargen.probes.mined.mining import CASES, CLOSERS, WORDS, Case, Plan, returning_words
 from chargen.probes.mined.report import section
 from chargen.render.figures import PICTURE
 from chargen.render.report import Figure, Table, to_text

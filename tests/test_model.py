@@ -9,21 +9,10 @@ from torch import nn
 import chargen
 from chargen.errors import ChargenError
 from chargen.predictors import check
-from chargen.recurrent import (
-    LAYERS,
-    CharModel,
-    ForwardMode,
-    NetworkPredictor,
-    SimpleRNN,
-    Stack,
-)
+from chargen.recurrent import LAYERS, CharModel, ForwardMode, NetworkPredictor, SimpleRNN, Stack
 from chargen.recurrent.residual import drop
 from chargen.recurrent.torch_nn import to_torch
-from chargen.settings import (
-    PRECISIONS,
-    STACK_NAMES,
-    ModelSettings,
-)
+from chargen.settings import PRECISIONS, STACK_NAMES, ModelSettings
 from chargen.text import Vocabulary
 
 N, T, V, D = 2, 7, 4, 4
@@ -46,11 +35,6 @@ def ids_of(length=T, seed=0):
 
 def dropped(seed, dropout=0.5):
     return ForwardMode(dropout, seeded(seed))
-
-
-def test_simple_model_has_three_matrices_and_two_biases():
-    shapes = [tuple(p.shape) for p in model_of("simple", units=(5,)).parameters()]
-    assert sorted(shapes, key=len) == [(V,), (5,), (5, V), (V, 5), (5, 5)]
 
 
 def test_stacks_are_checked():

@@ -8,14 +8,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import torch
-from networks import LETTERS, VARIANTS, arrays_of, model_run
+from networks import LETTERS, VARIANTS, arrays_of, model_run, network_and_engine
 
 from chargen.cells import ACTIVATION_NAMES
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.formats.onnx import export_onnx, step_model
-from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST, Run
 from chargen.sampling import choose, generate
@@ -51,24 +49,13 @@ class Step:
         return log_probs, dict(zip(self.parts, after, strict=True))
 
 
-def network_of(settings):
-    """A network whose gains and biases differ from their initial values."""
-    network, rng = CharModel.seeded(settings, V, 0), np.random.default_rng(0)
-    for parameter in network.parameters():
-        if parameter.ndim == 1:
-            parameter.data += 0.3 * torch.from_numpy(rng.normal(size=parameter.shape).astype("f4"))
-    if settings.stack == "plain":
-        network.W_hy.data *= 3
-    else:
-        network.stack.W_in.data[0] *= 1e-3  # where SMALLEST matters
-    return network
-
-
 def exported(cell, stack="plain", units=None, activation="tanh", **variant):
     """A model as a predictor, and its ONNX step."""
-    settings = ModelSettings(cell, units or UNITS[stack], activation, stack, **variant)
-    network = network_of(settings)
-    step = Step(step_model(settings, arrays_of(network), LETTERS).SerializeToString())
+    shape = {"activation": activation, "stack": stack, **variant}
+    network, engine = network_and_engine(cell, units or UNITS[stack], V, gain=1, **shape)
+    if stack == "residual":
+        network.stack.W_in.data[0] *= 1e-3  # where SMALLEST matters
+    step = Step(step_model(engine.settings, arrays_of(network), LETTERS).SerializeToString())
     return NetworkPredictor(network, Vocabulary(LETTERS)), step
 
 

@@ -26,12 +26,7 @@ from chargen.predictors import limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES
-from chargen.probes.templates.measure import (
-    ENGLISH,
-    FRAMES,
-    choose_bank,
-    demonstrate,
-)
+from chargen.probes.templates.measure import ENGLISH, FRAMES, choose_bank, demonstrate
 from chargen.probes.templates.measure import SPANS as DEFAULT_SPANS
 from chargen.probes.templates.result import KNOWLEDGE_GATE
 from chargen.probes.templates.scoring import Outcome, read, score_candidates
