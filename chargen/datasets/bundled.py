@@ -1,7 +1,5 @@
 """Bundled and generated texts, by name."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources

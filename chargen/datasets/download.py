@@ -1,7 +1,5 @@
 """Well-known texts that are downloaded over HTTPS, resumed and checked by SHA-256."""
 
-from __future__ import annotations
-
 import hashlib
 import zipfile
 from dataclasses import dataclass

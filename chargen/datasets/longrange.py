@@ -1,7 +1,5 @@
 """Sentences with an exact span, composed from a phrase bank: the corpus and the test sentences."""
 
-from __future__ import annotations
-
 import math
 from bisect import bisect
 from collections.abc import Iterator, Sequence

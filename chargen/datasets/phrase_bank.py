@@ -1,7 +1,5 @@
 """Phrase banks: files of facts and fillers. `corpora/english.bank` documents the format."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -5,8 +5,6 @@ span before them. Each answer is one of K candidates, each right equally often, 
 answer is right in exactly 1/K of the trials.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

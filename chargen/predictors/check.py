@@ -1,7 +1,5 @@
 """Models named on the command line, and a conformance check of models that are to be measured."""
 
-from __future__ import annotations
-
 import math
 import runpy
 import sys

@@ -1,7 +1,5 @@
 """Targets whose cue is known, for instruments that align to it: N targets, T characters before."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 

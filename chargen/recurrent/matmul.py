@@ -9,8 +9,6 @@ bfloat16. Parameters, their updates, the residual stream and the state (except h
 float32. Processors with bfloat16 instructions multiply twice as many numbers per second that way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import cache
 from typing import Any

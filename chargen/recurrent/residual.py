@@ -9,8 +9,6 @@ The backward passes of norm and convolution are written by hand: autograd's save
 zero-filled gradients would take longer than the arithmetic.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any

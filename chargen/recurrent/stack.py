@@ -1,7 +1,5 @@
 """Stacks of recurrent layers, plain or in residual blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Conversion of a `CharModel` to a module of standard `torch.nn` layers."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

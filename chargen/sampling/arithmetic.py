@@ -5,8 +5,6 @@ bit; a library's exp or matmul is not so defined. The elementary functions run o
 compiled by numba, on single numbers (`chargen.sampling.compiled`), with the same bits.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

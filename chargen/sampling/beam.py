@@ -1,7 +1,5 @@
 """Beam search for the likeliest texts: B texts in the beam, T time steps, V characters."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

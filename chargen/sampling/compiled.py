@@ -8,8 +8,6 @@ over contiguous arrays of one type compile fast and run fast.
 Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

@@ -4,8 +4,6 @@ A model that memorized its text writes nothing new, and one that writes noise no
 novelty of held-out text is what to compare with.
 """
 
-from __future__ import annotations
-
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Brackets and quotation marks of a text, parsed with a stack."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

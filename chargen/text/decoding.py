@@ -1,7 +1,5 @@
 """Bytes to text: byte order marks, encodings, and files that are no text."""
 
-from __future__ import annotations
-
 import codecs
 import re
 from collections.abc import Iterable, Iterator

@@ -1,7 +1,5 @@
 """Documents of a corpus: where they begin, and where the held-out part is cut off."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from chargen.settings import HELD_OUT, MOST_HELD_OUT

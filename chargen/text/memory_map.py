@@ -1,7 +1,5 @@
 """Memory-mapped arrays that are read in part and then released from memory."""
 
-from __future__ import annotations
-
 import mmap
 from collections.abc import Callable
 from pathlib import Path

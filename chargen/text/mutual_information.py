@@ -1,7 +1,5 @@
 """Mutual information between the characters of a text at a distance, and how it decays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise

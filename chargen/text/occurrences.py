@@ -1,7 +1,5 @@
 """Occurrences of the substrings of some texts in a long one, found by their hashes."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """Statistics of a corpus, which is read once in blocks, as data and as text for a terminal."""
 
-from __future__ import annotations
-
 import hashlib
 import lzma
 import unicodedata

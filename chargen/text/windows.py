@@ -5,8 +5,6 @@ only these two numbers, and processes that share a batch need no communication a
 Axes: N sequences in a batch, n of them read here, T timesteps, V characters in the vocabulary.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import astuple, dataclass, replace
 

@@ -1,7 +1,5 @@
 """Training checkpoints: their contents, their validation against a run, and their writer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Annotated, Any
 

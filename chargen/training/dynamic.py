@@ -5,8 +5,6 @@ character is predicted before it is learned, but from changing weights: a dynami
 static one of `chargen.evaluation` answer different questions.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Fine-tuning: a new run that starts from the weights of another one."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection
 from pathlib import Path

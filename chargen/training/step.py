@@ -1,7 +1,5 @@
 """One training step: the model, its optimizer, the carried state and the random generator."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping
 from inspect import unwrap

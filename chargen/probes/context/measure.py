@@ -7,8 +7,6 @@ far away: how neural language models use context", 2018 (arXiv 1805.04623), appl
 Axes: K blocks of positions, C contexts, L characters of text.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence

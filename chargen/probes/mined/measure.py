@@ -3,8 +3,6 @@
 Axes: N cases (see `mining`), R pieces of text read in parallel, L characters of text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Report of natural dependencies: bits gained from the cue, by distance."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import partial
 from typing import Any

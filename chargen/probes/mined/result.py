@@ -1,7 +1,5 @@
 """Results of the instrument for natural dependencies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any

@@ -3,8 +3,6 @@
 The fillers do not occur in the corpus that is made from the same phrase bank.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The GRU layer (Cho et al. 2014), in the convention of cuDNN and torch.nn.GRU."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

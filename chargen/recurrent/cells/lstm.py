@@ -1,7 +1,5 @@
 """The LSTM layer (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

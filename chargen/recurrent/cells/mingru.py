@@ -1,7 +1,5 @@
 """The minGRU layer (Feng et al. 2024, "Were RNNs all we needed?")."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The simple recurrent layer (Elman 1990)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch
