@@ -3,8 +3,6 @@
 Axes: N segments read in parallel, T timesteps, V characters of vocabulary, L characters of text.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,14 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from chargen.files import Progress
-from chargen.predictors import (
-    Model,
-    NextCharPredictor,
-    PredictorError,
-    State,
-    advance,
-    select,
-)
+from chargen.predictors import NextCharPredictor, PredictorError, State, advance, select
 from chargen.text.memory_map import ArrayReader
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
@@ -31,11 +22,6 @@ CHUNK_FLOATS = 2**20  # log-probabilities held in memory at once: 4 MiB
 DOCUMENTS = 2**16  # documents sorted by length at once
 
 Nats = TypeVar("Nats", float, np.ndarray)
-
-
-def context_limit(predictor: Model) -> int | None:
-    """Return the number of last characters that a prediction depends on, None if not limited."""
-    return getattr(predictor, "context_chars", None)
 
 
 def nats_of(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
@@ -110,7 +96,7 @@ class Segments:
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, rows: np.ndarray | slice) -> Segments:
+    def __getitem__(self, rows: np.ndarray | slice) -> "Segments":
         return Segments(self.starts[rows], self.begins[rows], self.ends[rows])
 
     @property
@@ -162,10 +148,7 @@ def predictions(
 
 
 def surprisals(
-    predictor: NextCharPredictor,
-    ids: np.ndarray,
-    segments: Segments,
-    state: State = None,
+    predictor: NextCharPredictor, ids: np.ndarray, segments: Segments, state: State = None
 ) -> np.ndarray:
     """Return the surprisal of each predicted character in bits, ``(N, segments.longest)``.
 
@@ -173,10 +156,10 @@ def surprisals(
     skipped.
     """
     bits = np.zeros((len(segments), segments.longest))
-    limit = context_limit(predictor)
+    limit = getattr(predictor, "context_chars", None)
     if limit is not None and (segments.begins - segments.starts >= limit).all():
         segments, state = replace(segments, starts=segments.begins - limit), None
-    for rows in _row_batches(len(segments)):
+    for rows in np.split(np.arange(len(segments)), range(ROWS, len(segments), ROWS)):
         part = segments[rows]
         for found in predictions(predictor, ids, part, select(state, rows)):
             columns = found.places - part.begins[found.rows]
@@ -185,12 +168,10 @@ def surprisals(
 
 
 def advance_all(
-    predictor: NextCharPredictor,
-    ids: np.ndarray,
-    state: State = None,
+    predictor: NextCharPredictor, ids: np.ndarray, state: State = None
 ) -> tuple[np.ndarray, State]:
     """Read ``ids``, ``(N, T)``; return the last log-probabilities, ``(N, V)``, and the state."""
-    limit = context_limit(predictor)
+    limit = getattr(predictor, "context_chars", None)
     if limit is not None and limit < ids.shape[1]:
         ids, state = ids[:, -limit:], None
     last: np.ndarray = np.empty((len(ids), 0))
@@ -201,10 +182,7 @@ def advance_all(
 
 
 def states_after(
-    predictor: NextCharPredictor,
-    ids: np.ndarray,
-    starts: np.ndarray,
-    lengths: Sequence[int],
+    predictor: NextCharPredictor, ids: np.ndarray, starts: np.ndarray, lengths: Sequence[int]
 ) -> Iterator[tuple[int, np.ndarray, State]]:
     """Read N parts of a text once, from ``starts`` ``(N,)``, and stop at ascending lengths.
 
@@ -290,11 +268,6 @@ def streams_of(
         by_length = np.argsort(segments.starts - segments.ends, kind="stable")[rank::size]
         for group in range(0, len(by_length), streams or STREAMS):
             yield segments[by_length[group : group + (streams or STREAMS)]]
-
-
-def _row_batches(N: int) -> Iterator[np.ndarray]:
-    for first in range(0, N, ROWS):
-        yield np.arange(first, min(first + ROWS, N))
 
 
 def _chunks(predictor: NextCharPredictor, N: int, T: int) -> Iterator[slice]:

@@ -97,9 +97,9 @@ def test_a_generated_corpus_is_a_function_of_its_seed(name, seed, chars, sha256)
 
 
 def test_requests_for_bundled_texts_are_checked():
-    for name in bundled.names():
+    for name in bundled.TEXTS:
         assert len(bundled.read(name, 1000)) == 1000
-        assert "\n" not in bundled.describe(name)
+        assert "\n" not in bundled.TEXTS[name].purpose
     for request, message in {
         ("odes",): r"no bundled corpus 'odes'.*longrange",
         ("fables", 10**9): "fewer than",

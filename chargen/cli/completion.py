@@ -31,7 +31,7 @@ def runs(context: Context, parameter: Parameter, typed: str) -> Suggestions:
 def texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     from chargen.datasets import bundled
 
-    names = [name for name in bundled.names() if name.startswith(typed)]
+    names = [name for name in bundled.TEXTS if name.startswith(typed)]
     if not names:
         return [CompletionItem(typed, type="file")]
     return list(dict.fromkeys(names + _paths(typed)))
@@ -40,7 +40,7 @@ def texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
 def bundled_texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     from chargen.datasets import bundled
 
-    names = (*bundled.names(), *bundled.BANKS.values())
+    names = (*bundled.TEXTS, *bundled.BANKS.values())
     return [name for name in names if name.startswith(typed)]
 
 

@@ -22,7 +22,7 @@ def list_corpora() -> None:
     from chargen.datasets import bundled
     from chargen.datasets.download import ENTRIES
 
-    rows = [(name, bundled.size(name), bundled.describe(name)) for name in bundled.names()]
+    rows = [(name, bundled.size(name), one.purpose) for name, one in bundled.TEXTS.items()]
     for corpus, name in bundled.BANKS.items():
         told = f"phrase bank of {corpus}, for probe-longrange --bank"
         rows.append((name, len(bundled.resource(name)), told))

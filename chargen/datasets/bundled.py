@@ -16,14 +16,6 @@ BANKS = {"longrange": ENGLISH_BANK, "longrange-zh": CHINESE_BANK}  # by generate
 GENERATED_CHARS = 1_000_000  # default length of a generated text
 
 
-def names() -> tuple[str, ...]:
-    return tuple(_TEXTS)
-
-
-def describe(name: str) -> str:
-    return _text(name).purpose
-
-
 def read(name: str, chars: int | None = None, seed: int = 0) -> str:
     """Return ``chars`` characters of a text: by default all of it, or 1,000,000 generated ones."""
     text = _text(name).make(chars or GENERATED_CHARS, seed)
@@ -55,11 +47,6 @@ def banks(name: str | Path | None) -> list[Bank]:
     return [read_bank(name)]
 
 
-def made_from(file: str) -> str | None:
-    """Return the name of the corpus that is generated from a bundled phrase bank, if any."""
-    return next((name for name, bank_file in BANKS.items() if bank_file == file), None)
-
-
 @dataclass(frozen=True)
 class _BundledText:
     purpose: str
@@ -68,10 +55,10 @@ class _BundledText:
 
 
 def _text(name: str) -> _BundledText:
-    if name not in _TEXTS:
-        known = f"{', '.join(_TEXTS)}, and the phrase banks {', '.join(BANKS.values())}"
+    if name not in TEXTS:
+        known = f"{', '.join(TEXTS)}, and the phrase banks {', '.join(BANKS.values())}"
         raise ChargenError(f"no bundled corpus {name!r}; there are {known}")
-    return _TEXTS[name]
+    return TEXTS[name]
 
 
 def _python_docs(chars: int, seed: int) -> str:
@@ -80,7 +67,7 @@ def _python_docs(chars: int, seed: int) -> str:
     return "\n".join(topics.topics[topic].rstrip("\n") + "\n" for topic in sorted(topics.topics))
 
 
-_TEXTS = {
+TEXTS = {
     "longrange": _BundledText(
         "sentences whose end depends on their beginning; what probe-longrange can measure",
         lambda chars, seed: longrange.corpus(bank(ENGLISH_BANK), chars, seed),

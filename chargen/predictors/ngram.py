@@ -1,7 +1,5 @@
 """The n-gram baseline."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +25,7 @@ class Level:
     backing_off: np.ndarray  # (contexts,) probability left to the shorter context
 
     @classmethod
-    def of(cls, codes: np.ndarray, pairs: np.ndarray, counts: np.ndarray, size: int) -> Level:
+    def of(cls, codes: np.ndarray, pairs: np.ndarray, counts: np.ndarray, size: int) -> "Level":
         """Build a level from sorted ``rank * V + character`` pairs and their counts."""
         ones, twos = (counts == 1).sum(), (counts == 2).sum()
         discount = ones / (ones + 2 * twos) if ones and twos else 0.5

@@ -1,7 +1,5 @@
 """Language models over tokens, from the library transformers, as scorers of strings."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
@@ -14,12 +12,12 @@ from chargen.predictors.protocol import PredictorError
 TOKENS_AT_ONCE = 4096  # of a batch, padding included
 
 
-def from_transformers(model: Any, tokenizer: Any) -> TokenModel:
+def from_transformers(model: Any, tokenizer: Any) -> "TokenModel":
     """Return a `TextScorer` of a causal language model of transformers, set to evaluation mode."""
     return TokenModel(model.eval(), tokenizer)
 
 
-def load_transformers(path: str | Path) -> TokenModel:
+def load_transformers(path: str | Path) -> "TokenModel":
     """Return a `TextScorer` of the model in a directory that ``save_pretrained`` wrote.
 
     `PredictorError` if the package ``transformers`` is missing, or the directory holds no causal

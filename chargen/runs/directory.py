@@ -89,7 +89,7 @@ class Run:
             how = f"name {path.parent}" if is_run(path.parent) else how
             raise ChargenError(f"{path}: a file, not a run; {how}")
         if not path.is_dir():
-            known = f"train it with {command('train', path)}" * (str(path) in bundled.names())
+            known = f"train it with {command('train', path)}" * (str(path) in bundled.TEXTS)
             raise ChargenError(f"{path}: no such run; {known or 'chargen runs lists them'}")
         try:
             link = next((one for one in sorted(path.iterdir()) if one.is_symlink()), None)

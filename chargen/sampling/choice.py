@@ -4,8 +4,6 @@ Axes: N sequences, T time steps, V characters, R recent characters. The function
 run in NumPy and, compiled by numba, in `chargen.sampling.compiled`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -29,7 +27,7 @@ class Choice(NamedTuple):
     penalty: float
 
     @classmethod
-    def of(cls, settings: SamplingSettings) -> Choice:
+    def of(cls, settings: SamplingSettings) -> "Choice":
         greedy = settings.temperature == 0
         return cls(
             temperature=1.0 if greedy else settings.temperature,

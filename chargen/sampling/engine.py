@@ -9,8 +9,6 @@ there is enough to write. Axes: N sequences, T time steps, V characters, H units
 and E feed-forward units of a residual block.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -68,7 +66,7 @@ class NetworkWeights:
     top: Mapping[str, Any]
 
     @classmethod
-    def of(cls, weights: Mapping[str, Any], settings: ModelSettings) -> NetworkWeights:
+    def of(cls, weights: Mapping[str, Any], settings: ModelSettings) -> "NetworkWeights":
         groups: dict[str, dict[str, Any]] = {}
         for name, value in weights.items():
             group, _, part = name.rpartition(".")

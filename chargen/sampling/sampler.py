@@ -1,7 +1,5 @@
 """A trained model that samples: from a prompt to an iterator of characters."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -47,7 +45,7 @@ class Sampler:
         self._ends = (end,) if end and end[0] in vocabulary else ()
 
     @classmethod
-    def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> Sampler:
+    def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> "Sampler":
         """Return a sampler with the best weights of a run, or with others, which must fit it."""
         description = run.description
         vocabulary = description.vocabulary

@@ -1,7 +1,5 @@
 """A corpus: files, folders, standard input and bundled texts, found first and read in blocks."""
 
-from __future__ import annotations
-
 import atexit
 import gzip
 import hashlib
@@ -163,7 +161,7 @@ class Corpus:
                 f"train on, or {SHORTEST} to evaluate"
             )
 
-    def in_encoding(self, name: str) -> Corpus:
+    def in_encoding(self, name: str) -> "Corpus":
         """Return the corpus with the encoding of its files; empty for UTF-8."""
         encoding = name and check_encoding(name)
         files = (
@@ -232,7 +230,7 @@ def find_texts(source: str, others: Counter[str]) -> list[TextFile]:
     if mode := _mode(Path(source)):
         paths = _texts_below(Path(source), others) if stat.S_ISDIR(mode) else [Path(source)]
         return [_text_file(path) for path in paths]
-    if source in bundled.names():
+    if source in bundled.TEXTS:
         read = cache(lambda: bundled.read(source).encode())
         return [TextFile(source, lambda: io.BytesIO(read()), encoding=None)]
     known = next((name for name, one in ENTRIES.items() if source in (name, one.url)), "")
@@ -244,7 +242,7 @@ def find_texts(source: str, others: Counter[str]) -> list[TextFile]:
             f"{command('train', source.rstrip('/').rpartition('/')[2])}"
         )
     raise ChargenError(
-        f"{source}: no such file, folder or bundled corpus ({', '.join(bundled.names())})"
+        f"{source}: no such file, folder or bundled corpus ({', '.join(bundled.TEXTS)})"
     )
 
 

@@ -7,8 +7,6 @@ NAME-KEY.SHA256.ids      ids of the text
 NAME-KEY.SHA256.starts   where the documents begin: at the line end before each
 """
 
-from __future__ import annotations
-
 import glob
 import hashlib
 import json
@@ -60,7 +58,7 @@ class FileRecord(Struct, frozen=True, forbid_unknown_fields=True):
     sha256: Sha256  # of the bytes before decompression
     read_ns: Count  # time of reading
 
-    def current(self, file: TextFile) -> FileRecord | None:
+    def current(self, file: TextFile) -> "FileRecord | None":
         """Return the record of an unchanged file, None for a changed one; in doubt, hash it."""
         now, stamps = time.time_ns(), file.stamps()
         if (file.name, stamps[0]) != (self.name, self.bytes):
@@ -212,9 +210,8 @@ class CorpusCache:
         except (ChargenError, OSError, ValueError):
             return None
         known = (manifest.files, manifest.chars, manifest.starts, manifest.vocabulary)
-        if known != (len(files), len(ids), len(starts), vocabulary.characters):
-            return None
-        if sha256 not in ("", manifest.sha256):
+        fits = known == (len(files), len(ids), len(starts), vocabulary.characters)
+        if not fits or sha256 not in ("", manifest.sha256):
             return None
         return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, files, ids)
 

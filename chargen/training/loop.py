@@ -1,7 +1,5 @@
 """The training loop: yields a report per step and prints nothing."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -51,7 +49,7 @@ class Schedule:
     seconds: float | None
 
     @classmethod
-    def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> Schedule:
+    def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> "Schedule":
         epochs, minutes = settings.epochs, settings.minutes
         steps = max(1, round(epochs * steps_per_epoch)) if epochs else settings.steps
         minutes = minutes if steps else minutes or MINUTES

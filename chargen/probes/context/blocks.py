@@ -1,7 +1,5 @@
 """Blocks of positions in a text, with the text that replaces what stands before them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -36,7 +34,7 @@ class Blocks:
         rng: np.random.Generator,
         documents: np.ndarray,
         swap_ids: np.ndarray | None = None,
-    ) -> Blocks | None:
+    ) -> "Blocks | None":
         """Draw the blocks in a text of ``length`` characters; None if it is too short."""
         kept = tuple(n for n in contexts if length >= shortest_text(n))
         if not kept:
@@ -73,7 +71,7 @@ class Blocks:
     def __len__(self) -> int:
         return len(self.begins)
 
-    def __getitem__(self, rows: np.ndarray) -> Blocks:
+    def __getitem__(self, rows: np.ndarray) -> "Blocks":
         parts = {name: getattr(self, name)[rows] for name in ("begins", "ends", "lows", "swaps")}
         return replace(self, **parts)
 

@@ -1,7 +1,5 @@
 """Results of the context instrument, in one model and compared between models."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
@@ -82,7 +80,7 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
         return values | {"bar_bits": THRESHOLD_BITS, "finding": self.finding()}
 
     @classmethod
-    def from_json(cls, values: Any) -> ContextResult:
+    def from_json(cls, values: Any) -> "ContextResult":
         """Decode what `to_json` returned; a ``ValueError`` names the field that does not fit."""
         return convert(nested(values), cls)
 

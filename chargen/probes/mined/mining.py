@@ -1,7 +1,5 @@
 """Mining of natural dependencies: closing brackets and quotes, and words that return."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -125,7 +123,7 @@ class Plan:
         longest: int,
         seed: int,
         documents: np.ndarray | None = None,
-    ) -> Plan:
+    ) -> "Plan":
         """Mine a text; one shorter than six times ``longest`` gets shorter distances."""
         ids = ids[:TEXT_CHARS]
         while longest > 1 and 6 * longest > len(ids):

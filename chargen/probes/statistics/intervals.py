@@ -4,8 +4,6 @@ For few independent units, such as seeds, they are exact or classical: a bootstr
 covers far less than it states, because the five are often equal.
 """
 
-from __future__ import annotations
-
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -57,7 +55,7 @@ class Estimate:
             raise ValueError(f"{self.value} lies outside its interval")
 
     @classmethod
-    def of(cls, value: float, draws: np.ndarray) -> Estimate:
+    def of(cls, value: float, draws: np.ndarray) -> "Estimate":
         """Return a value with the percentile interval of its bootstrap ``draws``."""
         low, high = np.quantile(draws, [0.025, 0.975])
         # Rounding can put a bound inside the value where all draws are the same.

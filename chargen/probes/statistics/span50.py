@@ -6,8 +6,6 @@ Between two measured spans, the logit of the remaining share of the fall is inte
 log2(span).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -67,7 +65,7 @@ class Span50:
         }
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any], first: int, last: int, chance: float) -> Span50:
+    def from_json(cls, values: Mapping[str, Any], first: int, last: int, chance: float) -> "Span50":
         """Decode what `to_json` returned; the text says where a missing number lies."""
         here, _, rest = str(values["span50"]).partition(" (")
         lower, _, upper = (rest.rstrip(")") or f"{here}–{here}").partition("–")

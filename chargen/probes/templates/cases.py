@@ -1,7 +1,5 @@
 """Test sentences of the cloze instrument, a function of phrase bank and seed alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -63,7 +61,7 @@ class Batch:
         """Return the index at which the cue begins in every context."""
         return len(self.contexts[0]) - self.span - len(self.facts.no_cue)
 
-    def at(self, rows: Sequence[int] | np.ndarray) -> Batch:
+    def at(self, rows: Sequence[int] | np.ndarray) -> "Batch":
         parts = ("frames", "contexts", "others", "rounds")
         kept: dict[str, Any] = {x: tuple(getattr(self, x)[n] for n in rows) for x in parts}
         return replace(self, **kept)

@@ -254,7 +254,7 @@ def _over_facts(
 
 
 def _not_learned(bank: Bank) -> str:
-    corpus = bundled.made_from(bank.name)
+    corpus = next((name for name, file in bundled.BANKS.items() if file == bank.name), None)
     named = f"the {corpus} corpus" if corpus else f"a corpus made from {bank.name}"
     return f"not learned: train on {named}, or measure any text with --only context,mined"
 

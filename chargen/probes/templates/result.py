@@ -1,7 +1,5 @@
 """Results of the cloze sentences, in one model and compared between models."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations, takewhile
 from typing import Annotated, Any, Literal
@@ -138,7 +136,7 @@ class TemplatesResult(Struct, frozen=True, tag="templates", tag_field="instrumen
         return dict(found | half | told)
 
     @classmethod
-    def from_json(cls, values: Any) -> TemplatesResult:
+    def from_json(cls, values: Any) -> "TemplatesResult":
         """Decode what `to_json` returned; a ``ValueError`` names the field that does not fit."""
         found = convert(nested(values) | {"span50": None}, cls)
         if not found.rows or values["span50"] is None:
