@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, PredictorError, State, advance, select
+from chargen.predictors.protocol import NextCharPredictor, PredictorError, State, advance, select
 from chargen.text.memory_map import ArrayReader
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
@@ -80,7 +80,6 @@ class Meter:
         self.done = 0
 
     def step(self) -> None:
-        """Report one more step."""
         self.done += 1
         self.progress(self.done, self.total)
 

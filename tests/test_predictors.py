@@ -23,9 +23,9 @@ from chargen.predictors import (
     from_function,
     from_onnx,
     from_torch,
-    select,
 )
 from chargen.predictors.check import load_model
+from chargen.predictors.protocol import select
 from chargen.recurrent import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary

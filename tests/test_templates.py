@@ -22,7 +22,7 @@ from fakes import (
 )
 
 from chargen.errors import ChargenError
-from chargen.predictors import limited
+from chargen.predictors.protocol import limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES

@@ -13,7 +13,8 @@ from chargen.api.model import Sources, TrainedModel, read_sources
 from chargen.api.training import load
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
-from chargen.predictors import Model, check, is_scorer
+from chargen.predictors import Model, check
+from chargen.predictors.protocol import is_scorer
 from chargen.probes.result import ProbeResult
 from chargen.probes.run import HeldOutText, Subject, Watch, probe_all
 from chargen.probes.surprisal.measure import compare, surprisal

@@ -9,11 +9,6 @@ from chargen.predictors.protocol import (
     PredictorError,
     State,
     TextScorer,
-    advance,
-    is_scorer,
-    limited,
-    select,
-    spells,
 )
 from chargen.predictors.token_model import from_transformers, load_transformers
 
@@ -24,15 +19,10 @@ __all__ = [
     "PredictorError",
     "State",
     "TextScorer",
-    "advance",
     "check",
     "from_function",
     "from_onnx",
     "from_torch",
     "from_transformers",
-    "is_scorer",
-    "limited",
     "load_transformers",
-    "select",
-    "spells",
 ]

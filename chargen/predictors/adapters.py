@@ -42,7 +42,6 @@ class AdaptedPredictor:
         self._normalize = normalize or len(single) < len(symbols)
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`."""
         values, state = self._step(self._places[ids], state)
         if values.shape[-1:] != (self._width,):
             raise PredictorError(
@@ -58,14 +57,10 @@ class AdaptedPredictor:
 def from_function(
     function: Callable[[str], Any], vocabulary: Symbols, context_chars: int | None = None
 ) -> AdaptedPredictor:
-    """Return a predictor that calls a function for every position.
+    """Return a predictor that calls ``function`` for every position.
 
-    Args:
-        function: It takes the text so far and returns the log-probabilities of the next symbol,
-            ``(W,)`` in nats.
-        vocabulary: The W symbols, in the order of the function's result.
-        context_chars: The number of last characters that the function needs; it is given all by
-            default.
+    It takes the text so far, or its last ``context_chars`` characters, and returns the
+    log-probabilities in nats of the next symbol, ``(W,)`` in the order of ``vocabulary``.
     """
 
     def step(places: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -91,14 +86,12 @@ def from_torch(
 
     A module with a state is called as ``module(ids)`` at the beginning of a text and then as
     ``module(ids, state)``, and returns logits and the new state. A module without one is called as
-    ``module(ids)`` on all that was read so far, and returns logits.
+    ``module(ids)`` on all that was read so far, and returns logits. ``ids`` is int64 ``(N, T)``,
+    logits are ``(N, T, W)``, both in the order of the W symbols of ``vocabulary``.
 
-    Args:
-        module: The module; ``ids`` is int64 ``(N, T)`` and logits are ``(N, T, W)``.
-        vocabulary: The W symbols, in the order of ids and logits.
-        state_axis: The axis of the N sequences in each tensor of the state, which may be nested in
-            tuples, lists and dictionaries: 1 for `torch.nn.LSTM`, `GRU` and `RNN`. None for a
-            module without state.
+    ``state_axis`` is the axis of the N sequences in each tensor of the state, which may be nested
+    in tuples, lists and dictionaries: 1 for `torch.nn.LSTM`, `GRU` and `RNN`. None means a module
+    without state.
     """
     import torch
 
@@ -131,10 +124,8 @@ def from_onnx(path: str | Path, vocabulary: Symbols | None = None) -> AdaptedPre
 
     The first input is ``ids`` ``(N,)`` int64, the first output log-probabilities or logits
     ``(N, W)``. Further inputs and outputs are the state, ``(N, H)`` float32 each, in equal order.
-    The W symbols are by default those in the file's metadata.
-
-    Raises:
-        PredictorError: The file is no such graph, or the package ``onnxruntime`` is missing.
+    The W symbols are by default those in the file's metadata. `PredictorError` if the file is no
+    such graph, or the package ``onnxruntime`` is missing.
     """
     try:
         import onnxruntime

@@ -30,10 +30,8 @@ def check(model: Model) -> None:
     Predictions of random characters must be normalized log-probabilities of shape ``(N, T, V)``
     that are the same in a second call, when a text is read in parts, when sequences
     are read alone or in another order, and when later characters change. A `TextScorer` must return
-    one finite number that is not above 0 and stays the same.
-
-    Raises:
-        PredictorError: The model breaks a rule; the message says which and what usually helps.
+    one finite number that is not above 0 and stays the same. `PredictorError` says which rule the
+    model breaks and what usually helps.
     """
     if is_scorer(model):
         once, twice = (model.log_prob("the clouds are in the ", "sky") for _ in range(2))

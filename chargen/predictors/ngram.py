@@ -81,11 +81,8 @@ class BackoffNgram:
     characters preceded it; a discount of n1 / (n1 + 2 n2) goes to the shorter context and finally
     to a uniform distribution (Kneser & Ney 1995; Chen & Goodman 1999, equation 20).
 
-    Args:
-        vocabulary: The vocabulary.
-        ids: The training text, ``(L,)`` with L >= 2.
-        order: The length n; predictions depend on the last n - 1 characters.
-        levels: What `count` returns for the order, if it was counted before.
+    ``ids`` is the training text, ``(L,)`` with L >= 2. Predictions depend on the last ``order - 1``
+    characters. ``levels`` is what `count` returns for the order, if it was counted before.
     """
 
     def __init__(

@@ -33,15 +33,11 @@ class NextCharPredictor(Protocol):
     vocabulary: Vocabulary
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """Read T more characters of N texts.
+        """Read T more characters of N texts, ``ids`` ``(N, T)`` integers.
 
-        Args:
-            ids: ``(N, T)`` integers.
-            state: The state that the previous call returned; ``None`` at the beginning of a text.
-
-        Returns:
-            ``log_probs`` ``(N, T, V)`` in nats, where ``log_probs[n, t]`` is the distribution of
-            the character after ``ids[n, t]``, and the new state.
+        ``state`` is what the previous call returned, None at the beginning of a text. Return
+        ``log_probs`` ``(N, T, V)`` in nats, where ``log_probs[n, t]`` is the distribution of the
+        character after ``ids[n, t]``, and the new state.
         """
         ...
 
@@ -142,7 +138,6 @@ class BurnedIn:
         self._state = select(state, order[[(len(order) - 1) // 2]])
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
-        """See `NextCharPredictor.advance`."""
         if state is None:
             state = select(self._state, np.zeros(len(ids), dtype=np.int64))
         return self._predictor.advance(ids, state)

@@ -70,7 +70,6 @@ class TokenModel:
         self._pieces = np.array([piece or "" for piece in pieces] + [""] * (size - known))
 
     def log_prob(self, context: str, continuation: str) -> float:
-        """See `TextScorer.log_prob`."""
         return float(self.log_probs([context], [continuation])[0])
 
     def log_probs(self, contexts: Sequence[str], continuations: Sequence[str]) -> np.ndarray:

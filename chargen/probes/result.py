@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import structs
+from msgspec import structs, to_builtins
 
 from chargen.errors import ChargenError
 from chargen.files import decode_json, read_bytes, reason, write_file
@@ -283,4 +283,4 @@ def _to_json(value: Any) -> Any:
         return {name: _to_json(one) for name, one in value.items()}
     if isinstance(value, tuple):
         return [_to_json(one) for one in value]
-    return value.to_json() if hasattr(value, "to_json") else value
+    return value.to_json() if hasattr(value, "to_json") else to_builtins(value)

@@ -13,7 +13,7 @@ import torch
 
 from chargen.datasets.phrase_bank import Bank
 from chargen.errors import ChargenError
-from chargen.predictors import Model, NextCharPredictor, is_scorer, limited
+from chargen.predictors.protocol import Model, NextCharPredictor, is_scorer, limited
 from chargen.probes.context import measure as context
 from chargen.probes.context.result import compare_bits
 from chargen.probes.gradient import measure as gradient

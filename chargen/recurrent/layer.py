@@ -60,14 +60,10 @@ class RecurrentLayer(nn.Module):
     The parameters are those of `Cell.shapes`, one block of H columns for each gate: ``W_xh``
     ``(F, gates * H)``, ``W_hh`` ``(H, gates * H)``, ``b_h`` ``(gates * H,)``. W_hh is initialized
     orthogonally block by block (Saxe et al. 2014), W_xh uniformly (Glorot & Bengio 2010), biases
-    with zeros.
+    with zeros, from ``generator``, torch's global one by default.
 
-    Args:
-        units: H, the number of hidden units.
-        activation: Name of the activation function.
-        return_sequences: Return h of every time step instead of the last one.
-        features: F; inferred from the first input by default.
-        generator: Source of the initial weights; torch's global generator by default.
+    ``units`` is H; F, the ``features``, is inferred from the first input by default. With
+    ``return_sequences`` a layer returns h of every time step instead of the last one.
     """
 
     cell: Cell
@@ -193,9 +189,8 @@ class RecurrentLayer(nn.Module):
     ) -> tuple[Tensor, LayerState]:
         """Run the layer over ``(N, T, F)`` floats or ``(N, T)`` ids, from zeros by default.
 
-        Returns:
-            h of every time step ``(N, T, H)`` with ``return_sequences``, else of the last
-            ``(N, H)``, and the state after it.
+        Return h of every time step ``(N, T, H)`` with ``return_sequences``, else of the last
+        ``(N, H)``, and the state after it.
         """
         if inputs.ndim not in (2, 3) or inputs.shape[1] == 0:
             raise ValueError(

@@ -89,18 +89,11 @@ class CharModel(nn.Module):
         mode: ForwardMode = EVALUATION,
         begins: Tensor | None = None,
     ) -> tuple[Tensor, StackState]:
-        """Return the logits of the next characters and the state.
+        """Return the logits of the next characters, ``(N, T, V)``, and the state after the last.
 
-        Args:
-            ids: ``(N, T)`` int64; N may be 0, an empty share of a batch.
-            state: The state before the first time step; zeros by default.
-            last: Compute the logits of this many last time steps only.
-            mode: Dropout and matmul precision.
-            begins: ``(N, T)`` bool, True where an input is the first of a document; the state
-                before it is zero.
-
-        Returns:
-            Logits ``(N, T, V)``, and the state after the last time step.
+        ``ids`` is ``(N, T)`` int64; N may be 0, an empty share of a batch. Only the logits of the
+        ``last`` time steps are computed, by default of all. ``begins``, ``(N, T)`` bool, is True
+        where an input is the first of a document; the state before it is zero.
         """
         if not len(ids):  # not every kernel supports N = 0; every weight gets a zero gradient
             logits, state = self.forward(ids.new_zeros(1, ids.shape[1]), None, last)

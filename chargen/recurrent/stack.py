@@ -59,10 +59,9 @@ class Stack(nn.Module):
     def forward(
         self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
     ) -> tuple[Tensor, StackState]:
-        """Run the stack over ``inputs``, ``(N, T, F)`` or ids ``(N, T)``.
+        """Run the stack over ``inputs``, ``(N, T, F)`` or ids ``(N, T)``, from zeros by default.
 
-        Returns:
-            The output of the last layer, and the state after the last time step.
+        Return the output of the last layer, and the state after the last time step.
         """
         if state is None and self.blocks:
             state = self.initial_state(len(inputs))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from chargen.errors import NonFiniteError
-from chargen.predictors import select
+from chargen.predictors.protocol import select
 from chargen.sampling.choice import Advance
 
 ENDED = -1  # id after the end of a text

@@ -93,11 +93,8 @@ class Sampler:
 
         Yields:
             The next character of each text, immediately. With stops an item may be empty or hold
-            several characters, since a possible beginning of a stop is buffered.
-
-        Raises:
-            ChargenError: The prompt or the settings are invalid, or a logit is NaN; characters
-                before it have been yielded.
+            several characters, since a possible beginning of a stop is buffered. `ChargenError` if
+            the prompt or the settings are invalid, or, after the characters before it, for NaN.
         """
         chosen = from_options(SamplingSettings, settings)
         stops = self.stops(stop, stop_after)

@@ -50,8 +50,8 @@ def evaluate_dynamic(
         w <- w - learning_rate g / (G + EPSILON) + min(1, decay G / mean(G)) (w_0 - w)
 
     The model itself is not changed. ``training`` has the ids of the training text, ``starts`` the
-    document starts ``(D,)``; 1 <= start < L for ``ids`` of shape ``(L,)``. `NonFiniteError` if a prediction is not
-    finite.
+    document starts ``(D,)``; 1 <= start < L for ``ids`` of shape ``(L,)``. `NonFiniteError` if a
+    prediction is not finite.
     """
     learner = copy.deepcopy(model)
     weights = list(learner.parameters())

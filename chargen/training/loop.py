@@ -122,9 +122,8 @@ class Trainer:
     def reports(self, should_stop: Callable[[], bool] = lambda: False) -> Iterator[Report]:
         """Train until the budget is used, validation stops improving or ``should_stop()`` is true.
 
-        Raises:
-            ChargenError: the loss is not finite, memory runs out, or the final save fails; the
-                previous save stays valid.
+        `ChargenError` if the loss is not finite, memory runs out, or the final save fails; the
+        previous save stays valid.
         """
         settings, units = self.settings, shown(self.run.description.model.units)
         lower = (

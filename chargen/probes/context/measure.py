@@ -15,8 +15,7 @@ import numpy as np
 
 from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State, advance, select
-from chargen.predictors.protocol import BurnedIn
+from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, advance, select
 from chargen.probes.context import result as records
 from chargen.probes.context.blocks import Blocks, read_length, shortest_text
 from chargen.probes.statistics.intervals import Z90, TextMean, text_mean

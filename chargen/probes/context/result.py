@@ -119,7 +119,6 @@ class BitsComparison(Struct, frozen=True, tag="context", tag_field="instrument")
     difference: Estimate = field(name="difference_bits_per_char")  # first - second
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
         return flat(to_builtins(self))
 
 

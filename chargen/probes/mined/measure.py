@@ -18,8 +18,7 @@ from chargen.evaluation import (
     surprisals,
 )
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State, advance, select
-from chargen.predictors.protocol import BurnedIn
+from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, advance, select
 from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS, text_mean

@@ -12,7 +12,7 @@ from chargen.datasets import bundled
 from chargen.datasets.phrase_bank import Bank, FactSet
 from chargen.evaluation import Meter, nats_to_bits
 from chargen.files import Progress
-from chargen.predictors import Model, NextCharPredictor, spells
+from chargen.predictors.protocol import Model, NextCharPredictor, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
 from chargen.probes.templates import result as records

@@ -193,10 +193,6 @@ class Demonstration(Struct, frozen=True):
         shares = " / ".join(f"{one.text} {one.share:.0%}" for one in self.candidates)
         return f"…{self.context[-50:]}{shares}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON object."""
-        return dict(to_builtins(self))
-
 
 class SpanComparison(Struct, frozen=True, rename={"span": "span_chars"}):
     """Two models at one span, compared sentence by sentence."""

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chargen import predictors
 from chargen.evaluation import advance_all, nats_of
-from chargen.predictors.protocol import TOLERANCE
+from chargen.predictors import protocol
 from chargen.probes.statistics.intervals import Estimate, wilson
 from chargen.probes.templates.cases import Batch
 from chargen.probes.templates.result import DistractorTally, Tally
@@ -41,7 +40,7 @@ def credit_of(log_probs: np.ndarray) -> np.ndarray:
 
 
 def read(
-    model: predictors.Model, contexts: Sequence[str], candidates: Sequence[str], shared: int = 0
+    model: protocol.Model, contexts: Sequence[str], candidates: Sequence[str], shared: int = 0
 ) -> CandidateScores:
     """Return the scores of K candidates after N contexts, as `score_candidates` does.
 
@@ -50,20 +49,20 @@ def read(
     """
     unique, state = _numbered(contexts), None
     rest = [*unique]
-    if shared and not predictors.is_scorer(model):
+    if shared and not protocol.is_scorer(model):
         prefixes = _numbered(text[:shared] for text in rest)
         _, state = advance_all(model, _encode(model, [*prefixes]))
-        state = predictors.select(state, np.array([prefixes[text[:shared]] for text in rest]))
+        state = protocol.select(state, np.array([prefixes[text[:shared]] for text in rest]))
         rest = [text[shared:] for text in rest]
     scores = score_candidates(model, rest, candidates, state)
     return scores[np.array([unique[text] for text in contexts])]
 
 
 def score_candidates(
-    model: predictors.Model,
+    model: protocol.Model,
     contexts: Sequence[str],
     candidates: Sequence[str],
-    state: predictors.State = None,
+    state: protocol.State = None,
 ) -> CandidateScores:
     """Score K candidates of equal length after each of N contexts of equal length.
 
@@ -72,7 +71,7 @@ def score_candidates(
     `PredictorError` for a candidate of probability 0.
     """
     N, K = len(contexts), len(candidates)
-    if predictors.is_scorer(model):
+    if protocol.is_scorer(model):
         scores = _score_texts(model, np.repeat(contexts, K).tolist(), [*candidates] * N)
         return CandidateScores(scores.reshape(N, K), scores.reshape(N, K) > math.log(1 / 2))
     here, state = advance_all(model, _encode(model, contexts), state)  # (N, V)
@@ -80,12 +79,12 @@ def score_candidates(
     rows = np.repeat(np.arange(N), K)
     log_probs = np.zeros(N * K)
     greedy = np.ones(N * K, dtype=bool)
-    here, state = here[rows], predictors.select(state, rows)  # (N K, V)
+    here, state = here[rows], protocol.select(state, rows)  # (N K, V)
     for place, ids in enumerate(targets.T):
         log_probs -= nats_of(here, ids)
         greedy &= here.argmax(axis=1) == ids
         if place + 1 < targets.shape[1]:
-            step, state = predictors.advance(model, ids[:, None], state)
+            step, state = protocol.advance(model, ids[:, None], state)
             here = step[:, 0]
     return CandidateScores(log_probs.reshape(N, K), greedy.reshape(N, K))
 
@@ -158,7 +157,7 @@ class Outcome:
 
 
 def _score_texts(
-    model: predictors.TextScorer, contexts: Sequence[str], continuations: Sequence[str]
+    model: protocol.TextScorer, contexts: Sequence[str], continuations: Sequence[str]
 ) -> np.ndarray:
     """Return the log-probabilities of N continuations in nats, ``(N,)``, at once if it can."""
     several = getattr(model, "log_probs", None)
@@ -167,14 +166,14 @@ def _score_texts(
         if several
         else [model.log_prob(*pair) for pair in zip(contexts, continuations, strict=True)]
     )
-    if not np.isfinite(found).all() or found.max() > TOLERANCE:
-        raise predictors.PredictorError(
+    if not np.isfinite(found).all() or found.max() > protocol.TOLERANCE:
+        raise protocol.PredictorError(
             "log_prob: a continuation has no finite log-probability of at most 0"
         )
     return found
 
 
-def _encode(predictor: predictors.NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
+def _encode(predictor: protocol.NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
     ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
     return ids.reshape(len(texts), -1)
 

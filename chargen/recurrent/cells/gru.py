@@ -10,10 +10,8 @@ from chargen.cells import cell_named
 from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import recurrent_gradient, repeated
 
-KERNELS = {"tanh": torch.gru}
 
-
-class GRU(RecurrentLayer, name="gru", kernels=KERNELS):
+class GRU(RecurrentLayer, name="gru", kernels={"tanh": torch.gru}):
     """A GRU layer; z is the share of the previous state that is kept.
 
         r_t, z_t = sigmoid(x_t W_x{r,z} + h_{t-1} W_h{r,z} + b_{r,z})

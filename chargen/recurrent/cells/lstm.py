@@ -15,10 +15,7 @@ MIN_STEPS = 8  # time steps; the call copies the weights, which a few steps do n
 LSTM_MODE = 2  # the number of the LSTM among the cells of `mkldnn_rnn_layer`
 
 
-KERNELS = {"tanh": torch.lstm}
-
-
-class LSTM(RecurrentLayer, name="lstm", kernels=KERNELS):
+class LSTM(RecurrentLayer, name="lstm", kernels={"tanh": torch.lstm}):
     """An LSTM layer: c is updated additively, so that gradients pass through time.
 
         i_t, f_t, o_t = sigmoid(x_t W_x{i,f,o} + h_{t-1} W_h{i,f,o} + b_{i,f,o})
