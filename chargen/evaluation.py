@@ -118,10 +118,6 @@ class Predictions:
         """The surprisal of each character in nats, ``(n,)`` float64."""
         return nats_of(self.log_probs, self.targets)
 
-    @property
-    def likeliest(self) -> np.ndarray:
-        return self.log_probs.argmax(axis=1)
-
 
 def predictions(
     predictor: NextCharPredictor,
@@ -232,7 +228,7 @@ def losses(
     text, counts = ArrayReader(ids), np.zeros(2)
     for segments in streams_of(len(ids), start, streams, starts, rank, size):
         for found in predictions(predictor, text, segments):
-            counts += found.nats.sum(), (found.likeliest == found.targets).sum()
+            counts += found.nats.sum(), (found.log_probs.argmax(axis=1) == found.targets).sum()
     return counts
 
 

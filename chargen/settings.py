@@ -165,7 +165,6 @@ class ModelSettings(Settings, frozen=True):
         return shapes | {"W_hy": (features, size), "b_y": (size,)}
 
     def parameters(self, size: int) -> int:
-        """Return the number of parameters, for V = ``size``."""
         return sum(math.prod(shape) for shape in self.shapes(size).values())
 
     def check(self, shapes: Mapping[str, tuple[int, ...]], size: int) -> None:

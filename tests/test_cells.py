@@ -11,7 +11,7 @@ from chargen.recurrent import matmul as module
 from chargen.recurrent.cells import lstm
 from chargen.recurrent.layer import ACTIVATIONS
 from chargen.recurrent.matmul import linear, matmul, multiplies_bfloat16, repeated
-from chargen.text import one_hot
+from chargen.text.windows import one_hot
 
 N, T, F, H = 2, 4, 3, 5
 

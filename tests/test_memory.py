@@ -10,7 +10,8 @@ import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.probes.units import measure as instrument
-from chargen.recurrent import LAYERS, CharModel, NetworkPredictor
+from chargen.recurrent import LAYERS, CharModel
+from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 

@@ -9,8 +9,9 @@ from torch import nn
 import chargen
 from chargen.errors import ChargenError
 from chargen.predictors import check
-from chargen.recurrent import LAYERS, CharModel, ForwardMode, NetworkPredictor, SimpleRNN, Stack
-from chargen.recurrent.residual import drop
+from chargen.recurrent import LAYERS, CharModel, SimpleRNN, Stack
+from chargen.recurrent.model import NetworkPredictor
+from chargen.recurrent.residual import ForwardMode, drop
 from chargen.recurrent.torch_nn import to_torch
 from chargen.settings import PRECISIONS, STACK_NAMES, ModelSettings
 from chargen.text import Vocabulary

@@ -26,7 +26,8 @@ from chargen.predictors import (
 )
 from chargen.predictors.check import load_model
 from chargen.predictors.protocol import select
-from chargen.recurrent import CharModel, NetworkPredictor
+from chargen.recurrent import CharModel
+from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
 

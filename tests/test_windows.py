@@ -9,9 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chargen.evaluation import evaluate
-from chargen.text import ShuffledWindows, Streams, one_hot
 from chargen.text.memory_map import map_file, release, underlying_map
-from chargen.text.windows import IGNORED, Permutation, Resets
+from chargen.text.windows import (
+    IGNORED,
+    Permutation,
+    Resets,
+    ShuffledWindows,
+    Streams,
+    one_hot,
+)
 
 PLACES = st.integers(0, 5000)
 MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, 3, starts))
@@ -97,7 +103,7 @@ def test_shares_partition_the_batch_and_every_target_counts_once(sizes, make, ep
             )
             assert part.chars == whole.inputs.size
             for last in range(1, whole.inputs.shape[1] + 1):
-                assert part.counted(last) == (whole.targets[:, -last:] != IGNORED).sum()
+                assert part.counts[-last:].sum() == (whole.targets[:, -last:] != IGNORED).sum()
         seen += [part.targets[part.targets != IGNORED] for part in parts]
     assert sorted(np.concatenate(seen)) == list(range(1, len(ids)))
 

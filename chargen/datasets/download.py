@@ -103,7 +103,6 @@ def fetch(
 
 
 def _download(entry: Entry, part: Path, progress: Progress, timeout: float) -> None:
-    """Download to ``part``, reconnecting as long as each connection receives something."""
     have, before, why = _size(part), -1, ""
     while before < have < entry.bytes:
         before, why = have, _receive(entry, part, progress, timeout)

@@ -82,7 +82,6 @@ class Fillers:
         return "".join(drawn)
 
     def _weights(self, chars: int, after_link: bool) -> list[float]:
-        """Return the log-weight of each piece as the first of ``chars`` characters."""
         return [
             IMPOSSIBLE
             if len(piece) > chars or (after_link and is_link)

@@ -120,7 +120,6 @@ def parse_bank(text: str, name: str) -> Bank:
 
 
 def _sections(text: str, name: str) -> dict[str, list[_Line]]:
-    """Return the lines of each section, its header first."""
     lines = (_Line(name, n, line.strip()) for n, line in enumerate(text.splitlines(), start=1))
     filled = [line for line in lines if line.text and not line.text.startswith("#")]
     if len(filled) > MOST_LINES:

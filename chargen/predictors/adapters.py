@@ -106,14 +106,14 @@ def from_torch(
             found = module(ids)
             logits, after = found[0] if isinstance(found, tuple) else found, read
         else:
-            given = map_state(state, lambda part: part.movedim(0, state_axis).contiguous())
+            given = map_state(lambda part: part.movedim(0, state_axis).contiguous(), state)
             found = module(ids) if state is None else module(ids, given)
             if not isinstance(found, tuple) or len(found) != 2:
                 raise PredictorError(
                     "module: it returned no pair of logits and state; give state_axis=None for a "
                     "module without state"
                 )
-            logits, after = found[0], map_state(found[1], lambda part: part.movedim(state_axis, 0))
+            logits, after = found[0], map_state(lambda part: part.movedim(state_axis, 0), found[1])
         return logits[:, before:].float().cpu().numpy(), after
 
     return AdaptedPredictor(vocabulary, step)

@@ -65,18 +65,19 @@ def spells(model: Model, text: Iterable[str]) -> bool:
     return is_scorer(model) or all(character in model.vocabulary for character in text)
 
 
-def map_state(state: State, function: Callable[[Any], Any]) -> State:
-    """Return a state with ``function`` applied to each array."""
-    if isinstance(state, dict):
-        return {name: map_state(part, function) for name, part in state.items()}
-    if isinstance(state, tuple | list):
-        return tuple(map_state(part, function) for part in state)
-    return None if state is None else function(state)
+def map_state(function: Callable[..., Any], *states: State) -> State:
+    """Return a state of what ``function`` makes of each array, or of those in the same place."""
+    first = states[0]
+    if isinstance(first, dict):
+        return {name: map_state(function, *(one[name] for one in states)) for name in first}
+    if isinstance(first, tuple | list):
+        return tuple(map_state(function, *parts) for parts in zip(*states, strict=True))
+    return None if first is None else function(*states)
 
 
 def select(state: State, rows: np.ndarray) -> State:
     """Return the rows of a state that ``rows`` lists; a row may be repeated."""
-    return map_state(state, lambda array: array[rows])
+    return map_state(lambda array: array[rows], state)
 
 
 def advance(

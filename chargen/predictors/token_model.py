@@ -94,7 +94,6 @@ class TokenModel:
         return [*self._begin, *tokens]
 
     def _read(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Return the log-probabilities of the token after each token of each row, ``(T, W)``."""
         import torch
 
         rows = [row[-self._most :] for row in rows]

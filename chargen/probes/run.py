@@ -107,7 +107,6 @@ def probe_all(
 def _without(
     only: Sequence[str], names: Sequence[str], reason: str, warnings: list[str]
 ) -> Sequence[str]:
-    """Return the instruments but ``names``, with a warning about those."""
     if out := [name for name in only if name in names]:
         warnings.append(f"without {listed(out)}: {reason}")
     return [name for name in only if name not in names]
@@ -231,7 +230,6 @@ class _Run:
         return untrained | self._ngrams(*CONTROL_ORDERS)
 
     def _ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
-        """Return the n-grams, or none with a warning if there is no training text."""
         with self.lock:
             try:
                 if self.subject.ngrams is None:

@@ -95,7 +95,6 @@ def _packed(W: Tensor, rows: int) -> Product:
 
 
 def _suits_onednn(rows: int, W: Tensor) -> bool:
-    """Return True if oneDNN supports the product of this many rows with W and is faster."""
     return (
         rows * W.numel() > MIN_ONEDNN_SIZE
         and W.device.type == "cpu"

@@ -31,10 +31,6 @@ class WindowBatch:
     chars: int  # inputs of the whole batch, N * T
     counts: np.ndarray  # (T,) targets of the whole batch that are not `IGNORED`, by timestep
 
-    def counted(self, last: int) -> int:
-        """Return the number of counted targets in the ``last`` timesteps of all N rows."""
-        return int(self.counts[-last:].sum())
-
 
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
     """Return ``(N, T)`` ids as ``(N, T, size)`` float32 one-hot vectors."""

@@ -83,7 +83,6 @@ def evaluate_dynamic(
 
 
 def _root_mean_squares(model: CharModel, training: np.ndarray, timesteps: int) -> list[Tensor]:
-    """Return the root mean square of each weight's gradients over windows of a text."""
     squares = [torch.zeros_like(weight) for weight in model.parameters()]
     width = min(timesteps + 1, len(training))
     places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))

@@ -244,7 +244,6 @@ class Trainer:
         return loss
 
     def _record(self, report: Report) -> Report:
-        """Save a validation, and the weights if they are the best so far."""
         counters, loss = self.counters, report.validation_loss_nats
         counters.loss_sum, counters.loss_batches = 0.0, 0
         if report.cores < math.inf:

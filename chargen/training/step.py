@@ -83,7 +83,7 @@ class TrainingState:
             None if batch.begins is None else self._tensor(batch.begins),
         )
         targets = self._tensor(batch.targets[:, -last:])
-        loss = next_char_loss(logits, targets, batch.counted(last))
+        loss = next_char_loss(logits, targets, int(batch.counts[-last:].sum()))
         self._optimizer.zero_grad()
         loss.backward()
         nats, *sums = self._group.sum_gradients(self.model, [loss.item(), *message])

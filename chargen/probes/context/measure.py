@@ -183,7 +183,6 @@ def character_classes(text: str) -> np.ndarray:
 def _places(
     groups: Mapping[str, np.ndarray], full: np.ndarray, swap: np.ndarray, counted: np.ndarray
 ) -> Iterator[records.PlaceRow]:
-    """Yield the bits and the excess at the positions of each group that has enough of them."""
     for name, group in groups.items():
         where = group & counted
         if where.sum() >= FEWEST_CASES:
@@ -217,7 +216,6 @@ def _memories(
 def _ngram_rows(
     ngrams: Mapping[int, NextCharPredictor], ids: np.ndarray, blocks: Blocks
 ) -> Iterator[records.NgramRow]:
-    """Yield the bits of each n-gram and the bits that it gains over the next shorter one."""
     shorter = None
     for order, ngram in sorted(ngrams.items()):
         bits = surprisals(ngram, ids, blocks.with_full_context)

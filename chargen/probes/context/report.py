@@ -111,7 +111,6 @@ def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
 
 
 def _places(run: str, result: ContextResult) -> Iterator[kit.Table]:
-    """Tabulate the loss by class, distance from the beginning and order of an n-gram."""
     if classes := result.classes:
         places = (*classes, *result.beginnings)
         rows = [["all", str(result.positions), f"{result.full_bits:.3f}"]]

@@ -4,6 +4,7 @@ Axes: N cases (see `mining`), R pieces of text read in parallel, L characters of
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,14 @@ from chargen.evaluation import (
     surprisals,
 )
 from chargen.files import Progress
-from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, advance, select
+from chargen.predictors.protocol import (
+    BurnedIn,
+    NextCharPredictor,
+    State,
+    advance,
+    map_state,
+    select,
+)
 from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS, text_mean
@@ -150,7 +158,7 @@ class _Cases:
         if kept:
             rows = np.concatenate([rows for rows, _ in kept])
             place[rows] = np.arange(len(rows))
-        states = _joined([state for _, state in kept])
+        states = map_state(_joined, *(state for _, state in kept)) if kept else None
         for cases in self.readings:
             reader = predictor if self.fresh[self.piece[cases[0]]] else burned_in
             state = select(states, place[cases]) if self.step[cases[0]] else None
@@ -196,22 +204,14 @@ class _Cases:
 
 
 def _batches(lengths: np.ndarray, kinds: np.ndarray, most: int) -> list[np.ndarray]:
-    """Return batches of rows of one kind and about equal length."""
     order = np.lexsort((lengths, kinds))
     parts = np.split(order, np.flatnonzero(np.diff(kinds[order])) + 1)
     return [part[i : i + most] for part in parts for i in range(0, len(part), most)]
 
 
-def _joined(states: Sequence[State]) -> State:
-    first = states[0] if states else None
-    if first is None:
-        return None
-    if isinstance(first, dict):
-        return {name: _joined([state[name] for state in states]) for name in first}
-    if isinstance(first, tuple | list):
-        return tuple(_joined(parts) for parts in zip(*states, strict=True))
-    if isinstance(first, np.ndarray):
-        return np.concatenate(states)
+def _joined(*arrays: Any) -> Any:
+    if isinstance(arrays[0], np.ndarray):
+        return np.concatenate(arrays)
     import torch
 
-    return torch.cat(list(states))
+    return torch.cat(arrays)

@@ -102,8 +102,12 @@ def fit(
 ) -> Span50:
     """Return span50 with an interval from a bootstrap of the credits of units, by span."""
     rng = np.random.default_rng([seed, 0])
-    drawn = np.stack([_resample(won, draws, rng) for won in credits], axis=1)
-    return fit_drawn(spans, [float(np.mean(won)) for won in credits], drawn, chance)
+    drawn = []
+    for won in credits:
+        values, counts = np.unique(np.asarray(won, dtype=float), return_counts=True)
+        drawn.append(rng.multinomial(len(won), counts / len(won), draws) @ values / len(won))
+    means = [float(np.mean(won)) for won in credits]
+    return fit_drawn(spans, means, np.stack(drawn, axis=1), chance)
 
 
 def fit_drawn(
@@ -166,9 +170,3 @@ def _places(spans: Sequence[int], curves: np.ndarray, chance: float) -> np.ndarr
     places = 2 ** (octaves[after - 1] + shares * (octaves[after] - octaves[after - 1]))
     places = np.where(crossed == len(spans), np.inf, places)
     return np.where(crossed == 0, 0.0, places)
-
-
-def _resample(won: Sequence[float], draws: int, rng: np.random.Generator) -> np.ndarray:
-    values, counts = np.unique(np.asarray(won, dtype=float), return_counts=True)
-    drawn: np.ndarray = rng.multinomial(len(won), counts / len(won), draws) @ values
-    return drawn / len(won)

@@ -30,7 +30,7 @@ def surprisal(run: str, predictor: NextCharPredictor, ids: np.ndarray) -> Score:
     for segments in streams_of(L, 1, streams, None):
         for found in predictions(predictor, ids, segments):
             nats[found.places] = found.nats
-            likeliest[found.places] = found.likeliest
+            likeliest[found.places] = found.log_probs.argmax(axis=1)
             least[found.places] = -found.log_probs.max(axis=1).astype(np.float64)
     return Score(run, nats[1:], predictor.vocabulary.decode(likeliest[1:]), least[1:])
 

@@ -17,7 +17,13 @@ from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, clust
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
 from chargen.probes.templates import result as records
 from chargen.probes.templates.cases import Batch, make, nearest_spans
-from chargen.probes.templates.scoring import CandidateScores, Outcome, read, score_candidates
+from chargen.probes.templates.scoring import (
+    CandidateScores,
+    Outcome,
+    credit_of,
+    read,
+    score_candidates,
+)
 from chargen.render.text import counted
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
@@ -163,7 +169,6 @@ class _Measured:
     def result(
         self, controls: Mapping[str, NextCharPredictor], trained_timesteps: int | None
     ) -> records.SpanResult:
-        """Return everything that is reported of the span."""
         outcome, apart = self.outcome, self.outcome.at("before", "after")
         assert apart is not None
         by_place = [*structs.astuple(apart), outcome.at("before"), outcome.at("after")]
@@ -198,7 +203,6 @@ class _Measured:
         )
 
     def _example(self) -> records.Example:
-        """Return the first sentence, with the model's choice."""
         batch, targets = self.batches[0], self.batches[0].facts.targets
         context, start = batch.contexts[0], batch.cue_start
         chosen = targets[int(self.own[0].log_probs[0].argmax())]
@@ -211,7 +215,7 @@ class _Measured:
         chosen: dict[FactSet, np.ndarray] = {}
         for batch, scores in zip(self.batches, self.own, strict=True):
             found = chosen.setdefault(batch.facts, np.zeros((len(batch.facts.targets),) * 2))
-            np.add.at(found, batch.answers, scores.credit)
+            np.add.at(found, batch.answers, credit_of(scores.log_probs))
         return {
             facts.name: records.FactScores(
                 facts.cues, facts.targets, tuple(map(tuple, found.round(6).tolist()))

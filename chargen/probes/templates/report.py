@@ -80,7 +80,6 @@ def section(
 
 
 def _examples(rows: Sequence[records.SpanResult]) -> Iterator[kit.Sentence]:
-    """Show a sentence of the shortest, the middle and the longest span."""
     for row in {row.span: row for row in (rows[0], rows[len(rows) // 2], rows[-1])}.values():
         if (one := row.example) is None:
             continue
@@ -215,7 +214,6 @@ def _measures_table(results: Results) -> kit.Table:
 
 
 def _fact_tables(run: str, result: records.TemplatesResult) -> Iterator[kit.Table]:
-    """Tabulate the accuracy of each fact by span, and the answers at the longest one."""
     spans = [str(row.span) for row in result.rows]
     for name, last in result.rows[-1].facts.items():
         by_span = zip(*(row.facts[name].accuracy for row in result.rows), strict=True)

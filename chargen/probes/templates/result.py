@@ -274,7 +274,6 @@ def span_label(span: int) -> Label:
 def _compare_spans(
     first: TemplatesResult, second: TemplatesResult
 ) -> Iterator[tuple[int, int, int, int, float, float]]:
-    """Yield the fields of each `SpanComparison` but the corrected p."""
     for row, other in zip(first.rows, second.rows, strict=True):
         credits = np.array([row.credits, other.credits])
         right, other_right = credits == 1

@@ -25,10 +25,6 @@ class CandidateScores:
     log_probs: np.ndarray  # (N, K) of each whole candidate, in nats, float64
     greedy: np.ndarray  # (N, K) whether greedy decoding generates the candidate
 
-    @property
-    def credit(self) -> np.ndarray:
-        return credit_of(self.log_probs)
-
     def __getitem__(self, rows: slice | np.ndarray) -> CandidateScores:
         return CandidateScores(self.log_probs[rows], self.greedy[rows])
 
@@ -106,11 +102,12 @@ class Outcome:
         rows = np.arange(len(batch.frames))
         said = [frame.distractor for frame in batch.frames]
         facts = np.array([one.fact if one else -1 for one in said], dtype=int)
+        credit = credit_of(scores.log_probs)
         wrong = (facts >= 0) & (facts != batch.answers)
         return cls(
-            credit=scores.credit[rows, batch.answers],
+            credit=credit[rows, batch.answers],
             greedy=scores.greedy[rows, batch.answers],
-            distractor=np.where(wrong, scores.credit[rows, facts], 0.0),
+            distractor=np.where(wrong, credit[rows, facts], 0.0),
             places=np.array([one.place if one else "" for one in said]),
             sets=np.full(len(rows), batch.facts.name, dtype=object),
             texts=np.array([frame.text for frame in batch.frames], dtype=object),

@@ -56,7 +56,6 @@ class LSTM(RecurrentLayer, name="lstm", kernels={"tanh": torch.lstm}):
         return outputs, (outputs[-1], c)
 
     def _suits_onednn(self, inputs: Tensor) -> bool:
-        """Return True if oneDNN supports this layer and is faster on these inputs."""
         return (
             HAS_ONEDNN
             and inputs.device.type == "cpu"

@@ -93,6 +93,5 @@ def _scan(keep: Tensor, sums: Tensor, first: Tensor, backward: bool = False) -> 
 
 
 def _slices(values: Tensor, dim: int, backward: bool) -> tuple[Tensor, ...]:
-    """Return the slices along a dimension, first to last or last to first."""
     parts = values.unbind(dim)
     return parts[::-1] if backward else parts
