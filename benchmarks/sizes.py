@@ -15,7 +15,7 @@ from pathlib import Path
 
 from chargen.training import start
 
-SPEEDS = {128: 2.44, 160: 2.0, 192: 1.59, 256: 1.0}
+SPEEDS = {96: 3.53, 128: 2.44, 160: 2.0, 192: 1.59, 256: 1.0}
 CHARS_PER_STEP = 1024
 
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("text", type=Path)
     parser.add_argument("--chars", type=float, default=1e6)
     parser.add_argument("--seeds", default="0,1,2")
-    parser.add_argument("--units", default="256,160,128")
+    parser.add_argument("--units", default="256,160,128,96")
     given = parser.parse_args()
     whole = given.text.read_text(encoding="utf-8")
     print("units,seed,steps,validation_loss_nats")

@@ -191,6 +191,7 @@ def test_a_short_time_trains_a_smaller_lstm_that_reads_more():
         settings, notes = choose(speed=speed, **{"minutes": 2, **given})
         return settings["units"], next(note.split()[8] for note in notes if "planned" in note)
 
+    assert sized(0.1e6) == ((96,), "880,000")
     assert sized(0.5e6) == ((128,), "2,400,000")
     assert sized(1e6) == ((160,), "4,000,000")
     assert sized(2e6) == ((256,), "4,000,000")

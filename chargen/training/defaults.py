@@ -101,7 +101,7 @@ PLAIN_SIZES = SizeTable(
 
 # One LSTM layer with less time than the reference needs for `SMALL_BELOW` characters: from how many
 # of its characters on, units, and the speed in relation to it. Smaller models read more.
-SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0.0, 128, 2.4), (1.5e6, 160, 2.0))
+SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0.0, 96, 3.5), (4e5, 128, 2.4), (1.5e6, 160, 2.0))
 
 
 def measures_speed(given: GivenSettings, device: str) -> bool:
