@@ -1,7 +1,5 @@
 """A trained model: its weights, its vocabulary and what can be measured with it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,7 +94,7 @@ class TrainedModel:
         """
         return to_torch(self.network, self.run.description.model)
 
-    def novelty(self, texts: str | Sequence[str], seed: int = 0) -> Novelty:
+    def novelty(self, texts: str | Sequence[str], seed: int = 0) -> "Novelty":
         """Measure how much of generated ``texts`` occurs in the training text.
 
         Equally long held-out stretches, drawn by ``seed``, are the baseline; see

@@ -1,7 +1,5 @@
 """``chargen export``."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,7 @@ LONGRANGE = "longrange.json"  # in the run directory
 PAGE_OPTIONS = {"weights", "longrange", "prompt"}
 
 
-def _page(run: Run, out: Path, weights: str, longrange: Path | None, prompt: str) -> None:
+def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: str) -> None:
     vocabulary = run.description.vocabulary
     vocabulary.encode_typed("--prompt", prompt)
     import numpy as np
@@ -68,7 +66,7 @@ def _page(run: Run, out: Path, weights: str, longrange: Path | None, prompt: str
         say(losses_text(losses))
 
 
-def _probed(run: Run, file: Path | None) -> RunResult | None:
+def _probed(run: "Run", file: Path | None) -> "RunResult | None":
     from chargen.probes.result import read_result
     from chargen.runs.directory import BEST
 

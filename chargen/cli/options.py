@@ -180,10 +180,7 @@ LISTS = {
 
 
 def settings_options(
-    types: Mapping[str, Any],
-    helps: dict[str, str],
-    shown: Callable[[str], object],
-    group: str = "",
+    types: Mapping[str, Any], helps: dict[str, str], shown: Callable[[str], object], group: str = ""
 ) -> Callable[[Any], Any]:
     """Return a decorator that adds an option per setting, with its default as ``shown`` by name."""
 

@@ -1,7 +1,5 @@
 """``chargen runs``."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from collections.abc import Iterator
@@ -75,7 +73,7 @@ def _listed() -> Iterator[dict[str, Any]]:
             yield said | {"error": str(error)}
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def _facts(run: "Run") -> dict[str, Any]:
     from chargen.evaluation import nats_to_bits
     from chargen.runs.directory import last_written
     from chargen.runs.lock import is_held

@@ -1,7 +1,5 @@
 """``chargen sample``."""
 
-from __future__ import annotations
-
 import json
 import re
 import secrets
@@ -172,7 +170,7 @@ def sample(
 
 
 def _check(
-    sampler: Sampler, beginning: str, unique: bool, training: str | None, options: dict[str, Any]
+    sampler: "Sampler", beginning: str, unique: bool, training: str | None, options: dict[str, Any]
 ) -> Callable[[str], bool]:
     """Return the test that a text must pass; a line that ended at its newline is a whole line."""
     stops = sampler.stops(options["stop"], options["stop_after"])

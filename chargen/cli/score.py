@@ -1,10 +1,8 @@
 """``chargen score``."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -12,9 +10,6 @@ from chargen.cli.options import encoding_option, json_option, option, torch_opti
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
-
-if TYPE_CHECKING:
-    from chargen.text.vocabulary import Unknown
 
 
 @click.command()
@@ -26,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
 @torch_options
 def score(
-    names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Unknown, device: str
+    names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Any, device: str
 ) -> None:
     """Measure the surprisal of a text.
 

@@ -1,7 +1,5 @@
 """``chargen watch``."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +66,7 @@ class RunObserver:
         self._sampled: object = None  # values of the last checkpoint that was sampled
         self._baseline: float | str = ""
 
-    def observe(self, every: int) -> TrainingStatus:
+    def observe(self, every: int) -> "TrainingStatus":
         """Return the current status; ``every`` is the reload interval while the run is trained."""
         from chargen.pages.watch_page import TrainingStatus
         from chargen.runs.directory import Run
@@ -83,7 +81,7 @@ class RunObserver:
         about = str(run.path), run.description
         return TrainingStatus(*about, lines, samples, self._baseline, every if held else 0)
 
-    def _sample(self, run: Run) -> None:
+    def _sample(self, run: "Run") -> None:
         from chargen.pages.watch_page import TrainingSample
         from chargen.runs.directory import BEST
         from chargen.sampling import Sampler

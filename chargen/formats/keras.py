@@ -4,8 +4,6 @@ Files are read without Keras. Nothing in one is executed, memory is bounded by i
 out of it are refused.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math
@@ -57,7 +55,7 @@ class Alphabet:
     source: str  # for error messages
 
     @classmethod
-    def of_json(cls, path: Path, reserved: int = 0) -> Alphabet:
+    def of_json(cls, path: Path, reserved: int = 0) -> "Alphabet":
         """Read characters after ``reserved`` ids: a JSON list, or a map to or from their ids."""
         try:
             values = decode_json(read_file(path).encode(), ENTRIES)
@@ -73,7 +71,7 @@ class Alphabet:
         return cls((*[None] * reserved, *values), str(path))
 
     @classmethod
-    def of_text(cls, path: Path, reserved: int = 0) -> Alphabet:
+    def of_text(cls, path: Path, reserved: int = 0) -> "Alphabet":
         """Number the sorted characters of a text, after ``reserved`` ids."""
         return cls((*[None] * reserved, *sorted(set(read_file(path)))), str(path))
 
@@ -148,7 +146,7 @@ def import_keras(
     return run, notes
 
 
-def _layout(file: KerasFile, activation: str | None, reset_after: bool | None) -> KerasLayout:
+def _layout(file: "KerasFile", activation: str | None, reset_after: bool | None) -> KerasLayout:
     shapes = {name: tuple(array.shape for array in arrays) for name, arrays in file.arrays.items()}
     if file.config is None:
         return keras_layout.of_shapes(shapes, activation or "tanh", reset_after)

@@ -5,8 +5,6 @@ shapes. Keras names the groups of a plain model after its layers' classes, ``lay
 and those of a custom class after its attributes, ``gru/cell``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -136,7 +134,7 @@ class LayerConfig(msgspec.Struct):
     go_backwards: bool = False
     reset_after: bool | None = None  # of a GRU
     mask_zero: bool = False
-    layer: KerasLayer | None = None  # of TimeDistributed
+    layer: "KerasLayer | None" = None  # of TimeDistributed
 
 
 class KerasLayer(msgspec.Struct):

@@ -1,7 +1,5 @@
 """Export of a model as an ONNX graph of one time step: N sequences, H units, V characters."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -100,6 +98,26 @@ def step_model(settings: ModelSettings, weights: Mapping[str, np.ndarray], chara
     return made
 
 
+class _Value:
+    """A value of a graph, with the arithmetic that `chargen.cells` and `read_step` use."""
+
+    def __init__(self, graph: "_Graph", name: str) -> None:
+        self.graph = graph
+        self.name = name
+
+    def __add__(self, other: "_Value") -> "_Value":
+        return self.graph.one("Add", self, other)
+
+    def __mul__(self, other: "_Value") -> "_Value":
+        return self.graph.one("Mul", self, other)
+
+    def __truediv__(self, other: "_Value") -> "_Value":
+        return self.graph.one("Div", self, other)
+
+    def __rsub__(self, number: float) -> "_Value":
+        return self.graph.one("Sub", float(number), self)
+
+
 class _Graph:
     def __init__(self, make_node: Callable[..., Any], weights: Mapping[str, np.ndarray]) -> None:
         self._make_node = make_node
@@ -140,23 +158,3 @@ class _Graph:
             rows=lambda W: self.add("Split", W, outs=[""] * CONVOLVED, axis=0),
             activations={name: partial(self.one, op) for name, op in ACTIVATIONS.items()},
         )
-
-
-class _Value:
-    """A value of a graph, with the arithmetic that `chargen.cells` and `read_step` use."""
-
-    def __init__(self, graph: _Graph, name: str) -> None:
-        self.graph = graph
-        self.name = name
-
-    def __add__(self, other: _Value) -> _Value:
-        return self.graph.one("Add", self, other)
-
-    def __mul__(self, other: _Value) -> _Value:
-        return self.graph.one("Mul", self, other)
-
-    def __truediv__(self, other: _Value) -> _Value:
-        return self.graph.one("Div", self, other)
-
-    def __rsub__(self, number: float) -> _Value:
-        return self.graph.one("Sub", float(number), self)

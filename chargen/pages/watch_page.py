@@ -1,24 +1,18 @@
 """The page of ``chargen watch``: loss, learning rate and samples of a training."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from chargen.evaluation import nats_to_bits
 from chargen.render import figures
-from chargen.render.figures import GREY, MODEL, OTHER, THIRD, Size
+from chargen.render.figures import GREY, MODEL, OTHER, THIRD, Axes, Drawing, Size
 from chargen.render.page import render
 from chargen.render.report import NO_NUMBER, Figure, Table
 from chargen.runs.description import Description
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawing
 
 LAST = 8  # validations in the table
 MOST = 400  # points of a curve

@@ -1,18 +1,12 @@
 """Results by distance in one run or several: the same `Series` make a table and a figure."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from chargen.render import figures
-from chargen.render.figures import LEAD, Interval, Size
+from chargen.render.figures import LEAD, Axes, Drawing, Interval, Size
 from chargen.render.report import Table
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawing
 
 Result = TypeVar("Result")
 

@@ -1,7 +1,5 @@
 """Style of the figures: axes, marks, and inline SVG. A figure that is made imports matplotlib."""
 
-from __future__ import annotations
-
 import io
 import math
 import re
@@ -9,14 +7,14 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from chargen.render.text import visible, visible_line
 
 if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
     from markupsafe import Markup
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 INK, PAPER, GRID, GREY = "#000000", "#ffffff", "#e4e4e4", "#6b6b6b"
 MODEL, OTHER, THIRD, FOURTH = "#1f5fa8", "#b34d14", "#23784a", "#8a4fa3"
@@ -28,7 +26,8 @@ VARIABLES = {  # CSS variables of a page, which change in dark mode
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
 
-
+Axes: TypeAlias = "matplotlib.axes.Axes"
+Drawing: TypeAlias = "matplotlib.figure.Figure"
 Interval = Any
 """A record with a ``value`` and the bounds ``low`` and ``high`` of its 95% interval."""
 
@@ -51,7 +50,7 @@ PAGE = Size(4.6, 4.4, text=12, small=11.5, label_chars=13, panels_across=1, wide
 """For the width of a phone, where a point is a pixel. The page supplies the title."""
 
 
-def new_figure(size: Size, rows: int = 1) -> Figure:
+def new_figure(size: Size, rows: int = 1) -> Drawing:
     """Return an empty figure without a display; a narrow one grows with its rows of panels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -120,7 +119,7 @@ def dress(axes: Axes, size: Size, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
-def finish(figure: Figure, size: Size, title: str) -> None:
+def finish(figure: Drawing, size: Size, title: str) -> None:
     """Add the title, if there is room, and label the curves beside the first row of panels."""
     if size.wide:
         figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
@@ -162,7 +161,7 @@ def _label_ends(axes: Axes, size: Size, height: float) -> None:
         axes.add_artist(box)
 
 
-def svg(figure: Figure, name: str, label: str) -> Markup:
+def svg(figure: Drawing, name: str, label: str) -> "Markup":
     """Return the figure as inline ``<svg>`` in the page's style; ``name`` makes its ids unique."""
     import matplotlib
     from markupsafe import Markup, escape

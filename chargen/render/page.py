@@ -1,7 +1,5 @@
 """HTML pages from Jinja2 templates: one file each, no network access, light and dark."""
 
-from __future__ import annotations
-
 import functools
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -33,7 +31,7 @@ def embed(json_text: str) -> str:
 
 
 @functools.cache
-def _environment() -> Environment:
+def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
     from markupsafe import Markup
 

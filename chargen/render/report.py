@@ -1,21 +1,16 @@
 """Reports: sections of tables, figures and sentences, built once for terminal, HTML and PNG."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from chargen.errors import ChargenError
 from chargen.render import figures
-from chargen.render.figures import PAGE, PICTURE, Interval, Size
+from chargen.render.figures import PAGE, PICTURE, Drawing, Interval, Size
 from chargen.render.page import render
 from chargen.render.text import listed, visible_line
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 WIDTH = 100  # columns of the terminal
 NO_NUMBER = "–"
@@ -76,7 +71,7 @@ class Details:
     """Blocks that a page folds under a summary and that the terminal shows with ``--verbose``."""
 
     summary: str
-    blocks: Sequence[Block]
+    blocks: Sequence["Block"]
 
 
 Block = Table | Text | Sentence | Bars | Figure | Details

@@ -1,7 +1,5 @@
 """The contents of a run's ``run.json``. Imports no torch."""
 
-from __future__ import annotations
-
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -143,7 +141,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
         return values | ({"training": None, "corpus": None} if self.imported else {})
 
     @classmethod
-    def from_json(cls, values: Any) -> Description:
+    def from_json(cls, values: Any) -> "Description":
         """Build a description from the values in ``run.json``; an error names the wrong field."""
         values = convert(values, dict[str, Any])
         said = values.pop("format", None)

@@ -6,8 +6,6 @@ best.safetensors    the weights with the lowest validation loss
 last.safetensors    the training state, from which a run resumes
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -72,7 +70,7 @@ class Run:
         self.encoded: EncodedCorpus | None = None  # the corpus, once it is known
 
     @classmethod
-    def create(cls, path: Path, description: Description) -> Run:
+    def create(cls, path: Path, description: Description) -> "Run":
         remove_files(path, RUN)  # first, so that a crash never leaves a mixture of two runs
         remove_files(path, BEST, LAST, PROGRESS)
         remove_card(path)
@@ -81,7 +79,7 @@ class Run:
         return run
 
     @classmethod
-    def open(cls, path: Path) -> Run:
+    def open(cls, path: Path) -> "Run":
         """Open a run directory and check its description."""
         file = path / RUN
         if path.is_file():

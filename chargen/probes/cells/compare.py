@@ -1,7 +1,5 @@
 """Comparison of cells: train each with several seeds and one budget, then evaluate all of them."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -1,18 +1,13 @@
 """Report of a cell comparison: seeds that solve the task, accuracy by span, and the runs."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chargen.probes.cells.result import SOLVED, CellComparison, CellSummary, VariantSummary
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, styles, table
-from chargen.render.figures import INK
+from chargen.render.figures import INK, Axes
 from chargen.render.text import counted, listed
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 TITLE, MAIN_FIGURE = "Cells compared", "accuracy"
 SEED: dict[str, Any] = {"linewidth": 0.7, "alpha": 0.45}

@@ -3,8 +3,6 @@
 One run is one observation, however many trials it answers. Within it, rounds are independent.
 """
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from itertools import combinations

@@ -1,7 +1,5 @@
 """Training runs of a comparison: settings, run directory, and scores of the trained model."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache

@@ -1,7 +1,5 @@
 """Memory tasks with a known chance level: the correct one of K candidates must be the likeliest."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

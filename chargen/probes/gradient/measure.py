@@ -8,8 +8,6 @@ gradient (Hochreiter & Schmidhuber 1997), one that grows an exploding one (Pasca
 Axes: N positions, S states, H units.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from functools import partial

@@ -1,21 +1,14 @@
 """Report of the gradient instrument: gradient at targets, reach by layer, by distance, figures."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chargen.probes.gradient.result import HALF, HUNDREDTH, OPEN, GradientResult, LayerGradient
 from chargen.render import report as kit
 from chargen.render.by_distance import chart, finding
-from chargen.render.figures import COLORS, GREY, INK, MODEL, OTHER, THIRD, Size
+from chargen.render.figures import COLORS, GREY, INK, MODEL, OTHER, THIRD, Axes, Drawing, Size
 from chargen.render.text import counted
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure as Drawing
 
 NAME, TITLE = "gradient", "Gradient flow"
 Found = Mapping[str, tuple[GradientResult, GradientResult]]

@@ -1,7 +1,5 @@
 """Results of the gradient instrument in one network. Imports no torch."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

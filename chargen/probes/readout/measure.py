@@ -10,8 +10,6 @@ text with another cue. The answer follows the patch if the replaced part carries
 Axes: N streams or targets, L characters, F numbers in the state, V characters of vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,17 +1,11 @@
 """Report of the read-out instrument: accuracy by lag, and answers that follow a patch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from chargen.probes.readout.result import ReadoutResult
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from chargen.render.figures import GREY, INK, Axes
 
 NAME, TITLE = "readout", "What the state still holds"
 MEANING = "The state stores what can be read; context and patching show what the model uses."

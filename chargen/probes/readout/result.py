@@ -1,7 +1,5 @@
 """Results of the read-out instrument in one model. Imports no torch."""
 
-from __future__ import annotations
-
 from itertools import takewhile
 from typing import Any
 

@@ -3,8 +3,6 @@
 Axes: L characters of text, S streams read in parallel.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

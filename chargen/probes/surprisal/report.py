@@ -1,7 +1,5 @@
 """Report of a text's surprisal: a table of runs, and the most surprising places in context."""
 
-from __future__ import annotations
-
 import math
 import unicodedata
 from typing import Any

@@ -1,7 +1,5 @@
 """Surprisal of one text under one or several models."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Readable features of a text: 0 or 1 for each of its L characters, once it has been read."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence

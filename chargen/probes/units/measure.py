@@ -10,8 +10,6 @@ A score is the AUC: the probability that a unit is higher where the feature hold
 Axes: N streams, T timesteps, M characters of one half, U units of all layers, H of one layer.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

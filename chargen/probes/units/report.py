@@ -1,7 +1,5 @@
 """Report of the hidden units: a table for the terminal, and the page that colors a text."""
 
-from __future__ import annotations
-
 import base64
 import json
 from collections.abc import Iterable

@@ -3,8 +3,6 @@
 Axes: T characters, H units, K most probable characters.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
