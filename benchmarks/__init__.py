@@ -5,7 +5,7 @@ All contenders run with the thread and allocator settings of the command line.
 
 from pathlib import Path
 
-from chargen.cli.environment import configure_torch, set_up_memory
+from chargen.cli.terminal import configure_torch, set_up_memory
 
 MEASURED = Path(__file__).with_name("measured.json")
 

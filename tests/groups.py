@@ -11,7 +11,7 @@ from pathlib import Path
 from torch.distributed import TCPStore
 
 from chargen.cli import main
-from chargen.cli.environment import run_in_group
+from chargen.cli.terminal import run_in_group
 from chargen.distributed.group import join
 from chargen.distributed.launch import launch
 from chargen.errors import ChargenError

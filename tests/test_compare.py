@@ -18,7 +18,7 @@ from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.probes.cells import compare as scheduling
-from chargen.probes.cells import tasks
+from chargen.probes.cells import runs
 from chargen.probes.cells.compare import compare
 from chargen.probes.cells.runs import ANSWERS, ComparedRun, model_shape
 from chargen.probes.statistics.span50 import fit
@@ -84,14 +84,14 @@ class InProcess:
 
 def shrink(patch):
     patch.setattr(bundled, "GENERATED_CHARS", CHARS)
-    patch.setattr(tasks, "measure", partial(MEASURE, spans=(4, 16, 64), trials=16))
+    patch.setattr(runs, "measure_task", partial(MEASURE, spans=(4, 16, 64), trials=16))
     patch.setattr("chargen.probes.cells.result.fit", partial(fit, draws=100))
     patch.setattr("os.cpu_count", lambda: 1)
     patch.setattr(InProcess, "started", ())
     patch.setattr(InProcess, "signals", ())
 
 
-MEASURE = tasks.measure
+MEASURE = runs.measure_task
 
 
 @pytest.fixture(autouse=True)

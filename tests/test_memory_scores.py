@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chargen.datasets import bundled
-from chargen.probes.units.features import default_cues, features, lacks
-from chargen.probes.units.measure import effects, estimate, ranks
+from chargen.probes.units.measure import default_cues, effects, estimate, features, lacks, ranks
 
 QUOTATION, BRACKETS = "inside a quotation", "inside brackets"
 

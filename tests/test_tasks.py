@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
-from chargen.probes.cells.tasks import by_round, measure
+from chargen.probes.cells.runs import by_round, measure_task
 from chargen.probes.statistics.span50 import fit
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings
@@ -112,7 +112,7 @@ def rows(*arguments, **options):
     """Return (span, chance, credits of the trials) of every variant and span."""
     return [
         (span, one.chance, np.array(credits))
-        for one in measure(*arguments, **options)
+        for one in measure_task(*arguments, **options)
         for span, credits in zip(one.spans, one.credits, strict=True)
     ]
 
@@ -126,7 +126,7 @@ def sampling_error(chance, credits, task):
 @pytest.mark.parametrize("chars", [8, 32, FOREVER])
 def test_a_memory_of_m_characters_is_perfect_within_m_and_at_chance_beyond(name, chars):
     task = TASKS[name]
-    for one in measure(Solver(task, chars), task, spans=SPANS, trials=16):
+    for one in measure_task(Solver(task, chars), task, spans=SPANS, trials=16):
         expected = [1 if span <= chars else one.chance for span in one.spans]
         assert one.accuracy == pytest.approx(expected)
         rounds = [by_round(credits, len(task.candidates)) for credits in one.credits]
@@ -197,7 +197,7 @@ class Recorder:
 def texts_at(task, *spans, **options):
     """Return the texts that a predictor reads, by span."""
     recorder = Recorder(task)
-    (found,) = measure(recorder, task, spans=spans, trials=16, **options)
+    (found,) = measure_task(recorder, task, spans=spans, trials=16, **options)
     return dict(zip(found.spans, recorder.texts, strict=True))
 
 
@@ -213,10 +213,12 @@ def test_the_trials_of_a_span_do_not_depend_on_other_spans():
 def test_rounds_are_complete_and_the_untrained_network_answers_the_same_trials():
     assert by_round([1, 0, 1, 1], 2) == (0.5, 1)
     task = TASKS["recall"]
-    found = measure(Solver(task, 10**9), task, spans=(32,), trials=5, untrained=Solver(task, 0))
+    found = measure_task(
+        Solver(task, 10**9), task, spans=(32,), trials=5, untrained=Solver(task, 0)
+    )
     assert [one.variant for one in found] == ["2 pairs", "4 pairs", "8 pairs"]
     assert [one.chance for one in found] == [1 / 2, 1 / 4, 1 / 8]
     assert found[2].spans == (23, 32)
     assert found[0].accuracy == (1, 1)
     assert found[2].untrained == ((1, 8), (1, 8))
-    assert measure(Solver(task, 0), task, spans=(32,), trials=5)[0].untrained == ()
+    assert measure_task(Solver(task, 0), task, spans=(32,), trials=5)[0].untrained == ()

@@ -12,7 +12,6 @@ from chargen.cli import advice
 from chargen.cli.compare import compare
 from chargen.cli.completion import shell_completion
 from chargen.cli.corpora import corpora
-from chargen.cli.environment import configure_torch, run_in_group
 from chargen.cli.evaluate import evaluate
 from chargen.cli.export import export
 from chargen.cli.import_keras import import_keras
@@ -21,7 +20,7 @@ from chargen.cli.probe import probe_longrange
 from chargen.cli.runs import runs
 from chargen.cli.sample import sample
 from chargen.cli.score import score
-from chargen.cli.terminal import drop_results, prepare
+from chargen.cli.terminal import configure_torch, drop_results, prepare, run_in_group
 from chargen.cli.train import train
 from chargen.cli.watch import watch
 from chargen.distributed import PeerError

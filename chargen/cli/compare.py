@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from chargen.cli.environment import hangup_ignored
 from chargen.cli.options import (
     PATH,
     RESULTS,
@@ -15,7 +14,7 @@ from chargen.cli.options import (
     settings_options,
     write_results,
 )
-from chargen.cli.terminal import say
+from chargen.cli.terminal import hangup_ignored, say
 from chargen.render.text import visible_line
 from chargen.settings import COMPARED, ComparisonSettings, types_of
 

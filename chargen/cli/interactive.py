@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.cli.environment import handled
-from chargen.cli.terminal import put, say
+from chargen.cli.terminal import handled, put, say
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
 from chargen.sampling.choice import choose

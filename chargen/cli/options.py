@@ -8,8 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from chargen.cli import completion
-from chargen.cli.environment import set_up_memory
-from chargen.cli.terminal import say
+from chargen.cli.terminal import say, set_up_memory
 from chargen.errors import ChargenError
 from chargen.files import writing
 from chargen.render.text import visible_line

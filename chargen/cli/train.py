@@ -14,7 +14,6 @@ from click.core import ParameterSource
 from msgspec.structs import asdict
 
 from chargen.cli.completion import devices, runs, texts
-from chargen.cli.environment import hangup_ignored, set_up_memory
 from chargen.cli.options import (
     PATH,
     GroupedCommand,
@@ -24,7 +23,7 @@ from chargen.cli.options import (
     option,
     settings_options,
 )
-from chargen.cli.terminal import put, say
+from chargen.cli.terminal import hangup_ignored, put, say, set_up_memory
 from chargen.errors import ChargenError
 from chargen.settings import (
     HELD_OUT,

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
-from chargen.cli.environment import handled
-from chargen.cli.terminal import say
+from chargen.cli.terminal import handled, say
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
 from chargen.files import UnwritableError, linked, writing

@@ -10,18 +10,21 @@ A score is the AUC: the probability that a unit is higher where the feature hold
 Axes: N streams, T timesteps, M characters of one half, U units of all layers, H of one layer.
 """
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 
+from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.evaluation import Meter
 from chargen.files import Progress
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.probes.units import result as records
-from chargen.probes.units.features import BLOCK_CHARS, default_cues, features, lacks
 from chargen.recurrent import CharModel
+from chargen.text.brackets import parse_brackets
 from chargen.text.vocabulary import Vocabulary
 
 HALF_CHARS = 20_000  # maximum per half
@@ -33,6 +36,13 @@ BEST = 3  # units reported per feature
 RECORDED_VALUES = 4_400_000  # maximum; one byte each keeps a page under 6 MB
 RECORDED_CHARS = 10_000  # maximum; each is an element of the page
 LIKELIEST = 5  # next characters recorded
+BRACKETS = {"(": ")", "[": "]", "{": "}", "《": "》", "「": "」", "（": "）"}
+QUOTES = {"“": "”", '"': '"'}
+SENTENCE_END = re.compile(r"[.!?。！？\r\n]")
+WORD = re.compile(r"[^\W\d_]{5,}")
+SHOWN_WORDS = 3
+BLOCK_CHARS = 100  # block length of the bootstrap
+FEWEST_BLOCKS = 10  # in which a feature holds, and does not hold
 
 
 def measure(
@@ -180,3 +190,54 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> recor
         next_characters=tuple(vocabulary.decode(row) for row in top.indices.cpu().numpy()),
         next_shares=top.values.float().cpu().numpy(),
     )
+
+
+def features(text: str, cues: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return all features of a text by name, including one per cue.
+
+    A feature is 0 or 1 for each of the L characters, ``(L,)`` float64, once it has been read.
+    """
+    return {
+        "inside a quotation": _inside(text, QUOTES),
+        "inside brackets": _inside(text, BRACKETS),
+        **{f"after ‘{cue}’": _after(text, cue) for cue in cues},
+    }
+
+
+def default_cues(text: str) -> tuple[str, ...]:
+    """Return the cues of a text's bundled phrase bank, else its most frequent long words."""
+    for bank in map(bundled.bank, bundled.BANKS.values()):
+        facts = bank.fact_sets[0]
+        told = tuple(facts.opening + cue for cue in facts.cues)
+        if all(cue in text for cue in told):
+            return told
+    counted = Counter(WORD.findall(text))
+    return tuple(sorted(counted, key=lambda word: (-counted[word], word))[:SHOWN_WORDS])
+
+
+def lacks(values: np.ndarray) -> str:
+    """Return why a text is unsuited for scoring a feature; an empty string if it is suited."""
+    share = float(values.mean())
+    if not 0.01 <= share <= 0.99:
+        return f"it holds at {share:.1%} of the characters"
+    starts = np.arange(0, len(values), BLOCK_CHARS)
+    blocks = min(int((np.add.reduceat(x, starts) > 0).sum()) for x in (values, 1 - values))
+    few = f"it changes in only {blocks} blocks of {BLOCK_CHARS} characters"
+    return few if blocks < FEWEST_BLOCKS else ""
+
+
+def _inside(text: str, kinds: Mapping[str, str]) -> np.ndarray:
+    """Mark the characters inside brackets of these kinds; an empty line closes them all."""
+    return parse_brackets(text, kinds, kinds.values()).inside().astype(np.float64)
+
+
+def _after(text: str, cue: str) -> np.ndarray:
+    """Mark the text from the end of ``cue``, a whole word, to the end of its sentence or line."""
+    values = np.zeros(len(text))
+    # Word boundaries count in scripts that separate words by spaces.
+    before, after = (char.lower() != char.upper() for char in (cue[0], cue[-1]))
+    whole = r"(?<!\w)" * before + re.escape(cue) + r"(?!\w)" * after
+    for match in re.finditer(whole, text):
+        end = SENTENCE_END.search(text, match.end())
+        values[match.end() - 1 : end.start() if end else len(text)] = 1
+    return values
