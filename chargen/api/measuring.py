@@ -54,9 +54,7 @@ def probe(
     out with a warning.
 
     Args:
-        models: one model, or several different ones.
         spans: spans of the sentences, in characters; by default those of the bank.
-        only: names of the instruments.
         bank: a phrase bank, as a file or a bundled one's name; by default the first of the bundled
             ones, English before Chinese, that the models know.
         text: the text that the other instruments read where no model was trained on it; by default

@@ -256,6 +256,5 @@ class TrainedModel:
 
 
 def read_sources(corpus: Sources | Corpus) -> Corpus:
-    """Return the corpus in sources."""
     corpus = [corpus] if isinstance(corpus, str | Path) else corpus
     return corpus if isinstance(corpus, Corpus) else read_corpus(corpus)

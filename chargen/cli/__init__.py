@@ -110,16 +110,14 @@ def _exit_code(given: list[str]) -> int:
     except click.ClickException as error:
         return _report(" ".join(error.format_message().split()))
     except ChargenError as error:
-        is_quiet = isinstance(error, PeerError) and not _reports_peers()
+        # One process a machine reports a lost process, or the one that launched them all does.
+        is_first = os.environ.get("LOCAL_RANK", "0") == "0"
+        is_other = os.environ.get("ROLE_NAME") == "chargen" or not is_first
+        is_quiet = isinstance(error, PeerError) and is_other
         return error.exit_code if is_quiet else _report(error.message, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     return result if isinstance(result, int) else SUCCESS
-
-
-def _reports_peers() -> bool:
-    """Return whether to report a lost process: one process a machine does, or --processes."""
-    return os.environ.get("ROLE_NAME") != "chargen" and os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def _report(message: str, code: int = USER_ERROR) -> int:

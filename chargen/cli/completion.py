@@ -14,7 +14,6 @@ from chargen.errors import ChargenError
 from chargen.files import writing
 from chargen.render.text import visible_line
 
-# Of ``shell_complete`` callbacks; bash completes files itself only without other suggestions.
 Suggestions = list[CompletionItem] | list[str]
 ZSH_START = "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }\n"
 
@@ -32,9 +31,9 @@ def texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:
     from chargen.datasets import bundled
 
     names = [name for name in bundled.TEXTS if name.startswith(typed)]
-    if not names:
-        return [CompletionItem(typed, type="file")]
-    return list(dict.fromkeys(names + _paths(typed)))
+    # bash completes files itself only without other suggestions
+    found = [*dict.fromkeys(names + _paths(typed))] if names else None
+    return found or [CompletionItem(typed, type="file")]
 
 
 def bundled_texts(context: Context, parameter: Parameter, typed: str) -> Suggestions:

@@ -63,7 +63,5 @@ def evaluate(
     if baseline and (gain := baseline.loss_nats - measured.loss_nats) > 0:
         say(f"The model beats the {name} by {gain:.4f} nats/char.")
     elif baseline:
-        advice = (
-            "train longer if its validation loss still fell, else on more text or fewer --units"
-        )
+        advice = "train longer if its loss still fell, else on more text or fewer --units"
         say(f"The model does not beat the {name} ({-gain:.4f} nats/char worse): {advice}.")

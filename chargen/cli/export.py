@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chargen.runs.directory import Run
 
 LONGRANGE = "longrange.json"  # in the run directory
+WEIGHTS = "Weight format; int8 is 4x smaller and reports the loss increase."
 PAGE_OPTIONS = {"weights", "longrange", "prompt"}
 
 
@@ -25,19 +26,14 @@ def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: s
     import numpy as np
 
     from chargen.api import TrainedModel
-    from chargen.pages.export_page import (
-        ExportedModel,
-        export_page,
-        losses_text,
-        through_eight_bits,
-    )
+    from chargen.pages import export_page as pages
     from chargen.sampling import Sampler
     from chargen.sampling.engine import without_placeholder
 
     arrays, model = run.weights(), TrainedModel(run)
     models = {"float32": model}
     if weights == "int8":
-        models[weights] = TrainedModel(run, weights=through_eight_bits(arrays))
+        models[weights] = TrainedModel(run, weights=pages.through_eight_bits(arrays))
     probed, losses = _probed(run, longrange), {}
     try:
         losses = {form: one.evaluate() for form, one in models.items()}
@@ -46,8 +42,8 @@ def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: s
     scored = model.memory(vocabulary.characters[0])
     for note in scored.notes:
         say(visible_line(note), err=True)
-    page = export_page(
-        ExportedModel(
+    page = pages.export_page(
+        pages.ExportedModel(
             run.path.resolve().name,
             run.description.model,
             vocabulary,
@@ -63,7 +59,7 @@ def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: s
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")
     if losses:
-        say(losses_text(losses))
+        say(pages.losses_text(losses))
 
 
 def _probed(run: "Run", file: Path | None) -> "RunResult | None":
@@ -86,12 +82,7 @@ def _probed(run: "Run", file: Path | None) -> "RunResult | None":
 @run_argument
 @option("--to", click.Choice(["page", "onnx"]), None, "Target format.", required=True)
 @option("--out", OUTPUT, None, "Output file.  [default: <run name>.html or .onnx]")
-@option(
-    "--weights",
-    click.Choice(["float32", "int8"]),
-    "float32",
-    "Weight format; int8 is 4x smaller and reports the loss increase.",
-)
+@option("--weights", click.Choice(["float32", "int8"]), "float32", WEIGHTS)
 @option("--longrange", PATH, None, "Output of probe-longrange --json.  [default: in RUN]")
 @option("--prompt", str, "", "Initial prompt of the page.")
 @click.pass_context

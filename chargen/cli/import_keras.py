@@ -43,10 +43,10 @@ def import_keras(
       chargen import-keras model.keras --alphabet characters.json
       chargen import-keras model.keras --alphabet-text shakespeare.txt --reserved 1
     """
-    if alphabet is not None and alphabet_text is not None:
-        raise ChargenError("--alphabet and --alphabet-text: give one")
-    if reserved and alphabet is None and alphabet_text is None:
-        raise ChargenError("--reserved needs --alphabet or --alphabet-text: give one too")
+    given = [file for file in (alphabet, alphabet_text) if file is not None]
+    if len(given) > 1 or (reserved and not given):
+        needs = "--reserved needs " if reserved and not given else ""
+        raise ChargenError(f"{needs}--alphabet or --alphabet-text: give one")
     from chargen.formats import Alphabet
     from chargen.formats import import_keras as make_run
 

@@ -81,10 +81,11 @@ def inspect(
     else:
         facts = opened.description.facts()
         lines = [str(opened.path), "", *(f"{label:17} {fact}" for label, fact in facts.items())]
-        say("\n".join(map(visible_line, [*lines, *_lines(values, opened.best_loss())])))
+        say("\n".join(map(visible_line, [*lines, *_lines(values)])))
 
 
-def _lines(values: dict[str, Any], best: float | None) -> Iterator[str]:
+def _lines(values: dict[str, Any]) -> Iterator[str]:
+    from chargen.pages.watch_page import validations
     from chargen.render.report import aligned
 
     yield from ("", "weights")
@@ -94,18 +95,8 @@ def _lines(values: dict[str, Any], best: float | None) -> Iterator[str]:
         return
     chosen = {name: one for name, one in values["training"].items() if one not in (None, ())}
     yield from ("", "training", *(f"  {name:17} {one}" for name, one in chosen.items()), "")
-    rows = [["step", "seconds", "characters", "training nats", "validation nats", ""]]
-    for line in values["history"]:
-        loss = line["validation_loss_nats"]
-        rows.append(
-            [
-                *(str(line["step"]), f"{line['seconds']:.1f}", f"{line['chars']:,}"),
-                f"{line['train_loss_nats']:.4f}",
-                "none held out" if loss is None else f"{loss:.4f}",
-                "best" if loss is not None and loss == best else "",
-            ]
-        )
-    yield from aligned(rows) if values["history"] else ["no validation yet"]
+    table = values["history"] and validations(values["history"])
+    yield from aligned([table.header, *table.rows]) if table else ["no validation yet"]
 
 
 def _memory(

@@ -78,7 +78,7 @@ encoding_option = option("--encoding", str, "", encoding_help, metavar="NAME")
 
 
 def default(value: object) -> str:
-    """Return the end of an option's help for a default that is set elsewhere, if any."""
+    """Return the end of an option's help for a default that is set elsewhere."""
     return "" if value is None else f"  [default: {shown(value)}]"
 
 
@@ -112,7 +112,6 @@ OUTPUT = OutputParam()
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a result; raises `UnwritableError` if the system refuses."""
     with writing(file):
         file.write_text(text, encoding="utf-8", newline="")
 

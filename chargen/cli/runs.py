@@ -49,10 +49,10 @@ def runs(context: click.Context, as_json: bool, sort: str) -> None:
         return
     from chargen.render.report import aligned
 
-    (key, reverse), found = SORTS[sort], list(_listed())
-    known = [one for one in found if one.get(key) is not None]
-    known.sort(key=lambda one: one[key], reverse=reverse)
-    found = known + [one for one in found if one.get(key) is None]
+    (key, reverse), listed = SORTS[sort], list(_listed())
+    known = [one for one in listed if one.get(key) is not None]
+    found = sorted(known, key=lambda one: one[key], reverse=reverse)
+    found += [one for one in listed if one not in known]
     if as_json:
         say_json({"runs": found})
     elif not found:
@@ -107,9 +107,7 @@ def _row(one: dict[str, Any]) -> list[str]:
 @click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def rm(names: tuple[str, ...], yes: bool) -> None:
-    """Remove runs.
-
-    Only files that chargen wrote are removed; a directory with others is kept with them.
+    """Remove runs; a directory with files that chargen did not write is kept with them.
 
     Example: chargen runs rm fables
     """

@@ -1,6 +1,7 @@
 """``chargen watch``."""
 
 import time
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,13 +41,12 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
     from chargen.runs.directory import find
 
     path = find(run).path
-    page, observer, announced = out or path / PAGE, RunObserver(path), False
-    while True:
+    page, observer = out or path / PAGE, RunObserver(path)
+    for turn in count():
         status = observer.observe(0 if once else every)
         write_file(page, watch_page(status).encode())
-        if not announced:
+        if not turn:
             say(f"page: {visible_line(str(page))}")
-            announced = True
         if not observer.compute_baseline():
             if not status.seconds:
                 break

@@ -78,11 +78,9 @@ class Alphabet:
     def arranged(self, size: int) -> tuple[Vocabulary, np.ndarray, list[str]]:
         """Return the vocabulary, the model's id of each character ``(V,)``, and notes."""
         if rest := size - len(self.entries):
+            told = f"{self.source}: {len(self.entries)} entries, the model has {size} ids"
             way_out = f", or --reserved {rest}" if rest > 0 else ""
-            raise ChargenError(
-                f"{self.source}: {len(self.entries)} entries, the model has {size} ids; give the "
-                f"alphabet that it was trained with{way_out}"
-            )
+            raise ChargenError(f"{told}; give the alphabet that it was trained with{way_out}")
         known = {one: id_ for id_, one in enumerate(self.entries) if one and len(one) == 1}
         twice = [one for one in known if self.entries.count(one) > 1]
         if twice or not known:
@@ -129,10 +127,8 @@ def import_keras(
         raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")
     vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
     if layout.skips_zero and 0 in ids:
-        raise ChargenError(
-            f"its Embedding has mask_zero, so id 0 is padding, not {alphabet.entries[0]!r} as in "
-            f"{alphabet.source}; give the alphabet that the model was trained with"
-        )
+        told = f"its Embedding has mask_zero, so id 0 is padding, not {alphabet.entries[0]!r}"
+        raise ChargenError(f"{alphabet.source}: {told}; give the alphabet that it was trained with")
     # A row and a column for each character of the vocabulary, in its order.
     arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
     arrays["W_hy"], arrays["b_y"] = arrays["W_hy"][:, ids], arrays["b_y"][ids]

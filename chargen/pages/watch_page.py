@@ -11,7 +11,7 @@ from chargen.evaluation import nats_to_bits
 from chargen.render import figures
 from chargen.render.figures import GREY, MODEL, OTHER, THIRD, Axes, Drawing, Size
 from chargen.render.page import render
-from chargen.render.report import NO_NUMBER, Figure, Table
+from chargen.render.report import Figure, Table
 from chargen.runs.description import Description
 
 LAST = 8  # validations in the table
@@ -64,6 +64,17 @@ def best_loss(lines: Lines) -> float:
     return float(best(lines)[_loss(lines)])
 
 
+def validations(lines: Lines) -> Table:
+    """Return a row for each validation, with its losses in nats per character."""
+    lowest, rows = best(lines), []
+    for one in lines:
+        losses = (one["train_loss_nats"], one[LOSS])
+        shown = ("none held out" if loss is None else f"{loss:.4f}" for loss in losses)
+        counts = (f"{one['step']:,}", f"{one['seconds']:.1f}", f"{one['chars']:,}")
+        rows.append([*counts, *shown, "best" if one is lowest else ""])
+    return Table(["step", "seconds", "characters", "training", "validation", ""], rows)
+
+
 def thinned(lines: Lines) -> Lines:
     """Return at most `MOST` records, dense at the start, with the best and the last."""
     if len(lines) <= MOST:
@@ -91,17 +102,8 @@ def _finding(lines: Lines) -> str:
 
 def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     lines, clip_norm = status.lines, status.description.training.clip_norm
-    rows = [
-        [
-            f"{one['step']:,}",
-            f"{one['seconds']:.0f}",
-            f"{one['train_loss_nats']:.4f}",
-            f"{one[LOSS]:.4f}" if one[LOSS] is not None else NO_NUMBER,
-            "best" if one is best(lines) else "",
-        ]
-        for one in lines[: -LAST - 1 : -1]
-    ]
-    header = ["step", "seconds", "training", "validation", ""]
+    last = replace(validations(lines), caption="Last validations, loss in nats per character")
+    last = replace(last, rows=last.rows[: -LAST - 1 : -1])
     by = "by step on a logarithmic axis"
 
     def curve(column: str, name: str, limit: float | None = None) -> Figure:
@@ -116,7 +118,7 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
             f"Loss {by}. Training: single batches before the first validation, then the mean "
             "since the last one. The dot is the best validation.",
         ),
-        Table(header, rows, "Last validations, loss in nats per character"),
+        last,
         curve("learning_rate", "Learning rate"),
         curve("gradient_norm", "Gradient norm before clipping", clip_norm),
     ]
@@ -159,13 +161,8 @@ def _drawn(
     axes = figure.add_subplot()
     for steps, values, name, color in curves:
         mark = "o" if len(steps) == 1 else ""
-        style: dict[str, Any] = {
-            "marker": mark,
-            "clip_on": not mark,
-            "color": color,
-            "linewidth": 2,
-        }
-        axes.plot(steps, values, label=name, **style)
+        look: dict[str, Any] = {"marker": mark, "clip_on": not mark, "linewidth": 2}
+        axes.plot(steps, values, label=name, color=color, **look)
     axes.set_xscale("log")
     axes.set_xlim(1, max(2.0, *(step for steps, *_ in curves for step in steps)))
     axes.xaxis.set_major_formatter("{x:,.0f}")

@@ -184,12 +184,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Return one line per row with aligned columns: right, but for the last, which is left."""
     shown = [[visible_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-    return [
-        "  ".join(
-            [*(cell.rjust(width) for cell, width in zip(row, widths[:-1], strict=False)), row[-1]]
-        ).rstrip()
-        for row in shown
-    ]
+    return ["  ".join(map(str.rjust, row, [*widths[:-1], 0])).rstrip() for row in shown]
 
 
 def _block_text(block: Block, verbose: bool) -> Iterator[str]:

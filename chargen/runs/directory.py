@@ -200,9 +200,7 @@ class Run:
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ChargenError(
-                    f"{self.path / name}: weights {reason(key)} are no finite float32"
-                )
+                raise ChargenError(f"{self.path / name}: {reason(key)}: not finite float32")
         return weights
 
     def write_progress(self, start: int, records: Iterable[Mapping[str, Any]]) -> int:
@@ -259,7 +257,6 @@ def find(name: str | Path | None = None) -> Run:
 
 
 def resolve(name: str | Path) -> Path:
-    """Return the path of a run: ``name`` itself, or a bare name under ``runs/``."""
     is_bare = Path(name).name == str(name) and not is_run(Path(name))
     return RUNS / name if is_bare and is_run(RUNS / name) else Path(name)
 
@@ -283,10 +280,8 @@ def is_run(path: Path) -> bool:
 def check_new(path: Path, overwrite: bool) -> None:
     """Refuse a path where no run can begin."""
     if is_run(path) and not overwrite:
-        raise ChargenError(
-            f"{path}: a run exists already; resume it with --resume, start over with --overwrite, "
-            "or give another --out"
-        )
+        way_out = "resume it with --resume, or give --overwrite or another --out"
+        raise ChargenError(f"{path}: a run exists already; {way_out}")
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ChargenError(f"{place}: exists and is not a directory; give another --out")

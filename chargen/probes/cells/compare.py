@@ -74,8 +74,7 @@ def compare(
                 return None
             for run, one in tuned.items():
                 bits = None if one.diverged else one.bits_per_char
-                found = {"learning_rate": run.learning_rate, "bits_per_char": bits}
-                tuning[run.cell].append(found)
+                tuning[run.cell].append({"learning_rate": run.learning_rate, "bits_per_char": bits})
         rates = {cell: _best_rate(found, settings) for cell, found in tuning.items()}
         runs = [
             ComparedRun(out, settings, cell, rates[cell], seed)
@@ -84,7 +83,13 @@ def compare(
         scores = finish(runs)
     if scores is None:
         return None
-    unit, amount = settings.budget
+    (unit, amount), round_size = settings.budget, len(task.candidates) if task else 1
+    cells = []
+    for cell, (model, parameters) in shapes.items():
+        own = [scores[run] for run in runs if run.cell == cell]
+        shape: dict[str, Any] = {"cell": cell, "units": model.units, "parameters": parameters}
+        shape |= {"learning_rate": rates[cell], "tuning": tuple(tuning[cell])}
+        cells.append(summarize(own, settings.timesteps, settings.seed, round_size, **shape))
     return CellComparison(
         task=settings.task,
         budget=f"{amount:g} {unit}",
@@ -92,20 +97,7 @@ def compare(
         trained_timesteps=settings.timesteps,
         longest_trained_span_chars=TASK_SPAN if task else LONGRANGE_SPAN,
         threads=threads,
-        cells=tuple(
-            summarize(
-                [scores[run] for run in runs if run.cell == cell],
-                settings.timesteps,
-                settings.seed,
-                round_size=len(task.candidates) if task else 1,
-                cell=cell,
-                units=model.units,
-                parameters=parameters,
-                learning_rate=rates[cell],
-                tuning=tuple(tuning[cell]),
-            )
-            for cell, (model, parameters) in shapes.items()
-        ),
+        cells=tuple(cells),
     )
 
 
@@ -121,10 +113,8 @@ def _write_plan(out: Path, settings: ComparisonSettings, overwrite: bool) -> Non
     patterns = [f"{cell}-rate*-seed*/{name}" for cell in CELL_NAMES for name in (ANSWERS, RUN)]
     old = [file for pattern in patterns for file in out.glob(pattern)]
     if (before is not None or old) and not overwrite:
-        raise ChargenError(
-            f"{out}: contains another comparison, see {plan}; choose another --out, or discard it "
-            "with --overwrite"
-        )
+        told = f"contains another comparison, see {plan}"
+        raise ChargenError(f"{out}: {told}; give another --out, or --overwrite to discard it")
     for file in old:  # other files in the directory stay
         file.unlink()
     write_file(out / f"{settings.task}.txt", bundled.read(settings.task).encode())

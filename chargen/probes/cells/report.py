@@ -34,27 +34,17 @@ def report(result: CellComparison) -> list[kit.Section]:
         f"{counted(result.threads, 'thread')}, trained on "
         f"{counted(result.trained_timesteps, 'timestep')}. Intervals: {over}."
     )
-    solved = (
-        f"Solved: an accuracy of at least {SOLVED:.0%} at every span up to the training length."
-    )
+    solved = f"Solved: an accuracy of {SOLVED:.0%} or more at every span up to the training length."
     variants = [block for place in range(len(best.variants)) for block in _variant(result, place)]
     bits = f"{best.bits_per_char.value:.4f} bits per character"
     lowest = f"lowest validation loss: {best.cell}, {bits}"
+    title, meaning = f"Accuracy by span: {result.task}", f"{solved} {result.claims()}"
+    blocks: list[kit.Block] = [*variants, kit.Text(notes, "note")]
+    runs: list[kit.Block] = [_cells(result), kit.method(METHOD)]
+    loss = "A lower validation loss does not imply a longer memory."
     return [
-        kit.Section(
-            "spans",
-            f"Accuracy by span: {result.task}",
-            result.finding(),
-            f"{solved} {result.claims()}",
-            [*variants, kit.Text(notes, "note")],
-        ),
-        kit.Section(
-            "cells",
-            "Cells and runs",
-            lowest,
-            "A lower validation loss does not imply a longer memory.",
-            [_cells(result), kit.method(METHOD)],
-        ),
+        kit.Section("spans", title, result.finding(), meaning, blocks),
+        kit.Section("cells", "Cells and runs", lowest, loss, runs),
     ]
 
 

@@ -165,6 +165,7 @@ def summarize(
     ``round_size`` consecutive trials are a round.
     """
     rates = [run.chars / run.seconds for run in runs if run.seconds > 0]
+    answers = zip(*(run.answers for run in runs), strict=True)
     return CellSummary(
         **shape,
         bits_per_char=t_interval([run.bits_per_char for run in runs]),
@@ -174,10 +175,7 @@ def summarize(
             Training(run.bits_per_char, run.chars, round(run.seconds, 1), run.diverged, n)
             for n, run in enumerate(runs)
         ),
-        variants=tuple(
-            _variant(own, timesteps, seed, round_size)
-            for own in zip(*(run.answers for run in runs), strict=True)
-        ),
+        variants=tuple(_variant(own, timesteps, seed, round_size) for own in answers),
     )
 
 
@@ -213,11 +211,8 @@ def _variant(
     spans = []
     for place, span in enumerate(first.spans):
         by_seed = tuple(one.accuracy[place] for one in scores)
-        mean = (
-            mean_accuracy(by_seed, first.chance)
-            if others
-            else clustered(rounds[0][place], round_size)
-        )
+        own = rounds[0][place]
+        mean = mean_accuracy(by_seed, first.chance) if others else clustered(own, round_size)
         untrained = _control(control, place, round_size) if control else None
         spans.append(SpanAccuracy(span, mean, by_seed, len(first.credits[place]), untrained))
     return VariantSummary(

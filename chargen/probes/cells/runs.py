@@ -40,10 +40,8 @@ def model_shape(cell: str, parameters: int, vocabulary_size: int) -> tuple[Model
         return ModelSettings(cell, (units,)).parameters(vocabulary_size)
 
     if count(1) > parameters:
-        raise ChargenError(
-            f"--parameters {parameters}: must be at least {count(1)}, the weights of one {cell} "
-            "unit"
-        )
+        told = f"must be at least {count(1)}, the weights of one {cell} unit"
+        raise ChargenError(f"--parameters {parameters}: {told}")
     largest = bisect_right(range(1, parameters + 1), parameters, key=count)
     units = min((largest, largest + 1), key=lambda units: abs(count(units) - parameters))
     return ModelSettings(cell, (units,)), count(units)
@@ -196,7 +194,6 @@ def measure_task(
 
 
 def _texts(task: Task, trials: Sequence[Trial], rng: np.random.Generator) -> list[str]:
-    """Return each trial at the end of a text of T characters, after other lines of the corpus."""
     T = max(len(trial.text) for trial in trials) + int(rng.integers(*PREFIX_CHARS))
     texts = []
     for trial in trials:

@@ -56,10 +56,8 @@ def measure(
     """
     read = records.WARM_UP_CHARS + span + 1
     if len(ids) < read + positions:
-        raise ChargenError(
-            f"the gradient over {span} characters at {positions} positions takes a held-out text "
-            f"of {read + positions} characters, this has {len(ids)}: give a longer one"
-        )
+        told = f"the gradient over {span} characters takes a held-out text of {read + positions}"
+        raise ChargenError(f"{told} characters, this has {len(ids)}: give a longer one")
     rng, text = np.random.default_rng(seed), np.asarray(ids, dtype=np.int64)
     ends = np.sort(rng.choice(len(ids) - read, positions, replace=False)) + read
     contexts = text[ends[:, None] + np.arange(-read, 0)]
@@ -72,8 +70,8 @@ def measure(
     for number, (layer, of_groups) in enumerate(
         zip(model.layers, zip(*flows, strict=True), strict=True), 1
     ):
-        aligned = map(partial(_aligned, layer), groups, of_groups)
-        layers.append(_found(number, layer, of_groups[0], *aligned))
+        aligned = [*map(partial(_aligned, layer), groups, of_groups)]
+        layers.append(_found(number, layer, of_groups[0], aligned))
     return records.GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
 
 
@@ -174,24 +172,20 @@ def _norm(gradient: Tensor) -> Tensor:
 
 
 def _found(
-    number: int,
-    layer: RecurrentLayer,
-    flow: _Flow,
-    random: records.TargetGradient,
-    *at: records.TargetGradient,
+    number: int, layer: RecurrentLayer, flow: _Flow, found: Sequence[records.TargetGradient]
 ) -> records.LayerGradient:
     whole, gate = flow.ratios[-1], GATE_NAMES.get(layer.cell.retention)
     peaks = whole[1:].max(axis=1)
     return records.LayerGradient(
         number,
         layer.units,
-        random.positions,
+        found[0].positions,
         last_state=float(np.median(flow.last[flow.last > 0])),
-        curves=random.curves,
+        curves=found[0].curves,
         peak=float(peaks.max()),
         peak_chars=int(peaks.argmax()) + 1,
         gate=records.GateUse(gate, float(flow.gate_open.mean())) if gate else None,
-        targets=tuple(at),
+        targets=tuple(found[1:]),
     )
 
 

@@ -124,8 +124,8 @@ def _by_distance(number: int, found: Layer) -> kit.Figure:
         state = "h and c together" if len(layer.curves) > 1 else "h"
         looks = ((initial, "at initialization", GREY), (layer, f"trained, {state}", MODEL))
         for one, name, color in looks:
-            band = one.whole.lower, one.whole.upper
-            _draw_band(axes, ks, one.whole.median, band, f"{name}, with quartiles", color)
+            bands = one.whole.median, one.whole.lower, one.whole.upper
+            _draw_band(axes, ks, bands, f"{name}, with quartiles", color)
         axes.set_xlim(0, result.span)
 
     limits = [one for one in kit.training_limits({"": result}) if one[0] <= result.span]
@@ -147,7 +147,7 @@ def _at_targets(number: int, found: Layer) -> kit.Figure:
             whole = group.whole
             offsets = group.first_offset_chars + np.arange(len(whole.median))
             name = f"{group.source}, cue {group.distance} back"
-            _draw_band(axes, offsets, whole.median, (whole.low, whole.high), name, color)
+            _draw_band(axes, offsets, (whole.median, whole.low, whole.high), name, color)
             axes.plot(offsets, _powers(start.whole.median), "--", color=color, linewidth=1)
         random = _powers(layer.whole.median)[: far + before]
         axes.plot(np.arange(len(random)) - far, random, color=GREY, label="random positions")
@@ -158,16 +158,11 @@ def _at_targets(number: int, found: Layer) -> kit.Figure:
 
 
 def _draw_band(
-    axes: Axes,
-    x: np.ndarray,
-    middle: np.ndarray,
-    band: tuple[np.ndarray, np.ndarray],
-    label: str,
-    color: str,
+    axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], label: str, color: str
 ) -> None:
-    low, high = map(_powers, band)
+    middle, low, high = map(_powers, values)
     axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
-    axes.plot(x, _powers(middle), linewidth=2, color=color, label=label)
+    axes.plot(x, middle, linewidth=2, color=color, label=label)
 
 
 def _powers(logarithms: np.ndarray) -> np.ndarray:

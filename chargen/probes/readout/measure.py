@@ -56,10 +56,9 @@ def measure(
     half = len(ids) // 2
     chars = min(CHARS, (half - BURN_IN) // STREAMS)
     if chars < FEWEST_CHARS:
-        raise ChargenError(
-            f"the read-out takes a held-out text of {2 * (BURN_IN + STREAMS * FEWEST_CHARS)} "
-            f"characters, this has {len(ids)}: give a longer one"
-        )
+        fewest = 2 * (BURN_IN + STREAMS * FEWEST_CHARS)
+        told = f"the read-out takes a held-out text of {fewest} characters, this has {len(ids)}"
+        raise ChargenError(f"{told}: give a longer one")
     starts = BURN_IN + chars * np.arange(STREAMS)[:, None]
     places = starts + np.arange(chars)  # (N, L)
     halves = [ids[:half], ids[half:]]
@@ -97,7 +96,6 @@ def _states(predictor: NextCharPredictor, ids: np.ndarray, meter: Meter) -> np.n
 
 
 def _arrays(state: State) -> Iterator[np.ndarray]:
-    """Yield the arrays of a state as ``(N, F)``."""
     if isinstance(state, tuple):
         for part in state:
             yield from _arrays(part)

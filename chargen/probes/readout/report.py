@@ -31,13 +31,12 @@ def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
     first, looks, limits = next(iter(found.values())), styles(found), kit.training_limits(found)
     lags = [row.lag_chars for row in first.lags]
     series = [
-        *(
-            Series(run, lags, [row.accuracy for row in result.lags], looks[run])
-            for run, result in found.items()
-        ),
-        Series("majority", lags, [row.majority for row in first.lags]),
-        Series("untrained", lags, [row.untrained for row in first.lags], {"color": GREY}),
+        Series(run, lags, [row.accuracy for row in result.lags], looks[run])
+        for run, result in found.items()
     ]
+    series.append(Series("majority", lags, [row.majority for row in first.lags]))
+    untrained = [row.untrained for row in first.lags]
+    series.append(Series("untrained", lags, untrained, {"color": GREY}))
 
     def draw(axes: Axes) -> None:
         majority = [row.majority.value for row in first.lags if row.lag_chars]

@@ -66,9 +66,8 @@ def measure(
     half = min(most, (len(ids) - WARM_UP_CHARS) // 2)
     if half < FEWEST_CHARS:
         needed = 2 * FEWEST_CHARS + WARM_UP_CHARS
-        raise ChargenError(
-            f"the held-out text has {len(ids)} characters; scoring units requires {needed}"
-        )
+        told = f"the held-out text has {len(ids)} characters"
+        raise ChargenError(f"{told}; scoring units requires {needed}")
     N = min(STREAMS, half // STREAM_CHARS)
     T = half // N
     half = N * T

@@ -84,10 +84,7 @@ class UnitsResult(Struct, frozen=True):
             for one in self.features
             if one.stands_out
         )
-        return (
-            "; ".join(told)
-            or "no unit tracks any of the features better than the untrained network"
-        )
+        return "; ".join(told) or "no unit tracks any of the features better than an untrained one"
 
     def leader(self) -> FeatureScores | None:
         """Return the feature whose best unit leads most over the baseline; None without any."""
