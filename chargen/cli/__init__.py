@@ -54,7 +54,6 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; a closed pipe is not an error."""
         try:
             with memory_errors(SCARCE):
                 result = super().invoke(ctx)

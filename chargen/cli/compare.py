@@ -57,9 +57,8 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
     Example: chargen compare --cells gru,lstm --seeds 3 --learning-rates 0.002,0.004
     """
     files = {name: given.pop(name) for name in RESULTS}
-    settings = ComparisonSettings(
-        **{name: value for name, value in given.items() if value is not None}
-    )
+    known = {name: value for name, value in given.items() if value is not None}
+    settings = ComparisonSettings(**known)
     from tqdm import tqdm
 
     from chargen.cli.training_display import Signals
@@ -77,14 +76,9 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
             if bar.disable and finished > 0:
                 say(f"{int(done)} of {total} runs finished", err=True)
 
-        result = compare_cells(
-            settings,
-            out,
-            jobs=jobs,
-            overwrite=overwrite,
-            on_runs=on_runs,
-            should_stop=lambda: signals.caught is not None,
-        )
+        how: dict[str, Any] = {"jobs": jobs, "overwrite": overwrite, "on_runs": on_runs}
+        stops = lambda: signals.caught is not None  # noqa: E731
+        result = compare_cells(settings, out, should_stop=stops, **how)
     if result is None:
         say("interrupted; run the same command to resume", err=True)
         return 128 + (signals.caught or 0)

@@ -42,20 +42,11 @@ def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: s
     scored = model.memory(vocabulary.characters[0])
     for note in scored.notes:
         say(visible_line(note), err=True)
-    page = pages.export_page(
-        pages.ExportedModel(
-            run.path.resolve().name,
-            run.description.model,
-            vocabulary,
-            without_placeholder(arrays, vocabulary),
-            weights,
-            losses,
-            probed,
-            prompt,
-            tracked=scored.units.leader() if scored.units else None,
-            initial_ids=Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0)),
-        )
-    )
+    tracked = scored.units.leader() if scored.units else None
+    start = Sampler.of(run).start_ids(SamplingSettings(), np.random.default_rng(0))
+    name, kept = run.path.resolve().name, without_placeholder(arrays, vocabulary)
+    given = run.description.model, vocabulary, kept, weights, losses, probed, prompt
+    page = pages.export_page(pages.ExportedModel(name, *given, tracked, start))
     write_text(out, page)
     say(f"page: {visible_line(str(out))}, {len(page.encode()) / 1000:,.0f} kB")
     if losses:

@@ -31,8 +31,6 @@ PATH = PathParam()
 
 
 class GroupedOption(click.Option):
-    """An option that the help of a `GroupedCommand` lists under a heading."""
-
     def __init__(self, *given: Any, group: str = "", **options: Any) -> None:
         super().__init__(*given, **options)
         self.group = group
@@ -86,7 +84,6 @@ class GroupedCommand(click.Command):
     """A command whose help lists options under headings, in their order of definition."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section per heading; options without one come last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for one in self.get_params(ctx):
             if record := one.get_help_record(ctx):

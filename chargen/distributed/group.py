@@ -111,7 +111,6 @@ class ProcessGroup:
 
     @peer_errors()
     def wait(self) -> None:
-        """Wait, for hours if need be, until all ranks are here."""
         if self.size > 1:
             dist.barrier(self._patient)
 

@@ -178,8 +178,6 @@ def _converted(layout: KerasLayout, groups: ArrayGroups) -> dict[str, np.ndarray
 
 @dataclass(frozen=True)
 class KerasFile:
-    """The contents of a file."""
-
     config: Mapping[str, Any] | None  # None for weights alone
     version: str | None  # of Keras
     arrays: ArrayGroups  # float32, finite

@@ -152,7 +152,6 @@ class KerasLayer(msgspec.Struct):
 
 
 def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
-    """Return the layout of a model that the parsed ``config.json`` describes."""
     layers = [layer for layer in _layers(config) if PARTS[layer.class_name]]
     parts = "".join(PARTS[layer.class_name] for layer in layers)
     if not CHAIN.fullmatch(parts):

@@ -22,8 +22,6 @@ LEVELS = 127  # 8-bit levels on either side of zero
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """The contents of an exported page."""
-
     name: str  # of the run
     settings: ModelSettings
     vocabulary: Vocabulary
@@ -37,7 +35,6 @@ class ExportedModel:
 
 
 def export_page(model: ExportedModel) -> str:
-    """Return one HTML page that needs no other file and no network."""
     settings, V = model.settings, len(model.vocabulary)
     cell = settings.described_cell
     labels = part_labels(cell.state, settings.cell)
@@ -76,10 +73,8 @@ def losses_text(losses: Mapping[str, Evaluation]) -> str:
     text = f"{whole:.4f} bits per character"
     if "int8" in losses:
         bits = losses["int8"].bits_per_char
-        text = (
-            f"{bits:.4f} bits per character with int8 weights, {whole:.4f} with float32 "
-            f"({bits - whole:+.5f})"
-        )
+        beside = f"{whole:.4f} with float32 ({bits - whole:+.5f})"
+        text = f"{bits:.4f} bits per character with int8 weights, {beside}"
     return f"{text}, on {losses['float32'].chars:,} held-out characters"
 
 

@@ -32,8 +32,6 @@ class TrainingSample(NamedTuple):
 
 @dataclass(frozen=True)
 class TrainingStatus:
-    """The state of a run at one time."""
-
     run: str  # directory
     description: Description
     lines: Lines  # one record per validation
@@ -43,7 +41,6 @@ class TrainingStatus:
 
 
 def watch_page(status: TrainingStatus) -> str:
-    """Return one HTML page that needs no other file."""
     lines = status.lines
     return render(
         "chargen.pages/watch.html",

@@ -109,7 +109,6 @@ def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:
 
 
 def method(items: Sequence[str], *rest: Text) -> Details:
-    """Return the folded description of a method and its limitations."""
     return Details("Method and limitations", [*map(Text, items), *rest])
 
 
@@ -170,7 +169,6 @@ def save_figures(sections: Sequence[Section], path: Path, title: str, main: str)
 
 
 def table_text(table: Table) -> str:
-    """Return an aligned table with its rules, and its caption below."""
     lines = aligned([table.header, *table.rows])
     width = max(map(len, lines))
     for index, label in reversed(table.rules):

@@ -110,7 +110,6 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
         return trained or self.imported is not None
 
     def facts(self) -> dict[str, str]:
-        """Return what a person wants to know about the run, by label."""
         model, vocabulary, corpus = self.model, self.vocabulary, self.corpus
         origin, imported = self.initialized_from, self.imported
         characters = repr(vocabulary.characters[:SHOWN_CHARACTERS])[1:-1]

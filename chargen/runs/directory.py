@@ -62,8 +62,6 @@ class ProgressRecord(FirstLosses):
 
 
 class Run:
-    """A run directory and its description."""
-
     def __init__(self, path: Path, description: Description) -> None:
         self.path = path
         self.description = description
@@ -80,7 +78,6 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """Open a run directory and check its description."""
         file = path / RUN
         if path.is_file():
             how = f"train on it with {command('train', path)}; chargen runs lists the runs"

@@ -49,7 +49,6 @@ def report(result: CellComparison) -> list[kit.Section]:
 
 
 def about(result: CellComparison) -> str:
-    """Return seeds, budget and trials in one line."""
     return f"{counted(result.seeds, 'seed')}, {result.budget} each; trials of seed {result.seed}"
 
 

@@ -69,8 +69,6 @@ class SpanAccuracy(Struct, frozen=True):
 
 
 class VariantSummary(Struct, frozen=True):
-    """Scores of one cell in one variant, over all seeds."""
-
     variant: str
     chance: float
     solved_share: Estimate  # of the seeds
@@ -89,8 +87,6 @@ class VariantSummary(Struct, frozen=True):
 
 
 class CellSummary(Struct, frozen=True):
-    """Scores of one cell, trained with several seeds."""
-
     cell: str
     units: tuple[int, ...]
     parameters: int
@@ -104,8 +100,6 @@ class CellSummary(Struct, frozen=True):
 
 
 class CellComparison(Struct, frozen=True):
-    """Summaries of several cells, trained on one task with one budget."""
-
     task: str
     budget: str  # such as "2 minutes"
     seed: int  # of the trials

@@ -54,8 +54,6 @@ def vocabulary_size(task: str) -> int:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One training run of a comparison."""
-
     comparison: Path  # its directory
     settings: ComparisonSettings
     cell: str
@@ -71,7 +69,6 @@ class ComparedRun:
         return self.path.with_suffix(self.path.suffix + ".log")
 
     def arguments(self, threads: int) -> list[str]:
-        """Return the arguments of ``chargen`` that start the run or resume it."""
         settings, (budget, amount) = self.settings, self.settings.budget
         model, _ = model_shape(self.cell, settings.parameters, vocabulary_size(settings.task))
         flags = {
@@ -180,16 +177,10 @@ def measure_task(
             own.append(_credits(predictor, task, batch, texts))
             if untrained is not None:
                 control.append(_credits(untrained, task, batch, texts))
-        found.append(
-            VariantScores(
-                variant,
-                chance,
-                tuple(used),
-                tuple(tuple(one.tolist()) for one in own),
-                tuple((min(float(one.sum()), len(one)), len(one)) for one in control),
-                tuple(by_round(one.tolist(), len(task.candidates)) for one in control),
-            )
-        )
+        credits = tuple(tuple(one.tolist()) for one in own)
+        totals = tuple((min(float(one.sum()), len(one)), len(one)) for one in control)
+        rounds = tuple(by_round(one.tolist(), len(task.candidates)) for one in control)
+        found.append(VariantScores(variant, chance, tuple(used), credits, totals, rounds))
     return tuple(found)
 
 

@@ -66,10 +66,8 @@ def measure(
     meter = Meter(progress, len(groups))
     states = [span + 1, *(int(group.spans.max()) + BEFORE_CUE + 1 for group in targets)]
     flows = [_flows(model, *one, meter) for one in zip(groups, states, strict=True)]
-    layers = []
-    for number, (layer, of_groups) in enumerate(
-        zip(model.layers, zip(*flows, strict=True), strict=True), 1
-    ):
+    layers, by_layer = [], zip(model.layers, zip(*flows, strict=True), strict=True)
+    for number, (layer, of_groups) in enumerate(by_layer, 1):
         aligned = [*map(partial(_aligned, layer), groups, of_groups)]
         layers.append(_found(number, layer, of_groups[0], aligned))
     return records.GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))

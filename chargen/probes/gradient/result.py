@@ -26,7 +26,6 @@ class Curve(Struct, frozen=True):
     high: np.ndarray = field(name="log10_ratio_median_high")
 
     def estimate(self, k: int) -> Estimate:
-        """Return the median at index ``k`` with its interval."""
         return Estimate(float(self.median[k]), float(self.low[k]), float(self.high[k]))
 
     def reach(self, level: float) -> str:
@@ -59,7 +58,6 @@ class TargetGradient(Struct, frozen=True):
 
     @property
     def at_cue(self) -> Estimate:
-        """The gradient of the state that has just read the cue."""
         return self.whole.estimate(-self.first_offset_chars)
 
 
@@ -72,15 +70,12 @@ class GateUse(Struct, frozen=True):
 
 
 class LayerGradient(Struct, frozen=True):
-    """Result in one layer."""
-
     layer: int  # 1 reads the characters
     units: int
     positions: int  # positions whose loss depends on the layer's last state
     last_state: float = field(name="last_state_gradient_median_nats_per_unit")  # g(0)
     curves: dict[str, Curve]  # by part of the state, h, c or both; the whole state last
-    # The largest log10 g(k)/g(0), k > 0, of the whole state at any position, and its k.
-    peak: float = field(name="peak_log10_ratio")
+    peak: float = field(name="peak_log10_ratio")  # of the whole state at any position, k > 0
     peak_chars: int = field(name="peak_at_chars")
     gate: GateUse | None  # None if the cell has no such gate
     targets: tuple[TargetGradient, ...] = ()
@@ -91,8 +86,6 @@ class LayerGradient(Struct, frozen=True):
 
 
 class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"):
-    """Result in one network."""
-
     cell: str  # as in --cell
     span: int  # the longest distance, characters
     seed: int  # of the positions
@@ -101,7 +94,6 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
 
     @property
     def farthest(self) -> LayerGradient:
-        """The layer with the largest gradient at the longest distance."""
         return max(self.layers, key=lambda one: one.whole.median[-1])
 
     def to_json(self) -> dict[str, Any]:
@@ -122,10 +114,9 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
         if layer.targets:
             group = layer.targets[-1]
             there = layer.whole.estimate(min(group.span_chars_high, self.span))
-            return (
-                f"{name}10^{estimate(group.at_cue, 1)} of the gradient arrives at a cue "
-                f"{group.distance} back, 10^{estimate(there, 1)} at random positions"
-            )
+            cue = f"10^{estimate(group.at_cue, 1)} of the gradient arrives at a cue"
+            random = f"10^{estimate(there, 1)} at random positions"
+            return f"{name}{cue} {group.distance} back, {random}"
         half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
         told = f"{name}the gradient halves in {half} characters, is 1/100 in {hundredth}"
         return f"{told} (the reach of the gradient, not of memory)"

@@ -32,8 +32,6 @@ class PatchRow(Struct, frozen=True):
 
 
 class ReadoutResult(Struct, frozen=True, tag="readout", tag_field="instrument"):
-    """Result in one model."""
-
     seed: int
     trained_timesteps: int | None
     state_values: int  # numbers in the state

@@ -37,8 +37,6 @@ class Score:
 class LossDifference(
     Struct, frozen=True, omit_defaults=True, rename={"difference": "difference_nats_per_char"}
 ):
-    """Paired difference in loss between two models."""
-
     first: str
     second: str
     difference: Estimate | None = None  # nats per character; None: the text is too short
@@ -47,8 +45,6 @@ class LossDifference(
 
 @dataclass(frozen=True)
 class Scores:
-    """One text under several models."""
-
     text: str  # the characters that all models know
     left_out: int  # number of other characters
     runs: tuple[Score, ...]  # by ascending loss
@@ -99,7 +95,6 @@ class Scores:
         return fragment(*score_tables(self), Text(self.finding))
 
     def to_json(self, most: int) -> dict[str, Any]:
-        """Return a JSON object with the ``most`` surprising places."""
         runs = [
             {
                 "run": one.run,

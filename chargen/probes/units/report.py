@@ -9,7 +9,7 @@ import numpy as np
 
 from chargen.probes.units.result import HiddenUnits, LayerRecord, UnitsResult
 from chargen.render.page import render
-from chargen.render.report import Section, Table, Text
+from chargen.render.report import Block, Section, Table, Text
 
 LEVELS = 127  # of a signed byte, on either side of zero
 SHARE_LEVELS = 2**16 - 1
@@ -52,21 +52,14 @@ def report(result: UnitsResult) -> Section:
         cells = [one.feature, str(best.layer), str(best.unit), result.part, best.direction]
         cells += [f"AUC {best.score.value:.2f}", f"[{best.score.low:.2f}, {best.score.high:.2f}]"]
         rows.append([*cells, f"{one.untrained:.2f}", "stands out" if one.stands_out else ""])
-    return Section(
-        "units",
-        "Hidden units that track a feature",
-        result.finding(),
-        "A unit that tracks one feature also tracks whatever occurs together with it.",
-        [
-            *([Table([*header, ""], rows)] if rows else []),
-            *(Text(f"not scored: {reason}", "note") for reason in result.left_out),
-            Text(LEGEND.format(result.chars), "note"),
-        ],
-    )
+    notes = [*(f"not scored: {reason}" for reason in result.left_out), LEGEND.format(result.chars)]
+    table = [Table([*header, ""], rows)] if rows else []
+    blocks: list[Block] = [*table, *(Text(note, "note") for note in notes)]
+    meaning = "A unit that tracks one feature also tracks whatever occurs together with it."
+    return Section("units", "Hidden units that track a feature", result.finding(), meaning, blocks)
 
 
 def hidden_units_page(memory: HiddenUnits) -> str:
-    """Return one HTML page that needs no other file."""
     recording, result = memory.recording, memory.units
     units = " + ".join(str(layer.units) for layer in recording.layers)
     parts = part_labels(recording.layers[0].parts, recording.cell)

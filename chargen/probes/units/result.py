@@ -67,8 +67,6 @@ class FeatureScores(
 
 
 class UnitsResult(Struct, frozen=True):
-    """The best units of each feature, on held-out text."""
-
     cell: str
     part: str  # scored part of the state: c if the cell has one, otherwise h
     seed: int
@@ -95,12 +93,10 @@ class UnitsResult(Struct, frozen=True):
         )
 
     def ranked(self) -> list[tuple[FeatureScores, UnitScore]]:
-        """Return the units of all features, the strongest first."""
         pairs = [(one, unit) for one in self.features for unit in one.units]
         return sorted(pairs, key=lambda pair: -pair[1].score.value)
 
     def to_json(self) -> dict[str, Any]:
-        """Return a JSON object, a function of the network, the text and the seed."""
         values = flat(to_builtins(self))
         for row, one in zip(values["features"], self.features, strict=True):
             row["stands_out"] = one.stands_out
@@ -110,8 +106,6 @@ class UnitsResult(Struct, frozen=True):
 
 @dataclass(frozen=True)
 class HiddenUnits:
-    """A recording and the unit scores of a run."""
-
     run: str
     recording: Recording
     units: UnitsResult | None  # None without a held-out text
