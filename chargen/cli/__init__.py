@@ -110,9 +110,8 @@ def _exit_code(given: list[str]) -> int:
         return _report(" ".join(error.format_message().split()))
     except ChargenError as error:
         # One process a machine reports a lost process, or the one that launched them all does.
-        is_first = os.environ.get("LOCAL_RANK", "0") == "0"
-        is_other = os.environ.get("ROLE_NAME") == "chargen" or not is_first
-        is_quiet = isinstance(error, PeerError) and is_other
+        rank, role = (os.environ.get(name) for name in ("LOCAL_RANK", "ROLE_NAME"))
+        is_quiet = isinstance(error, PeerError) and (role == "chargen" or rank not in (None, "0"))
         return error.exit_code if is_quiet else _report(error.message, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED

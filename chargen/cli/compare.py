@@ -77,8 +77,7 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
                 say(f"{int(done)} of {total} runs finished", err=True)
 
         how: dict[str, Any] = {"jobs": jobs, "overwrite": overwrite, "on_runs": on_runs}
-        stops = lambda: signals.caught is not None  # noqa: E731
-        result = compare_cells(settings, out, should_stop=stops, **how)
+        result = compare_cells(settings, out, should_stop=signals.are_caught, **how)
     if result is None:
         say("interrupted; run the same command to resume", err=True)
         return 128 + (signals.caught or 0)

@@ -52,6 +52,9 @@ class Signals(contextlib.ExitStack):
         self.enter_context(handled(self._catch, signal.SIGINT, signal.SIGTERM))
         return self
 
+    def are_caught(self) -> bool:
+        return self.caught is not None
+
     def _catch(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         self.caught = self.caught or number
@@ -119,7 +122,7 @@ class TrainingDisplay:
         self._trainer = trainer = session.trainer
         with self._signals, contextlib.ExitStack() as stack:
             if not trainer.group.leads:
-                session.run(self._should_stop)
+                session.run(self._signals.are_caught)
                 return
             self._tell(_overview(trainer))
             for note in session.notes:
@@ -130,11 +133,8 @@ class TrainingDisplay:
             bar = "{percentage:3.0f}%|{bar}| {desc}"
             self._open_bar(total=100, bar_format=bar, dynamic_ncols=True)
             stack.callback(self._close_bar)
-            for report in trainer.reports(self._should_stop):
+            for report in trainer.reports(self._signals.are_caught):
                 self._show(report, trainer)
-
-    def _should_stop(self) -> bool:
-        return self._signals.caught is not None
 
     def _show(self, report: Report, trainer: Trainer) -> None:
         self._steps += 1

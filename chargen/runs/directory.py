@@ -197,7 +197,8 @@ class Run:
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                raise ChargenError(f"{self.path / name}: {reason(key)}: not finite float32")
+                told = f"weights {reason(key)} are no finite float32"
+                raise ChargenError(f"{self.path / name}: {told}")
         return weights
 
     def write_progress(self, start: int, records: Iterable[Mapping[str, Any]]) -> int:
