@@ -109,7 +109,6 @@ def progress_bar(**style: Any) -> Iterator[Callable[[int, int], None]]:
 
 
 def say_json(value: Any) -> None:
-    """Print a value as one line of ASCII JSON."""
     print(json.dumps(value))
 
 

@@ -297,7 +297,6 @@ def _sample(trainer: Trainer, chars: int) -> str:
 
 
 def next_command(trainer: Trainer, stopped: bool, margin: float | None) -> str:
-    """Return the most useful next command: resume, probe or sample."""
     # A run that stopped improving is not resumed: more training would overfit it.
     worse = margin is not None and margin < 0 and not trainer.ending.startswith("no improvement")
     if stopped or worse:
