@@ -48,21 +48,17 @@ def unknown_option(help: str) -> Any:
     return option("--unknown", click.Choice(["error", "skip"]), "error", help)
 
 
-def set_up_torch(threads: int | None) -> None:
-    """Set the number of CPU threads, and keep freed memory for later steps."""
-    set_up_memory()
-    if threads is not None:
-        import torch
-
-        torch.set_num_threads(threads)
-
-
 def torch_options(command: Any) -> Any:
     """Add ``--device``, and ``--threads``, which takes effect when it is read."""
 
     def set_up(context: click.Context, parameter: click.Parameter, threads: int | None) -> None:
-        if not context.resilient_parsing:  # which completes a command line
-            set_up_torch(threads)
+        if context.resilient_parsing:  # which completes a command line
+            return
+        set_up_memory()
+        if threads is not None:
+            import torch
+
+            torch.set_num_threads(threads)
 
     how = {"callback": set_up, "expose_value": False}
     command = option("--threads", click.IntRange(1), None, threads_help, **how)(command)

@@ -69,7 +69,21 @@ def measure(
     layers, by_layer = [], zip(model.layers, zip(*flows, strict=True), strict=True)
     for number, (layer, of_groups) in enumerate(by_layer, 1):
         aligned = [*map(partial(_aligned, layer), groups, of_groups)]
-        layers.append(_found(number, layer, of_groups[0], aligned))
+        flow, gate = of_groups[0], GATE_NAMES.get(layer.cell.retention)
+        peaks = flow.ratios[-1][1:].max(axis=1)
+        layers.append(
+            records.LayerGradient(
+                number,
+                layer.units,
+                aligned[0].positions,
+                last_state=float(np.median(flow.last[flow.last > 0])),
+                curves=aligned[0].curves,
+                peak=float(peaks.max()),
+                peak_chars=int(peaks.argmax()) + 1,
+                gate=records.GateUse(gate, float(flow.gate_open.mean())) if gate else None,
+                targets=tuple(aligned[1:]),
+            )
+        )
     return records.GradientResult(model.cell, span, seed, trained_timesteps, tuple(layers))
 
 
@@ -167,24 +181,6 @@ def _norm(gradient: Tensor) -> Tensor:
     """Return the norms of ``(N, H)``, scaled so that no square leaves the range of float64."""
     scale = gradient.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
     return scale[:, 0] * torch.linalg.vector_norm(gradient / scale, dim=1)
-
-
-def _found(
-    number: int, layer: RecurrentLayer, flow: _Flow, found: Sequence[records.TargetGradient]
-) -> records.LayerGradient:
-    whole, gate = flow.ratios[-1], GATE_NAMES.get(layer.cell.retention)
-    peaks = whole[1:].max(axis=1)
-    return records.LayerGradient(
-        number,
-        layer.units,
-        found[0].positions,
-        last_state=float(np.median(flow.last[flow.last > 0])),
-        curves=found[0].curves,
-        peak=float(peaks.max()),
-        peak_chars=int(peaks.argmax()) + 1,
-        gate=records.GateUse(gate, float(flow.gate_open.mean())) if gate else None,
-        targets=tuple(found[1:]),
-    )
 
 
 def _aligned(layer: RecurrentLayer, group: Targets, flow: _Flow) -> records.TargetGradient:
