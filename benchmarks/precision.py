@@ -6,8 +6,9 @@ import torch
 
 from benchmarks.timing import medians
 from benchmarks.training import step_of
-from chargen.recurrent import CharModel, ForwardMode
+from chargen.recurrent import CharModel
 from chargen.recurrent.matmul import multiplies_bfloat16
+from chargen.recurrent.residual import ForwardMode
 from chargen.settings import PRECISIONS, ModelSettings
 from chargen.training.defaults import Hardware, preset_of
 

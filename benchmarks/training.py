@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from benchmarks import limits
 from benchmarks.timing import medians
 from chargen.cells import CELLS
-from chargen.recurrent import CharModel, ForwardMode
+from chargen.recurrent import CharModel
+from chargen.recurrent.residual import ForwardMode
 from chargen.settings import ModelSettings
 from chargen.training.step import next_char_loss
 

@@ -50,12 +50,10 @@ class Evaluation:
 
     @property
     def bits_per_char(self) -> float:
-        """The loss in bits."""
         return nats_to_bits(self.loss_nats)
 
     @property
     def perplexity(self) -> float:
-        """The exponential of the loss in nats."""
         return math.exp(self.loss_nats)
 
     def _repr_html_(self) -> str:
@@ -100,7 +98,6 @@ class Segments:
 
     @property
     def longest(self) -> int:
-        """The number of characters predicted in the longest segment."""
         return int((self.ends - self.begins).max())
 
 

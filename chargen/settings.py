@@ -3,8 +3,6 @@
 Imports no torch.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
@@ -88,7 +86,7 @@ def _rule(kind: Any) -> str:
 
 
 @cache
-def types_of(kind: type[Settings]) -> dict[str, Any]:
+def types_of(kind: "type[Settings]") -> dict[str, Any]:
     return get_type_hints(kind, include_extras=True)
 
 
@@ -221,7 +219,7 @@ class TrainingSettings(Settings, frozen=True):
         if self.resets and self.state == "reset":
             raise _refuse("resets", self.resets, "0 with --state reset, which resets every window")
 
-    def stages(self) -> tuple[TrainingSettings, ...]:
+    def stages(self) -> "tuple[TrainingSettings, ...]":
         """Return the settings of each curriculum stage; batches of all have about equal size."""
         batch_size, timesteps = self.window
         return tuple(
@@ -328,7 +326,7 @@ class GivenSettings(Struct, frozen=True):
     names: frozenset[str]
 
     @classmethod
-    def parse(cls, options: Mapping[str, Any]) -> GivenSettings:
+    def parse(cls, options: Mapping[str, Any]) -> "GivenSettings":
         """Check settings by name; ``None`` leaves one open."""
         kinds = ModelSettings, TrainingSettings, MoreTraining
         _check_names(options, sum((kind.__struct_fields__ for kind in kinds), ()))

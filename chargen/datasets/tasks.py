@@ -89,11 +89,10 @@ def rotations(text: str, characters: str) -> list[str]:
     return [text.translate(str.maketrans(characters, moved)) for moved in rotated]
 
 
-# Copy memory: symbols, a delay of any length and the same symbols again, in lines such as
-# ``hcabbefgad......|hcabbefgad``. The span of each symbol is the other nine, the delay and the
-# delimiter. After Hochreiter & Schmidhuber 1997 and Arjovsky et al., "Unitary evolution recurrent
-# neural networks", 2016, except that the delay is random and ends in a delimiter, so that counting
-# its steps does not help.
+# Lines such as ``hcabbefgad......|hcabbefgad``. The span of each symbol is the other nine, the
+# delay and the delimiter. After Hochreiter & Schmidhuber 1997 and Arjovsky et al., "Unitary
+# evolution recurrent neural networks", 2016, except that the delay is random and ends in a
+# delimiter, so that counting its steps does not help.
 SYMBOLS = "abcdefgh"
 LENGTH = 10  # number of symbols
 
@@ -114,8 +113,7 @@ COPY = Task(
     queried=LENGTH,
 )
 
-# Associative recall: pairs of a key and a distinct value, then queries with delays between, in
-# lines such as ``kd3ax0....ax0...kd3``. Training uses keys whose letter numbers have an even sum,
+# Lines such as ``kd3ax0....ax0...kd3``. Training uses keys whose letter numbers have an even sum,
 # trials the others. The span is from the value of the pair to the queried value. Trials query each
 # pair equally often at every span. After Arora et al., "Zoology: measuring and improving recall in
 # efficient language models", 2023.
@@ -169,10 +167,9 @@ RECALL = Task(
     _recall_texts,
 )
 
-# Flip-flop: ``w`` writes a bit, ``i`` ignores one, ``r`` reads the last one written, in lines such
-# as ``w1i0i1i1r1i0r1w0r0``. The span of a read is the ignored pairs since the write and the ``r``.
-# Trials contain no other write or read in between. After Liu et al., "Exposing attention glitches
-# with flip-flop language modeling", 2023.
+# Lines such as ``w1i0i1i1r1i0r1w0r0``. The span of a read is the ignored pairs since the write and
+# the ``r``. Trials contain no other write or read in between. After Liu et al., "Exposing attention
+# glitches with flip-flop language modeling", 2023.
 BITS = "01"
 EVENTS = 12  # writes and reads per line, approximately
 

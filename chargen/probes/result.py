@@ -142,7 +142,6 @@ class ProbeResult:
 
     @property
     def about(self) -> str:
-        """The measured runs, in one line."""
         names = [run.run for run in self.runs]
         return f"Run {names[0]}" if len(names) == 1 else f"{len(names)} runs: {listed(names)}"
 
@@ -211,7 +210,6 @@ class ProbeResult:
         yield "--verbose prints every table, --report FILE.html has the figures too"
 
     def figures(self) -> Iterator[tuple[kit.Section, kit.Figure]]:
-        """Yield every figure with its section."""
         for section in self.sections():
             for block in section.blocks:
                 if isinstance(block, kit.Figure):

@@ -104,7 +104,6 @@ class RecurrentLayer(nn.Module):
 
     @property
     def weights(self) -> Mapping[str, nn.Parameter]:
-        """The layer's parameters by name."""
         return self._parameters  # type: ignore[return-value]
 
     def build(self, features: int, generator: torch.Generator | None = None) -> None:

@@ -73,12 +73,10 @@ class CharModel(nn.Module):
 
     @property
     def layers(self) -> list[RecurrentLayer]:
-        """The recurrent layers from input to output."""
         return [self.stack.layer(index) for index in range(len(self.stack.layers))]
 
     @property
     def cell(self) -> str:
-        """The name of the cell."""
         return next(name for name, kind in LAYERS.items() if type(self.layers[0]) is kind)
 
     def forward(

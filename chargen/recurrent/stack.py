@@ -76,7 +76,6 @@ class Stack(nn.Module):
         return self.end(below), tuple(states)
 
     def initial_state(self, batch_size: int) -> StackState:
-        """Return the zero state of every layer."""
         states = (self.layer(n).initial_state(batch_size) for n in range(len(self.layers)))
         if not self.blocks:
             return tuple(states)
@@ -84,7 +83,6 @@ class Stack(nn.Module):
         return tuple((*state, *window) for state in states)
 
     def layer(self, index: int) -> RecurrentLayer:
-        """Return layer number ``index``, counted from 0."""
         return cast(RecurrentLayer, self.layers[index])
 
     def parted(self, index: int, state: LayerState) -> tuple[LayerState, LayerState]:

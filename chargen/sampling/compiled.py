@@ -68,7 +68,6 @@ def norm(x: Any, g: Any, out: Any) -> None:
 
 @compiled
 def add(x: Any, y: Any, out: Any) -> None:
-    """Compute ``x + y``, ``(K,)``."""
     for i in range(len(x)):
         out[i] = x[i] + y[i]
 
@@ -175,7 +174,6 @@ def step(
 
 @compiled
 def gate(a: Any, b: Any, out: Any) -> None:
-    """Compute ``silu(a) * b``, ``(K,)``."""
     for i in range(len(a)):
         out[i] = gated(a[i], b[i])
 

@@ -140,7 +140,6 @@ class LineCounter:
             self._digest.update(line.encode())
 
     def statistics(self) -> Record:
-        """Return the number of lines, quantiles of their lengths, and the share of repetitions."""
         if self._chars:
             self._end()
         lengths, digests = (np.frombuffer(a, np.uint64) for a in (self._lengths, self._digests))

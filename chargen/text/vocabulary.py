@@ -1,7 +1,5 @@
 """The vocabulary: characters to ids and back."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -51,7 +49,7 @@ class CharacterSet:
             self._points[code_points(rest.decode("utf-8", "surrogatepass"))] = True
             self._ascii = self._points[:128].nonzero()[0].astype(np.uint8).tobytes()
 
-    def vocabulary(self) -> Vocabulary:
+    def vocabulary(self) -> "Vocabulary":
         """Return the vocabulary of all blocks; `ValueError` if there was no character."""
         return Vocabulary("".join(map(chr, np.flatnonzero(self._points))))
 
@@ -100,16 +98,16 @@ class Vocabulary:
             self._ids[code_points(dropped)] = characters.index(PLACEHOLDER)
 
     @classmethod
-    def of(cls, text: str) -> Vocabulary:
+    def of(cls, text: str) -> "Vocabulary":
         """Return the vocabulary of a text, which must not be empty."""
         return cls("".join(sorted(set(text))))
 
-    def without(self, dropped: str) -> Vocabulary:
+    def without(self, dropped: str) -> "Vocabulary":
         """Return the vocabulary in which `PLACEHOLDER` stands for the characters ``dropped``."""
         kept = set(self.characters) - set(dropped) | set(PLACEHOLDER if dropped else "")
         return Vocabulary("".join(sorted(kept)), "".join(sorted({*self.dropped, *dropped} - kept)))
 
-    def __or__(self, other: Vocabulary) -> Vocabulary:
+    def __or__(self, other: "Vocabulary") -> "Vocabulary":
         """Return the vocabulary of both; only characters that neither has are dropped."""
         known = {*self.characters, *other.characters}
         dropped = {*self.dropped, *other.dropped} - known

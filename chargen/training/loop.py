@@ -192,18 +192,12 @@ class Trainer:
         validates = used >= 1 or counters.step % self._validate_every == 0
         validation_loss = self._validate() if validates else None
         counters.seconds = time.monotonic() - started
-        report = Report(
-            counters.step,
-            counters.chars,
-            counters.seconds,
-            counters.loss_sum / counters.loss_batches,
-            validation_loss,
-            rate,
-            step.norm,
-            min(1.0, used),
-            validates,
-            self._cpu_time / self._step_time if self._step_time >= SECONDS_OF_STEPS else math.inf,
-        )
+        loss = counters.loss_sum / counters.loss_batches
+        so_far = counters.step, counters.chars, counters.seconds, loss
+        measured = self._step_time >= SECONDS_OF_STEPS
+        cores = self._cpu_time / self._step_time if measured else math.inf
+        used = min(1.0, used)
+        report = Report(*so_far, validation_loss, rate, step.norm, used, validates, cores)
         return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:

@@ -48,7 +48,6 @@ class MinedResult(Struct, frozen=True, tag="mined", tag_field="instrument"):
     documents: int = 1  # of the text, where training reset the state
 
     def of_kind(self, kind: str) -> tuple[MinedRow, ...]:
-        """Return the rows of one kind, by distance."""
         return tuple(row for row in self.rows if row.kind == kind)
 
     def to_json(self) -> dict[str, Any]:

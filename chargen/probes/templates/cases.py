@@ -58,7 +58,6 @@ class Batch:
 
     @property
     def cue_start(self) -> int:
-        """Return the index at which the cue begins in every context."""
         return len(self.contexts[0]) - self.span - len(self.facts.no_cue)
 
     def at(self, rows: Sequence[int] | np.ndarray) -> "Batch":

@@ -17,13 +17,7 @@ from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, clust
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
 from chargen.probes.templates import result as records
 from chargen.probes.templates.cases import Batch, make, nearest_spans
-from chargen.probes.templates.scoring import (
-    CandidateScores,
-    Outcome,
-    credit_of,
-    read,
-    score_candidates,
-)
+from chargen.probes.templates.scoring import CandidateScores, Outcome, credit_of, read
 from chargen.render.text import counted
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)  # or the nearest that a phrase bank allows
@@ -272,7 +266,7 @@ def _demonstrate(predictor: Model, context: str, ends: Sequence[str]) -> records
     notes += [f"cannot be spelled: {unspelled}"] if unspelled else []
     if not context or len(spelled) < 2:
         return records.Demonstration(context, (), "; ".join([*notes, "nothing to compare"]))
-    log_probs = score_candidates(predictor, [context], spelled).log_probs[0]
+    log_probs = read(predictor, [context], spelled).log_probs[0]
     shares = np.exp(log_probs - np.logaddexp.reduce(log_probs)).tolist()
     bits = (-nats_to_bits(log_probs) / len(spelled[0])).tolist()
     endings = map(records.Ending, spelled, shares, bits)

@@ -224,7 +224,6 @@ class PairComparison(Struct, frozen=True):
         return [row for row in self.spans if row.ahead == way]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Return a JSON object for each span."""
         pair = {"instrument": "templates", "first": self.first, "second": self.second}
         return [pair | to_builtins(row) for row in self.spans]
 

@@ -3,8 +3,6 @@
 Axes: N contexts, K candidates.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -25,7 +23,7 @@ class CandidateScores:
     log_probs: np.ndarray  # (N, K) of each whole candidate, in nats, float64
     greedy: np.ndarray  # (N, K) whether greedy decoding generates the candidate
 
-    def __getitem__(self, rows: slice | np.ndarray) -> CandidateScores:
+    def __getitem__(self, rows: slice | np.ndarray) -> "CandidateScores":
         return CandidateScores(self.log_probs[rows], self.greedy[rows])
 
 
@@ -97,7 +95,7 @@ class Outcome:
     texts: np.ndarray  # (N,) the sentence up to its target
 
     @classmethod
-    def of(cls, batch: Batch, scores: CandidateScores) -> Outcome:
+    def of(cls, batch: Batch, scores: CandidateScores) -> "Outcome":
         """Return the outcome of a batch whose candidates are the targets of its facts."""
         rows = np.arange(len(batch.frames))
         said = [frame.distractor for frame in batch.frames]
@@ -114,11 +112,11 @@ class Outcome:
         )
 
     @classmethod
-    def join(cls, parts: Iterable[Outcome]) -> Outcome:
+    def join(cls, parts: "Iterable[Outcome]") -> "Outcome":
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*map(np.concatenate, columns))
 
-    def where(self, kept: np.ndarray) -> Outcome:
+    def where(self, kept: np.ndarray) -> "Outcome":
         """Return the sentences for which ``kept``, ``(N,)``, is true."""
         return Outcome(*(column[kept] for column in vars(self).values()))
 
