@@ -131,7 +131,6 @@ class ModelSettings(Settings, frozen=True):
 
     @property
     def described_cell(self) -> Cell:
-        """The description of the cell that every layer has."""
         return cell_named(self.cell, self.reset_after)
 
     @property

@@ -156,7 +156,6 @@ class _Run:
     lock: Lock = field(default_factory=Lock)  # held while something shared is made
 
     def start(self, pool: ThreadPoolExecutor, only: Sequence[str]) -> dict[str, Future[Any]]:
-        """Start the instruments that the model can serve."""
         if is_scorer(self.subject.predictor):
             reason = "the model scores strings, it reads no characters"
             only = _without(only, ("context", "mined", "readout"), reason, self.warnings)
