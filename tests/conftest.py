@@ -58,8 +58,20 @@ def cli(capsys):
 
     def run(words, code=0):
         capsys.readouterr()
-        assert main(words) == code, capsys.readouterr().err
+        assert main([*map(str, words)]) == code, capsys.readouterr().err
         return capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def error(cli):
+    """Run a command that fails with code 2; return the one line that it prints."""
+
+    def run(words):
+        out, err = cli(words, 2)
+        assert (out, err.count("\n")) == ("", 1)
+        return err
 
     return run
 

@@ -51,19 +51,6 @@ class UniformPredictor:
         return np.full((*ids.shape, size), -np.log(size), dtype=np.float32), None
 
 
-class CountingPredictor:
-    """Predicts the number of characters read so far, modulo V; its state is that number."""
-
-    def __init__(self, characters):
-        self.vocabulary = Vocabulary(characters)
-
-    def advance(self, ids, state=None):
-        (N, T), V = ids.shape, len(self.vocabulary)
-        before = np.zeros(N, dtype=np.int64) if state is None else state
-        counts = before[:, None] + np.arange(1, T + 1)
-        return confident(counts % V, V, 0.9).astype(np.float32), before + T
-
-
 class Reader:
     """Completes cloze sentences from the text itself; a subclass chooses the fact.
 

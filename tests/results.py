@@ -39,6 +39,10 @@ SPAN = 80
 ACCURACIES = {4: 1.0, 16: 1.0, 32: 0.98, 64: 0.95, 128: 0.94, 256: 0.7, 512: 0.3, 1024: 0.14}
 
 
+def blocks_of(kind, section):
+    return [block for block in section.blocks if isinstance(block, kind)]
+
+
 def near(value, half=0.01):
     return Estimate(value, value - half, value + half)
 

@@ -292,13 +292,12 @@ FLAGS = ["--cells", "simple,gru", "--seeds", "2", "--parameters", "300", "--time
          "--batch-size", "2", "--steps", "5", "--jobs", "1"]  # fmt: skip
 
 
-def test_the_command_prints_the_report_and_writes_the_files(done, tmp_path, capsys):
+def test_the_command_prints_the_report_and_writes_the_files(done, tmp_path, cli):
     out, result = done
     names = {"--json": "a.json", "--plot": "a.png", "--report": "a.html"}
     files = {flag: tmp_path / name for flag, name in names.items()}
     given = [part for flag, file in files.items() for part in (flag, str(file))]
-    assert main(["compare", "--task", "flipflop", "--out", str(out), *FLAGS, *given]) == 0
-    printed, _ = capsys.readouterr()
+    printed, _ = cli(["compare", "--task", "flipflop", "--out", str(out), *FLAGS, *given])
     assert result.finding() in " ".join(printed.split())
     assert json.loads(files["--json"].read_text()) == json.loads(json.dumps(result.to_json()))
     assert files["--plot"].read_bytes().startswith(b"\x89PNG")
@@ -315,12 +314,9 @@ def test_the_command_prints_the_report_and_writes_the_files(done, tmp_path, caps
         ("--jobs 0", "--jobs"),
     ],
 )
-def test_an_error_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, capsys, flags, message):
+def test_an_error_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, error, flags, message):
     monkeypatch.chdir(tmp_path)
-    assert main(["compare", "--task", "flipflop", *flags.split()]) == 2
-    out, err = capsys.readouterr()
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err
+    assert message in error(["compare", "--task", "flipflop", *flags.split()])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fakes import Echo, UniformPredictor, word
 from msgspec import structs
+from results import blocks_of
 
 import chargen
 from chargen.cli import main
@@ -270,10 +271,6 @@ def test_json_has_units_is_a_function_of_the_seed_and_is_read_back():
     assert [row["beyond_timesteps"] for row in values["contexts"][7:9]] == [False, True]
     assert ContextResult.from_json(values) == structs.replace(RESULT, block_bits=())
     assert sum(RESULT.block_bits) / RESULT.positions == pytest.approx(RESULT.full_bits)
-
-
-def blocks_of(kind, report):
-    return [block for block in report.blocks if isinstance(block, kind)]
 
 
 def test_the_report_of_a_run_has_every_context_and_a_figure_with_controls():

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chargen.cli import main
 from chargen.text import read_corpus, statistics
 from chargen.text.mutual_information import default_distances, mutual_information
 from chargen.text.statistics import LineCounter, entropies, longest_repeat, measure, report
@@ -132,16 +131,14 @@ def test_large_texts_are_counted_in_part_and_the_report_says_so(file, monkeypatc
     assert "the first 25 characters, bits/char: zlib" in table
 
 
-def test_the_command_takes_the_sources_of_train_and_escapes(file, capsys):
+def test_the_command_takes_the_sources_of_train_and_escapes(file, cli):
     Path("more").mkdir()
     Path("more/one.txt.gz").write_bytes(gzip.compress(b"packed text\n"))
-    assert main(["corpora", "stats", file, "more", "fables", "--json"]) == 0
-    shown = json.loads(capsys.readouterr().out)
+    shown = json.loads(cli(["corpora", "stats", file, "more", "fables", "--json"]).out)
     assert (shown["corpus"], shown["scripts_chars"]["Hebrew"]) == ("text-and-2-more", 120)
     assert shown["chars"] > len(TEXT) + 70_000
     assert shown["mutual_information"]["distances"][:3] == [1, 2, 4]
-    assert main(["corpora", "stats", file]) == 0
-    out, err = capsys.readouterr()
+    out, err = cli(["corpora", "stats", file])
     assert (err, "\x1b" in out, r"\x1b" in out) == ("", False, True)
     assert f"{len(TEXT):,} characters, {len(TEXT.encode()):,} bytes" in out
     assert "😀 GRINNING FACE (1)" in out

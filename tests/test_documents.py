@@ -16,16 +16,11 @@ from networks import network_and_engine
 import chargen
 from chargen import evaluation
 from chargen.cells import CELL_NAMES
-from chargen.cli import main
 from chargen.evaluation import evaluate, losses
 from chargen.predictors import BackoffNgram
 from chargen.recurrent import CharModel
 from chargen.text import Vocabulary
-from chargen.text.documents import (
-    MOST_HELD_OUT,
-    DocumentSplitter,
-    training_chars,
-)
+from chargen.text.documents import MOST_HELD_OUT, DocumentSplitter, training_chars
 from chargen.training import start
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)
@@ -206,25 +201,23 @@ def test_documents_are_read_in_parallel():
     assert predictor.calls < 100
 
 
-def test_each_line_is_a_document_for_all_commands(tmp_path, monkeypatch, capsys):
+def test_each_line_is_a_document_for_all_commands(tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
     Path("names.txt").write_text("anna\nbert\n\ncarla\ndora\n" * 30)
     options = ["--documents", "line", "--units", "4", "--steps", "2", "--timesteps", "8"]
-    assert main(["train", "names.txt", *options]) == 0
-    assert "read 1 file, 120 documents" in capsys.readouterr().err
+    assert "read 1 file, 120 documents" in cli(["train", "names.txt", *options]).err
     model = chargen.load()
     text = model.corpus()
     assert text.starts[:5].tolist() == [0, 4, 10, 16, 21]
     # In evaluation, each line is read from a zero state.
     held_out = model.run.description.corpus.training_chars
-    assert main(["evaluate", "--json"]) == 0
-    loss = json.loads(capsys.readouterr().out)["loss_nats"]
+    loss = json.loads(cli(["evaluate", "--json"]).out)["loss_nats"]
     wanted = by_itself(model.predictor, text.ids, held_out, text.starts)[0]
     assert loss == pytest.approx(wanted / (len(text.ids) - held_out), rel=1e-5)
     # A text begins in a zero state after a line feed, as lines do in training, and ends with one.
     assert model.run.description.begins_at_zeros
-    assert main(["sample", "--count", "3", "--length", "999", "--seed", "0", "--json"]) == 0
-    texts = json.loads(capsys.readouterr().out)["texts"]
+    sample = ["sample", "--count", "3", "--length", "999", "--seed", "0", "--json"]
+    texts = json.loads(cli(sample).out)["texts"]
     assert len(texts) == 3
     assert not any("\n" in text or len(text) == 999 for text in texts)
     assert "\n" in model.sample(stop_after="t", length=99)

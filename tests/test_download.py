@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from chargen.cli import main
 from chargen.datasets import download
 from chargen.datasets.download import ENTRIES, Entry
 from chargen.errors import ChargenError
@@ -230,30 +229,25 @@ def test_a_file_of_the_user_is_verified_and_kept(server, out, tmp_path):
     assert (own.read_bytes(), server.asked) == (TEXT, [])
 
 
-def test_the_command_downloads_and_names_the_next_one(server, out, monkeypatch, capsys):
+def test_the_command_downloads_and_names_the_next_one(server, out, monkeypatch, cli):
     monkeypatch.setitem(ENTRIES, "tiny", entry_at(server.url))
     server.way = honest
-    assert main(["corpora", "fetch", "tiny"]) == 0
-    shown, err = capsys.readouterr()
+    shown, err = cli(["corpora", "fetch", "tiny"])
     assert shown == f"tiny.txt: {len(TEXT):,} bytes, none\n"
     assert err == "Next: chargen train tiny.txt\n"  # no progress bar: this is no terminal
     assert out.read_bytes() == TEXT
-    assert main(["corpora", "fetch", "tiny", "--out", "tiny.txt"]) == 0
-    assert "exists already" in capsys.readouterr().out
+    assert "exists already" in cli(["corpora", "fetch", "tiny", "--out", "tiny.txt"]).out
     server.way = never_answering
-    assert main(["corpora", "fetch", "tiny", "--out", "b.txt", "--timeout", "0.1"]) == 2
-    shown, err = capsys.readouterr()
+    shown, err = cli(["corpora", "fetch", "tiny", "--out", "b.txt", "--timeout", "0.1"], 2)
     assert (shown, err.count("\n"), "no byte in 0.1 s" in err) == ("", 1, True)
 
 
-def test_the_catalogue_is_listed_and_an_unknown_name_refused(out, capsys):
-    assert main(["corpora", "list"]) == 0
-    shown = capsys.readouterr().out
+def test_the_catalogue_is_listed_and_an_unknown_name_refused(out, cli):
+    shown = cli(["corpora", "list"]).out
     for name, entry in ENTRIES.items():
         for value in (name, entry.licence, entry.url, f"{entry.bytes:,}"):
             assert value in shown
-    assert main(["corpora", "fetch", "no\x1b"]) == 2
-    err = capsys.readouterr().err
+    err = cli(["corpora", "fetch", "no\x1b"], 2).err
     assert r"no corpus 'no\x1b' to download; choose from tinyshakespeare, en" in err
 
 

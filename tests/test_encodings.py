@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from chargen.cli import main
 from chargen.datasets.download import ENTRIES
 from chargen.errors import ChargenError
 from chargen.text.decoding import decode_blocks
@@ -24,29 +23,12 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def run(capsys):
-    """Run a command and return its exit code, standard output and standard error."""
-
-    def ran(*arguments):
-        capsys.readouterr()
-        return (main([*arguments]), *capsys.readouterr())
-
-    return ran
-
-
-def refusal(run, *arguments):
-    code, out, err = run(*arguments)
-    assert (code, out, err.count("\n")) == (2, "", 1)
-    return err
-
-
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be", "utf-32-be"])
-def test_a_byte_order_mark_is_read_as_certain(run, encoding):
+def test_a_byte_order_mark_is_read_as_certain(cli, encoding):
     mark = "" if encoding in ("utf-8-sig", "utf-16", "utf-32") else "\ufeff"
     Path("x.txt").write_bytes((mark + GERMAN).encode(encoding))
     for options in ([], ["--encoding", "cp1251"]):
-        found = json.loads(run("corpora", "stats", "x.txt", "--json", *options)[1])
+        found = json.loads(cli(["corpora", "stats", "x.txt", "--json", *options]).out)
         assert (found["chars"], found["alphabet"]) == (len(GERMAN), "".join(sorted(set(GERMAN))))
 
 
@@ -63,41 +45,41 @@ def test_a_byte_order_mark_is_read_as_certain(run, encoding):
         ("a red fox ran by\n" * 30, "utf-16-be", "utf-16-be"),
     ],
 )
-def test_the_named_guess_reads_the_text(run, text, encoding, guess):
+def test_the_named_guess_reads_the_text(cli, error, text, encoding, guess):
     Path("x.txt").write_bytes(text.encode(encoding))
-    err = refusal(run, "corpora", "stats", "x.txt")
+    err = error(["corpora", "stats", "x.txt"])
     confidence = err.split(f"probably {guess} (")[1].split("% confidence)")[0]
     assert 1 <= int(confidence) <= 99
     assert f": give --encoding {guess}\n" in err
-    found = json.loads(run("corpora", "stats", "x.txt", "--json", "--encoding", guess)[1])
+    found = json.loads(cli(["corpora", "stats", "x.txt", "--json", "--encoding", guess]).out)
     assert found["alphabet"] == "".join(sorted(set(text)))
 
 
-def test_the_encoding_is_kept_with_the_run(run):
+def test_the_encoding_is_kept_with_the_run(cli):
     Path("x.txt").write_bytes(GERMAN.encode("cp1252"))
-    assert run("train", "x.txt", "--encoding", "windows-1252", *SIZES)[0] == 0
+    cli(["train", "x.txt", "--encoding", "windows-1252", *SIZES])
     record = json.loads(Path("runs/x/run.json").read_text())
     assert (record["corpus"]["encoding"], record["corpus"]["chars"]) == ("cp1252", len(GERMAN))
     shutil.rmtree("runs/.corpora")
-    assert run("evaluate", "runs/x", "x.txt")[0] == 0  # reads the text again
-    assert run("train", "x.txt", "--resume", "--steps", "2")[0] == 0
+    cli(["evaluate", "runs/x", "x.txt"])  # reads the text again
+    cli(["train", "x.txt", "--resume", "--steps", "2"])
     Path("copy.txt").write_bytes((GERMAN * 9).encode("cp1252"))
     for name in ("evaluate", "score"):
-        assert run(name, "runs/x", "copy.txt", "--encoding", "cp1252")[0] == 0
-    err = run("train", "x.txt", "--resume", "--encoding", "utf-8")[2]
+        cli([name, "runs/x", "copy.txt", "--encoding", "cp1252"])
+    err = cli(["train", "x.txt", "--resume", "--encoding", "utf-8"], 2).err
     assert "--encoding utf-8: the run in runs/x uses cp1252" in err
 
 
-def test_other_bytes_are_refused_with_a_remedy(run):
+def test_other_bytes_are_refused_with_a_remedy(error):
     for data, message in {
         (GERMAN.encode() * 9)[:-100] + b"\xff ": "almost all of it is UTF-8: repair this place",
         b"\x83\x8f\x01\xfe\xd8" * 50: "its encoding is not recognized: convert it to UTF-8",
         b"abc\0def" * 9: "NUL byte at offset 3, so this is not plain UTF-8 text; its encoding",
     }.items():
         Path("x.txt").write_bytes(data)
-        assert message in refusal(run, "corpora", "stats", "x.txt")
+        assert message in error(["corpora", "stats", "x.txt"])
     for name in ("klingon", "rot13", "base64", "idna"):
-        err = refusal(run, "corpora", "stats", "x.txt", "--encoding", name)
+        err = error(["corpora", "stats", "x.txt", "--encoding", name])
         assert f"--encoding {name}: no such encoding; give a name such as cp1252" in err
     # A command without the option names iconv.
     with pytest.raises(ChargenError, match="iconv -f cp1252 -t UTF-8"):
@@ -155,34 +137,31 @@ def write(*names, text=FOX):
         Path(name).write_text(text)
 
 
-def test_what_editors_leave_behind_is_skipped_and_counted(run):
+def test_what_editors_leave_behind_is_skipped_and_counted(cli):
     write("p/a.txt", *(f"p/deep/{name}" for name in LEFT))
     write("p/deep/b.txt", "p/deep/#1 hit.txt", text=FOX.upper())
     write("p/.DS_Store", "p/notes.md", "p/cover.png")
-    code, _, err = run("train", "p", *SIZES)
-    assert (code, [line for line in err.splitlines() if line.startswith("note:")]) == (
-        0,
-        [
-            "note: read 3 files; skipped 12 hidden or temporary, 1 *.md, 1 *.png",
-            "note: identical files: p/deep/#1 hit.txt and p/deep/b.txt",
-        ],
-    )
+    err = cli(["train", "p", *SIZES]).err
+    assert [line for line in err.splitlines() if line.startswith("note:")] == [
+        "note: read 3 files; skipped 12 hidden or temporary, 1 *.md, 1 *.png",
+        "note: identical files: p/deep/#1 hit.txt and p/deep/b.txt",
+    ]
     assert json.loads(Path("runs/p/run.json").read_text())["corpus"]["chars"] == 3 * len(FOX)
-    assert "read 3 files; skipped 12 hidden" in run("corpora", "stats", "p")[2]
+    assert "read 3 files; skipped 12 hidden" in cli(["corpora", "stats", "p"]).err
     write("one.txt", ".own.txt")  # a file that is named is read
-    assert "note: read" not in run("train", "one.txt", *SIZES)[2]
-    assert run("train", ".own.txt", *SIZES)[0] == 0
+    assert "note: read" not in cli(["train", "one.txt", *SIZES]).err
+    cli(["train", ".own.txt", *SIZES])
 
 
-def test_a_folder_without_texts_says_what_is_there(run):
+def test_a_folder_without_texts_says_what_is_there(error):
     write("my notes/a.md", "my notes/b.md", "my notes/x/c.png", "my notes/.d.txt")
-    err = refusal(run, "train", "my notes")
+    err = error(["train", "my notes"])
     assert "no *.txt file in this folder or below it, but 2 *.md, 1 *.png" in err
     assert "name the files: chargen train 'my notes'/*.md\n" in err
     write("empty/.a.txt")
-    assert refusal(run, "train", "empty").endswith("no *.txt file in this folder or below it\n")
+    assert error(["train", "empty"]).endswith("no *.txt file in this folder or below it\n")
 
 
-def test_an_address_is_no_corpus(run):
-    assert "run chargen corpora fetch enwik8" in refusal(run, "train", ENTRIES["enwik8"].url)
-    assert "download it first" in refusal(run, "train", "http://localhost/a.txt")
+def test_an_address_is_no_corpus(error):
+    assert "run chargen corpora fetch enwik8" in error(["train", ENTRIES["enwik8"].url])
+    assert "download it first" in error(["train", "http://localhost/a.txt"])

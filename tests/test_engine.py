@@ -14,7 +14,7 @@ from networks import VARIANTS, network_and_engine
 
 from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
-from chargen.sampling import arithmetic, engine
+from chargen.sampling import arithmetic
 from chargen.sampling.choice import Choice
 from chargen.sampling.compiled import CompiledLoop
 from chargen.sampling.engine import Engine, initial_state
@@ -152,19 +152,6 @@ def test_any_length_prompt_and_count(cell, stack, length, count, prompt, seed):
     _, own = network_and_engine(cell, (6, 6), stack=stack)
     ids = np.random.default_rng(seed).integers(V, size=prompt)
     assert len(assert_same_text(own, length=length, count=count, prompt=ids)) == length
-
-
-@pytest.mark.parametrize(
-    ("prompt", "length", "count"), [(1, 10, 1), (1, 3000, 1), (1, 10, 300), (3000, 10, 1)]
-)
-def test_form_depends_on_the_amount_of_work(monkeypatch, prompt, length, count):
-    _, own = network_and_engine()
-    monkeypatch.setattr(engine, "MIN_COMPILED", 2000 * (own.multiplications + engine.CALLS))
-    used = []
-    monkeypatch.setattr(CompiledLoop, "write", lambda self, ids, *_: used.append(ids.shape) or [])
-    ids, rng = np.zeros(prompt, dtype=int), np.random.default_rng(0)
-    next(iter(own.write(ids, length, SamplingSettings(), rng, count)), None)
-    assert used == [(count, prompt)] * (prompt + length * count > 2000)
 
 
 def test_elementary_functions():

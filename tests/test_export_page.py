@@ -8,6 +8,7 @@ import shutil
 import socket
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,11 +18,9 @@ from networks import PAGE_LETTERS as LETTERS
 from networks import VARIANTS, Fixed, arrays_of, distribution, made
 from results import REFUSED, RUN
 from selenium.webdriver.common.keys import Keys
-from tiny import TEXT, train
 
 from chargen.api import TrainedModel, load
 from chargen.cells import ACTIVATION_NAMES
-from chargen.cli import main
 from chargen.pages.export_page import LEVELS, export_page, rounded, through_eight_bits
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
@@ -360,23 +359,10 @@ def test_the_keyboard_reaches_every_control_and_each_has_a_name(browser, page):
 # the command
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    (folder / "corpus.txt").write_text(TEXT, encoding="utf-8")
-    train(folder / "corpus.txt", folder / "tiny")
-    return folder / "tiny"
-
-
-def export(run, out, *flags):
-    return main(["export", str(run), "--to", "page", "--out", str(out), *flags])
-
-
-def test_the_command_writes_the_page_of_a_run(run, tmp_path, capsys):
-    run = shutil.copytree(run.parent, tmp_path / "runs") / "tiny"
-    out, measured = tmp_path / "x.html", run / "longrange.json"
-    assert export(run, out) == 0
-    printed, err = capsys.readouterr()
+def test_the_command_writes_the_page_of_a_run(own_run, cli):
+    run, out = Path("runs/cat"), Path("x.html")
+    measured, export = run / "longrange.json", ["export", "cat", "--to", "page", "--out", "x.html"]
+    printed, err = cli(export)
     model = load(run)
     whole = f"{model.evaluate().bits_per_char:.4f} bits per character, on"
     assert printed.startswith(f"page: {out}, ")
@@ -387,22 +373,19 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, capsys):
     page = model_of(out.read_text(encoding="utf-8"))
     assert page["characters"] == model.vocabulary.characters
     assert len(page["initial_ids"]) >= MIN_WARM_UP  # training carried the state
-    measured.write_text(json.dumps(replace(RUN, run="runs/tiny").to_json()))
+    measured.write_text(json.dumps(replace(RUN, run="runs/cat").to_json()))
     for seconds in (-10, 10):
         at = (run / BEST).stat().st_mtime + seconds
         os.utime(measured, (at, at))
-        assert export(run, out, "--weights", "int8", "--prompt", "the cat") == 0
-        printed, err = capsys.readouterr()
+        printed, err = cli([*export, "--weights", "int8", "--prompt", "the cat"])
         older = f"{measured}: older than the run's weights; measure them with: {command}\n"
         assert (older in err) == (seconds < 0)
     small = TrainedModel(model.run, weights=through_eight_bits(model.run.weights())).evaluate()
     assert f"{small.bits_per_char:.4f} bits per character with int8 weights, " in printed
     assert "Accuracy by span: remembers" in out.read_text(encoding="utf-8")
-    (run.parent / "corpus.txt").unlink()
-    shutil.rmtree(run.parent / ".corpora")
-    (run / "run.json").write_text((run / "run.json").read_text().replace("corpus.txt", "gone.txt"))
-    assert export(run, out) == 0
-    printed, err = capsys.readouterr()
+    shutil.rmtree("runs/.corpora")
+    (run / "run.json").write_text((run / "run.json").read_text().replace("cat.txt", "gone.txt"))
+    printed, err = cli(export)
     assert ("bits" in printed, "no held-out loss: " in err) == (False, True)
 
 
@@ -416,10 +399,8 @@ def test_the_command_writes_the_page_of_a_run(run, tmp_path, capsys):
     ],
 )
 def test_an_error_is_one_line_and_nothing_is_written(
-    run, tmp_path, monkeypatch, capsys, flags, named
+    trained, tmp_path, monkeypatch, error, flags, named
 ):
     monkeypatch.chdir(tmp_path)
-    assert main(["export", str(run), "--to", "page", *flags]) == 2
-    printed, err = capsys.readouterr()
-    assert (printed, err.count("\n"), list(tmp_path.iterdir())) == ("", 1, [])
-    assert named in err
+    assert named in error(["export", trained / "runs" / "cat", "--to", "page", *flags])
+    assert list(tmp_path.iterdir()) == []

@@ -28,10 +28,7 @@ def home(tmp_path_factory):
         patch.chdir(home)
         Path("old.txt").write_text(OLD)
         Path("new.txt").write_text(NEW)
-        for name, model in {
-            "old": ["--units=5,4"],
-            "blocks": ["--cell=minGRU", "--units=3"],
-        }.items():
+        for name, model in (("old", ["--units=5,4"]), ("blocks", ["--cell=minGRU", "--units=3"])):
             command = ["train", "old.txt", *model, *SMALL, "--steps=9", "--out", f"runs/{name}"]
             assert main([*command, "--quiet"]) == 0
     return home
@@ -64,7 +61,7 @@ def test_a_fine_tuned_run_starts_from_the_old_weights_by_character(tmp_path, sou
     assert np.unique(weights["W_hy"][:, fresh], axis=1).shape[1] == len(fresh)
 
 
-def test_provenance_is_recorded_and_forgetting_reported(tmp_path, capsys):
+def test_provenance_is_recorded_and_forgetting_reported(tmp_path, capsys, cli):
     assert tune("--dropout=0.2", "--learning-rate=0.1", out=tmp_path / "run", steps=60) == 0
     said = json.loads((tmp_path / "run" / RUN).read_text())
     origin, old = said["initialized_from"], Run.open(Path("runs/old"))
@@ -77,8 +74,7 @@ def test_provenance_is_recorded_and_forgetting_reported(tmp_path, capsys):
     err = capsys.readouterr().err
     assert f"The old text has {after:.4f} nats, {before:.4f} before fine-tuning." in err
     assert f"starts from runs/old: {len({*NEW} - {*OLD})} new characters" in err
-    assert main(["inspect", str(tmp_path / "run")]) == 0
-    assert "fine-tuned from   old, weights" in capsys.readouterr().out
+    assert "fine-tuned from   old, weights" in cli(["inspect", str(tmp_path / "run")]).out
     text = Path("old.txt").rename(tmp_path / "old.txt")
     assert main(["train", "--resume", "--out", str(tmp_path / "run")]) == 0
     text.rename("old.txt")
@@ -119,12 +115,11 @@ def test_what_contradicts_the_old_run_is_one_line(tmp_path, capsys, more, messag
     assert not (tmp_path / "run").exists()
 
 
-def test_rare_characters_are_dropped_everywhere(tmp_path, capsys):
+def test_rare_characters_are_dropped_everywhere(tmp_path, cli):
     text, run = tmp_path / "rare.txt", str(tmp_path / "run")
     text.write_text("a red fox ran by\n" * 30 + "ÀÉ 7É7\n" + "a red fox ran by\n" * 3)
     command = ["train", str(text), "--out", run, "--min-count=3", "--units=4", "--steps=9", *SMALL]
-    assert main(command) == 0
-    err = capsys.readouterr().err
+    err = cli(command).err
     assert "dropped 3 of 15 characters that occur fewer than 3 times (5 occurrences)" in err
     model = chargen.load(run)
     assert model.vocabulary.dropped == "7ÀÉ"
@@ -136,12 +131,12 @@ def test_rare_characters_are_dropped_everywhere(tmp_path, capsys):
     assert len(model.score("red É7").runs[0].nats) == 5
     two = score([model, chargen.load("old")], "the É", "skip")
     assert (two.text, two.left_out) == ("e ", 3)
-    assert main(["train", "--resume", "--out", run, "--steps=12"]) == 0
-    assert main(["train", "--resume", "--out", run, "--min-count=2"]) == 2
-    assert "--min-count 2: the run in" in capsys.readouterr().err
+    resume = ["train", "--resume", "--out", run]
+    cli([*resume, "--steps=12"])
+    assert "--min-count 2: the run in" in cli([*resume, "--min-count=2"], 2).err
     assert "7ÀÉ" in model.run.description.facts()["dropped"]
-    assert main(["train", str(text), "--out", f"{run}2", "--min-count=9999"]) == 2
-    assert "no character occurs as often; lower it" in capsys.readouterr().err
+    none = ["train", text, "--out", f"{run}2", "--min-count=9999"]
+    assert "no character occurs as often; lower it" in cli(none, 2).err
 
 
 def test_the_script_of_the_how_to_runs(tmp_path, monkeypatch, capsys):

@@ -29,18 +29,15 @@ def golden(request, tmp_path):
     return shutil.copytree(request.param, tmp_path / request.param.name)
 
 
-def test_a_golden_run_evaluates_to_the_same_loss(golden):
+def test_a_golden_run_evaluates_to_the_same_loss_and_samples_the_same_text(golden, cli):
     model = chargen.load(golden, device="cpu")
     assert model.run.description.training.steps == 60
     measured = model.evaluate(golden / "corpus.txt")
     assert measured.loss_nats == pytest.approx(LOSSES[golden.name], abs=1e-6)
     best = Run.open(golden).read_checkpoint(BEST).values["validation_loss_nats"]
     assert measured.loss_nats == pytest.approx(best, abs=1e-6)
-
-
-def test_a_golden_run_samples_the_same_text(golden, capsys):
-    assert main(["sample", str(golden), "--length", "60", "--seed", "5", "--prompt", "the"]) == 0
-    assert capsys.readouterr().out == WRITTEN[golden.name]
+    sample = ["sample", golden, "--length", "60", "--seed", "5", "--prompt", "the"]
+    assert cli(sample).out == WRITTEN[golden.name]
 
 
 def test_a_golden_run_resumes(golden):

@@ -10,6 +10,7 @@ import pytest
 import torch
 from msgspec.structs import astuple
 from networks import network_and_engine
+from results import blocks_of
 from torch.nn.functional import cross_entropy
 
 from chargen.errors import ChargenError
@@ -268,10 +269,6 @@ def test_a_short_text_and_a_gradient_beyond_float64_are_refused():
 
 def pair_of(units, **options):
     return tuple(measure(model_of(units=units, seed=seed), **options) for seed in (1, 0))
-
-
-def blocks_of(kind, report):
-    return [block for block in report.blocks if isinstance(block, kind)]
 
 
 def test_the_report_has_the_reach_of_every_layer_and_a_figure_of_one():

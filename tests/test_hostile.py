@@ -1,6 +1,6 @@
 """Malformed checkpoints and JSON are read, or refused in one line that names the file."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,11 +15,10 @@ from hostile import (
     small_checkpoint,
     with_header,
 )
-from msgspec import Meta
 from safetensors import safe_open
 
 from chargen.errors import ChargenError
-from chargen.files import decode_json, read_json
+from chargen.files import decode_json
 from chargen.runs.checkpoint import Checkpoint, parse
 from chargen.runs.directory import BEST, LAST
 from chargen.settings import MOST_LAYERS, ModelSettings
@@ -120,15 +119,6 @@ REFUSED_JSON = [
 def test_unsafe_json_is_refused(text):
     with pytest.raises(ValueError, match=r".+"):
         decode_json(text, Any)
-
-
-def test_read_json_names_the_file_and_the_field(tmp_path):
-    file, kind = tmp_path / "rows.json", list[dict[str, Annotated[int, Meta(ge=1)]]]
-    file.write_text('[{"span": 4}]')
-    assert read_json(file, kind, 2**20) == [{"span": 4}]
-    file.write_text('[{"span": 0}]')
-    with pytest.raises(ChargenError, match=r"rows\.json: Expected `int` >= 1 - at `\$\[0\]\["):
-        read_json(file, kind, 2**20)
 
 
 def test_weights_whose_sums_overflow_end_in_one_line(run, cli):

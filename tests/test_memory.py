@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from networks import network_and_engine
 
 import chargen
-from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.probes.units import measure as instrument
 from chargen.recurrent import LAYERS, CharModel
@@ -47,14 +47,6 @@ TEXT = prose()
 IDS = LETTERS.encode(TEXT)
 
 
-def model_of(cell, units=(3, H)):
-    model = CharModel.seeded(ModelSettings(cell, units, "tanh"), V, 0)
-    for place, parameter in enumerate(model.parameters()):
-        if parameter.ndim == 1:
-            parameter.data.normal_(generator=torch.Generator().manual_seed(place))
-    return model
-
-
 def measure(model=None, text=TEXT, cues=("Q",), bare=None, **options):
     bare = bare or CharModel.seeded(ModelSettings("simple", (H,)), V, 1)
     model, ids = model or follower(), LETTERS.encode(text)
@@ -75,7 +67,7 @@ def best(result, name):
 
 @pytest.mark.parametrize("cell", LAYERS)
 def test_a_recording_holds_the_layers_states_and_the_likeliest_characters(cell):
-    model, ids = model_of(cell), IDS[:40]
+    model, ids = network_and_engine(cell, (3, H), V)[0], IDS[:40]
     recording = instrument.record(model, LETTERS, ids)
     assert (recording.text, recording.cell) == (TEXT[:40], cell)
     below = torch.from_numpy(ids[None].astype(np.int64))
@@ -173,15 +165,8 @@ def run(tmp_path_factory):
     return folder / "run"
 
 
-def inspect(capsys, run, *flags, code=0):
-    assert main(["inspect", str(run), *map(str, flags)]) == code
-    out, err = capsys.readouterr()
-    assert not code or (out, err.count("\n")) == ("", 1)
-    return out, err
-
-
-def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
-    out, err = inspect(capsys, run, "--memory", "a (b) “c”", "--cue", "Q")
+def test_inspect_writes_a_page_and_prints_the_scores(run, cli, tmp_path):
+    out, err = cli(["inspect", run, "--memory", "a (b) “c”", "--cue", "Q"])
     assert f"page: {run / 'memory.html'}\n" in out
     assert "held-out characters and scored on the next" in " ".join(out.split())
     for feature in NAMES:
@@ -190,33 +175,33 @@ def test_inspect_writes_a_page_and_prints_the_scores(run, capsys, tmp_path):
     text, page = tmp_path / "text", tmp_path / "page.html"
     text.write_text("a (b) “c”", encoding="utf-8")
     flags = ["--memory-file", text, "--out", page, "--cue", "Q", "--json"]
-    values = json.loads(inspect(capsys, run, *flags)[0])
+    values = json.loads(cli(["inspect", run, *flags]).out)
     assert (values["page"], values["shown_chars"]) == (str(page), 9)
     scores = values["memory_units"]
     assert (len(scores["features"]), scores["part"]) == (3, "c")
     assert page.read_bytes() == (run / "memory.html").read_bytes()
 
 
-def test_without_held_out_text_the_page_has_no_scores(run, capsys, monkeypatch):
+def test_without_held_out_text_the_page_has_no_scores(run, cli, monkeypatch):
     def gone(run):
         raise ChargenError("prose.txt: no such file")
 
     monkeypatch.setattr("chargen.runs.directory.Run.corpus", gone)
-    out, err = inspect(capsys, run, "--memory", "abc")
+    out, err = cli(["inspect", run, "--memory", "abc"])
     assert out == f"page: {run / 'memory.html'}\n"
     assert err == "no units of readable features: prose.txt: no such file\n"
     assert "no held-out text" in (run / "memory.html").read_text(encoding="utf-8")
 
 
-def test_a_long_text_is_cut_and_unknown_characters_are_refused_or_skipped(run, capsys, monkeypatch):
+def test_a_long_text_is_cut_and_unknown_characters_refused_or_skipped(run, cli, error, monkeypatch):
     message = "memory text: character 'X' at position 2 is not in the model's vocabulary"
-    assert message in inspect(capsys, run, "--memory", "abXc", code=2)[1]
-    out, _ = inspect(capsys, run, "--memory", "abXc", "--unknown", "skip", "--json")
+    assert message in error(["inspect", run, "--memory", "abXc"])
+    out, _ = cli(["inspect", run, "--memory", "abXc", "--unknown", "skip", "--json"])
     assert json.loads(out)["shown_chars"] == 3
     flags = ["--memory", "XYZ", "--unknown", "skip"]
-    assert "memory text: " in inspect(capsys, run, *flags, code=2)[1]
+    assert "memory text: " in error(["inspect", run, *flags])
     monkeypatch.setattr(instrument, "RECORDED_CHARS", 5)
-    _, err = inspect(capsys, run, "--memory", "abcdefg")
+    _, err = cli(["inspect", run, "--memory", "abcdefg"])
     assert "the first 5 of 7 characters are shown" in err
 
 
@@ -232,5 +217,5 @@ def test_a_long_text_is_cut_and_unknown_characters_are_refused_or_skipped(run, c
         (["--memory-file", "none.txt"], "none.txt: cannot be read"),
     ],
 )
-def test_an_error_is_one_line(run, flags, message, capsys):
-    assert message in inspect(capsys, run, *flags, code=2)[1]
+def test_an_error_is_one_line(run, flags, message, error):
+    assert message in error(["inspect", run, *flags])

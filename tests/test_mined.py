@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from fakes import LETTERS, Recaller, UniformPredictor, word
+from results import blocks_of
 
 from chargen.predictors import BackoffNgram
 from chargen.predictors.protocol import BurnedIn
@@ -276,8 +277,7 @@ def test_json_has_units_and_is_a_function_of_the_seed():
 @pytest.mark.parametrize("runs", [{"run": 64}, {"near": 64, "far": 400}])
 def test_the_report_has_every_distance_and_a_curve_for_each_column(runs):
     report = section({run: of_recaller(chars) for run, chars in runs.items()})
-    (table,) = [block for block in report.blocks if isinstance(block, Table)]
-    (figure,) = [block for block in report.blocks if isinstance(block, Figure)]
+    ((table,), (figure,)) = blocks_of(Table, report), blocks_of(Figure, report)
     (axes,) = figure.draw(PICTURE, "title").axes
     own, labels = [*runs], {f"{run}, {WORDS}, from the cue" for run in runs}
     if len(runs) == 1:

@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,7 +12,6 @@ import pytest
 from networks import LETTERS, VARIANTS, arrays_of, model_run, network_and_engine
 
 from chargen.cells import ACTIVATION_NAMES
-from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.formats.onnx import export_onnx, step_model
 from chargen.recurrent.model import NetworkPredictor
@@ -127,14 +127,11 @@ def test_graph_holds_each_weight_once():
     assert {one.key: one.value for one in model.metadata_props}["reset_after"] == "false"
 
 
-def test_command_line(tmp_path, monkeypatch, capsys):
+def test_command_line(tmp_path, monkeypatch, cli):
     monkeypatch.chdir(tmp_path)
-    run = model_run(tmp_path / "run")
-    assert main(["export", str(run.path), "--to", "onnx"]) == 0
-    here = tmp_path / "run.onnx"
-    kilobytes = f"{here.stat().st_size / 1000:,.0f}"
-    assert capsys.readouterr().out == f"onnx: run.onnx, {kilobytes} kB\n"
-    onnx.checker.check_model(str(here))
+    said = cli(["export", model_run(tmp_path / "run").path, "--to", "onnx"]).out
+    assert said == f"onnx: run.onnx, {Path('run.onnx').stat().st_size / 1000:,.0f} kB\n"
+    onnx.checker.check_model("run.onnx")
 
 
 def test_the_placeholder_of_rare_characters_is_never_predicted(tmp_path):

@@ -69,18 +69,10 @@ def knowing(request, at_run, monkeypatch):
     monkeypatch.setattr(TrainedModel, "__init__", init)
 
 
-def probe(capsys, *arguments, code=0):
-    """Run the command; return what it prints, with the error output on one line if it fails."""
-    assert main(["probe-longrange", *map(str, arguments)]) == code
-    out, err = capsys.readouterr()
-    assert not code or (out, err.count("\n")) == ("", 1)
-    return out, err
-
-
-def test_a_model_is_measured_beside_its_controls(knowing, capsys, tmp_path):
+def test_a_model_is_measured_beside_its_controls(knowing, cli, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     flags = ["--only", "templates", "--spans", "4,16", "--json", out, "--plot", plot]
-    printed, err = probe(capsys, "runs/long", *flags)
+    printed, err = cli(["probe-longrange", "runs/long", *flags])
     assert "remembers 4 characters" in printed
     assert "trained with 64 timesteps" in printed
     assert err.startswith("figures: ")
@@ -96,13 +88,13 @@ def test_a_model_is_measured_beside_its_controls(knowing, capsys, tmp_path):
     assert result["demonstration"] == []
 
 
-def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypatch):
+def test_without_the_training_text_there_are_no_ngrams(knowing, cli, monkeypatch):
     def gone(self, *orders, **rest):
         raise chargen.ChargenError("long.txt: no such file")
 
     monkeypatch.setattr(TrainedModel, "ngrams", gone)
     flags = ["--only", "templates,mined", "--spans", "4", "--verbose"]
-    printed, err = probe(capsys, "runs/long", *flags)
+    printed, err = cli(["probe-longrange", "runs/long", *flags])
     assert err.count("without the n-gram controls: long.txt: no such file") == 1
     assert "without mined" not in err
     first = [line.split()[0] for line in printed.splitlines() if line]
@@ -110,10 +102,10 @@ def test_without_the_training_text_there_are_no_ngrams(knowing, capsys, monkeypa
 
 
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
-def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_path, run):
+def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, cli, tmp_path, run):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     flags = ["--only", "templates", "--json", out, "--plot", plot, "--verbose"]
-    printed, err = probe(capsys, run, *flags)
+    printed, err = cli(["probe-longrange", run, *flags])
     assert "figures: none" in err
     assert not plot.exists()
     assert "not learned: train on the longrange corpus" in " ".join(printed.split())
@@ -122,9 +114,9 @@ def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, capsys, tmp_pa
     assert json.loads(out.read_text())["demonstration"]
 
 
-def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
+def test_all_instruments_on_one_run(at_run, cli, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
-    printed, err = probe(capsys, "runs/long", "--json", out, "--plot", plot, "--verbose")
+    printed, err = cli(["probe-longrange", "runs/long", "--json", out, "--plot", plot, "--verbose"])
     assert err.startswith("figures: ")
     headings = ["Cloze sentences", "Effective context length", "Natural dependencies"]
     headings += ["Gradient flow", "What the state still holds"]
@@ -145,9 +137,9 @@ def test_all_instruments_on_one_run(at_run, capsys, tmp_path):
         (["long", "twin"], ["no significant difference between long and twin", "twin: accuracy"]),
     ],
 )
-def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
+def test_the_answer_takes_few_lines(knowing, cli, runs, expected):
     paths = [f"runs/{run}" for run in runs]
-    printed, _ = probe(capsys, *paths, "--only", "templates,context,gradient")
+    printed, _ = cli(["probe-longrange", *paths, "--only", "templates,context,gradient"])
     assert len(printed.splitlines()) <= 25
     assert max(map(len, printed.splitlines())) <= 100
     words = " ".join(printed.split())
@@ -159,10 +151,10 @@ def test_the_answer_takes_few_lines(knowing, capsys, runs, expected):
     ("instrument", "reason"), [("context", "not measured"), ("mined", "no distance has 100 cases")]
 )
 def test_a_text_that_is_too_short_for_anything_is_an_error(
-    at_run, capsys, tmp_path, instrument, reason
+    at_run, error, tmp_path, instrument, reason
 ):
     flags = ["--only", instrument, "--plot", tmp_path / "q.png"]
-    assert reason in probe(capsys, "runs/cat", *flags, code=2)[1]
+    assert reason in error(["probe-longrange", "runs/cat", *flags])
     assert not (tmp_path / "q.png").exists()
 
 
@@ -181,13 +173,13 @@ class Words:
 """
 
 
-def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, capsys, tmp_path):
+def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, cli, tmp_path):
     (tmp_path / "mine.py").write_text(UNIFORM)
     mine, words = f"{tmp_path}/mine.py:model", f"{tmp_path}/mine.py:Words"
     out = tmp_path / "all.json"
     flags = ["--model", mine, "--model", words, "--json", out]
     flags += ["--only", "templates,context,gradient", "--spans", "4,16"]
-    err = probe(capsys, "runs/long", *flags)[1]
+    err = cli(["probe-longrange", "runs/long", *flags]).err
     assert f"{mine}: without gradient: only a run has a network to measure" in err
     assert f"{words}: without context: the model scores strings, it reads no characters" in err
     run, uniform, scorer = json.loads(out.read_text())["runs"]
@@ -198,11 +190,11 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, ca
     assert scorer["demonstration"]
 
 
-def test_a_model_alone_needs_a_text_for_context(at_run, capsys, tmp_path):
+def test_a_model_alone_needs_a_text_for_context(at_run, cli, error, tmp_path):
     (tmp_path / "mine.py").write_text(UNIFORM)
     flags = ["--model", f"{tmp_path}/mine.py:model", "--only", "context"]
-    assert "name a text with --text FILE" in probe(capsys, *flags, code=2)[1]
-    assert "uses no context" in probe(capsys, *flags, "--text", "long.txt")[0]
+    assert "name a text with --text FILE" in error(["probe-longrange", *flags])
+    assert "uses no context" in cli(["probe-longrange", *flags, "--text", "long.txt"]).out
 
 
 @pytest.fixture
@@ -228,12 +220,12 @@ def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(at_run, aske
     assert asked == [CHARS // 10] * 4
 
 
-def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, capsys, tmp_path):
+def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, cli, error, tmp_path):
     (tmp_path / "short.txt").write_text("a letter from Persia in Persian.")
     flags = ["--text", tmp_path / "short.txt"]
-    err = probe(capsys, "runs/long", "--only", "templates,gradient", *flags)[1]
+    err = cli(["probe-longrange", "runs/long", "--only", "templates,gradient", *flags]).err
     assert "without gradient: the gradient over 64 characters" in err
-    probe(capsys, "runs/long", "--only", "gradient", *flags, code=2)
+    error(["probe-longrange", "runs/long", "--only", "gradient", *flags])
 
 
 @pytest.mark.parametrize(
@@ -252,16 +244,16 @@ def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, ca
         ("runs/none", "runs/none: no such run;"),
     ],
 )
-def test_a_mistake_is_one_line(knowing, capsys, flags, message):
-    assert message in probe(capsys, "runs/long", *flags.split(), code=2)[1]
+def test_a_mistake_is_one_line(knowing, error, flags, message):
+    assert message in error(["probe-longrange", "runs/long", *flags.split()])
 
 
-def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
+def test_runs_are_given_the_same_cases_and_compared(knowing, cli, tmp_path):
     out, plot, report = (tmp_path / f"farther.{kind}" for kind in ("json", "png", "html"))
     runs = ["runs/long", "runs/twin"]
     flags = ["--only", "templates,gradient", "--spans", "4,16", "--verbose"]
     flags += ["--json", out, "--plot", plot, "--report", report]
-    printed, err = probe(capsys, *runs, *flags)
+    printed, err = cli(["probe-longrange", *runs, *flags])
     assert "no significant difference between long and twin" in printed
     assert "only long  only twin" in printed
     assert err.startswith("figures: ")
@@ -279,19 +271,19 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, capsys, tmp_path):
     assert all(part in page for part in (*runs, *sections, "<h1>Which has the longest memory?"))
 
 
-def test_runs_of_different_texts_need_text(at_run, capsys, tmp_path):
+def test_runs_of_different_texts_need_text(at_run, cli, error, tmp_path):
     runs = ["runs/long", "runs/cat"]
-    err = probe(capsys, *runs, "--only", "context,mined", code=2)[1]
+    err = error(["probe-longrange", *runs, "--only", "context,mined"])
     assert "name one for all with --text FILE" in err
-    printed, err = probe(capsys, *runs, "--only", "templates,context")
+    printed, err = cli(["probe-longrange", *runs, "--only", "templates,context"])
     assert err.startswith("without context: the runs were trained on different texts")
     assert "not learned: long and cat" in " ".join(printed.split())
     (tmp_path / "a.txt").write_text("a letter from Persia in Persian.")
     flags = ["--only", "context", "--text", tmp_path / "a.txt"]
-    assert "runs/cat cannot read" in probe(capsys, *runs, *flags, code=2)[1]
+    assert "runs/cat cannot read" in error(["probe-longrange", *runs, *flags])
 
 
-def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
+def test_a_bundled_bank_is_written_and_used(knowing, cli, tmp_path):
     mine = tmp_path / "my.bank"
     assert main(["corpora", "write", "english.bank", "--out", str(mine)]) == 0
     assert mine.read_text() == bundled.resource("english.bank")
@@ -299,7 +291,7 @@ def test_a_bundled_bank_is_written_and_used(knowing, capsys, tmp_path):
     for bank in ("english.bank", str(mine)):
         out = tmp_path / "told.json"
         flags = ["--only", "templates", "--spans", "4", "--bank", bank, "--json", out]
-        probe(capsys, "runs/long", *flags)
+        cli(["probe-longrange", "runs/long", *flags])
         told.append(json.loads(out.read_text())["templates"])
     assert told[0]["spans"] == told[1]["spans"]
     assert [one["bank"] for one in told] == ["english.bank", str(mine)]

@@ -38,40 +38,35 @@ def home(made, tmp_path, monkeypatch):
     return tmp_path / "home"
 
 
-def said(capsys, *command, code=0):
-    assert main(list(command)) == code, capsys.readouterr().err
-    return capsys.readouterr()
-
-
-def test_runs_are_listed_and_sorted(home, capsys):
+def test_runs_are_listed_and_sorted(home, cli):
     Path("runs/bad").mkdir()
     Path("runs/bad", RUN).write_text("{}")
     with lock(Path("runs/cat")):
-        found = json.loads(said(capsys, "runs", "--json", "--sort", "name").out)["runs"]
+        found = json.loads(cli(["runs", "--json", "--sort", "name"]).out)["runs"]
     assert [one["name"] for one in found] == ["bad", "cat", "dog & co"]
     assert "run.json" in found[0]["error"]
     assert found[1]["in_training"]
     measured = chargen.load("cat").evaluate().loss_nats
     assert found[1]["loss_nats"] == pytest.approx(measured, abs=1e-5)
-    by_loss = json.loads(said(capsys, "runs", "--json", "--sort", "loss").out)["runs"]
+    by_loss = json.loads(cli(["runs", "--json", "--sort", "loss"]).out)["runs"]
     assert by_loss[-1]["name"] == "bad"
     assert by_loss[0]["loss_nats"] <= by_loss[1]["loss_nats"]
-    rows = said(capsys, "runs").out.splitlines()
+    rows = cli(["runs"]).out.splitlines()
     assert rows[0].split() == ["name", "corpus", "model", "nats", "bits", "size", "age"]
     assert sum("lstm of 3 units" in row for row in rows) == 2
 
 
-def test_a_removed_run_leaves_what_chargen_did_not_write(home, capsys, monkeypatch):
-    assert "not a run, so it is kept" in said(capsys, "runs", "rm", "cat.txt", "--yes", code=2).err
+def test_a_removed_run_leaves_what_chargen_did_not_write(home, cli, monkeypatch):
+    assert "not a run, so it is kept" in cli(["runs", "rm", "cat.txt", "--yes"], 2).err
     with lock(Path("runs/cat")):
-        err = said(capsys, "runs", "rm", "cat", "--yes", code=2).err
+        err = cli(["runs", "rm", "cat", "--yes"], 2).err
         assert re.search(r"runs/cat: another process is training.*; stop it first", err)
     assert Run.open(Path("runs/cat"))
     monkeypatch.setattr("click.confirm", lambda question, err: False)
-    said(capsys, "runs", "rm", "cat")
+    cli(["runs", "rm", "cat"])
     assert Run.open(Path("runs/cat"))
     Path("runs/cat/notes.txt").write_text("mine")
-    assert "runs/cat: kept notes.txt" in said(capsys, "runs", "rm", "cat", "dog & co", "--yes").err
+    assert "runs/cat: kept notes.txt" in cli(["runs", "rm", "cat", "dog & co", "--yes"]).err
     assert [str(path) for path in Path("runs").rglob("*")] == ["runs/cat", "runs/cat/notes.txt"]
 
 
@@ -79,26 +74,26 @@ def test_a_removed_run_leaves_what_chargen_did_not_write(home, capsys, monkeypat
     "command",
     ["inspect cat", "score cat cat.txt", "train --resume --out cat", "export cat --to onnx"],
 )  # fmt: skip
-def test_a_bare_name_is_a_run_under_runs(home, capsys, command):
-    said(capsys, *command.split())
+def test_a_bare_name_is_a_run_under_runs(home, cli, command):
+    cli(command.split())
 
 
-def test_a_moved_corpus_is_named_once(home, capsys):
+def test_a_moved_corpus_is_named_once(home, cli, error):
     Path("texts").mkdir()
     moved = Path("cat.txt").rename("texts/kitten.txt").resolve()
     for command in ("evaluate cat", "sample cat --novelty"):
-        assert "chargen evaluate runs/cat CORPUS" in said(capsys, *command.split(), code=2).err
-    assert str(moved) in said(capsys, "evaluate", "cat", "texts/kitten.txt").err
+        assert "chargen evaluate runs/cat CORPUS" in error(command.split())
+    assert str(moved) in cli(["evaluate", "cat", "texts/kitten.txt"]).err
     assert Run.open(Path("runs/cat")).description.corpus.sources == (str(moved),)
-    assert "note" not in said(capsys, "evaluate", "cat").err
+    assert "note" not in cli(["evaluate", "cat"]).err
     moved = moved.rename(home / "cat.txt")
-    said(capsys, "train", "cat.txt", "--resume", "--steps", "10", "--quiet")
+    cli(["train", "cat.txt", "--resume", "--steps", "10", "--quiet"])
     assert Run.open(Path("runs/cat")).description.corpus.sources == (str(moved),)
-    assert said(capsys, "evaluate", "cat", "dog & co.txt").err == ""  # another text changes nothing
+    assert cli(["evaluate", "cat", "dog & co.txt"]).err == ""  # another text changes nothing
     assert Run.open(Path("runs/cat")).description.corpus.sources == (str(moved),)
 
 
-def test_a_card_is_written_after_training_and_probing(home, capsys, monkeypatch):
+def test_a_card_is_written_after_training_and_probing(home, cli, monkeypatch):
     card = Path("runs/cat/README.md")
     text = card.read_text()
     known = Run.open(card.parent).description.corpus
@@ -111,18 +106,18 @@ def test_a_card_is_written_after_training_and_probing(home, capsys, monkeypatch)
     assert str(home) not in text
     assert "## Memory" not in text
     monkeypatch.setattr("chargen.api.measuring.probe_all", lambda *given: ONE)
-    said(capsys, "probe-longrange", "cat")
+    cli(["probe-longrange", "cat"])
     probed = card.read_text()
     assert "## Memory\n\n- remembers" in probed
     assert probed.split("## Memory")[0].strip() == text.split("<!--")[0].strip()
     card.unlink()
-    said(capsys, "probe-longrange", "cat")
+    cli(["probe-longrange", "cat"])
     assert "6-gram baseline" in card.read_text()
     assert "## Memory" in card.read_text()
     for own in ("# My notes\n", probed.replace("lstm", "LSTM")):
         card.write_text(own)
-        said(capsys, "probe-longrange", "cat")
-        said(capsys, "train", "cat.txt", "--overwrite", *SMALL)
+        cli(["probe-longrange", "cat"])
+        cli(["train", "cat.txt", "--overwrite", *SMALL])
         assert card.read_text() == own
 
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from fakes import CountingPredictor, TablePredictor
+from fakes import Echo, TablePredictor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Fixed, distribution, network_and_engine, sampler
@@ -93,7 +93,7 @@ def write(predictor, prompt, length, seed=0, count=1, **settings):
 
 
 def test_state_includes_the_prompt():
-    assert write(CountingPredictor("abcd"), "aab", 5, temperature=0) == ["dabcd"]
+    assert write(Echo(Vocabulary("abcd"), 3), "dab", 5, temperature=0) == ["dabda"]
 
 
 def test_texts_depend_on_their_seed_and_number():

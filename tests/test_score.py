@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import chargen
 from chargen.api import score as score_text
-from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
 from chargen.probes.surprisal import measure as surprisal
@@ -137,16 +136,11 @@ def here(home, monkeypatch):
     return home
 
 
-def run(capsys, *arguments, code=0):
-    assert main(["score", *arguments]) == code
-    return capsys.readouterr()
-
-
-def test_the_command_compares_runs_on_the_characters_that_all_know(here, capsys):
+def test_the_command_compares_runs_on_the_characters_that_all_know(here, cli):
     text = "a dog dug for a god. " * 60
     (here / "new.txt").write_text(text)
     arguments = ["runs/cat", "runs/dog", "new.txt", "--unknown", "skip"]
-    out, err = run(capsys, *arguments, "--json")
+    out, err = cli(["score", *arguments, "--json"])
     assert err == ""
     result = json.loads(out)
     both = set("the cat sat on the mat. ") & set("a dog dug for a god; ")
@@ -161,14 +155,14 @@ def test_the_command_compares_runs_on_the_characters_that_all_know(here, capsys)
     place = result["surprising"][0]
     assert set(place) == {"position", "line", "column", "character", "runs"}
     assert set(place["runs"][0]) == {"run", "nats", "expected", "expected_nats"}
-    out, err = run(capsys, *arguments, "--top", "2")
+    out, err = cli(["score", *arguments, "--top", "2"])
     assert "runs/dog predicts the text best." in out
     assert out.count("^") == 2
     assert err == f"left out {left_out} characters that not all models know\n"
 
 
-def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
-    out, err = run(capsys, "dog.txt", "--json", "--top", "0")
+def test_the_newest_run_scores_a_text_as_evaluate_does(here, cli):
+    out, err = cli(["score", "dog.txt", "--json", "--top", "0"])
     assert err.startswith("runs/dog was trained on this text, so its loss is too low; use ch")
     assert err.count("\n") == 1
     result = json.loads(out)
@@ -193,17 +187,13 @@ def test_the_newest_run_scores_a_text_as_evaluate_does(here, capsys):
         ([], "Missing argument '[RUN]... FILE'"),
     ],
 )
-def test_a_mistake_is_one_line(here, capsys, arguments, message):
-    out, err = run(capsys, *arguments, code=2)
-    assert (out, err.count("\n")) == ("", 1)
-    assert message in err
+def test_a_mistake_is_one_line(here, error, arguments, message):
+    assert message in error(["score", *arguments])
 
 
-def test_a_text_of_one_known_character_is_refused_and_standard_input_scored(
-    here, capsys, monkeypatch
-):
+def test_a_text_of_one_known_character_is_refused_and_standard_input_scored(here, cli, monkeypatch):
     with pytest.raises(ChargenError, match="too short"):
         score_text([chargen.load("runs/cat")], "tß", "skip")
     monkeypatch.setattr("sys.stdin", TextIOWrapper(BytesIO(b"the cat sat on the cat. ")))
-    out, _ = run(capsys, "runs/cat", "-", "--json")
+    out, _ = cli(["score", "runs/cat", "-", "--json"])
     assert json.loads(out)["chars"] == 24

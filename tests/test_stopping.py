@@ -156,14 +156,13 @@ ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allo
     ids=["python", "cpu", "gpu"],
 )
 def test_too_little_memory_is_one_line_that_names_the_flags(
-    cat, tmp_path, monkeypatch, capsys, where, error
+    cat, tmp_path, monkeypatch, cli, where, error
 ):
     def fail(*given, **named):
         raise error
 
     monkeypatch.setattr(f"chargen.training.{where}", fail)
-    assert main(["train", str(cat), "--out", str(tmp_path / "run"), *FLAGS]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
+    told = cli(["train", str(cat), "--out", str(tmp_path / "run"), *FLAGS], 2).err.splitlines()[-1]
     assert told.startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
     error = RuntimeError("shapes differ")  # a bug
     with pytest.raises(RuntimeError, match="shapes differ"):

@@ -25,16 +25,9 @@ pytestmark = pytest.mark.usefixtures("often")
 linux = pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
 
 
-def said(capsys, *words, code=0):
-    """Run a command; return what it printed on standard output and standard error."""
-    capsys.readouterr()
-    assert main([*map(str, words)]) == code
-    return capsys.readouterr()
-
-
-def train(capsys, *words, code=0):
+def train(cli, *words, code=0):
     given = words if {"--resume", "--config"} & set(words) else (*FLAGS, *words)
-    return said(capsys, "train", "cat.txt", *given, code=code)
+    return cli(["train", "cat.txt", *given], code)
 
 
 # Lost terminals, logs and pipes
@@ -97,19 +90,19 @@ def test_training_continues_when_its_terminal_is_closed_and_loads_no_compiler(ho
 # More training
 
 
-def test_more_training_is_counted_from_where_the_run_is(home, capsys):
-    train(capsys, "--patience=0", "--validation=0.2")
+def test_more_training_is_counted_from_where_the_run_is(home, cli):
+    train(cli, "--patience=0", "--validation=0.2")
     told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
-    assert f"{told} --more-steps 5" in train(capsys, "--resume", "--steps=3").err.splitlines()
+    assert f"{told} --more-steps 5" in train(cli, "--resume", "--steps=3").err.splitlines()
     path = home / "runs" / "cat"
-    assert "No step" not in train(capsys, "--resume", "--more-steps=4").err
+    assert "No step" not in train(cli, "--resume", "--more-steps=4").err
     assert (Run.open(path).description.training.steps, len(Run.open(path).progress())) == (9, 6)
     seconds = Run.open(path).read_checkpoint(LAST).values["seconds"]
-    train(capsys, "--resume", "--more-minutes=0.001")
+    train(cli, "--resume", "--more-minutes=0.001")
     settings = Run.open(path).description.training
     assert (settings.steps, settings.minutes) == (None, pytest.approx(0.001 + seconds / 60))
     told = "--more-steps and --steps: give one budget"
-    assert told in train(capsys, "--resume", "--more-steps=4", "--steps=9", code=2).err
+    assert told in train(cli, "--resume", "--more-steps=4", "--steps=9", code=2).err
     with pytest.raises(ChargenError, match=r"^more_steps: extends a run; give resume=True too"):
         chargen.train("cat.txt", more_steps=4, out="runs/new")
 
@@ -117,8 +110,8 @@ def test_more_training_is_counted_from_where_the_run_is(home, capsys):
 # No held-out text
 
 
-def test_a_run_without_a_held_out_text_says_so_everywhere(home, capsys, monkeypatch):
-    err = train(capsys, "--validation=0").err
+def test_a_run_without_a_held_out_text_says_so_everywhere(home, cli, monkeypatch):
+    err = train(cli, "--validation=0").err
     assert "cat: 192 characters, 0 held out" in err
     assert "note: no text is held out: the model is the last one" in err
     assert "No text is held out: the model is the last one, and its loss is unknown." in err
@@ -126,31 +119,31 @@ def test_a_run_without_a_held_out_text_says_so_everywhere(home, capsys, monkeypa
     assert (run.path / LAST).exists()
     assert not (run.path / BEST).exists()
     assert [line["validation_loss_nats"] for line in run.progress()] == [None] * 3
-    assert "none held out" in said(capsys, "inspect").out
-    assert len(said(capsys, "sample", "--length=20", "--seed=1").out) > 9
+    assert "none held out" in cli(["inspect"]).out
+    assert len(cli(["sample", "--length=20", "--seed=1"]).out) > 9
     nothing = "runs/cat: no text is held out (--validation 0); name another text"
     for command, code in (("evaluate", 2), ("export --to page --out x.html", 0)):
-        assert nothing in said(capsys, *command.split(), code=code).err
-    whole = json.loads(said(capsys, "evaluate", "--json", "runs/cat", "cat.txt").out)
+        assert nothing in cli(command.split(), code).err
+    whole = json.loads(cli(["evaluate", "--json", "runs/cat", "cat.txt"]).out)
     assert whole["chars"] == 191
     assert "No text is held out." in watch_page(RunObserver(run.path).observe(1))
-    train(capsys, "--resume", "--more-steps=1")
+    train(cli, "--resume", "--more-steps=1")
     assert run.read_checkpoint(LAST).values["step"] == 6
 
 
 # Configuration files
 
 
-def test_the_printed_configuration_reproduces_a_run(home, capsys, finished):
-    out = train(capsys, "--threads=1", "--print-config").out
+def test_the_printed_configuration_reproduces_a_run(home, cli, finished):
+    out = train(cli, "--threads=1", "--print-config").out
     assert not (home / "runs").exists() or not (home / "runs" / "cat").exists()
     (home / "run.toml").write_text(out)
     assert main(["train", "--config", "run.toml"]) == 0
     assert state_of(home / "runs" / "cat")[LAST] == state_of(finished)[LAST]
-    again = said(capsys, "train", "--resume", "--print-config").out
+    again = cli(["train", "--resume", "--print-config"]).out
     assert set(again.splitlines()) <= set(out.splitlines())
     words = ("train", "--config=run.toml", "--epochs=2", "--units=4", "--print-config")
-    printed = said(capsys, *words).out
+    printed = cli(words).out
     assert {"epochs = 2.0", "units = [4]"} <= set(printed.splitlines())
     assert "\nsteps =" not in printed  # the budget replaces the file's
 
@@ -167,26 +160,23 @@ def test_the_printed_configuration_reproduces_a_run(home, capsys, finished):
         ("steps", "not a TOML file ("),
     ],
 )
-def test_a_wrong_configuration_is_one_line(home, capsys, text, message):
+def test_a_wrong_configuration_is_one_line(home, error, text, message):
     (home / "run.toml").write_text(text)
-    err = train(capsys, "--config", "run.toml", code=2).err
-    assert err.startswith(f"chargen: run.toml: {message}")
-    assert err.count("\n") == 1
-    assert "run.toml: cannot be read" in train(capsys, "--config=no/run.toml", code=2).err
+    said = error(["train", "cat.txt", "--config", "run.toml"])
+    assert said.startswith(f"chargen: run.toml: {message}")
+    assert "run.toml: cannot be read" in error(["train", "cat.txt", "--config=no/run.toml"])
 
 
 # Other programs and little memory
 
 
 @pytest.mark.parametrize(("cores", "notes"), [(0.4, 1), (1.6, 0)])
-def test_threads_that_wait_for_other_programs_are_noted_once(
-    home, capsys, monkeypatch, cores, notes
-):
+def test_threads_that_wait_for_other_programs_are_noted_once(home, cli, monkeypatch, cores, notes):
     busy = {"process_time": lambda: cores * time.monotonic(), "monotonic": time.monotonic}
     monkeypatch.setattr("chargen.training.loop.time", SimpleNamespace(**busy))
     monkeypatch.setattr("chargen.training.loop.SECONDS_OF_STEPS", 0)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
-    err = train(capsys).err
+    err = train(cli).err
     told = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
     assert err.count(told) == err.count("--threads 1 may be faster") == notes
 
@@ -209,16 +199,16 @@ def test_a_memory_limit_is_one_line_before_torch_is_loaded(home):
     ],
     ids=str,
 )
-def test_memory_that_runs_out_anywhere_is_one_line(home, capsys, monkeypatch, error, code):
+def test_memory_that_runs_out_anywhere_is_one_line(home, cli, monkeypatch, error, code):
     def fail(*given, **named):
         raise error
 
     monkeypatch.setattr("chargen.api.train", fail)
     if code == 1:
         with pytest.raises(ImportError, match="torch"):
-            train(capsys)
+            train(cli)
     else:
-        assert "chargen: not enough memory: close other programs" in train(capsys, code=code).err
+        assert "chargen: not enough memory: close other programs" in train(cli, code=code).err
 
 
 # Errors in Python

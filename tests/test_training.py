@@ -9,7 +9,6 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import chargen
-from chargen.cli import main
 from chargen.errors import ChargenError, NonFiniteError
 from chargen.evaluation import evaluate
 from chargen.recurrent import LAYERS, CharModel
@@ -381,16 +380,13 @@ def test_non_finite_weights_are_an_error(model):
         dynamic(model, ASKED, adapting=DynamicSettings(learning_rate=1e38))
 
 
-def test_command_reports_the_dynamic_loss_separately(at_run, monkeypatch, capsys):
+def test_command_reports_the_dynamic_loss_separately(at_run, monkeypatch, cli):
     monkeypatch.setattr("chargen.training.dynamic.WINDOWS", 20)
-    assert main(["evaluate", "--json"]) == 0
-    plain = json.loads(capsys.readouterr().out)
-    assert main(["evaluate", "--json", "--dynamic"]) == 0
-    both = json.loads(capsys.readouterr().out)
+    plain = json.loads(cli(["evaluate", "--json"]).out)
+    both = json.loads(cli(["evaluate", "--json", "--dynamic"]).out)
     found = both.pop("dynamic")
     assert plain == {**both, "dynamic": None}
     assert found["chars"] == both["chars"]
     assert found == chargen.load("runs/cat").evaluate_dynamic().to_json()
     assert found["loss_nats"] < both["loss_nats"]
-    assert main(["evaluate", "--dynamic", "runs/cat", "cat.txt"]) == 0
-    assert "\nmodel, dynamic " in capsys.readouterr().out
+    assert "\nmodel, dynamic " in cli(["evaluate", "--dynamic", "runs/cat", "cat.txt"]).out
