@@ -243,15 +243,12 @@ def test_a_short_text_has_fewer_contexts_or_is_refused():
     assert ContextResult.from_json(json.loads(json.dumps(short.to_json()))) == short
     assert expected in to_text([section({"run": (short, short), "b": (short, None)})])
     assert compare_bits({"a": short, "b": short}) == ()
-    enough = context.measure(UniformPredictor(ABC), NATURAL[:642], contexts=(1, 2, 512))
+    seen = []
+    options = {"contexts": (1, 2, 512), "progress": lambda *counts: seen.append(counts)}
+    enough = context.measure(UniformPredictor(ABC), NATURAL[:642], **options)
+    assert [done for done, _ in seen] == [*range(1, seen[0][1] + 1)]
     assert ([row.context for row in enough.rows], enough.positions) == ([0, 1], 640)
     assert enough.finding().startswith("uses no context")
-
-
-def test_progress_ends_at_its_total():
-    seen = []
-    measure(UniformPredictor(ABC), NATURAL, progress=lambda *counts: seen.append(counts))
-    assert [done for done, _ in seen] == [*range(1, seen[0][1] + 1)]
 
 
 RESULT = measure(Echo(ABC, 32), echoing(32), trained_timesteps=64)

@@ -91,9 +91,7 @@ GREEDY = """
 """
 # Every cell with both stacks; each activation function and int8 occur, at alternating places.
 FORMS = [*((name, "float32") for name in ACTIVATION_NAMES), (ACTIVATION_NAMES[0], "int8")]
-EVERY = [
-    (name, stack, *form) for name in VARIANTS for stack in STACK_NAMES for form in FORMS
-]  # fmt: skip
+EVERY = [(name, stack, *form) for name in VARIANTS for stack in STACK_NAMES for form in FORMS]
 SAMPLE = {EVERY[len(FORMS) * n + n % len(FORMS)] for n in range(len(EVERY) // len(FORMS))}
 
 

@@ -281,10 +281,7 @@ def with_dataset(saved, group="lstm", **how):
         ({"data": np.zeros((2, 12), "i4")}, "numbers of type int32"),
         ({"data": h5py.Empty("f4")}, "layers/lstm/cell/vars/0: numbers of type"),
         ({"kind": h5py.h5t.UNIX_D32LE}, "No NumPy equivalent"),
-        (
-            {"group": "lstm_1", "data": np.zeros((5, 8), "f4")},
-            "lstm_1/cell has weights of shape (5, 8), (2, 8), (8,), not (3, 8),",
-        ),
+        ({"group": "lstm_1", "data": np.zeros((5, 8), "f4")}, "(5, 8), (2, 8), (8,), not (3, 8),"),
     ],
     ids=["bomb", "external", "link", "nan", "int", "empty", "time", "shape"],
 )
@@ -337,11 +334,7 @@ def alphabet_of(tmp_path, values):
 
 def test_alphabet_is_a_list_a_map_or_a_text(tmp_path):
     numbered = {letter: number for number, letter in enumerate(LETTERS)}
-    for values in (
-        list(LETTERS),
-        numbered,
-        {number: letter for letter, number in numbered.items()},
-    ):
+    for values in (list(LETTERS), numbered, dict(enumerate(LETTERS))):
         vocabulary, ids, notes = alphabet_of(tmp_path, values).arranged(V)
         assert [LETTERS[id_] for id_ in ids] == list(vocabulary.characters) == sorted(LETTERS)
         assert notes == []

@@ -256,9 +256,7 @@ def test_shares_and_the_longest_copy(texts):
     longest = max(map(len, texts))
     for row in found.new:
         assert row.sample_share == pytest.approx(new_share(texts, row.chars))
-    assert (
-        len(found.new) == 0 or found.new[-1].sample_share == 1 or found.new[-1].chars * 2 > longest
-    )
+    assert all(row.sample_share == 1 or row.chars * 2 > longest for row in found.new[-1:])
     copy = found.longest_copy
     n = len(copy.text)
     assert copy.text == texts[copy.sample][copy.position : copy.position + n]

@@ -17,7 +17,7 @@ from chargen.probes.statistics.intervals import (
     t_quantile,
     wilson,
 )
-from chargen.probes.statistics.span50 import Span50, fit
+from chargen.probes.statistics.span50 import fit
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 FRAMES = 416
@@ -86,15 +86,6 @@ def test_off_the_grid_or_without_a_fit_there_is_no_number(frames, text, chars):
     assert not found.on_grid
     told = found.to_json()
     assert [told[f"span50_chars{end}"] for end in ("", "_low", "_high")] == [None] * 3
-
-
-def test_text_and_half_way():
-    known = Span50(700.4, 620.2, 809.9, 4, 1024, 1 / 8, 0.02, 0.01)
-    assert known.text() == "700 (620–810)"
-    assert known.half_way == pytest.approx((0.98 + 0.125) / 2)
-    told = {"span50_chars": 700.4, "span50_chars_low": 620.2, "span50_chars_high": 809.9}
-    told |= {"span50": known.text(), "span50_lapse": 0.02, "span50_misfit": 0.01}
-    assert known.to_json() == told
 
 
 @pytest.mark.parametrize(
