@@ -220,10 +220,7 @@ def test_user_error_is_one_line_exit_2_and_nothing_written(wrong_home, monkeypat
         ("watch cat.txt", "train cat.txt; chargen runs lists the runs"),
         ("train runs/cat", "runs/cat: a run, not a text; resume it with chargen train --resume"),
         ("evaluate cat runs/cat", "runs/cat: a run, not a text"),
-        (
-            "train other.txt --resume --out runs/cat",
-            "other.txt --init-from runs/cat --out runs/NAME",
-        ),
+        ("train other.txt --resume --out runs/cat", "txt --init-from runs/cat --out runs/NAME"),
     ],
 )
 def test_user_error_leaves_a_run_unchanged(at_run, cli, line, message):
@@ -243,10 +240,7 @@ def test_commands_that_are_printed_survive_a_shell(own_run, capsys):
     Path("cat.txt").rename("a & b.txt")
     Path("a & b").mkdir()
     asked = [
-        (
-            ["train", "a & b.txt", "--steps", "2", "--units", "8"],
-            "train --resume --out 'runs/a & b'",
-        ),
+        (["train", "a & b.txt", "--steps=2", "--units=8"], "train --resume --out 'runs/a & b'"),
         (["train", "runs/a & b"], "train --resume --out 'runs/a & b'"),
         (["train", "https://a.org/a & b.txt"], "train 'a & b.txt'"),
         (["sample", "a & b.txt"], "chargen train 'a & b.txt'"),

@@ -334,10 +334,8 @@ def dynamic(model, ids, start=1, adapting=FROZEN, starts=None):
 )
 def test_without_learning_the_loss_is_the_static_one(model, start, starts):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    found, wanted = (
-        dynamic(model, ASKED, start, FROZEN, starts),
-        static(model, ASKED, start, starts),
-    )
+    found = dynamic(model, ASKED, start, FROZEN, starts)
+    wanted = static(model, ASKED, start, starts)
     assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
     assert (found.accuracy, found.chars) == (wanted.accuracy, wanted.chars)
     dynamic(model, ASKED, start, DynamicSettings(learning_rate=0.1), starts)
