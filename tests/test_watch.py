@@ -258,6 +258,6 @@ def test_tensorboard_events_equal_the_progress_file(home, often, cli, monkeypatc
             found = {one.step: one.value for one in read.Scalars(tag)}
             assert found == {line["step"]: pytest.approx(line[name], rel=1e-6) for line in lines}
     assert [line["step"] for line in lines] == [2, 4, 5, 6, 8, 9]
-    monkeypatch.setattr(training_display, "FOLDER", "no_such_package")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     err = cli(["train", "cat.txt", *FLAGS, "--tensorboard"], 2).err
     assert err.endswith("needs the package; pip install tensorboard\n")

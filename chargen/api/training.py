@@ -47,7 +47,6 @@ def train(
         resume: resume the run in ``out``, by default the newest run.
         init_from: run to fine-tune, whose architecture the new run keeps; its vocabulary holds the
             characters of both texts.
-        device: a torch device, or ``auto`` for a GPU if there is one.
         cache: directory of encoded corpora, by default ``.corpora`` beside the run.
         encoding: encoding of files without a byte order mark, by default UTF-8.
         threads: number of CPU threads, which torch keeps afterwards. By default the fastest

@@ -146,7 +146,6 @@ def set_up_memory() -> None:
 
 @contextlib.contextmanager
 def handled(handler: Any, *numbers: int) -> Iterator[None]:
-    """Handle signals in a ``with`` block, and then as before."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

@@ -1,5 +1,6 @@
 """``chargen train``, and the TOML files with its options."""
 
+import importlib.util
 import json
 import os
 import shlex
@@ -200,10 +201,8 @@ def train(
     set_up_memory()
     if print_config:
         return _print_config(context, corpus, options)
-    if tensorboard:
-        from chargen.cli.training_display import check_installed
-
-        check_installed()
+    if tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise ChargenError("--tensorboard: needs the package; pip install tensorboard")
     started = os.environ.get("WORLD_SIZE", str(processes))
     if processes > 1 and started != str(processes):
         raise ChargenError(f"--processes {processes}: torchrun started {started}; leave it out")

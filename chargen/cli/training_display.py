@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import sys
@@ -211,11 +210,6 @@ class TrainingDisplay:
     def _tell(self, text: str, **style: Any) -> None:
         if self._level != "quiet":
             say(text, err=True, **style)
-
-
-def check_installed() -> None:
-    if importlib.util.find_spec(FOLDER) is None:
-        raise ChargenError("--tensorboard: needs the package; pip install tensorboard")
 
 
 class EventWriter:

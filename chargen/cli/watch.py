@@ -54,8 +54,6 @@ def watch(run: Path | None, out: Path | None, every: int, once: bool) -> None:
 
 
 class RunObserver:
-    """Observes a run that another process trains, and collects samples of it."""
-
     def __init__(self, path: Path) -> None:
         self._path = path
         self._begin(None)

@@ -50,9 +50,7 @@ class Training(Struct, frozen=True):
 
 
 class RunScores(Training, frozen=True, forbid_unknown_fields=True):
-    """Scores of one training run, as ``answers.json`` stores them."""
-
-    answers: tuple[VariantScores, ...] = ()  # by variant
+    answers: tuple[VariantScores, ...] = ()  # by variant, as ``answers.json`` stores them
 
 
 class ControlAccuracy(Struct, frozen=True):

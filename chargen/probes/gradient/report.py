@@ -50,7 +50,6 @@ METHOD = (
 
 
 def section(found: Found) -> kit.Section:
-    """Report one run or several; ``found`` is keyed by the run's short name."""
     trained = {run: result for run, (result, _) in found.items()}
     layers = [
         (run, result, *pair)

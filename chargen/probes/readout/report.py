@@ -26,7 +26,6 @@ METHOD = (
 
 
 def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
-    """Report one run or several; ``found`` is keyed by the run's short name."""
     told = finding(found, ReadoutResult.finding, ReadoutResult.finding)
     first, looks, limits = next(iter(found.values())), styles(found), kit.training_limits(found)
     lags = [row.lag_chars for row in first.lags]

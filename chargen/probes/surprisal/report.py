@@ -14,7 +14,6 @@ INDENT = "  "
 
 
 def score_table(found: Scores) -> str:
-    """Return a row per run, the differences to the best run, and the finding."""
     tables = "\n".join(map(table_text, score_tables(found)))
     return f"{tables}\n{visible_line(found.finding)}\n" if found.differences else tables
 
