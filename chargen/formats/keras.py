@@ -129,7 +129,7 @@ def import_keras(
     vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
     if layout.skips_zero and 0 in ids:
         told = f"its Embedding has mask_zero, so id 0 is padding, not {alphabet.entries[0]!r}"
-        raise ChargenError(f"{alphabet.source}: {told}; give the alphabet that it was trained with")
+        raise ChargenError(f"{told} as in {alphabet.source}; give the alphabet of its training")
     # A row and a column for each character of the vocabulary, in its order.
     arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
     arrays["W_hy"], arrays["b_y"] = arrays["W_hy"][:, ids], arrays["b_y"][ids]
