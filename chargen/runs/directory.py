@@ -278,7 +278,7 @@ def is_run(path: Path) -> bool:
 def check_new(path: Path, overwrite: bool) -> None:
     """Refuse a path where no run can begin."""
     if is_run(path) and not overwrite:
-        way_out = "resume it with --resume, or give --overwrite or another --out"
+        way_out = "resume it with --resume, start over with --overwrite, or give another --out"
         raise ChargenError(f"{path}: a run exists already; {way_out}")
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
