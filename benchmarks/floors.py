@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chargen.api import BASELINE_CHARS
+from chargen.api.model import BASELINE_CHARS
 from chargen.errors import ChargenError
 from chargen.evaluation import evaluate, nats_to_bits
 from chargen.predictors import BackoffNgram, State
