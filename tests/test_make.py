@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -80,3 +81,10 @@ def test_every_package_is_installed():
     folders = {file.parent.relative_to(ROOT) for file in ROOT.glob("chargen/**/*.py")}
     packages = {".".join(folder.parts) for folder in folders} | {"chargen.corpora"}
     assert set(config["options"]["packages"].split()) == packages
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "benchmarks").glob("[!_]*.py")), ids=lambda f: f.stem
+)
+def test_benchmarks_find_what_they_import(file):
+    importlib.import_module(f"benchmarks.{file.stem}")
