@@ -156,6 +156,5 @@ def _initialize() -> None:
         raise ChargenError(f"{error}; start with torchrun, or unset WORLD_SIZE") from None
     except RuntimeError:
         address = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
-        raise PeerError(
-            f"no answer of the other processes at {address}; are all running?"
-        ) from None
+        told = f"the other processes do not answer at {address}; are all running?"
+        raise PeerError(told) from None
