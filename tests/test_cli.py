@@ -273,7 +273,7 @@ def test_no_command_needs_what_windows_lacks(home, monkeypatch):
     ctypes = SimpleNamespace(CDLL=lambda name: object())
     monkeypatch.setattr("chargen.cli.terminal.ctypes", ctypes)
     for line in ("train cat.txt --steps 2 --units 8", "train --resume --steps 4",
-                 "sample --new --length 40", "watch --once", "score cat.txt"):  # fmt: skip
+                 "sample --length 40", "watch --once", "score cat.txt"):  # fmt: skip
         assert main(line.split()) == 0
 
 
