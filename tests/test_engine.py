@@ -14,11 +14,12 @@ from networks import VARIANTS, network_and_engine
 
 from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
-from chargen.sampling import arithmetic
+from chargen.sampling import Sampler, arithmetic, engine
 from chargen.sampling.choice import Choice
 from chargen.sampling.compiled import CompiledLoop
 from chargen.sampling.engine import Engine, initial_state
 from chargen.settings import ModelSettings, SamplingSettings
+from chargen.text import Vocabulary
 
 V = 11
 PROMPT = np.array([1, 2, 3])
@@ -94,6 +95,7 @@ from chargen.sampling.choice import Choice
 from chargen.sampling.compiled import CompiledLoop
 from chargen.sampling.engine import Engine
 from chargen.settings import ModelSettings, SamplingSettings
+from chargen.text import Vocabulary
 
 for shape in {SOME[::2] + SOME[3::8]}:
     settings = ModelSettings(**shape)
@@ -180,3 +182,12 @@ def test_nan_ends_the_text_after_the_characters_before_it(temperature):
             found[-1].extend(rows)
     assert 30 < len(found[0]) < 60  # 8 ** 42 exceeds float32
     np.testing.assert_array_equal(*found)
+
+
+def test_a_sampler_writes_the_same_texts_with_both_forms(monkeypatch):
+    _, own = network_and_engine("lstm", (7, 3), size=4)
+    sampler, written = Sampler(own, Vocabulary("\nabz"), "runs/it", warms_up=True), []
+    for least in (0, np.inf):
+        monkeypatch.setattr(engine, "MIN_COMPILED", least)
+        written.append(list(sampler.stream("", 60, 3, seed=0)))
+    assert written[0] == written[1]
