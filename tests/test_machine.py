@@ -50,6 +50,9 @@ def test_a_time_budget_measures_the_machine_and_keeps_its_threads(cat, tmp_path,
         assert given == [1, 1, 3]
     assert len(slow) == 1
     assert begin(cat, tmp_path / "more", threads=2).machine == Machine(0.2e6, 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)  # a smaller machine
+    with start([], {"minutes": 1}, tmp_path / "more", resume=True):
+        assert given[-1] == 1
 
 
 def test_a_budget_in_steps_measures_nothing(cat, tmp_path, slow):

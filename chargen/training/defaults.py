@@ -100,7 +100,8 @@ PLAIN_SIZES = SizeTable(
 
 
 # One LSTM layer with less time than the reference needs for `SMALL_BELOW` characters: from how many
-# of its characters on, units, and the speed in relation to it. Smaller models read more.
+# of its characters on, units, and the speed in relation to it. Smaller models read more, which
+# helps in few epochs only.
 SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0.0, 96, 3.5), (4e5, 128, 2.4), (1.5e6, 160, 2.0))
 
 
@@ -152,6 +153,7 @@ def choose_defaults(
             speed = SPEED_UNIT * 2.0 ** round(math.log2(hardware.chars_per_minute / SPEED_UNIT))
         chars = _planned_chars(given, PLAIN if plain else preset, training_chars, speed)
         timed = chars == (given.training.minutes or MINUTES) * speed
+        timed = timed and chars < MANY_EPOCHS * training_chars
         (most,) = _row(MOST_EPOCHS[stack], training_chars)
         open_budget = not (given.training.steps or given.training.epochs)
         limit = most * training_chars if open_budget else math.inf
@@ -217,11 +219,12 @@ def _size(
 ) -> tuple[tuple[int, ...], float]:
     """Return the units of each layer, and the characters that such a model reads.
 
-    The reference reads ``chars``, and ``limit`` at most; ``timed`` if a time ends the training.
+    The reference reads ``chars``, and ``limit`` at most; ``timed`` if a time ends the training
+    after few epochs.
     """
-    if timed and table is PLAIN_SIZES and cell == "lstm" and chars < min(limit, SMALL_BELOW):
+    if timed and table is PLAIN_SIZES and cell == "lstm" and chars < SMALL_BELOW:
         width, speed = _row(SMALL_LSTM, chars)
-        return (width,), min(limit, chars * speed)
+        return (width,), chars * speed
     layers, width = _row(table.shapes, min(chars, limit))
     return (width,) * layers, min(limit, chars)
 

@@ -131,9 +131,10 @@ def start(
         group.wait()
         text = text or _encode(plan.run, request)[0]
         description = plan.run.description
-        machine = description.machine
-        if threads := request.threads or (machine and machine.threads):
-            torch.set_num_threads(threads)
+        if request.threads:
+            torch.set_num_threads(request.threads)
+        elif description.machine:  # the run may have moved to a smaller machine
+            torch.set_num_threads(min(description.machine.threads, torch.get_num_threads()))
         model = _build_model(description, device)
         if plan.checkpoint is None and description.initialized_from and group.leads:
             start_from(model, description.vocabulary, description.initialized_from)
