@@ -109,7 +109,7 @@ def gradient_result(*rates):
         curves = {part: Curve(*spread) for part in ("h", "c", "both")}
         target = TargetGradient("returning words", 16, 31, 64, -16, curves)
         gate = GateUse("forget gate", 0.4)
-        return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, gate, (target,))
+        return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, gate, (target,))
 
     layers = tuple(layer(place, rate) for place, rate in enumerate(rates, 1))
     return GradientResult("lstm", SPAN, 3, 64, layers)

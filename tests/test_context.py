@@ -104,6 +104,8 @@ def test_parallel_reading_equals_reading_each_position_alone(monkeypatch):
                 reset += [bits(own, place, predictor) - full] if n else []
         assert row.swap.value == pytest.approx(np.mean(swap), abs=1e-9)
         assert not n or row.reset.value == pytest.approx(np.mean(reset), abs=1e-9)
+        apart = np.subtract(reset, swap).mean() if n else 0
+        assert not n or row.difference.value == pytest.approx(apart, abs=1e-9)
     monkeypatch.setattr("chargen.evaluation.ROWS", 3)
     monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 50)
     assert measure(predictor, text, **options) == result
@@ -264,7 +266,12 @@ def test_json_has_units_is_a_function_of_the_seed_and_is_read_back():
     assert (values["instrument"], values["chars"], values["bar_bits"]) == ("context", 6000, 0.0144)
     row = values["contexts"][3]
     assert row["excess_bits_low"] < row["excess_bits"] < row["excess_bits_high"]
-    assert {"context_chars", "reset_excess_bits_high"} <= set(row)
+    assert {"context_chars", "reset_excess_bits_high", "reset_minus_swap_bits"} <= set(row)
+    apart = values["disagree_at_chars"]
+    for row in values["contexts"][1:]:
+        low, high = row["reset_minus_swap_bits_low"], row["reset_minus_swap_bits_high"]
+        differs = abs(row["reset_minus_swap_bits"]) >= 0.0144 and not low <= 0 <= high
+        assert row["disagree"] == differs == (row["context_chars"] in apart)
     assert [row["beyond_timesteps"] for row in values["contexts"][7:9]] == [False, True]
     assert ContextResult.from_json(values) == structs.replace(RESULT, block_bits=())
     assert sum(RESULT.block_bits) / RESULT.positions == pytest.approx(RESULT.full_bits)

@@ -108,11 +108,19 @@ def test_a_linear_recurrence_decays_by_its_factor_exactly():
     found = result.to_json()["layers"][0]
     assert found["half_life_chars"] == pytest.approx(math.log(2) / -math.log(0.9), abs=1e-6)
     assert found["hundredth_chars"] == pytest.approx(math.log(100) / -math.log(0.9), abs=1e-6)
+    assert (found["exploded_share"], found["explodes"]) == (0.0, False)
     assert result.finding() == (
         "the gradient halves in 6.6 characters, is 1/100 in 43.7 "
         "(the reach of the gradient, not of memory)"
     )
     assert "halves in >12 characters, is 1/100 in >12 " in measure(linear(1.0)).finding()
+
+
+def test_growth_of_more_than_tenfold_is_an_explosion():
+    result = measure(linear(1.1), span=60)
+    assert "explodes at 100% of positions, maximum 10^2.5" in result.finding()
+    spans = [measure(linear(1.1), span=span).layers[0].explodes for span in (24, 25)]
+    assert spans == [False, True]  # 1.1**24 = 9.8
 
 
 @pytest.mark.parametrize(("rho", "span"), [(1e-20, 14), (50.0, 180)])

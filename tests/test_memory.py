@@ -99,6 +99,7 @@ def test_units_built_for_a_feature_rank_first(result):
         assert found.score.value > 0.999
         assert found.score.low > 0.99
         assert one.stands_out
+        assert abs(one.shifted - 0.5) < 0.2
         assert len(one.units) == instrument.BEST
     assert "unit 2 of layer 1 tracks “inside brackets” (AUC 1.00)" in result.finding()
 
@@ -148,7 +149,7 @@ def test_equal_seeds_give_equal_json(result):
     values = json.loads(zero)
     assert (values["cell"], values["part"], values["seed"]) == ("simple", "h", 0)
     row = values["features"][1]
-    assert {"feature", "metric", "share_of_chars", "untrained_best"} <= row.keys()
+    assert {"feature", "metric", "share_of_chars", "untrained_best", "shifted_best"} <= row.keys()
     assert row["units"][0].keys() == {"layer", "unit", "rises", "auc", "auc_low", "auc_high"}
 
 

@@ -31,8 +31,8 @@ BRACKET_UNITS = (
     UnitScore(2, 4, True, Estimate(0.94, 0.91, 0.96)),
     UnitScore(1, 2, False, Estimate(0.81, 0.7, 0.9)),
 )
-FOLLOWED = FeatureScores("inside <b>brackets</b>", 0.25, BRACKET_UNITS, 0.62)
-WEAK = FeatureScores("weak", 0.5, (UnitScore(1, 3, False, Estimate(0.45, 0.4, 0.55)),), 0.65)
+FOLLOWED = FeatureScores("inside <b>brackets</b>", 0.25, BRACKET_UNITS, 0.62, 0.5)
+WEAK = FeatureScores("weak", 0.5, (UnitScore(1, 3, False, Estimate(0.45, 0.4, 0.55)),), 0.5, 0.65)
 RESULT = Units("lstm", "c", 0, 2000, (WEAK, FOLLOWED), ("after ‘x’: never & <nowhere>",))
 
 

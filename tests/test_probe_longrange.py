@@ -262,6 +262,8 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, cli, tmp_path):
     assert set(told) == {"runs", "comparisons", "finding", "warnings"}
     assert [run["run"] for run in told["runs"]] == runs
     first, second = (run["templates"]["spans"] for run in told["runs"])
+    assert [row["frames_sha256"] for row in first] == [row["frames_sha256"] for row in second]
+    assert len({row["frames_sha256"] for row in first}) == len(first)
     assert [row["facts"] for row in first] == [row["facts"] for row in second]
     assert [row["span_chars"] for row in told["comparisons"]] == [4, 16]
     assert {(row["only_first"], row["p_holm"]) for row in told["comparisons"]} == {(0, 1)}

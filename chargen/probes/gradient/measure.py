@@ -70,7 +70,9 @@ def measure(
     for number, (layer, of_groups) in enumerate(by_layer, 1):
         aligned = [*map(partial(_aligned, layer), groups, of_groups)]
         flow, gate = of_groups[0], GATE_NAMES.get(layer.cell.retention)
-        peaks = flow.ratios[-1][1:].max(axis=1)
+        whole = flow.ratios[-1]
+        peaks = whole[1:].max(axis=1)
+        grew = whole[-1] > np.maximum(1, whole[len(whole) // 2] + np.log10(2))
         layers.append(
             records.LayerGradient(
                 number,
@@ -80,6 +82,7 @@ def measure(
                 curves=aligned[0].curves,
                 peak=float(peaks.max()),
                 peak_chars=int(peaks.argmax()) + 1,
+                exploded=float(grew.mean()),
                 gate=records.GateUse(gate, float(flow.gate_open.mean())) if gate else None,
                 targets=tuple(aligned[1:]),
             )

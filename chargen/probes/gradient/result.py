@@ -77,12 +77,18 @@ class LayerGradient(Struct, frozen=True):
     curves: dict[str, Curve]  # by part of the state, h, c or both; the whole state last
     peak: float = field(name="peak_log10_ratio")  # of the whole state at any position, k > 0
     peak_chars: int = field(name="peak_at_chars")
+    exploded: float = field(name="exploded_share")  # positions: g(span) > 10 g(0), 2 g(span / 2)
     gate: GateUse | None  # None if the cell has no such gate
     targets: tuple[TargetGradient, ...] = ()
 
     @property
     def whole(self) -> Curve:
         return [*self.curves.values()][-1]
+
+    @property
+    def explodes(self) -> bool:
+        """Return True if the gradient explodes at half of the positions or more."""
+        return self.exploded >= 0.5
 
 
 class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"):
@@ -103,6 +109,7 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
         for values, layer in zip(found["layers"], self.layers, strict=True):
             values["half_life_chars"] = reached(layer.whole.median, HALF)
             values["hundredth_chars"] = reached(layer.whole.median, HUNDREDTH)
+            values["explodes"] = layer.explodes
         distances = [*range(found.pop("span") + 1)]
         added = {"warm_up_chars": WARM_UP_CHARS, "finding": self.finding()}
         return found | added | {"distance_chars": distances}
@@ -111,6 +118,9 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
         """Return how much of the gradient arrives at the cue, or else how soon it halves."""
         layer = self.farthest
         name = f"layer {layer.layer}: " if len(self.layers) > 1 else ""
+        if layer.explodes:
+            most = f"maximum 10^{layer.peak:.1f}"
+            return f"{name}the gradient explodes at {layer.exploded:.0%} of positions, {most}"
         if layer.targets:
             group = layer.targets[-1]
             there = layer.whole.estimate(min(group.span_chars_high, self.span))

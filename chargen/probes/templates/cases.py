@@ -1,5 +1,7 @@
 """Test sentences of the cloze instrument, a function of phrase bank and seed alone."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -86,6 +88,16 @@ def make(bank: Bank, span: int, frames: int, seed: int) -> tuple[Batch, ...]:
     return tuple(
         batch for facts in bank.fact_sets for batch in _batches(composer, facts, span, rounds, rng)
     )
+
+
+def digest(batches: Sequence[Batch]) -> str:
+    """Return a SHA-256 of the contexts, answers and targets in their order."""
+    cases = [
+        [context, str(frame.answer), *batch.facts.targets]
+        for batch in batches
+        for context, frame in zip(batch.contexts, batch.frames, strict=True)
+    ]
+    return hashlib.sha256(json.dumps(cases).encode()).hexdigest()
 
 
 def nearest_spans(bank: Bank, wanted: Sequence[int]) -> tuple[int, ...]:

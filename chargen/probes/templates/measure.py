@@ -16,7 +16,7 @@ from chargen.predictors.protocol import Model, NextCharPredictor, spells
 from chargen.probes.statistics.intervals import BOOTSTRAP_DRAWS, Estimate, cluster_bootstrap
 from chargen.probes.statistics.span50 import FEWEST_SPANS, Span50, fit_drawn
 from chargen.probes.templates import result as records
-from chargen.probes.templates.cases import Batch, make, nearest_spans
+from chargen.probes.templates.cases import Batch, digest, make, nearest_spans
 from chargen.probes.templates.scoring import CandidateScores, Outcome, credit_of, read
 from chargen.render.text import counted
 
@@ -192,6 +192,7 @@ class _Measured:
             facts=self._by_fact(),
             d=self._cue_effect(),
             example=self._example(),
+            frames_sha256=digest(self.batches),
             credits=tuple(outcome.credit.tolist()),
             sentences=outcome.sentences,
         )

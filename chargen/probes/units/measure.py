@@ -2,8 +2,8 @@
 
 After A. Karpathy, J. Johnson, L. Fei-Fei, "Visualizing and understanding recurrent networks", 2015
 (arXiv 1506.02078), who found LSTM units that are active inside quotations by inspection. Here a
-score on held-out text selects them. The baseline is the best unit of an untrained network, which is
-selected among as many units.
+score on held-out text selects them. Two baselines are selected among as many units: the best unit
+of an untrained network, and that of the trained one for features shifted along the text.
 
 A score is the AUC: the probability that a unit is higher where the feature holds.
 
@@ -41,6 +41,7 @@ QUOTES = {"“": "”", '"': '"'}
 SENTENCE_END = re.compile(r"[.!?。！？\r\n]")
 WORD = re.compile(r"[^\W\d_]{5,}")
 SHOWN_WORDS = 3
+SHIFTS = 19  # of a feature: a permutation test with 19 has a level of 5%
 BLOCK_CHARS = 100  # block length of the bootstrap
 FEWEST_BLOCKS = 10  # in which a feature holds, and does not hold
 
@@ -58,7 +59,7 @@ def measure(
     """Score the hidden units against the features of a held-out text.
 
     The scored part is c if the cell has one, otherwise h. Unit and direction are selected on the
-    first half of the text and scored on the second, as is the baseline. Each of ``cues``, else of
+    first half of the text and scored on the second, as are the baselines. Each of ``cues``, else of
     `default_cues`, is a feature up to the end of its sentence. `ChargenError` for a short text.
     """
     units = sum(layer.units for layer in network.layers)
@@ -87,6 +88,7 @@ def measure(
     ranked = [ranks(part) for values in (trained, bare) for part in np.split(values, 2)]
     places = [(n, unit) for n, of in enumerate(network.layers, 1) for unit in range(of.units)]
     rng = np.random.default_rng([seed, 1])
+    shifts = np.random.default_rng([seed, 0]).integers(half // 10, half - half // 10, SHIFTS)
     scored = []
     for name, pair in halves.items():
         first, _, *control = map(effects, ranked, pair * 2)
@@ -95,8 +97,10 @@ def measure(
             rises, (layer, unit) = bool(first[at] > 0), places[at]
             values = trained[half:, at] * (1 if rises else -1)
             best.append(records.UnitScore(layer, unit + 1, rises, estimate(values, pair[1], rng)))
-        share = float(pair[1].mean())
-        scored.append(records.FeatureScores(name, share, tuple(best), held_out_best(*control)))
+        rolled = ([np.roll(values, shift) for values in pair] for shift in shifts)
+        shifted = max(held_out_best(*map(effects, ranked, one)) for one in rolled)
+        own = float(pair[1].mean()), tuple(best), held_out_best(*control), shifted
+        scored.append(records.FeatureScores(name, *own))
     part = network.layers[0].cell.state[-1]
     return records.UnitsResult(network.cell, part, seed, half, tuple(scored), tuple(left_out))
 

@@ -27,9 +27,9 @@ PARTS = {  # name and meaning of the parts of a layer
 OUTPUT = "the input of the next layer, and of the layer itself at the next character"
 LEGEND = (
     "AUC: the probability that the unit is higher where the feature holds than where it does not, "
-    "or lower if it falls with it; 0.5 is chance. untrained: the best unit of the untrained "
-    "network, selected in the same way. Units are selected on {0:,} held-out characters and scored "
-    "on the next {0:,}."
+    "or lower if it falls with it; 0.5 is chance. Baselines, selected in the same way: the best "
+    "unit of the untrained network, and the best unit for features shifted along the text. Units "
+    "are selected on {0:,} held-out characters and scored on the next {0:,}."
 )
 
 
@@ -44,16 +44,17 @@ def part_labels(parts: Iterable[str], cell: str) -> dict[str, dict[str, Any]]:
 
 
 def report(result: UnitsResult) -> Section:
-    """Return the best unit of each feature beside its baseline."""
-    header = ["feature", "layer", "unit", "part", "", "score", "95% interval", "untrained"]
+    """Return the best unit of each feature beside its baselines."""
+    header = ["feature", "layer", "unit", "part", "", "score", "95% interval"]
     rows = []
     for one in result.features:
         best = one.units[0]
         cells = [one.feature, str(best.layer), str(best.unit), result.part, best.direction]
         cells += [f"AUC {best.score.value:.2f}", f"[{best.score.low:.2f}, {best.score.high:.2f}]"]
-        rows.append([*cells, f"{one.untrained:.2f}", "stands out" if one.stands_out else ""])
+        cells += [f"{one.untrained:.2f}", f"{one.shifted:.2f}"]
+        rows.append([*cells, "stands out" if one.stands_out else ""])
     notes = [*(f"not scored: {reason}" for reason in result.left_out), LEGEND.format(result.chars)]
-    table = [Table([*header, ""], rows)] if rows else []
+    table = [Table([*header, "untrained", "shifted", ""], rows)] if rows else []
     blocks: list[Block] = [*table, *(Text(note, "note") for note in notes)]
     meaning = "A unit that tracks one feature also tracks whatever occurs together with it."
     return Section("units", "Hidden units that track a feature", result.finding(), meaning, blocks)

@@ -51,19 +51,24 @@ class FeatureScores(
     frozen=True,
     tag="auc",
     tag_field="metric",
-    rename={"share": "share_of_chars", "untrained": "untrained_best"},
+    rename={"share": "share_of_chars", "untrained": "untrained_best", "shifted": "shifted_best"},
 ):
-    """A feature, the units that track it best, and the baseline; a score is an AUC."""
+    """A feature, the units that track it best, and the baselines; a score is an AUC."""
 
     feature: str
     share: float  # of the scored characters where it holds
     units: tuple[UnitScore, ...]  # in the order of the first half
     untrained: float  # the score of the best unit of the untrained network
+    shifted: float  # the highest score of a best unit for the shifted feature
+
+    @property
+    def baseline(self) -> float:
+        return max(self.untrained, self.shifted)
 
     @property
     def stands_out(self) -> bool:
-        """Return whether the interval of the best unit lies above the baseline."""
-        return self.units[0].score.low > self.untrained
+        """Return True if the interval of the best unit lies above both baselines."""
+        return self.units[0].score.low > self.baseline
 
 
 class UnitsResult(Struct, frozen=True):
@@ -82,13 +87,13 @@ class UnitsResult(Struct, frozen=True):
             for one in self.features
             if one.stands_out
         )
-        return "; ".join(told) or "no unit tracks any of the features better than an untrained one"
+        return "; ".join(told) or "no unit tracks any of the features better than the baselines"
 
     def leader(self) -> FeatureScores | None:
-        """Return the feature whose best unit leads most over the baseline; None without any."""
+        """Return the feature whose best unit leads most over the baselines; None without any."""
         return max(
             self.features,
-            key=lambda one: (one.stands_out, one.units[0].score.value - one.untrained),
+            key=lambda one: (one.stands_out, one.units[0].score.value - one.baseline),
             default=None,
         )
 
