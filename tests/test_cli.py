@@ -179,6 +179,8 @@ WRONG = {
     "sample --prompt a --prompt-file b": "--prompt and --prompt-file: give one",
     "sample --prompt-file nothing.txt": "nothing.txt: cannot be read",
     "corpora write fables --out cat.txt": "cat.txt: the file exists",
+    "runs delete x": "No such command 'delete': did you mean chargen runs rm RUN?",
+    "corpora get fables": "No such command 'get': did you mean chargen corpora fetch NAME?",
     "dance": "No such command 'dance'",
 }
 
@@ -234,6 +236,15 @@ def test_user_error_leaves_a_run_unchanged(at_run, cli, line, message):
 
 
 # Other commands
+
+
+def test_a_folder_without_permission_is_a_user_error(own_run, monkeypatch, cli):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    found = cli(["inspect", "runs/cat"], 2).err
+    assert "runs/cat: Permission denied; check the permissions of its folder" in found
 
 
 def test_commands_that_are_printed_survive_a_shell(own_run, capsys):

@@ -39,6 +39,12 @@ COMMANDS = {
     **dict.fromkeys(("download", "fetch"), "chargen corpora fetch NAME downloads a text"),
     "resume": "chargen train --resume continues a training",
 }
+SUBCOMMANDS = {  # of a group of commands: ours
+    **dict.fromkeys(("delete", "remove", "del"), "chargen runs rm RUN"),
+    **dict.fromkeys(("list", "ls", "show"), "chargen runs"),
+    **dict.fromkeys(("get", "download", "add"), "chargen corpora fetch NAME"),
+    **dict.fromkeys(("info", "inspect", "analyze"), "chargen corpora stats CORPUS"),
+}
 GRU_BEFORE = "--cell gru-before: removed; use gru (reset_after=False in Python)"
 EXTRA = {  # of a command: where an argument too many belongs
     "sample": "a text to continue belongs after --prompt",
@@ -53,6 +59,10 @@ def message(error: click.UsageError) -> str:
     if not isinstance(error, click.NoSuchOption):
         text = " ".join(error.format_message().split()).replace("integer range", "integer")
         name = error.ctx.command.name if error.ctx else None
+        unknown = re.match(r"No such command '(.*)'\.$", text)
+        meant = SUBCOMMANDS.get(unknown[1], "") if unknown else ""
+        if meant.startswith(f"chargen {name}"):
+            return f"{text[:-1]}: did you mean {meant}?"
         if "unexpected extra" in text and name in EXTRA:
             return f"{text}; {EXTRA[name]}"
         return GRU_BEFORE if "'gru-before' is not one of" in text else text

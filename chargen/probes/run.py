@@ -211,7 +211,12 @@ class _Run:
             return readout.measure(predictor, text.ids, **more)
         if name == "mined":
             ngram = next(iter(self._ngrams(MINED_ORDER).values()), None)
-            more = options(starts=text.starts, swap_ids=text.swap_ids, ngram=ngram, ngram_name=f"{MINED_ORDER}-gram")
+            more = options(
+                starts=text.starts,
+                swap_ids=text.swap_ids,
+                ngram=ngram,
+                ngram_name=f"{MINED_ORDER}-gram",
+            )
             return mined.measure(predictor, text.ids, untrained=self.untrained, **more)
         ngrams = dict(zip(CONTEXT_ORDERS, self._ngrams(*CONTEXT_ORDERS).values(), strict=False))
         more = options(TRAINED, ngrams=ngrams, sample_chars=context.SAMPLE_CHARS)

@@ -175,7 +175,9 @@ def _score(
     scorer: TextScorer, text: str, source: str, blocks: Blocks, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what `_read` does, with the bits of a continuation at the beginning of its block."""
-    edges = [*zip(blocks.starts.tolist(), blocks.begins.tolist(), blocks.ends.tolist(), strict=True)]
+    edges = [
+        *zip(blocks.starts.tolist(), blocks.begins.tolist(), blocks.ends.tolist(), strict=True)
+    ]
     targets = [text[begin:end] for _, begin, end in edges]
     own = [text[start:begin] for start, begin, _ in edges]
     meter = Meter(progress, 2 * len(blocks.contexts))
@@ -242,9 +244,7 @@ def _places(
             yield records.PlaceRow(name, int(where.sum()), _mean(full, where).estimate(), excess)
 
 
-def _memories(
-    predictor: NextCharPredictor, ids: np.ndarray, seed: int
-) -> Memories:
+def _memories(predictor: NextCharPredictor, ids: np.ndarray, seed: int) -> Memories:
     """Return the mutual information of a text and of a sample of equal length, if long enough."""
     S = min(SAMPLE_STREAMS, len(ids) // 512)
     if not S:
