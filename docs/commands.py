@@ -54,7 +54,7 @@ def _description(command: click.Command) -> str:
 
 
 def _option(option: click.Option, command: str, context: click.Context) -> str:
-    names = ", ".join(f"`{name}`" for name in option.opts)
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     facts = option.get_help_extra(context)
     kind = "" if option.is_flag else f" `{option.make_metavar(context)}`"
     default = f" Default: {facts['default']}." if facts.get("default") else ""
