@@ -138,9 +138,9 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
         with open(path, "rb", 0, opener=lambda name, own: os.open(name, own | flags)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ChargenError(f"{path}: no regular file; put a file there")
+                raise ChargenError(f"{path}: not a regular file; replace it with one")
             if status.st_size > limit:
-                raise ChargenError(f"{path}: {status.st_size:,} bytes, {limit:,} are the most")
+                raise ChargenError(f"{path}: {status.st_size:,} bytes, at most {limit:,} are read")
             parts, left = [], status.st_size
             while left and (part := file.read(left)):  # one read returns at most 2 GB
                 parts.append(part)

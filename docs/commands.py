@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,11 +54,12 @@ def _description(command: click.Command) -> str:
 
 
 def _option(option: click.Option, command: str, context: click.Context) -> str:
-    names = ", ".join(f"`{name}`" for name in option.opts)
+    names = ", ".join(f"`{name}`" for name in [*option.opts, *option.secondary_opts])
     facts = option.get_help_extra(context)
     kind = "" if option.is_flag else f" `{option.make_metavar(context)}`"
     default = f" Default: {facts['default']}." if facts.get("default") else ""
-    return f"### {command} {option.opts[-1]}\n\n{names}{kind}: {option.help or ''}{default}\n"
+    told = re.sub(r" +\[default: (.*)\]$", r" Default: \1.", option.help or "")
+    return f"### {command} {option.opts[-1]}\n\n{names}{kind}: {told}{default}\n"
 
 
 if __name__ == "__main__":

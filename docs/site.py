@@ -11,6 +11,7 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 LAST = ("experiments/", "reference/python")
+FIRST = "explanation/defaults"  # before the options of the commands page
 ABOVE = ("README.zh.md", "CONTRIBUTING.md", "CHANGELOG.md")  # index.md replaces README.md
 
 
@@ -31,6 +32,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Rewrite links from docs/ to the pages above it, and let guides rank first in a search."""
     if page.file.src_uri.startswith(LAST):
         page.meta["search"] = {"boost": 0.3}
+    elif page.file.src_uri.startswith(FIRST):
+        page.meta["search"] = {"boost": 1.2}
     markdown = markdown.replace("](../README.md", "](index.md")
     return re.sub(rf"\]\(\.\./((?:\.\./)*)({'|'.join(map(re.escape, ABOVE))})", r"](\1\2", markdown)
 

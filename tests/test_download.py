@@ -175,7 +175,7 @@ def test_a_stalled_connection_is_closed_and_resumed(server, out, part):
     assert "stopped at 70,000 of" in refused(server, out, stalling, timeout=0.2)
     part.unlink()
     message = refused(server, out, never_answering, timeout=0.2)
-    assert "nothing received (no byte in 0.2 s)" in message
+    assert "nothing received (no data for 0.2 s)" in message
     assert fetch(server, out, lambda it: (honest if it.begin else stalling)(it), timeout=0.5)
     assert server.asked[-1] == ("/text", 70_000)
 
@@ -239,7 +239,7 @@ def test_the_command_downloads_and_names_the_next_one(server, out, monkeypatch, 
     assert "exists already" in cli(["corpora", "fetch", "tiny", "--out", "tiny.txt"]).out
     server.way = never_answering
     shown, err = cli(["corpora", "fetch", "tiny", "--out", "b.txt", "--timeout", "0.1"], 2)
-    assert (shown, err.count("\n"), "no byte in 0.1 s" in err) == ("", 1, True)
+    assert (shown, err.count("\n"), "no data for 0.1 s" in err) == ("", 1, True)
 
 
 def test_the_catalogue_is_listed_and_an_unknown_name_refused(out, cli):

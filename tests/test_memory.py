@@ -209,7 +209,7 @@ def test_a_long_text_is_cut_and_unknown_characters_refused_or_skipped(run, cli, 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--out", "x.html"], "--out needs a text: give --memory TEXT too"),
+        (["--out", "x.html"], "--out needs a text; give --memory TEXT too"),
         (["--seed", "0"], "--seed needs a text"),
         (["--memory", "a", "--memory-file", "b"], "--memory and --memory-file: give one"),
         (["--memory", ""], "--memory '': empty"),

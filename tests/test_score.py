@@ -158,7 +158,7 @@ def test_the_command_compares_runs_on_the_characters_that_all_know(here, cli):
     out, err = cli(["score", *arguments, "--top", "2"])
     assert "runs/dog predicts the text best." in out
     assert out.count("^") == 2
-    assert err == f"left out {left_out} characters that not all models know\n"
+    assert err == f"left out {left_out} characters outside a vocabulary\n"
 
 
 def test_the_newest_run_scores_a_text_as_evaluate_does(here, cli):

@@ -20,12 +20,12 @@ from chargen.settings import COMPARED, ComparisonSettings, types_of
 
 USUAL = ComparisonSettings(COMPARED[0])
 HELPS = {
-    "cells": "Cells.",
-    "seeds": "Runs per cell.",
-    "minutes": "Budget of each run, in minutes.",
-    "steps": "Budget of each run, in parameter updates.",
-    "parameters": "Approximate size of each model.",
-    "learning_rates": "Peak learning rates; each cell uses its best.",
+    "cells": "Cells to compare.",
+    "seeds": "Number of seeds of each cell, one run each.",
+    "minutes": "Training time of each run, in minutes.",
+    "steps": "Training budget of each run, in parameter updates.",
+    "parameters": "Approximate number of parameters of each model.",
+    "learning_rates": "Peak learning rates to try; each cell uses its best.",
     "timesteps": "Sequence length (truncated BPTT), in characters.",
     "batch_size": "Sequences per batch.",
     "seed": "Random seed of the trials.",
@@ -44,8 +44,8 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
 def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -> int:
     """Train and compare recurrent cells under one budget.
 
-    Trains each cell with several seeds and about the same number of weights, each a run in the
-    comparison's directory, and evaluates all on the same trials. The same command resumes.
+    Trains each cell with several seeds and about the same number of parameters, and evaluates all
+    on the same trials. Each run is kept in the comparison's directory. The same command resumes.
 
     \b
     longrange  sentences whose last word depends on an earlier word

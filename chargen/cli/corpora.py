@@ -37,7 +37,7 @@ def list_corpora() -> None:
 @corpora.command()
 @click.argument("name", shell_complete=bundled_texts)
 @option("--out", PATH, None, "Output file; must not exist.  [default: standard output]")
-@option("--chars", click.IntRange(3), None, "Length of a generated corpus.  [default: 1000000]")
+@option("--chars", click.IntRange(3), None, "Number of characters to generate.  [default: 1000000]")
 @option("--seed", click.IntRange(0), 0, "Random seed of a generated corpus.")
 def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
     """Write the bundled or generated text NAME to a file.
@@ -65,8 +65,8 @@ def write(name: str, out: Path | None, chars: int | None, seed: int) -> None:
 @corpora.command()
 @click.argument("name")
 @option("--out", OUTPUT, None, "Output file.  [default: NAME.txt]")
-@option("--from", PATH, None, "File downloaded by other means, which is verified.", "source")
-@option("--timeout", click.FloatRange(0.1), 30.0, "Seconds without a byte that end a connection.")
+@option("--from", PATH, None, "Downloaded file to verify and use instead.", "source")
+@option("--timeout", click.FloatRange(0.1), 30.0, "Connection timeout, in seconds without data.")
 def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> None:
     """Download the well-known text NAME and verify its SHA-256.
 
@@ -96,11 +96,12 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
 @encoding_option
 @option("--seed", click.IntRange(0), 0, "Random seed.")
 def stats(corpus: tuple[str, ...], as_json: bool, encoding: str, seed: int) -> None:
-    """Show statistics of CORPUS: alphabet, lines, repeats, n-grams, memory, compressibility.
+    """Show statistics of a text.
 
     CORPUS is one or more files, folders, bundled names or - for standard input, read as one text.
-    Its memory is the mutual information between characters at a distance. Bits per character are
-    comparable with a model's.
+    The report has its alphabet, lines, longest repeat, n-gram entropies, compressibility, and the
+    mutual information between characters at a distance. Bits per character are comparable with a
+    model's.
 
     Example: chargen corpora stats poems/ more.txt
     """

@@ -24,7 +24,8 @@ def evaluate(
     """Measure a model's loss and accuracy on a text.
 
     The text is the run's held-out text, or all of CORPUS. Each character is predicted once, from
-    the text before it. The baseline is a back-off n-gram of the same training text.
+    the text before it. The baseline is a back-off n-gram of the same training text. --json adds
+    the perplexity.
 
     In dynamic evaluation, the weights are updated on each segment after it is predicted.
 
@@ -38,12 +39,12 @@ def evaluate(
     before = model.run.description.corpus.sources
     measured = model.evaluate(text)
     if (now := model.run.description.corpus.sources) != before:
-        say(f"note: the run's corpus is at {visible_line(' '.join(now))} from now on", err=True)
+        say(f"note: the run now records its corpus at {visible_line(' '.join(now))}", err=True)
     baseline = learning = None
     try:
         baseline = model.baseline(text)
     except ChargenError as error:
-        say(f"without the n-gram baseline: {visible_line(error.message)}", err=True)
+        say(f"no n-gram baseline: {visible_line(error.message)}", err=True)
     if dynamic:
         with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
             learning = model.evaluate_dynamic(text, progress=progress)

@@ -74,7 +74,7 @@ def _probed(run: "Run", file: Path | None) -> "RunResult | None":
 @option("--to", click.Choice(["page", "onnx"]), None, "Target format.", required=True)
 @option("--out", OUTPUT, None, "Output file.  [default: <run name>.html or .onnx]")
 @option("--weights", click.Choice(["float32", "int8"]), "float32", WEIGHTS)
-@option("--longrange", PATH, None, "Output of probe-longrange --json.  [default: in RUN]")
+@option("--longrange", PATH, None, "Memory curve: JSON of probe-longrange.  [default: in RUN]")
 @option("--prompt", str, "", "Initial prompt of the page.")
 @click.pass_context
 def export(

@@ -18,8 +18,8 @@ CELL = "GRU variant of a .weights.h5 without biases: gru is reset_after=True, gr
 @click.command()
 @click.argument("model", type=PATH)
 @option("--alphabet", PATH, None, "Vocabulary as JSON: a list of characters, or a map to/from ids.")
-@option("--alphabet-text", PATH, None, "Training text; its sorted characters are the vocabulary.")
-@option("--reserved", click.IntRange(0), 0, "Leading ids without a character, as Keras's [UNK].")
+@option("--alphabet-text", PATH, None, "Training text, whose sorted characters are the vocabulary.")
+@option("--reserved", click.IntRange(0), 0, "Number of leading ids without a character, as [UNK].")
 @option("--activation", click.Choice(ACTIVATION_NAMES), None, ACTIVATION)
 @option("--cell", click.Choice(["gru", "gru-before"]), None, CELL)
 @option("--out", PATH, None, "Run directory.  [default: runs/<model name>]")
@@ -41,7 +41,7 @@ def import_keras(
     \b
     Examples:
       chargen import-keras model.keras --alphabet characters.json
-      chargen import-keras model.keras --alphabet-text shakespeare.txt --reserved 1
+      chargen import-keras model.keras --alphabet-text corpus.txt --reserved 1
     """
     given = [file for file in (alphabet, alphabet_text) if file is not None]
     if len(given) > 1 or (reserved and not given):

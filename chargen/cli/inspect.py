@@ -26,7 +26,7 @@ PAGE = "memory.html"
 @click.command()
 @run_argument
 @json_option
-@option("--memory", str, None, "Text to read while the hidden units are recorded.")
+@option("--memory", str, None, "Text on which the hidden units are recorded.")
 @option("--memory-file", PATH, None, "File with the text of --memory.")
 @option("--out", OUTPUT, None, "Output file of the page.  [default: RUN/memory.html]")
 @option("--cue", str, None, "Word whose memory is scored; repeat for several.", multiple=True)
@@ -63,7 +63,7 @@ def inspect(
         return
     for name in options:
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
-            raise ChargenError(f"--{name} needs a text: give --memory TEXT too")
+            raise ChargenError(f"--{name} needs a text; give --memory TEXT too")
     from chargen.runs.directory import find
 
     opened = find(run)

@@ -82,7 +82,7 @@ class GroupedCommand(click.Command):
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
         for one in self.get_params(ctx):
-            if record := one.get_help_record(ctx):
+            if (record := one.get_help_record(ctx)) and record[1]:  # arguments have no help
                 sections.setdefault(getattr(one, "group", "") or "Other", []).append(record)
         sections["Other"] = sections.pop("Other")
         for heading, records in sections.items():

@@ -29,7 +29,7 @@ def _span(text: str) -> int:
 
 
 SPANS = ListParam(_span, f"integers from 1 to {LONGEST_ASKED}, such as 4,8,16")
-OTHERS = "A model that chargen did not train: FILE.py:NAME, FILE.onnx or hf:DIRECTORY."
+OTHERS = "Model not trained by chargen: FILE.py:NAME, FILE.onnx or hf:DIRECTORY."
 TEXT = "Text to read: file, directory or bundled corpus.  [default: the held-out text]"
 SWAP_TEXT = "Text that replaces context, in context and mined.  [default: other documents]"
 ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
@@ -38,7 +38,7 @@ ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 @click.command("probe-longrange")
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=PATH, shell_complete=completion.runs)
 @option("--model", str, None, OTHERS, "others", metavar="NAME", multiple=True)
-@option("--only", ONLY, None, f"Some of {','.join(INSTRUMENTS)}.  [default: all]")
+@option("--only", ONLY, None, f"Instruments: {','.join(INSTRUMENTS)}.  [default: all]")
 @option("--spans", SPANS, None, "Spans of cloze sentences, in characters.  [default: 4,8 … 1024]")
 @option("--bank", PATH, None, "Phrase bank, a file or a bundled one.  [default: the one that fits]")
 @option("--text", str, None, TEXT, shell_complete=completion.texts)
@@ -62,24 +62,24 @@ def probe_longrange(
     """Measure how far back a model remembers.
 
     \b
-    templates  accuracy of cloze sentences whose end depends on their beginning ("a letter from
-               Persia, … in": Persian or Russian?), by the span between the two; for a model
-               of the bundled corpus longrange or longrange-zh, or of --bank
-    context    increase in bits per character with only the last n characters of context
-    mined      gain from an earlier cue in the text: an open bracket, an earlier use of a word
-    gradient   gradient of the loss with respect to earlier states, before and after training
-    readout    characters that a linear map reads from the state, by how far back they are
+    templates  accuracy of cloze sentences whose end depends on an earlier word
+               ("a letter from Persia, … in": Persian or Russian?), by distance;
+               for models trained on longrange, longrange-zh or a --bank
+    context    loss increase with only the last n characters of context
+    mined      gain from an earlier cue: an open bracket, a word used before
+    gradient   gradient of the loss with respect to earlier states
+    readout    earlier characters that a linear map reads from the state
 
-    Several runs are given the same cases and compared: templates by McNemar's test with Holm's
-    correction, context and mined on the text that all were trained on, or on --text.
+    Several runs are measured on the same cases and compared: templates by McNemar's test with
+    Holm's correction, context and mined on the text that all were trained on, or on --text.
 
-    Prints the answer in a few lines; --verbose prints every table, --report has figures too.
-    --plot adds the name of the instrument to the file, except for templates.
+    The result is a few lines; --verbose prints every table, --report adds figures. --plot adds the
+    name of the instrument to the file name, except for templates.
 
     \b
     Examples:
-      chargen probe-longrange runs/fables --only context,gradient --json memory.json
-      chargen probe-longrange runs/lstm runs/gru runs/simple --report comparison.html
+      chargen probe-longrange runs/fables --only context --json memory.json
+      chargen probe-longrange runs/lstm runs/gru --report comparison.html
       chargen probe-longrange runs/longrange --model mine.py:model
     """
     from tqdm import tqdm

@@ -32,7 +32,7 @@ UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 @click.group(invoke_without_command=True)
 @json_option
-@option("--sort", click.Choice(list(SORTS)), "age", "Order.")
+@option("--sort", click.Choice(list(SORTS)), "age", "Column to sort by.")
 @click.pass_context
 def runs(context: click.Context, as_json: bool, sort: str) -> None:
     """List the runs under runs/, or remove some.
@@ -105,9 +105,9 @@ def _row(one: dict[str, Any]) -> list[str]:
 
 @runs.command()
 @click.argument("names", nargs=-1, required=True, metavar="RUN...", shell_complete=completion.runs)
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Remove without confirmation.")
 def rm(names: tuple[str, ...], yes: bool) -> None:
-    """Remove runs; a directory with files that chargen did not write is kept with them.
+    """Remove runs. Files that chargen did not write are kept, with their directory.
 
     Example: chargen runs rm fables
     """

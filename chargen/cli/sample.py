@@ -46,30 +46,30 @@ def text_option(name: str, help: str, **given: Any) -> Any:
 
 @click.command()
 @run_argument
-@text_option("--prompt", "Text that the model continues.")
+@text_option("--prompt", "Text for the model to continue.")
 @option("--prompt-file", PATH, None, "File with the text of --prompt.")
 @click.option(
     "--begin/--continue",
     default=None,
-    help="The prompt begins a line, or continues a text.  [default: as in the training text]",
+    help="Prompt at the start of a line, or inside a text.  [default: as in the training text]",
 )
-@option("--length", click.IntRange(0), SAMPLE_CHARS, "Characters to generate.")
+@option("--length", click.IntRange(0), SAMPLE_CHARS, "Number of characters to generate.")
 @option("--temperature", float, 1.0, "Sampling temperature; 0 selects the likeliest character.")
-@option("--top-k", int, None, "Sample from the K most probable characters.  [default: all]")
-@option("--top-p", float, None, "Nucleus sampling from this much probability.  [default: 1]")
-@option("--min-p", float, None, "Drop characters less probable than this fraction of the top one.")
+@option("--top-k", int, None, "Number of most probable characters to sample from.  [default: all]")
+@option("--top-p", float, None, "Nucleus sampling: total probability to sample from.  [default: 1]")
+@option("--min-p", float, None, "Minimum probability, as a fraction of the highest one.")
 @option("--repetition-penalty", float, 1.0, f"Penalty on the last {RECENT} characters; 1 is none.")
-@option("--beam", int, None, "Beam search with this many beams (no sampling).")
-@text_option("--stop", "Stop before this text; repeat for several.", multiple=True)
-@text_option("--stop-after", "Stop after this text.", multiple=True)
-@option("--count", click.IntRange(1), 1, "Number of texts.")
-@option("--unique", bool, None, "Skip texts that were generated before.")
+@option("--beam", int, None, "Number of beams of a beam search, which replaces sampling.")
+@text_option("--stop", "Text to stop before; repeat for several.", multiple=True)
+@text_option("--stop-after", "Text to stop after; repeat for several.", multiple=True)
+@option("--count", click.IntRange(1), 1, "Number of texts to generate.")
+@option("--unique", bool, None, "Skip texts that this command has generated before.")
 @option("--new", bool, None, "Skip texts, or whole lines, that are in the training text.")
 @text_option("--separator", "Text between texts.  [default: a blank line; a newline between lines]")
 @option("--seed", click.IntRange(0), None, "Random seed.  [default: random, printed to stderr]")
 @unknown_option("Treatment of prompt characters outside the vocabulary.")
 @option("--last", bool, None, "Use the weights at the end of training, not the best ones.")
-@option("--interactive", bool, None, "Interactive: type a line, the model continues it.", "-i")
+@option("--interactive", bool, None, "Continue each line that you type.", "-i")
 @option("--novelty", bool, None, "Report what is copied from the training text.")
 @json_option
 def sample(
@@ -92,8 +92,8 @@ def sample(
     Prompt and text go to standard output as they are generated, several texts in batches. A
     terminal shows control characters escaped, as in \\x1b; files and pipes receive them unchanged.
 
-    A text begins at the start of a line, and a prompt does so if it begins lines of the training
-    text. A hidden warm-up text precedes it if the model rarely trained from a zero state.
+    A text begins at the start of a line, and so does a prompt that begins lines of the training
+    text. A model that rarely trained from a zero state generates hidden warm-up text first.
 
     A model that was trained with --documents line or blank-line ends a text with its document,
     unless --stop or --stop-after is given.

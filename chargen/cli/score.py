@@ -16,8 +16,8 @@ from chargen.render.text import counted, visible_line
 @click.argument("names", nargs=-1, required=True, metavar="[RUN]... FILE")
 @json_option
 @encoding_option
-@option("--top", click.IntRange(0), 5, "Number of places with the highest surprisal to show.")
-@unknown_option("Characters that a model's vocabulary lacks: an error, or left out for all runs.")
+@option("--top", click.IntRange(0), 5, "Number of places to show, highest surprisal first.")
+@unknown_option("Treatment of characters outside a vocabulary; skip omits them for all runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
 @torch_options
 def score(
@@ -58,7 +58,7 @@ def score(
         say_json({"text": file, **found.to_json(top)})
         return
     if found.left_out:
-        say(f"left out {counted(found.left_out, 'character')} that not all models know", err=True)
+        say(f"left out {counted(found.left_out, 'character')} outside a vocabulary", err=True)
     say(score_table(found), nl=False)
     for place in found.surprising(top):
         before, character, after = place_text(found.text, place)

@@ -46,25 +46,25 @@ THREADS = "the fastest within --minutes, else chosen by torch"
 SETTINGS = {  # options that are settings of `chargen.train`, by their heading in the help
     "Data": {
         "validation": "Fraction of the corpus held out for validation, from its end; 0 for none.",
-        "documents": "Unit that starts from a zero state: a file, a line or a paragraph.",
-        "min_count": "Drop characters that occur less often; a placeholder takes their place.",
+        "documents": "Unit of text that starts from a zero state: file, line or paragraph.",
+        "min_count": "Minimum count of a character; rarer ones become a placeholder.",
     },
     "Model": {
-        "cell": "Recurrent cell.",
+        "cell": "Recurrent cell of the layers.",
         "units": "Hidden units of each layer, as in 256,128.",
-        "stack": "Plain stacked layers, or residual blocks.",
-        "activation": "Activation function.",
+        "stack": "Arrangement of the layers: plain, or in residual blocks.",
+        "activation": "Activation function of the recurrent units.",
     },
     "Training budget": {
         "minutes": "Maximum training time, in minutes.",
-        "epochs": "Maximum epochs. With --minutes, whichever comes first.",
-        "steps": "Number of parameter updates.",
-        "more_minutes": "With --resume: train this many minutes more.",
-        "more_steps": "With --resume: make this many updates more.",
+        "epochs": "Maximum number of epochs; with --minutes, whichever comes first.",
+        "steps": "Maximum number of parameter updates.",
+        "more_minutes": "Additional training time with --resume, in minutes.",
+        "more_steps": "Additional parameter updates with --resume.",
         "patience": "Early-stopping patience, in validations; 0 disables it.",
     },
     "Optimization": {
-        "learning_rate": "Peak learning rate.",
+        "learning_rate": "Peak learning rate of AdamW.",
         "batch_size": "Sequences per batch.",
         "timesteps": "Sequence length (truncated BPTT), in characters.",
         "dropout": "Dropout rate of each layer's outputs.",
@@ -73,13 +73,13 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
     "Advanced": {
         "seed": "Random seed.",
         "precision": "Precision of large matrix multiplications.",
-        "curriculum": "Shorter sequence lengths to train on first, as in 16,64, for equal shares.",
+        "curriculum": "Shorter sequence lengths to train on first, such as 16,64, in equal shares.",
         "loss_on": "Timesteps included in the loss: all, last, or the last K.",
         "state": "Hidden state at the start of a window: carried over, or reset to zero.",
         "resets": "Fraction of windows that start from a zero state (10× higher after a newline).",
-        "beta2": "AdamW beta2.",
+        "beta2": "AdamW beta2, the decay rate of the second-moment estimate.",
         "average": "Weight averaging window, as a fraction of updates so far; 0 disables it.",
-        "clip_norm": "Gradient clipping (global norm).",
+        "clip_norm": "Gradient clipping: maximum global norm; larger gradients are rescaled.",
     },
 }
 TYPES = types_of(ModelSettings) | types_of(TrainingSettings) | types_of(MoreTraining)
@@ -148,20 +148,20 @@ def options_of(heading: str) -> Any:
 @options_of("Training budget")
 @options_of("Optimization")
 @data("--encoding", str, "", encoding_help)
-@data("--cache", PATH, None, "Directory of encoded corpora.  [default: .corpora beside the run]")
+@data("--cache", PATH, None, "Cache of encoded corpora.  [default: .corpora beside the run]")
 @model("--init-from", PATH, None, "Run to fine-tune, from its best weights.", shell_complete=runs)
 @output("--out", PATH, None, "Run directory.  [default: runs/<corpus name>]")
-@output("--config", PATH, None, "TOML file with options; the command line overrides it.", **CONFIG)
-@output("--print-config", bool, None, "Print such a file with all settings, and do not train.")
+@output("--config", PATH, None, "TOML file of options; the command line overrides it.", **CONFIG)
+@output("--print-config", bool, None, "Print all settings as a file for --config and exit.")
 @output("--resume", bool, None, "Resume a run. Budgets are totals, including earlier training.")
 @output("--overwrite", bool, None, "Delete the existing run and start over.")
 @output("--quiet", bool, None, "Print errors only.")
-@output("--verbose", bool, None, "Print a line per validation, and longer samples.")
+@output("--verbose", bool, None, "Print one line per validation, and longer samples.")
 @output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
 @options_of("Advanced")
 @advanced("--device", str, "auto", device_help, shell_complete=devices)
 @advanced("--threads", click.IntRange(1), None, f"Number of CPU threads.{default(THREADS)}")
-@advanced("--processes", click.IntRange(1), 1, "Processes that train together here.")
+@advanced("--processes", click.IntRange(1), 1, "Number of training processes on this machine.")
 @click.pass_context
 @hangup_ignored()
 def train(

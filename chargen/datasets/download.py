@@ -145,7 +145,7 @@ def _receive(entry: Entry, part: Path, progress: Progress, timeout: float) -> st
     except (HTTPException, OSError) as error:
         cause = getattr(error, "reason", error)
         if isinstance(cause, TimeoutError):
-            return f"no byte in {timeout:g} s"
+            return f"no data for {timeout:g} s"
         return reason(getattr(cause, "strerror", None) or cause)
 
 

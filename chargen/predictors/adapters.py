@@ -35,7 +35,7 @@ class AdaptedPredictor:
     ) -> None:
         single = [symbol for symbol in symbols if len(symbol) == 1]
         if not single or len(set(single)) < len(single):
-            raise PredictorError("vocabulary: it needs characters, each of them once")
+            raise PredictorError("vocabulary: must hold at least one character, each of them once")
         self.vocabulary = Vocabulary("".join(sorted(single)))
         self._places = np.array([symbols.index(char) for char in self.vocabulary.characters])
         self._step, self._width = step, len(symbols)
@@ -45,8 +45,8 @@ class AdaptedPredictor:
         values, state = self._step(self._places[ids], state)
         if values.shape[-1:] != (self._width,):
             raise PredictorError(
-                f"predictions: shape {values.shape} ends in another number than the "
-                f"{self._width} symbols of the vocabulary"
+                f"predictions: shape {values.shape} must end in {self._width}, "
+                "the number of symbols of the vocabulary"
             )
         chosen = values[..., self._places].astype(np.float32)
         if self._normalize:

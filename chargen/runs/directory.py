@@ -106,7 +106,7 @@ class Run:
     def corpus(self) -> EncodedCorpus:
         """Return the corpus from the cache or its sources; `ChargenError` if it is not there."""
         if self.description.imported:
-            raise ChargenError(f"{self.path}: imported without a corpus: name one")
+            raise ChargenError(f"{self.path}: imported without a corpus; name a text")
         if self.encoded is None:
             known = self.description.corpus
             kept = self.cached_corpus.load(known.sha256)

@@ -144,7 +144,7 @@ class Vocabulary:
     def encode(self, text: str, unknown: Unknown = "error") -> np.ndarray:
         """Return the ids of a text, ``(len(text),)``; skip or refuse unknown characters."""
         if unknown not in ("error", "skip"):
-            raise ValueError(f"unknown is {unknown!r}, it must be 'error' or 'skip'")
+            raise ValueError(f"unknown={unknown!r}: must be 'error' or 'skip'")
         # Clipping maps code points beyond the table to its last entry, which is unknown.
         ids = self._ids.take(code_points(text), mode="clip")
         known = ids < len(self)

@@ -262,7 +262,7 @@ def _row(table: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
 
 def _check_size(name: str, value: int, most: int, limit: str) -> None:
     if value > most:
-        raise ChargenError(f"--{name} {value}: {limit} {most} at most; lower it")
+        raise ChargenError(f"--{name} {value}: {limit} at most {most}; lower it")
 
 
 def fit(

@@ -82,7 +82,9 @@ def start_from(model: CharModel, vocabulary: Vocabulary, origin: Origin) -> None
     """
     source = Run.open(Path(origin.run))
     if _sha256(source.weights_file) != origin.sha256:
-        raise ChargenError(f"{origin.run}: trained further meanwhile; start over with --overwrite")
+        raise ChargenError(
+            f"{origin.run}: changed since fine-tuning began; start over with --overwrite"
+        )
     known, weights = source.description.vocabulary, source.weights()
     source.description.model.check({name: a.shape for name, a in weights.items()}, len(known))
     rows = torch.from_numpy(vocabulary.encode(known.characters).astype(np.int64))

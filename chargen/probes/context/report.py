@@ -41,7 +41,7 @@ METHOD = (
     "then a lower bound; --swap-text names another text.",
     "The effective context length is the smallest n from which the mean excess stays under "
     f"{THRESHOLD_BITS} bits (after Khandelwal et al., 2018, arXiv 1805.04623), its interval that "
-    "of the bounds of the excess. A mean over all characters hardly shows memory that matters once "
+    "of the bounds of the excess. A mean over all characters hides memory that matters once "
     "in a thousand, and this text may require little context.",
 )
 
