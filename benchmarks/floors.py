@@ -25,10 +25,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chargen.api.model import BASELINE_CHARS
 from chargen.errors import ChargenError
 from chargen.evaluation import evaluate, nats_to_bits
 from chargen.predictors import BackoffNgram, State
+from chargen.runs.directory import COUNTED
 from chargen.settings import HELD_OUT
 from chargen.text import Vocabulary, read_corpus
 from chargen.text.documents import training_chars
@@ -83,12 +83,12 @@ class Row:
 
 def ngrams(text: Text) -> Iterator[Row]:
     """Evaluate Kneser-Ney n-grams of the training text, as ``chargen evaluate`` does."""
-    training = text.ids[max(0, text.cut - BASELINE_CHARS) : text.cut]
+    training = text.ids[max(0, text.cut - COUNTED) : text.cut]
     for order in NGRAM_ORDERS:
         found = evaluate(BackoffNgram(text.vocabulary, training, order), text.ids, text.cut)
         condition = f"context of {order - 1} characters"
         if len(training) < text.cut:
-            condition += f"; counts of the last {BASELINE_CHARS:,}"
+            condition += f"; counts of the last {COUNTED:,}"
         name = f"Kneser-Ney {order}-gram"
         yield Row(name, found.loss_nats, found.bits_per_char, None, False, condition)
 

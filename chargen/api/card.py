@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from chargen.api.model import BASELINE_ORDER, TrainedModel
+from chargen.api.model import TrainedModel
 from chargen.errors import ChargenError
 from chargen.evaluation import nats_to_bits
+from chargen.predictors.ngram import BASELINE_ORDER
 from chargen.probes.result import TRAINED, RunResult
 from chargen.render.text import command, visible, visible_line
 from chargen.runs.card import CARD, own_card, remove_card, write_card

@@ -10,7 +10,7 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.predictors.ngram import count
+from chargen.predictors.ngram import BASELINE_ORDER, Mixture, count
 from chargen.probes.result import RunResult
 from chargen.probes.surprisal.result import Scores
 from chargen.probes.units import measure as units_kit
@@ -34,19 +34,22 @@ if TYPE_CHECKING:
 Sources = str | Path | Sequence[str | Path]
 """Files, directories, ``-`` or names of bundled corpora: one, or several in reading order."""
 
-BASELINE_ORDER = 6  # of the n-gram baseline
-BASELINE_CHARS = 10_000_000  # training characters that an n-gram counts at most, for memory
-
 
 class TrainedModel:
     """A trained model: its weights, its vocabulary and what can be done with them.
 
     ``device`` is a torch device, or ``auto`` for a GPU if there is one; ``weights`` replace the
-    run's best ones. `ChargenError` if they are damaged or do not fit the run's settings.
+    run's best ones. With ``mix_ngram`` above 0, the n-gram baseline has this weight in all
+    predictions; hidden units and gradients stay those of the network. `ChargenError` if weights
+    are damaged or do not fit the run's settings, or a training text to count is missing.
     """
 
     def __init__(
-        self, run: Run, device: str = "auto", weights: Mapping[str, np.ndarray] | None = None
+        self,
+        run: Run,
+        device: str = "auto",
+        weights: Mapping[str, np.ndarray] | None = None,
+        mix_ngram: float = 0.0,
     ) -> None:
         description = run.description
         self.run = run
@@ -62,7 +65,11 @@ class TrainedModel:
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._baseline: Evaluation | None = None  # of the held-out text
         self._ngrams: dict[int, BackoffNgram] = {}
-        self._sampler = Sampler.of(run, weights)
+        ngram = self.ngrams(BASELINE_ORDER)[f"{BASELINE_ORDER}-gram"] if mix_ngram else None
+        self._sampler = Sampler.of(run, weights, ngram, mix_ngram)
+        if ngram:
+            self.predictor = Mixture(self.predictor.advance, ngram, mix_ngram)
+            self.name += f" + {mix_ngram:g} × {BASELINE_ORDER}-gram"
 
     def __repr__(self) -> str:
         model, size = self.run.description.model, len(self.vocabulary)
@@ -143,13 +150,13 @@ class TrainedModel:
         `chargen.training.dynamic`.
         """
         (text, start, starts), own = self._evaluated(corpus), settings or DynamicSettings()
-        training = self._training()
+        training = self.run.training_ids()
         return evaluate_dynamic(self.network, text.ids, start, training, own, starts, progress)
 
     def baseline(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy of the n-gram baseline, as `evaluate` measures them.
 
-        It is a back-off n-gram of order `BASELINE_ORDER`, counted on the last `BASELINE_CHARS`
+        It is a back-off n-gram of order `BASELINE_ORDER`, counted on the last 10 million
         characters of the training text.
         """
         if corpus is None and self._baseline:
@@ -212,10 +219,10 @@ class TrainedModel:
             notes.append(f"no units of readable features: {error.message}")
         return HiddenUnits(self.name, recording, units, tuple(notes))
 
-    def ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
+    def ngrams(self, *orders: int) -> dict[str, BackoffNgram]:
         """Return back-off n-grams of the training text by name."""
         if missing := set(orders) - self._ngrams.keys():
-            text = self._training()
+            text = self.run.training_ids()
             for order, levels in count(len(self.vocabulary), text, missing).items():
                 self._ngrams[order] = BackoffNgram(self.vocabulary, text, order, levels)
         return {f"{order}-gram": self._ngrams[order] for order in orders}
@@ -238,11 +245,6 @@ class TrainedModel:
         start = known.training_chars if known.is_of(text) else 1
         start = 1 if start == len(text.ids) else start  # a text that the model was trained on
         return text, start, None if documents == "none" else text.starts
-
-    def _training(self) -> np.ndarray:
-        """Return the last `BASELINE_CHARS` ids of the training text."""
-        end = self.run.description.corpus.training_chars
-        return self.corpus().ids[max(0, end - BASELINE_CHARS) : end]
 
     def corpus(self) -> EncodedCorpus:
         """Return the run's corpus; `ChargenError` if it is missing or changed, or was imported."""

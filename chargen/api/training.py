@@ -16,9 +16,14 @@ from chargen.training.checkpoints import environment
 from chargen.training.session import device_named
 
 
-def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
-    """Return the model of a run: a path, or a name under ``runs/``; by default the newest."""
-    return TrainedModel(find(run), device)
+def load(
+    run: str | Path | None = None, device: str = "auto", *, mix_ngram: float = 0.0
+) -> TrainedModel:
+    """Return the model of a run: a path, or a name under ``runs/``; by default the newest.
+
+    ``mix_ngram`` is the weight of the n-gram baseline in its predictions, see `TrainedModel`.
+    """
+    return TrainedModel(find(run), device, mix_ngram=mix_ngram)
 
 
 def train(

@@ -5,7 +5,13 @@ from pathlib import Path
 import click
 
 from chargen.cli.completion import texts
-from chargen.cli.options import encoding_option, json_option, run_argument, torch_options
+from chargen.cli.options import (
+    encoding_option,
+    json_option,
+    mix_option,
+    run_argument,
+    torch_options,
+)
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -17,15 +23,24 @@ from chargen.render.text import visible_line
 @json_option
 @encoding_option
 @click.option("--dynamic", is_flag=True, help="Add dynamic evaluation (Krause et al. 2018). Slow.")
+@mix_option
 @torch_options
 def evaluate(
-    run: Path | None, corpus: str | None, as_json: bool, encoding: str, dynamic: bool, device: str
+    run: Path | None,
+    corpus: str | None,
+    as_json: bool,
+    encoding: str,
+    dynamic: bool,
+    mix_ngram: float,
+    device: str,
 ) -> None:
     """Measure a model's loss and accuracy on a text.
 
     The text is the run's held-out text, or all of CORPUS. Each character is predicted once, from
     the text before it. The baseline is a back-off n-gram of the same training text. --json adds
     the perplexity.
+
+    --mix-ngram interpolates the probabilities of the model with those of the baseline.
 
     In dynamic evaluation, the weights are updated on each segment after it is predicted.
 
@@ -34,7 +49,7 @@ def evaluate(
     from chargen.api import BASELINE_ORDER, load
     from chargen.text.corpus import read_corpus
 
-    model = load(run, device)
+    model = load(run, device, mix_ngram=mix_ngram)
     text = None if corpus is None else read_corpus([corpus], encoding)
     before = model.run.description.corpus.sources
     measured = model.evaluate(text)
@@ -49,11 +64,11 @@ def evaluate(
         with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
             learning = model.evaluate_dynamic(text, progress=progress)
     if as_json:
-        result = {"run": str(model.run.path), **measured.to_json()}
+        result = {"run": str(model.run.path), "mix_ngram": mix_ngram, **measured.to_json()}
         ngram = {"order": BASELINE_ORDER, **baseline.to_json()} if baseline else None
         say_json({**result, "ngram": ngram, "dynamic": learning and learning.to_json()})
         return
-    say(f"{visible_line(str(model.run.path))}, {measured.chars:,} characters")
+    say(f"{visible_line(model.name)}, {measured.chars:,} characters")
     say(f"{'':20}{'nats/char':>10}{'bits/char':>11}{'accuracy':>10}")
     name = f"{BASELINE_ORDER}-gram baseline"
     for label, row in {"model": measured, name: baseline, "model, dynamic": learning}.items():

@@ -11,6 +11,7 @@ from chargen.cli.options import (
     RESULTS,
     ListParam,
     encoding_option,
+    mix_option,
     option,
     result_options,
     torch_options,
@@ -47,6 +48,7 @@ ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 @result_options
 @option("--seed", click.IntRange(0, 2**63 - 1), 0, "Random seed.")
 @option("--verbose", bool, None, "Print every table.")
+@mix_option
 @torch_options
 def probe_longrange(
     runs: tuple[Path, ...],
@@ -56,6 +58,7 @@ def probe_longrange(
     text: str | None,
     encoding: str,
     verbose: bool,
+    mix_ngram: float,
     device: str,
     **options: Any,
 ) -> None:
@@ -72,6 +75,8 @@ def probe_longrange(
 
     Several runs are measured on the same cases and compared: templates by McNemar's test with
     Holm's correction, context and mined on the text that all were trained on, or on --text.
+
+    With --mix-ngram, gradient and readout stay those of the network alone.
 
     The result is a few lines; --verbose prints every table, --report adds figures. --plot adds the
     name of the instrument to the file name, except for templates.
@@ -93,7 +98,7 @@ def probe_longrange(
     files = {name: options.pop(name) for name in RESULTS}
     to_read = None if text is None else read_corpus([text], encoding)
     newest = () if others else (None,)
-    models: list[Any] = [load(run, device) for run in runs or newest]
+    models: list[Any] = [load(run, device, mix_ngram=mix_ngram) for run in runs or newest]
     models += [OtherModel(name, load_model(name)) for name in others]
     with tqdm(total=1.0, disable=None, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
         counts: dict[str, tuple[int, int]] = {}
@@ -111,6 +116,8 @@ def probe_longrange(
     names = ", ".join(result.names)
     if not result.measured:
         raise ChargenError(f"{names}: {result.finding}")
+    if mix_ngram:
+        say(f"measured: {visible_line(names)}", err=True)
     for warning in result.warnings:
         say(visible_line(warning), err=True)
     sections = result.sections()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import PATH, json_option, option, run_argument, unknown_option
+from chargen.cli.options import PATH, json_option, mix_option, option, run_argument, unknown_option
 from chargen.cli.terminal import put, say
 from chargen.errors import ChargenError
 from chargen.render.text import command
 from chargen.settings import RECENT, SAMPLE_CHARS, SamplingSettings
 
 if TYPE_CHECKING:
+    from chargen.runs.directory import Run
     from chargen.sampling.sampler import Sampler
 
 BEGINS = "the prompt begins a line, as in the training text; --continue continues a text"
@@ -71,6 +72,7 @@ def text_option(name: str, help: str, **given: Any) -> Any:
 @option("--last", bool, None, "Use the weights at the end of training, not the best ones.")
 @option("--interactive", bool, None, "Continue each line that you type.", "-i")
 @option("--novelty", bool, None, "Report what is copied from the training text.")
+@mix_option
 @json_option
 def sample(
     run: Path | None,
@@ -81,6 +83,7 @@ def sample(
     last: bool,
     interactive: bool,
     novelty: bool,
+    mix_ngram: float,
     as_json: bool,
     unique: bool,
     new: bool,
@@ -125,8 +128,7 @@ def sample(
 
         others = {"beam": settings.beam, "count": count > 1, "unique": unique, "new": new}
         check_alone({**others, "novelty": novelty, "json": as_json})
-    from chargen.runs.directory import LAST, RUNS, find
-    from chargen.sampling.sampler import Sampler
+    from chargen.runs.directory import RUNS, find
     from chargen.text.corpus import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
@@ -134,7 +136,7 @@ def sample(
         meant = f"if it is a text to continue: {command('sample', '--prompt', run)}"
         raise ChargenError(f"{run}: no such run; chargen runs lists them; {meant}")
     opened = find(run)
-    sampler = Sampler.of(opened, opened.weights(LAST) if last else None)
+    sampler = _sampler(opened, last, mix_ngram)
     if interactive:
         if told:
             say(f"seed {seed}", err=True)
@@ -150,7 +152,7 @@ def sample(
         accepts = _check(sampler, beginning, unique, known, options)
         most = TRIES * count + FEWEST_TRIED if draws and (unique or new) else count
         batches = _batches(stream, options["length"], count, most, seed, accepts)
-        said = {"run": str(sampler.path), "prompt": beginning}
+        said = {"run": str(sampler.path), "mix_ngram": mix_ngram, "prompt": beginning}
         batches = _json(said, batches) if as_json else _shown(beginning, batches, separator)
     texts = [text for batch in batches for text in (batch if novelty else ())]
     if beginning and options["begin"] is None:
@@ -167,6 +169,17 @@ def sample(
         else:
             say("\n" + novelty_table(found), nl=False)
     put("}\n" if as_json else "")
+
+
+def _sampler(run: "Run", last: bool, mix_ngram: float) -> "Sampler":
+    from chargen.predictors.ngram import BASELINE_ORDER, BackoffNgram
+    from chargen.runs.directory import LAST
+    from chargen.sampling.sampler import Sampler
+
+    ngram = None
+    if mix_ngram:
+        ngram = BackoffNgram(run.description.vocabulary, run.training_ids(), BASELINE_ORDER)
+    return Sampler.of(run, run.weights(LAST) if last else None, ngram, mix_ngram)
 
 
 def _check(
@@ -222,7 +235,7 @@ def _batches(
         say(f"note: {less}; a higher --temperature or --length gives more", err=True)
 
 
-def _json(said: dict[str, str], batches: Iterator[list[str]]) -> Iterator[list[str]]:
+def _json(said: dict[str, Any], batches: Iterator[list[str]]) -> Iterator[list[str]]:
     """Print the texts as members of a JSON object, which the caller ends."""
     before = json.dumps({**said, "texts": []}).removesuffix("]}")
     for batch in batches:

@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import encoding_option, json_option, option, torch_options, unknown_option
+from chargen.cli.options import (
+    encoding_option,
+    json_option,
+    mix_option,
+    option,
+    torch_options,
+    unknown_option,
+)
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
@@ -19,9 +26,16 @@ from chargen.render.text import counted, visible_line
 @option("--top", click.IntRange(0), 5, "Number of places to show, highest surprisal first.")
 @unknown_option("Treatment of characters outside a vocabulary; skip omits them for all runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
+@mix_option
 @torch_options
 def score(
-    names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Any, device: str
+    names: tuple[str, ...],
+    as_json: bool,
+    encoding: str,
+    top: int,
+    unknown: Any,
+    mix_ngram: float,
+    device: str,
 ) -> None:
     """Measure the surprisal of a text.
 
@@ -47,7 +61,7 @@ def score(
         told = "no such file; give the text as standard input: echo TEXT | chargen score RUN -"
         raise ChargenError(f"{file}: {told}")
     text = read_corpus([file], encoding).text
-    models = [load(run, device) for run in runs or (None,)]
+    models = [load(run, device, mix_ngram=mix_ngram) for run in runs or (None,)]
     found = score_text(models, text, unknown)
     digest = hashlib.sha256(text.encode()).hexdigest()
     for model in models:

@@ -1,12 +1,15 @@
-"""The n-gram baseline."""
+"""The n-gram baseline, and a model that is mixed with it."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from chargen.predictors.protocol import State
 from chargen.text.vocabulary import Vocabulary
+
+BASELINE_ORDER = 6  # of the n-gram baseline
 
 
 @dataclass(frozen=True)
@@ -121,3 +124,29 @@ class BackoffNgram:
             probabilities[np.repeat(rows, counts), level.chars[entries]] += level.weights[entries]
         log_probs = np.log(probabilities).astype(np.float32).reshape(N, T, V)
         return log_probs, history[:, history.shape[1] - seen :]
+
+
+class Mixture:
+    """A predictor whose probabilities are ``(1 - weight) * model + weight * ngram``.
+
+    Linear interpolation of Jelinek & Mercer 1980, with 0 < weight < 1. ``model`` is the ``advance``
+    of a `NextCharPredictor`; logits, and those of the last time steps only, will do.
+    """
+
+    def __init__(
+        self, model: Callable[..., tuple[np.ndarray, State]], ngram: BackoffNgram, weight: float
+    ) -> None:
+        self.vocabulary = ngram.vocabulary
+        self._model, self._ngram = model, ngram
+        self._logs = math.log1p(-weight), math.log(weight)
+
+    def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
+        """See `NextCharPredictor.advance`; the state is that of the model and of the n-gram."""
+        own, before = (None, None) if state is None else state
+        logits, own = self._model(ids, own)
+        ngram, before = self._ngram.advance(ids, before)
+        logits = logits - logits.max(axis=-1, keepdims=True)
+        log_probs = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        first, second = self._logs
+        mixed = np.logaddexp(log_probs + first, ngram[:, -logits.shape[1] :] + second)
+        return mixed.astype(np.float32), (own, before)

@@ -38,6 +38,7 @@ from chargen.text.vocabulary import UnknownCharacterError
 
 LARGEST_DESCRIPTION = 2**24  # bytes: all of Unicode takes 13 million, escaped
 LARGEST_PROGRESS = 2**30  # bytes
+COUNTED = 10_000_000  # training characters that an n-gram counts at most, for memory
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
 FILES = (RUN, PROGRESS, BEST, LAST)
@@ -114,6 +115,11 @@ class Run:
             self.encoded = kept if fits else self._read_again()
         assert self.encoded is not None
         return self.encoded
+
+    def training_ids(self) -> np.ndarray:
+        """Return the ids of the training text, the last `COUNTED` of a longer one, ``(L,)``."""
+        end = self.description.corpus.training_chars
+        return self.corpus().ids[max(0, end - COUNTED) : end]
 
     def _read_again(self) -> EncodedCorpus:
         known, name_it = self.description.corpus, command("evaluate", self.path, "CORPUS")

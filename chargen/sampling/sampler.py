@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError, NonFiniteError
+from chargen.predictors.ngram import BackoffNgram, Mixture
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
+from chargen.sampling.choice import generate
 from chargen.sampling.engine import Engine, without_placeholder
 from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
 from chargen.text.documents import DOCUMENT_ENDS
@@ -32,7 +34,7 @@ class Sampler:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: "Engine | MixedEngine",
         vocabulary: Vocabulary,
         path: Path,
         *,
@@ -45,8 +47,17 @@ class Sampler:
         self._ends = (end,) if end and end[0] in vocabulary else ()
 
     @classmethod
-    def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> "Sampler":
-        """Return a sampler with the best weights of a run, or with others, which must fit it."""
+    def of(
+        cls,
+        run: Run,
+        weights: Mapping[str, np.ndarray] | None = None,
+        ngram: BackoffNgram | None = None,
+        mix_ngram: float = 0.0,
+    ) -> "Sampler":
+        """Return a sampler with the best weights of a run, or with others, which must fit it.
+
+        ``mix_ngram`` is the weight of an n-gram in the predictions, see `Mixture`.
+        """
         description = run.description
         vocabulary = description.vocabulary
         weights = without_placeholder(run.weights() if weights is None else weights, vocabulary)
@@ -54,6 +65,10 @@ class Sampler:
             engine = Engine(description.model, weights, len(vocabulary))
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
+        if ngram and vocabulary.dropped:
+            told = "would generate the placeholder of rare characters; leave out --mix-ngram"
+            raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {told}")
+        mixed = MixedEngine(engine, ngram, mix_ngram) if ngram else engine
 
         def training() -> str:
             known = description.corpus
@@ -64,7 +79,7 @@ class Sampler:
 
         warms_up = not description.begins_at_zeros
         end = DOCUMENT_ENDS.get(description.training.documents, "")
-        return cls(engine, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
+        return cls(mixed, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
 
     def stream(
         self,
@@ -169,6 +184,16 @@ class Sampler:
             yield
         except NonFiniteError as error:
             raise ChargenError(f"{self.path}: {error}") from None
+
+
+class MixedEngine:
+    """An engine whose predictions are mixed with those of an n-gram, see `Mixture`."""
+
+    def __init__(self, engine: Engine, ngram: BackoffNgram, weight: float) -> None:
+        self.advance = Mixture(engine.advance, ngram, weight).advance
+
+    def write(self, *given: Any) -> Iterator[np.ndarray]:
+        return generate(self.advance, *given)
 
 
 def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
