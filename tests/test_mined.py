@@ -135,7 +135,7 @@ def test_under_a_hundred_cases_there_is_no_number():
 def test_parallel_reading_equals_reading_each_case_alone():
     predictor, seed = Recaller(300), 4
     result = measure(predictor, seed=seed)
-    plan = Plan.of(LETTERS.decode, PLANTED, 256, seed)
+    plan = Plan.of(LETTERS, PLANTED, 256, seed)
     burned_in = BurnedIn(predictor, PLANTED[: plan.full])
 
     def cost(before, start, end):
@@ -212,7 +212,7 @@ def test_a_reader_of_the_document_header_gains_nothing_from_the_cue(known):
     ids=["planted", "twice", "brackets", "documents"],
 )
 def test_replacements_lie_apart_and_do_not_hold_the_cue(ids, starts, kind):
-    plan, text = Plan.of(LETTERS.decode, ids, 256, 0, starts), LETTERS.decode(ids)
+    plan, text = Plan.of(LETTERS, ids, 256, 0, starts), LETTERS.decode(ids)
     edges = np.append(plan.documents, len(ids))
     groups = [group for group in plan.groups if group.kind == kind and len(group)]
     assert sum(map(len, groups)) > 300

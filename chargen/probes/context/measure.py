@@ -15,18 +15,7 @@ import numpy as np
 
 from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
-from chargen.predictors.protocol import (
-    BurnedIn,
-    Model,
-    NextCharPredictor,
-    State,
-    TextScorer,
-    advance,
-    is_scorer,
-    log_probs_of,
-    select,
-    text_of,
-)
+from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, advance, select
 from chargen.probes.context import result as records
 from chargen.probes.context.blocks import Blocks, read_length, shortest_text
 from chargen.probes.statistics.intervals import Z90, TextMean, text_mean
@@ -36,12 +25,11 @@ CONTEXTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 POSITIONS = 4096
 FEWEST_CASES = 100  # positions of one character class, or at one distance from the beginning
 SAMPLE_CHARS = 2**15  # longest sample whose mutual information is compared with that of the text
-Memories = tuple[MutualInformation | None, MutualInformation | None]
 SAMPLE_STREAMS = 32  # generated in parallel, each at least 8 times the longest distance
 
 
 def measure(
-    predictor: Model,
+    predictor: NextCharPredictor,
     ids: np.ndarray,
     *,
     starts: np.ndarray | None = None,
@@ -64,10 +52,6 @@ def measure(
     context, the last n/16 - 1 more. A document begins from the zero state, as in training; all
     other reading but reset starts as in `BurnedIn`.
 
-    A `TextScorer` scores one continuation per block as a whole, since the scores of its parts need
-    not add up: the block up to the first end of a word after 8 characters. Each has n characters of
-    context; its later characters have those between as well. Character classes are left out.
-
     The text ``ids`` is ``(L,)``; ``starts`` are the first characters of its documents, rising from
     0. Contexts too long for it are left out; with room for fewer than 640 positions it is refused.
     A sample has ``sample_chars``. `ChargenError` if ``swap_ids`` is too short.
@@ -83,31 +67,23 @@ def measure(
         return records.ContextResult(
             seed, trained_timesteps, 0, 0, None, (), *nothing, refusal=refusal, chars=len(ids)
         )
-    longest, by_class = 0, dict[str, np.ndarray]()
-    memories: Memories = (None, None)
-    if is_scorer(predictor):
-        texts = text_of(predictor, ids), text_of(predictor, source)
-        blocks = blocks.continuations(texts[0])
-        longest = int((blocks.ends - blocks.begins).max())
-        full, limited = _score(predictor, *texts, blocks, progress)
-    else:
-        full, limited = _read(predictor, ids, source, blocks, progress)
-        memories = _memories(predictor, ids[: min(len(ids), sample_chars)], seed)
-        inside = blocks.targets.clip(max=len(ids) - 1)
-        names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
-        by_class = {name: names.reshape(full.shape) == name for name in records.CLASSES}
+    full, limited = _read(predictor, ids, source, blocks, progress)
     counted = blocks.counted
     swap, reset = limited - full
     means = [_mean(bits, counted) for bits in swap]
     rows = []
     for place, n in enumerate(blocks.contexts):
         beyond = None if trained_timesteps is None else n > trained_timesteps
-        most = n + (longest or read_length(n)) - 1
+        most = n + read_length(n) - 1 if n else 0
         others = (reset[place], reset[place] - swap[place]) if n else ()
         found = [means[place], *(_mean(bits, counted) for bits in others)]
         rows.append(records.ContextRow(n, most, beyond, *(one.estimate() for one in found)))
+    text_memory, sample_memory = _memories(predictor, ids[: min(len(ids), sample_chars)], seed)
+    inside = blocks.targets.clip(max=len(ids) - 1)
+    names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
+    by_class = {name: names.reshape(full.shape) == name for name in records.CLASSES}
     octaves = np.frexp(blocks.targets - blocks.lows[:, None])[1] - 1
-    several = range(int(octaves.max()) + 1) if len(documents) > 1 and not longest else ()
+    several = range(int(octaves.max()) + 1) if len(documents) > 1 else ()
     by_octave = {f"{1 << b}–{(2 << b) - 1}": octaves == b for b in several}
     return records.ContextResult(
         seed,
@@ -123,9 +99,8 @@ def measure(
         classes=tuple(_places(by_class, full, swap, counted)),
         beginnings=tuple(_places(by_octave, full, swap[:0], counted)),
         ngrams=tuple(_ngram_rows(ngrams or {}, ids, blocks)),
-        text_memory=memories[0],
-        sample_memory=memories[1],
-        continuations=len(blocks) if longest else 0,
+        text_memory=text_memory,
+        sample_memory=sample_memory,
         block_bits=tuple(full.sum(axis=1).tolist()),
     )
 
@@ -169,34 +144,6 @@ def _read(
                     bits = np.where(whole, own[here].reshape(bits.shape), bits)
                     limited[way, place, rows[here]] = bits.reshape(len(here), records.BLOCK)
     return full * blocks.counted, limited * blocks.counted
-
-
-def _score(
-    scorer: TextScorer, text: str, source: str, blocks: Blocks, progress: Progress
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `_read` does, with the bits of a continuation at the beginning of its block."""
-    edges = [
-        *zip(blocks.starts.tolist(), blocks.begins.tolist(), blocks.ends.tolist(), strict=True)
-    ]
-    targets = [text[begin:end] for _, begin, end in edges]
-    own = [text[start:begin] for start, begin, _ in edges]
-    meter = Meter(progress, 2 * len(blocks.contexts))
-
-    def bits(contexts: Sequence[str]) -> np.ndarray:
-        meter.step()
-        return -nats_to_bits(log_probs_of(scorer, contexts, targets))
-
-    full = np.zeros((len(blocks), records.BLOCK))
-    limited = np.zeros((2, len(blocks.contexts), *full.shape))
-    full[:, 0] = bits(own)
-    for place, n in enumerate(blocks.contexts):
-        kept = [one[max(0, len(one) - n) :] for one in own]
-        pairs = zip(blocks.swaps.tolist(), own, kept, strict=True)
-        swapped = [source[at : at + len(one) - len(end)] + end for at, one, end in pairs]
-        limited[0, place, :, 0] = bits(swapped)
-        if n:
-            limited[1, place, :, 0] = bits(kept)
-    return full, limited
 
 
 def _mean(bits: np.ndarray, counted: np.ndarray) -> TextMean:
@@ -244,7 +191,9 @@ def _places(
             yield records.PlaceRow(name, int(where.sum()), _mean(full, where).estimate(), excess)
 
 
-def _memories(predictor: NextCharPredictor, ids: np.ndarray, seed: int) -> Memories:
+def _memories(
+    predictor: NextCharPredictor, ids: np.ndarray, seed: int
+) -> tuple[MutualInformation | None, MutualInformation | None]:
     """Return the mutual information of a text and of a sample of equal length, if long enough."""
     S = min(SAMPLE_STREAMS, len(ids) // 512)
     if not S:

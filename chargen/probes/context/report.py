@@ -11,7 +11,6 @@ from chargen.probes.context.result import THRESHOLD_BITS, BitsComparison, Contex
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK, MODEL, OTHER
-from chargen.render.text import counted
 from chargen.text.statistics import decay_sentence
 
 if TYPE_CHECKING:
@@ -63,21 +62,10 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Sec
     for run, results in known.items():
         own = _by_context({run: results})[1:] if len(known) > 1 else ()
         blocks.append(kit.Details(f"{run}: where the loss is", [*own, *_places(run, results[0])]))
-    counts = dict.fromkeys(map(_predicted, trained.values()))
-    seed = next(iter(trained.values())).seed
-    blocks.append(kit.method([*METHOD, " ".join([*counts, f"Seed {seed}."])]))
+    one = next(iter(trained.values()))
+    counts = f"{one.positions} characters are predicted, with at least {one.full} before them."
+    blocks.append(kit.method([*METHOD, f"{counts} Seed {one.seed}."]))
     return kit.Section(NAME, TITLE, told, MEANING if known else "No claim is made.", blocks)
-
-
-def _predicted(result: ContextResult) -> str:
-    before = f"with at least {result.full} before them."
-    if not result.continuations:
-        return f"{result.positions} characters are predicted, {before}"
-    return (
-        f"A model of strings scores {counted(result.continuations, 'continuation')} of "
-        f"{result.positions} characters in all, {before} The n characters of context are those "
-        "before a continuation."
-    )
 
 
 def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:

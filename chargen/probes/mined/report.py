@@ -26,8 +26,7 @@ CURVES = (
 METHOD = (
     "Gain from the cue: the cue alone is replaced by another one of equal length. All before: the "
     "text up to the end of the cue is replaced by another part of the text, of another document if "
-    "there are several, or of the swap text, that neither contains the word nor leaves the bracket "
-    "open.",
+    "there are several, that neither contains the word nor leaves the bracket open.",
     "Gain over the n-gram: bits that the n-gram baseline, which sees only the characters just "
     "before the target, needs more. Memory takes a gain over both. Intervals are from the means of "
     "blocks of text.",
