@@ -124,6 +124,7 @@ def test_requests_for_bundled_texts_are_checked():
         (TEXT, "[facts spelled alike]", "[fact spelled alike]", "unknown section"),
         (TEXT, "[facts spelled alike]", "Peru", "a line before the first"),
         (TEXT, '", sent dry"', '", sent dryly at last"', "longer than"),
+        (TEXT, '", sent dry"', f'", {2000 * "d"}"', "could be shared: ', ddd"),
         (TEXT, '", sent dry"', '", sent late"', "is in the other half too"),
         (TEXT, '", sent dry"', '", put in it"', "' in ' can be read inside the fillers"),
         (ZH_TEXT, "泰国 -> 泰语", "泰国 -> 德语", "another target begins with '德' already"),
@@ -135,6 +136,7 @@ def test_a_mistake_in_a_bank_is_reported_with_its_line(text, old, new, message):
         phrase_bank.parse_bank(text.replace(old, new, 1), "my.bank")
     number = re.match(r"my\.bank, line (\d+): ", str(caught.value))
     assert number
+    assert len(str(caught.value)) < 300
     # A mistake between lines is reported at the header.
     lines = {text[: text.index(found)].count("\n") + 1 for found in (old, "[facts spelled alike]")}
     assert int(number[1]) in lines

@@ -82,7 +82,7 @@ class _Line(NamedTuple):
     text: str
 
     def error(self, message: str) -> ChargenError:
-        return ChargenError(f"{self.file}, line {self.number}: {message}")
+        return ChargenError(f"{self.file}, line {self.number}: {reason(message)}")
 
     def quoted(self) -> str:
         if not re.fullmatch('"..*"', self.text):
@@ -191,7 +191,7 @@ def _check_halves(training: list[_Line], test: list[_Line], links: list[_Line]) 
         for phrase in half:
             if len(phrase.text) > longest:
                 rule = f"longer than {longest} characters, so {WINDOW} could be shared"
-                raise phrase.error(f"filler {phrase.text!r} is {rule}")
+                raise phrase.error(f"filler is {rule}: {phrase.text!r}")
         pieces = FillerLanguage([line.text for line in (*other, *links) if len(line.text) < WINDOW])
         for phrase in half:
             if pieces.contains(phrase.text):
