@@ -186,7 +186,7 @@ def test_a_page_begins_with_the_findings_and_links_to_the_sections(pages, name):
     assert re.findall(r'href="#([\w-]+)"', top) == NAMES
     assert re.findall(r'<section id="([\w-]+)"', page) == NAMES
     assert all(warning in words(top) for warning in result.warnings)
-    texts = [f"<h1>{result.title}</h1>", result.about, "english.bank", "<dt>Chance</dt>"]
+    texts = [f"<h1>{result.answer}</h1>", result.about, "english.bank", "<dt>Chance</dt>"]
     texts += ["I speak fluent French", "no bound on what it remembers"]
     assert all(text in page for text in (*texts, "a large gradient is not memory"))
     folded = re.findall(r"<details>.*?</details>", page, re.S)
@@ -226,7 +226,7 @@ def test_sections_appear_only_for_instruments_that_were_used(pages):
     mined = ProbeResult(tuple(RunResult(run, mined=MINED) for run in ("a", "b")))
     assert [section.name for section in mined.sections()] == ["mined"]
     assert "<svg" not in pages["unknown"]
-    assert "not learned: c" in words(pages["unknown"])
+    assert "<h1>Not learned: c" in pages["unknown"]
     refused = structs.replace(context_result(), rows=(), refusal="not measured: too short")
     short = {TRAINED: refused, UNTRAINED: refused}
     page = ProbeResult(tuple(RunResult(run, context=short) for run in ("a", "b"))).page()
@@ -237,9 +237,11 @@ def test_sections_appear_only_for_instruments_that_were_used(pages):
 def test_example_sentences_highlight_cue_and_answer():
     example = Example("past. ", "Persia", ", kept dry" * 30, "Persian", "Iberian")
     wrong = structs.replace(TEMPLATES.rows[-1], example=example)
-    page = only(structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))).page()
+    known = structs.replace(TEMPLATES, rows=(*TEMPLATES.rows[:-1], wrong))
+    page = ProbeResult(tuple(RunResult(run, templates=known) for run in "ab")).page()
     marked = ('<mark class="cue">Persia</mark>', '<mark class="wrong">Persian</mark>', "[…]")
-    assert all(text in page for text in (*marked, "chose Iberian"))
+    assert all(text in page for text in (*marked, "1024: a chose Iberian, b chose Iberian"))
+    assert "1024: chose Iberian" in only(known).page()
 
 
 # browser

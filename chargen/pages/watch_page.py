@@ -142,7 +142,7 @@ def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title
     curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
     figure, axes = _drawn(curves, replace(size, height=2.9), "")
     if limit is not None:
-        label = f"--clip-norm {limit:g}"
+        label = f"clip norm {limit:g}"
         axes.axhline(limit, label=label, color=OTHER, linestyle=":", linewidth=1.4)
     axes.set_ylim(bottom=0)
     figures.finish(figure, size, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -129,7 +130,7 @@ class ProbeResult:
 
     @property
     def title(self) -> str:
-        """The title of the report: its main finding, or the question."""
+        """The title of summary and figures: the main finding, or the question."""
         run, *others = self.runs
         if others:
             return "Which has the longest memory?"
@@ -139,6 +140,15 @@ class ProbeResult:
         if effective and not run.templates:
             return f"Uses the last {counted(effective, 'character')} of its context"
         return "How far back does it remember?"
+
+    @property
+    def answer(self) -> str:
+        """The title of the page: `title`, or the main finding in short where that is a question."""
+        if not self.title.endswith("?"):
+            return self.title
+        told = self.sections()[0].finding if len(self.runs) > 1 else self.finding
+        told = re.sub(r" \(accuracy.*|; trained.*|: ahead [^;]*", "", told)
+        return told if told.startswith((*self.names,)) else told[:1].upper() + told[1:]
 
     @property
     def about(self) -> str:
@@ -230,7 +240,7 @@ class ProbeResult:
 
     def page(self) -> str:
         """Return the report as one HTML page, the same for the same result."""
-        return kit.to_html(self.title, self.about, self.sections(), self.warnings)
+        return kit.to_html(self.answer, self.about, self.sections(), self.warnings)
 
 
 def curve_section(result: RunResult | None) -> kit.Section:

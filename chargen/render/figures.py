@@ -82,7 +82,7 @@ def limits(
             axes.axvline(place, **LIMIT)
         else:
             text += ", off the axis"
-        text = textwrap.fill(visible_line(text), 80 if size.wide else 26)
+        text = textwrap.fill(visible_line(text), 80 if size.wide else 28)
         # On the right of the axes there is room, beside the labels of the curves.
         near_left = place <= chars[0] * (max(chars[-1], 1) / chars[0]) ** 0.6
         axes.annotate(
@@ -174,7 +174,7 @@ def svg(figure: Drawing, name: str, label: str) -> "Markup":
     inside = drawn[drawn.index(">", drawn.index("<svg")) + 1 : drawn.rindex("</svg>")]
     return Markup(
         f'<svg viewBox="{box}" role="img" aria-label="{escape(visible(label))}" '
-        'style="fill: var(--ink); stroke-linejoin: round; stroke-linecap: butt">'
+        'style="max-width: 30rem; fill: var(--ink); stroke-linejoin: round; stroke-linecap: butt">'
         f"{_inline(inside)}</svg>"
     )
 

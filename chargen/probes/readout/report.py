@@ -39,6 +39,7 @@ def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
 
     def draw(axes: Axes) -> None:
         majority = [row.majority.value for row in first.lags if row.lag_chars]
+        axes.yaxis.set_major_formatter(lambda value, place: f"{value:.0%}")
         axes.plot(lags[-len(majority) :], majority, color=INK, label="most frequent character")
 
     labels = "k: steps back from the last character read", "accuracy"

@@ -63,7 +63,7 @@ def section(
     if known:
         blocks.append(_figure(known))
     if shown:
-        blocks += [] if others else _examples(first.rows)
+        blocks += _examples(shown)
         blocks += [_accuracy(shown), _measures_table(shown)]
         by_fact = [table for run in shown.items() for table in _fact_tables(*run)]
         blocks += [kit.Details("Accuracy by fact", by_fact)] if by_fact else []
@@ -79,17 +79,22 @@ def section(
     return kit.Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
 
 
-def _examples(rows: Sequence[records.SpanResult]) -> Iterator[kit.Sentence]:
-    for row in {row.span: row for row in (rows[0], rows[len(rows) // 2], rows[-1])}.values():
-        if (one := row.example) is None:
+def _examples(results: Results) -> Iterator[kit.Sentence]:
+    """Return a sentence at each of three spans, with the choice of each run."""
+    names = [f"{run} " if len(results) > 1 else "" for run in results]
+    by_span = [*zip(*(result.rows for result in results.values()), strict=False)]
+    for rows in (by_span[place] for place in sorted({0, len(by_span) // 2, len(by_span) - 1})):
+        found = [row.example for row in rows if row.example]
+        if len(found) < len(names):
             continue
-        filler, is_correct = one.filler, one.chosen == one.answer
+        told = ["correct" if x.chosen == x.answer else f"chose {x.chosen}" for x in found]
+        one, filler = found[0], found[0].filler
         if len(filler) > 3 * SHOWN_FILLER:
             filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
         before = "…" + one.before.replace("\n", " ")
-        note = f"span {row.span}: {'correct' if is_correct else f'chose {one.chosen}'}"
+        note = f"span {rows[0].span}: {', '.join(map(str.__add__, names, told))}"
         parts: list[kit.Part] = [(before, ""), (one.cue, "cue"), (filler, "")]
-        yield kit.Sentence([*parts, (one.answer, "answer" if is_correct else "wrong")], note)
+        yield kit.Sentence([*parts, (one.answer, "answer" if "correct" in told else "wrong")], note)
 
 
 def _meaning(result: records.TemplatesResult) -> str:
@@ -151,10 +156,9 @@ def _figure(known: Results) -> kit.Figure:
 
     labels = "span: characters from cue to target", "accuracy"
     frames = min(row.frames for one in known.values() for row in one.rows)
-    caption = (
-        f"Accuracy by span, at least {frames} sentences per span, with 95% intervals. A hollow "
-        "diamond marks span50. Dotted: controls without memory."
-    )
+    caption = f"Accuracy by span, at least {frames} sentences per span, with 95% intervals."
+    caption += " A hollow diamond marks span50." * any(one.span50 for one in known.values())
+    caption += " Dotted: controls without memory." * (len(series) > len(known))
     told = finding(known, records.TemplatesResult.finding, records.TemplatesResult.finding)
     drawn = chart(series, spans, _limits(known), labels, draw)
     return kit.Figure(NAME, drawn, f"Accuracy by span: {told}", caption)
