@@ -1,6 +1,7 @@
 """Speed of the exported page in Chromium against the Python engine.
 
-*alone* runs the network only; *shown* also draws and colors every character.
+*alone* runs the network only, in WebAssembly or in JavaScript (*JS*); *shown* also draws and colors
+every character.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SHAPES = (("lstm", (256,)), ("gru", (256,)), ("simple", (256,)), ("lstm", (512, 
 LETTERS = 20_000
 ROUNDS = 3
 ALONE = """
+    const network = new Network(MODEL, arguments[1]);
     const random = randomOf(1);
     let id = 0;
     const begun = performance.now();
@@ -55,7 +57,8 @@ def main() -> list[dict[str, object]]:
         print(f"page skipped: {reason}")
         return []
     print("exported page in Chromium and the Python engine, chars/s")
-    print(f"{'':14}{'alone':>9}{'shown':>9}{'NumPy':>9}{'compiled':>10}{'kB':>8}{'8 bits':>8}")
+    names = f"{'alone':>9}{'JS':>9}{'shown':>9}{'NumPy':>9}{'compiled':>10}"
+    print(f"{'':14}{names}{'kB':>8}{'8 bits':>8}")
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
         browser = Browser(Path(folder) / "profile")
@@ -72,19 +75,23 @@ def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dic
     small = len(export_page(ExportedModel(**{**vars(written), "form": "int8"})).encode())
     browser.open(file)
     letters = LETTERS if len(units) == 1 else LETTERS // 10
-    browser.script(ALONE, letters // 4)
-    alone = max(browser.script(ALONE, letters) for _ in range(ROUNDS))
+    rates = []
+    for simd in (True, False):
+        browser.script(ALONE, letters // 4, simd)
+        rates.append(max(browser.script(ALONE, letters, simd) for _ in range(ROUNDS)))
+    alone, script = rates
     seen = max(shown(browser) for _ in range(ROUNDS))
     own = engine_of(cell, units)
     plain = rate(ours(own, 1, compiled=False), 1, 500, ROUNDS)
     compiled = rate(ours(own, 1), 1, letters, ROUNDS)
     name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
-    figures = f"{alone:9,.0f}{seen:9,.0f}{plain:9,.0f}{compiled:10,.0f}"
+    figures = f"{alone:9,.0f}{script:9,.0f}{seen:9,.0f}{plain:9,.0f}{compiled:10,.0f}"
     print(f"{name:14}{figures}{file.stat().st_size / 1000:8,.0f}{small / 1000:8,.0f}")
     return {
         "cell": cell,
         "units": list(units),
         "page_chars_per_second": round(alone),
+        "javascript_chars_per_second": round(script),
         "shown_chars_per_second": round(seen),
         "numpy_chars_per_second": round(plain),
         "compiled_chars_per_second": round(compiled),

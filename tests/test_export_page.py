@@ -73,7 +73,8 @@ def opened(browser, tmp_path, exported):
 # agreement with chargen
 
 READ = """
-    const network = new Network(arguments[0]);
+    if (PRODUCT === null) throw new Error("this browser has no WebAssembly SIMD");
+    const network = new Network(arguments[0], arguments[2]);
     const [ids, logOf] = [arguments[1], (shares) => Array.from(shares, Math.log)];
     return ids.map((id, place) => {
       network.read(id);
@@ -82,7 +83,7 @@ READ = """
     });
 """
 GREEDY = """
-    const network = new Network(arguments[0]);
+    const network = new Network(arguments[0], arguments[3]);
     let id = arguments[1];
     return Array.from({ length: arguments[2] }, () => {
       network.read(id);
@@ -110,11 +111,14 @@ def test_the_page_agrees_with_chargen_over_a_thousand_characters(
         browser.open(page)
     expected = log_probs(exported, ids)
     assert expected.std(axis=0).max() > 0.1
-    *found, last = browser.script(READ, model, ids.tolist())
-    np.testing.assert_allclose(found, expected[np.arange(CHARS - 1), ids[1:]], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(last, expected[-1], rtol=0, atol=1e-4)
     greedy = text_of(exported, LETTERS.characters[3], GREEDY_CHARS, temperature=0)
-    assert browser.script(GREEDY, model, 3, GREEDY_CHARS) == LETTERS.encode(greedy)[1:].tolist()
+    for simd in (True, False):  # WebAssembly, and JavaScript alone
+        *found, last = browser.script(READ, model, ids.tolist(), simd)
+        own = expected[np.arange(CHARS - 1), ids[1:]]
+        np.testing.assert_allclose(found, own, rtol=0, atol=1e-4)
+        np.testing.assert_allclose(last, expected[-1], rtol=0, atol=1e-4)
+        written = browser.script(GREEDY, model, 3, GREEDY_CHARS, simd)
+        assert written == LETTERS.encode(greedy)[1:].tolist()
 
 
 @given(
@@ -309,7 +313,7 @@ def test_a_hostile_address_is_clamped_and_shown_as_text(browser, page, fragment,
 
 def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(browser, tmp_path):
     unit = UnitScore(1, 5, False, Estimate(0.94, 0.91, 0.96))
-    tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6)
+    tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6, 0.5)
     opened(browser, tmp_path, made(tracked=tracked))
     assert [value_of(browser, name) for name in ("layer", "unit")] == ["1", "5"]
     told = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."

@@ -1,7 +1,8 @@
 // The network in inference, one time step after the other, as `chargen.sampling.engine` has it.
 // Axes: J inputs and K outputs of a matmul; H units, V characters; D units and E feed-forward units
 // of a residual block.
-const TILE = 8; // columns summed together, whose sums fit into registers
+const TILE = 8; // columns summed together in JavaScript, whose sums fit into registers
+const SIMD_TILE = 32; // and in WebAssembly, in eight registers of four
 const SMALLEST = 1e-6; // as in chargen/settings.py
 
 function arrayOf({ shape, values, scales }) {
@@ -12,24 +13,113 @@ function arrayOf({ shape, values, scales }) {
   return Float32Array.from(levels, (level, place) => level * by[place % columns]);
 }
 
-const tiled = (K) => Math.ceil(K / TILE) * TILE;
-const sumsOf = (K) => new Float64Array(tiled(K));
+// Assembles the WebAssembly module of product(h, end of h, sums, end of sums, W), all of them
+// addresses: sums[k] += sum over j of h[j] W[j, k]. W is stored in tiles; h and sums are float64,
+// the sums of one product float32. Opcodes: index of instructions of the WebAssembly specification.
+function productModule() {
+  const [H, H_END, SUMS, SUMS_END, W, P, X, FIRST] = [0, 1, 2, 3, 4, 5, 6, 7]; // locals
+  const [I32, V128] = [0x7f, 0x7b];
+  const number = (n) => (n < 128 ? [n] : [(n & 127) | 128, ...number(n >> 7)]);
+  const sized = (items) => [...number(items.length), ...items.flat(2)];
+  const section = (id, items) => [id, ...sized([sized(items)].flat())];
+  const get = (n) => [0x20, n], set = (n) => [0x21, n], tee = (n) => [0x22, n];
+  const simd = (opcode, ...more) => [0xfd, ...number(opcode), ...more.flat()];
+  const load = (offset) => simd(0, 2, number(offset)), store = (offset) => simd(11, 2, number(offset));
+  const advance = (n, by) => [...get(n), 0x41, ...number(by), 0x6a, ...tee(n)];
+  const repeat = (n, end, body) => [0x03, 0x40, ...body, ...get(n), ...get(end), 0x49, 0x0d, 0, 0x0b];
+  const lanes = Array.from({ length: SIMD_TILE / 4 }, (_, place) => place);
+  const zero = simd(12, Array(16).fill(0));
+  const upper = simd(13, Array.from({ length: 16 }, (_, byte) => 8 + (byte % 8)));
+  const multiplied = [
+    ...get(P), 0x2b, 3, 0, 0xb6, ...simd(19), ...set(X), // x = four times h[j] as float32
+    ...lanes.flatMap((n) => [
+      ...get(FIRST + n), ...get(X), ...get(W), ...load(16 * n), ...simd(230), ...simd(228), ...set(FIRST + n),
+    ]),
+    ...advance(W, 4 * SIMD_TILE), 0x1a, ...advance(P, 8), 0x1a,
+  ];
+  const added = lanes.flatMap((n) => [0, 16].flatMap((half) => [
+    ...get(SUMS), ...get(SUMS), ...load(32 * n + half), ...get(FIRST + n),
+    ...(half ? [...get(FIRST + n), ...upper] : []), ...simd(95), ...simd(240), ...store(32 * n + half),
+  ]));
+  const body = [
+    ...repeat(SUMS, SUMS_END, [
+      ...lanes.flatMap((n) => [...zero, ...set(FIRST + n)]), ...get(H), ...set(P),
+      ...repeat(P, H_END, multiplied), ...added, ...advance(SUMS, 8 * SIMD_TILE), 0x1a,
+    ]),
+    0x0b,
+  ];
+  const code = [2, 1, I32, ...number(1 + lanes.length), V128, ...body];
+  const name = (text) => sized([...text].map((letter) => letter.charCodeAt(0)));
+  return new Uint8Array([
+    0, 0x61, 0x73, 0x6d, 1, 0, 0, 0,
+    ...section(1, [[0x60, 5, I32, I32, I32, I32, I32, 0]]),
+    ...section(2, [[...name("page"), ...name("memory"), 2, 0, 0]]),
+    ...section(3, [[0]]),
+    ...section(7, [[...name("product"), 0, 0]]),
+    ...section(10, [[...number(code.length), ...code]]),
+  ]);
+}
 
-// Columns `from` to `to` of a matrix (J, K), stored in tiles of eight columns, row by row.
+// Compiled once; null in a browser without WebAssembly or its SIMD instructions.
+const PRODUCT = (() => {
+  try {
+    return new WebAssembly.Module(productModule());
+  } catch {
+    return null;
+  }
+})();
+
+// Allocates the arrays of one network, with `simd` in one memory that WebAssembly reads.
+class Space {
+  constructor({ units, characters, arrays }, simd) {
+    this.tile = simd ? SIMD_TILE : TILE;
+    if (!simd) return;
+    let size = 2 ** 16 + 2 ** 10 * (characters.length + units.reduce((sum, H) => sum + H, 0));
+    for (const { shape: [J, K = 0] } of Object.values(arrays)) size += 4 * J * (K + 2 * SIMD_TILE);
+    const memory = new WebAssembly.Memory({ initial: Math.ceil(size / 2 ** 16) });
+    this.buffer = memory.buffer;
+    this.used = 0;
+    this.product = new WebAssembly.Instance(PRODUCT, { page: { memory } }).exports.product;
+  }
+
+  tiled(K) {
+    return Math.ceil(K / this.tile) * this.tile;
+  }
+
+  array(Kind, length) {
+    if (!this.buffer) return new Kind(length);
+    const own = new Kind(this.buffer, this.used, length);
+    this.used += 16 * Math.ceil(own.byteLength / 16);
+    return own;
+  }
+
+  sums(K) {
+    return this.array(Float64Array, this.tiled(K));
+  }
+}
+
+// Columns `from` to `to` of a matrix (J, K), stored in tiles of columns, row by row.
 class Matrix {
-  constructor(values, J, K, from = 0, to = K) {
+  constructor(space, values, J, K, from = 0, to = K) {
+    const { tile, product } = space;
     this.J = J;
-    this.K = tiled(to - from); // padded with zeros
-    this.values = new Float32Array(J * this.K);
+    this.K = space.tiled(to - from); // padded with zeros
+    this.values = space.array(Float32Array, J * this.K);
+    this.product = product;
     for (let k = 0; k < to - from; k++) {
-      const start = Math.floor(k / TILE) * TILE * J + (k % TILE);
-      for (let j = 0; j < J; j++) this.values[start + j * TILE] = values[j * K + from + k];
+      const start = Math.floor(k / tile) * tile * J + (k % tile);
+      for (let j = 0; j < J; j++) this.values[start + j * tile] = values[j * K + from + k];
     }
   }
 
   // sums[k] += sum over j of h[j] W[j, k].
   addProduct(h, sums) {
     const { J, K, values: W } = this;
+    if (this.product) {
+      const [first, at] = [h.byteOffset, sums.byteOffset];
+      this.product(first, first + 8 * J, at, at + 8 * K, W.byteOffset);
+      return;
+    }
     for (let k = 0, at = 0; k < K; k += TILE) {
       let s0 = sums[k], s1 = sums[k + 1], s2 = sums[k + 2], s3 = sums[k + 3];
       let s4 = sums[k + 4], s5 = sums[k + 5], s6 = sums[k + 6], s7 = sums[k + 7];
@@ -55,7 +145,7 @@ const ACTIVATIONS = {
 // One layer with F input features, 0 if it reads characters. `x` holds the projected input, `at` the
 // first column of each gate, `state` the layer's part of the state.
 class Layer {
-  constructor({ gates, parts, activation, arrays }, name, F, H, state) {
+  constructor(space, { gates, parts, activation, arrays }, name, F, H, state) {
     const of = (part) => arrays[name + part] && arrayOf(arrays[name + part]);
     const [W_xh, W_hh] = [of("W_xh"), of("W_hh")];
     this.H = H;
@@ -65,14 +155,14 @@ class Layer {
     this.at = Object.fromEntries(gates.map((gate, k) => [gate, k * H]));
     // A GRU without b_m has reset_after=False: W_hn is multiplied with the reset state.
     const apart = gates[0] === "r" && !this.b_m ? this.at.n : this.columns;
-    if (W_hh) this.W_hh = new Matrix(W_hh, H, this.columns, 0, apart);
-    if (W_hh && apart < this.columns) this.W_hn = new Matrix(W_hh, H, this.columns, apart);
+    if (W_hh) this.W_hh = new Matrix(space, W_hh, H, this.columns, 0, apart);
+    if (W_hh && apart < this.columns) this.W_hn = new Matrix(space, W_hh, H, this.columns, apart);
     // A one-hot character selects a row.
-    if (F) this.W_xh = new Matrix(W_xh, F, this.columns);
+    if (F) this.W_xh = new Matrix(space, W_xh, F, this.columns);
     else this.rows = W_xh;
     this.activation = ACTIVATIONS[activation];
-    this.x = sumsOf(this.columns);
-    this.m = sumsOf(this.columns); // h W_hh of a GRU
+    this.x = space.sums(this.columns);
+    this.m = space.sums(this.columns); // h W_hh of a GRU
     parts.forEach((part, k) => (this[part] = state.subarray(k * H, (k + 1) * H)));
   }
 
@@ -135,17 +225,17 @@ function norm(x, gain, out) {
 
 // The residual block of a layer; `chargen.recurrent.stack` has the equations.
 class Block {
-  constructor({ arrays }, name, D) {
+  constructor(space, { arrays }, name, D) {
     const of = (part) => arrayOf(arrays[name + part]);
     [this.g_in, this.W_conv, this.g_ff] = ["g_in", "W_conv", "g_ff"].map(of);
-    [this.W_gate, this.W_out] = ["W_gate", "W_out"].map((part) => new Matrix(of(part), D, D));
+    [this.W_gate, this.W_out] = ["W_gate", "W_out"].map((part) => new Matrix(space, of(part), D, D));
     const W_down = of("W_down");
     this.E = W_down.length / D;
-    this.W_up = new Matrix(of("W_up"), D, 2 * this.E);
-    this.W_down = new Matrix(W_down, this.E, D);
+    this.W_up = new Matrix(space, of("W_up"), D, 2 * this.E);
+    this.W_down = new Matrix(space, W_down, this.E, D);
     // The window of the convolution, latest first.
     this.seen = Array.from({ length: this.W_conv.length / D }, () => new Float64Array(D));
-    [this.c, this.inner, this.wide] = [D, D, 2 * this.E].map(sumsOf);
+    [this.c, this.inner, this.wide] = [D, D, 2 * this.E].map((K) => space.sums(K));
   }
 
   forget() {
@@ -176,7 +266,8 @@ class Block {
 }
 
 class Network {
-  constructor(model) {
+  constructor(model, simd = PRODUCT !== null) {
+    const space = new Space(model, simd);
     const { cell, units, characters, arrays } = model;
     const residual = model.stack === "residual";
     this.V = Array.from(characters).length;
@@ -185,24 +276,25 @@ class Network {
     const numbers = units.reduce((sum, H) => sum + H * this.parts.length, 0);
     const top = residual ? numbers : this.place(units.length - 1, "h");
     // The parts of each layer, then the residual stream. `top` is the part that the head reads.
-    this.state = new Float64Array(numbers + (residual ? units.at(-1) : 0));
+    this.state = space.array(Float64Array, numbers + (residual ? units.at(-1) : 0));
     this.topOf = (state) => state.subarray(top, top + units.at(-1));
     this.top = this.topOf(this.state);
     this.layers = units.map((H, n) => {
       const at = this.place(n, "h");
       const own = this.state.subarray(at, at + H * this.parts.length);
       const F = n ? units[n - 1] : residual ? H : 0;
-      return new Layer(model, `stack.layers.${n}.`, F, H, own);
+      return new Layer(space, model, `stack.layers.${n}.`, F, H, own);
     });
-    this.blocks = residual ? units.map((D, n) => new Block(model, `stack.blocks.${n}.`, D)) : [];
+    this.blocks = residual ? units.map((D, n) => new Block(space, model, `stack.blocks.${n}.`, D)) : [];
     if (residual) {
       [this.W_in, this.g_out] = [arrays["stack.W_in"], arrays["stack.g_out"]].map(arrayOf);
-      [this.x, this.normed] = [units[0], units[0]].map(sumsOf);
+      [this.x, this.normed] = [units[0], units[0]].map((K) => space.sums(K));
     }
     this.step = STEPS[cell];
-    this.W_hy = new Matrix(arrayOf(arrays.W_hy), units.at(-1), this.V);
+    this.W_hy = new Matrix(space, arrayOf(arrays.W_hy), units.at(-1), this.V);
     this.b_y = arrayOf(arrays.b_y);
-    this.logits = sumsOf(this.V); // V of them, then zeros
+    this.logits = space.sums(this.V); // V of them, then zeros
+    [this.earlierTop, this.earlierLogits] = [units.at(-1), this.V].map((K) => space.sums(K));
   }
 
   // Returns the place of a part of a layer in the state.
@@ -251,9 +343,9 @@ class Network {
 
   // Returns the logits after an earlier state.
   predictedFrom(state) {
-    const logits = sumsOf(this.V);
-    this.predict(Float64Array.from(this.topOf(state)), logits);
-    return logits;
+    this.earlierTop.set(this.topOf(state));
+    this.predict(this.earlierTop, this.earlierLogits);
+    return this.earlierLogits;
   }
 }
 

@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 # Defense in depth: no page can load anything, even if a corpus injected markup.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "script-src 'unsafe-inline' 'wasm-unsafe-eval'"
+)
 HOME = "chargen.render/templates"
 
 
