@@ -11,9 +11,8 @@ from chargen.api.model import Sources, TrainedModel
 from chargen.distributed.group import join
 from chargen.files import Progress, UnwritableError
 from chargen.runs.directory import find
-from chargen.training import TrainingSession, start
 from chargen.training.checkpoints import environment
-from chargen.training.session import device_named
+from chargen.training.session import TrainingSession, device_named, start
 
 
 def load(run: str | Path | None = None, device: str = "auto") -> TrainedModel:
