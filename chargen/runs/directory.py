@@ -93,9 +93,8 @@ class Run:
         except ChargenError as error:
             raise ChargenError(f"{file}: {files.reason(error)}") from None
         except ValueError as error:
-            raise ChargenError(
-                f"{file}: damaged ({files.reason(error)}); train the run again"
-            ) from None
+            told = f"damaged ({files.reason(error)}); train the run again"
+            raise ChargenError(f"{file}: {told}") from None
 
     def corpus(self) -> EncodedCorpus:
         """Return the corpus from the cache or its sources; `ChargenError` if it is not there."""

@@ -316,6 +316,5 @@ def _check_text(run: Run, encoded: EncodedCorpus) -> None:
     said = (record.sha256, record.chars, record.training_chars, run.description.vocabulary)
     found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
     if said != found or defaults.fit(training, to_train)[0] != training:
-        raise ChargenError(
-            f"{run.path / RUN}: does not fit the run's text; start over with --overwrite"
-        )
+        told = "does not fit the run's text; start over with --overwrite"
+        raise ChargenError(f"{run.path / RUN}: {told}")
