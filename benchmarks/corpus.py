@@ -66,7 +66,7 @@ def encode_in_memory(corpus: str, out: str) -> Row:
 
 def train(corpus: str, cache: str, out: str, steps: str, end: str) -> Row:
     """Train the default model for ``steps`` of ``end`` steps and return the time of each."""
-    from chargen.training import start
+    from chargen.training.session import start
 
     times = []
     settings = {"steps": int(end)}

@@ -26,8 +26,8 @@ from chargen.evaluation import nats_to_bits
 from chargen.probes.context import measure as context
 from chargen.probes.templates import measure as templates
 from chargen.recurrent.model import CharModel
-from chargen.training import start
 from chargen.training.loop import Trainer
+from chargen.training.session import start
 
 SPANS = (16, 64, 128, 256, 512, 1024, 2048)
 STEPS = 4000

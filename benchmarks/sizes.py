@@ -13,7 +13,7 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from chargen.training import start
+from chargen.training.session import start
 
 SPEEDS = {96: 3.53, 128: 2.44, 160: 2.0, 192: 1.59, 256: 1.0}
 CHARS_PER_STEP = 1024

@@ -53,6 +53,13 @@ def home(cat, tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def here(home, monkeypatch):
+    """The ``home`` of a module, as the working directory."""
+    monkeypatch.chdir(home)
+    return home
+
+
+@pytest.fixture
 def cli(capsys):
     """Run a command, which ends with a code; return what it printed on both streams."""
 

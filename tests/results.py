@@ -7,31 +7,15 @@ from fakes import UniformPredictor
 from msgspec import structs
 
 from chargen.probes.context.result import BitsComparison, ContextResult, ContextRow
-from chargen.probes.gradient.result import (
-    Curve,
-    GateUse,
-    GradientResult,
-    LayerGradient,
-    TargetGradient,
-)
+from chargen.probes.gradient import result as flow
 from chargen.probes.mined.mining import CLOSERS, WORDS
 from chargen.probes.mined.result import MinedResult, MinedRow
 from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
 from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
 from chargen.probes.statistics.intervals import Estimate, wilson
 from chargen.probes.statistics.span50 import Span50
+from chargen.probes.templates import result as cloze
 from chargen.probes.templates.measure import demonstrate
-from chargen.probes.templates.result import (
-    DistractorTally,
-    FactScores,
-    PairComparison,
-    SpanComparison,
-    SpanResult,
-    Tally,
-    TemplatesResult,
-    WithDistractor,
-    span_label,
-)
 from chargen.text.vocabulary import Vocabulary
 
 CONTEXTS = (0, 1, 8, 64, 128)
@@ -47,24 +31,26 @@ def near(value, half=0.01):
     return Estimate(value, value - half, value + half)
 
 
-def tally(share, frames=400, kind=Tally, *more):
+def tally(share, frames=400, kind=cloze.Tally, *more):
     accuracy = Estimate(share, *wilson(share * frames, frames))
     return kind(accuracy, frames, accuracy, *more)
 
 
-FACTS = FactScores(("Persia", "Sweden"), ("Persian", "Swedish"), ((200, 0), (20, 180)))
+FACTS = cloze.FactScores(("Persia", "Sweden"), ("Persian", "Swedish"), ((200, 0), (20, 180)))
 
 
 def span_row(span, share, **changed):
-    apart = tally(share * 0.9, 100, DistractorTally, 0.5)
-    row = SpanResult(
+    apart = tally(share * 0.9, 100, cloze.DistractorTally, 0.5)
+    row = cloze.SpanResult(
         *structs.astuple(tally(share)),
         span=span,
-        label=span_label(span),
+        label=cloze.span_label(span),
         beyond_timesteps=span > 64,
         chance=1 / 8,
         plain=tally(share, 200),
-        distractor=tally(share * 0.9, 200, WithDistractor, 0.5, apart, None if span < 9 else apart),
+        distractor=tally(
+            share * 0.9, 200, cloze.WithDistractor, 0.5, apart, None if span < 9 else apart
+        ),
         fact_sets={"spelled alike": tally(share, 200)},
         controls={"cue deleted": tally(0.125, 200), "untrained": tally(0.13)},
         bank_accuracy=near(share),
@@ -76,7 +62,7 @@ def span_row(span, share, **changed):
 
 
 def templates_result(*rows, timesteps=64, refusal=""):
-    return TemplatesResult("english.bank", 0, timesteps, rows, refusal)
+    return cloze.TemplatesResult("english.bank", 0, timesteps, rows, refusal)
 
 
 def with_span50(*numbers, fits=True):
@@ -106,13 +92,13 @@ def gradient_result(*rates):
     def layer(number, rate):
         logs = -rate * np.arange(SPAN + 1.0)
         spread = (logs - 0.5, logs, logs + 0.25, logs - 0.1, logs + 0.1)
-        curves = {part: Curve(*spread) for part in ("h", "c", "both")}
-        target = TargetGradient("returning words", 16, 31, 64, -16, curves)
-        gate = GateUse("forget gate", 0.4)
-        return LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, gate, (target,))
+        curves = {part: flow.Curve(*spread) for part in ("h", "c", "both")}
+        target = flow.TargetGradient("returning words", 16, 31, 64, -16, curves)
+        gate = flow.GateUse("forget gate", 0.4)
+        return flow.LayerGradient(number, 7, 256, 0.1, curves, 0.3, 2, 0.0, gate, (target,))
 
     layers = tuple(layer(place, rate) for place, rate in enumerate(rates, 1))
-    return GradientResult("lstm", SPAN, 3, 64, layers)
+    return flow.GradientResult("lstm", SPAN, 3, 64, layers)
 
 
 def readout_result(held):
@@ -156,8 +142,8 @@ LESS = replace(
     context={TRAINED: context_result(0.5, (None, 8, None)), UNTRAINED: context_result(0.001)},
     warnings=(),
 )
-PAIR = PairComparison(
-    "runs/long", "runs/less", (SpanComparison(4, 400, 3, 40, -37 / 400, 1e-9, 0.0004),)
+PAIR = cloze.PairComparison(
+    "runs/long", "runs/less", (cloze.SpanComparison(4, 400, 3, 40, -37 / 400, 1e-9, 0.0004),)
 )
 BITS = BitsComparison("runs/long", "runs/less", 4096, Estimate(0.125, 0.0625, 0.25))
 ONE = ProbeResult((RUN,), warnings=RUN.warnings)

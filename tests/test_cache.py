@@ -19,7 +19,7 @@ from chargen.errors import ChargenError
 from chargen.text import UnknownCharacterError, Vocabulary, encoding, read_corpus
 from chargen.text.corpus import TextFile
 from chargen.text.encoding import FOLDER, CorpusCache, encode_with, scan
-from chargen.training import start
+from chargen.training.session import start
 
 TEXT = "one two\n\nthree four é\n" * 20
 CHARACTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0\ufeff")

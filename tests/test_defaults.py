@@ -4,21 +4,15 @@ import pytest
 from msgspec.structs import asdict
 
 from chargen.settings import GivenSettings
-from chargen.training.defaults import (
-    Hardware,
-    choose_defaults,
-    measures_speed,
-    preset_of,
-    reference_settings,
-)
+from chargen.training import defaults
 
 CHARS = 1_000_000
 
 
 def choose(device="cpu", chars=CHARS, fast_bfloat16=False, speed=None, **given):
     """Return all settings by name, and the notes."""
-    hardware = Hardware(device, fast_bfloat16, speed)
-    model, training, notes = choose_defaults(GivenSettings.parse(given), chars, hardware)
+    hardware = defaults.Hardware(device, fast_bfloat16, speed)
+    model, training, notes = defaults.choose_defaults(GivenSettings.parse(given), chars, hardware)
     return asdict(model) | asdict(training), notes
 
 
@@ -50,7 +44,7 @@ def test_cpu_trains_plain_lstm_and_gpu_residual_mingru(budget):
 def test_cell_and_stack_follow_from_given_settings(given, cell, stack):
     settings, _ = choose(minutes=0.5, **given)
     assert (settings["cell"], settings["stack"]) == (cell, stack)
-    preset = preset_of(cell, stack, Hardware())
+    preset = defaults.preset_of(cell, stack, defaults.Hardware())
     assert settings["learning_rate"] == preset.learning_rate
 
 
@@ -203,7 +197,9 @@ def test_a_short_time_trains_a_smaller_lstm_that_reads_more():
 
 def test_the_reference_is_the_given_model_or_a_small_one():
     def reference(**given):
-        model, training = reference_settings(GivenSettings.parse(given), CHARS, Hardware())
+        model, training = defaults.reference_settings(
+            GivenSettings.parse(given), CHARS, defaults.Hardware()
+        )
         return model.cell, model.units, training.window
 
     assert reference(minutes=60) == ("lstm", (256,), (16, 64))
@@ -219,4 +215,4 @@ def test_speed_is_measured_where_it_decides():
         ({"steps": 3}, "cpu", False),
         ({"minutes": 1}, "cuda", False),
     ):
-        assert measures_speed(GivenSettings.parse(given), device) == measured
+        assert defaults.measures_speed(GivenSettings.parse(given), device) == measured

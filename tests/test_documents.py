@@ -21,7 +21,7 @@ from chargen.predictors import BackoffNgram
 from chargen.recurrent import CharModel
 from chargen.text import Vocabulary
 from chargen.text.documents import MOST_HELD_OUT, DocumentSplitter, training_chars
-from chargen.training import start
+from chargen.training.session import start
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 

@@ -19,6 +19,7 @@ from chargen.text.vocabulary import PLACEHOLDER
 OLD, NEW = "the cat sat on the mat.\n" * 30, "Zwölf Boxkämpfer; quick!\n" * 30
 ROOT = Path(__file__).parent.parent
 SMALL = ["--timesteps", "4", "--batch-size", "2", "--device", "cpu"]
+pytestmark = pytest.mark.usefixtures("here")
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +33,6 @@ def home(tmp_path_factory):
             command = ["train", "old.txt", *model, *SMALL, "--steps=9", "--out", f"runs/{name}"]
             assert main([*command, "--quiet"]) == 0
     return home
-
-
-@pytest.fixture(autouse=True)
-def _here(home, monkeypatch):
-    monkeypatch.chdir(home)
 
 
 def tune(*more, out="runs/new", init_from="old", steps=4):

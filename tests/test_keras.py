@@ -19,7 +19,7 @@ from hostile import ODD, changed, paths
 import chargen
 from chargen.cli import main
 from chargen.errors import ChargenError
-from chargen.formats import Alphabet, import_keras
+from chargen.formats.keras import Alphabet, import_keras
 from chargen.runs.directory import RUN
 
 # Keras's own, with NumPy 2.

@@ -8,8 +8,9 @@ from chargen.errors import ChargenError
 from chargen.runs.description import Machine
 from chargen.runs.directory import Run
 from chargen.settings import GivenSettings
-from chargen.training import machine, start
+from chargen.training import machine
 from chargen.training.defaults import Hardware, reference_settings
+from chargen.training.session import start
 
 
 @pytest.fixture

@@ -16,14 +16,7 @@ from torch import nn
 
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import Evaluation, evaluate
-from chargen.predictors import (
-    BackoffNgram,
-    PredictorError,
-    check,
-    from_function,
-    from_onnx,
-    from_torch,
-)
+from chargen.predictors import BackoffNgram, PredictorError, check, from_function, from_torch
 from chargen.predictors.check import load_model
 from chargen.predictors.protocol import select
 from chargen.recurrent import CharModel
@@ -110,6 +103,7 @@ def test_states_of_any_layout_are_selected():
 def test_an_exported_run_is_read_from_onnx(tmp_path):
     pytest.importorskip("onnx")
     from chargen.formats.onnx import step_model
+    from chargen.predictors import from_onnx
 
     model, engine = network_and_engine("lstm", (4, 3), 3)
     path, ids = tmp_path / "model.onnx", np.array([[0, 2, 1, 1]])

@@ -39,7 +39,7 @@ def _small_instruments():
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def home(tmp_path_factory):
     """Runs that were trained for one step and know nothing."""
     folder = tmp_path_factory.mktemp("longrange")
     (folder / "long.txt").write_text(bundled.read("longrange", CHARS))
@@ -51,12 +51,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def at_run(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-
-
-@pytest.fixture
-def knowing(request, at_run, monkeypatch):
+def knowing(request, here, monkeypatch):
     """The models of some runs, by default all, are a 10-gram: perfect at span 4, not from 16 on."""
     runs, ngram, model = getattr(request, "param", None), {}, TrainedModel.__init__
 
@@ -102,7 +97,7 @@ def test_without_the_training_text_there_are_no_ngrams(knowing, cli, monkeypatch
 
 
 @pytest.mark.parametrize("run", ["runs/long", "runs/cat"])
-def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, cli, tmp_path, run):
+def test_nothing_is_claimed_of_a_model_that_knows_nothing(here, cli, tmp_path, run):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     flags = ["--only", "templates", "--json", out, "--plot", plot, "--verbose"]
     printed, err = cli(["probe-longrange", run, *flags])
@@ -114,7 +109,7 @@ def test_nothing_is_claimed_of_a_model_that_knows_nothing(at_run, cli, tmp_path,
     assert json.loads(out.read_text())["demonstration"]
 
 
-def test_all_instruments_on_one_run(at_run, cli, tmp_path):
+def test_all_instruments_on_one_run(here, cli, tmp_path):
     out, plot = tmp_path / "memory.json", tmp_path / "memory.png"
     printed, err = cli(["probe-longrange", "runs/long", "--json", out, "--plot", plot, "--verbose"])
     assert err.startswith("figures: ")
@@ -151,7 +146,7 @@ def test_the_answer_takes_few_lines(knowing, cli, runs, expected):
     ("instrument", "reason"), [("context", "not measured"), ("mined", "no distance has 100 cases")]
 )
 def test_a_text_that_is_too_short_for_anything_is_an_error(
-    at_run, error, tmp_path, instrument, reason
+    here, error, tmp_path, instrument, reason
 ):
     flags = ["--only", instrument, "--plot", tmp_path / "q.png"]
     assert reason in error(["probe-longrange", "runs/cat", *flags])
@@ -190,7 +185,7 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, cl
     assert scorer["demonstration"]
 
 
-def test_a_model_alone_needs_a_text_for_context(at_run, cli, error, tmp_path):
+def test_a_model_alone_needs_a_text_for_context(here, cli, error, tmp_path):
     (tmp_path / "mine.py").write_text(UNIFORM)
     flags = ["--model", f"{tmp_path}/mine.py:model", "--only", "context"]
     assert "name a text with --text FILE" in error(["probe-longrange", *flags])
@@ -206,21 +201,21 @@ def asked(monkeypatch):
     return lengths
 
 
-def test_another_text_is_read_whole(at_run, tmp_path, asked):
+def test_another_text_is_read_whole(here, tmp_path, asked):
     (tmp_path / "other.txt").write_text(bundled.read("longrange", 30_000, seed=5))
     for flags in ([], ["--text", str(tmp_path / "other.txt")], ["--text", "long.txt"]):
         main(["probe-longrange", "runs/long", "--only", "mined", *flags])
     assert asked == [CHARS // 10, 30_000, CHARS // 10]
 
 
-def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(at_run, asked):
+def test_only_the_part_of_a_text_that_no_run_was_trained_on_is_read(here, asked):
     chargen.train("long.txt", "runs/more", units=(4,), steps=1, validation=0.2, overwrite=True)
     models = [chargen.load("runs/long"), chargen.load("runs/more")]
     chargen.probe(models, only=["gradient"], text="long.txt")
     assert asked == [CHARS // 10] * 4
 
 
-def test_an_instrument_without_enough_text_is_left_out_with_a_warning(at_run, cli, error, tmp_path):
+def test_an_instrument_without_enough_text_is_left_out_with_a_warning(here, cli, error, tmp_path):
     (tmp_path / "short.txt").write_text("a letter from Persia in Persian.")
     flags = ["--text", tmp_path / "short.txt"]
     err = cli(["probe-longrange", "runs/long", "--only", "templates,gradient", *flags]).err
@@ -273,7 +268,7 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, cli, tmp_path):
     assert all(part in page for part in (*runs, *sections, "<h1>No significant difference"))
 
 
-def test_runs_of_different_texts_need_text(at_run, cli, error, tmp_path):
+def test_runs_of_different_texts_need_text(here, cli, error, tmp_path):
     runs = ["runs/long", "runs/cat"]
     err = error(["probe-longrange", *runs, "--only", "context,mined"])
     assert "name one for all with --text FILE" in err
@@ -299,7 +294,7 @@ def test_a_bundled_bank_is_written_and_used(knowing, cli, tmp_path):
     assert [one["bank"] for one in told] == ["english.bank", str(mine)]
 
 
-def test_concurrent_instruments_give_the_results_of_one_thread(at_run):
+def test_concurrent_instruments_give_the_results_of_one_thread(here):
     threads, model, found = torch.get_num_threads(), chargen.load("runs/long"), []
     for count in (1, 2):
         torch.set_num_threads(count)
@@ -309,7 +304,7 @@ def test_concurrent_instruments_give_the_results_of_one_thread(at_run):
     assert found[0] == found[1]
 
 
-def test_an_interrupt_ends_every_instrument(at_run):
+def test_an_interrupt_ends_every_instrument(here):
     calls = []
 
     def watch(*call):

@@ -19,7 +19,7 @@ from chargen.distributed import PEER_LOST, PeerError, group
 from chargen.distributed.group import ProcessGroup, join, peer_errors
 from chargen.errors import ChargenError
 from chargen.runs.directory import LAST, Run
-from chargen.training import start
+from chargen.training.session import start
 
 KILLED = -signal.SIGKILL
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")

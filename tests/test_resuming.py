@@ -13,8 +13,8 @@ from chargen.files import write_end, write_file
 from chargen.recurrent.model import CharModel
 from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import LAST, PROGRESS, Run
-from chargen.training import start
 from chargen.training.loop import Trainer
+from chargen.training.session import start
 
 pytestmark = pytest.mark.usefixtures("often")
 

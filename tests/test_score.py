@@ -130,12 +130,6 @@ def home(tmp_path_factory):
     return home
 
 
-@pytest.fixture
-def here(home, monkeypatch):
-    monkeypatch.chdir(home)
-    return home
-
-
 def test_the_command_compares_runs_on_the_characters_that_all_know(here, cli):
     text = "a dog dug for a god. " * 60
     (here / "new.txt").write_text(text)

@@ -6,17 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from chargen.probes.statistics.intervals import (
-    clopper_pearson,
-    holm,
-    mcnemar,
-    median_interval,
-    seeds_for_share,
-    seeds_needed,
-    t_interval,
-    t_quantile,
-    wilson,
-)
+from chargen.probes.statistics import intervals
 from chargen.probes.statistics.span50 import fit
 
 SPANS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -98,10 +88,10 @@ def test_off_the_grid_or_without_a_fit_there_is_no_number(frames, text, chars):
     ],
 )
 def test_wilson_matches_published_values(successes, trials, low, high):
-    assert wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
+    assert intervals.wilson(successes, trials) == pytest.approx((low, high), abs=5e-5)
     for refused in ((1, 0), (-1, 5), (6, 5)):
         with pytest.raises(ValueError, match="trials"):
-            wilson(*refused)
+            intervals.wilson(*refused)
 
 
 @pytest.mark.parametrize(
@@ -115,30 +105,30 @@ def test_wilson_matches_published_values(successes, trials, low, high):
 def test_mcnemar_by_hand(only_first, only_second, p):
     first = [1.0] * only_first + [0.0] * only_second + [1.0, 0.5, 0.0]
     second = [0.0] * only_first + [1.0] * only_second + [1.0, 0.5, 0.0]
-    assert mcnemar(first, second) == pytest.approx(float(p))
+    assert intervals.mcnemar(first, second) == pytest.approx(float(p))
 
 
 def test_mcnemar_shares_credit_between_ties():
     uniform, constant = np.full(FRAMES, 1 / 8), np.arange(FRAMES) % 8 == 0
-    assert mcnemar(uniform, constant) == 1
-    assert mcnemar(np.ones(FRAMES), uniform) < 1e-100
+    assert intervals.mcnemar(uniform, constant) == 1
+    assert intervals.mcnemar(np.ones(FRAMES), uniform) < 1e-100
     # Signs of 1/2 and 1/2 and 1: totals of 2 or -2, 2 in 8.
-    assert mcnemar([1, 1, 1], [0.5, 0.5, 0]) == 0.25
+    assert intervals.mcnemar([1, 1, 1], [0.5, 0.5, 0]) == 0.25
 
 
 def test_holm_by_hand():
     # ascending .005 .01 .03 .04, times 4 3 2 1: .02 .03 .06 and .04, which may not be less
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.7]) == [1, 1]
-    assert holm([0.2]) == [0.2]
-    assert holm([]) == []
+    assert intervals.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert intervals.holm([0.6, 0.7]) == [1, 1]
+    assert intervals.holm([0.2]) == [0.2]
+    assert intervals.holm([]) == []
 
 
 @pytest.mark.parametrize(
     ("successes", "low", "high"), [(5, 0.4782, 1), (4, 0.2836, 0.9949), (0, 0, 0.5218)]
 )
 def test_the_interval_of_a_share_is_that_of_clopper_and_pearson(successes, low, high):
-    found = clopper_pearson(successes, 5)
+    found = intervals.clopper_pearson(successes, 5)
     assert (found.value, found.low, found.high) == pytest.approx(
         (successes / 5, low, high), abs=1e-4
     )
@@ -146,24 +136,24 @@ def test_the_interval_of_a_share_is_that_of_clopper_and_pearson(successes, low, 
 
 def test_the_interval_of_a_mean_has_students_quantile():
     table = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 9: 2.262, 30: 2.042, 120: 1.980}
-    assert {n: round(t_quantile(n), 3) for n in table} == table
-    found = t_interval([1, 2, 3])
+    assert {n: round(intervals.t_quantile(n), 3) for n in table} == table
+    found = intervals.t_interval([1, 2, 3])
     assert (found.value, found.high - 2) == pytest.approx((2, 4.303 / math.sqrt(3)), abs=1e-3)
-    assert t_interval([7]).high == math.inf
+    assert intervals.t_interval([7]).high == math.inf
 
 
 @pytest.mark.parametrize(("n", "outer"), [(5, 0), (6, 0), (64, 23), (256, 111)])
 def test_the_interval_of_a_median_is_that_of_the_sign_test(n, outer):
     values = np.random.default_rng(0).permutation(n)
-    assert median_interval(values) == ((n - 1) // 2, outer, n - 1 - outer)
+    assert intervals.median_interval(values) == ((n - 1) // 2, outer, n - 1 - outer)
     with pytest.raises(ValueError, match="at least 5"):
-        median_interval(values[:4])
+        intervals.median_interval(values[:4])
 
 
 def test_the_seeds_that_a_claim_needs():
     # The normal approximation with Fleiss's continuity correction gives 91.7.
-    assert seeds_needed(0.8, 0.6) == pytest.approx(91, abs=2)
-    assert seeds_needed(1, 0) == 4  # 4 of 4 against 0 of 4: p = 2 / 70
-    assert seeds_needed(0.5, 0.5) is None
-    assert seeds_for_share(0.9) == 36
-    assert clopper_pearson(36, 36).low > 0.9 > clopper_pearson(35, 35).low
+    assert intervals.seeds_needed(0.8, 0.6) == pytest.approx(91, abs=2)
+    assert intervals.seeds_needed(1, 0) == 4  # 4 of 4 against 0 of 4: p = 2 / 70
+    assert intervals.seeds_needed(0.5, 0.5) is None
+    assert intervals.seeds_for_share(0.9) == 36
+    assert intervals.clopper_pearson(36, 36).low > 0.9 > intervals.clopper_pearson(35, 35).low

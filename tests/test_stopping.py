@@ -13,8 +13,8 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.runs.directory import BEST, LAST, Run
 from chargen.runs.lock import HOLDER, lock
-from chargen.training import start
 from chargen.training.loop import Trainer
+from chargen.training.session import start
 
 pytestmark = pytest.mark.usefixtures("often")
 

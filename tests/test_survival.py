@@ -19,8 +19,8 @@ from chargen.cli import main
 from chargen.errors import ChargenError
 from chargen.runs.checkpoint import parse
 from chargen.runs.directory import BEST, LAST, PROGRESS, RUN, Run
-from chargen.training import start
 from chargen.training.loop import Trainer
+from chargen.training.session import start
 
 SAMPLE = 4
 

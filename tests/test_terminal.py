@@ -44,12 +44,6 @@ def home(tmp_path_factory):
     return home
 
 
-@pytest.fixture
-def here(home, monkeypatch):
-    monkeypatch.chdir(home)
-    return home
-
-
 @given(st.text(st.characters(codec=None)))
 @example("".join(map(chr, range(0x2100))) + "\ud800\udcff\udfff")
 def test_control_characters_are_escaped_and_others_stay(text):

@@ -3,18 +3,8 @@
 import numpy as np
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
-    PreTrainedTokenizerFast,
-    RwkvConfig,
-    RwkvForCausalLM,
-)
 
 from chargen.predictors import PredictorError, check, from_transformers, load_transformers
 
@@ -22,14 +12,16 @@ TEXT = "the clouds are in the sky and the ships are in the sea, they speak fluen
 BYTES = 256
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 320}
 MODELS = {
-    "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(vocab_size=320, n_embd=16, n_layer=2, n_head=2, n_positions=64)
+    "gpt2": lambda: transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(vocab_size=320, n_embd=16, n_layer=2, n_head=2, n_positions=64)
     ),
-    "pythia": lambda: GPTNeoXForCausalLM(
-        GPTNeoXConfig(**SIZES, num_attention_heads=2, intermediate_size=32)
+    "pythia": lambda: transformers.GPTNeoXForCausalLM(
+        transformers.GPTNeoXConfig(**SIZES, num_attention_heads=2, intermediate_size=32)
     ),
-    "mamba": lambda: MambaForCausalLM(MambaConfig(**SIZES)),
-    "rwkv": lambda: RwkvForCausalLM(RwkvConfig(**SIZES, attention_hidden_size=16)),
+    "mamba": lambda: transformers.MambaForCausalLM(transformers.MambaConfig(**SIZES)),
+    "rwkv": lambda: transformers.RwkvForCausalLM(
+        transformers.RwkvConfig(**SIZES, attention_hidden_size=16)
+    ),
 }
 
 
@@ -46,7 +38,9 @@ def tokenizers():
             vocab_size=size, initial_alphabet=alphabet, special_tokens=["<s>"], show_progress=False
         )
         tokenizer.train_from_iterator([TEXT], trainer)
-        made[name] = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>")
+        made[name] = transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer, bos_token="<s>"
+        )
     return made
 
 

@@ -17,10 +17,10 @@ from chargen.runs.directory import BEST, LAST, Run
 from chargen.settings import ModelSettings, SamplingSettings, TrainingSettings
 from chargen.text import Vocabulary
 from chargen.text.windows import IGNORED
-from chargen.training import start
 from chargen.training.defaults import fit
 from chargen.training.dynamic import EPSILON, DynamicSettings, evaluate_dynamic
 from chargen.training.loop import Schedule, Trainer, steps_between_validations
+from chargen.training.session import start
 from chargen.training.step import next_char_loss
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 25

@@ -10,14 +10,7 @@ from hypothesis import strategies as st
 
 from chargen.evaluation import evaluate
 from chargen.text.memory_map import map_file, release, underlying_map
-from chargen.text.windows import (
-    IGNORED,
-    Permutation,
-    Resets,
-    ShuffledWindows,
-    Streams,
-    one_hot,
-)
+from chargen.text.windows import IGNORED, Permutation, Resets, ShuffledWindows, Streams, one_hot
 
 PLACES = st.integers(0, 5000)
 MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, 3, starts))

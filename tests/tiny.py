@@ -4,7 +4,7 @@ from disk import Disk
 from msgspec import structs
 
 from chargen.runs.directory import BEST, LAST, Run, is_run
-from chargen.training import start
+from chargen.training.session import start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 4
 LINES = "the cat sat on the mat, the rat sat on the cat.\n" * 25

@@ -11,9 +11,8 @@ from chargen.api.model import Sources, TrainedModel
 from chargen.distributed.group import join
 from chargen.files import Progress, UnwritableError
 from chargen.runs.directory import find
-from chargen.training import TrainingSession, start
 from chargen.training.checkpoints import environment
-from chargen.training.session import device_named
+from chargen.training.session import TrainingSession, device_named, start
 
 
 def load(
@@ -67,22 +66,13 @@ def train(
         ChargenError: a setting or the corpus is invalid, training diverged, or the run directory
             cannot be written.
     """
+    sources = [corpus] if isinstance(corpus, str | Path) else corpus
+    path, folder = (None if one is None else Path(one) for one in (out, cache))
+    how: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "init_from": init_from}
+    how |= {"device": device, "cache": folder, "encoding": encoding, "threads": threads}
     with (
         join(device_named(device).type) as group,
-        start(
-            [corpus] if isinstance(corpus, str | Path) else corpus,
-            settings,
-            None if out is None else Path(out),
-            resume=resume,
-            overwrite=overwrite,
-            init_from=init_from,
-            device=device,
-            cache=None if cache is None else Path(cache),
-            progress=progress,
-            group=group,
-            encoding=encoding,
-            threads=threads,
-        ) as session,
+        start(sources, settings, path, group, progress=progress, **how) as session,
     ):
         (run or show_progress)(session)
         trained = session.trainer.run

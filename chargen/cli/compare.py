@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import (
-    PATH,
-    RESULTS,
-    option,
-    result_options,
-    settings_options,
-    write_results,
-)
+from chargen.cli.options import PATH, option, result_options, settings_options, write_results
 from chargen.cli.terminal import hangup_ignored, say
 from chargen.render.text import visible_line
 from chargen.settings import COMPARED, ComparisonSettings, types_of
@@ -56,9 +49,8 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
 
     Example: chargen compare --cells gru,lstm --seeds 3 --learning-rates 0.002,0.004
     """
-    files = {name: given.pop(name) for name in RESULTS}
-    known = {name: value for name, value in given.items() if value is not None}
-    settings = ComparisonSettings(**known)
+    known = {name: given[name] for name in types_of(ComparisonSettings)}
+    settings = ComparisonSettings(**{name: one for name, one in known.items() if one is not None})
     from tqdm import tqdm
 
     from chargen.cli.training_display import Signals
@@ -85,5 +77,5 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
     say(to_text(sections), nl=False)
     title = f"{result.task}: {about}"
     page = lambda: to_html(kit.TITLE, about, sections, ())  # noqa: E731
-    write_results(files, page, result.to_json(), sections, title, kit.MAIN_FIGURE)
+    write_results(given, page, result.to_json(), sections, title, kit.MAIN_FIGURE)
     return 0

@@ -47,8 +47,8 @@ def import_keras(
     if len(given) > 1 or (reserved and not given):
         needs = "--reserved needs " if reserved and not given else ""
         raise ChargenError(f"{needs}--alphabet or --alphabet-text: give one")
-    from chargen.formats import Alphabet
-    from chargen.formats import import_keras as make_run
+    from chargen.formats.keras import Alphabet
+    from chargen.formats.keras import import_keras as make_run
 
     known = Alphabet.of_json(alphabet, reserved) if alphabet else None
     if alphabet_text is not None:

@@ -4,7 +4,6 @@ import contextlib
 import signal
 import sys
 from collections.abc import Iterator, Mapping
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -118,12 +117,8 @@ def check_alone(others: Mapping[str, Any]) -> None:
 
 def _turn(conversation: Conversation, line: str, length: int, unknown: Unknown) -> None:
     last, interrupted = LINE_END, []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        """Let Ctrl-C act between two characters, so that the state stays consistent."""
-        interrupted.append(number)
-
-    with handled(interrupt, signal.SIGINT):
+    # Ctrl-C acts between two characters, so that the state stays consistent.
+    with handled(lambda number, frame: interrupted.append(number), signal.SIGINT):
         try:
             left_out = conversation.hear(line, unknown)
         except ChargenError as error:

@@ -27,29 +27,17 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 LARGEST_THRESHOLD = 2**31 - 1  # that `mallopt` accepts
 
 
-class _Descriptor(io.RawIOBase):
+class _Stream(io.FileIO):
     """A standard stream: results must be written; notes are dropped if they cannot be."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def fileno(self) -> int:
-        return self._number
-
-    def isatty(self) -> bool:
-        return os.isatty(self._number)
-
-    def writable(self) -> bool:
-        return True
 
     def write(self, data: Any) -> int:
         try:
-            return os.write(self._number, data)
+            return os.write(self.fileno(), data)
         except BrokenPipeError:
-            if self._number == 1:
+            if self.fileno() == 1:
                 raise
         except OSError as error:
-            if self._number == 1:
+            if self.fileno() == 1:
                 drop_results()
                 message = f"standard output: cannot be written ({error.strerror})"
                 raise ChargenError(message) from None
@@ -77,7 +65,7 @@ def prepare() -> None:
             stream = getattr(sys, name)
             if stream is getattr(sys, f"__{name}__") and not (number == 1 and os.isatty(1)):
                 encoding = stream.encoding if stream else "utf-8"
-                raw = io.BufferedWriter(_Descriptor(number))
+                raw = io.BufferedWriter(_Stream(number, "w", closefd=False))
                 setattr(sys, name, io.TextIOWrapper(raw, encoding, line_buffering=number == 2))
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

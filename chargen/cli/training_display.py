@@ -22,7 +22,8 @@ from chargen.text.documents import DOCUMENT_ENDS
 
 if TYPE_CHECKING:
     from chargen.api import TrainedModel
-    from chargen.training import Report, Trainer, TrainingSession
+    from chargen.training.loop import Report, Trainer
+    from chargen.training.session import TrainingSession
 
 Level = Literal["normal", "quiet", "verbose"]
 

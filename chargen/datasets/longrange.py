@@ -143,7 +143,8 @@ class Composer:
             answer = int(rng.integers(len(facts.cues)))
             distractor = None
             if rng.random() < DISTRACTOR_SHARE:
-                distractor = Distractor(other_fact(answer, len(facts.cues), rng), any_place(rng))
+                other = int((answer + rng.integers(1, len(facts.cues))) % len(facts.cues))
+                distractor = Distractor(other, any_place(rng))
             yield self.frame(facts, answer, self._span(facts, rng), rng, distractor)
 
     def _span(self, facts: FactSet, rng: np.random.Generator) -> int:
@@ -155,10 +156,6 @@ class Composer:
             span = round(math.exp(rng.uniform(low, high)))
             if self.reaches(facts, span) and not is_held_out(span):
                 return span
-
-
-def other_fact(answer: int, facts: int, rng: np.random.Generator) -> int:
-    return int((answer + rng.integers(1, facts)) % facts)
 
 
 def any_place(rng: np.random.Generator) -> Place:

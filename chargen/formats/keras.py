@@ -120,9 +120,8 @@ def import_keras(
     except ChargenError as error:
         raise ChargenError(f"{model}: {error}") from None
     except (ValueError, LookupError, TypeError) as error:
-        raise ChargenError(
-            f"{model}: its configuration is not Keras 3's ({reason(error)})"
-        ) from None
+        told = f"its configuration is not Keras 3's ({reason(error)})"
+        raise ChargenError(f"{model}: {told}") from None
     arrays = _converted(layout, file.arrays)
     if alphabet is None:
         raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")

@@ -1,12 +1,10 @@
 """Results of all instruments, in one run or several, and their report."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import structs, to_builtins
 
@@ -23,11 +21,8 @@ from chargen.probes.readout.result import ReadoutResult
 from chargen.probes.templates import report as templates_report
 from chargen.probes.templates import result as cloze
 from chargen.render import report as kit
-from chargen.render.figures import PICTURE
+from chargen.render.figures import PICTURE, Drawing
 from chargen.render.text import counted, listed, visible_line
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Drawing
 
 TRAINED, UNTRAINED = "trained", "untrained"
 REPORTS: dict[str, Any] = {
@@ -264,9 +259,8 @@ def read_result(file: Path, run: Path) -> RunResult:
         names = ", ".join(one["run"] for one in results)
         found = [_decode(one) for one in results if Path(one["run"]).name == run.resolve().name]
     except FileNotFoundError:
-        raise ChargenError(
-            f"{file}: no such file; write it with chargen probe-longrange --json"
-        ) from None
+        told = "no such file; write it with chargen probe-longrange --json"
+        raise ChargenError(f"{file}: {told}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ChargenError(
             f"{file}: damaged, or not written by probe-longrange --json "

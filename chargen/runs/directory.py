@@ -16,17 +16,9 @@ from typing import Annotated, Any, TypedDict
 import numpy as np
 from msgspec import Meta, structs
 
+from chargen import files
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
-from chargen.files import (
-    decode_json,
-    linked,
-    read_bytes,
-    reason,
-    remove_files,
-    write_end,
-    write_file,
-)
 from chargen.render.text import command
 from chargen.runs.card import remove_card
 from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
@@ -70,8 +62,8 @@ class Run:
 
     @classmethod
     def create(cls, path: Path, description: Description) -> "Run":
-        remove_files(path, RUN)  # first, so that a crash never leaves a mixture of two runs
-        remove_files(path, BEST, LAST, PROGRESS)
+        files.remove_files(path, RUN)  # first, so that a crash never leaves a mixture of two runs
+        files.remove_files(path, BEST, LAST, PROGRESS)
         remove_card(path)
         run = cls(path, description)
         run.write_description()
@@ -92,17 +84,18 @@ class Run:
         except OSError as error:
             raise ChargenError(f"{path}: cannot be read ({error.strerror})") from None
         if link:
-            raise linked(link)
+            raise files.linked(link)
         try:
-            data = read_bytes(file, LARGEST_DESCRIPTION)
+            data = files.read_bytes(file, LARGEST_DESCRIPTION)
         except FileNotFoundError:
             raise ChargenError(f"{path}: not a run directory, it has no {RUN}") from None
         try:
-            return cls(path, Description.from_json(decode_json(data, Any)))
+            return cls(path, Description.from_json(files.decode_json(data, Any)))
         except ChargenError as error:
-            raise ChargenError(f"{file}: {reason(error)}") from None
+            raise ChargenError(f"{file}: {files.reason(error)}") from None
         except ValueError as error:
-            raise ChargenError(f"{file}: damaged ({reason(error)}); train the run again") from None
+            told = f"damaged ({files.reason(error)}); train the run again"
+            raise ChargenError(f"{file}: {told}") from None
 
     def corpus(self) -> EncodedCorpus:
         """Return the corpus from the cache or its sources; `ChargenError` if it is not there."""
@@ -172,24 +165,24 @@ class Run:
         """Write ``run.json``; `ChargenError` if it could not be read again."""
         data = (json.dumps(self.description.to_json(), indent=1) + "\n").encode()
         try:
-            decode_json(data, Any)
+            files.decode_json(data, Any)
         except ValueError as error:
-            told = f"would be too large ({reason(error)}); name the directory, not each file"
+            told = f"would be too large ({files.reason(error)}); name the directory, not each file"
             raise ChargenError(f"{self.path / RUN}: {told}") from None
-        write_file(self.path / RUN, data)
+        files.write_file(self.path / RUN, data)
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
-        write_file(self.path / name, checkpoint.to_bytes())
+        files.write_file(self.path / name, checkpoint.to_bytes())
 
     def read_checkpoint(self, name: str) -> Checkpoint:
         """Read `BEST` or `LAST`; `ChargenError` if it is missing or damaged."""
         file = self.path / name
         try:
-            return parse(read_bytes(file, LARGEST))
+            return parse(files.read_bytes(file, LARGEST))
         except FileNotFoundError:
             raise ChargenError(f"{file}: missing, no save took place; train again") from None
         except ValueError as error:
-            told = f"not a checkpoint of this chargen, or damaged ({reason(error)})"
+            told = f"not a checkpoint of this chargen, or damaged ({files.reason(error)})"
             raise ChargenError(f"{file}: {told}; restore a copy, or train again") from None
 
     @property
@@ -203,14 +196,14 @@ class Run:
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                told = f"weights {reason(key)} are no finite float32"
+                told = f"weights {files.reason(key)} are no finite float32"
                 raise ChargenError(f"{self.path / name}: {told}")
         return weights
 
     def write_progress(self, start: int, records: Iterable[Mapping[str, Any]]) -> int:
         """Replace ``progress.jsonl`` after its first ``start`` bytes; return its size in bytes."""
         lines = "".join(json.dumps(record) + "\n" for record in records).encode()
-        write_end(self.path / PROGRESS, start, lines)
+        files.write_end(self.path / PROGRESS, start, lines)
         return start + len(lines)
 
     def progress(self) -> list[ProgressRecord]:
@@ -218,10 +211,10 @@ class Run:
         records: list[ProgressRecord] = []
         for line in self._progress_bytes().split(b"\n")[:-1]:
             try:
-                records.append(decode_json(line, ProgressRecord))
+                records.append(files.decode_json(line, ProgressRecord))
             except ValueError as error:
                 place = f"{self.path / PROGRESS}, line {len(records) + 1}"
-                raise ChargenError(f"{place}: damaged ({reason(error)}); delete it") from None
+                raise ChargenError(f"{place}: damaged ({files.reason(error)}); delete it") from None
         return records
 
     def best_loss(self) -> float | None:
@@ -236,7 +229,7 @@ class Run:
             counts = f"{len(kept)} of the {lines} lines that {LAST} counts"
             raise ChargenError(f"{file}: damaged, {counts}; start over with --overwrite")
         if rest:
-            write_end(file, len(data) - len(rest), b"")
+            files.write_end(file, len(data) - len(rest), b"")
         return len(data) - len(rest)
 
     def begins(self) -> bool:
@@ -245,7 +238,7 @@ class Run:
 
     def _progress_bytes(self) -> bytes:
         try:
-            return read_bytes(self.path / PROGRESS, LARGEST_PROGRESS)
+            return files.read_bytes(self.path / PROGRESS, LARGEST_PROGRESS)
         except FileNotFoundError:
             return b""
 
@@ -273,8 +266,8 @@ def newest(folder: Path = RUNS) -> Run:
 
 
 def last_written(path: Path) -> float:
-    files = (path / name for name in FILES)
-    return max((file.stat().st_mtime for file in files if file.is_file()), default=0.0)
+    written = (path / name for name in FILES)
+    return max((file.stat().st_mtime for file in written if file.is_file()), default=0.0)
 
 
 def is_run(path: Path) -> bool:

@@ -252,9 +252,8 @@ class CorpusCache:
             ) from None
         found = self.load(scanned.sha256)
         if found is None:
-            raise ChargenError(
-                f"{self.folder}: damaged after writing; choose another folder with --cache"
-            )
+            told = "damaged after writing; choose another folder with --cache"
+            raise ChargenError(f"{self.folder}: {told}")
         return found
 
     def _write_arrays(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:

@@ -15,14 +15,9 @@ import numpy as np
 from chargen.files import Progress
 from chargen.render.report import Block, Section, Table, Text, to_text
 from chargen.render.text import counted, visible_line
+from chargen.text import mutual_information as mutual
 from chargen.text.corpus import Corpus, zstd
 from chargen.text.encoding import scan
-from chargen.text.mutual_information import (
-    MutualInformation,
-    default_distances,
-    mutual_information,
-    sum_of_logs,
-)
 from chargen.text.vocabulary import CODE_POINTS, add_counts
 
 COUNTED_CHARS = 1_000_000  # for n-grams, repeats and mutual information
@@ -68,7 +63,8 @@ def measure(corpus: Corpus, progress: Progress = lambda done, of: None, seed: in
     packed = {name: len(compress(start.encode())) for name, compress in COMPRESSORS.items()}
     ids = scanned.vocabulary.encode(start[:COUNTED_CHARS]).astype(np.int64)
     chars, first, second = longest_repeat(ids)
-    memory = mutual_information(ids, len(alphabet), default_distances(len(ids)), seed=seed)
+    distances = mutual.default_distances(len(ids))
+    memory = mutual.mutual_information(ids, len(alphabet), distances, seed=seed)
     return {
         "corpus": corpus.name,
         "chars": scanned.chars,
@@ -169,7 +165,7 @@ def entropies(ids: np.ndarray, longest: int) -> list[Record]:
         contexts = ranks[: len(ids) - n + 1]
         grams = contexts * size + ids[n - 1 :]
         _, ranks, counts = np.unique(grams, return_inverse=True, return_counts=True)
-        bits = (sum_of_logs(np.bincount(contexts)) - sum_of_logs(counts)) / len(grams)
+        bits = (mutual.sum_of_logs(np.bincount(contexts)) - mutual.sum_of_logs(counts)) / len(grams)
         found.append(
             {
                 "n": n,
@@ -198,17 +194,13 @@ def hashes(ids: np.ndarray, chars: int) -> np.ndarray:
 def longest_repeat(ids: np.ndarray) -> tuple[int, int, int]:
     """Return the length of the longest string of ``ids`` that occurs twice, and two occurrences."""
 
-    def names(chars: int) -> np.ndarray:
-        return np.unique(hashes(ids, chars), return_inverse=True)[1]
-
     def all_differ(chars: int) -> bool:
-        named = names(chars)
-        return bool(named.max() + 1 == len(named))
+        return len(np.unique(hashes(ids, chars))) == len(ids) - chars + 1
 
     chars = bisect_left(range(1, len(ids) + 1), True, key=all_differ)
     if not chars:
         return 0, 0, 0
-    named = names(chars)
+    named = np.unique(hashes(ids, chars), return_inverse=True)[1]
     first = int(np.argmax(np.bincount(named)[named] > 1))
     return chars, first, first + 1 + int(np.argmax(named[first + 1 :] == named[first]))
 
@@ -257,7 +249,7 @@ def report(found: Record) -> str:
     return to_text([Section("statistics", visible_line(found["corpus"]), size, "", blocks)])
 
 
-def decay_sentence(found: MutualInformation) -> str:
+def decay_sentence(found: mutual.MutualInformation) -> str:
     """Return how far the mutual information of a text reaches, and how it decays."""
     if not found.reach:
         return "None is above 0."

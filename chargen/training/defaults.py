@@ -3,8 +3,6 @@
 The experiments behind each number are in docs/explanation/defaults.md.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from typing import Any

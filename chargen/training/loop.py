@@ -19,13 +19,7 @@ from chargen.runs.directory import Run
 from chargen.settings import HELD_OUT, MINUTES, TrainingSettings, shown
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
-from chargen.training.checkpoints import (
-    CheckpointWriter,
-    Counters,
-    environment,
-    environment_note,
-    mismatch,
-)
+from chargen.training import checkpoints
 from chargen.training.step import TrainingState
 
 WARM_UP_STEPS = 100
@@ -99,7 +93,7 @@ class Trainer:
     ) -> None:
         self.run, self.model, self.text, self.group = run, model, text, group
         self.settings = settings = run.description.training
-        self.counters = Counters()
+        self.counters = checkpoints.Counters()
         self.ending = ""  # why training ended
         self._training_chars = run.description.corpus.training_chars
         self._stages = settings.stages()
@@ -109,7 +103,7 @@ class Trainer:
         self._schedule = Schedule.of(settings, len(self._batches))
         chars = len(text.ids)
         self._validate_every = steps_between_validations(settings, chars, self._training_chars)
-        self._writer = CheckpointWriter(run)
+        self._writer = checkpoints.CheckpointWriter(run)
         self._clock = 0.0  # seconds of training on rank 0
         self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
@@ -263,7 +257,7 @@ class Trainer:
         """Write the last checkpoint and all that it counts; the previous one survives an error."""
         if self.group.broadcast(self._writer.saved_step == self.counters.step):
             return
-        self.counters.environment = environment(self.device, self.group.size)
+        self.counters.environment = checkpoints.environment(self.device, self.group.size)
         checkpoint = self._checked(Checkpoint(self._state.arrays(), asdict(self.counters)))
         if self.group.leads:
             self._writer.save(checkpoint, self.counters.step)
@@ -283,15 +277,16 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint) -> list[str]:
         """Restore a checkpoint that `check_checkpoint` accepted; return notes for the user."""
         try:
-            self.counters = convert(checkpoint.values, Counters)
+            self.counters = convert(checkpoint.values, checkpoints.Counters)
             before = self.counters.environment
             self._start_stage(self.counters.stage)
             if self.counters.batch >= len(self._batches):
                 raise ValueError(f"batch {self.counters.batch} of {len(self._batches)}")
             self._state.restore(checkpoint.arrays, self.counters.step, before)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise mismatch(self.run, error) from None
+            raise checkpoints.mismatch(self.run, error) from None
         self._clock = self.counters.seconds
         if self.group.leads:
             self._writer.resume(self.counters)
-        return environment_note(before, environment(self.device, self.group.size))
+        now = checkpoints.environment(self.device, self.group.size)
+        return checkpoints.environment_note(before, now)

@@ -1,7 +1,5 @@
 """The training speed of a machine, measured before a run whose budget is a time."""
 
-from __future__ import annotations
-
 import math
 import statistics
 import time

@@ -1,7 +1,5 @@
 """Start or resume a training on one process or several: plan it, then write its first files."""
 
-from __future__ import annotations
-
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -23,27 +21,13 @@ from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.description import CorpusRecord, Description
 from chargen.runs.directory import LAST, RUN, RUNS, Run, check_new, encoded_in, find
 from chargen.runs.lock import lock
-from chargen.settings import (
-    BUDGETS,
-    HELD_OUT,
-    MORE_BUDGETS,
-    GivenSettings,
-    ModelSettings,
-    flag,
-    shown,
-)
+from chargen.settings import BUDGETS, HELD_OUT, MORE_BUDGETS, GivenSettings, flag, shown
 from chargen.text.corpus import SHORTEST_TO_TRAIN, STANDARD_INPUT, Corpus, read_corpus
 from chargen.text.decoding import check_encoding
 from chargen.text.documents import training_chars
 from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
+from chargen.training import defaults
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
-from chargen.training.defaults import (
-    Hardware,
-    choose_defaults,
-    fit,
-    measures_speed,
-    reference_settings,
-)
 from chargen.training.initial import adopt, check_same, origin_of, start_from, vocabulary_for
 from chargen.training.loop import Trainer
 from chargen.training.machine import measure_machine
@@ -206,13 +190,13 @@ def _describe(
         )
     vocabulary, about = vocabulary_for(corpus, found, given.training.min_count, source)
     to_train = training_chars(found.chars, given.training.validation, found.starts)
-    hardware, machine = Hardware(device.type, multiplies_bfloat16()), None
-    if alone and measures_speed(given, device.type):
-        reference = reference_settings(given, to_train, hardware)
-        with _memory_errors(reference[0]):
+    hardware, machine = defaults.Hardware(device.type, multiplies_bfloat16()), None
+    if alone and defaults.measures_speed(given, device.type):
+        reference = defaults.reference_settings(given, to_train, hardware)
+        with _memory_errors(reference[0].units):
             machine = measure_machine(*reference, len(vocabulary), request.threads)
         hardware = replace(hardware, chars_per_minute=machine.chars_per_minute)
-    model, training, notes = choose_defaults(given, to_train, hardware)
+    model, training, notes = defaults.choose_defaults(given, to_train, hardware)
     held_out = found.chars - to_train
     if not held_out:
         notes.insert(0, "no text is held out: the model is the last one, even if it overfits")
@@ -318,12 +302,12 @@ def _encode(
 
 def _build_model(description: Description, device: torch.device) -> CharModel:
     size, seed = len(description.vocabulary), description.training.seed
-    with _memory_errors(description.model):
+    with _memory_errors(description.model.units):
         return CharModel.seeded(description.model, size, seed).to(device)
 
 
-def _memory_errors(model: ModelSettings) -> AbstractContextManager[None]:
-    return memory_errors(f"--units {shown(model.units)}: out of memory; lower it")
+def _memory_errors(units: tuple[int, ...]) -> AbstractContextManager[None]:
+    return memory_errors(f"--units {shown(units)}: out of memory; lower it")
 
 
 def _check_text(run: Run, encoded: EncodedCorpus) -> None:
@@ -331,7 +315,6 @@ def _check_text(run: Run, encoded: EncodedCorpus) -> None:
     to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
     said = (record.sha256, record.chars, record.training_chars, run.description.vocabulary)
     found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
-    if said != found or fit(training, to_train)[0] != training:
-        raise ChargenError(
-            f"{run.path / RUN}: does not fit the run's text; start over with --overwrite"
-        )
+    if said != found or defaults.fit(training, to_train)[0] != training:
+        told = "does not fit the run's text; start over with --overwrite"
+        raise ChargenError(f"{run.path / RUN}: {told}")

@@ -21,7 +21,8 @@ import torch
 from tiny import state_of
 
 from chargen.runs.directory import LAST, is_run
-from chargen.training import loop, start
+from chargen.training import loop
+from chargen.training.session import start
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 20
 LONGEST = 0.4  # longest life of a child, as a share of an uninterrupted run's time

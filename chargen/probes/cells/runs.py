@@ -113,8 +113,7 @@ class ComparedRun:
             arrays = {WEIGHTS + name: value.numpy() for name, value in initial.items()}
             run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
         model = load(self.path, device="cpu")
-        losses = (line["validation_loss_nats"] for line in lines)
-        best = min((loss for loss in losses if loss is not None), default=None)
+        best = run.best_loss()
         scores = RunScores(
             bits_per_char=nats_to_bits(model.evaluate().loss_nats if best is None else best),
             chars=lines[-1]["chars"] if lines else 0,
