@@ -1,6 +1,7 @@
 """``chargen evaluate``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -26,13 +27,7 @@ from chargen.render.text import visible_line
 @mix_option
 @torch_options
 def evaluate(
-    run: Path | None,
-    corpus: str | None,
-    as_json: bool,
-    encoding: str,
-    dynamic: bool,
-    mix_ngram: float,
-    device: str,
+    run: Path | None, corpus: str | None, as_json: bool, encoding: str, dynamic: bool, **how: Any
 ) -> None:
     """Measure a model's loss and accuracy on a text.
 
@@ -49,7 +44,7 @@ def evaluate(
     from chargen.api import BASELINE_ORDER, load
     from chargen.text.corpus import read_corpus
 
-    model = load(run, device, mix_ngram=mix_ngram)
+    model = load(run, **how)
     text = None if corpus is None else read_corpus([corpus], encoding)
     before = model.run.description.corpus.sources
     measured = model.evaluate(text)
@@ -64,7 +59,7 @@ def evaluate(
         with progress_bar(desc="dynamic", unit="char", unit_scale=True) as progress:
             learning = model.evaluate_dynamic(text, progress=progress)
     if as_json:
-        result = {"run": str(model.run.path), "mix_ngram": mix_ngram, **measured.to_json()}
+        result = {"run": str(model.run.path), "mix_ngram": how["mix_ngram"], **measured.to_json()}
         ngram = {"order": BASELINE_ORDER, **baseline.to_json()} if baseline else None
         say_json({**result, "ngram": ngram, "dynamic": learning and learning.to_json()})
         return

@@ -29,13 +29,7 @@ from chargen.render.text import counted, visible_line
 @mix_option
 @torch_options
 def score(
-    names: tuple[str, ...],
-    as_json: bool,
-    encoding: str,
-    top: int,
-    unknown: Any,
-    mix_ngram: float,
-    device: str,
+    names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Any, **how: Any
 ) -> None:
     """Measure the surprisal of a text.
 
@@ -61,7 +55,7 @@ def score(
         told = "no such file; give the text as standard input: echo TEXT | chargen score RUN -"
         raise ChargenError(f"{file}: {told}")
     text = read_corpus([file], encoding).text
-    models = [load(run, device, mix_ngram=mix_ngram) for run in runs or (None,)]
+    models = [load(run, **how) for run in runs or (None,)]
     found = score_text(models, text, unknown)
     digest = hashlib.sha256(text.encode()).hexdigest()
     for model in models:
