@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from chargen.probes.statistics.intervals import Estimate, TextMean, text_mean
 from chargen.render.figures import PICTURE
 from chargen.render.report import Figure, Table, to_text
 from chargen.text import Vocabulary
+from chargen.text.vocabulary import code_points
 
 ABC = Vocabulary("abcde")
 ONE = np.zeros(1, dtype=np.int64)  # the first character of the only document
@@ -109,6 +111,30 @@ def test_parallel_reading_equals_reading_each_position_alone(monkeypatch):
     monkeypatch.setattr("chargen.evaluation.ROWS", 3)
     monkeypatch.setattr("chargen.evaluation.CHUNK_FLOATS", 50)
     assert measure(predictor, text, **options) == result
+
+
+def test_a_model_of_strings_scores_one_continuation_of_each_block():
+    def score(context, end):
+        text = "." * 8 + context + end
+        return sum(np.log(0.5 if text[-n] == text[-n - 8] else 0.1) for n in range(1, len(end) + 1))
+
+    text, other = ("".join(np.array([*"de fg"])[ids]) for ids in (echoing(8), NATURAL))
+    points, model = code_points(text), SimpleNamespace(log_prob=score)
+    result = measure(model, points, contexts=(4, 8, 32), swap_ids=code_points(other))
+    blocks = Blocks.of(len(text), (4, 8, 32), 640, np.random.default_rng([0, 0]), ONE, points)
+    places = np.array([text.find(" ", begin + 8, begin + 32) for begin in blocks.begins])
+    ends = np.where(places < 0, blocks.begins + 8, places)
+    for row in result.rows:
+        nats = np.zeros(3)
+        for begin, end, at in zip(blocks.begins, ends, blocks.swaps, strict=True):
+            own = text[begin - row.context : begin]
+            swapped = other[at : at + 64 - row.context] + own
+            nats -= [score(x, text[begin:end]) for x in (text[begin - 64 : begin], swapped, own)]
+        full, swap, reset = nats / np.log(2) / sum(ends - blocks.begins)
+        assert row.swap.value == pytest.approx(swap - full)
+        assert not row.context or row.reset.value == pytest.approx(reset - full)
+    assert effective(result) == (8, 8, 8)
+    assert "from 20 continuations" in to_text([section({"run": (result, None)})])
 
 
 def test_replacements_lie_outside_of_what_they_replace():
@@ -311,5 +337,5 @@ def test_the_command_respects_documents_and_takes_a_swap_text(tmp_path, monkeypa
     assert found["beginnings"]
     assert [row["order"] for row in found["ngrams"]] == [2, 3, 5, 9, 17]
     Path("short.txt").write_text("abc")
-    assert main([*probe, "--swap-text", "short.txt"]) == 2
-    assert "swap text: has 3 characters, at least" in capsys.readouterr().err
+    assert main([*probe, "--only", "context,mined", "--swap-text", "short.txt"]) == 2
+    assert capsys.readouterr().err.count("swap text: has 3 characters, at least") == 2

@@ -3,6 +3,7 @@
 import functools
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from chargen.probes.mined.report import section
 from chargen.render.figures import PICTURE
 from chargen.render.report import Figure, Table, to_text
 from chargen.text.brackets import parse_brackets
+from chargen.text.vocabulary import code_points
 
 GAPS = (2, 4, 9, 18, 36)  # words from a use to the next: distances 8, 22, 57, 120, 246
 
@@ -135,7 +137,7 @@ def test_under_a_hundred_cases_there_is_no_number():
 def test_parallel_reading_equals_reading_each_case_alone():
     predictor, seed = Recaller(300), 4
     result = measure(predictor, seed=seed)
-    plan = Plan.of(LETTERS, PLANTED, 256, seed)
+    plan = Plan.of(LETTERS.decode, PLANTED, 256, seed)
     burned_in = BurnedIn(predictor, PLANTED[: plan.full])
 
     def cost(before, start, end):
@@ -159,6 +161,24 @@ def test_parallel_reading_equals_reading_each_case_alone():
             before.append(cost(np.concatenate(text), start, end) - own)
         assert row.gain.value == pytest.approx(np.mean(gained), abs=1e-9)
         assert row.before.value == pytest.approx(np.mean(before), abs=1e-9)
+
+
+def test_a_model_of_strings_is_measured_like_one_of_characters():
+    """Its memory of 60 characters lies within every context."""
+    asked, swap = [], "(a) no ( b) " * 80
+
+    def score(context, end):
+        asked.append(context)
+        inside = context[-60:].rfind("(") > context[-60:].rfind(")")
+        return np.log(0.1 if inside else 1 / len(LETTERS))
+
+    scorer, points = SimpleNamespace(log_prob=score), code_points(LETTERS.decode(BRACKETED))
+    found = measure(scorer, points, swap_ids=code_points(swap), longest=64)
+    expected = measure(Bracketeer(60), BRACKETED, swap_ids=LETTERS.encode(swap), longest=64)
+    for one, same in zip(found.rows[-3:], expected.rows[-3:], strict=True):
+        for name in ("target_bits", "gain", "before"):
+            assert getattr(one, name).value == pytest.approx(getattr(same, name).value, abs=1e-9)
+    assert all(context[:64] in swap for context in asked[2::3])
 
 
 class HeaderReader:
@@ -212,7 +232,7 @@ def test_a_reader_of_the_document_header_gains_nothing_from_the_cue(known):
     ids=["planted", "twice", "brackets", "documents"],
 )
 def test_replacements_lie_apart_and_do_not_hold_the_cue(ids, starts, kind):
-    plan, text = Plan.of(LETTERS, ids, 256, 0, starts), LETTERS.decode(ids)
+    plan, text = Plan.of(LETTERS.decode, ids, 256, 0, starts), LETTERS.decode(ids)
     edges = np.append(plan.documents, len(ids))
     groups = [group for group in plan.groups if group.kind == kind and len(group)]
     assert sum(map(len, groups)) > 300

@@ -173,20 +173,24 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, cl
     mine, words = f"{tmp_path}/mine.py:model", f"{tmp_path}/mine.py:Words"
     out = tmp_path / "all.json"
     flags = ["--model", mine, "--model", words, "--json", out]
-    flags += ["--only", "templates,context,gradient", "--spans", "4,16"]
+    flags += ["--only", "templates,context,mined,gradient,readout", "--spans", "4,16"]
     err = cli(["probe-longrange", "runs/long", *flags]).err
     assert f"{mine}: without gradient: only a run has a network to measure" in err
-    assert f"{words}: without context: the model scores strings, it reads no characters" in err
-    run, uniform, scorer = json.loads(out.read_text())["runs"]
+    assert f"{words}: without readout: the model scores strings, it reads no characters" in err
+    run, uniform, scorer = (told := json.loads(out.read_text()))["runs"]
     assert [uniform["run"], scorer["run"]] == [mine, words]
     assert set(uniform["context"]) == {"trained"}
     assert uniform["context"]["trained"]["effective_context_chars"] == 0
     assert (run["templates"]["refusal"], bool(scorer["templates"]["refusal"])) == (None, True)
     assert scorer["demonstration"]
+    assert (scorer["context"]["trained"]["continuations"], bool(scorer["mined"])) == (121, True)
+    assert [one["second"] for one in told["comparisons"]] == [mine]  # at the same positions
 
 
 def test_a_model_alone_needs_a_text_for_context(here, cli, error, tmp_path):
     (tmp_path / "mine.py").write_text(UNIFORM)
+    words = ["--model", f"{tmp_path}/mine.py:Words", "--text", "long.txt", "--only", "mined"]
+    assert "no gain at" in cli(["probe-longrange", *words, "--swap-text", "long.txt"]).out
     flags = ["--model", f"{tmp_path}/mine.py:model", "--only", "context"]
     assert "name a text with --text FILE" in error(["probe-longrange", *flags])
     assert "uses no context" in cli(["probe-longrange", *flags, "--text", "long.txt"]).out

@@ -22,7 +22,7 @@ from chargen.probes.surprisal.result import Scores
 from chargen.settings import INSTRUMENTS
 from chargen.text.corpus import Corpus
 from chargen.text.encoding import EncodedCorpus
-from chargen.text.vocabulary import Unknown
+from chargen.text.vocabulary import Unknown, code_points
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def probe(
             ones, English before Chinese, that the models know.
         text: the text that the other instruments read where no model was trained on it; by default
             each run's held-out text, which then has to be of one corpus for context and mined.
-        swap_text: the text that replaces context in the instrument context; by default other
-            documents of the same text.
+        swap_text: the text that replaces context in context and mined; by default other documents
+            of the same text.
         watch: called with an instrument's name and its work done and in total.
 
     Raises:
@@ -164,5 +164,5 @@ def _encoded(model: TrainedModel, corpus: Corpus | None) -> EncodedCorpus:
 
 def _encode(model: OtherModel, text: str) -> np.ndarray:
     if is_scorer(model.predictor):
-        return np.zeros(0, dtype=np.int64)
+        return code_points(text)
     return model.predictor.vocabulary.encode_typed(f"text for {model.name}", text)

@@ -32,7 +32,7 @@ def _span(text: str) -> int:
 SPANS = ListParam(_span, f"integers from 1 to {LONGEST_ASKED}, such as 4,8,16")
 OTHERS = "Model not trained by chargen: FILE.py:NAME, FILE.onnx or hf:DIRECTORY."
 TEXT = "Text to read: file, directory or bundled corpus.  [default: the held-out text]"
-SWAP_TEXT = "Text that replaces context.  [default: other documents of the same text]"
+SWAP_TEXT = "Text that replaces context, in context and mined.  [default: other documents]"
 ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 
 

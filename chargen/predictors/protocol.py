@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -63,6 +63,28 @@ def is_scorer(model: Model) -> TypeIs[TextScorer]:
 def spells(model: Model, text: Iterable[str]) -> bool:
     """Return whether a model knows all characters of a text; a `TextScorer` knows every one."""
     return is_scorer(model) or all(character in model.vocabulary for character in text)
+
+
+def text_of(model: Model, ids: np.ndarray) -> str:
+    """Return the text of ids, ``(L,)``; those for a `TextScorer` are code points."""
+    if is_scorer(model):
+        return ids.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
+    return model.vocabulary.decode(ids)
+
+
+def log_probs_of(
+    scorer: TextScorer, contexts: Sequence[str], continuations: Sequence[str]
+) -> np.ndarray:
+    """Return the log-probabilities of N continuations in nats, ``(N,)``, at once if it can."""
+    several = getattr(scorer, "log_probs", None)
+    found = np.array(
+        several(contexts, continuations)
+        if several
+        else [scorer.log_prob(*pair) for pair in zip(contexts, continuations, strict=True)]
+    )
+    if not np.isfinite(found).all() or found.max() > TOLERANCE:
+        raise PredictorError("log_prob: a continuation has no finite log-probability of at most 0")
+    return found
 
 
 def map_state(function: Callable[..., Any], *states: State) -> State:

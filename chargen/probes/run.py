@@ -32,7 +32,7 @@ CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
 CONTEXT_ORDERS = (2, 3, 5, 9, 17)  # of the n-grams beside the context curve
 MINED_ORDER = 20  # of the n-gram beside the mined dependencies
 NGRAM_ORDERS = sorted({*CONTROL_ORDERS, *CONTEXT_ORDERS, MINED_ORDER})
-CONTEXT_POSITIONS = {TRAINED: 2048, UNTRAINED: 640}
+CONTEXT_POSITIONS = {TRAINED: 2048, UNTRAINED: 640, "strings": 8192}  # 256 continuations
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
 Watch = Callable[[str, int, int], None]
@@ -158,7 +158,7 @@ class _Run:
     def start(self, pool: ThreadPoolExecutor, only: Sequence[str]) -> dict[str, Future[Any]]:
         if is_scorer(self.subject.predictor):
             reason = "the model scores strings, it reads no characters"
-            only = _without(only, ("context", "mined", "readout"), reason, self.warnings)
+            only = _without(only, ("readout",), reason, self.warnings)
         if self.subject.network is None:
             reason = "only a run has a network to measure"
             only = _without(only, ("gradient",), reason, self.warnings)
@@ -196,7 +196,7 @@ class _Run:
             more = options(spans=self.spans, controls=self._controls)
             return templates.measure(predictor, self.bank, **more)
         text = self.text
-        assert not is_scorer(predictor)
+        documents: dict[str, Any] = {"starts": text.starts, "swap_ids": text.swap_ids}
         if name == "gradient":
             models = {TRAINED: subject.network, UNTRAINED: self.initial}
             return {
@@ -205,24 +205,22 @@ class _Run:
                 if model is not None
             }
         if name == "readout":
+            assert not is_scorer(predictor)
             parts = subject.network.layers[0].cell.state if subject.network else ()
             more = options(untrained=self.untrained, targets=self.targets, parts=parts)
             return readout.measure(predictor, text.ids, **more)
         if name == "mined":
             ngram = next(iter(self._ngrams(MINED_ORDER).values()), None)
-            more = options(starts=text.starts, ngram=ngram, ngram_name=f"{MINED_ORDER}-gram")
+            more = options(ngram=ngram, ngram_name=f"{MINED_ORDER}-gram", **documents)
             return mined.measure(predictor, text.ids, untrained=self.untrained, **more)
         ngrams = dict(zip(CONTEXT_ORDERS, self._ngrams(*CONTEXT_ORDERS).values(), strict=False))
-        more = options(TRAINED, ngrams=ngrams, sample_chars=context.SAMPLE_CHARS)
-        networks = {TRAINED: (predictor, more), UNTRAINED: (self.untrained, options(UNTRAINED))}
-        documents: dict[str, Any] = {"starts": text.starts, "swap_ids": text.swap_ids}
-        return {
-            network: context.measure(
-                model, text.ids, positions=CONTEXT_POSITIONS[network], **documents, **more
-            )
-            for network, (model, more) in networks.items()
-            if model is not None
-        }
+        count = CONTEXT_POSITIONS["strings" if is_scorer(predictor) else TRAINED]
+        more = options(TRAINED, ngrams=ngrams, sample_chars=context.SAMPLE_CHARS, **documents)
+        found = {TRAINED: context.measure(predictor, text.ids, positions=count, **more)}
+        if self.untrained:
+            more = options(UNTRAINED, positions=CONTEXT_POSITIONS[UNTRAINED], **documents)
+            found[UNTRAINED] = context.measure(self.untrained, text.ids, **more)
+        return found
 
     def _controls(self) -> dict[str, NextCharPredictor]:
         untrained = {UNTRAINED: self.untrained} if self.untrained else {}

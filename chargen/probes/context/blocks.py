@@ -1,5 +1,6 @@
 """Blocks of positions in a text, with the text that replaces what stands before them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,8 @@ from chargen.evaluation import Segments
 from chargen.probes.context.result import BLOCK
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS
 
+CONTINUATION_CHARS = 8  # least length, except at the end of a block
+SPACE = re.compile(r"\s")
 FEWEST_POSITIONS = FEWEST_BLOCKS * BLOCK  # a text with room for fewer is refused
 
 
@@ -53,10 +56,7 @@ class Blocks:
         begins, ends, lows, highs = (x[begins < ends] for x in (begins, ends, lows, highs))
         separate = True
         if swap_ids is not None:
-            if len(swap_ids) < full:
-                raise ChargenError(
-                    f"swap text: has {len(swap_ids)} characters, at least {full} are needed"
-                )
+            check_swap_text(len(swap_ids), full)
             swaps = rng.integers(0, len(swap_ids) - full + 1, len(begins))
         elif (np.maximum(edges[:-1], length - edges[1:]) >= full).all():
             swaps = elsewhere(length, full, lows, highs, rng)
@@ -106,6 +106,13 @@ class Blocks:
         starts = np.maximum(begins - context, np.repeat(self.starts, BLOCK // length))
         return Segments(starts, begins, begins + length)
 
+    def continuations(self, text: str) -> "Blocks":
+        """Return the blocks as continuations, each cut at the end of a word if it can be."""
+        least = np.minimum(self.begins + CONTINUATION_CHARS, self.ends)
+        spaces = map(SPACE.search, [text] * len(self), least.tolist(), self.ends.tolist())
+        found = [space.start() if space else -1 for space in spaces]
+        return replace(self, ends=np.maximum(least, found))
+
     def reads(self) -> dict[int, list[tuple[int, np.ndarray]]]:
         """Return places in ``contexts`` and rows by their replacement text."""
         own = self.begins - self.starts
@@ -115,6 +122,12 @@ class Blocks:
             stop: [(n, np.flatnonzero(row == stop)) for n, row in enumerate(chars) if stop in row]
             for stop in np.unique(chars).tolist()
         }
+
+
+def check_swap_text(chars: int, needed: int) -> None:
+    """Raise `ChargenError` for a swap text of too few characters."""
+    if chars < needed:
+        raise ChargenError(f"swap text: has {chars} characters, at least {needed} are needed")
 
 
 def read_length(context: int) -> int:

@@ -10,12 +10,24 @@ Axes: K blocks of positions, C contexts, L characters of text.
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
-from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, advance, select
+from chargen.predictors.protocol import (
+    BurnedIn,
+    Model,
+    NextCharPredictor,
+    State,
+    TextScorer,
+    advance,
+    is_scorer,
+    log_probs_of,
+    select,
+    text_of,
+)
 from chargen.probes.context import result as records
 from chargen.probes.context.blocks import Blocks, read_length, shortest_text
 from chargen.probes.statistics.intervals import Z90, TextMean, text_mean
@@ -29,7 +41,7 @@ SAMPLE_STREAMS = 32  # generated in parallel, each at least 8 times the longest 
 
 
 def measure(
-    predictor: NextCharPredictor,
+    predictor: Model,
     ids: np.ndarray,
     *,
     starts: np.ndarray | None = None,
@@ -52,6 +64,10 @@ def measure(
     context, the last n/16 - 1 more. A document begins from the zero state, as in training; all
     other reading but reset starts as in `BurnedIn`.
 
+    A `TextScorer` scores one continuation per block as a whole, since the scores of its parts need
+    not add up: the first 8 characters of the block and the rest of a word, at most 32. Its first
+    character has n characters of context, the others those between as well.
+
     The text ``ids`` is ``(L,)``; ``starts`` are the first characters of its documents, rising from
     0. Contexts too long for it are left out; with room for fewer than 640 positions it is refused.
     A sample has ``sample_chars``. `ChargenError` if ``swap_ids`` is too short.
@@ -67,24 +83,40 @@ def measure(
         return records.ContextResult(
             seed, trained_timesteps, 0, 0, None, (), *nothing, refusal=refusal, chars=len(ids)
         )
-    full, limited = _read(predictor, ids, source, blocks, progress)
+    longest = 0
+    if is_scorer(predictor):
+        texts = text_of(predictor, ids), text_of(predictor, source)
+        blocks = blocks.continuations(texts[0])
+        longest = int((blocks.ends - blocks.begins).max())
+        full, limited = _score(predictor, *texts, blocks, progress)
+    else:
+        full, limited = _read(predictor, ids, source, blocks, progress)
     counted = blocks.counted
     swap, reset = limited - full
     means = [_mean(bits, counted) for bits in swap]
     rows = []
     for place, n in enumerate(blocks.contexts):
         beyond = None if trained_timesteps is None else n > trained_timesteps
-        most = n + read_length(n) - 1 if n else 0
+        most = n + (longest or read_length(n)) - 1
         others = (reset[place], reset[place] - swap[place]) if n else ()
         found = [means[place], *(_mean(bits, counted) for bits in others)]
         rows.append(records.ContextRow(n, most, beyond, *(one.estimate() for one in found)))
-    text_memory, sample_memory = _memories(predictor, ids[: min(len(ids), sample_chars)], seed)
-    inside = blocks.targets.clip(max=len(ids) - 1)
-    names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
-    by_class = {name: names.reshape(full.shape) == name for name in records.CLASSES}
-    octaves = np.frexp(blocks.targets - blocks.lows[:, None])[1] - 1
-    several = range(int(octaves.max()) + 1) if len(documents) > 1 else ()
-    by_octave = {f"{1 << b}–{(2 << b) - 1}": octaves == b for b in several}
+    more: dict[str, Any] = {"continuations": len(blocks)}
+    if not is_scorer(predictor):
+        inside = blocks.targets.clip(max=len(ids) - 1)
+        names = character_classes(predictor.vocabulary.decode(ids[inside].reshape(-1)))
+        by_class = {name: names.reshape(full.shape) == name for name in records.CLASSES}
+        octaves = np.frexp(blocks.targets - blocks.lows[:, None])[1] - 1
+        several = range(int(octaves.max()) + 1) if len(documents) > 1 else ()
+        by_octave = {f"{1 << b}–{(2 << b) - 1}": octaves == b for b in several}
+        text_memory, sample_memory = _memories(predictor, ids[:sample_chars], seed)
+        more = {
+            "classes": tuple(_places(by_class, full, swap, counted)),
+            "beginnings": tuple(_places(by_octave, full, swap[:0], counted)),
+            "ngrams": tuple(_ngram_rows(ngrams or {}, ids, blocks)),
+            "text_memory": text_memory,
+            "sample_memory": sample_memory,
+        }
     return records.ContextResult(
         seed,
         trained_timesteps,
@@ -96,12 +128,8 @@ def measure(
         chars=len(ids),
         documents=len(documents),
         lower_bound=not blocks.separate,
-        classes=tuple(_places(by_class, full, swap, counted)),
-        beginnings=tuple(_places(by_octave, full, swap[:0], counted)),
-        ngrams=tuple(_ngram_rows(ngrams or {}, ids, blocks)),
-        text_memory=text_memory,
-        sample_memory=sample_memory,
         block_bits=tuple(full.sum(axis=1).tolist()),
+        **more,
     )
 
 
@@ -144,6 +172,32 @@ def _read(
                     bits = np.where(whole, own[here].reshape(bits.shape), bits)
                     limited[way, place, rows[here]] = bits.reshape(len(here), records.BLOCK)
     return full * blocks.counted, limited * blocks.counted
+
+
+def _score(
+    scorer: TextScorer, text: str, source: str, blocks: Blocks, progress: Progress
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `_read` does, with the bits of a continuation at the beginning of its block."""
+    edges = np.stack([blocks.starts, blocks.begins, blocks.ends], axis=1).tolist()
+    targets = [text[begin:end] for _, begin, end in edges]
+    own = [text[start:begin] for start, begin, _ in edges]
+    meter = Meter(progress, 2 * len(blocks.contexts))
+
+    def bits(contexts: Sequence[str]) -> np.ndarray:
+        meter.step()
+        return -nats_to_bits(log_probs_of(scorer, contexts, targets))
+
+    full = np.zeros((len(blocks), records.BLOCK))
+    limited = np.zeros((2, len(blocks.contexts), *full.shape))
+    full[:, 0] = bits(own)
+    for place, n in enumerate(blocks.contexts):
+        kept = [one[max(0, len(one) - n) :] for one in own]
+        pairs = zip(blocks.swaps.tolist(), own, kept, strict=True)
+        swapped = [source[at : at + len(one) - len(end)] + end for at, one, end in pairs]
+        limited[0, place, :, 0] = bits(swapped)
+        if n:
+            limited[1, place, :, 0] = bits(kept)
+    return full, limited
 
 
 def _mean(bits: np.ndarray, counted: np.ndarray) -> TextMean:

@@ -11,6 +11,7 @@ from chargen.probes.context.result import THRESHOLD_BITS, BitsComparison, Contex
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
 from chargen.render.figures import GREY, INK, MODEL, OTHER
+from chargen.render.text import counted
 from chargen.text.statistics import decay_sentence
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ METHOD = (
     "first characters can spoil all later predictions.",
     "Excess is paired position by position. Intervals are from the means of blocks of text, which "
     "are lengthened until the variance of their mean grows no further.",
+    "A model of strings scores continuations of at least 8 characters as a whole; n characters of "
+    "context are those before a continuation.",
     "In a single document, swap takes another part of it, which shares its subject. The excess is "
     "then a lower bound; --swap-text names another text.",
     "The effective context length is the smallest n from which the mean excess stays under "
@@ -62,10 +65,17 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Sec
     for run, results in known.items():
         own = _by_context({run: results})[1:] if len(known) > 1 else ()
         blocks.append(kit.Details(f"{run}: where the loss is", [*own, *_places(run, results[0])]))
-    one = next(iter(trained.values()))
-    counts = f"{one.positions} characters are predicted, with at least {one.full} before them."
-    blocks.append(kit.method([*METHOD, f"{counts} Seed {one.seed}."]))
+    counts = dict.fromkeys(map(_predicted, trained.values()))
+    seed = next(iter(trained.values())).seed
+    blocks.append(kit.method([*METHOD, " ".join([*counts, f"Seed {seed}."])]))
     return kit.Section(NAME, TITLE, told, MEANING if known else "No claim is made.", blocks)
+
+
+def _predicted(result: ContextResult) -> str:
+    parts = f", {counted(result.continuations, 'continuation')}," * bool(result.continuations)
+    return (
+        f"{result.positions} characters{parts} are predicted, with at least {result.full} before."
+    )
 
 
 def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:

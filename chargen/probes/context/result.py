@@ -75,6 +75,7 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
     # Of as many characters as the sample, and of a text that the model generated.
     text_memory: MutualInformation | None = field(name="text_mutual_information", default=None)
     sample_memory: MutualInformation | None = field(name="sample_mutual_information", default=None)
+    continuations: Count = 0  # each scored as a whole; 0: characters were predicted one by one
     block_bits: tuple[float, ...] = ()  # full-context bits summed by block; not in the JSON
 
     def __post_init__(self) -> None:
@@ -101,7 +102,8 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
         """Return the effective context length and the training length, or the refusal."""
         steps = self.trained_timesteps
         trained = f"; trained with {counted(steps, 'timestep')}" if steps else ""
-        return self.refusal or f"{self.effective_text()}{trained}"
+        scored = f"; from {counted(self.continuations, 'continuation')}" * bool(self.continuations)
+        return self.refusal or f"{self.effective_text()}{trained}{scored}"
 
     def effective_text(self) -> str:
         """Return the effective context length with its interval as a phrase, or the refusal."""
@@ -139,7 +141,7 @@ def compare_bits(results: Mapping[str, ContextResult]) -> tuple[BitsComparison, 
     """Compare the full-context bits of every pair of models, paired by block of one text."""
     found = []
     for (first, one), (second, other) in combinations(results.items(), 2):
-        if positions := one.positions:
+        if (positions := one.positions) and one.continuations == other.continuations:
             apart = np.subtract(one.block_bits, other.block_bits)
             mean = text_mean(apart, np.full(len(apart), positions / len(apart)))
             found.append(BitsComparison(first, second, positions, mean.estimate()))

@@ -4,6 +4,7 @@ Axes: N cases (see `mining`), R pieces of text read in parallel, L characters of
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,11 +22,16 @@ from chargen.evaluation import (
 from chargen.files import Progress
 from chargen.predictors.protocol import (
     BurnedIn,
+    Model,
     NextCharPredictor,
     State,
+    TextScorer,
     advance,
+    is_scorer,
+    log_probs_of,
     map_state,
     select,
+    text_of,
 )
 from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
@@ -39,10 +45,11 @@ STEP = 32  # characters between states that are kept
 
 
 def measure(
-    predictor: NextCharPredictor,
+    predictor: Model,
     ids: np.ndarray,
     *,
     starts: np.ndarray | None = None,
+    swap_ids: np.ndarray | None = None,
     ngram: NextCharPredictor | None = None,
     ngram_name: str = "20-gram",
     untrained: NextCharPredictor | None = None,
@@ -55,21 +62,24 @@ def measure(
 
     The gain from the cue is what the target, a word as a whole, costs more if the cue alone is
     replaced by another one of equal length. For *all text before*, the text up to the end of the
-    cue is replaced by another part of the text, of another document if there are several. Full
-    context is at least twice ``longest``, or the whole document. A document begins from the zero
-    state, as in training; all other reading starts from a burned-in state.
+    cue is replaced by a part of the text ``swap_ids``, or by another part of the same text, of
+    another document if there are several. Full context is at least twice ``longest``, or the whole
+    document. A document begins from the zero state, as in training; all other reading starts from a
+    burned-in state. A `TextScorer` has neither n-gram nor untrained network beside it.
 
     The first 131,072 characters of the text ``ids``, ``(L,)``, count; ``starts`` are the first
-    characters of its documents, rising from 0.
+    characters of its documents, rising from 0. `ChargenError` if ``swap_ids`` is too short.
     """
-    plan = Plan.of(predictor.vocabulary, ids, longest, seed, starts)
+    plan = Plan.of(partial(text_of, predictor), ids, longest, seed, starts, swap_ids)
     measured = [
         group
         for group in plan.groups
         if len(group) >= FEWEST_CASES and _blocks(group).max() >= FEWEST_BLOCKS - 1
     ]
     found: dict[str, np.ndarray] = {}
-    if measured:
+    if is_scorer(predictor):
+        found = _score(predictor, plan, measured, progress)
+    elif measured:
         cases = _Cases(predictor.vocabulary, plan, measured)
         steps = (1 + bool(untrained)) * (len(cases.pieces) + len(cases.readings))
         meter = Meter(progress, steps + len(cases.swapped))
@@ -102,6 +112,29 @@ def measure(
 def _blocks(group: Group) -> np.ndarray:
     """Return the number of the block of text that holds each case, ``(N,)``, without gaps."""
     return np.unique(group.cases[:, 2] // BLOCK_CHARS, return_inverse=True)[1]
+
+
+def _score(
+    scorer: TextScorer, plan: Plan, groups: Sequence[Group], progress: Progress
+) -> dict[str, np.ndarray]:
+    """Return the bits of the targets of N cases and their gains, ``(N,)`` each."""
+    text, source = text_of(scorer, plan.ids), text_of(scorer, plan.source)
+    meter, found = Meter(progress, len(groups)), [np.zeros((0, 3))]
+    for group in groups:
+        contexts, targets = list[str](), list[str]()
+        swaps, chars = plan.swaps[group.swaps].tolist(), plan.swap_chars(group.distance)
+        document = np.searchsorted(plan.documents, group.cases[:, 2], side="right") - 1
+        firsts = np.maximum(plan.documents[document], group.cases[:, 2] - plan.full).tolist()
+        rows = zip(firsts, group.cases.tolist(), swaps, group.cues, strict=True)
+        for first, (cue, cue_end, start, end), swap, other in rows:
+            filler = text[cue_end:start]
+            contexts += text[first:start], text[first:cue] + other + filler
+            contexts.append(source[swap : swap + chars] + filler)
+            targets += [text[start:end]] * 3
+        found.append(-nats_to_bits(log_probs_of(scorer, contexts, targets)).reshape(-1, 3))
+        meter.step()
+    own, recued, swapped = np.concatenate(found).T
+    return {"target_bits": own, "gain": recued - own, "before": swapped - own}
 
 
 class _Cases:
@@ -169,10 +202,10 @@ class _Cases:
 
     def bits_after_other_text(self, predictor: NextCharPredictor, meter: Meter) -> np.ndarray:
         """Return the bits of each target with other text up to the end of its cue, ``(N,)``."""
-        ids, bits = self.plan.ids, np.zeros(len(self.start))
+        ids, source, bits = self.plan.ids, self.plan.source, np.zeros(len(self.start))
         burned_in = BurnedIn(predictor, ids[: self.plan.full])
         lengths = np.unique(self.swap_chars).tolist()
-        for chars, _, state in states_after(burned_in, ids, self.plan.swaps, lengths):
+        for chars, _, state in states_after(burned_in, source, self.plan.swaps, lengths):
             for cases in self.swapped:
                 if self.swap_chars[cases[0]] == chars:
                     after = select(state, self.swaps[cases])

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from chargen.probes.context.blocks import check_swap_text
 from chargen.text.brackets import PAIRS, parse_brackets
-from chargen.text.vocabulary import Vocabulary
 
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
 KINDS = (WORDS, CLOSERS)
@@ -39,13 +39,16 @@ class Found(NamedTuple):
 
     kind: str
     cases: Sequence[Case]
-    # Do parts ``starts .. ends - 1`` of the text, ``(P,)``, hold the cue of a case?
+    # Do parts ``starts .. ends - 1`` of the replacement text, ``(P,)``, hold the cue of a case?
     unfit: Callable[[Case, np.ndarray, np.ndarray], np.ndarray]
     others: Callable[[Case], Sequence[str]]  # other cues of the same kind and length
 
 
-def returning_words(text: str, reach: int) -> Found:
-    """Find words that occur exactly once within the ``reach`` characters before them."""
+def returning_words(text: str, reach: int, source: str | None = None) -> Found:
+    """Find words that occur exactly once within the ``reach`` characters before them.
+
+    The replacement text is ``source``, by default the text itself.
+    """
     uses: dict[str, list[int]] = {}
     lengths: dict[int, list[str]] = {}
     cases = []
@@ -57,24 +60,28 @@ def returning_words(text: str, reach: int) -> Found:
             cases.append(Case(in_reach[0], in_reach[0] + len(word), start, found.end()))
         earlier.append(start)
         lengths.setdefault(len(word), []).append(word)
-    places = {word: np.array(starts) for word, starts in uses.items()}
+    words = uses if source is None else dict[str, list[int]]()
+    for found in WORD.finditer(source or ""):
+        words.setdefault(found[0], []).append(found.start())
+    places = {word: np.array(starts) for word, starts in words.items()}
 
     def unfit(case: Case, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        own = places[text[case.start : case.end]]
+        own = places.get(text[case.start : case.end], ())
         return np.asarray(np.searchsorted(own, starts) < np.searchsorted(own, ends))
 
     return Found(WORDS, cases, unfit, lambda case: lengths[case.end - case.start])
 
 
-def closers(text: str) -> Found:
-    """Find closing brackets and quotation marks."""
+def closers(text: str, source: str | None = None) -> Found:
+    """Find closing brackets and quotation marks; for ``source`` see `returning_words`."""
     found = parse_brackets(text)
+    left_open = (found if source is None else parse_brackets(source)).open_before
     cases = [Case(opened, opened + 1, end, end + 1) for opened, end in found.pairs]
     marks = {char for char in {*text} if not char.isalnum() and not char.isspace()}
     opening, plain = sorted(marks & PAIRS.keys()), sorted(marks - {*PAIRS, *PAIRS.values()})
 
     def unfit(case: Case, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-        return np.asarray(found.open_before[text[case.start]][ends] > 0)
+        return np.asarray(left_open[text[case.start]][ends] > 0)
 
     def others(case: Case) -> Sequence[str]:
         return [mark for mark in opening if mark != text[case.cue_start]] or plain or [" "]
@@ -112,31 +119,38 @@ class Plan:
     ids: np.ndarray  # (L,) the mined text
     full: int  # fewest characters of full context, unless the document begins
     documents: np.ndarray  # (D,) first characters of documents
-    swaps: np.ndarray  # (P,) where replacement texts of ``full`` characters start
+    source: np.ndarray  # (M,) the text that replacements are from, the same or another
+    swaps: np.ndarray  # (P,) where replacement texts of ``full`` characters start in it
     groups: tuple[Group, ...] = ()  # by kind, then distance
 
     @classmethod
     def of(
         cls,
-        vocabulary: Vocabulary,
+        decode: Callable[[np.ndarray], str],
         ids: np.ndarray,
         longest: int,
         seed: int,
         documents: np.ndarray | None = None,
+        swap_ids: np.ndarray | None = None,
     ) -> "Plan":
-        """Mine a text; one shorter than six times ``longest`` gets shorter distances."""
+        """Mine a text; one shorter than six times ``longest`` gets shorter distances.
+
+        `ChargenError` if the text ``swap_ids``, from which replacements are taken, is too short.
+        """
         ids = ids[:TEXT_CHARS]
         while longest > 1 and 6 * longest > len(ids):
             longest //= 2
         starts = np.zeros(1, dtype=np.int64) if documents is None else documents
         starts, full = starts[starts < len(ids)], 2 * longest
         if longest < 2:
-            return cls(ids, 0, starts, np.zeros(0, dtype=np.int64))
+            return cls(ids, 0, starts, ids, np.zeros(0, dtype=np.int64))
+        source = ids if swap_ids is None else swap_ids[:TEXT_CHARS]
+        check_swap_text(len(source), full)
         rng = np.random.default_rng([seed, 0])
-        shares = np.arange(SWAPS + 1) * (len(ids) - full) // SWAPS
-        plan = cls(ids, full, starts, rng.integers(shares[:-1], shares[1:] + 1))
-        text = vocabulary.decode(ids)
-        kinds = returning_words(text, full), closers(text)
+        shares = np.arange(SWAPS + 1) * (len(source) - full) // SWAPS
+        plan = cls(ids, full, starts, source, rng.integers(shares[:-1], shares[1:] + 1))
+        text, other = decode(ids), None if swap_ids is None else decode(source)
+        kinds = returning_words(text, full, other), closers(text, other)
         groups = (group for found in kinds for group in plan._groups(found, text, longest, seed))
         return replace(plan, groups=tuple(groups))
 
@@ -163,7 +177,7 @@ class Plan:
                 low, high = case.start - self.full, case.end
                 if not alone:
                     low, high = edges[own - 1], edges[own]
-                apart = (ends <= low) | (self.swaps >= high)
+                apart = (ends <= low) | (self.swaps >= high) | (self.source is not self.ids)
                 fit = np.flatnonzero(apart & ~found.unfit(case, self.swaps, ends))
                 cue, others = text[case.cue_start : case.cue_end], found.others(case)
                 drawn = [others[place] for place in rng.integers(len(others), size=DRAWS)]

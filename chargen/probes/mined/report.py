@@ -25,8 +25,8 @@ CURVES = (
 )
 METHOD = (
     "Gain from the cue: the cue alone is replaced by another one of equal length. All before: the "
-    "text up to the end of the cue is replaced by another part of the text, of another document if "
-    "there are several, that neither contains the word nor leaves the bracket open.",
+    "text up to the end of the cue is replaced by a part of the swap text, of another document or "
+    "of the same one, that neither contains the word nor leaves the bracket open.",
     "Gain over the n-gram: bits that the n-gram baseline, which sees only the characters just "
     "before the target, needs more. Memory takes a gain over both. Intervals are from the means of "
     "blocks of text.",

@@ -66,7 +66,8 @@ def score_candidates(
     """
     N, K = len(contexts), len(candidates)
     if protocol.is_scorer(model):
-        scores = _score_texts(model, np.repeat(contexts, K).tolist(), [*candidates] * N)
+        texts = np.repeat(contexts, K).tolist()
+        scores = protocol.log_probs_of(model, texts, [*candidates] * N)
         return CandidateScores(scores.reshape(N, K), scores.reshape(N, K) > math.log(1 / 2))
     here, state = advance_all(model, _encode(model, contexts), state)  # (N, V)
     targets = np.tile(_encode(model, candidates), (N, 1))  # (N K, T)
@@ -149,23 +150,6 @@ class Outcome:
             Estimate(share, *wilson(min(share * trials, trials), trials)) for share in shares
         )
         return Tally(accuracy, N, greedy)
-
-
-def _score_texts(
-    model: protocol.TextScorer, contexts: Sequence[str], continuations: Sequence[str]
-) -> np.ndarray:
-    """Return the log-probabilities of N continuations in nats, ``(N,)``, at once if it can."""
-    several = getattr(model, "log_probs", None)
-    found = np.array(
-        several(contexts, continuations)
-        if several
-        else [model.log_prob(*pair) for pair in zip(contexts, continuations, strict=True)]
-    )
-    if not np.isfinite(found).all() or found.max() > protocol.TOLERANCE:
-        raise protocol.PredictorError(
-            "log_prob: a continuation has no finite log-probability of at most 0"
-        )
-    return found
 
 
 def _encode(predictor: protocol.NextCharPredictor, texts: Sequence[str]) -> np.ndarray:
