@@ -55,6 +55,20 @@ def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, cli
     assert (len(set(texts)), counts) == (5, [2, 2, 1])
 
 
+def test_int8_weights(at_run, cli, error):
+    model, given = chargen.load("runs/cat"), {"length": 8, "seed": 1}
+    texts = [model.sample(weights=form, **given) for form in ("float32", "int8")]
+    spied = Sampler.of(model.run, form="int8").engine.weights.top["W_hy"]
+    assert isinstance(spied, Int8Matrix)
+    assert [sampled(cli, "--weights", form)[0]["texts"] for form in ("float32", "int8")] == [
+        [text] for text in texts
+    ]
+    for value in ("int4", ""):
+        with pytest.raises(chargen.ChargenError, match=f"--weights {value}: must be one of float"):
+            model.sample(weights=value)
+    assert "'int4' is not one of 'float32', 'int8'" in error(["sample", "--weights", "int4"])
+
+
 def test_unique_and_new_texts(at_run, cli):
     hot = ["--temperature", "2", "--length", "2", "--count", "30"]
     assert len(set(sampled(cli, *hot)[0]["texts"])) < 30

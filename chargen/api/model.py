@@ -1,6 +1,7 @@
 """A trained model: its weights, its vocabulary and what can be measured with it."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,8 @@ class TrainedModel:
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._baseline: Evaluation | None = None  # of the held-out text
         self._ngrams: dict[int, BackoffNgram] = {}
-        self._sampler = Sampler.of(run, weights)
+        self._sampler = cache(partial(Sampler.of, run, weights))  # by weight format
+        self._sampler("float32")
 
     def __repr__(self) -> str:
         model, size = self.run.description.model, len(self.vocabulary)
@@ -74,10 +76,18 @@ class TrainedModel:
         return fragment(Table(["", ""], facts))
 
     def stream(
-        self, prompt: str = "", length: int = SAMPLE_CHARS, *more: Any, **options: Any
+        self,
+        prompt: str = "",
+        length: int = SAMPLE_CHARS,
+        *more: Any,
+        weights: str = "float32",
+        **options: Any,
     ) -> Iterator[list[str]]:
-        """Generate texts piece by piece; see `chargen.sampling.Sampler.stream`."""
-        return self._sampler.stream(prompt, length, *more, **options)
+        """Generate texts piece by piece; see `chargen.sampling.Sampler.stream`.
+
+        ``weights`` is ``"float32"``, or ``"int8"`` for faster sampling at nearly the same loss.
+        """
+        return self._sampler(weights).stream(prompt, length, *more, **options)
 
     def sample(
         self, prompt: str = "", length: int = SAMPLE_CHARS, seed: int = 0, **options: Any

@@ -12,7 +12,7 @@ from chargen.errors import ChargenError, NonFiniteError
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.engine import Engine, without_placeholder
-from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
+from chargen.settings import SAMPLE_CHARS, WEIGHT_FORMATS, SamplingSettings, from_options
 from chargen.text.documents import DOCUMENT_ENDS
 from chargen.text.vocabulary import Unknown, Vocabulary
 
@@ -45,13 +45,20 @@ class Sampler:
         self._ends = (end,) if end and end[0] in vocabulary else ()
 
     @classmethod
-    def of(cls, run: Run, weights: Mapping[str, np.ndarray] | None = None) -> "Sampler":
-        """Return a sampler with the best weights of a run, or with others, which must fit it."""
+    def of(
+        cls, run: Run, weights: Mapping[str, np.ndarray] | None = None, form: str = "float32"
+    ) -> "Sampler":
+        """Return a sampler with the best weights of a run, or with others, which must fit it.
+
+        ``form`` is one of `WEIGHT_FORMATS`.
+        """
+        if form not in WEIGHT_FORMATS:
+            raise ChargenError(f"--weights {form}: must be one of {', '.join(WEIGHT_FORMATS)}")
         description = run.description
         vocabulary = description.vocabulary
         weights = without_placeholder(run.weights() if weights is None else weights, vocabulary)
         try:
-            engine = Engine(description.model, weights, len(vocabulary))
+            engine = Engine(description.model, weights, len(vocabulary), form)
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
 
