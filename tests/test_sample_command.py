@@ -5,8 +5,10 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import LINES
 
@@ -16,6 +18,7 @@ from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST
 from chargen.sampling import Sampler
 from chargen.sampling.engine import Engine
+from chargen.settings import WEIGHT_FORMATS
 
 
 @pytest.mark.parametrize(
@@ -56,16 +59,20 @@ def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, cli
 
 
 def test_int8_weights(at_run, cli, error):
-    model, given = chargen.load("runs/cat"), {"length": 8, "seed": 1}
-    texts = [model.sample(weights=form, **given) for form in ("float32", "int8")]
-    spied = Sampler.of(model.run, form="int8").engine.weights.top["W_hy"]
-    assert isinstance(spied, Int8Matrix)
-    assert [sampled(cli, "--weights", form)[0]["texts"] for form in ("float32", "int8")] == [
-        [text] for text in texts
-    ]
-    for value in ("int4", ""):
-        with pytest.raises(chargen.ChargenError, match=f"--weights {value}: must be one of float"):
-            model.sample(weights=value)
+    model = chargen.load("runs/cat")
+    texts = [model.sample(length=300, seed=1, weights=form) for form in WEIGHT_FORMATS]
+    assert texts[0] != texts[1]
+    losses, ids = [], model.vocabulary.encode(LINES[:300])
+    for form, text in zip(WEIGHT_FORMATS, texts, strict=True):
+        engine, state, nats = Sampler.of(model.run, form=form).engine, None, []
+        for one, after in pairwise(ids):
+            logits, state = engine.advance(np.array([[one]]), state)
+            nats.append(-(logits[0, 0] - np.log(np.exp(logits[0, 0]).sum()))[after])
+        losses.append(np.mean(nats))
+        assert sampled(cli, "--length", "300", "--weights", form)[0]["texts"] == [text]
+    assert 0 < abs(losses[1] - losses[0]) < 0.01
+    with pytest.raises(chargen.ChargenError, match="weights=int4: must be one of float32, int8"):
+        model.sample(weights="int4")
     assert "'int4' is not one of 'float32', 'int8'" in error(["sample", "--weights", "int4"])
 
 
