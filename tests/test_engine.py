@@ -111,6 +111,7 @@ def int8_engine(**shape):
 def test_both_int8_forms_compute_the_network_approximately_and_write_the_same_text(shape):
     own, whole = int8_engine(**shape)
     ids, choice = np.random.default_rng(0).integers(V, size=(2, 9)), Choice.of(SamplingSettings())
+    assert isinstance(own.weights.top["W_hy"], Int8Matrix)
     logits, loop = own.advance(ids)[0][:, 0], CompiledLoop(own.settings, own.weights, 2)
     list(loop.write(ids, 1, choice, np.random.default_rng(0)))
     assert loop.logits.tobytes() == logits.tobytes()
@@ -121,9 +122,9 @@ def test_both_int8_forms_compute_the_network_approximately_and_write_the_same_te
 def test_int8_products_are_those_of_levels():
     """Compare with integers of 64 bits; 2,000 inputs have sums that float32 does not represent."""
     rng = np.random.default_rng(0)
-    for J in (5, 2000):
-        x, W = rng.normal(size=(3, J)).astype("f4") + 1, rng.normal(size=(J, 4)).astype("f4") + 1
-        x[1], W[:, 1] = 0, 0
+    for J in (1, 5, 2000):
+        x, W = (rng.uniform(0.5, 1, size).astype("f4") for size in ((3, J), (J, 4)))
+        x[1], W[:, 1], W[:, 2] = 0, 0, -W[:, 2]
         levels, scales = rounded(W)
         steps = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
         x_levels = np.rint(x / np.maximum(steps, np.float32(1e-37))).astype(int)
