@@ -26,12 +26,12 @@ SHAPES = (("lstm", (256,), 1), ("lstm", (512, 512), 1), ("gru", (256,), 1), ("si
 DRIFT_CHARS = 1_000_000
 
 
-def engine_of(cell: str, units: tuple[int, ...]) -> Engine:
-    """Return an engine with initial weights."""
+def engine_of(cell: str, units: tuple[int, ...], form: str = "float32") -> Engine:
+    """Return an engine with initial weights in a format."""
     shape = ModelSettings(cell, units)
     network = CharModel.seeded(shape, V, 0)
     arrays = {name: value.numpy() for name, value in network.state_dict().items()}
-    return Engine(shape, arrays, V)
+    return Engine(shape, arrays, V, form)
 
 
 def ours(own: Engine, count: int, compiled: bool = True) -> Callable[[int], object]:
@@ -71,7 +71,7 @@ def main() -> list[dict[str, object]]:
     """Print the table and return its rows."""
     engines = {(cell, units): engine_of(cell, units) for cell, units, _ in SHAPES}
     print("sampling, chars/s; the limit is reading each weight once per character")
-    names = ("compiled", "NumPy", "nn.LSTM", "ratio", "of limit")
+    names = ("compiled", "NumPy", "nn.LSTM", "ratio", "of limit", "int8", "ratio")
     print(f"{'':22}{'count':>6}" + "".join(map("{:>10}".format, names)))
     rows: list[dict[str, object]] = []
     for cell, units, count in SHAPES:
@@ -84,7 +84,9 @@ def main() -> list[dict[str, object]]:
         reached = compiled / count * weight_bytes / limits.reading(weight_bytes)
         name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
         shown = f"{theirs:10,.0f}{compiled / theirs:9.1f}x" if theirs else " " * 20
-        share = f"{reached:10.0%}" if count == 1 else ""
+        share = f"{reached:10.0%}" if count == 1 else " " * 10
+        int8 = rate(ours(engine_of(cell, units, "int8"), count), count, length)
+        share += f"{int8:10,.0f}{int8 / compiled:9.1f}x"
         print(f"{name:22}{count:6}{compiled:10,.0f}{plain:10,.0f}{shown}{share}")
         rows.append(
             {
@@ -93,6 +95,7 @@ def main() -> list[dict[str, object]]:
                 "texts": count,
                 "chars_per_second": round(compiled),
                 "numpy_chars_per_second": round(plain),
+                "int8_chars_per_second": round(int8),
                 "nn_lstm_chars_per_second": theirs and round(theirs),
                 "limit_share": reached if count == 1 else None,
             }

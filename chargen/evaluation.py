@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from chargen.errors import ChargenError
 from chargen.files import Progress
 from chargen.predictors.protocol import NextCharPredictor, PredictorError, State, advance, select
 from chargen.text.memory_map import ArrayReader
@@ -260,6 +261,12 @@ def streams_of(
         by_length = np.argsort(segments.starts - segments.ends, kind="stable")[rank::size]
         for group in range(0, len(by_length), streams or STREAMS):
             yield segments[by_length[group : group + (streams or STREAMS)]]
+
+
+def check_swap_text(chars: int, needed: int) -> None:
+    """Raise `ChargenError` for a swap text of too few characters."""
+    if chars < needed:
+        raise ChargenError(f"swap text: has {chars} characters, at least {needed} are needed")
 
 
 def _chunks(predictor: NextCharPredictor, N: int, T: int) -> Iterator[slice]:

@@ -22,6 +22,7 @@ STACK_NAMES = ("plain", "residual")
 SMALLEST = 1e-6  # added to the mean square that RMS normalization divides by
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
 STATE_NAMES = ("carry", "reset")
+WEIGHT_FORMATS = ("float32", "int8")  # of the matrices in inference
 PRECISIONS = ("float32", "bfloat16")  # of the operands of large matmuls
 DOCUMENT_NAMES = ("none", "file", "line", "blank-line")
 INSTRUMENTS = ("templates", "context", "mined", "gradient", "readout")

@@ -10,14 +10,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import VARIANTS, network_and_engine
+from networks import VARIANTS, arrays_of, network_and_engine
 
 from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling import Sampler, arithmetic, engine
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled import CompiledLoop
+from chargen.sampling.compiled import CompiledLoop, product
 from chargen.sampling.engine import Engine, initial_state
+from chargen.sampling.quantized import Int8Matrix, rounded
 from chargen.settings import ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 
@@ -89,21 +90,67 @@ def test_both_forms_compute_the_network_and_write_the_same_text(shape):
     assert_same_text(own)
 
 
+# Each cell; 70 inputs are more than the compiled dot product multiplies at once.
+INT8 = [
+    {**variant, "stack": stack, "units": units}
+    for variant, (stack, units) in [
+        *zip(VARIANTS.values(), [("plain", (70, 9)), ("residual", (19, 19))] * 2, strict=False),
+        (VARIANTS["gru reset before"], ("plain", (70, 9))),
+        (VARIANTS["lstm"], ("plain", (9, 70))),
+    ]
+]
+
+
+def int8_engine(**shape):
+    """Return an engine with int8 weights beside one with the same weights in float32."""
+    network, whole = network_and_engine(**shape)
+    return Engine(whole.settings, arrays_of(network), V, "int8"), whole
+
+
+@pytest.mark.parametrize("shape", INT8, ids=name_of)
+def test_both_int8_forms_compute_the_network_approximately_and_write_the_same_text(shape):
+    own, whole = int8_engine(**shape)
+    ids, choice = np.random.default_rng(0).integers(V, size=(2, 9)), Choice.of(SamplingSettings())
+    assert isinstance(own.weights.top["W_hy"], Int8Matrix)
+    logits, loop = own.advance(ids)[0][:, 0], CompiledLoop(own.settings, own.weights, 2)
+    list(loop.write(ids, 1, choice, np.random.default_rng(0)))
+    assert loop.logits.tobytes() == logits.tobytes()
+    assert np.corrcoef(logits.ravel(), whole.advance(ids)[0].ravel())[0, 1] > 0.97
+    np.testing.assert_array_equal(assert_same_text(own), written(own, True))
+
+
+def test_int8_products_are_those_of_levels():
+    """Compare with integers of 64 bits; 2,000 inputs have sums that float32 does not represent."""
+    rng = np.random.default_rng(0)
+    for J in (1, 5, 2000):
+        x, W = (rng.uniform(0.5, 1, size).astype("f4") for size in ((3, J), (J, 4)))
+        x[1], W[:, 1], W[:, 2] = 0, 0, -W[:, 2]
+        levels, scales = rounded(W)
+        steps = np.abs(x).max(axis=1, keepdims=True) / np.float32(127)
+        x_levels = np.rint(x / np.maximum(steps, np.float32(1e-37))).astype(int)
+        expected = (x_levels @ levels.astype(int)).astype("f4") * steps * scales
+        np.testing.assert_array_equal(Int8Matrix.of(W).product(x), expected)
+        out, packed = np.empty((3, 4), np.float32), Int8Matrix.of(W).packed
+        product(x, packed, out, 0, 4)
+        assert out.tobytes() == Int8Matrix.of(W).product(x).tobytes()
+
+
 NOT_COMPILED = f"""
 import numpy as np
 from chargen.sampling.choice import Choice
 from chargen.sampling.compiled import CompiledLoop
 from chargen.sampling.engine import Engine
-from chargen.settings import ModelSettings, SamplingSettings
+from chargen.settings import WEIGHT_FORMATS, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 
 for shape in {SOME[::2] + SOME[3::8]}:
     settings = ModelSettings(**shape)
     arrays = {{name: np.ones(size, np.float32) for name, size in settings.shapes({V}).items()}}
-    engine = Engine(settings, arrays, {V})
     chosen = Choice.of(SamplingSettings(top_k=3, repetition_penalty=2))
-    loop = CompiledLoop(settings, engine.weights, 2)
-    list(loop.write(np.ones((2, 2), int), 2, chosen, np.random.default_rng(0)))
+    for form in WEIGHT_FORMATS:
+        engine = Engine(settings, arrays, {V}, form)
+        loop = CompiledLoop(settings, engine.weights, 2)
+        list(loop.write(np.ones((2, 2), int), 2, chosen, np.random.default_rng(0)))
 """
 
 
@@ -169,11 +216,13 @@ def test_elementary_functions():
     assert (arithmetic.long_exp(below)[3:] == 0).all()
 
 
-@pytest.mark.parametrize("temperature", [0, 1.0])
-def test_nan_ends_the_text_after_the_characters_before_it(temperature):
+@pytest.mark.parametrize(("form", "temperature"), [("float32", 0), ("float32", 1), ("int8", 1)])
+def test_nan_ends_the_text_after_the_characters_before_it(form, temperature):
     """A linear layer whose state grows eightfold with each character."""
-    _, own = network_and_engine("simple", (2, 2), activation="linear")
-    own.weights.layers[0]["W_hh"][:] = 8 * np.eye(2)
+    network, one = network_and_engine("simple", (2, 2), activation="linear")
+    arrays = arrays_of(network)
+    arrays["stack.layers.0.W_hh"][:] = 8 * np.eye(2)
+    own = Engine(one.settings, arrays, V, form)
     chosen, found = SamplingSettings(temperature=temperature), []
     for compiled in FORMS:
         rows = own.write(PROMPT, 10_000, chosen, np.random.default_rng(0), 3, compiled)

@@ -5,8 +5,10 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tiny import LINES
 
@@ -16,6 +18,7 @@ from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST
 from chargen.sampling import Sampler
 from chargen.sampling.engine import Engine
+from chargen.settings import WEIGHT_FORMATS
 
 
 @pytest.mark.parametrize(
@@ -53,6 +56,24 @@ def test_batches_bound_the_memory_and_change_nothing_up_to_one_batch(at_run, cli
     monkeypatch.setattr(Sampler, "stream", spy)
     texts = sampled(cli, "--count", "5")[0]["texts"]
     assert (len(set(texts)), counts) == (5, [2, 2, 1])
+
+
+def test_int8_weights(at_run, cli, error):
+    model = chargen.load("runs/cat")
+    texts = [model.sample(length=300, seed=1, weights=form) for form in WEIGHT_FORMATS]
+    assert texts[0] != texts[1]
+    losses, ids = [], model.vocabulary.encode(LINES[:300])
+    for form, text in zip(WEIGHT_FORMATS, texts, strict=True):
+        engine, state, nats = Sampler.of(model.run, form=form).engine, None, []
+        for one, after in pairwise(ids):
+            logits, state = engine.advance(np.array([[one]]), state)
+            nats.append(-(logits[0, 0] - np.log(np.exp(logits[0, 0]).sum()))[after])
+        losses.append(np.mean(nats))
+        assert sampled(cli, "--length", "300", "--weights", form)[0]["texts"] == [text]
+    assert 0 < abs(losses[1] - losses[0]) < 0.01
+    with pytest.raises(chargen.ChargenError, match="weights=int4: must be one of float32, int8"):
+        model.sample(weights="int4")
+    assert "'int4' is not one of 'float32', 'int8'" in error(["sample", "--weights", "int4"])
 
 
 def test_unique_and_new_texts(at_run, cli):

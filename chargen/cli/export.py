@@ -9,7 +9,7 @@ from chargen.cli.options import OUTPUT, PATH, option, run_argument, write_text
 from chargen.cli.terminal import say
 from chargen.errors import ChargenError
 from chargen.render.text import command, visible_line
-from chargen.settings import SamplingSettings
+from chargen.settings import WEIGHT_FORMATS, SamplingSettings
 
 if TYPE_CHECKING:
     from chargen.probes.result import RunResult
@@ -73,7 +73,7 @@ def _probed(run: "Run", file: Path | None) -> "RunResult | None":
 @run_argument
 @option("--to", click.Choice(["page", "onnx"]), None, "Target format.", required=True)
 @option("--out", OUTPUT, None, "Output file.  [default: <run name>.html or .onnx]")
-@option("--weights", click.Choice(["float32", "int8"]), "float32", WEIGHTS)
+@option("--weights", click.Choice(WEIGHT_FORMATS), "float32", WEIGHTS)
 @option("--longrange", PATH, None, "Memory curve: JSON of probe-longrange.  [default: in RUN]")
 @option("--prompt", str, "", "Initial prompt of the page.")
 @click.pass_context

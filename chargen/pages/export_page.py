@@ -14,10 +14,9 @@ from chargen.probes.result import RunResult, curve_section
 from chargen.probes.units.report import part_labels
 from chargen.probes.units.result import FeatureScores
 from chargen.render.page import render
+from chargen.sampling.quantized import rounded
 from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
-
-LEVELS = 127  # 8-bit levels on either side of zero
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,6 @@ def _coded(array: np.ndarray, form: str) -> dict[str, Any]:
         parts = {"values": levels, "scales": scales.astype("<f4")}
     encoded = {name: base64.b64encode(part.tobytes()).decode() for name, part in parts.items()}
     return {"shape": list(array.shape), **encoded}
-
-
-def rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantize ``(J, K)`` float32 to int8 levels and scales ``(K,)``, 0 for a column of zeros."""
-    scales = (np.abs(matrix).max(axis=0) / LEVELS).astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        levels = np.nan_to_num(np.rint(matrix / scales)).clip(-LEVELS, LEVELS)
-    return levels.astype(np.int8), scales
 
 
 def through_eight_bits(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

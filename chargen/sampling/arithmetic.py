@@ -21,6 +21,8 @@ MAX_EXP = F(87)  # bound of the argument of float32 exp, which then cannot overf
 A7, A6, A5, A4, A3, A2, A1, A0 = (F(1 / math.factorial(n)) for n in range(7, -1, -1))
 MIN_LOG = -700.0  # float64 exp of anything below is exactly 0
 LONG_TERMS = tuple(1 / math.factorial(n) for n in range(14, -1, -1))  # of exp, last first
+LEVELS = 127  # int8 levels on either side of zero
+MIN_SCALE = F(1e-37)  # between levels; the reciprocal of anything above is finite
 NEUTRAL = F(-0.0)  # the neutral element of addition; 0 would turn -0 into 0
 
 
@@ -60,6 +62,16 @@ def long_exp(x: np.ndarray) -> np.ndarray:
         series += term
     result: np.ndarray = (x >= MIN_LOG) * np.ldexp(series, k.astype(np.int32))
     return result
+
+
+def level_scale(largest: Any) -> Any:
+    """Return the distance between int8 levels up to ``largest``, NaN unless that is finite."""
+    return np.maximum(largest / F(LEVELS), MIN_SCALE) + (largest - largest)
+
+
+def level(x: Any, scale: Any) -> Any:
+    """Return the int8 level of ``x``, rounded half to even."""
+    return np.rint(x / scale)
 
 
 def norm(rows: np.ndarray, g: np.ndarray) -> np.ndarray:

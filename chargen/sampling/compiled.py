@@ -8,7 +8,7 @@ over contiguous arrays of one type compile fast and run fast.
 Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,28 @@ from chargen.sampling.arithmetic import (
     F,
     exp,
     gated,
+    level,
+    level_scale,
     long_exp,
     sigmoid,
     tanh,
 )
 from chargen.sampling.choice import Choice, choose_one, penalize, weights
 from chargen.sampling.engine import NetworkWeights, initial_state
+from chargen.sampling.int8_dot import dot
+from chargen.sampling.quantized import Int8Matrix
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, widened
 
 BLOCK = 64  # characters that are written before they are yielded
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
+NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
 
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
-for _function in (exp, sigmoid, tanh, gated, long_exp, penalize, weights, choose_one):
+for _function in (
+    *(exp, sigmoid, tanh, gated, level, level_scale, long_exp),
+    *(penalize, weights, choose_one),
+):
     register_jitable(_function)
 
 
@@ -74,12 +82,44 @@ def add(x: Any, y: Any, out: Any) -> None:
 
 @compiled
 def product(rows: Any, matrix: Any, out: Any, start: int, stop: int) -> None:
-    """Compute columns ``start`` to ``stop`` of ``rows[:, :J] @ matrix`` for a matrix ``(J, K)``.
+    """Compute columns ``start`` to ``stop`` of ``rows[:, :J] @ matrix`` for a matrix ``(J, K)``,
+    an array or `Int8Matrix.packed`; the matrix may have fewer columns.
+    """
+    if isinstance(matrix, tuple):
+        product_int8(rows, matrix, out, start, stop)
+    else:
+        product_float32(rows, matrix, out, start, stop)
+
+
+@compiled
+def product_int8(rows: Any, matrix: Any, out: Any, start: int, stop: int) -> None:
+    """Multiply with a matrix of `Int8Matrix.packed`, as `Int8Matrix.product` does."""
+    levels, scales, J = matrix
+    N, stop = len(rows), min(stop, len(scales))
+    given = np.zeros((N, levels.shape[1]), dtype=np.int16)
+    own = np.empty(N, dtype=np.float32)
+    for n in range(N):
+        row, x = rows[n], given[n]
+        bits, largest = row.view(np.int32), np.int32(0)  # a maximum of integers is vectorized
+        for j in range(J):
+            largest = max(largest, bits[j] & NOT_SIGN)
+        own[n] = scale = level_scale(np.int32(largest).view(np.float32))
+        for j in range(J):
+            x[j] = np.int16(level(row[j], scale))
+    for k in range(start, stop):
+        w = levels[k]
+        for n in range(N):
+            out[n, k] = F(dot(given[n], w)) * own[n] * scales[k]
+
+
+@compiled
+def product_float32(rows: Any, matrix: Any, out: Any, start: int, stop: int) -> None:
+    """Multiply with ``matrix`` ``(J, K)``.
 
     Six rows of the matrix at a time: each sum is then loaded once for six additions; for more there
     are too few registers.
     """
-    N, J = len(rows), len(matrix)
+    N, J, stop = len(rows), len(matrix), min(stop, matrix.shape[1])
     for n in range(N):
         for k in range(start, stop):
             out[n, k] = NEUTRAL
@@ -138,7 +178,7 @@ def step(
     """
     N, H = h.shape
     before = cell == GRU and len(b_m) == 0
-    product(h, W_hh, sums, 0, 2 * H if before else W_hh.shape[1])  # nothing without W_hh
+    product(h, W_hh, sums, 0, 2 * H if before else sums.shape[1])  # nothing without W_hh
     for n in range(N):
         x_n, s, h_n = x[n], sums[n], h[n]
         if cell == SIMPLE:
@@ -222,17 +262,17 @@ def leave(blocks: Any, layer: int, h: Any, buffers: Any) -> None:
 def read_one(network: Any, residual: Any, ids: Any) -> Any:
     """Read ``ids`` ``(N,)``; return what the softmax head reads.
 
-    `CompiledLoop` creates the arguments; the arrays of ``residual``
-    are empty without residual blocks.
+    `CompiledLoop` creates the arguments; of ``residual`` only the first, the matrix whose rows the
+    ids select, is filled without residual blocks.
     """
     cell, activation, W_xh, W_hh, b_h, b_m, h, c, projected, sums = network
-    W_in, blocks, g_out, windows, buffers = residual
+    table, blocks, g_out, windows, buffers = residual
     x, read = buffers[0], buffers[1]
     in_blocks = len(windows) > 0
     if in_blocks:
         for n in range(len(ids)):
             for i in range(len(g_out)):
-                x[n, i] = W_in[ids[n], i]
+                x[n, i] = table[ids[n], i]
     for layer in range(len(h)):
         own = projected[layer]
         if in_blocks:
@@ -243,7 +283,7 @@ def read_one(network: Any, residual: Any, ids: Any) -> Any:
                 add(own[n], b_h[layer], own[n])
         else:
             for n in range(len(ids)):
-                add(W_xh[0][ids[n]], b_h[0], own[n])
+                add(table[ids[n]], b_h[0], own[n])
         step(cell, activation, own, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer])
         if in_blocks:
             leave(blocks, layer, h[layer], buffers)
@@ -285,30 +325,39 @@ class CompiledLoop:
         def buffer(width: int) -> np.ndarray:
             return np.empty((count, width), dtype=np.float32)
 
-        def each(name: str, missing: tuple[int, ...] = ()) -> tuple[np.ndarray, ...]:
-            return tuple(layer.get(name, np.empty(missing, np.float32)) for layer in layers)
+        def packed(matrix: Any) -> Any:
+            return matrix.packed if isinstance(matrix, Int8Matrix) else matrix
 
+        def each(groups: Sequence[Mapping[str, Any]], name: str, missing: Any) -> tuple[Any, ...]:
+            return tuple(packed(group.get(name, missing)) for group in groups)
+
+        vector, matrix = np.empty(0, np.float32), np.empty((0, 0), np.float32)
+        factor = Int8Matrix.of(matrix) if isinstance(top["W_hy"], Int8Matrix) else matrix
+        blocks, table = weights.blocks or ({},) * len(layers), top.get("W_in")
+        if table is None:  # the first layer multiplies nothing: its input selects rows
+            table, first = layers[0]["W_xh"], {**layers[0], "W_xh": factor}
+            layers = (first, *layers[1:])
         sums = [tuple(buffer(len(layer["b_h"])) for layer in layers) for _ in range(2)]
         self._network = (
             CELL_NAMES.index(settings.cell),
             ACTIVATION_NAMES.index(settings.activation),
-            *(each("W_xh"), each("W_hh", (0, 0)), each("b_h"), each("b_m", (0,))),
+            *(each(layers, name, factor) for name in ("W_xh", "W_hh")),
+            *(each(layers, name, vector) for name in ("b_h", "b_m")),
             state[::parts],
             state[1::parts] if "c" in settings.state_names else tuple(buffer(0) for _ in layers),
             *sums,
         )
+        empty = {name: vector if name.startswith("g_") else factor for name in block_shapes(D)}
+        empty["W_conv"] = matrix
         self._residual = (
-            top.get("W_in", np.empty((0, 0), np.float32)),
-            tuple(
-                np.array([block[name] for block in weights.blocks], np.float32).reshape(-1, *shape)
-                for name, shape in block_shapes(D).items()
-            ),
-            top.get("g_out", np.empty(0, np.float32)),
+            table,
+            tuple(each(blocks, name, missing) for name, missing in empty.items()),
+            top.get("g_out", vector),
             np.zeros((len(weights.blocks), count, CONVOLVED, D), dtype=np.float32),
             tuple(map(buffer, (D, D, D, 2 * widened(D), widened(D)))),
         )
         self.logits = buffer(len(top["b_y"]))  # of the last character written
-        self._head = (top["W_hy"], top["b_y"], self.logits)
+        self._head = (packed(top["W_hy"]), top["b_y"], self.logits)
 
     def write(
         self, prompt: np.ndarray, length: int, choice: Choice, generator: np.random.Generator

@@ -18,6 +18,7 @@ import numpy as np
 from chargen.cells import CellOps, Function
 from chargen.sampling.arithmetic import gated, norm, product, sigmoid, tanh
 from chargen.sampling.choice import Choice, generate, prompt_rows
+from chargen.sampling.quantized import Int8Matrix, rounded
 from chargen.settings import ModelSettings, SamplingSettings
 from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
 
@@ -41,8 +42,10 @@ class NetworkOps(CellOps):
 
 
 NUMPY = NetworkOps(
-    product=product,
-    split=lambda x, parts: np.split(x, parts, axis=-1),
+    product=lambda x, W: W.product(x) if isinstance(W, Int8Matrix) else product(x, W),
+    split=lambda x, parts: (
+        x.split(parts) if isinstance(x, Int8Matrix) else np.split(x, parts, axis=-1)
+    ),
     sigmoid=sigmoid,
     norm=norm,
     gated=gated,
@@ -91,6 +94,20 @@ def without_placeholder(
     return {**weights, "b_y": bias}
 
 
+def quantized(arrays: Mapping[str, np.ndarray], settings: ModelSettings) -> dict[str, Any]:
+    """Return weights with matrices of `Int8Matrix`; those that nothing is multiplied with are
+    rounded to the same levels and stay float32.
+    """
+    whole = {"stack.W_in"} if settings.stack == "residual" else {"stack.layers.0.W_xh"}
+    weights: dict[str, Any] = dict(arrays)
+    for name, array in arrays.items():
+        if name in whole or name.endswith("W_conv"):
+            weights[name] = np.multiply(*rounded(array))
+        elif array.ndim == 2:
+            weights[name] = Int8Matrix.of(array)
+    return weights
+
+
 def initial_state(settings: ModelSettings, count: int) -> State:
     widths = (units for units in settings.units for _ in settings.state_names)
     return tuple(np.zeros((count, units), dtype=np.float32) for units in widths)
@@ -136,14 +153,22 @@ def _leave(ops: NetworkOps, w: Mapping[str, Any], x: Any, c: Any, h: Any) -> Any
 
 
 class Engine:
-    """A trained network in inference; `ChargenError` if the weights do not fit its settings."""
+    """A trained network in inference; `ChargenError` if the weights do not fit its settings.
+
+    ``form`` is the format of its matrices, one of `WEIGHT_FORMATS`.
+    """
 
     def __init__(
-        self, settings: ModelSettings, arrays: Mapping[str, np.ndarray], size: int
+        self,
+        settings: ModelSettings,
+        arrays: Mapping[str, np.ndarray],
+        size: int,
+        form: str = "float32",
     ) -> None:
         settings.check({name: array.shape for name, array in arrays.items()}, size)
         own = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
         self.settings = settings
+        own = quantized(own, settings) if form == "int8" else own
         self.weights = NetworkWeights.of(own, settings)
         self.multiplications = settings.parameters(size)  # per character, approximately
 

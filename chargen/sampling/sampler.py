@@ -14,7 +14,7 @@ from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.choice import generate
 from chargen.sampling.engine import Engine, without_placeholder
-from chargen.settings import SAMPLE_CHARS, SamplingSettings, from_options
+from chargen.settings import SAMPLE_CHARS, WEIGHT_FORMATS, SamplingSettings, from_options
 from chargen.text.documents import DOCUMENT_ENDS
 from chargen.text.vocabulary import Unknown, Vocabulary
 
@@ -51,18 +51,22 @@ class Sampler:
         cls,
         run: Run,
         weights: Mapping[str, np.ndarray] | None = None,
+        form: str = "float32",
         ngram: BackoffNgram | None = None,
         mix_ngram: float = 0.0,
     ) -> "Sampler":
         """Return a sampler with the best weights of a run, or with others, which must fit it.
 
-        ``mix_ngram`` is the weight of an n-gram in the predictions, see `Mixture`.
+        ``form`` is one of `WEIGHT_FORMATS`; ``mix_ngram`` is the weight of an n-gram in the
+        predictions, see `Mixture`.
         """
+        if form not in WEIGHT_FORMATS:
+            raise ChargenError(f"--weights {form}: must be one of {', '.join(WEIGHT_FORMATS)}")
         description = run.description
         vocabulary = description.vocabulary
         weights = without_placeholder(run.weights() if weights is None else weights, vocabulary)
         try:
-            engine = Engine(description.model, weights, len(vocabulary))
+            engine = Engine(description.model, weights, len(vocabulary), form)
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
         if ngram and vocabulary.dropped:

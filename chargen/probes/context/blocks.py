@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chargen.errors import ChargenError
-from chargen.evaluation import Segments
+from chargen.evaluation import Segments, check_swap_text
 from chargen.probes.context.result import BLOCK
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS
 
@@ -122,12 +121,6 @@ class Blocks:
             stop: [(n, np.flatnonzero(row == stop)) for n, row in enumerate(chars) if stop in row]
             for stop in np.unique(chars).tolist()
         }
-
-
-def check_swap_text(chars: int, needed: int) -> None:
-    """Raise `ChargenError` for a swap text of too few characters."""
-    if chars < needed:
-        raise ChargenError(f"swap text: has {chars} characters, at least {needed} are needed")
 
 
 def read_length(context: int) -> int:

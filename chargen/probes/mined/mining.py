@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from chargen.probes.context.blocks import check_swap_text
+from chargen.evaluation import check_swap_text
 from chargen.text.brackets import PAIRS, parse_brackets
 
 CLOSERS, WORDS = "closing bracket or quote", "returning word"
