@@ -11,7 +11,7 @@ from chargen.errors import ChargenError
 from chargen.evaluation import Evaluation, evaluate
 from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
-from chargen.predictors.ngram import BASELINE_ORDER, Mixture, count
+from chargen.predictors.ngram import BASELINE_ORDER, Mixture
 from chargen.probes.result import RunResult
 from chargen.probes.surprisal.result import Scores
 from chargen.probes.units import measure as units_kit
@@ -65,12 +65,11 @@ class TrainedModel:
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._baseline: Evaluation | None = None  # of the held-out text
-        self._ngrams: dict[int, BackoffNgram] = {}
-        ngram = self.ngrams(BASELINE_ORDER)[f"{BASELINE_ORDER}-gram"] if mix_ngram else None
         # by weight format
-        self._sampler = cache(partial(Sampler.of, run, weights, ngram=ngram, mix_ngram=mix_ngram))
+        self._sampler = cache(partial(Sampler.of, run, weights, mix_ngram=mix_ngram))
         self._sampler("float32")
-        if ngram:
+        if mix_ngram:
+            (ngram,) = self.ngrams(BASELINE_ORDER).values()
             self.predictor = Mixture(self.predictor.advance, ngram, mix_ngram)
             self.name += f" + {mix_ngram:g} × {BASELINE_ORDER}-gram"
 
@@ -232,11 +231,7 @@ class TrainedModel:
 
     def ngrams(self, *orders: int) -> dict[str, BackoffNgram]:
         """Return back-off n-grams of the training text by name."""
-        if missing := set(orders) - self._ngrams.keys():
-            text = self.run.training_ids()
-            for order, levels in count(len(self.vocabulary), text, missing).items():
-                self._ngrams[order] = BackoffNgram(self.vocabulary, text, order, levels)
-        return {f"{order}-gram": self._ngrams[order] for order in orders}
+        return self.run.ngrams(*orders)
 
     def encoded(self, corpus: Sources | Corpus | None) -> EncodedCorpus:
         """Return a corpus, encoded for the model; by default that of the run."""

@@ -18,7 +18,6 @@ from chargen.render.text import command
 from chargen.settings import RECENT, SAMPLE_CHARS, WEIGHT_FORMATS, SamplingSettings
 
 if TYPE_CHECKING:
-    from chargen.runs.directory import Run
     from chargen.sampling.sampler import Sampler
 
 BEGINS = "the prompt begins a line, as in the training text; --continue continues a text"
@@ -131,7 +130,8 @@ def sample(
 
         others = {"beam": settings.beam, "count": count > 1, "unique": unique, "new": new}
         check_alone({**others, "novelty": novelty, "json": as_json})
-    from chargen.runs.directory import RUNS, find
+    from chargen.runs.directory import LAST, RUNS, find
+    from chargen.sampling.sampler import Sampler
     from chargen.text.corpus import read_file
 
     beginning = (prompt or "") if prompt_file is None else read_file(prompt_file)
@@ -139,7 +139,7 @@ def sample(
         meant = f"if it is a text to continue: {command('sample', '--prompt', run)}"
         raise ChargenError(f"{run}: no such run; chargen runs lists them; {meant}")
     opened = find(run)
-    sampler = _sampler(opened, last, weights, mix_ngram)
+    sampler = Sampler.of(opened, opened.weights(LAST) if last else None, weights, mix_ngram)
     if interactive:
         if told:
             say(f"seed {seed}", err=True)
@@ -172,17 +172,6 @@ def sample(
         else:
             say("\n" + novelty_table(found), nl=False)
     put("}\n" if as_json else "")
-
-
-def _sampler(run: "Run", last: bool, form: str, mix_ngram: float) -> "Sampler":
-    from chargen.predictors.ngram import BASELINE_ORDER, BackoffNgram
-    from chargen.runs.directory import LAST
-    from chargen.sampling.sampler import Sampler
-
-    ngram = None
-    if mix_ngram:
-        ngram = BackoffNgram(run.description.vocabulary, run.training_ids(), BASELINE_ORDER)
-    return Sampler.of(run, run.weights(LAST) if last else None, form, ngram, mix_ngram)
 
 
 def _check(

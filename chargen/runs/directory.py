@@ -19,6 +19,7 @@ from msgspec import Meta, structs
 from chargen import files
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
+from chargen.predictors.ngram import BackoffNgram, count
 from chargen.render.text import command
 from chargen.runs.card import remove_card
 from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
@@ -59,6 +60,7 @@ class Run:
         self.path = path
         self.description = description
         self.encoded: EncodedCorpus | None = None  # the corpus, once it is known
+        self._ngrams: dict[int, BackoffNgram] = {}
 
     @classmethod
     def create(cls, path: Path, description: Description) -> "Run":
@@ -113,6 +115,14 @@ class Run:
         """Return the ids of the training text, the last `COUNTED` of a longer one, ``(L,)``."""
         end = self.description.corpus.training_chars
         return self.corpus().ids[max(0, end - COUNTED) : end]
+
+    def ngrams(self, *orders: int) -> dict[str, BackoffNgram]:
+        """Return back-off n-grams of the training text by name."""
+        if missing := set(orders) - self._ngrams.keys():
+            vocabulary, ids = self.description.vocabulary, self.training_ids()
+            for order, levels in count(len(vocabulary), ids, missing).items():
+                self._ngrams[order] = BackoffNgram(vocabulary, ids, order, levels)
+        return {f"{order}-gram": self._ngrams[order] for order in orders}
 
     def _read_again(self) -> EncodedCorpus:
         known, name_it = self.description.corpus, command("evaluate", self.path, "CORPUS")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chargen.errors import ChargenError, NonFiniteError
-from chargen.predictors.ngram import BackoffNgram, Mixture
+from chargen.predictors.ngram import BASELINE_ORDER, BackoffNgram, Mixture
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
 from chargen.sampling.choice import generate
@@ -52,13 +52,12 @@ class Sampler:
         run: Run,
         weights: Mapping[str, np.ndarray] | None = None,
         form: str = "float32",
-        ngram: BackoffNgram | None = None,
         mix_ngram: float = 0.0,
     ) -> "Sampler":
         """Return a sampler with the best weights of a run, or with others, which must fit it.
 
-        ``form`` is one of `WEIGHT_FORMATS`; ``mix_ngram`` is the weight of an n-gram in the
-        predictions, see `Mixture`.
+        ``form`` is one of `WEIGHT_FORMATS`; ``mix_ngram`` is the weight of the n-gram
+        baseline in the predictions, see `Mixture`.
         """
         if form not in WEIGHT_FORMATS:
             raise ChargenError(f"--weights {form}: must be one of {', '.join(WEIGHT_FORMATS)}")
@@ -69,10 +68,13 @@ class Sampler:
             engine = Engine(description.model, weights, len(vocabulary), form)
         except ChargenError as error:
             raise ChargenError(f"{run.path}: {error}") from None
-        if ngram and vocabulary.dropped:
+        if mix_ngram and vocabulary.dropped:
             told = "would generate the placeholder of rare characters; leave out --mix-ngram"
             raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {told}")
-        mixed = MixedEngine(engine, ngram, mix_ngram) if ngram else engine
+        mixed: Engine | MixedEngine = engine
+        if mix_ngram:
+            (ngram,) = run.ngrams(BASELINE_ORDER).values()
+            mixed = MixedEngine(engine, ngram, mix_ngram)
 
         def training() -> str:
             known = description.corpus
