@@ -7,8 +7,7 @@ time-major, ``(T, N, H)``, so that the values of one time step are contiguous in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,26 +25,21 @@ MAX_ONE_HOT_RATIO = 2  # V / H; above it, selecting rows of W_xh is faster than 
 OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
 
 
-@dataclass(frozen=True)
-class Activation:
-    """An activation function: differentiable, into a buffer, and its derivative dy/dx from y."""
+class Activation(NamedTuple):
+    """An activation function, which takes a buffer as ``out``, and its derivative dy/dx from y."""
 
-    function: Callable[[Tensor], Tensor]
-    into: Callable[[Tensor, Tensor], Tensor]
+    function: Callable[..., Tensor]
     slope: Callable[[Tensor], Tensor]
 
 
 ACTIVATIONS = {
-    "tanh": Activation(torch.tanh, lambda x, out: torch.tanh(x, out=out), lambda y: 1 - y * y),
+    "tanh": Activation(torch.tanh, lambda y: 1 - y * y),
     "relu": Activation(
-        torch.relu, lambda x, out: torch.clamp(x, min=0, out=out), lambda y: (y > 0).to(y.dtype)
+        lambda x, out=None: torch.threshold(x, 0, 0, out=out), lambda y: (y > 0).to(y.dtype)
     ),
-    "sigmoid": Activation(
-        torch.sigmoid, lambda x, out: torch.sigmoid(x, out=out), lambda y: y * (1 - y)
-    ),
-    "linear": Activation(lambda x: x, lambda x, out: out.copy_(x), torch.ones_like),
+    "sigmoid": Activation(torch.sigmoid, lambda y: y * (1 - y)),
+    "linear": Activation(lambda x, out=None: x if out is None else out.copy_(x), torch.ones_like),
 }
-
 
 Kernels = Mapping[str, Callable[..., Any]]
 """torch's functions for a whole layer, by activation function; on a GPU they call cuDNN."""

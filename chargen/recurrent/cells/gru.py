@@ -65,7 +65,7 @@ class _GRUScan(torch.autograd.Function):
             of_both, of_m = product(h, gates_t).split([2 * H, H], dim=1)
             r, z = torch.sigmoid(of_both, out=both).chunk(2, dim=1)
             m.copy_(of_m)
-            activation.into(torch.addcmul(x_n, r, m), n)
+            activation.function(torch.addcmul(x_n, r, m), out=n)
             h = torch.lerp(n, h, z, out=h_t)
         ctx.save_for_backward(gates, candidates, outputs, h_0, W_hh)
         ctx.activation = activation

@@ -88,10 +88,10 @@ class _LSTMScan(torch.autograd.Function):
         ):
             sums_of_both, of_g, of_o = product(h, x_t).split([2 * H, H, H], dim=1)
             torch.sigmoid(sums_of_both, out=both)
-            activation.into(of_g, g)
+            activation.function(of_g, out=g)
             torch.sigmoid(of_o, out=o)
             c = torch.mul(f, c, out=c_t).addcmul_(i, g)
-            h = torch.mul(o, activation.into(c, act_c_t), out=h_t)
+            h = torch.mul(o, activation.function(c, out=act_c_t), out=h_t)
         ctx.save_for_backward(gates, cells, act_c, outputs, h_0, c_0, W_hh)
         ctx.activation = activation
         return outputs, c.clone()
