@@ -97,8 +97,8 @@ def _finding(lines: Lines) -> str:
 
 def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     lines, clip_norm = status.lines, status.description.training.clip_norm
-    last = replace(validations(lines), caption="Last validations, loss in nats per character")
-    last = replace(last, rows=last.rows[: -LAST - 1 : -1])
+    caption, table = "Last validations, loss in nats per character", validations(lines)
+    last = replace(table, caption=caption, rows=table.rows[: -LAST - 1 : -1])
     by = "by step on a logarithmic axis"
 
     def curve(column: str, name: str, limit: float | None = None) -> Figure:
@@ -127,7 +127,7 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
     curves = [([*first, *_column(shown[since:], "step")], training, "training", GREY)]
     if _loss(shown) == LOSS:
         curves.append((_column(shown, "step"), _column(shown, LOSS), "validation", MODEL))
-    figure, axes = _drawn(curves, replace(size, height=3.6), "nats per character")
+    figure, axes = _drawn(curves, size._replace(height=3.6), "nats per character")
     if not isinstance(status.baseline, str):
         style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
         axes.axhline(status.baseline, label="n-gram baseline", **style)
@@ -140,7 +140,7 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
 def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title: str) -> Drawing:
     shown = thinned(lines)
     curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
-    figure, axes = _drawn(curves, replace(size, height=2.9), "")
+    figure, axes = _drawn(curves, size._replace(height=2.9), "")
     if limit is not None:
         label = f"clip norm {limit:g}"
         axes.axhline(limit, label=label, color=OTHER, linestyle=":", linewidth=1.4)
