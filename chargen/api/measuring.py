@@ -90,12 +90,14 @@ def probe(
                 read = trained[0].vocabulary.decode(trained[0].held_out())
             else:
                 raise ChargenError(f"{model.name} has no held-out text; name one with --text FILE")
-            return HeldOutText(_encode(model, read), None, swap and _encode(model, swap.text))
+            return HeldOutText(
+                _encode(model, read), None, _encode(model, swap.text) if swap else None
+            )
         text, starts = _encoded(model, named), None
         start = first if named else len(text.ids) - len(model.held_out())
         if model.run.description.training.documents != "none":
             starts = np.append(0, text.starts[text.starts > start] - start)
-        return HeldOutText(text.ids[start:], starts, swap and _encoded(model, swap).ids)
+        return HeldOutText(text.ids[start:], starts, _encoded(model, swap).ids if swap else None)
 
     subjects = []
     for model in opened:

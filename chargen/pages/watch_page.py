@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,8 +101,18 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     by = "by step on a logarithmic axis"
 
     def curve(column: str, name: str, limit: float | None = None) -> Figure:
-        draw, label = partial(_draw_column, lines, column, limit), f"{name}, now {{:.3g}}"
-        return Figure(column, draw, label.format(lines[-1][column]), f"{name} {by}")
+        def draw(size: Size, title: str) -> Drawing:
+            shown = thinned(lines)
+            curves = [(_column(shown, "step"), _column(shown, column), "", MODEL)]
+            figure, axes = _drawn(curves, size._replace(height=2.9), "")
+            if limit is not None:
+                style: dict[str, Any] = {"color": OTHER, "linestyle": ":", "linewidth": 1.4}
+                axes.axhline(limit, label=f"clip norm {limit:g}", **style)
+            axes.set_ylim(bottom=0)
+            figures.finish(figure, size, "")
+            return figure
+
+        return Figure(column, draw, f"{name}, now {lines[-1][column]:.3g}", f"{name} {by}")
 
     return [
         Figure(
@@ -133,18 +142,6 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
         axes.axhline(status.baseline, label="n-gram baseline", **style)
     step, loss = max(1, best(shown)["step"]), _clipped(best_loss(shown))
     axes.plot([step], [loss], "o", color=MODEL, markersize=6, clip_on=False)
-    figures.finish(figure, size, "")
-    return figure
-
-
-def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title: str) -> Drawing:
-    shown = thinned(lines)
-    curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
-    figure, axes = _drawn(curves, size._replace(height=2.9), "")
-    if limit is not None:
-        label = f"clip norm {limit:g}"
-        axes.axhline(limit, label=label, color=OTHER, linestyle=":", linewidth=1.4)
-    axes.set_ylim(bottom=0)
     figures.finish(figure, size, "")
     return figure
 

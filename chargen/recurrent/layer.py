@@ -153,6 +153,11 @@ class RecurrentLayer(nn.Module):
             return self.read_at_once(inputs, state)
         return self.scan(self.project(inputs, precision), state)
 
+    def vectors(self, inputs: Tensor) -> Tensor:
+        """Return inputs time-major, ``(T, N, F)``, ids as one-hot vectors."""
+        x = inputs.transpose(0, 1)
+        return x if x.is_floating_point() else one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+
     def has_kernel(self, inputs: Tensor) -> bool:
         """Return True if torch has a function for the layer and the inputs are not too wide."""
         is_narrow = inputs.is_floating_point() or len(self.W_xh) <= MAX_ONE_HOT_RATIO * self.units
@@ -161,9 +166,7 @@ class RecurrentLayer(nn.Module):
     def read_at_once(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run the layer in the one call that ``torch.nn`` makes, on one-hot vectors of ids."""
         assert self.kernel is not None
-        x = inputs.transpose(0, 1)
-        if not inputs.is_floating_point():
-            x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+        x = self.vectors(inputs)
         second = torch.zeros_like(self.b_h)  # the bias of h W_hh
         for name in self.cell.extra:
             second = torch.cat([second[: -self.units], self.weights[name]])

@@ -1,8 +1,9 @@
 """Results by distance in one run or several: the same `Series` make a table and a figure."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from chargen.render import figures
 from chargen.render.figures import COLORS, LEAD, MARKERS, Axes, Drawing, Interval, Size
@@ -11,7 +12,8 @@ from chargen.render.report import Table
 Result = TypeVar("Result")
 
 
-class Series(NamedTuple):
+@dataclass(frozen=True)
+class Series:
     """Values with their 95% intervals by distance."""
 
     head: str  # of the column
