@@ -33,9 +33,7 @@ class GRU(RecurrentLayer, name="gru", kernels={"tanh": torch.gru}):
     def __init__(self, *given: Any, reset_after: bool = True, **named: Any) -> None:
         self.cell = cell_named("gru", reset_after)
         super().__init__(*given, **named)
-
-    def has_kernel(self, inputs: Tensor) -> bool:
-        return bool(self.cell.extra) and super().has_kernel(inputs)
+        self.kernel = self.kernel if reset_after else None
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         if not self.cell.extra:
