@@ -89,7 +89,8 @@ def probe(
             elif trained:
                 read = trained[0].vocabulary.decode(trained[0].held_out())
             else:
-                raise ChargenError(f"{model.name} has no held-out text; name one with --text FILE")
+                told = "has no held-out text; name a text with --text FILE"
+                raise ChargenError(f"{model.name} {told}")
             return HeldOutText(
                 _encode(model, read), None, _encode(model, swap.text) if swap else None
             )
