@@ -1,4 +1,4 @@
-"""The card of a run as a model hub shows it, from what was measured; see `chargen.runs.card`."""
+"""The card of a run as a model hub shows it, from what was measured."""
 
 import json
 import platform
@@ -12,7 +12,7 @@ from chargen.evaluation import nats_to_bits
 from chargen.predictors.ngram import BASELINE_ORDER
 from chargen.probes.result import TRAINED, RunResult
 from chargen.render.text import command, visible, visible_line
-from chargen.runs.card import CARD, own_card, remove_card, write_card
+from chargen.runs.directory import CARD, own_card, remove_card, write_card
 
 CHEAP_CHARS = 2_000_000  # training characters up to which an n-gram takes a few seconds
 SAMPLE_CHARS, SAMPLE_TEMPERATURE = 300, 0.8

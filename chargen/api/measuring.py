@@ -33,6 +33,8 @@ class OtherModel:
     predictor: Model
 
 
+OWN = ("ngrams", "timesteps", "network", "initial_network")  # of a trained model alone
+
 Measured = TrainedModel | OtherModel | Model | str | Path
 """A trained model or its run directory, or any model with a protocol of `chargen.predictors`."""
 
@@ -75,14 +77,34 @@ def probe(
     first = 0
     for run, corpus in zip(trained, known, strict=True) if named else ():
         first = max(first, corpus.training_chars * corpus.is_of(_encoded(run, named)))
+
+    def unseen(model: TrainedModel | OtherModel) -> HeldOutText:
+        """Return ``text`` from ``first`` on, or else the held-out text of the run.
+
+        A model that chargen did not train reads that of the first run.
+        """
+        if isinstance(model, OtherModel):
+            if named:
+                read = named.text[first:]
+            elif trained:
+                read = trained[0].vocabulary.decode(trained[0].held_out())
+            else:
+                told = "has no held-out text; name a text with --text FILE"
+                raise ChargenError(f"{model.name} {told}")
+            return HeldOutText(
+                _encode(model, read), None, _encode(model, swap.text) if swap else None
+            )
+        text, starts = _encoded(model, named), None
+        start = first if named else len(text.ids) - len(model.held_out())
+        if model.run.description.training.documents != "none":
+            starts = np.append(0, text.starts[text.starts > start] - start)
+        return HeldOutText(text.ids[start:], starts, _encoded(model, swap).ids if swap else None)
+
     subjects = []
     for model in opened:
-        held_out = partial(_unseen, model, named, first, trained, swap)
-        subject = Subject(model.name, model.predictor, held_out)
-        if isinstance(model, TrainedModel):
-            fields = ("ngrams", "timesteps", "network", "initial_network")
-            subject = subject._replace(**{name: getattr(model, name) for name in fields})
-        subjects.append(subject)
+        own: dict[str, Any] = {name: getattr(model, name) for name in OWN if hasattr(model, name)}
+        held_out = partial(unseen, model)
+        subjects.append(Subject(model.name, model.predictor, held_out, **own))
     one_text = named is not None or len({(one.sha256, one.training_chars) for one in known}) < 2
     result = probe_all(subjects, bundled.banks(bank), one_text, only, spans, seed, watch)
     for model, found in zip(opened, result.runs, strict=True):
@@ -128,29 +150,6 @@ def _check_distinct(models: Sequence[TrainedModel | OtherModel]) -> None:
         if name in seen:
             raise ChargenError(f"{model.name}: named twice; name each run once")
         seen.add(name)
-
-
-def _unseen(
-    model: TrainedModel | OtherModel,
-    text: Corpus | None,
-    first: int,
-    trained: Sequence[TrainedModel],
-    swap: Corpus | None,
-) -> HeldOutText:
-    """Return ``text`` from ``first`` on, or else the held-out text of the run.
-
-    A model that chargen did not train reads that of the first run.
-    """
-    if isinstance(model, TrainedModel):
-        own, starts = _encoded(model, text), None
-        first = first if text else len(own.ids) - len(model.held_out())
-        if model.run.description.training.documents != "none":
-            starts = np.append(0, own.starts[own.starts > first] - first)
-        return HeldOutText(own.ids[first:], starts, _encoded(model, swap).ids if swap else None)
-    if not (text or trained):
-        raise ChargenError(f"{model.name} has no held-out text; name a text with --text FILE")
-    read = text.text[first:] if text else trained[0].vocabulary.decode(trained[0].held_out())
-    return HeldOutText(_encode(model, read), None, _encode(model, swap.text) if swap else None)
 
 
 def _encoded(model: TrainedModel, corpus: Corpus | None) -> EncodedCorpus:

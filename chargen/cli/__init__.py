@@ -106,21 +106,19 @@ def _exit_code(given: list[str]) -> int:
         named = [f"chargen {name}" for name in given if name in chargen.commands]
         path = error.ctx.command_path if error.ctx else [*named, "chargen"][0]
         return _report(f"{advice.message(error)} (see {path} --help)")
-    except (click.ClickException, PermissionError) as error:
-        if isinstance(error, click.ClickException):
-            told = " ".join(error.format_message().split())
-        elif error.filename:
-            told = f"{error.filename}: {error.strerror}; check the permissions of its folder"
-        else:
+    except click.ClickException as error:
+        return _report(" ".join(error.format_message().split()))
+    except PermissionError as error:
+        if not error.filename:
             raise
-        return _report(told)
+        return _report(f"{error.filename}: {error.strerror}; check the permissions of its folder")
     except ChargenError as error:
         # One process a machine reports a lost process, or the one that launched them all does.
         rank, role = (os.environ.get(name) for name in ("LOCAL_RANK", "ROLE_NAME"))
         is_quiet = isinstance(error, PeerError) and (role == "chargen" or rank not in (None, "0"))
         return error.exit_code if is_quiet else _report(error.message, error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
+        result = INTERRUPTED
     return result if isinstance(result, int) else SUCCESS
 
 

@@ -33,7 +33,7 @@ BAR = "{percentage:3.0f}%|{bar}| {desc}"
 @option("--out", PATH, None, "Directory of the comparison.  [default: runs/compare-<task>]")
 @option("--overwrite", bool, None, "Delete the existing comparison and start over.")
 @result_options
-@hangup_ignored()
+@hangup_ignored
 def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -> int:
     """Train and compare recurrent cells under one budget.
 
@@ -49,8 +49,8 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
 
     Example: chargen compare --cells gru,lstm --seeds 3 --learning-rates 0.002,0.004
     """
-    known = {name: given[name] for name in types_of(ComparisonSettings)}
-    settings = ComparisonSettings(**{name: one for name, one in known.items() if one is not None})
+    names = [name for name in types_of(ComparisonSettings) if given[name] is not None]
+    settings = ComparisonSettings(**{name: given[name] for name in names})
     from tqdm import tqdm
 
     from chargen.cli.training_display import Signals

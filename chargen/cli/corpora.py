@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from chargen.cli.completion import bundled_texts
-from chargen.cli.options import OUTPUT, PATH, encoding_option, json_option, option, write_text
-from chargen.cli.terminal import progress_bar, put, say, say_json
+from chargen.cli.options import OUTPUT, PATH, encoding_option, json_option, option
+from chargen.cli.terminal import progress_bar, put, say, say_json, write_text
 from chargen.errors import ChargenError
 from chargen.render.text import command, visible_line
 

@@ -6,13 +6,7 @@ from typing import Any
 import click
 
 from chargen.cli.completion import texts
-from chargen.cli.options import (
-    encoding_option,
-    json_option,
-    mix_option,
-    run_argument,
-    torch_options,
-)
+from chargen.cli.options import encoding_option, json_option, model_options, run_argument
 from chargen.cli.terminal import progress_bar, say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
@@ -24,8 +18,7 @@ from chargen.render.text import visible_line
 @json_option
 @encoding_option
 @click.option("--dynamic", is_flag=True, help="Add dynamic evaluation (Krause et al. 2018). Slow.")
-@mix_option
-@torch_options
+@model_options
 def evaluate(
     run: Path | None, corpus: str | None, as_json: bool, encoding: str, dynamic: bool, **how: Any
 ) -> None:

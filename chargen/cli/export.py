@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from chargen.cli.options import OUTPUT, PATH, option, run_argument, write_text
-from chargen.cli.terminal import say
+from chargen.cli.options import OUTPUT, PATH, option, run_argument
+from chargen.cli.terminal import say, write_text
 from chargen.errors import ChargenError
 from chargen.render.text import command, visible_line
 from chargen.settings import WEIGHT_FORMATS, SamplingSettings

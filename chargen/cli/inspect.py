@@ -7,16 +7,8 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import (
-    OUTPUT,
-    PATH,
-    json_option,
-    option,
-    run_argument,
-    unknown_option,
-    write_text,
-)
-from chargen.cli.terminal import progress_bar, say, say_json
+from chargen.cli.options import OUTPUT, PATH, json_option, option, run_argument, unknown_option
+from chargen.cli.terminal import progress_bar, say, say_json, write_text
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 

@@ -8,9 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 import click
 
 from chargen.cli import completion
-from chargen.cli.terminal import say, set_up_memory
+from chargen.cli.terminal import say, set_up_memory, write_text
 from chargen.errors import ChargenError
-from chargen.files import writing
 from chargen.render.text import visible_line
 from chargen.settings import flag, shown
 
@@ -19,21 +18,23 @@ threads_help = "Number of CPU threads.  [default: chosen by torch]"
 
 
 class PathParam(click.Path):
-    """A path; an empty one, as of a shell variable that is not set, is refused."""
+    """A path; an empty one, as of a shell variable that is not set, is refused.
+
+    If it is ``writable``, it is a file to write; one whose directory does not exist is refused
+    before any slow work.
+    """
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
         if value == "":
             raise ChargenError(f"{param.opts[0]} '': empty; give a path")
-        return Path(value)
+        file = Path(value)
+        if self.writable and (file.is_dir() or not file.absolute().parent.is_dir()):
+            remedy = "name a file in it" if file.is_dir() else "create its directory first"
+            raise ChargenError(f"{file}: cannot be written; {remedy}")
+        return file
 
 
-PATH = PathParam()
-
-
-class GroupedOption(click.Option):
-    def __init__(self, *given: Any, group: str = "", **options: Any) -> None:
-        super().__init__(*given, **options)
-        self.group = group
+PATH, OUTPUT = PathParam(), PathParam(writable=True)
 
 
 def option(name: str, kind: Any, default: Any, help: str, *names: str, **given: Any) -> Any:
@@ -41,15 +42,15 @@ def option(name: str, kind: Any, default: Any, help: str, *names: str, **given: 
     given |= {"is_flag": True} if kind is bool else {"type": kind}
     if default is not None:
         given |= {"default": default, "show_default": default != ""}
-    return click.option(name, *names, cls=GroupedOption, help=help, **given)
+    return click.option(name, *names, help=help, **given)
 
 
 def unknown_option(help: str) -> Any:
     return option("--unknown", click.Choice(["error", "skip"]), "error", help)
 
 
-def torch_options(command: Any) -> Any:
-    """Add ``--device``, and ``--threads``, which takes effect when it is read."""
+def model_options(command: Any) -> Any:
+    """Add ``--mix-ngram`` and ``--device`` of `load`, and ``--threads``, set when it is read."""
 
     def set_up(context: click.Context, parameter: click.Parameter, threads: int | None) -> None:
         if context.resilient_parsing:  # which completes a command line
@@ -62,7 +63,8 @@ def torch_options(command: Any) -> Any:
 
     how = {"callback": set_up, "expose_value": False}
     command = option("--threads", click.IntRange(1), None, threads_help, **how)(command)
-    return option("--device", str, "auto", device_help, shell_complete=completion.devices)(command)
+    device = option("--device", str, "auto", device_help, shell_complete=completion.devices)
+    return mix_option(device(command))
 
 
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
@@ -77,39 +79,6 @@ encoding_option = option("--encoding", str, "", encoding_help, metavar="NAME")
 def default(value: object) -> str:
     """Return the end of an option's help for a default that is set elsewhere."""
     return "" if value is None else f"  [default: {shown(value)}]"
-
-
-class GroupedCommand(click.Command):
-    """A command whose help lists options under headings, in their order of definition."""
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for one in self.get_params(ctx):
-            if (record := one.get_help_record(ctx)) and record[1]:  # arguments have no help
-                sections.setdefault(getattr(one, "group", "") or "Other", []).append(record)
-        sections["Other"] = sections.pop("Other")
-        for heading, records in sections.items():
-            with formatter.section(heading):
-                formatter.write_dl(records)
-
-
-class OutputParam(PathParam):
-    """A file to write; one whose directory does not exist is refused before any slow work."""
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        file = super().convert(value, param, ctx)
-        if file.is_dir() or not file.absolute().parent.is_dir():
-            remedy = "name a file in it" if file.is_dir() else "create its directory first"
-            raise ChargenError(f"{file}: cannot be written; {remedy}")
-        return file
-
-
-OUTPUT = OutputParam()
-
-
-def write_text(file: Path, text: str) -> None:
-    with writing(file):
-        file.write_text(text, encoding="utf-8", newline="")
 
 
 RESULTS = {
@@ -174,14 +143,14 @@ LISTS = {
 
 
 def settings_options(
-    types: Mapping[str, Any], helps: dict[str, str], shown: Callable[[str], object], group: str = ""
+    types: Mapping[str, Any], helps: dict[str, str], shown: Callable[[str], object]
 ) -> Callable[[Any], Any]:
     """Return a decorator that adds an option per setting, with its default as ``shown`` by name."""
 
     def add(command: Any) -> Any:
         for name, help in reversed(helps.items()):
             kind, told = _option_type(types[name]), help + default(shown(name))
-            command = option(flag(name), kind, None, told, group=group)(command)
+            command = option(flag(name), kind, None, told)(command)
         return command
 
     return add

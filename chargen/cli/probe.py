@@ -11,10 +11,9 @@ from chargen.cli.options import (
     RESULTS,
     ListParam,
     encoding_option,
-    mix_option,
+    model_options,
     option,
     result_options,
-    torch_options,
     write_results,
 )
 from chargen.cli.terminal import say
@@ -48,8 +47,7 @@ ONLY = ListParam(INSTRUMENTS.index, f"some of {','.join(INSTRUMENTS)}")
 @result_options
 @option("--seed", click.IntRange(0, 2**63 - 1), 0, "Random seed.")
 @option("--verbose", bool, None, "Print every table.")
-@mix_option
-@torch_options
+@model_options
 def probe_longrange(
     runs: tuple[Path, ...],
     others: tuple[str, ...],

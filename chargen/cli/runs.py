@@ -126,8 +126,7 @@ def rm(names: tuple[str, ...], yes: bool) -> None:
 
 def _remove(path: Path) -> None:
     from chargen.files import remove_files, writing
-    from chargen.runs.card import remove_card
-    from chargen.runs.directory import FILES, RUN
+    from chargen.runs.directory import FILES, RUN, remove_card
     from chargen.runs.lock import HOLDER, LOCK, lock
 
     with lock(path, "stop it first"):

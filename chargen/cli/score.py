@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from chargen.cli.options import (
-    encoding_option,
-    json_option,
-    mix_option,
-    option,
-    torch_options,
-    unknown_option,
-)
+from chargen.cli.options import encoding_option, json_option, model_options, option, unknown_option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import counted, visible_line
@@ -26,8 +19,7 @@ from chargen.render.text import counted, visible_line
 @option("--top", click.IntRange(0), 5, "Number of places to show, highest surprisal first.")
 @unknown_option("Treatment of characters outside a vocabulary; skip omits them for all runs.")
 @click.option("--seed", type=click.IntRange(0), default=0, hidden=True, expose_value=False)
-@mix_option
-@torch_options
+@model_options
 def score(
     names: tuple[str, ...], as_json: bool, encoding: str, top: int, unknown: Any, **how: Any
 ) -> None:

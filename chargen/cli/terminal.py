@@ -11,11 +11,13 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 
 from chargen.errors import ChargenError
+from chargen.files import writing
 from chargen.render.text import visible
 
 # Spin count of torch's threads before they sleep. With the library's default, two programs on the
@@ -109,6 +111,11 @@ def put(text: str) -> None:
         sys.stdout.write(text)
 
 
+def write_text(file: Path, text: str) -> None:
+    with writing(file):
+        file.write_text(text, encoding="utf-8", newline="")
+
+
 def configure_torch() -> None:
     """Set the spin count of torch's threads, and keep C++ messages off standard error."""
     os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
@@ -142,11 +149,8 @@ def handled(handler: Any, *numbers: int) -> Iterator[None]:
             signal.signal(number, one)
 
 
-@contextlib.contextmanager
-def hangup_ignored() -> Iterator[None]:
-    """Let a program continue when its terminal is closed, as under nohup; Windows has no SIGHUP."""
-    with handled(signal.SIG_IGN, *(one for one in signal.Signals if one.name == "SIGHUP")):
-        yield
+# A program continues when its terminal is closed, as under nohup; Windows has no SIGHUP.
+hangup_ignored = handled(signal.SIG_IGN, *(one for one in signal.Signals if one.name == "SIGHUP"))
 
 
 def run_in_group(work: Callable[[], int]) -> int:

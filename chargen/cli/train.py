@@ -6,7 +6,6 @@ import os
 import shlex
 import sys
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,7 @@ from click.core import ParameterSource
 from msgspec.structs import asdict
 
 from chargen.cli.completion import devices, runs, texts
-from chargen.cli.options import (
-    PATH,
-    GroupedCommand,
-    default,
-    device_help,
-    encoding_help,
-    option,
-    settings_options,
-)
+from chargen.cli.options import PATH, default, device_help, encoding_help, option, settings_options
 from chargen.cli.terminal import hangup_ignored, put, say, set_up_memory
 from chargen.errors import ChargenError
 from chargen.settings import (
@@ -92,8 +83,9 @@ SHOWN = {name: getattr(TrainingSettings(), name) for name in FIXED} | {  # of th
 }
 # The other arguments of `chargen.train`.
 ARGUMENTS = ("out", "resume", "overwrite", "init_from", "device", "cache", "encoding")
-HEADINGS = ("Data", "Model", "Output", "Advanced")
-data, model, output, advanced = (partial(option, group=name) for name in HEADINGS)
+# Headings of the help, by the first option below each.
+HEADINGS = {flag(next(iter(names))): heading for heading, names in SETTINGS.items()}
+HEADINGS |= {"--out": "Output", "--help": "Other"}
 EXCLUDED = ("config", "print_config")  # from such a file
 
 
@@ -109,8 +101,7 @@ def read_config(context: click.Context, option: click.Parameter, file: Path | No
     known = {str(one.name): one for one in context.command.params if one.name not in EXCLUDED}
     context.default_map = {}
     for key, value in values.items():
-        name = key.replace("-", "_")
-        if name not in known:
+        if (name := key.replace("-", "_")) not in known:
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0].replace('_', '-')}?" if near else "see chargen train -h"
             raise ChargenError(f"{file}: {key}: no such option; {hint}")
@@ -134,7 +125,21 @@ CONTRADICTIONS = (("resume", "overwrite"), ("resume", "init_from"), ("quiet", "v
 
 
 def options_of(heading: str) -> Any:
-    return settings_options(TYPES, SETTINGS[heading], lambda name: SHOWN.get(name, AUTO), heading)
+    return settings_options(TYPES, SETTINGS[heading], lambda name: SHOWN.get(name, AUTO))
+
+
+class GroupedCommand(click.Command):
+    """A command whose help lists options under `HEADINGS`, in their order of definition."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        heading, sections = "", dict[str, list[tuple[str, str]]]()
+        for one in self.get_params(ctx):
+            heading = HEADINGS.get(one.opts[-1], heading)
+            if (record := one.get_help_record(ctx)) and record[1]:  # arguments have no help
+                sections.setdefault(heading, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
 
 @click.command(
@@ -144,26 +149,26 @@ def options_of(heading: str) -> Any:
 )
 @click.argument("corpus", nargs=-1, shell_complete=texts)
 @options_of("Data")
+@option("--encoding", str, "", encoding_help)
+@option("--cache", PATH, None, "Cache of encoded corpora.  [default: .corpora beside the run]")
 @options_of("Model")
+@option("--init-from", PATH, None, "Run to fine-tune, from its best weights.", shell_complete=runs)
 @options_of("Training budget")
 @options_of("Optimization")
-@data("--encoding", str, "", encoding_help)
-@data("--cache", PATH, None, "Cache of encoded corpora.  [default: .corpora beside the run]")
-@model("--init-from", PATH, None, "Run to fine-tune, from its best weights.", shell_complete=runs)
-@output("--out", PATH, None, "Run directory.  [default: runs/<corpus name>]")
-@output("--config", PATH, None, "TOML file of options; the command line overrides it.", **CONFIG)
-@output("--print-config", bool, None, "Print all settings as a file for --config and exit.")
-@output("--resume", bool, None, "Resume a run. Budgets are totals, including earlier training.")
-@output("--overwrite", bool, None, "Delete the existing run and start over.")
-@output("--quiet", bool, None, "Print errors only.")
-@output("--verbose", bool, None, "Print one line per validation, and longer samples.")
-@output("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
+@option("--out", PATH, None, "Run directory.  [default: runs/<corpus name>]")
+@option("--config", PATH, None, "TOML file of options; the command line overrides it.", **CONFIG)
+@option("--print-config", bool, None, "Print all settings as a file for --config and exit.")
+@option("--resume", bool, None, "Resume a run. Budgets are totals, including earlier training.")
+@option("--overwrite", bool, None, "Delete the existing run and start over.")
+@option("--quiet", bool, None, "Print errors only.")
+@option("--verbose", bool, None, "Print one line per validation, and longer samples.")
+@option("--tensorboard", bool, None, "Write TensorBoard event files to the run directory.")
 @options_of("Advanced")
-@advanced("--device", str, "auto", device_help, shell_complete=devices)
-@advanced("--threads", click.IntRange(1), None, f"Number of CPU threads.{default(THREADS)}")
-@advanced("--processes", click.IntRange(1), 1, "Number of training processes on this machine.")
+@option("--device", str, "auto", device_help, shell_complete=devices)
+@option("--threads", click.IntRange(1), None, f"Number of CPU threads.{default(THREADS)}")
+@option("--processes", click.IntRange(1), 1, "Number of training processes on this machine.")
 @click.pass_context
-@hangup_ignored()
+@hangup_ignored
 def train(
     context: click.Context,
     corpus: tuple[str, ...],
@@ -199,8 +204,9 @@ def train(
     if not corpus and not options["resume"]:
         raise ChargenError("no CORPUS given: name a text file, or a bundled corpus such as fables")
     set_up_memory()
+    how = {name: options.pop(name) for name in ARGUMENTS}
     if print_config:
-        return _print_config(context, corpus, options)
+        return _print_config(context, corpus, how, options)
     if tensorboard and importlib.util.find_spec("tensorboard") is None:
         raise ChargenError("--tensorboard: needs the package; pip install tensorboard")
     started = os.environ.get("WORLD_SIZE", str(processes))
@@ -211,23 +217,25 @@ def train(
 
         command = ["-m", "chargen", *context.obj]
         return launch(processes, command, lambda line: say(f"chargen: {line}", err=True))
-    from chargen.cli.training_display import Level, TrainingDisplay
+    from chargen.cli.training_display import TrainingDisplay
 
-    level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
     beginning = ""
     if "WORLD_SIZE" not in os.environ:  # of several processes, rank 0 checks for all
-        beginning = f"reading {' '.join(corpus)}" if corpus and not options["resume"] else ""
-        _check(corpus, **options)
-    with TrainingDisplay(level, tensorboard, beginning) as display:
+        beginning = f"reading {' '.join(corpus)}" if corpus and not how["resume"] else ""
+        _check(corpus, how, options)
+    with TrainingDisplay(quiet, verbose, tensorboard, beginning) as display:
         from chargen import api
 
-        options |= {"progress": display.reading, "run": display.run, "threads": threads}
-        trained = api.train(corpus, command=shlex.join(["chargen", *context.obj]), **options)
+        how |= {"progress": display.reading, "run": display.run, "threads": threads}
+        typed_command = shlex.join(["chargen", *context.obj])
+        trained = api.train(corpus, command=typed_command, **how, **options)
         display.summarize(trained)
     return display.exit_code
 
 
-def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict[str, Any]) -> int:
+def _print_config(
+    context: click.Context, corpus: tuple[str, ...], how: dict[str, Any], options: dict[str, Any]
+) -> int:
     """Print what reproduces a new run, or the settings of a run that would be resumed."""
     from chargen.runs.directory import find
 
@@ -236,7 +244,6 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict
         for name in ("out", "cache", "init_from", "device", "threads", "processes")
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    how = {name: options.pop(name) for name in ARGUMENTS}
     GivenSettings.parse(options)
     if how["resume"]:
         found = find(how["out"]).description
@@ -254,12 +261,11 @@ def _print_config(context: click.Context, corpus: tuple[str, ...], options: dict
     return 0
 
 
-def _check(corpus: tuple[str, ...], **options: Any) -> None:
+def _check(corpus: tuple[str, ...], how: dict[str, Any], options: dict[str, Any]) -> None:
     """Make the checks that need neither torch nor the text."""
     from chargen.runs.directory import RUNS, check_new, find
     from chargen.text.corpus import read_corpus
 
-    how = {name: options.pop(name) for name in ARGUMENTS}
     GivenSettings.parse(options)
     named = RUNS / read_corpus(corpus).name if corpus else None
     path = how["out"] or named

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from chargen.training.loop import Report, Trainer
     from chargen.training.session import TrainingSession
 
-Level = Literal["normal", "quiet", "verbose"]
-
-SAMPLE_CHARS = {"normal": 120, "verbose": 600}
+SAMPLE_CHARS = 120
+MORE_SAMPLE_CHARS = 600  # with --verbose
 SAMPLE_LINES = 6  # that share them, if each line is a document
 SECONDS_BETWEEN_SAMPLES = 30
 SAMPLE_TEMPERATURE = 0.8
@@ -72,11 +71,12 @@ class TrainingDisplay:
     ``beginning`` is the first line without a terminal, before PyTorch is loaded, or empty.
     """
 
-    def __init__(self, level: Level, tensorboard: bool, beginning: str) -> None:
-        self._level, self._tensorboard, self._beginning = level, tensorboard, beginning
+    def __init__(self, quiet: bool, verbose: bool, tensorboard: bool, beginning: str) -> None:
+        self._quiet, self._verbose = quiet, verbose
+        self._tensorboard, self._beginning = tensorboard, beginning
         self._signals = Signals()
-        self._has_terminal = sys.stderr.isatty() and level != "quiet"
-        self._bar: Any = None
+        self._has_terminal = sys.stderr.isatty() and not quiet
+        self._bar: Any = tqdm(disable=True)
         self._reads = False  # the bar shows the reading of the corpus
         self._trainer: Trainer | None = None
         self._validation: float | None = None  # the latest validation loss
@@ -99,18 +99,14 @@ class TrainingDisplay:
         return self
 
     def _open_bar(self, **style: Any) -> None:
-        self._close_bar()
+        self._bar.close()
         self._bar = tqdm(disable=not self._has_terminal, leave=False, **style)
 
-    def _close_bar(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar, self._reads = None, False
-
-    __exit__ = _close_bar
+    def __exit__(self, *exception: object) -> None:
+        self._bar.close()
 
     def reading(self, done: int, total: int) -> None:
-        if self._bar is None or not self._reads or done < self._bar.n:
+        if not self._reads or done < self._bar.n:
             style = {"total": total or None, "unit": "B", "unit_scale": True, "delay": 1}
             self._open_bar(desc="reading the corpus", **style)
             self._reads = True
@@ -118,7 +114,7 @@ class TrainingDisplay:
 
     def run(self, session: TrainingSession) -> None:
         """Train to the end; of several processes, rank 0 shows the training."""
-        self._close_bar()
+        self._bar.close()
         self._trainer = trainer = session.trainer
         with self._signals, contextlib.ExitStack() as stack:
             if not trainer.group.leads:
@@ -132,7 +128,7 @@ class TrainingDisplay:
                 stack.callback(self._events.close)
             bar = "{percentage:3.0f}%|{bar}| {desc}"
             self._open_bar(total=100, bar_format=bar, dynamic_ncols=True)
-            stack.callback(self._close_bar)
+            stack.callback(self._bar.close)
             for report in trainer.reports(self._signals.are_caught):
                 self._show(report, trainer)
 
@@ -145,9 +141,8 @@ class TrainingDisplay:
         if not report.validates:
             return
         with self._bar.external_write_mode(file=sys.stderr):
-            verbose = self._level == "verbose"
-            if not self._has_terminal or verbose:
-                self._tell(self._line(report, trainer, verbose))
+            if not self._has_terminal or self._verbose:
+                self._tell(self._line(report, trainer, self._verbose))
             if report.unsaved:
                 say(f"{visible_line(report.unsaved)}; the next validation tries again", err=True)
             try:
@@ -160,9 +155,10 @@ class TrainingDisplay:
             if self._blames and (note := _neighbour_note(report, trainer)):
                 self._blames = False
                 self._tell(f"note: {note}")
-            if report.seconds >= self._next_sample and self._level != "quiet":
+            if report.seconds >= self._next_sample and not self._quiet:
                 self._next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
-                self._tell(_sample(trainer, SAMPLE_CHARS[self._level]), dim=True)
+                chars = MORE_SAMPLE_CHARS if self._verbose else SAMPLE_CHARS
+                self._tell(_sample(trainer, chars), dim=True)
 
     def _line(self, report: Report, trainer: Trainer, verbose: bool = False) -> str:
         loss = self._validation
@@ -181,7 +177,7 @@ class TrainingDisplay:
     def summarize(self, model: TrainedModel) -> None:
         """Print the result, an n-gram baseline unless the corpus is large, and a next command."""
         trainer = self._trainer
-        if trainer is None or not trainer.group.leads or self._level == "quiet":
+        if trainer is None or not trainer.group.leads or self._quiet:
             return
         counters, margin, best = trainer.counters, None, trainer.counters.best_loss
         stopped = trainer.ending == "stopped"
@@ -209,7 +205,7 @@ class TrainingDisplay:
         self._tell(f"Next: {next_command(trainer, stopped, margin)}")
 
     def _tell(self, text: str, **style: Any) -> None:
-        if self._level != "quiet":
+        if not self._quiet:
             say(text, err=True, **style)
 
 
@@ -260,16 +256,16 @@ def _overview(trainer: Trainer) -> str:
     if settings.patience and settings.validation != 0:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
-    together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
-    machine = description.machine
-    read = f", {facts['machine'].partition(', ')[0]}" if machine else ""
+    processes = f"{trainer.group.size} processes" if trainer.group.size > 1 else ""
+    speed = facts.get("machine", "").partition(", ")[0]
+    device = filter(None, [str(trainer.device), settings.precision, processes, speed])
     rows = {
         "data": f"{facts['corpus']}; vocabulary {len(description.vocabulary)}",
         "model": f"{facts['model']}, {facts['parameters']} parameters",
         "schedule": f"batch × length {stages}, learning rate {settings.learning_rate:.3g}, "
         f"state {settings.state}, seed {settings.seed}",
         "budget": " or ".join(budgets),
-        "device": f"{trainer.device}, {settings.precision}{together}{read}",
+        "device": ", ".join(device),
         "run": str(trainer.run.path),
     }
     return "\n".join(f"{name:<10}{visible_line(text)}" for name, text in rows.items())

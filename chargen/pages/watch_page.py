@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,13 +96,23 @@ def _finding(lines: Lines) -> str:
 
 def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     lines, clip_norm = status.lines, status.description.training.clip_norm
-    last = replace(validations(lines), caption="Last validations, loss in nats per character")
-    last = replace(last, rows=last.rows[: -LAST - 1 : -1])
+    caption, table = "Last validations, loss in nats per character", validations(lines)
+    last = replace(table, caption=caption, rows=table.rows[: -LAST - 1 : -1])
     by = "by step on a logarithmic axis"
 
     def curve(column: str, name: str, limit: float | None = None) -> Figure:
-        draw, label = partial(_draw_column, lines, column, limit), f"{name}, now {{:.3g}}"
-        return Figure(column, draw, label.format(lines[-1][column]), f"{name} {by}")
+        def draw(size: Size, title: str) -> Drawing:
+            shown = thinned(lines)
+            curves = [(_column(shown, "step"), _column(shown, column), "", MODEL)]
+            figure, axes = _drawn(curves, size._replace(height=2.9), "")
+            if limit is not None:
+                style: dict[str, Any] = {"color": OTHER, "linestyle": ":", "linewidth": 1.4}
+                axes.axhline(limit, label=f"clip norm {limit:g}", **style)
+            axes.set_ylim(bottom=0)
+            figures.finish(figure, size, "")
+            return figure
+
+        return Figure(column, draw, f"{name}, now {lines[-1][column]:.3g}", f"{name} {by}")
 
     return [
         Figure(
@@ -127,24 +136,12 @@ def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
     curves = [([*first, *_column(shown[since:], "step")], training, "training", GREY)]
     if _loss(shown) == LOSS:
         curves.append((_column(shown, "step"), _column(shown, LOSS), "validation", MODEL))
-    figure, axes = _drawn(curves, replace(size, height=3.6), "nats per character")
+    figure, axes = _drawn(curves, size._replace(height=3.6), "nats per character")
     if not isinstance(status.baseline, str):
         style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
         axes.axhline(status.baseline, label="n-gram baseline", **style)
     step, loss = max(1, best(shown)["step"]), _clipped(best_loss(shown))
     axes.plot([step], [loss], "o", color=MODEL, markersize=6, clip_on=False)
-    figures.finish(figure, size, "")
-    return figure
-
-
-def _draw_column(lines: Lines, name: str, limit: float | None, size: Size, title: str) -> Drawing:
-    shown = thinned(lines)
-    curves = [(_column(shown, "step"), _column(shown, name), "", MODEL)]
-    figure, axes = _drawn(curves, replace(size, height=2.9), "")
-    if limit is not None:
-        label = f"clip norm {limit:g}"
-        axes.axhline(limit, label=label, color=OTHER, linestyle=":", linewidth=1.4)
-    axes.set_ylim(bottom=0)
     figures.finish(figure, size, "")
     return figure
 

@@ -3,13 +3,7 @@
 from chargen.predictors.adapters import from_function, from_onnx, from_torch
 from chargen.predictors.check import check
 from chargen.predictors.ngram import BackoffNgram
-from chargen.predictors.protocol import (
-    Model,
-    NextCharPredictor,
-    PredictorError,
-    State,
-    TextScorer,
-)
+from chargen.predictors.protocol import Model, NextCharPredictor, PredictorError, State, TextScorer
 from chargen.predictors.token_model import from_transformers, load_transformers
 
 __all__ = [

@@ -22,6 +22,12 @@ from chargen.text.vocabulary import Vocabulary
 N, T, CUT = 3, 12, 5  # sequences, timesteps, and the place of the cut
 NEAR = 1e-3  # nats; kernels for other shapes round differently
 CERTAIN = -15.0  # nats; below it a log-probability is too small to matter
+DIFFERS = "two calls with the same text differ: turn dropout off, module.eval()"
+LOOKS_AHEAD = "a prediction depends on later characters: it must not see what it predicts"
+MIXES_ROWS = """a sequence read alone gives other predictions than beside others: the axis of the \
+sequences may be wrong, or batch normalization is on"""
+FORGETS = """a text read in parts gives other predictions than the whole: return the whole state, \
+and begin from the state that is given"""
 
 
 def check(model: Model) -> None:
@@ -47,34 +53,21 @@ def check(model: Model) -> None:
     ids = np.random.default_rng(0).integers(len(model.vocabulary), size=(N, T))
     whole, _ = advance(model, ids)
     again, _ = advance(model, ids)
-    _compare(again, whole, "two calls with the same text differ: turn dropout off, module.eval()")
-    other = ids.copy()
+    other, order = ids.copy(), np.array([2, 0, 1])
     other[:, CUT:] = np.roll(ids[:, CUT:], 1, axis=1)
-    _compare(
-        advance(model, other)[0][:, :CUT],
-        whole[:, :CUT],
-        "a prediction depends on later characters: it must not see the character that it predicts",
-    )
-    _compare(
-        np.concatenate([advance(model, ids[[row]])[0] for row in range(N)]),
-        whole,
-        "a sequence read alone gives other predictions than beside others: the axis of the "
-        "sequences may be wrong, or batch normalization is on",
-    )
+    changed, _ = advance(model, other)
+    alone = np.concatenate([advance(model, ids[[row]])[0] for row in range(N)])
     first, state = advance(model, ids[:, :CUT])
-    order = np.array([2, 0, 1])
     second, _ = advance(model, ids[order, CUT:], select(state, order))
-    _compare(
-        np.concatenate([first[order], second], axis=1),
-        whole[order],
-        "a text read in parts gives other predictions than the whole: return the whole state, and "
-        "begin from the state that is given",
-    )
-
-
-def _compare(found: np.ndarray, expected: np.ndarray, fault: str) -> None:
-    apart = np.abs(np.maximum(found, CERTAIN) - np.maximum(expected, CERTAIN))
-    _require(bool((apart <= NEAR).all()), fault)
+    in_parts = np.concatenate([first[order], second], axis=1)
+    for found, expected, fault in (
+        (again, whole, DIFFERS),
+        (changed[:, :CUT], whole[:, :CUT], LOOKS_AHEAD),
+        (alone, whole, MIXES_ROWS),
+        (in_parts, whole[order], FORGETS),
+    ):
+        apart = np.abs(np.maximum(found, CERTAIN) - np.maximum(expected, CERTAIN))
+        _require(bool((apart <= NEAR).all()), fault)
 
 
 def _require(holds: bool, fault: str) -> None:

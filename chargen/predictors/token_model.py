@@ -95,16 +95,15 @@ class TokenModel:
 
     def _read(self, rows: Sequence[Sequence[int]]) -> list[np.ndarray]:
         import torch
+        from torch.nn.utils.rnn import pad_sequence
 
-        rows = [row[-self._most :] for row in rows]
-        longest = max(map(len, rows))
-        padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows])
-        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         device = next(self._model.parameters()).device
+        ids = [torch.tensor(row[-self._most :], device=device) for row in rows]
+        padded, mask = (pad_sequence(x, True) for x in (ids, [*map(torch.ones_like, ids)]))
         with torch.no_grad():
-            logits = self._model(input_ids=padded.to(device), attention_mask=mask.to(device)).logits
+            logits = self._model(input_ids=padded, attention_mask=mask).logits
             log_probs = torch.log_softmax(logits.float(), dim=-1).cpu().numpy()
-        return [found[: len(row)] for found, row in zip(log_probs, rows, strict=True)]
+        return [found[: len(row)] for found, row in zip(log_probs, ids, strict=True)]
 
     def _continuation(
         self, context: Sequence[int], whole: Sequence[int], log_probs: np.ndarray

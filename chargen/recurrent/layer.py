@@ -7,8 +7,7 @@ time-major, ``(T, N, H)``, so that the values of one time step are contiguous in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,26 +25,21 @@ MAX_ONE_HOT_RATIO = 2  # V / H; above it, selecting rows of W_xh is faster than 
 OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmoid)
 
 
-@dataclass(frozen=True)
-class Activation:
-    """An activation function: differentiable, into a buffer, and its derivative dy/dx from y."""
+class Activation(NamedTuple):
+    """An activation function, which takes a buffer as ``out``, and its derivative dy/dx from y."""
 
-    function: Callable[[Tensor], Tensor]
-    into: Callable[[Tensor, Tensor], Tensor]
+    function: Callable[..., Tensor]
     slope: Callable[[Tensor], Tensor]
 
 
 ACTIVATIONS = {
-    "tanh": Activation(torch.tanh, lambda x, out: torch.tanh(x, out=out), lambda y: 1 - y * y),
+    "tanh": Activation(torch.tanh, lambda y: 1 - y * y),
     "relu": Activation(
-        torch.relu, lambda x, out: torch.clamp(x, min=0, out=out), lambda y: (y > 0).to(y.dtype)
+        lambda x, out=None: torch.threshold(x, 0, 0, out=out), lambda y: (y > 0).to(y.dtype)
     ),
-    "sigmoid": Activation(
-        torch.sigmoid, lambda x, out: torch.sigmoid(x, out=out), lambda y: y * (1 - y)
-    ),
-    "linear": Activation(lambda x: x, lambda x, out: out.copy_(x), torch.ones_like),
+    "sigmoid": Activation(torch.sigmoid, lambda y: y * (1 - y)),
+    "linear": Activation(lambda x, out=None: x if out is None else out.copy_(x), torch.ones_like),
 }
-
 
 Kernels = Mapping[str, Callable[..., Any]]
 """torch's functions for a whole layer, by activation function; on a GPU they call cuDNN."""
@@ -159,6 +153,11 @@ class RecurrentLayer(nn.Module):
             return self.read_at_once(inputs, state)
         return self.scan(self.project(inputs, precision), state)
 
+    def vectors(self, inputs: Tensor) -> Tensor:
+        """Return inputs time-major, ``(T, N, F)``, ids as one-hot vectors."""
+        x = inputs.transpose(0, 1)
+        return x if x.is_floating_point() else one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+
     def has_kernel(self, inputs: Tensor) -> bool:
         """Return True if torch has a function for the layer and the inputs are not too wide."""
         is_narrow = inputs.is_floating_point() or len(self.W_xh) <= MAX_ONE_HOT_RATIO * self.units
@@ -167,9 +166,7 @@ class RecurrentLayer(nn.Module):
     def read_at_once(self, inputs: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         """Run the layer in the one call that ``torch.nn`` makes, on one-hot vectors of ids."""
         assert self.kernel is not None
-        x = inputs.transpose(0, 1)
-        if not inputs.is_floating_point():
-            x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
+        x = self.vectors(inputs)
         second = torch.zeros_like(self.b_h)  # the bias of h W_hh
         for name in self.cell.extra:
             second = torch.cat([second[: -self.units], self.weights[name]])

@@ -73,7 +73,7 @@ class CharModel(nn.Module):
 
     @property
     def layers(self) -> list[RecurrentLayer]:
-        return [self.stack.layer(index) for index in range(len(self.stack.layers))]
+        return list(self.stack.layers)
 
     @property
     def cell(self) -> str:
@@ -96,29 +96,20 @@ class CharModel(nn.Module):
         if not len(ids):  # not every kernel supports N = 0; every weight gets a zero gradient
             logits, state = self.forward(ids.new_zeros(1, ids.shape[1]), None, last)
             return logits[:0], tuple(tuple(part[:0] for part in layer) for layer in state)
-        if begins is None:
-            outputs, state = self.stack(ids, state, mode)
-        else:
-            outputs, state = self._read_documents(ids, state, mode, begins)
-        # Time-major, as the layers keep it, so that the matmul needs no copy.
-        outputs = outputs[:, -last:].transpose(0, 1) if last else outputs.transpose(0, 1)
-        return linear(outputs, self.W_hy, self.b_y, mode.precision).transpose(0, 1), state
-
-    def _read_documents(
-        self, ids: Tensor, state: StackState | None, mode: ForwardMode, begins: Tensor
-    ) -> tuple[Tensor, StackState]:
-        """Run the stack on the window in parts, cut wherever a row begins a document."""
-        cuts = begins.any(dim=0).nonzero().flatten().tolist()
-        bounds = [0, *(cut for cut in cuts if cut), ids.shape[1]]
+        # Documents begin at zeros: the window is cut wherever a row begins one.
+        cuts = [] if begins is None else begins.any(dim=0).nonzero().flatten().tolist()
         parts = []
-        for start, end in pairwise(bounds):
-            if state is not None:
+        for start, end in pairwise([0, *(cut for cut in cuts if cut), ids.shape[1]]):
+            if state is not None and begins is not None:
                 fresh = begins[:, start, None]
                 state = tuple(tuple(h.masked_fill(fresh, 0) for h in layer) for layer in state)
             outputs, state = self.stack(ids[:, start:end], state, mode)
+            # Time-major, as the layers keep it, so that the matmul needs no copy.
             parts.append(outputs.transpose(0, 1))
         assert state is not None
-        return torch.cat(parts).transpose(0, 1), state
+        outputs = torch.cat(parts) if len(parts) > 1 else parts[0]
+        outputs = outputs[-last:] if last else outputs
+        return linear(outputs, self.W_hy, self.b_y, mode.precision).transpose(0, 1), state
 
 
 class NetworkPredictor:

@@ -9,9 +9,8 @@ The backward passes of norm and convolution are written by hand: autograd's save
 zero-filled gradients would take longer than the arithmetic.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +22,7 @@ from chargen.recurrent.matmul import linear
 from chargen.settings import SMALLEST, block_shapes
 
 
-@dataclass(frozen=True)
-class ForwardMode:
+class ForwardMode(NamedTuple):
     """Dropout and precision of a forward pass; the default is evaluation."""
 
     dropout: float = 0.0  # share of a layer's outputs that is dropped
@@ -84,13 +82,10 @@ class ResidualBlock(nn.Module):
 
     def leave(self, x: Tensor, c: Tensor, h: Tensor, mode: ForwardMode) -> Tensor:
         """Return x after the block; dropout applies to what each half adds."""
-        W_gate, W_out, W_up, W_down = (
-            partial(linear, W=W, precision=mode.precision)
-            for W in (self.W_gate, self.W_out, self.W_up, self.W_down)
-        )
-        x = x + drop(W_out(silu(W_gate(c)) * h), mode)
-        a, b = W_up(Norm.apply(x, self.g_ff)).chunk(2, dim=-1)
-        return x + drop(W_down(silu(a) * b), mode)
+        product = partial(linear, precision=mode.precision)
+        x = x + drop(product(silu(product(c, self.W_gate)) * h, self.W_out), mode)
+        a, b = product(Norm.apply(x, self.g_ff), self.W_up).chunk(2, dim=-1)
+        return x + drop(product(silu(a) * b, self.W_down), mode)
 
 
 class Norm(torch.autograd.Function):

@@ -1,7 +1,6 @@
 """Stacks of recurrent layers, plain or in residual blocks."""
 
 from collections.abc import Iterable
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +30,9 @@ class Stack(nn.Module):
     ``(N, T, D)``, time-major in memory.
     """
 
+    layers: list[RecurrentLayer]
+    blocks: list[ResidualBlock]  # one for each layer, or none
+
     def __init__(
         self,
         layers: Iterable[RecurrentLayer],
@@ -38,22 +40,21 @@ class Stack(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(layers)
-        self.blocks = nn.ModuleList()
-        own = [self.layer(index) for index in range(len(self.layers))]
-        if not own:
+        self.layers = nn.ModuleList(layers)  # type: ignore[assignment]
+        self.blocks = nn.ModuleList()  # type: ignore[assignment]
+        if not len(self.layers):
             raise ValueError("a stack holds at least one layer")
-        if not all(layer.return_sequences for layer in own[:-1]):
+        if not all(layer.return_sequences for layer in self.layers[:-1]):
             raise ValueError("every layer below another one needs return_sequences=True")
         if size is None:
             return
-        units = {layer.units for layer in own}
+        units = {layer.units for layer in self.layers}
         if len(units) > 1:
             raise ValueError(f"layers in residual blocks have the same units, not {sorted(units)}")
         (D,) = units
         self.W_in = nn.Parameter(torch.empty(size, D))
         nn.init.normal_(self.W_in, generator=generator)
-        self.blocks.extend(ResidualBlock(D, generator) for _ in own)
+        self.blocks.extend(ResidualBlock(D, generator) for _ in self.layers)
         self.g_out = nn.Parameter(torch.ones(D))
 
     def forward(
@@ -76,18 +77,15 @@ class Stack(nn.Module):
         return self.end(below), tuple(states)
 
     def initial_state(self, batch_size: int) -> StackState:
-        states = (self.layer(n).initial_state(batch_size) for n in range(len(self.layers)))
+        states = (layer.initial_state(batch_size) for layer in self.layers)
         if not self.blocks:
             return tuple(states)
         window = self.g_out.new_zeros(CONVOLVED - 1, batch_size, len(self.g_out)).unbind()
         return tuple((*state, *window) for state in states)
 
-    def layer(self, index: int) -> RecurrentLayer:
-        return cast(RecurrentLayer, self.layers[index])
-
     def parted(self, index: int, state: LayerState) -> tuple[LayerState, LayerState]:
         """Split the state of layer ``index`` into its cell's part and the convolution window."""
-        cell_parts = len(self.layer(index).cell.state)
+        cell_parts = len(self.layers[index].cell.state)
         return state[:cell_parts], state[cell_parts:]
 
     def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
@@ -103,7 +101,7 @@ class Stack(nn.Module):
         """Return what layer ``index`` reads, and its next convolution window."""
         if not self.blocks:
             return below, window
-        c, window = cast(ResidualBlock, self.blocks[index]).enter(below.transpose(0, 1), window)
+        c, window = self.blocks[index].enter(below.transpose(0, 1), window)
         return c.transpose(0, 1), window
 
     def leave(
@@ -117,9 +115,8 @@ class Stack(nn.Module):
         """Return the input of the next layer, given what layer ``index`` read and put out."""
         if not self.blocks:
             return drop(outputs, mode)
-        block = cast(ResidualBlock, self.blocks[index])
         x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
-        return block.leave(x, c, h, mode).transpose(0, 1)
+        return self.blocks[index].leave(x, c, h, mode).transpose(0, 1)
 
     def end(self, below: Tensor) -> Tensor:
         """Return what the softmax head reads."""

@@ -49,17 +49,16 @@ def to_torch(model: CharModel, settings: ModelSettings) -> TorchCharModel:
     """Return a copy made of `torch.nn` layers; `ChargenError` if `torch.nn` has no such layer."""
     cell, activation = settings.cell, settings.activation
     kind, supported = KINDS.get(cell, (nn.RNN, ()))
-    lacking = ""
-    if not supported:
-        lacking = cell
-    elif not settings.reset_after:
-        lacking = "gru with reset_after=False"
-    elif settings.stack == "residual":
-        lacking = "residual blocks"
-    elif activation not in supported:
-        lacking = f"{cell} with activation {activation}, only with {' or '.join(supported)}"
-    if lacking:
-        raise ChargenError(f"torch.nn has no {lacking}; use chargen.recurrent")
+    lacking = {
+        cell: not supported,
+        "gru with reset_after=False": not settings.reset_after,
+        "residual blocks": settings.stack == "residual",
+        f"{cell} with {activation}, only with {' or '.join(supported)}": activation
+        not in supported,
+    }
+    for name, is_lacking in lacking.items():
+        if is_lacking:
+            raise ChargenError(f"torch.nn has no {name}; use chargen.recurrent")
     nonlinearity = {"nonlinearity": activation} if cell == "simple" else {}
 
     def layer_of(own: RecurrentLayer) -> nn.RNNBase:

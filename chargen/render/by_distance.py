@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, TypeVar
 
 from chargen.render import figures
-from chargen.render.figures import LEAD, Axes, Drawing, Interval, Size
+from chargen.render.figures import COLORS, LEAD, MARKERS, Axes, Drawing, Interval, Size
 from chargen.render.report import Table
 
 Result = TypeVar("Result")
@@ -35,7 +36,11 @@ def styles(runs: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the style of each run's curve, that of the lead for a single one."""
     if len(runs) == 1:
         return dict.fromkeys(runs, LEAD)
-    return dict(zip(runs, figures.curve_styles(), strict=False))
+    looks = zip(runs, cycle(COLORS), cycle(MARKERS), strict=False)
+    return {
+        run: {"color": color, "marker": marker, "linewidth": 2, "markersize": 5}
+        for run, color, marker in looks
+    }
 
 
 def table(

@@ -4,10 +4,8 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import cycle
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from chargen.render.text import visible, visible_line
 
@@ -32,8 +30,7 @@ Interval = Any
 """A record with a ``value`` and the bounds ``low`` and ``high`` of its 95% interval."""
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Layout of a figure: its size in inches, its type sizes in points."""
 
     width: float
@@ -92,11 +89,6 @@ def limits(
             parse_math=False,
         )  # fmt: skip
         row += 1 + text.count("\n")
-
-
-def curve_styles() -> Iterator[dict[str, Any]]:
-    for color, marker in zip(cycle(COLORS), cycle(MARKERS), strict=False):
-        yield {"color": color, "marker": marker, "linewidth": 2, "markersize": 5}
 
 
 def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from chargen.errors import ChargenError
+from chargen.files import writing
 from chargen.render import figures
 from chargen.render.figures import PAGE, PICTURE, Drawing, Interval, Size
 from chargen.render.page import render
@@ -160,10 +160,8 @@ def save_figures(sections: Sequence[Section], path: Path, title: str, main: str)
     for block in (block for section in sections for block in section.blocks):
         if isinstance(block, Figure):
             file = path if block.name == main else path.with_stem(f"{path.stem}-{block.name}")
-            try:
+            with writing(file):
                 block.draw(PICTURE, title).savefig(file, format="png")
-            except OSError as error:
-                raise ChargenError(f"{file}: cannot be written ({error.strerror})") from error
             written.append(file)
     return written
 

@@ -4,10 +4,13 @@ run.json            settings, vocabulary, corpus, versions
 progress.jsonl      one `ProgressRecord` per validation
 best.safetensors    the weights with the lowest validation loss
 last.safetensors    the training state, from which a run resumes
+README.md           the card, which shows what was measured; see `chargen.api.card`
 """
 
+import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +24,6 @@ from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.predictors.ngram import BackoffNgram, count
 from chargen.render.text import command
-from chargen.runs.card import remove_card
 from chargen.runs.checkpoint import LARGEST, WEIGHTS, Checkpoint, below, parse
 from chargen.runs.description import Description
 from chargen.runs.lock import lock
@@ -35,6 +37,11 @@ COUNTED = 10_000_000  # training characters that an n-gram counts at most, for m
 RUNS = Path("runs")
 RUN, PROGRESS, BEST, LAST = "run.json", "progress.jsonl", "best.safetensors", "last.safetensors"
 FILES = (RUN, PROGRESS, BEST, LAST)
+CARD = "README.md"
+LARGEST_CARD = 2**20  # bytes
+# The last line of the card, with the SHA-256 of the lines above it.
+SEAL = "\n<!-- written by chargen, SHA-256 {} -->\n"
+SEALED = re.compile(SEAL.format("([0-9a-f]{64})") + r"\Z")
 Natural = Annotated[int, Meta(ge=0)]
 
 
@@ -292,3 +299,25 @@ def check_new(path: Path, overwrite: bool) -> None:
     for place in (path, *path.parents):
         if place.exists() and not place.is_dir():
             raise ChargenError(f"{place}: exists and is not a directory; give another --out")
+
+
+def write_card(path: Path, text: str) -> None:
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    files.write_file(path / CARD, (text + SEAL.format(digest)).encode())
+
+
+def own_card(path: Path) -> str | None:
+    """Return the text of a card above its seal; None if there is none that chargen wrote."""
+    try:
+        text = files.read_bytes(path / CARD, LARGEST_CARD).decode()
+    except (OSError, ValueError, ChargenError):
+        return None
+    found = SEALED.search(text)
+    text = text[: found.start()] if found else ""
+    return text if found and found[1] == hashlib.sha256(text.encode()).hexdigest() else None
+
+
+def remove_card(path: Path) -> None:
+    """Remove the card of a run directory unless a user wrote or edited it."""
+    if own_card(path) is not None:
+        files.remove_files(path, CARD)

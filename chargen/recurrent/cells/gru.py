@@ -33,9 +33,7 @@ class GRU(RecurrentLayer, name="gru", kernels={"tanh": torch.gru}):
     def __init__(self, *given: Any, reset_after: bool = True, **named: Any) -> None:
         self.cell = cell_named("gru", reset_after)
         super().__init__(*given, **named)
-
-    def has_kernel(self, inputs: Tensor) -> bool:
-        return bool(self.cell.extra) and super().has_kernel(inputs)
+        self.kernel = self.kernel if reset_after else None
 
     def scan(self, projected: Tensor, state: LayerState) -> tuple[Tensor, LayerState]:
         if not self.cell.extra:
@@ -65,7 +63,7 @@ class _GRUScan(torch.autograd.Function):
             of_both, of_m = product(h, gates_t).split([2 * H, H], dim=1)
             r, z = torch.sigmoid(of_both, out=both).chunk(2, dim=1)
             m.copy_(of_m)
-            activation.into(torch.addcmul(x_n, r, m), n)
+            activation.function(torch.addcmul(x_n, r, m), out=n)
             h = torch.lerp(n, h, z, out=h_t)
         ctx.save_for_backward(gates, candidates, outputs, h_0, W_hh)
         ctx.activation = activation

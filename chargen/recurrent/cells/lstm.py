@@ -5,7 +5,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import one_hot
 
 from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import multiplies_bfloat16, recurrent_gradient, repeated, to_precision
@@ -41,12 +40,9 @@ class LSTM(RecurrentLayer, name="lstm", kernels={"tanh": torch.lstm}):
         """
         if not self._suits_onednn(inputs):
             return super().read(inputs, state, precision)
-        x = inputs.transpose(0, 1)
-        if not inputs.is_floating_point():
-            x = one_hot(x, len(self.W_xh)).to(self.W_xh.dtype)
         h, c = state
         precision = precision if multiplies_bfloat16() else "float32"
-        operands = (x, self.W_xh.t(), self.W_hh.t(), h)
+        operands = (self.vectors(inputs), self.W_xh.t(), self.W_hh.t(), h)
         x, W_x, W_h, h = (to_precision(tensor, precision).contiguous() for tensor in operands)
         outputs, _, c, _ = torch.ops.aten.mkldnn_rnn_layer(
             x, W_x, W_h, self.b_h, torch.zeros_like(self.b_h),
@@ -88,10 +84,10 @@ class _LSTMScan(torch.autograd.Function):
         ):
             sums_of_both, of_g, of_o = product(h, x_t).split([2 * H, H, H], dim=1)
             torch.sigmoid(sums_of_both, out=both)
-            activation.into(of_g, g)
+            activation.function(of_g, out=g)
             torch.sigmoid(of_o, out=o)
             c = torch.mul(f, c, out=c_t).addcmul_(i, g)
-            h = torch.mul(o, activation.into(c, act_c_t), out=h_t)
+            h = torch.mul(o, activation.function(c, out=act_c_t), out=h_t)
         ctx.save_for_backward(gates, cells, act_c, outputs, h_0, c_0, W_hh)
         ctx.activation = activation
         return outputs, c.clone()

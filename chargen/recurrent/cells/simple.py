@@ -36,7 +36,7 @@ class _SimpleScan(torch.autograd.Function):
         product = repeated(W_hh, len(h_0), len(projected))
         h = h_0
         for x_t, h_t in zip(projected.unbind(), outputs.unbind(), strict=True):
-            h = activation.into(product(h, x_t), h_t)
+            h = activation.function(product(h, x_t), out=h_t)
         ctx.save_for_backward(outputs, h_0, W_hh)
         ctx.activation = activation
         return outputs
