@@ -6,7 +6,7 @@ Axes: N sequences in a batch, n of them read here, T timesteps, V characters in 
 """
 
 import math
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -77,9 +77,9 @@ class Resets:
     the character that precedes generated text.
     """
 
-    share: float
-    opening: int
-    seed: int
+    share: float = 0.0
+    opening: int = 0
+    seed: int = 0
 
 
 class Streams:
@@ -96,7 +96,7 @@ class Streams:
         batch_size: int,
         timesteps: int,
         starts: np.ndarray | None = None,
-        resets: Resets | None = None,
+        resets: Resets = Resets(),
     ) -> None:
         targets = len(ids) - 1
         if targets < batch_size * timesteps:
@@ -120,12 +120,10 @@ class Streams:
         # A shorter stream's last step would read its neighbour's first target a second time.
         ignored[:, -1] = places + timesteps > self._ends
         batch = self._text.read(places, ignored, rows)
-        if self._resets is None:
-            return batch
-        share, opening, seed = astuple(self._resets)
-        points = np.random.default_rng((seed, epoch, index)).random(len(places))
-        shares = np.where(batch.inputs[:, 0] == opening, OPENING_WEIGHT * share, share)
-        fresh = points[rows] < shares
+        resets = self._resets
+        points = np.random.default_rng((resets.seed, epoch, index)).random(len(places))
+        weights = np.where(batch.inputs[:, 0] == resets.opening, OPENING_WEIGHT, 1)
+        fresh = points[rows] < weights * resets.share
         if not fresh.any():
             return batch
         begins = np.zeros(batch.inputs.shape, dtype=bool) if batch.begins is None else batch.begins

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from msgspec import convert
@@ -15,7 +16,7 @@ from chargen.evaluation import losses
 from chargen.files import UnwritableError
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import Checkpoint
-from chargen.runs.directory import Run
+from chargen.runs.directory import BEST, LAST, Run
 from chargen.settings import HELD_OUT, MINUTES, TrainingSettings, shown
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
@@ -103,7 +104,10 @@ class Trainer:
         self._schedule = Schedule.of(settings, len(self._batches))
         chars = len(text.ids)
         self._validate_every = steps_between_validations(settings, chars, self._training_chars)
-        self._writer = checkpoints.CheckpointWriter(run)
+        self._saved_step: int | None = None  # step of the last checkpoint
+        self._best: Checkpoint | None = None  # not written yet
+        self._lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
+        self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
         self._clock = 0.0  # seconds of training on rank 0
         self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
@@ -132,9 +136,8 @@ class Trainer:
         try:
             self.save()
         except UnwritableError as error:
-            step = self._writer.saved_step
             kept = "has no checkpoint yet: --resume starts from the beginning"
-            if step is not None:
+            if (step := self._saved_step) is not None:
                 kept = f"can be resumed from its last good checkpoint, step {step}, with --resume"
             raise UnwritableError(f"{error}; {self.run.path} {kept}") from None
 
@@ -204,14 +207,13 @@ class Trainer:
             self._batches = ShuffledWindows(ids, *settings.window, settings.seed, text.starts)
         else:
             newline = int(text.vocabulary.opening[0])
-            resets = Resets(settings.resets, newline, settings.seed) if settings.resets else None
+            resets = Resets(settings.resets, newline, settings.seed)
             self._batches = Streams(ids, *settings.window, text.starts, resets)
 
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
             self.group.broadcast(None)  # wait until rank 0, which reports it, has ended
-        is_saved = self._writer.saved_step is not None
-        kept = "keeps the last good weights" if is_saved else "has no weights"
+        kept = "has no weights" if self._saved_step is None else "keeps the last good weights"
         return ChargenError(
             f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
             "--learning-rate or --clip-norm"
@@ -242,10 +244,10 @@ class Trainer:
             values = {"step": counters.step, "validation_loss_nats": loss}
             # Copies: training changes the originals, and a failed save is repeated later.
             weights = {name: array.copy() for name, array in self._state.weights().items()}
-            self._writer.best = self._checked(Checkpoint(weights, values))
+            self._best = self._checked(Checkpoint(weights, values))
         line = {name: value for name, value in vars(report).items() if name not in UNRECORDED}
         first = {"first_losses_nats": counters.first_losses} if counters.first_losses else {}
-        self._writer.lines.append(line | first)
+        self._lines.append(line | first)
         counters.progress_lines, counters.first_losses = counters.progress_lines + 1, {}
         try:
             self.save()
@@ -254,18 +256,30 @@ class Trainer:
         return report
 
     def save(self) -> None:
-        """Write the last checkpoint and all that it counts; the previous one survives an error."""
-        if self.group.broadcast(self._writer.saved_step == self.counters.step):
+        """Write the best weights and the progress lines, then the checkpoint that counts them.
+
+        What cannot be written waits for the next call; the previous checkpoint survives an error.
+        """
+        if self.group.broadcast(self._saved_step == self.counters.step):
             return
         self.counters.environment = checkpoints.environment(self.device, self.group.size)
         checkpoint = self._checked(Checkpoint(self._state.arrays(), asdict(self.counters)))
-        if self.group.leads:
-            self._writer.save(checkpoint, self.counters.step)
+        if not self.group.leads:
+            return
+        if self._best is not None:
+            self.run.write_checkpoint(BEST, self._best)
+            self._best = None
+        written = self._progress_bytes
+        if self._lines:
+            written = self.run.write_progress(written, self._lines)
+        self.run.write_checkpoint(LAST, checkpoint)
+        self._lines, self._progress_bytes = [], written
+        self._saved_step = self.counters.step
 
     def reset_patience(self) -> None:
         """Let a run that early stopping ended continue, now and whenever it is resumed."""
         if self.counters.since_best:
-            self.counters.since_best, self._writer.saved_step = 0, None
+            self.counters.since_best, self._saved_step = 0, None
             self.save()
 
     def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -287,6 +301,7 @@ class Trainer:
             raise checkpoints.mismatch(self.run, error) from None
         self._clock = self.counters.seconds
         if self.group.leads:
-            self._writer.resume(self.counters)
+            self._progress_bytes = self.run.keep_progress(self.counters.progress_lines)
+            self._saved_step = self.counters.step
         now = checkpoints.environment(self.device, self.group.size)
         return checkpoints.environment_note(before, now)
