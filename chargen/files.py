@@ -147,8 +147,11 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
     except MemoryError:
         raise ChargenError(f"{path}: larger than the available memory") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChargenError(f"{path}: cannot be read ({reason})") from None
+        raise cannot_read(path, error) from None
+
+
+def cannot_read(path: object, error: Exception) -> ChargenError:
+    return ChargenError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def linked(path: Path) -> ChargenError:

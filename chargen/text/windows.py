@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chargen.text.memory_map import ArrayReader
+from chargen.text.memory_map import count_below, rows_at
 
 IGNORED = -100
 """Target that the loss ignores because another window covers it."""
@@ -44,14 +44,14 @@ class _Text:
     """Reads windows of ids ``(L,)`` and of the document starts in them."""
 
     def __init__(self, ids: np.ndarray, starts: np.ndarray | None) -> None:
-        self._ids = ArrayReader(ids)
-        self._starts = None if starts is None or len(starts) < 2 else ArrayReader(starts)
+        self._ids = ids
+        self._starts = None if starts is None or len(starts) < 2 else starts
 
     def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> WindowBatch:
         """Read ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
         N, T = ignored.shape
         own = places[rows]
-        both = self._ids.rows(own[:, None] + np.arange(T + 1))
+        both = rows_at(self._ids, own[:, None] + np.arange(T + 1))
         inputs, targets = both[:, :-1].astype(np.int64), both[:, 1:].astype(np.int64)
         targets[ignored[rows]] = IGNORED
         return WindowBatch(inputs, targets, self._begins(own, T), N * T, N - ignored.sum(axis=0))
@@ -59,13 +59,13 @@ class _Text:
     def _begins(self, places: np.ndarray, timesteps: int) -> np.ndarray | None:
         if self._starts is None:
             return None
-        bounds = self._starts.search(np.concatenate([places, places + timesteps]))
+        bounds = count_below(self._starts, np.concatenate([places, places + timesteps]))
         first, end = bounds.reshape(2, -1)
         if not (first < end).any():
             return None
         begins = np.zeros((len(places), timesteps), dtype=bool)
         for row in np.flatnonzero(first < end):
-            begins[row, self._starts.array[first[row] : end[row]] - places[row]] = True
+            begins[row, self._starts[first[row] : end[row]] - places[row]] = True
         return begins
 
 
