@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-import numpy as np
 import torch
 from msgspec import Meta, Struct, convert
 from torch import nn
@@ -95,9 +94,8 @@ def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counte
         odd = min(name for name, _ in set(found.items()) ^ set(expected.items()))
         raise ValueError(f"{odd} has shape {found.get(odd)}, the settings say {expected.get(odd)}")
     for name, array in checkpoint.arrays.items():
-        kind = np.uint8 if name.startswith(GENERATOR) else np.float32
-        if array.dtype != kind:
-            raise ValueError(f"{name} holds {array.dtype}, not {np.dtype(kind)}")
+        if array.dtype != (kind := "uint8" if name.startswith(GENERATOR) else "float32"):
+            raise ValueError(f"{name} holds {array.dtype}, not {kind}")
     return counters
 
 

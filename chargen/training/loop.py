@@ -40,25 +40,24 @@ class Schedule:
     """
 
     peak: float
-    steps: int | None
-    seconds: float | None
+    steps: float  # infinite without a limit, and so are seconds
+    seconds: float
 
     @classmethod
     def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> "Schedule":
         epochs, minutes = settings.epochs, settings.minutes
         steps = max(1, round(epochs * steps_per_epoch)) if epochs else settings.steps
         minutes = minutes if steps else minutes or MINUTES
-        return cls(settings.learning_rate, steps, 60 * minutes if minutes else None)
+        return cls(settings.learning_rate, steps or math.inf, 60 * minutes if minutes else math.inf)
 
     def used(self, step: int, seconds: float) -> float:
         """Return the fraction of the budget used after ``step`` updates; 1 or more ends it."""
-        by_steps = step / self.steps if self.steps else 0.0
-        return max(by_steps, seconds / self.seconds if self.seconds else 0.0)
+        return max(step / self.steps, seconds / self.seconds)
 
     def rate(self, step: int, seconds: float) -> float:
         """Return the learning rate of update ``step``, counted from 0."""
-        most = WARM_UP_SHARE * self.steps if self.steps else WARM_UP_STEPS
-        warm = min(1.0, (step + 1) / max(1.0, min(WARM_UP_STEPS, most)))
+        warm_up = max(1.0, min(WARM_UP_STEPS, WARM_UP_SHARE * self.steps))
+        warm = min(1.0, (step + 1) / warm_up)
         return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
 
 
@@ -146,7 +145,7 @@ class Trainer:
         # All processes must stop at the same step: a request travels with the step before.
         stop = should_stop() if self.group.size == 1 else self._stop_requested
         if self._schedule.used(counters.step, self._clock) >= 1:
-            by_steps = self._schedule.steps and counters.step >= self._schedule.steps
+            by_steps = counters.step >= self._schedule.steps
             unit = ("epoch" if self.settings.epochs else "step") if by_steps else "time"
             self.ending = f"{unit} budget reached"
         elif patience and counters.since_best >= patience:
@@ -190,11 +189,10 @@ class Trainer:
         validation_loss = self._validate() if validates else None
         counters.seconds = time.monotonic() - started
         loss = counters.loss_sum / counters.loss_batches
-        so_far = counters.step, counters.chars, counters.seconds, loss
+        so_far = counters.step, counters.chars, counters.seconds, loss, validation_loss
         measured = self._step_time >= SECONDS_OF_STEPS
         cores = self._cpu_time / self._step_time if measured else math.inf
-        used = min(1.0, used)
-        report = Report(*so_far, validation_loss, rate, step.norm, used, validates, cores)
+        report = Report(*so_far, rate, step.norm, min(1.0, used), validates, cores)
         return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:
@@ -204,10 +202,9 @@ class Trainer:
         ids = text.ids[: self._training_chars]
         self._batches: Batches
         if settings.state == "reset":
-            self._batches = ShuffledWindows(ids, *settings.window, settings.seed, text.starts)
+            self._batches = ShuffledWindows(ids, *settings.window, text.starts, settings.seed)
         else:
-            newline = int(text.vocabulary.opening[0])
-            resets = Resets(settings.resets, newline, settings.seed)
+            resets = Resets(settings.resets, int(text.vocabulary.opening[0]), settings.seed)
             self._batches = Streams(ids, *settings.window, text.starts, resets)
 
     def _diverged(self, how: str, step: int) -> ChargenError:
