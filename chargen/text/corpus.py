@@ -300,15 +300,14 @@ def _texts_below(folder: Path, others: Counter[str]) -> list[Path]:
 
     files: list[Path] = []
     for inside, folders, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            if LEFTOVER.match(name):
-                others[LEFT] += 1
-            elif name.endswith(TEXT_SUFFIXES):
+        left = set(filter(LEFTOVER.match, (*folders, *names)))
+        others[LEFT] += len(left)
+        folders[:] = sorted({*folders} - left)
+        for name in {*names} - left:
+            if name.endswith(TEXT_SUFFIXES):
                 files.append(Path(inside, name))
             else:
                 others[f"*{Path(name).suffix}"] += 1
-        others[LEFT] += sum(map(bool, map(LEFTOVER.match, folders)))
-        folders[:] = [name for name in folders if not LEFTOVER.match(name)]
     if files:
         return sorted(files)
     message = f"{folder}: no *.txt file in this folder or below it"
