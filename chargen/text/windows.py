@@ -176,7 +176,8 @@ def permuted(places: np.ndarray, size: int, seed: tuple[int, ...]) -> np.ndarray
     bits = max(2, (size - 1).bit_length())
     mask, half = np.uint64(2**bits - 1), np.uint64(bits // 2)
     keys = np.random.default_rng(seed).integers(2**64, size=ROUNDS, dtype=np.uint64)
-    found, beyond = places.astype(np.uint64), np.ones(len(places), dtype=bool)
+    found: np.ndarray = places.astype(np.uint64)
+    beyond: np.ndarray = np.ones(len(places), dtype=bool)
     while beyond.any():
         numbers = found[beyond]
         for key in keys:
