@@ -154,8 +154,7 @@ def test_a_permutation_is_a_bijection_with_random_access(size, seed, epoch, plac
 
 @pytest.mark.parametrize("size", [10**10, 2**62])
 def test_a_permutation_larger_than_memory(size):
-    places = np.r_[np.arange(50_000), size - np.arange(1, 50_000)]
-    found = permuted(places, size, (3,))
+    found = permuted(np.r_[np.arange(50_000), size - np.arange(1, 50_000)], size, (3,))
     assert len(np.unique(found)) == len(found)
     assert 0 <= found.min() <= found.max() < size
     assert chi_square(np.histogram(found, 100, (0, size))[0]) < 160  # 99 degrees: 1 in 10,000
