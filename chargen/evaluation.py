@@ -14,7 +14,7 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.files import Progress
 from chargen.predictors.protocol import NextCharPredictor, PredictorError, State, advance, select
-from chargen.text.memory_map import ArrayReader
+from chargen.text.memory_map import release, rows_at
 
 WARM_UP = 512  # characters that a stream reads before its first counted one
 STREAMS = 64  # maximum number of streams read in parallel
@@ -119,7 +119,7 @@ class Predictions:
 
 def predictions(
     predictor: NextCharPredictor,
-    ids: np.ndarray | ArrayReader,
+    ids: np.ndarray,
     segments: Segments,
     state: State = None,
 ) -> Iterator[Predictions]:
@@ -128,12 +128,11 @@ def predictions(
     Segments that end early are read on, past the end of the text if need be. ``state`` is the
     predictor's at ``segments.starts``; None is the initial one.
     """
-    text = ids if isinstance(ids, ArrayReader) else ArrayReader(ids)
     starts, begins, ends = (x[:, None] for x in (segments.starts, segments.begins, segments.ends))
     T = int((segments.ends - segments.starts).max()) - 1
     for steps in _chunks(predictor, len(segments), T):
         places = starts + np.arange(steps.start, steps.stop + 1)
-        both = text.rows(places.clip(max=len(text) - 1)).astype(np.int64)
+        both = rows_at(ids, places.clip(max=len(ids) - 1)).astype(np.int64)
         log_probs, state = advance(predictor, both[:, :-1], state)
         counted = (places[:, 1:] >= begins) & (places[:, 1:] < ends)
         rows, _ = np.nonzero(counted)
@@ -223,9 +222,9 @@ def losses(
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")
-    text, counts = ArrayReader(ids), np.zeros(2)
+    counts = np.zeros(2)
     for segments in streams_of(len(ids), start, streams, starts, rank, size):
-        for found in predictions(predictor, text, segments):
+        for found in predictions(predictor, ids, segments):
             counts += found.nats.sum(), (found.log_probs.argmax(axis=1) == found.targets).sum()
     return counts
 
@@ -242,11 +241,11 @@ def streams_of(
     """Yield documents, or parts of long ones, in batches of about equal length."""
     parts = streams or min(STREAMS, max(1, (chars - start) // (2 * WARM_UP)))
     longest = -(-(chars - start) // parts)
-    reader = ArrayReader(np.zeros(1, dtype=np.int64) if starts is None else starts)
-    first = int(np.searchsorted(reader.array, start - 1, side="right")) - 1
-    for block in range(first, len(reader), DOCUMENTS):
-        here = reader.array[block : block + DOCUMENTS + 1].astype(np.int64)
-        reader.touched()
+    starts = np.zeros(1, dtype=np.int64) if starts is None else starts
+    first = int(np.searchsorted(starts, start - 1, side="right")) - 1
+    for block in range(first, len(starts), DOCUMENTS):
+        here = starts[block : block + DOCUMENTS + 1].astype(np.int64)
+        release(starts)
         begun = here[:DOCUMENTS]
         # All characters of a document are read; each predicts the one after it.
         begins = np.maximum(begun + 1, start)

@@ -135,24 +135,23 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
     # A pipe without a writer would block.
     flags = getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
     try:
-        with open(path, "rb", 0, opener=lambda name, own: os.open(name, own | flags)) as file:
+        with open(path, "rb", opener=lambda name, own: os.open(name, own | flags)) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ChargenError(f"{path}: not a regular file; replace it with one")
             if status.st_size > limit:
                 raise ChargenError(f"{path}: {status.st_size:,} bytes, at most {limit:,} are read")
-            parts, left = [], status.st_size
-            while left and (part := file.read(left)):  # one read returns at most 2 GB
-                parts.append(part)
-                left -= len(part)
-            return b"".join(parts)
+            return file.read(status.st_size)
     except FileNotFoundError:
         raise
     except MemoryError:
         raise ChargenError(f"{path}: larger than the available memory") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ChargenError(f"{path}: cannot be read ({reason})") from None
+        raise cannot_read(path, error) from None
+
+
+def cannot_read(path: object, error: Exception) -> ChargenError:
+    return ChargenError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def linked(path: Path) -> ChargenError:

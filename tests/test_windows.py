@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from chargen.evaluation import evaluate
 from chargen.text.memory_map import map_file, release, underlying_map
-from chargen.text.windows import IGNORED, Permutation, Resets, ShuffledWindows, Streams, one_hot
+from chargen.text.windows import IGNORED, Resets, ShuffledWindows, Streams, one_hot, permuted
 
 PLACES = st.integers(0, 5000)
-MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, 3, starts))
+MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, starts, 3))
 SIZES = st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(0, 60))
 
 
@@ -131,11 +131,11 @@ def test_a_share_of_a_text_larger_than_memory_reads_only_its_own_rows(make):
         np.testing.assert_array_equal((batch.inputs + 1)[counted], batch.targets[counted])
 
 
-# Permutation
+# Permutations
 
 
 def drawn(size, seed):
-    return Permutation(size, seed).at(np.arange(size))
+    return permuted(np.arange(size), size, seed)
 
 
 def chi_square(counts):
@@ -149,12 +149,12 @@ def test_a_permutation_is_a_bijection_with_random_access(size, seed, epoch, plac
     whole = drawn(size, (seed, epoch))
     assert sorted(whole) == list(range(size))
     places = np.array(places, dtype=np.int64) % size
-    assert (Permutation(size, (seed, epoch)).at(places) == whole[places]).all()
+    assert (permuted(places, size, (seed, epoch)) == whole[places]).all()
 
 
 @pytest.mark.parametrize("size", [10**10, 2**62])
 def test_a_permutation_larger_than_memory(size):
-    found = Permutation(size, (3,)).at(np.r_[np.arange(50_000), size - np.arange(1, 50_000)])
+    found = permuted(np.r_[np.arange(50_000), size - np.arange(1, 50_000)], size, (3,))
     assert len(np.unique(found)) == len(found)
     assert 0 <= found.min() <= found.max() < size
     assert chi_square(np.histogram(found, 100, (0, size))[0]) < 160  # 99 degrees: 1 in 10,000
@@ -218,7 +218,7 @@ def test_reading_a_large_file_keeps_little_of_it_in_memory(tmp_path):
             peaks.append(resident())
             return np.broadcast_to(np.float32(np.log(0.5)), (*ids.shape, 2)), None
 
-    streams, windows = Streams(ids, 256, 16), ShuffledWindows(ids, 256, 1, 0)
+    streams, windows = Streams(ids, 256, 16), ShuffledWindows(ids, 256, 1)
     for index in range(80):
         streams.batch(0, 256 * index)
         peaks.append(resident())

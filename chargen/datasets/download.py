@@ -7,7 +7,7 @@ from pathlib import Path
 
 from chargen import __version__
 from chargen.errors import ChargenError
-from chargen.files import Progress, new_file, reason
+from chargen.files import Progress, cannot_read, new_file, reason
 
 SCHEME = "https://"
 BLOCK = 2**16  # bytes
@@ -162,4 +162,4 @@ def _sha256(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise ChargenError(f"{path}: cannot be read ({error.strerror})") from error
+        raise cannot_read(path, error) from error

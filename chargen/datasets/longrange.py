@@ -109,13 +109,15 @@ class Composer:
         distractor: Distractor | None = None,
     ) -> Frame:
         """Compose a sentence of exactly ``span`` characters; `ValueError` if no filler fits."""
-        chars, draw, head, splits = span - facts.shortest_span, self.fillers.draw, "", []
+        chars, draw, reaches = span - facts.shortest_span, self.fillers.draw, self.fillers.reaches
+        head, splits = "", []  # splits: possible lengths of filler before the distractor
         if distractor and distractor.place == "after":
             mention = facts.cues[distractor.fact].join(facts.distractor_after)
-            splits = self._splits(chars - len(mention))
+            rest = chars - len(mention)
+            splits = [n for n in range(rest + 1) if reaches(n) and reaches(rest - n)]
         if splits:
             first = splits[rng.integers(len(splits))]
-            filler = draw(first, rng) + mention + draw(chars - first - len(mention), rng)
+            filler = draw(first, rng) + mention + draw(rest - first, rng)
         else:
             filler = draw(chars, rng)
             if distractor:  # there is no room for it after the cue
@@ -130,11 +132,6 @@ class Composer:
         after = frame.text[len(facts.opening) + len(facts.no_cue) :]
         text = facts.opening + facts.cues[answer] + after
         return replace(frame, text=text, target=facts.targets[answer], answer=answer)
-
-    def _splits(self, chars: int) -> list[int]:
-        """Return the lengths of a first filler that leave a possible length of ``chars``."""
-        reaches = self.fillers.reaches
-        return [first for first in range(chars + 1) if reaches(first) and reaches(chars - first)]
 
     def sentences(self, rng: np.random.Generator) -> Iterator[Frame]:
         sets = self.bank.fact_sets

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from chargen.errors import ChargenError
-from chargen.files import read_bytes, reason
+from chargen.files import cannot_read, read_bytes, reason
 
 LARGEST = 2**18  # bytes of a bank
 MOST_LINES = 2000  # with content
@@ -71,8 +71,7 @@ def read_bank(path: str | Path) -> Bank:
     try:
         text = read_bytes(Path(path), LARGEST, follow=True).decode("utf-8-sig")
     except (FileNotFoundError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else reason(error)
-        raise ChargenError(f"{path}: cannot be read as a phrase bank: {why}") from error
+        raise cannot_read(path, error) from error
     return parse_bank(text, str(path))
 
 
@@ -94,13 +93,12 @@ def parse_bank(text: str, name: str) -> Bank:
     """Parse a phrase bank; ``name`` is the name of its file in messages."""
     sections = _sections(text, name)
     end = _Line(name, text.count("\n") + 1, "")
+    fillers = []
     for named in FILLER_SECTIONS:
-        if len(sections.get(named, ())) < 2:
+        _, *lines = sections.pop(named, [end])
+        if not lines:
             raise end.error(f"section {named} is missing or empty")
-    fillers = [
-        [line._replace(text=line.quoted()) for line in sections.pop(named)[1:]]
-        for named in FILLER_SECTIONS
-    ]
+        fillers.append([line._replace(text=line.quoted()) for line in lines])
     if not sections:
         raise end.error("there is no section [facts NAME]")
     facts = [(lines[0], _fact_set(*lines)) for lines in sections.values()]

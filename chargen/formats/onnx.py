@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import partial, partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -105,14 +105,12 @@ class _Value:
         self.graph = graph
         self.name = name
 
-    def __add__(self, other: "_Value") -> "_Value":
-        return self.graph.one("Add", self, other)
+    def _with(self, other: "_Value", operator: str) -> "_Value":
+        return self.graph.one(operator, self, other)
 
-    def __mul__(self, other: "_Value") -> "_Value":
-        return self.graph.one("Mul", self, other)
-
-    def __truediv__(self, other: "_Value") -> "_Value":
-        return self.graph.one("Div", self, other)
+    __add__ = partialmethod(_with, operator="Add")
+    __mul__ = partialmethod(_with, operator="Mul")
+    __truediv__ = partialmethod(_with, operator="Div")
 
     def __rsub__(self, number: float) -> "_Value":
         return self.graph.one("Sub", float(number), self)

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, NoReturn
 from chargen.datasets import bundled
 from chargen.datasets.download import ENTRIES
 from chargen.errors import ChargenError
-from chargen.files import Progress, reason
+from chargen.files import Progress, cannot_read, reason
 from chargen.render.text import command
 from chargen.text.decoding import check_encoding, decode_blocks
 
@@ -80,7 +80,7 @@ class TextFile:
         try:
             status = self.path.stat()
         except OSError as error:
-            raise _unreadable(self.name, error) from error
+            raise cannot_read(self.name, error) from error
         return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
     def sha256(self) -> str:
@@ -106,7 +106,7 @@ class TextFile:
                 f"{self.name}: damaged or not {compression} ({error}); replace the file"
             ) from None
         except OSError as error:
-            raise _unreadable(self.name, error) from error
+            raise cannot_read(self.name, error) from error
 
 
 @dataclass(frozen=True)
@@ -291,24 +291,23 @@ def _mode(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError):
         return 0
     except (OSError, ValueError) as error:
-        raise _unreadable(reason(path), error) from None
+        raise cannot_read(reason(path), error) from None
 
 
 def _texts_below(folder: Path, others: Counter[str]) -> list[Path]:
     def refuse(error: OSError) -> NoReturn:
-        raise _unreadable(error.filename, error)
+        raise cannot_read(error.filename, error)
 
     files: list[Path] = []
     for inside, folders, names in os.walk(folder, onerror=refuse):
-        for name in names:
-            if LEFTOVER.match(name):
-                others[LEFT] += 1
-            elif name.endswith(TEXT_SUFFIXES):
+        left = set(filter(LEFTOVER.match, (*folders, *names)))
+        others[LEFT] += len(left)
+        folders[:] = sorted({*folders} - left)
+        for name in {*names} - left:
+            if name.endswith(TEXT_SUFFIXES):
                 files.append(Path(inside, name))
             else:
                 others[f"*{Path(name).suffix}"] += 1
-        others[LEFT] += sum(map(bool, map(LEFTOVER.match, folders)))
-        folders[:] = [name for name in folders if not LEFTOVER.match(name)]
     if files:
         return sorted(files)
     message = f"{folder}: no *.txt file in this folder or below it"
@@ -318,10 +317,6 @@ def _texts_below(folder: Path, others: Counter[str]) -> list[Path]:
         pattern = f"{shlex.quote(str(example))}/{kinds[0]}"
         message += f", but {there}; name the files: chargen train {pattern}"
     raise ChargenError(message)
-
-
-def _unreadable(name: str, error: Exception) -> ChargenError:
-    return ChargenError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})")
 
 
 def _absolute(source: str) -> str:

@@ -3,11 +3,11 @@
 import numpy as np
 
 from chargen.settings import HELD_OUT, MOST_HELD_OUT
+from chargen.text.vocabulary import code_points
 
-LINE_ENDS = b"\n\r"
+LINE_ENDS = "\n\r"
 DOCUMENT_ENDS = {"line": "\n", "blank-line": "\n\n"}
-FIRST_BYTE = -64  # least first byte of a character in UTF-8, as a signed integer
-NO_TEXT = b"\0\0\0"  # before the first character of a file; no text contains NUL
+NO_TEXT = "\0\0\0"  # before the first character of a file; no text contains NUL
 FEWEST_TRAINED = 2  # characters: an input and its target
 
 
@@ -26,40 +26,36 @@ class DocumentSplitter:
         self._how = how
         self._chars = 0
         self._file: int | None = None
-        self._before = NO_TEXT  # last bytes of the file so far; its first empty lines do not count
+        self._before = NO_TEXT  # last characters of the file; its first empty lines do not count
 
-    def split(self, file: int, data: bytes, chars: int) -> np.ndarray:
+    def split(self, file: int, text: str) -> np.ndarray:
         """Return the starts found in the next block of a file, by index in the whole text."""
         starts: np.ndarray = np.empty(0, dtype=np.int64)
         if self._how in ("line", "blank-line"):
             self._before = self._before if file == self._file else NO_TEXT
-            starts = self._chars + self._after_line_ends(data, chars)
+            starts = self._chars + self._after_line_ends(text)
         if self._file is None or (file != self._file and self._how != "none"):
             starts = np.append(self._chars, starts)
         self._file = file
-        self._chars += chars
+        self._chars += len(text)
         return np.maximum(starts - 1, 0)
 
-    def _after_line_ends(self, data: bytes, chars: int) -> np.ndarray:
+    def _after_line_ends(self, text: str) -> np.ndarray:
         if self._before == NO_TEXT:
-            data = data.lstrip(LINE_ENDS).rjust(len(data), b"\0")
-        data = self._before + data
-        self._before = data[-3:]
-        units = np.frombuffer(data, np.int8)
-        ends = units == ord("\n")
-        if b"\r" in data:
-            ends |= units == ord("\r")
+            text = text.lstrip(LINE_ENDS).rjust(len(text), "\0")
+        text = self._before + text
+        self._before = text[-3:]
+        points = code_points(text)
+        ends = points == ord("\n")
+        if "\r" in text:
+            ends |= points == ord("\r")
         closes = ends[2:-1] & ~ends[3:]
         if self._how == "line":
-            after = np.flatnonzero(closes) + 3
-        else:  # the same line end twice, or any three
-            after = np.flatnonzero(closes & ends[1:-2]) + 3
-            same = units[after - 1] == units[after - 2]
-            after = after[same | (ends[after - 2] & ends[after - 3])]
-        after -= 3
-        if len(after) and len(data) > chars + 3:  # only first bytes of characters count
-            after -= np.searchsorted(np.flatnonzero(units[3:] < FIRST_BYTE), after)
-        return after
+            return np.flatnonzero(closes)
+        # The same line end twice, or any three.
+        after = np.flatnonzero(closes & ends[1:-2])
+        same = points[after + 2] == points[after + 1]
+        return after[same | (ends[after + 1] & ends[after])]
 
 
 def training_chars(chars: int, validation: float | None, starts: np.ndarray) -> int:

@@ -171,7 +171,7 @@ def _read(
             data = text.encode()
             digest.update(data)
             use(text, data)
-            starts.write(splitter.split(number, data, len(text)).data)
+            starts.write(splitter.split(number, text).data)
             chars += len(text)
         starts.flush()
         return digest.hexdigest(), chars, map_file(starts, np.int64)
@@ -258,10 +258,9 @@ class CorpusCache:
 
     def _write_arrays(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:
         with new_file(self._path(scanned.sha256, "ids")) as write:
-            try:
+            sha256 = ""
+            with suppress(UnknownCharacterError):
                 sha256, *_ = _encode(corpus, scanned.vocabulary, write, progress=progress)
-            except UnknownCharacterError:
-                raise _changed(corpus) from None
             if sha256 != scanned.sha256:
                 raise _changed(corpus)
         with new_file(self._path(scanned.sha256, "starts")) as write:

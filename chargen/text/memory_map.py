@@ -37,38 +37,28 @@ def release(array: np.ndarray) -> None:
         under.madvise(mmap.MADV_DONTNEED)
 
 
-class ArrayReader:
-    """Reads an array and releases a large mapped file after each part that was read.
+def rows_at(array: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Return ``array[positions]``; the positions in a row of ``(n, T)`` are close together."""
+    return _in_parts(array, positions, array.__getitem__)
+
+
+def count_below(array: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return how many items of an ascending array are below each of ``values``."""
+    return _in_parts(array, values, lambda some: np.asarray(np.searchsorted(array, some)))
+
+
+def _in_parts(
+    array: np.ndarray, rows: np.ndarray, read: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Read some rows at a time, and release a large map after each part.
 
     A page of a mapped file takes memory until it is released, with 64 KiB to 2 MiB around it.
     """
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array = array
-        under = underlying_map(array)
-        self._large = under is not None and len(under) > RESIDENT
-
-    def __len__(self) -> int:
-        return len(self.array)
-
-    def rows(self, positions: np.ndarray) -> np.ndarray:
-        """Return ``array[positions]``; the positions in a row of ``(n, T)`` are close together."""
-        return self._in_parts(positions, self.array.__getitem__)
-
-    def search(self, values: np.ndarray) -> np.ndarray:
-        """Return how many items of the array, which ascends, are below each of ``values``."""
-        return self._in_parts(values, lambda some: np.asarray(np.searchsorted(self.array, some)))
-
-    def _in_parts(self, rows: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        if not self._large:
-            return read(rows)
-        parts = []
-        for first in range(0, max(len(rows), 1), ROWS):
-            parts.append(read(rows[first : first + ROWS]))
-            release(self.array)
-        return np.concatenate(parts)
-
-    def touched(self) -> None:
-        """Release what was read of the array itself."""
-        if self._large:
-            release(self.array)
+    under = underlying_map(array)
+    if under is None or len(under) <= RESIDENT:
+        return read(rows)
+    parts = []
+    for first in range(0, max(len(rows), 1), ROWS):
+        parts.append(read(rows[first : first + ROWS]))
+        release(array)
+    return np.concatenate(parts)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from chargen.text.memory_map import ArrayReader
+from chargen.text.memory_map import release
 from chargen.text.statistics import FACTOR, INVERSE, ONE, hashes
 
 BLOCK = 2**22  # characters of the long text in memory at once
@@ -29,10 +29,10 @@ def occurrences(parts: Sequence[np.ndarray], text: np.ndarray, chars: int) -> li
     slots = insert(joined, table)
 
     def read(first: int, end: int) -> np.ndarray:
-        places, reader = np.full(len(table), -1), ArrayReader(text)
+        places = np.full(len(table), -1)
         for start in range(first, end, BLOCK):
             scan(text[start : min(start + BLOCK, end) + chars - 1], start, chars, table, places)
-            reader.touched()
+            release(text)
             if places[slots].min(initial=0) >= 0:
                 break
         return places[slots]

@@ -6,6 +6,7 @@ import unicodedata
 import zlib
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -103,10 +104,9 @@ def _scripts(alphabet: str, counts: np.ndarray) -> dict[str, int]:
     """Count characters by Unicode script (UAX #24); marks and digits are Common or Inherited."""
     from fontTools.unicodedata import script, script_name
 
-    found: dict[str, int] = {}
+    found = Counter[str]()
     for char, count in zip(alphabet, counts, strict=True):
-        name = script_name(script(char))
-        found[name] = found.get(name, 0) + int(count)
+        found[script_name(script(char))] += int(count)
     return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
 
 

@@ -1,9 +1,8 @@
-"""Training checkpoints: their contents, their validation against a run, and their writer."""
+"""Training checkpoints: their contents, and their validation against a run."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import torch
 from msgspec import Meta, Struct, convert
 from torch import nn
@@ -14,7 +13,7 @@ from chargen.files import reason
 from chargen.recurrent.model import CharModel
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint, below
 from chargen.runs.description import Description
-from chargen.runs.directory import BEST, LAST, Run
+from chargen.runs.directory import LAST, Run
 from chargen.settings import ModelSettings, Natural, NonNegative, TrainingSettings
 
 # Prefixes of array names. `UNAVERAGED` weights exist if `WEIGHTS` are their running average.
@@ -39,37 +38,6 @@ class Counters(Struct, forbid_unknown_fields=True):
     progress_lines: Natural = 0
     first_losses: dict[str, NonNegative] = {}  # by step, before the first validation
     environment: dict[Printable, Printable] = {}  # of the process that wrote the checkpoint
-
-
-class CheckpointWriter:
-    """Writes the best weights, the progress lines and then the last checkpoint, which counts them.
-
-    What could not be written waits for the next save.
-    """
-
-    def __init__(self, run: Run) -> None:
-        self.best: Checkpoint | None = None  # not written yet
-        self.saved_step: int | None = None  # step of the last checkpoint
-        self.lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
-        self._run = run
-        self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
-
-    def save(self, checkpoint: Checkpoint, step: int) -> None:
-        """Write everything queued, then the checkpoint of ``step``."""
-        if self.best is not None:
-            self._run.write_checkpoint(BEST, self.best)
-            self.best = None
-        written = self._progress_bytes
-        if self.lines:
-            written = self._run.write_progress(written, self.lines)
-        self._run.write_checkpoint(LAST, checkpoint)
-        self.lines, self._progress_bytes = [], written
-        self.saved_step = step
-
-    def resume(self, counters: Counters) -> None:
-        """Continue after the checkpoint with these counters, and drop later progress lines."""
-        self._progress_bytes = self._run.keep_progress(counters.progress_lines)
-        self.saved_step = counters.step
 
 
 def generator_name(rank: int) -> str:
@@ -126,9 +94,8 @@ def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counte
         odd = min(name for name, _ in set(found.items()) ^ set(expected.items()))
         raise ValueError(f"{odd} has shape {found.get(odd)}, the settings say {expected.get(odd)}")
     for name, array in checkpoint.arrays.items():
-        kind = np.uint8 if name.startswith(GENERATOR) else np.float32
-        if array.dtype != kind:
-            raise ValueError(f"{name} holds {array.dtype}, not {np.dtype(kind)}")
+        if array.dtype != (kind := "uint8" if name.startswith(GENERATOR) else "float32"):
+            raise ValueError(f"{name} holds {array.dtype}, not {kind}")
     return counters
 
 

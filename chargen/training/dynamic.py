@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from chargen.errors import NonFiniteError
 from chargen.evaluation import WARM_UP, Evaluation
@@ -55,11 +56,10 @@ def evaluate_dynamic(
     """
     learner = copy.deepcopy(model)
     weights = list(learner.parameters())
-    trained = [weight.detach().clone() for weight in weights]
+    trained = parameters_to_vector(weights).detach()
     roots = _root_mean_squares(learner, training, settings.timesteps)
-    mean = torch.cat([root.flatten() for root in roots]).mean()
-    rates = [settings.learning_rate / (root + EPSILON) for root in roots]
-    decays = [(settings.decay * root / mean).clamp(max=1.0) for root in roots]
+    rates = settings.learning_rate / (roots + EPSILON)
+    decays = (settings.decay * roots / roots.mean()).clamp(max=1.0)
     state: StackState | None = None
     first, nats, hits, count = max(0, start - 1 - WARM_UP), 0.0, 0, len(ids) - start
     if first < start - 1:
@@ -71,10 +71,9 @@ def evaluate_dynamic(
         begins = _begins(starts, at - 1, end - 1, model)
         lost, right, state = _backward(learner, ids[at - 1 : end], state, begins)
         with torch.no_grad():
-            for weight, old, rate, decay in zip(weights, trained, rates, decays, strict=True):
-                assert weight.grad is not None
-                weight.addcmul_(weight.grad, rate, value=-1)
-                weight.lerp_(old, decay)
+            vector = parameters_to_vector(weights)
+            vector.addcmul_(_gradient(learner), rates, value=-1).lerp_(trained, decays)
+            vector_to_parameters(vector, weights)
         nats, hits = nats + lost, hits + right
         if not math.isfinite(nats):
             raise NonFiniteError
@@ -82,16 +81,19 @@ def evaluate_dynamic(
     return Evaluation(nats / count, hits / count, count)
 
 
-def _root_mean_squares(model: CharModel, training: np.ndarray, timesteps: int) -> list[Tensor]:
-    squares = [torch.zeros_like(weight) for weight in model.parameters()]
+def _root_mean_squares(model: CharModel, training: np.ndarray, timesteps: int) -> Tensor:
+    squares = torch.zeros(())
     width = min(timesteps + 1, len(training))
     places = np.unique(np.linspace(0, len(training) - width, WINDOWS).astype(np.int64))
     for place in places:
         _backward(model, training[place : place + width], None, None)
-        for square, weight in zip(squares, model.parameters(), strict=True):
-            assert weight.grad is not None
-            square.addcmul_(weight.grad, weight.grad)
-    return [(square / len(places)).sqrt() for square in squares]
+        gradient = _gradient(model)
+        squares = squares.addcmul(gradient, gradient)
+    return (squares / len(places)).sqrt()
+
+
+def _gradient(model: CharModel) -> Tensor:
+    return parameters_to_vector([w.grad for w in model.parameters() if w.grad is not None])
 
 
 def _backward(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,17 +90,12 @@ def start_from(model: CharModel, vocabulary: Vocabulary, origin: Origin) -> None
     source.description.model.check({name: a.shape for name, a in weights.items()}, len(known))
     rows = torch.from_numpy(vocabulary.encode(known.characters).astype(np.int64))
     inputs = "stack.W_in" if "stack.W_in" in weights else "stack.layers.0.W_xh"
+    places: dict[str, Any] = {inputs: rows, "W_hy": (slice(None), rows), "b_y": rows}
     for name, parameter in model.named_parameters():
         old = torch.from_numpy(weights[name]).to(parameter.device)
-        if name == inputs:
-            parameter[rows] = old
-        elif name == "W_hy":
-            parameter[:, rows] = old
-        elif name == "b_y":
+        if name == "b_y":
             parameter.fill_(old.min())
-            parameter[rows] = old
-        else:
-            parameter.copy_(old)
+        parameter[places.get(name, ...)] = old
 
 
 def _sha256(file: Path) -> str:

@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from msgspec import convert
@@ -15,7 +16,7 @@ from chargen.evaluation import losses
 from chargen.files import UnwritableError
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import Checkpoint
-from chargen.runs.directory import Run
+from chargen.runs.directory import BEST, LAST, Run
 from chargen.settings import HELD_OUT, MINUTES, TrainingSettings, shown
 from chargen.text.encoding import EncodedCorpus
 from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
@@ -39,25 +40,24 @@ class Schedule:
     """
 
     peak: float
-    steps: int | None
-    seconds: float | None
+    steps: float  # infinite without a limit, and so are seconds
+    seconds: float
 
     @classmethod
     def of(cls, settings: TrainingSettings, steps_per_epoch: int) -> "Schedule":
         epochs, minutes = settings.epochs, settings.minutes
         steps = max(1, round(epochs * steps_per_epoch)) if epochs else settings.steps
         minutes = minutes if steps else minutes or MINUTES
-        return cls(settings.learning_rate, steps, 60 * minutes if minutes else None)
+        return cls(settings.learning_rate, steps or math.inf, 60 * minutes if minutes else math.inf)
 
     def used(self, step: int, seconds: float) -> float:
         """Return the fraction of the budget used after ``step`` updates; 1 or more ends it."""
-        by_steps = step / self.steps if self.steps else 0.0
-        return max(by_steps, seconds / self.seconds if self.seconds else 0.0)
+        return max(step / self.steps, seconds / self.seconds)
 
     def rate(self, step: int, seconds: float) -> float:
         """Return the learning rate of update ``step``, counted from 0."""
-        most = WARM_UP_SHARE * self.steps if self.steps else WARM_UP_STEPS
-        warm = min(1.0, (step + 1) / max(1.0, min(WARM_UP_STEPS, most)))
+        warm_up = max(1.0, min(WARM_UP_STEPS, WARM_UP_SHARE * self.steps))
+        warm = min(1.0, (step + 1) / warm_up)
         return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
 
 
@@ -103,7 +103,10 @@ class Trainer:
         self._schedule = Schedule.of(settings, len(self._batches))
         chars = len(text.ids)
         self._validate_every = steps_between_validations(settings, chars, self._training_chars)
-        self._writer = checkpoints.CheckpointWriter(run)
+        self._saved_step: int | None = None  # step of the last checkpoint
+        self._best: Checkpoint | None = None  # not written yet
+        self._lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
+        self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
         self._clock = 0.0  # seconds of training on rank 0
         self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
@@ -132,9 +135,8 @@ class Trainer:
         try:
             self.save()
         except UnwritableError as error:
-            step = self._writer.saved_step
             kept = "has no checkpoint yet: --resume starts from the beginning"
-            if step is not None:
+            if (step := self._saved_step) is not None:
                 kept = f"can be resumed from its last good checkpoint, step {step}, with --resume"
             raise UnwritableError(f"{error}; {self.run.path} {kept}") from None
 
@@ -143,7 +145,7 @@ class Trainer:
         # All processes must stop at the same step: a request travels with the step before.
         stop = should_stop() if self.group.size == 1 else self._stop_requested
         if self._schedule.used(counters.step, self._clock) >= 1:
-            by_steps = self._schedule.steps and counters.step >= self._schedule.steps
+            by_steps = counters.step >= self._schedule.steps
             unit = ("epoch" if self.settings.epochs else "step") if by_steps else "time"
             self.ending = f"{unit} budget reached"
         elif patience and counters.since_best >= patience:
@@ -187,11 +189,10 @@ class Trainer:
         validation_loss = self._validate() if validates else None
         counters.seconds = time.monotonic() - started
         loss = counters.loss_sum / counters.loss_batches
-        so_far = counters.step, counters.chars, counters.seconds, loss
+        so_far = counters.step, counters.chars, counters.seconds, loss, validation_loss
         measured = self._step_time >= SECONDS_OF_STEPS
         cores = self._cpu_time / self._step_time if measured else math.inf
-        used = min(1.0, used)
-        report = Report(*so_far, validation_loss, rate, step.norm, used, validates, cores)
+        report = Report(*so_far, rate, step.norm, min(1.0, used), validates, cores)
         return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:
@@ -201,17 +202,15 @@ class Trainer:
         ids = text.ids[: self._training_chars]
         self._batches: Batches
         if settings.state == "reset":
-            self._batches = ShuffledWindows(ids, *settings.window, settings.seed, text.starts)
+            self._batches = ShuffledWindows(ids, *settings.window, text.starts, settings.seed)
         else:
-            newline = int(text.vocabulary.opening[0])
-            resets = Resets(settings.resets, newline, settings.seed) if settings.resets else None
+            resets = Resets(settings.resets, int(text.vocabulary.opening[0]), settings.seed)
             self._batches = Streams(ids, *settings.window, text.starts, resets)
 
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
             self.group.broadcast(None)  # wait until rank 0, which reports it, has ended
-        is_saved = self._writer.saved_step is not None
-        kept = "keeps the last good weights" if is_saved else "has no weights"
+        kept = "has no weights" if self._saved_step is None else "keeps the last good weights"
         return ChargenError(
             f"training diverged at step {step} ({how}): {self.run.path} {kept}; try a lower "
             "--learning-rate or --clip-norm"
@@ -242,10 +241,10 @@ class Trainer:
             values = {"step": counters.step, "validation_loss_nats": loss}
             # Copies: training changes the originals, and a failed save is repeated later.
             weights = {name: array.copy() for name, array in self._state.weights().items()}
-            self._writer.best = self._checked(Checkpoint(weights, values))
+            self._best = self._checked(Checkpoint(weights, values))
         line = {name: value for name, value in vars(report).items() if name not in UNRECORDED}
         first = {"first_losses_nats": counters.first_losses} if counters.first_losses else {}
-        self._writer.lines.append(line | first)
+        self._lines.append(line | first)
         counters.progress_lines, counters.first_losses = counters.progress_lines + 1, {}
         try:
             self.save()
@@ -254,18 +253,30 @@ class Trainer:
         return report
 
     def save(self) -> None:
-        """Write the last checkpoint and all that it counts; the previous one survives an error."""
-        if self.group.broadcast(self._writer.saved_step == self.counters.step):
+        """Write the best weights and the progress lines, then the checkpoint that counts them.
+
+        What cannot be written waits for the next call; the previous checkpoint survives an error.
+        """
+        if self.group.broadcast(self._saved_step == self.counters.step):
             return
         self.counters.environment = checkpoints.environment(self.device, self.group.size)
         checkpoint = self._checked(Checkpoint(self._state.arrays(), asdict(self.counters)))
-        if self.group.leads:
-            self._writer.save(checkpoint, self.counters.step)
+        if not self.group.leads:
+            return
+        if self._best is not None:
+            self.run.write_checkpoint(BEST, self._best)
+            self._best = None
+        written = self._progress_bytes
+        if self._lines:
+            written = self.run.write_progress(written, self._lines)
+        self.run.write_checkpoint(LAST, checkpoint)
+        self._lines, self._progress_bytes = [], written
+        self._saved_step = self.counters.step
 
     def reset_patience(self) -> None:
         """Let a run that early stopping ended continue, now and whenever it is resumed."""
         if self.counters.since_best:
-            self.counters.since_best, self._writer.saved_step = 0, None
+            self.counters.since_best, self._saved_step = 0, None
             self.save()
 
     def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
@@ -287,6 +298,7 @@ class Trainer:
             raise checkpoints.mismatch(self.run, error) from None
         self._clock = self.counters.seconds
         if self.group.leads:
-            self._writer.resume(self.counters)
+            self._progress_bytes = self.run.keep_progress(self.counters.progress_lines)
+            self._saved_step = self.counters.step
         now = checkpoints.environment(self.device, self.group.size)
         return checkpoints.environment_note(before, now)
