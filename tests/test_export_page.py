@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 
 from chargen.api import TrainedModel, load
 from chargen.cells import ACTIVATION_NAMES
-from chargen.pages.export_page import LEVELS, export_page, rounded, through_eight_bits
+from chargen.pages.export_page import export_page, through_eight_bits
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
 from chargen.probes.units.result import FeatureScores, UnitScore
@@ -29,7 +29,9 @@ from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST
 from chargen.sampling import Sampler, choose
+from chargen.sampling.arithmetic import LEVELS
 from chargen.sampling.engine import Engine
+from chargen.sampling.quantized import rounded
 from chargen.sampling.sampler import MIN_WARM_UP
 from chargen.settings import STACK_NAMES, SamplingSettings
 
