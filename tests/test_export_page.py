@@ -21,7 +21,7 @@ from selenium.webdriver.common.keys import Keys
 
 from chargen.api import TrainedModel, load
 from chargen.cells import ACTIVATION_NAMES
-from chargen.pages.export_page import LEVELS, export_page, rounded, through_eight_bits
+from chargen.pages.export_page import export_page, through_eight_bits
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
 from chargen.probes.units.result import FeatureScores, UnitScore
@@ -29,7 +29,9 @@ from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST
 from chargen.sampling import Sampler, choose
+from chargen.sampling.arithmetic import LEVELS
 from chargen.sampling.engine import Engine
+from chargen.sampling.quantized import rounded
 from chargen.sampling.sampler import MIN_WARM_UP
 from chargen.settings import STACK_NAMES, SamplingSettings
 
@@ -391,18 +393,13 @@ def test_the_command_writes_the_page_of_a_run(own_run, cli):
     assert ("bits" in printed, "no held-out loss: " in err) == (False, True)
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
+def test_an_error_is_one_line_and_nothing_is_written(trained, tmp_path, monkeypatch, error):
+    monkeypatch.chdir(tmp_path)
+    for flags, named in (
         (["--prompt", "Zß"], "--prompt: character 'Z' at position 0 is not in the model's"),
         (["--longrange", "nowhere.json"], "nowhere.json: no such file"),
         (["--out", "no/such/folder.html"], "create its directory first"),
         (["--to", "onnx", "--weights", "int8"], "--weights cannot be used with --to onnx"),
-    ],
-)
-def test_an_error_is_one_line_and_nothing_is_written(
-    trained, tmp_path, monkeypatch, error, flags, named
-):
-    monkeypatch.chdir(tmp_path)
-    assert named in error(["export", trained / "runs" / "cat", "--to", "page", *flags])
-    assert list(tmp_path.iterdir()) == []
+    ):
+        assert named in error(["export", trained / "runs" / "cat", "--to", "page", *flags])
+        assert list(tmp_path.iterdir()) == []
