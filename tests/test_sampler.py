@@ -109,10 +109,8 @@ def test_runs_trained_on_zero_states_have_no_warm_up(finished):
         settings = replace(run.description.training, **trained)
         run.description = replace(run.description, training=settings)
         one = Sampler.of(run)
-        warm, cold = (
-            texts(Sampler(one.engine, one.vocabulary, "", warms_up=warms))
-            for warms in (True, False)
-        )
+        parts = (one.engine, one.vocabulary, "")
+        warm, cold = (texts(Sampler(*parts, warms_up=warms)) for warms in (True, False))
         assert warm != cold
         assert texts(one) == (cold if trained else warm)
 
