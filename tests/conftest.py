@@ -99,6 +99,14 @@ def finished(cat, tmp_path_factory):
     return path
 
 
+@pytest.fixture
+def run(finished, tmp_path, monkeypatch):
+    """A copy of the finished run, which a test may change, as the only run."""
+    monkeypatch.chdir(tmp_path)
+    ignored = shutil.ignore_patterns(".*")
+    return shutil.copytree(finished, tmp_path / "runs" / "cat", ignore=ignored)
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """A directory with a trained run, for tests that do not change it."""

@@ -15,10 +15,8 @@ from chargen.text.windows import one_hot
 
 N, T, F, H = 2, 4, 3, 5
 
-GRUBefore = partial(GRU, reset_after=False)
-VARIANTS = {**LAYERS, "gru reset_after=False": GRUBefore}
+VARIANTS = {**LAYERS, "gru reset_after=False": partial(GRU, reset_after=False)}
 every_cell = pytest.mark.parametrize("cell", VARIANTS.values(), ids=VARIANTS)
-every_fast_cell = pytest.mark.parametrize("cell", LAYERS.values(), ids=LAYERS)
 
 
 def seeded(seed=0):
@@ -52,7 +50,7 @@ def run(layer, scan, steps=T):
     return [outputs, *last, *torch.autograd.grad(loss, leaves)]
 
 
-@every_fast_cell
+@pytest.mark.parametrize("cell", LAYERS.values(), ids=LAYERS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("steps", [1, T, 9, 24])
 def test_scan_equals_step_in_values_and_gradients(cell, activation, steps):

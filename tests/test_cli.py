@@ -21,25 +21,35 @@ from tiny import SMALL as TINY
 import chargen
 from chargen.cli import chargen as command_group
 from chargen.cli import main
-from chargen.runs.directory import BEST, LAST, RUN
+from chargen.runs.directory import BEST, LAST, RUN, Run
 from chargen.text.encoding import FOLDER
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
-    """An empty working directory with one corpus."""
-    monkeypatch.chdir(tmp_path)
-    Path("cat.txt").write_text(TEXT)
-    return tmp_path
+def home(home):
+    """A working directory that is empty but for a corpus of lines."""
+    (home / "cat.txt").write_text(TEXT)
+    return home
 
 
 def files_below(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def history():
-    lines = Path("runs/cat/progress.jsonl").read_text().splitlines()
-    return [json.loads(line) for line in lines]
+@pytest.fixture
+def fails(cli):
+    """Run a command that fails with one line and changes no file."""
+
+    def run(line, message):
+        before = files_below(Path())
+        out, err = cli(line.split(), 2)
+        *said, error = err.splitlines()
+        assert (out, len(said) < 2) == ("", True)
+        assert all(one.startswith("reading ") for one in said)
+        assert message in error
+        assert files_below(Path()) == before
+
+    return run
 
 
 # Training
@@ -68,7 +78,7 @@ def test_train_sample_evaluate_inspect(home, cli):
     assert err.startswith("note: the prompt begins a line, as in the training text; --continue ")
 
     measured = json.loads(cli(["evaluate", "--json"]).out)
-    best = min(line["validation_loss_nats"] for line in history())
+    best = min(line["validation_loss_nats"] for line in Run.open(Path("runs/cat")).progress())
     assert measured["loss_nats"] == pytest.approx(best, abs=1e-6)
     assert measured["chars"] == len(TEXT) // 10
     assert {"bits_per_char", "accuracy", "perplexity", "ngram"} <= set(measured)
@@ -92,15 +102,13 @@ def test_training_from_standard_input(home, monkeypatch, cli):
         assert (own["chars"], own["ngram"]["order"]) == (chars, 6)
 
 
-def test_changed_corpus_is_not_evaluated(own_run, cli):
+def test_changed_corpus_is_not_evaluated(own_run, trained, cli):
     before = cli(["evaluate", "--json"]).out
     Path("cat.txt").write_text(TEXT + "more")
     assert cli(["evaluate", "--json"]).out == before  # the cached corpus
     shutil.rmtree(Path("runs", FOLDER))
     run = Path("runs/cat", RUN)
-    values = json.loads(run.read_text())
-    values["corpus"]["sources"] = [str(Path("cat.txt").resolve())]
-    run.write_text(json.dumps(values))
+    run.write_text(run.read_text().replace(str(trained), str(own_run)))
     assert "changed since runs/cat was trained on it" in cli(["evaluate"], 2).err
 
 
@@ -185,31 +193,17 @@ WRONG = {
 }
 
 
-@pytest.fixture(scope="module")
-def wrong_home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("wrong")
-    (home / "cat.txt").write_text(TEXT)
-    (home / "three.txt").write_text("abc")
-    (home / "folder").mkdir()
-    return home
-
-
 @pytest.mark.parametrize("line", WRONG)
-def test_user_error_is_one_line_exit_2_and_nothing_written(wrong_home, monkeypatch, cli, line):
-    monkeypatch.chdir(wrong_home)
-    before = files_below(wrong_home)
-    out, err = cli(line.split(), 2)
-    assert out == ""
-    *said, error = err.splitlines()
-    assert WRONG[line] in error
-    assert all(one.startswith("reading ") for one in said)
-    assert files_below(wrong_home) == before
+def test_user_error_is_one_line_exit_2_and_nothing_written(home, fails, line):
+    Path("three.txt").write_text("abc")
+    Path("folder").mkdir()
+    fails(line, WRONG[line])
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
+def test_user_error_leaves_a_run_unchanged(at_run, fails):
+    Path("other.txt").write_text("quite another text")
+    for line, message in (
         ("train cat.txt", "runs/cat: a run exists already; resume it with --resume"),
         ("train cat.txt --resume --units 9", "--units 9: the run in runs/cat uses 8;"),
         ("train cat.txt --overwrite --units 2000000", "out of memory"),
@@ -223,16 +217,8 @@ def test_user_error_is_one_line_exit_2_and_nothing_written(wrong_home, monkeypat
         ("train runs/cat", "runs/cat: a run, not a text; resume it with chargen train --resume"),
         ("evaluate cat runs/cat", "runs/cat: a run, not a text"),
         ("train other.txt --resume --out runs/cat", "txt --init-from runs/cat --out runs/NAME"),
-    ],
-)
-def test_user_error_leaves_a_run_unchanged(at_run, cli, line, message):
-    Path("other.txt").write_text("quite another text")
-    before = files_below(at_run / "runs")
-    out, err = cli(line.split(), 2)
-    *said, error = err.splitlines()
-    assert (out, len(said) < 2) == ("", True)
-    assert message in error
-    assert files_below(at_run / "runs") == before
+    ):
+        fails(line, message)
 
 
 # Other commands
@@ -250,15 +236,14 @@ def test_a_folder_without_permission_is_a_user_error(own_run, monkeypatch, cli):
 def test_commands_that_are_printed_survive_a_shell(own_run, capsys):
     Path("cat.txt").rename("a & b.txt")
     Path("a & b").mkdir()
-    asked = [
+    for arguments, command in (
         (["train", "a & b.txt", "--steps=2", "--units=8"], "train --resume --out 'runs/a & b'"),
         (["train", "runs/a & b"], "train --resume --out 'runs/a & b'"),
         (["train", "https://a.org/a & b.txt"], "train 'a & b.txt'"),
         (["sample", "a & b.txt"], "chargen train 'a & b.txt'"),
         (["sample", "a & b c"], "sample --prompt 'a & b c'"),
         (["export", "runs/a & b", "--to", "page"], "longrange 'runs/a & b' --json 'runs/a & b/"),
-    ]
-    for arguments, command in asked:
+    ):
         main(arguments)
         err = capsys.readouterr().err
         assert command in err

@@ -27,9 +27,8 @@ def test_cpu_trains_plain_lstm_and_gpu_residual_mingru(budget):
         assert (chosen["cell"], chosen["stack"]) == (cell, stack)
 
 
-@pytest.mark.parametrize(
-    ("given", "cell", "stack"),
-    [
+def test_cell_and_stack_follow_from_given_settings():
+    for given, cell, stack in (
         ({"units": (8,)}, "lstm", "plain"),
         ({"activation": "relu"}, "lstm", "plain"),
         ({"cell": "gru"}, "gru", "plain"),
@@ -38,14 +37,11 @@ def test_cpu_trains_plain_lstm_and_gpu_residual_mingru(budget):
         ({"cell": "gru", "stack": "residual"}, "gru", "residual"),
         ({"cell": "mingru", "stack": "plain"}, "mingru", "plain"),
         ({"cell": "mingru", "units": (8, 8)}, "mingru", "residual"),
-    ],
-    ids=str,
-)
-def test_cell_and_stack_follow_from_given_settings(given, cell, stack):
-    settings, _ = choose(minutes=0.5, **given)
-    assert (settings["cell"], settings["stack"]) == (cell, stack)
-    preset = defaults.preset_of(cell, stack, defaults.Hardware())
-    assert settings["learning_rate"] == preset.learning_rate
+    ):
+        settings, _ = choose(minutes=0.5, **given)
+        assert (settings["cell"], settings["stack"]) == (cell, stack)
+        preset = defaults.preset_of(cell, stack, defaults.Hardware())
+        assert settings["learning_rate"] == preset.learning_rate
 
 
 def test_given_settings_are_never_changed():

@@ -17,6 +17,7 @@ from chargen.errors import ChargenError
 
 TEXT = "".join(f"line {n} of a text that is fetched\n" for n in range(9000)).encode()
 OTHER = TEXT.replace(b"fetched", b"forged!")
+PART = Path("tiny.txt.part")
 
 
 class Server(ThreadingHTTPServer):
@@ -108,11 +109,6 @@ def out(tmp_path, monkeypatch):
     return tmp_path / "tiny.txt"
 
 
-@pytest.fixture
-def part(out):
-    return out.with_name("tiny.txt.part")
-
-
 def fetch(server, out, way=honest, **more):
     server.way = way
     return download.fetch(entry_at(server.url), out, **{"timeout": 5.0} | more)
@@ -148,14 +144,14 @@ def test_a_broken_connection_is_resumed(server, out):
     assert server.asked == [("/text", begin) for begin in range(0, len(TEXT), 100_000)]
 
 
-def test_a_download_ends_without_progress(server, out, part):
+def test_a_download_ends_without_progress(server, out):
     message = refused(server, out, ignoring_range)
     assert f"stopped at 100,000 of {len(TEXT):,} bytes" in message
     assert "the same command resumes" in message
-    assert part.read_bytes() == TEXT[:100_000]
+    assert PART.read_bytes() == TEXT[:100_000]
     server.asked.clear()
     assert fetch(server, out)
-    assert (out.read_bytes(), part.exists()) == (TEXT, False)
+    assert (out.read_bytes(), PART.exists()) == (TEXT, False)
     assert server.asked == [("/text", 100_000)]
 
 
@@ -163,28 +159,28 @@ def test_a_download_ends_without_progress(server, out, part):
     ("begun", "data"),
     [(b"", OTHER), (TEXT[:5000], OTHER), (b"x" + TEXT[1:5000], TEXT), (TEXT + b"more", TEXT)],
 )
-def test_a_download_of_other_bytes_is_removed(server, out, part, begun, data):
-    part.write_bytes(begun)
+def test_a_download_of_other_bytes_is_removed(server, out, begun, data):
+    PART.write_bytes(begun)
     server.data = data
     message = refused(server, out, honest)
     assert f"instead of {entry_at('').sha256[:12]}…, so it is not the file at" in message
     assert list(out.parent.iterdir()) == []
 
 
-def test_a_stalled_connection_is_closed_and_resumed(server, out, part):
+def test_a_stalled_connection_is_closed_and_resumed(server, out):
     assert "stopped at 70,000 of" in refused(server, out, stalling, timeout=0.2)
-    part.unlink()
+    PART.unlink()
     message = refused(server, out, never_answering, timeout=0.2)
     assert "nothing received (no data for 0.2 s)" in message
     assert fetch(server, out, lambda it: (honest if it.begin else stalling)(it), timeout=0.5)
     assert server.asked[-1] == ("/text", 70_000)
 
 
-def test_refusals_are_one_line_and_leave_nothing(server, out, part):
+def test_refusals_are_one_line_and_leave_nothing(server, out):
     assert "the server answers 404 Not Found; download the" in refused(server, out, refusing(404))
     message = refused(server, out, lambda handler: handler.wfile.write(b"220 no web server\r\n"))
     assert "nothing received (220 no web server); the same command" in message
-    part.write_bytes(TEXT[:5000])
+    PART.write_bytes(TEXT[:5000])
     assert "the server answers 416" in refused(server, out, refusing(416))  # starts over
     server.url = "http://127.0.0.1:1/text"
     assert "nothing received (Connection refused)" in refused(server, out, honest)

@@ -393,18 +393,13 @@ def test_the_command_writes_the_page_of_a_run(own_run, cli):
     assert ("bits" in printed, "no held-out loss: " in err) == (False, True)
 
 
-@pytest.mark.parametrize(
-    ("flags", "named"),
-    [
+def test_an_error_is_one_line_and_nothing_is_written(trained, tmp_path, monkeypatch, error):
+    monkeypatch.chdir(tmp_path)
+    for flags, named in (
         (["--prompt", "Zß"], "--prompt: character 'Z' at position 0 is not in the model's"),
         (["--longrange", "nowhere.json"], "nowhere.json: no such file"),
         (["--out", "no/such/folder.html"], "create its directory first"),
         (["--to", "onnx", "--weights", "int8"], "--weights cannot be used with --to onnx"),
-    ],
-)
-def test_an_error_is_one_line_and_nothing_is_written(
-    trained, tmp_path, monkeypatch, error, flags, named
-):
-    monkeypatch.chdir(tmp_path)
-    assert named in error(["export", trained / "runs" / "cat", "--to", "page", *flags])
-    assert list(tmp_path.iterdir()) == []
+    ):
+        assert named in error(["export", trained / "runs" / "cat", "--to", "page", *flags])
+        assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from chargen.predictors import BackoffNgram, check
 
 RUN, WEIGHT = "runs/cat", 0.3
 NAME = "runs/cat + 0.3 × 6-gram"
+MIXED = ["--mix-ngram", "0.3"]
 
 
 def test_probabilities_are_the_weighted_mean_of_network_and_ngram(at_run):
@@ -33,20 +34,18 @@ def test_samples_are_drawn_from_the_mixture(at_run, cli):
         ids = log_probs[0, -1:].argmax(axis=1)
         assert written[place] == model.vocabulary.decode(ids)
     options = ["sample", RUN, "--seed", "1", "--length", "80"]
-    mixed = ["--mix-ngram", "0.3"]
-    first, second, alone = (cli([*options, *more]).out for more in (mixed, mixed, []))
+    first, second, alone = (cli([*options, *more]).out for more in (MIXED, MIXED, []))
     assert first == second != alone
-    assert json.loads(cli([*options, *mixed, "--json"]).out)["mix_ngram"] == WEIGHT
-    assert cli(["sample", RUN, "--beam", "2", "--length", "5", *mixed]).out
+    assert json.loads(cli([*options, *MIXED, "--json"]).out)["mix_ngram"] == WEIGHT
+    assert cli(["sample", RUN, "--beam", "2", "--length", "5", *MIXED]).out
 
 
 def test_every_command_names_the_mixture(own_run, cli):
-    mixed = ["--mix-ngram", "0.3"]
-    assert cli(["evaluate", RUN, *mixed]).out.startswith(NAME)
-    assert json.loads(cli(["evaluate", RUN, *mixed, "--json"]).out)["mix_ngram"] == WEIGHT
-    assert NAME in cli(["score", RUN, "cat.txt", *mixed]).out
+    assert cli(["evaluate", RUN, *MIXED]).out.startswith(NAME)
+    assert json.loads(cli(["evaluate", RUN, *MIXED, "--json"]).out)["mix_ngram"] == WEIGHT
+    assert NAME in cli(["score", RUN, "cat.txt", *MIXED]).out
     (own_run / "other.txt").write_text(LINES * 2)
-    probe = ["probe-longrange", RUN, "--only", "context", "--text", "other.txt", *mixed]
+    probe = ["probe-longrange", RUN, "--only", "context", "--text", "other.txt", *MIXED]
     assert "measured: cat + 0.3 × 6-gram\n" in cli([*probe, "--json", "found.json"]).err
     assert json.loads((own_run / "found.json").read_text())["run"] == NAME
 

@@ -1,7 +1,6 @@
 """Predictors: adapters, the conformance check, the n-gram baseline, and evaluation."""
 
 import re
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def test_an_exported_run_is_read_from_onnx(tmp_path):
 
 
 def faulty(change=lambda log_probs: log_probs, **changes):
-    """A sound predictor, whose predictions or attributes are changed."""
+    """Return a function that makes a predictor with other predictions or attributes."""
 
     class Predictor:
         vocabulary = Vocabulary("abc")
@@ -130,7 +129,11 @@ def faulty(change=lambda log_probs: log_probs, **changes):
     one = Predictor()
     for name, value in changes.items():
         setattr(one, name, value if name == "vocabulary" else value and partial(value, one.advance))
-    return one
+    return lambda: one
+
+
+def first_of(predictor):
+    return predictor.advance(np.array([[0]]))
 
 
 RNG = np.random.default_rng(0)
@@ -142,7 +145,7 @@ def dropped(log_probs):
 
 
 @pytest.mark.parametrize(
-    ("model", "reason"),
+    ("make", "reason"),
     [
         (faulty(np.exp), "sum to .* log_softmax"),
         (faulty(lambda x: x * np.nan), "sum to nan"),
@@ -155,62 +158,45 @@ def dropped(log_probs):
         (faulty(dropped), "dropout"),
         (faulty(vocabulary="abc"), "Vocabulary"),
         (faulty(advance=None), "neither"),
-    ],
-)
-def test_the_check_explains_a_fault(model, reason):
-    with pytest.raises(PredictorError, match=reason):
-        check(model)
-
-
-@pytest.mark.parametrize(
-    ("call", "reason"),
-    [
-        (lambda: from_torch(Letters(), "cabd").advance(np.array([[0]])), "symbols"),
+        (lambda: first_of(from_torch(Letters(), "cabd")), "symbols"),
         (lambda: from_torch(Letters(), "caa"), "once"),
-        (lambda: from_torch(Convolution(), "cab").advance(np.array([[0]])), "state_axis=None"),
-        (lambda: from_function(lambda text: [0.0], "ab").advance(np.array([[0]])), "symbols"),
+        (lambda: first_of(from_torch(Convolution(), "cab")), "state_axis=None"),
+        (lambda: first_of(from_function(lambda text: [0.0], "ab")), "symbols"),
     ],
 )
-def test_an_adapter_explains_what_does_not_fit(call, reason):
+def test_the_check_and_the_adapters_explain_a_fault(make, reason):
     with pytest.raises(PredictorError, match=reason):
-        call()
+        check(make())
 
 
 PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "measure-any-model.md"
-BLOCKS = dict(
-    re.findall(
-        r"^## ([^\n]+)\n.*?^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE
-    )
-)
+BLOCK = re.compile(r"^## ([^\n]+)\n.*?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCKS = dict(BLOCK.findall(PAGE.read_text()))
 
 
+@pytest.mark.filterwarnings("ignore")  # those of keras
 @pytest.mark.parametrize("title", ["A function", "An n-gram", "A torch module", "A Keras model"])
 def test_each_block_of_the_how_to_page_makes_a_model(title, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     block = BLOCKS[title]
     assert len([line for line in block.splitlines() if line]) < 15
     (tmp_path / "mine.py").write_text(block)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # those of keras
-        model = load_model(f"{tmp_path / 'mine.py'}:model")
+    model = load_model(f"{tmp_path / 'mine.py'}:model")
     assert model.vocabulary.characters.startswith(" ")
 
 
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [
+def test_a_model_that_cannot_be_loaded_is_explained(tmp_path):
+    (tmp_path / "mine.py").write_text("def number():\n    return 5\n")
+    for name, reason in (
         ("mine.py:model", "no such file"),
         ("runs/fables", "a run is an argument without"),
         ("hf:nowhere", "hf:nowhere: not a directory"),
-        ("{tmp}/mine.py:other", "has no other"),
-        ("{tmp}/mine.py:number", "mine.py:number: it has no attribute `vocabulary`"),
-        ("{tmp}/mine.onnx", "not a readable ONNX graph"),
-    ],
-)
-def test_a_model_that_cannot_be_loaded_is_explained(name, reason, tmp_path):
-    (tmp_path / "mine.py").write_text("def number():\n    return 5\n")
-    with pytest.raises(PredictorError, match=re.escape(reason)):
-        load_model(name.format(tmp=tmp_path))
+        (f"{tmp_path}/mine.py:other", "has no other"),
+        (f"{tmp_path}/mine.py:number", "mine.py:number: it has no attribute `vocabulary`"),
+        (f"{tmp_path}/mine.onnx", "not a readable ONNX graph"),
+    ):
+        with pytest.raises(PredictorError, match=re.escape(reason)):
+            load_model(name)
 
 
 TEXTS = st.text("abc", min_size=2, max_size=60)

@@ -1,7 +1,5 @@
 """Resuming: the same bits as an uninterrupted run, and checks before anything is trusted."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -17,14 +15,6 @@ from chargen.training.loop import Trainer
 from chargen.training.session import start
 
 pytestmark = pytest.mark.usefixtures("often")
-
-
-@pytest.fixture
-def run(finished, tmp_path):
-    """A copy of the finished run."""
-    shutil.copytree(finished, tmp_path / "run")
-    shutil.copytree(finished.parent / ".corpora", tmp_path / ".corpora")
-    return tmp_path / "run"
 
 
 def train_until(cat, out, step=None, **settings):

@@ -21,18 +21,15 @@ from chargen.sampling.engine import Engine
 from chargen.settings import WEIGHT_FORMATS
 
 
-@pytest.mark.parametrize(
-    ("flags", "chars", "start"),
-    [
+def test_samples_start_with_the_prompt(at_run, cli):
+    Path("prompt").write_text("the cat")
+    for flags, chars, start in (
         (["--count", "3", "--length", "20", "--top-k", "1", "--prompt", "th"], 3 * 23, "th"),
         (["--length", "0", "--prompt", "the"], 4, "the\n"),
         (["--prompt-file", "prompt", "--length", "5"], 7 + 5 + 1, "the cat"),
-    ],
-)
-def test_samples_start_with_the_prompt(at_run, cli, flags, chars, start):
-    Path("prompt").write_text("the cat")
-    out = cli(["sample", *flags]).out
-    assert (len(out), out[: len(start)]) == (chars, start)
+    ):
+        out = cli(["sample", *flags]).out
+        assert (len(out), out[: len(start)]) == (chars, start)
 
 
 def sampled(cli, *flags):
@@ -126,9 +123,8 @@ def test_unknown_characters_of_a_prompt_can_be_skipped(at_run, cli):
 
 def test_closed_pipe_is_not_an_error(at_run):
     command = f"{sys.executable} -m chargen sample --seed 1 --length 9000 | head -c 20"
-    ran = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, check=False
-    )
+    shell = ["bash", "-o", "pipefail", "-c", command]
+    ran = subprocess.run(shell, capture_output=True, check=False)
     assert (ran.returncode, len(ran.stdout), ran.stderr) == (0, 20, b"")
 
 

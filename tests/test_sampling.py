@@ -92,8 +92,10 @@ def write(predictor, prompt, length, seed=0, count=1, **settings):
     return [predictor.vocabulary.decode(text) for text in np.array(list(rows)).T]
 
 
-def test_state_includes_the_prompt():
+def test_state_includes_the_prompt_which_must_not_be_empty():
     assert write(Echo(Vocabulary("abcd"), 3), "dab", 5, temperature=0) == ["dabda"]
+    with pytest.raises(ValueError, match="one character"):
+        next(generate(None, np.array([]), 1, SamplingSettings(), np.random.default_rng(0)))
 
 
 def test_texts_depend_on_their_seed_and_number():
@@ -119,11 +121,6 @@ def test_unprompted_text_begins_after_a_line_feed():
     for characters, first in (("\n ab", "\n"), (" ab", " "), ("ab", "a")):
         vocabulary = Vocabulary(characters)
         assert vocabulary.decode(vocabulary.opening) == first
-
-
-def test_empty_prompt_is_refused():
-    with pytest.raises(ValueError, match="one character"):
-        next(generate(None, np.array([]), 1, SamplingSettings(), np.random.default_rng(0)))
 
 
 def found(read, length, width, count=1, stops=(), prompt=(0,)):
@@ -209,11 +206,9 @@ def test_ended_text_outranks_longer_less_likely_ones():
 
 
 def test_nan_is_refused():
-    def read(ids, state):
-        return np.full((len(ids), 1, 2), np.nan, dtype=np.float32), state
-
+    logits = np.full((1, 1, 2), np.nan, dtype=np.float32)
     with pytest.raises(NonFiniteError):
-        search(read, np.array([0]), 3, 2)
+        search(lambda ids, state: (logits, state), np.array([0]), 3, 2)
 
 
 def test_sampler_returns_the_likeliest_texts_for_any_seed():
@@ -229,14 +224,14 @@ def test_sampler_returns_the_likeliest_texts_for_any_seed():
     assert len(stopped) < 12
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_impossible_stops_and_options_incompatible_with_a_beam_are_refused():
+    one = sampler()
+    for options, message in (
         ({"beam": 3, "temperature": 0.5}, "beam and temperature: a beam search draws nothing"),
         ({"beam": 3, "repetition_penalty": 2}, "beam and repetition_penalty: "),
         ({"beam": 3, "count": 4}, "count=4: more than a beam of 3; raise beam"),
-    ],
-)
-def test_options_incompatible_with_a_beam_are_refused(options, message):
-    with pytest.raises(ChargenError, match=message):
-        sampler().stream("ab", 5, **options)
+        ({"stop": ""}, "stop='': empty"),
+        ({"stop": ["a", "aé"]}, "stop='aé': character 'é' at position 1 is not in"),
+    ):
+        with pytest.raises(ChargenError, match=message):
+            one.stream("ab", 5, **options)

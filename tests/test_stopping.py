@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -61,7 +62,7 @@ with lock(Path(sys.argv[1])): print("held", flush=True); time.sleep(60)
 """
 
 
-def test_the_other_process_is_named_and_a_dead_one_holds_nothing(tmp_path):
+def test_only_a_valid_holder_is_named_and_a_dead_one_holds_nothing(tmp_path):
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"held\n"
@@ -71,16 +72,11 @@ def test_the_other_process_is_named_and_a_dead_one_holds_nothing(tmp_path):
         process.kill()
     assert (tmp_path / HOLDER).exists()
     with lock(tmp_path):
-        pass
+        for said in (b"", b"\x1b[31m 2026-11-24 03:17:24", b"9" * 10**6):
+            (tmp_path / HOLDER).write_bytes(said)
+            with pytest.raises(ChargenError, match="is training in it; wait"), lock(tmp_path):
+                pass
     assert not (tmp_path / HOLDER).exists()
-
-
-@pytest.mark.parametrize("said", [b"", b"\x1b[31m 2026-11-24 03:17:24", b"9" * 10**6])
-def test_a_holder_that_is_no_holder_is_not_shown(tmp_path, said):
-    with lock(tmp_path):
-        (tmp_path / HOLDER).write_bytes(said)
-        with pytest.raises(ChargenError, match="is training in it; wait"), lock(tmp_path):
-            pass
 
 
 @pytest.fixture
@@ -146,24 +142,17 @@ def test_weights_that_are_no_numbers_are_never_saved(cat, tmp_path, monkeypatch,
 ALLOCATOR = "[enforce fail at alloc_cpu.cpp:118] DefaultCPUAllocator: can't allocate memory"
 
 
-@pytest.mark.parametrize(
-    ("where", "error"),
-    [
-        ("step.next_char_loss", MemoryError()),
-        ("loop.losses", RuntimeError(ALLOCATOR)),
-        ("step.next_char_loss", torch.OutOfMemoryError("CUDA out of memory. Tried 2.00 GiB")),
-    ],
-    ids=["python", "cpu", "gpu"],
-)
-def test_too_little_memory_is_one_line_that_names_the_flags(
-    cat, tmp_path, monkeypatch, cli, where, error
-):
-    def fail(*given, **named):
-        raise error
-
-    monkeypatch.setattr(f"chargen.training.{where}", fail)
-    told = cli(["train", str(cat), "--out", str(tmp_path / "run"), *FLAGS], 2).err.splitlines()[-1]
-    assert told.startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
-    error = RuntimeError("shapes differ")  # a bug
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        train(cat, tmp_path / "other")
+def test_too_little_memory_is_one_line_that_names_the_flags(cat, tmp_path, monkeypatch, cli):
+    cpu, gpu = RuntimeError(ALLOCATOR), torch.OutOfMemoryError("CUDA out of memory. Tried 2.00 GiB")
+    for where, error in (("step.next_char_loss", MemoryError()), ("step.next_char_loss", gpu),
+                         ("loop.losses", cpu)):  # fmt: skip
+        with monkeypatch.context() as patch:
+            patch.setattr(f"chargen.training.{where}", Mock(side_effect=error))
+            command = ["train", cat, "--out", tmp_path / type(error).__name__, *FLAGS]
+            told = cli(command, 2).err.splitlines()[-1]
+        assert told.startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
+    for where in ("step.next_char_loss", "loop.losses"):
+        bug = Mock(side_effect=RuntimeError("shapes differ"))
+        monkeypatch.setattr(f"chargen.training.{where}", bug)
+        with pytest.raises(RuntimeError, match="shapes differ"):
+            train(cat, tmp_path / where)

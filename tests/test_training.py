@@ -159,9 +159,8 @@ def test_every_cell_learns(corpus, tmp_path, cell, stack, state):
     settings = {"cell": cell, "stack": stack, "units": (12, 12), "state": state}
     trainer, reports = train(corpus, tmp_path / "run", steps=100, **settings)
     assert trainer.ending == "step budget reached"
-    assert reports[0].train_loss_nats == pytest.approx(
-        math.log(len(trainer.predictor.vocabulary)), rel=0.2
-    )
+    uniform = math.log(len(trainer.predictor.vocabulary))
+    assert reports[0].train_loss_nats == pytest.approx(uniform, rel=0.2)
     assert trainer.counters.best_loss < 0.9 * reports[0].train_loss_nats
     assert reports[-1].step == 100
 
@@ -175,9 +174,8 @@ def test_reports_and_progress(corpus, tmp_path):
     validated = [report.step for report in reports if report.validation_loss_nats is not None]
     assert validated == [25, 50, 60]
     assert [line["step"] for line in trainer.run.progress()] == validated
-    measured = evaluate(
-        trainer.predictor, trainer.predictor.vocabulary.encode(TEXT), 1080, streams=1
-    )
+    ids = trainer.predictor.vocabulary.encode(TEXT)
+    measured = evaluate(trainer.predictor, ids, 1080, streams=1)
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats, abs=1e-6)
 
 
@@ -311,7 +309,6 @@ def test_divergence_keeps_the_last_good_weights(corpus, tmp_path, monkeypatch, w
 
 
 FROZEN = DynamicSettings(learning_rate=0.0, decay=0.0, timesteps=4)
-VOCABULARY = Vocabulary("abcdef")
 READ = np.random.default_rng(0).integers(6, size=60)
 ASKED = np.tile(np.random.default_rng(1).integers(6, size=11), 20)
 
@@ -319,10 +316,6 @@ ASKED = np.tile(np.random.default_rng(1).integers(6, size=11), 20)
 @pytest.fixture
 def model():
     return CharModel.seeded(ModelSettings(units=(7, 5)), 6, 0)
-
-
-def static(model, ids, start=1, starts=None):
-    return evaluate(NetworkPredictor(model, VOCABULARY), ids, start, 1, starts)
 
 
 def dynamic(model, ids, start=1, adapting=FROZEN, starts=None):
@@ -335,14 +328,15 @@ def dynamic(model, ids, start=1, adapting=FROZEN, starts=None):
 def test_without_learning_the_loss_is_the_static_one(model, start, starts):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = dynamic(model, ASKED, start, FROZEN, starts)
-    wanted = static(model, ASKED, start, starts)
+    predictor = NetworkPredictor(model, Vocabulary("abcdef"))
+    wanted = evaluate(predictor, ASKED, start, 1, starts)
     assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
     assert (found.accuracy, found.chars) == (wanted.accuracy, wanted.chars)
     dynamic(model, ASKED, start, DynamicSettings(learning_rate=0.1), starts)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_update_rule_is_that_of_the_paper(model, monkeypatch):
+def test_update_rule_is_that_of_the_paper_and_non_finite_weights_are_an_error(model, monkeypatch):
     """Compare with the rule written out, over three stretches and every training window."""
     monkeypatch.setattr("chargen.training.dynamic.WINDOWS", 10**6)
     adapting = DynamicSettings(learning_rate=0.03, decay=0.2, timesteps=6)
@@ -371,9 +365,6 @@ def test_update_rule_is_that_of_the_paper(model, monkeypatch):
             weight.data += (0.2 * root / mean).clamp(max=1) * (learned - weight.data)
     result = dynamic(model, ASKED[:19], adapting=adapting)
     assert result.loss_nats == pytest.approx(np.mean(lost), abs=1e-5)
-
-
-def test_non_finite_weights_are_an_error(model):
     with pytest.raises(NonFiniteError):
         dynamic(model, ASKED, adapting=DynamicSettings(learning_rate=1e38))
 

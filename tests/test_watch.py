@@ -1,12 +1,12 @@
 """Observation of a training: `chargen watch`, TensorBoard events, messages of `chargen train`."""
 
 import re
-import shutil
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 import tiny
@@ -32,7 +32,6 @@ from chargen.runs.lock import lock
 from chargen.settings import TrainingSettings
 
 FLAGS = [*tiny.FLAGS[1:], "--steps=5"]
-IGNORED = shutil.ignore_patterns(".*")
 
 
 def line(step, validation, **more):
@@ -40,13 +39,6 @@ def line(step, validation, **more):
         "step": step, "chars": step * 10, "seconds": step / 2, "train_loss_nats": validation + 0.1,
         "validation_loss_nats": validation, "learning_rate": 0.002, "gradient_norm": 0.7, **more,
     }  # fmt: skip
-
-
-@pytest.fixture
-def run(finished, tmp_path, monkeypatch):
-    """A copy of a finished run, which a test may change."""
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(finished, tmp_path / "runs" / "cat", ignore=IGNORED)
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +198,7 @@ def test_quiet_prints_warnings_only_and_verbose_prints_samples(cli, monkeypatch)
     assert re.fullmatch(r"Best validation loss .* nats \(.* bits per character\)\.", best_loss)
     assert re.fullmatch(r"The 6-gram baseline has .* nats: the model is .* worse\.", baseline)
     assert next_one == "Next: chargen train --resume --out runs/cat --more-steps 5"
-    full = lambda *given: (_ for _ in ()).throw(OSError(28, "No space left on device"))  # noqa: E731
+    full = Mock(side_effect=OSError(28, "No space left on device"))
     monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", full)
     lost = "tensorboard: cannot be written (No space left on device); training continues without"
     assert messages(cli, "--quiet", "--tensorboard") == f"runs/cat/{lost} event files\n"
@@ -215,9 +207,9 @@ def test_quiet_prints_warnings_only_and_verbose_prints_samples(cli, monkeypatch)
         EventWriter(Path(), 0)
 
 
-@pytest.mark.parametrize(
-    ("out", "sources", "margin", "ending", "command"),
-    [
+def test_the_next_command_suits_the_run():
+    settings, counters = TrainingSettings(epochs=0.5, minutes=2), SimpleNamespace(step=7)
+    for out, sources, margin, ending, command in (
         ("runs/cat", "/cat.txt", 0.1, "time budget reached", "sample runs/cat"),
         ("a b", "/cat.txt", None, "time budget reached", "sample 'a b'"),
         ("o", "longrange", 0.1, "time budget reached", "probe-longrange o"),
@@ -225,16 +217,12 @@ def test_quiet_prints_warnings_only_and_verbose_prints_samples(cli, monkeypatch)
         ("o", "/c", -0.1, "time budget reached", "train --resume --out o --more-minutes 2"),
         ("o", "/c", 0.1, "stopped", "train --resume --out o"),
         ("o", "/c", -0.1, "no improvement in 10 validations", "sample o"),
-    ],
-)
-def test_the_next_command_suits_the_run(out, sources, margin, ending, command):
-    corpus = SimpleNamespace(sources=(sources,))
-    run = SimpleNamespace(path=Path(out), description=SimpleNamespace(corpus=corpus))
-    settings = TrainingSettings(epochs=0.5, minutes=2)
-    counters = SimpleNamespace(step=7)
-    trainer = SimpleNamespace(run=run, settings=settings, ending=ending, counters=counters)
-    found = training_display.next_command(trainer, ending == "stopped", margin)
-    assert found == f"chargen {command}"
+    ):
+        description = SimpleNamespace(corpus=SimpleNamespace(sources=(sources,)))
+        run = SimpleNamespace(path=Path(out), description=description)
+        trainer = SimpleNamespace(run=run, settings=settings, ending=ending, counters=counters)
+        found = training_display.next_command(trainer, ending == "stopped", margin)
+        assert found == f"chargen {command}"
 
 
 def test_no_color_is_respected(monkeypatch, capsys):
