@@ -167,12 +167,13 @@ def test_size_and_dropout_follow_the_measured_speed():
         settings, notes = choose(minutes=10, speed=speed)
         return settings["units"], settings["dropout"], notes[0].split()[8]
 
-    assert sized(0.3e6) == ((256,), 0.0, "2,500,000")
-    assert sized(0.6e6) == ((256,), 0.1, "5,000,000")
-    assert sized(1.2e6) == ((384,), 0.2, "10,000,000")
+    assert sized(0.25e6) == ((256,), 0.0, "2,500,000")
+    assert sized(0.5e6) == ((256,), 0.1, "5,000,000")
+    assert sized(0.7e6) == ((384,), 0.1, "7,100,000")
+    assert sized(1.1e6) == ((384,), 0.2, "10,000,000")
     assert sized(2e6) == ((256, 256), 0.2, "20,000,000")
-    # Noise changes nothing between 0.71 and 1.41 of a power of two million.
-    assert sized(0.72e6) == sized(1.4e6) != sized(1.43e6)
+    # Noise changes nothing between 0.84 and 1.19 of a power of the square root of two.
+    assert sized(0.85e6) == sized(1.18e6) != sized(1.2e6)
     assert sized(None) == (*sized(2.4e6)[:2], "24,000,000")
 
 
@@ -181,7 +182,7 @@ def test_a_short_time_trains_a_smaller_lstm_that_reads_more():
         settings, notes = choose(speed=speed, **{"minutes": 2, **given})
         return settings["units"], next(note.split()[8] for note in notes if "planned" in note)
 
-    assert sized(0.1e6) == ((96,), "880,000")
+    assert sized(0.125e6) == ((96,), "880,000")
     assert sized(0.5e6) == ((128,), "2,400,000")
     assert sized(1e6) == ((160,), "4,000,000")
     assert sized(2e6) == ((256,), "4,000,000")

@@ -30,7 +30,7 @@ MOST_EPOCHS = {
 LEAST_DROPOUT, MANY_EPOCHS = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
 CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack of one layer
 WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
-SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of two
+SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of √2
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
 FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
 
@@ -42,6 +42,13 @@ class Hardware:
     device: str = "cpu"  # torch type
     fast_bfloat16: bool = False  # the CPU has instructions for it
     chars_per_minute: float | None = None  # measured with `reference_settings`
+
+    @property
+    def rounded_speed(self) -> float | None:
+        """The measured speed, rounded so that noise rarely changes what is chosen from it."""
+        if self.chars_per_minute is None:
+            return None
+        return SPEED_UNIT * 2 ** (round(2 * math.log2(self.chars_per_minute / SPEED_UNIT)) / 2)
 
     @property
     def kind(self) -> str:
@@ -92,7 +99,7 @@ RESIDUAL_SIZES = {
 PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
-    ((0, 1, 256), (6e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
+    ((0, 1, 256), (7e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
     tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (5, 0.1), (10, 0.2), (50, 0.35))),
 )
 
@@ -146,9 +153,8 @@ def choose_defaults(
     notes: list[str] = []
     if not plain or ("units" not in given.names and cell != "simple"):
         table = PLAIN_SIZES if plain else RESIDUAL_SIZES[hardware.kind]
-        speed = table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
-        if hardware.chars_per_minute:
-            speed = SPEED_UNIT * 2.0 ** round(math.log2(hardware.chars_per_minute / SPEED_UNIT))
+        usual = table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
+        speed = hardware.rounded_speed or usual
         chars = _planned_chars(given, PLAIN if plain else preset, training_chars, speed)
         timed = chars == (given.training.minutes or MINUTES) * speed
         timed = timed and chars < MANY_EPOCHS * training_chars
