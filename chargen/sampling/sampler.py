@@ -1,14 +1,13 @@
 """A trained model that samples: from a prompt to an iterator of characters."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chargen.errors import ChargenError, NonFiniteError
+from chargen.errors import ChargenError, named
 from chargen.predictors.ngram import BASELINE_ORDER, BackoffNgram, Mixture
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
@@ -64,17 +63,14 @@ class Sampler:
         description = run.description
         vocabulary = description.vocabulary
         weights = without_placeholder(run.weights() if weights is None else weights, vocabulary)
-        try:
-            engine = Engine(description.model, weights, len(vocabulary), form)
-        except ChargenError as error:
-            raise ChargenError(f"{run.path}: {error}") from None
+        with named(run.path):
+            engine: Engine | MixedEngine = Engine(description.model, weights, len(vocabulary), form)
         if mix_ngram and vocabulary.dropped:
             told = "would generate the placeholder of rare characters; leave out --mix-ngram"
             raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {told}")
-        mixed: Engine | MixedEngine = engine
         if mix_ngram:
             (ngram,) = run.ngrams(BASELINE_ORDER).values()
-            mixed = MixedEngine(engine, ngram, mix_ngram)
+            engine = MixedEngine(engine, ngram, mix_ngram)
 
         def training() -> str:
             known = description.corpus
@@ -85,7 +81,7 @@ class Sampler:
 
         warms_up = not description.begins_at_zeros
         end = DOCUMENT_ENDS.get(description.training.documents, "")
-        return cls(mixed, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
+        return cls(engine, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
 
     def stream(
         self,
@@ -127,11 +123,11 @@ class Sampler:
 
         def written() -> Iterator[list[str]]:
             ids = typed
-            with self.named_errors():
-                if begins:
-                    start = self.start_ids(chosen, rng, count)
-                    ids = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
-                    ids = np.concatenate([start, ids], axis=-1)
+            if begins:
+                start = self.start_ids(chosen, rng, count)
+                ids = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
+                ids = np.concatenate([start, ids], axis=-1)
+            with named(self.path):
                 rows: Iterable[np.ndarray]
                 if chosen.beam is None:
                     rows = self.engine.write(ids, length, chosen, rng, count)
@@ -180,16 +176,8 @@ class Sampler:
         # A separate generator, since the forms of the engine draw different counts of numbers.
         own = np.random.default_rng(generator.integers(2**63))
         rows = self.engine.write(opening, MAX_WARM_UP, settings, own, count)
-        with self.named_errors():
+        with named(self.path):
             return warm_up_ids(rows, int(opening[0]))
-
-    @contextmanager
-    def named_errors(self) -> Iterator[None]:
-        """Turn `NonFiniteError` into a `ChargenError` that names the run."""
-        try:
-            yield
-        except NonFiniteError as error:
-            raise ChargenError(f"{self.path}: {error}") from None
 
 
 class MixedEngine:
