@@ -13,7 +13,7 @@ from chargen.errors import ChargenError, named
 from chargen.render.text import counted, visible_line
 from chargen.sampling.choice import generate
 from chargen.sampling.engine import State
-from chargen.sampling.sampler import Sampler, Stop, stopped, stops_of
+from chargen.sampling.sampler import Sampler, Stop, stopped
 from chargen.settings import RECENT, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown
 
@@ -39,7 +39,7 @@ class Conversation:
     ) -> None:
         self._sampler, self._begin = sampler, begin
         self._settings = from_options(SamplingSettings, settings)
-        self._stops = stops_of(sampler.vocabulary, stop, stop_after)
+        self._stops = sampler.stops(stop, stop_after, in_document=False)
         self._generator = np.random.default_rng(seed)
         self._state: State | None = None
         self._text: np.ndarray = np.empty(0, dtype=np.int64)  # ids of its end

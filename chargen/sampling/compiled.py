@@ -316,7 +316,8 @@ class CompiledLoop:
         def packed(matrix: Any) -> Any:
             return matrix.packed if isinstance(matrix, Int8Matrix) else matrix
 
-        def each(groups: Sequence[Mapping[str, Any]], name: str, missing: Any) -> tuple[Any, ...]:
+        def each(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
+            missing = vector if name[0] in "bg" else matrix if name == "W_conv" else factor
             return tuple(packed(group.get(name, missing)) for group in groups)
 
         vector, matrix = np.empty(0, np.float32), np.empty((0, 0), np.float32)
@@ -329,17 +330,14 @@ class CompiledLoop:
         self._network = (
             CELL_NAMES.index(settings.cell),
             ACTIVATION_NAMES.index(settings.activation),
-            *(each(layers, name, factor) for name in ("W_xh", "W_hh")),
-            *(each(layers, name, vector) for name in ("b_h", "b_m")),
+            *(each(layers, name) for name in ("W_xh", "W_hh", "b_h", "b_m")),
             state[::parts],
             state[1::parts] if "c" in settings.state_names else tuple(buffer(0) for _ in layers),
             *sums,
         )
-        empty = {name: vector if name.startswith("g_") else factor for name in block_shapes(D)}
-        empty["W_conv"] = matrix
         self._residual = (
             table,
-            tuple(each(blocks, name, missing) for name, missing in empty.items()),
+            tuple(each(blocks, name) for name in block_shapes(D)),
             top.get("g_out", vector),
             np.zeros((len(weights.blocks), count, CONVOLVED, D), dtype=np.float32),
             tuple(map(buffer, (D, D, D, 2 * widened(D), widened(D)))),

@@ -67,7 +67,8 @@ def _vectorized(typing: Any, x: Any, w: Any) -> Any:
     return types.int32(x, w), generate
 
 
-dot: Any = intrinsic(_vectorized) if _pair_sums else register_jitable(_loop)
+_has_instruction = _pair_sums and not vars(config)["DISABLE_JIT"]
+dot: Any = intrinsic(_vectorized) if _has_instruction else register_jitable(_loop)
 """Returns the int32 dot product of int16 and int8 numbers, contiguous.
 
 Their count is a multiple of `chargen.sampling.quantized.PADDED`.

@@ -139,10 +139,25 @@ class Sampler:
 
         return stopped(written(), stops, count) if stops else written()
 
-    def stops(self, stop: Stop = (), stop_after: Stop = ()) -> Stops:
-        """Return the given stops, or the end of a document; see `stops_of`."""
-        given = (stop, stop_after) != ((), ())
-        return stops_of(self.vocabulary, stop if given else self._ends, stop_after)
+    def stops(self, stop: Stop = (), stop_after: Stop = (), in_document: bool = True) -> Stops:
+        """Return the stops, without any the end of a document that the text is ``in_document``.
+
+        `ChargenError` for one that could never be written.
+        """
+        if in_document and (stop, stop_after) == ((), ()):
+            stop = self._ends
+        stops: dict[str, bool] = {}
+        for flag, given in {"--stop": stop, "--stop-after": stop_after}.items():
+            for text in (given,) if isinstance(given, str) else given:
+                stops[text] = flag == "--stop-after"
+                if not text:
+                    raise ChargenError(f"{flag} '': empty, give some text")
+                for position, character in enumerate(text):
+                    if character not in self.vocabulary:
+                        told = f"character {character!r} at position {position} is not in"
+                        never = "the model's vocabulary, so it would never be written; leave it out"
+                        raise ChargenError(f"{flag} {text!r}: {told} {never}")
+        return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
 
     def begins(self, prompt: str, begin: bool | None = None) -> bool:
         """Return whether a prompt begins a line; ``begin`` answers for the training text.
@@ -210,23 +225,6 @@ def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
     lengths = len(written) - (texts[:, ::-1] == opening).argmax(axis=1)
     T = lengths.min()
     return np.stack([ids[end - T : end] for ids, end in zip(texts, lengths, strict=True)])
-
-
-def stops_of(vocabulary: Vocabulary, stop: Stop = (), stop_after: Stop = ()) -> Stops:
-    """Return the stops; raise `ChargenError` for one that could never be written."""
-    stops: dict[str, bool] = {}
-    for flag, given in {"--stop": stop, "--stop-after": stop_after}.items():
-        for text in (given,) if isinstance(given, str) else given:
-            stops[text] = flag == "--stop-after"
-            if not text:
-                raise ChargenError(f"{flag} '': empty, give some text")
-            for position, character in enumerate(text):
-                if character not in vocabulary:
-                    raise ChargenError(
-                        f"{flag} {text!r}: character {character!r} at position {position} is not "
-                        "in the model's vocabulary, so it would never be written; leave it out"
-                    )
-    return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
 
 
 class Stopping:
