@@ -11,7 +11,7 @@ from chargen.errors import ChargenError, named
 from chargen.predictors.ngram import BASELINE_ORDER, BackoffNgram, Mixture
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
-from chargen.sampling.choice import generate
+from chargen.sampling.choice import Advance, generate
 from chargen.sampling.engine import Engine, without_placeholder
 from chargen.settings import SAMPLE_CHARS, WEIGHT_FORMATS, SamplingSettings, from_options
 from chargen.text.documents import DOCUMENT_ENDS
@@ -70,7 +70,7 @@ class Sampler:
             raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {told}")
         if mix_ngram:
             (ngram,) = run.ngrams(BASELINE_ORDER).values()
-            engine = MixedEngine(engine, ngram, mix_ngram)
+            engine = MixedEngine(engine.advance, ngram, mix_ngram)
 
         def training() -> str:
             known = description.corpus
@@ -198,8 +198,8 @@ class Sampler:
 class MixedEngine:
     """An engine whose predictions are mixed with those of an n-gram, see `Mixture`."""
 
-    def __init__(self, engine: Engine, ngram: BackoffNgram, weight: float) -> None:
-        self.advance = Mixture(engine.advance, ngram, weight).advance
+    def __init__(self, advance: Advance, ngram: BackoffNgram, weight: float) -> None:
+        self.advance = Mixture(advance, ngram, weight).advance
 
     def write(self, *given: Any) -> Iterator[np.ndarray]:
         return generate(self.advance, *given)
