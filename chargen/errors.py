@@ -33,6 +33,15 @@ class ChargenError(Exception):
 
 
 @contextmanager
+def named(name: object) -> Iterator[None]:
+    """Put a name before the message of a `ChargenError`."""
+    try:
+        yield
+    except ChargenError as error:
+        raise ChargenError(f"{name}: {error}") from None
+
+
+@contextmanager
 def memory_errors(message: str) -> Iterator[None]:
     """Raise a `ChargenError` where Python, torch or a library that is loaded lacks memory."""
     try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, named
 from chargen.evaluation import Evaluation, evaluate
 from chargen.files import Progress
 from chargen.predictors import BackoffNgram, NextCharPredictor
@@ -58,10 +58,8 @@ class TrainedModel:
         self.timesteps = description.training.timesteps
         self.vocabulary: Vocabulary = description.vocabulary
         weights = run.weights() if weights is None else weights
-        try:
+        with named(run.path):
             model = CharModel.of(description.model, len(self.vocabulary), weights)
-        except ChargenError as error:
-            raise ChargenError(f"{run.path}: {error}") from None
         self.network = model.to(device_named(device))
         self.predictor: NextCharPredictor = NetworkPredictor(self.network, self.vocabulary)
         self._baseline: Evaluation | None = None  # of the held-out text

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from chargen.cli.terminal import handled, put, say
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, named
 from chargen.render.text import counted, visible_line
-from chargen.sampling.choice import choose
+from chargen.sampling.choice import generate
 from chargen.sampling.engine import State
-from chargen.sampling.sampler import Sampler, Stop, Stopping, stops_of
+from chargen.sampling.sampler import Sampler, Stop, stopped
 from chargen.settings import RECENT, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown
 
@@ -37,49 +37,52 @@ class Conversation:
         begin: bool | None = None,
         **settings: Any,
     ) -> None:
+        self._sampler, self._begin = sampler, begin
         self._settings = from_options(SamplingSettings, settings)
-        self._sampler = sampler
-        self._stops = stops_of(sampler.vocabulary, stop, stop_after)
+        self._stops = sampler.stops(stop, stop_after, in_document=False)
         self._generator = np.random.default_rng(seed)
-        self._begin = begin
         self._state: State | None = None
-        self._logits: np.ndarray | None = None  # (1, V) of the next character
-        self._recent: np.ndarray = np.empty((1, 0), dtype=np.int64)
+        self._text: np.ndarray = np.empty(0, dtype=np.int64)  # ids of its end
+        self._unread = 0  # characters of it that the engine has not read
 
     def hear(self, text: str, unknown: Unknown = "error") -> int:
-        """Read a line of the user; return how many characters ``unknown="skip"`` left out."""
+        """Add a line of the user; return how many characters ``unknown="skip"`` left out."""
         ids = self._sampler.vocabulary.encode_typed("your line", text, unknown)
-        if self._logits is None and len(ids) and self._sampler.begins(text, self._begin):
+        if len(ids) and self._sampler.begins(text, self._begin):
             self._start()
-        if len(ids):
-            self._read(ids)
+        self._add(ids)
         return len(text) - len(ids)
 
     def answer(self, length: int) -> Iterator[str]:
         """Write at most ``length`` characters, which count as written once they are consumed."""
-        if self._logits is None:
-            self._start()
-        stopping, line_begun = Stopping(self._stops), False
-        for _ in range(length):
-            assert self._logits is not None
-            with self._sampler.named_errors():
-                ids = choose(self._logits, self._settings, self._generator, self._recent)
-            self._read(ids)
-            character = self._sampler.vocabulary.characters[ids[0]]
-            yield stopping.read(character)
-            if stopping.ended or (line_begun and not self._stops and character == LINE_END):
-                return
-            line_begun = line_begun or character != LINE_END
-        yield stopping.held
+        return (piece for (piece,) in stopped(self._written(length), self._stops, 1))
+
+    def _written(self, length: int) -> Iterator[list[str]]:
+        self._start()
+        line_begun, sampling = False, (length, self._settings, self._generator)
+        with named(self._sampler.path):
+            for ids in generate(self._advance, self._text, *sampling):
+                self._add(ids)
+                character = self._sampler.vocabulary.characters[ids[0]]
+                yield [character]
+                if line_begun and not self._stops and character == LINE_END:
+                    return
+                line_begun = line_begun or character != LINE_END
 
     def _start(self) -> None:
-        self._read(self._sampler.start_ids(self._settings, self._generator))
+        """Begin the text unless it has begun."""
+        if not len(self._text):
+            self._add(self._sampler.start_ids(self._settings, self._generator).ravel())
 
-    def _read(self, ids: np.ndarray) -> None:
-        ids = np.atleast_2d(ids).astype(np.int64)
-        logits, self._state = self._sampler.engine.advance(ids, self._state)
-        self._logits = logits[:, -1]
-        self._recent = np.concatenate([self._recent, ids], axis=1)[:, -RECENT:]
+    def _add(self, ids: np.ndarray) -> None:
+        self._unread += len(ids)
+        self._text = np.append(self._text, ids)[-max(RECENT, self._unread) :]
+
+    def _advance(self, ids: np.ndarray, state: None) -> tuple[np.ndarray, None]:
+        """Read the unread end of ``ids``; the state stays in the conversation."""
+        logits, self._state = self._sampler.engine.advance(ids[:, -self._unread :], self._state)
+        self._unread = 0
+        return logits, None
 
 
 def converse(

@@ -4,7 +4,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -13,9 +13,6 @@ from chargen.cli.options import json_option, option
 from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
-
-if TYPE_CHECKING:
-    from chargen.runs.directory import Run
 
 SORTS = {  # key of the JSON object, and whether large values come first
     "age": ("modified", True),
@@ -63,32 +60,28 @@ def runs(context: click.Context, as_json: bool, sort: str) -> None:
 
 
 def _listed() -> Iterator[dict[str, Any]]:
-    from chargen.runs.directory import RUN, RUNS, Run
+    from chargen.evaluation import nats_to_bits
+    from chargen.runs.directory import RUN, RUNS, Run, last_written
+    from chargen.runs.lock import is_held
 
     for file in sorted(RUNS.glob(f"*/{RUN}")):
         said: dict[str, Any] = {"name": file.parent.name, "run": str(file.parent)}
         try:
-            yield said | _facts(Run.open(file.parent))
+            run = Run.open(file.parent)
+            description, loss = run.description, run.best_loss()
+            said |= {
+                "corpus": description.corpus.name or None,
+                "model": description.model.described(),
+                "parameters": description.model.parameters(len(description.vocabulary)),
+                "loss_nats": loss,
+                "bits_per_char": None if loss is None else nats_to_bits(loss),
+                "bytes": sum(one.stat().st_size for one in run.path.rglob("*") if one.is_file()),
+                "modified": last_written(run.path),
+                "in_training": is_held(run.path),
+            }
         except ChargenError as error:
-            yield said | {"error": str(error)}
-
-
-def _facts(run: "Run") -> dict[str, Any]:
-    from chargen.evaluation import nats_to_bits
-    from chargen.runs.directory import last_written
-    from chargen.runs.lock import is_held
-
-    description, loss = run.description, run.best_loss()
-    return {
-        "corpus": description.corpus.name or None,
-        "model": description.model.described(),
-        "parameters": description.model.parameters(len(description.vocabulary)),
-        "loss_nats": loss,
-        "bits_per_char": None if loss is None else nats_to_bits(loss),
-        "bytes": sum(one.stat().st_size for one in run.path.rglob("*") if one.is_file()),
-        "modified": last_written(run.path),
-        "in_training": is_held(run.path),
-    }
+            said["error"] = str(error)
+        yield said
 
 
 def _row(one: dict[str, Any]) -> list[str]:

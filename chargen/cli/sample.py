@@ -26,6 +26,8 @@ WEIGHTS = "Weight format; int8 samples faster, at nearly the same loss."
 BATCH, BATCH_CHARS = 1000, 2**24  # texts, and about how many characters, generated together
 FEWEST_TRIED = 32  # texts generated together while some are left out
 TRIES = 20  # times --count texts are generated at most for --unique and --new
+Test = Callable[[str], bool]  # of a text
+Rows = Iterator[list[str]]  # of pieces, one for each text, or of texts, one row a batch
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
 
@@ -176,7 +178,7 @@ def sample(
 
 def _check(
     sampler: "Sampler", beginning: str, unique: bool, training: str | None, options: dict[str, Any]
-) -> Callable[[str], bool]:
+) -> Test:
     """Return the test that a text must pass; a line that ended at its newline is a whole line."""
     stops = sampler.stops(options["stop"], options["stop_after"])
     begins = not beginning or sampler.begins(beginning, options["begin"])
@@ -199,13 +201,8 @@ def _check(
 
 
 def _batches(
-    stream: Callable[..., Iterator[list[str]]],
-    length: int,
-    count: int,
-    most: int,
-    seed: int,
-    accepts: Callable[[str], bool],
-) -> Iterator[list[str]]:
+    stream: Callable[..., Rows], length: int, count: int, most: int, seed: int, accepts: Test
+) -> Rows:
     """Yield ``count`` accepted texts of at most ``most``, in batches that bound the memory."""
     from numpy.random import default_rng
 
@@ -227,7 +224,7 @@ def _batches(
         say(f"note: {less}; a higher --temperature or --length gives more", err=True)
 
 
-def _json(said: dict[str, Any], batches: Iterator[list[str]]) -> Iterator[list[str]]:
+def _json(said: dict[str, Any], batches: Rows) -> Rows:
     """Print the texts as members of a JSON object, which the caller ends."""
     before = json.dumps({**said, "texts": []}).removesuffix("]}")
     for batch in batches:
@@ -238,9 +235,7 @@ def _json(said: dict[str, Any], batches: Iterator[list[str]]) -> Iterator[list[s
     put("]")
 
 
-def _shown(
-    beginning: str, batches: Iterator[list[str]], separator: str | None
-) -> Iterator[list[str]]:
+def _shown(beginning: str, batches: Rows, separator: str | None) -> Rows:
     """Print the texts; the first batch tells whether they are lines."""
     between = ""
     for batch in batches:
@@ -255,7 +250,7 @@ def _shown(
     put("\n")
 
 
-def _streamed(beginning: str, rows: Iterator[list[str]]) -> Iterator[list[str]]:
+def _streamed(beginning: str, rows: Rows) -> Rows:
     put(beginning)
     text = ""
     for (piece,) in rows:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from chargen import __version__
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, named
 from chargen.files import write_file
 from chargen.runs.directory import Run
 from chargen.sampling.engine import NetworkOps, NetworkWeights, read_step, without_placeholder
@@ -26,11 +26,9 @@ def export_onnx(run: Run, out: Path) -> None:
     """Write the best weights of ``run`` as the graph of `step_model`."""
     model, vocabulary = run.description.model, run.description.vocabulary
     weights = without_placeholder(run.weights(), vocabulary)
-    try:
+    with named(run.path):
         shapes = {name: array.shape for name, array in weights.items()}
         model.check(shapes, len(vocabulary))
-    except ChargenError as error:
-        raise ChargenError(f"{run.path}: {error}") from None
     if sum(array.nbytes for array in weights.values()) > LARGEST:
         raise ChargenError(f"{run.path}: more weights than the 2 GiB that an ONNX file holds")
     write_file(out, step_model(model, weights, vocabulary.characters).SerializeToString())

@@ -188,28 +188,23 @@ def step(
             add(x_n, s, s)
             lstm(activation, s, h_n, c[n])
         elif cell == GRU:
-            r, z, m = s[:H], s[H : 2 * H], s[2 * H :]
+            r, m = s[:H], s[2 * H :]
             add(x_n[: 2 * H], s[: 2 * H], s[: 2 * H])
             activate(s[: 2 * H], SIGMOID)
-            if before:
-                for k in range(H):
-                    r[k] *= h_n[k]
-            else:
-                for k in range(H):
-                    m[k] = x_n[2 * H + k] + r[k] * (m[k] + b_m[k])
-                activate(m, activation)
-                interpolate(z, m, h_n)
+            for k in range(H):
+                r[k] *= h_n[k] if before else m[k] + b_m[k]
         else:
             activate(x_n[:H], SIGMOID)
             activate(x_n[H:], activation)
             interpolate(x_n[:H], x_n[H:], h_n)
     if before:
         product(sums, W_hh, sums, 2 * H, 3 * H)
+    if cell == GRU:
         for n in range(N):
-            candidate = sums[n][2 * H :]
-            add(x[n][2 * H :], candidate, candidate)
-            activate(candidate, activation)
-            interpolate(sums[n][H : 2 * H], candidate, h[n])
+            r, z, m = sums[n][:H], sums[n][H : 2 * H], sums[n][2 * H :]
+            add(x[n][2 * H :], m if before else r, m)
+            activate(m, activation)
+            interpolate(z, m, h[n])
 
 
 @compiled
@@ -241,21 +236,18 @@ def leave(blocks: Any, layer: int, h: Any, buffers: Any) -> None:
     """Update ``x`` after a layer; the other ``buffers`` are overwritten."""
     _, _, W_gate, W_out, g_ff, W_up, W_down = blocks
     x, c, sums, wide, inner = buffers
-    N, D = x.shape
-    E = inner.shape[1]
+    (N, D), E = x.shape, inner.shape[1]
     product(c, W_gate[layer], sums, 0, D)
-    for n in range(N):
-        gate(sums[n], h[n], c[n])
+    gate(sums.ravel(), h.ravel(), c.ravel())
     product(c, W_out[layer], sums, 0, D)
+    add(x.ravel(), sums.ravel(), x.ravel())
     for n in range(N):
-        add(x[n], sums[n], x[n])
         norm(x[n], g_ff[layer], c[n])
     product(c, W_up[layer], wide, 0, 2 * E)
     for n in range(N):
         gate(wide[n][:E], wide[n][E:], inner[n])
     product(inner, W_down[layer], sums, 0, D)
-    for n in range(N):
-        add(x[n], sums[n], x[n])
+    add(x.ravel(), sums.ravel(), x.ravel())
 
 
 @compiled
@@ -269,21 +261,17 @@ def read_one(network: Any, residual: Any, ids: Any) -> Any:
     table, blocks, g_out, windows, buffers = residual
     x, read = buffers[0], buffers[1]
     in_blocks = len(windows) > 0
-    if in_blocks:
-        for n in range(len(ids)):
-            for i in range(len(g_out)):
-                x[n, i] = table[ids[n], i]
+    selected = x if in_blocks else projected[0]
+    for n in range(len(ids)):
+        selected[n] = table[ids[n]]
     for layer in range(len(h)):
         own = projected[layer]
         if in_blocks:
             enter(blocks, layer, x, windows[layer], read)
         if in_blocks or layer:
             product(read if in_blocks else h[layer - 1], W_xh[layer], own, 0, own.shape[1])
-            for n in range(len(ids)):
-                add(own[n], b_h[layer], own[n])
-        else:
-            for n in range(len(ids)):
-                add(table[ids[n]], b_h[0], own[n])
+        for n in range(len(ids)):
+            add(own[n], b_h[layer], own[n])
         step(cell, activation, own, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer])
         if in_blocks:
             leave(blocks, layer, h[layer], buffers)
@@ -328,7 +316,8 @@ class CompiledLoop:
         def packed(matrix: Any) -> Any:
             return matrix.packed if isinstance(matrix, Int8Matrix) else matrix
 
-        def each(groups: Sequence[Mapping[str, Any]], name: str, missing: Any) -> tuple[Any, ...]:
+        def each(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
+            missing = vector if name[0] in "bg" else matrix if name == "W_conv" else factor
             return tuple(packed(group.get(name, missing)) for group in groups)
 
         vector, matrix = np.empty(0, np.float32), np.empty((0, 0), np.float32)
@@ -341,17 +330,14 @@ class CompiledLoop:
         self._network = (
             CELL_NAMES.index(settings.cell),
             ACTIVATION_NAMES.index(settings.activation),
-            *(each(layers, name, factor) for name in ("W_xh", "W_hh")),
-            *(each(layers, name, vector) for name in ("b_h", "b_m")),
+            *(each(layers, name) for name in ("W_xh", "W_hh", "b_h", "b_m")),
             state[::parts],
             state[1::parts] if "c" in settings.state_names else tuple(buffer(0) for _ in layers),
             *sums,
         )
-        empty = {name: vector if name.startswith("g_") else factor for name in block_shapes(D)}
-        empty["W_conv"] = matrix
         self._residual = (
             table,
-            tuple(each(blocks, name, missing) for name, missing in empty.items()),
+            tuple(each(blocks, name) for name in block_shapes(D)),
             top.get("g_out", vector),
             np.zeros((len(weights.blocks), count, CONVOLVED, D), dtype=np.float32),
             tuple(map(buffer, (D, D, D, 2 * widened(D), widened(D)))),
@@ -370,9 +356,9 @@ class CompiledLoop:
             ids = np.ascontiguousarray(ids)  # numba compiles for each layout
             write(self._network, self._residual, self._head, choice, ids, start, points)
             written = ids[len(read) :]
-            broken = (written < 0).any(axis=1)
-            yield from written[: broken.argmax()] if broken.any() else written
-            if broken.any():
+            finite = (written >= 0).all(axis=1)
+            yield from written[np.logical_and.accumulate(finite)]
+            if not finite.all():
                 raise NonFiniteError
             read = ids[-RECENT:]
             start = len(read) - 1

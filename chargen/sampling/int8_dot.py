@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
-from numba.extending import intrinsic, overload
+from numba.extending import intrinsic, register_jitable
 
 _host = vars(config)["CPU_FEATURES"] or get_host_cpu_features()
 _pair_sums = [
@@ -24,11 +24,7 @@ _pair_sums = [
 ]
 
 
-def dot(x: Any, w: Any) -> Any:
-    """Return the int32 dot product of ``x`` int16 and ``w`` int8, contiguous.
-
-    Their length is a multiple of `chargen.sampling.quantized.PADDED`.
-    """
+def _loop(x: Any, w: Any) -> Any:
     total = np.int32(0)
     for j in range(len(x)):
         total = np.int32(total + np.int32(x[j]) * np.int32(w[j]))
@@ -71,13 +67,9 @@ def _vectorized(typing: Any, x: Any, w: Any) -> Any:
     return types.int32(x, w), generate
 
 
-_vectorized_dot: Any = intrinsic(_vectorized)
+_has_instruction = _pair_sums and not vars(config)["DISABLE_JIT"]
+dot: Any = intrinsic(_vectorized) if _has_instruction else register_jitable(_loop)
+"""Returns the int32 dot product of int16 and int8 numbers, contiguous.
 
-
-def _call(x: Any, w: Any) -> Any:
-    return _vectorized_dot(x, w)
-
-
-@overload(dot)  # type: ignore[untyped-decorator,unused-ignore]
-def _implementation(x: Any, w: Any) -> Any:
-    return _call if _pair_sums else dot
+Their count is a multiple of `chargen.sampling.quantized.PADDED`.
+"""

@@ -1,18 +1,17 @@
 """A trained model that samples: from a prompt to an iterator of characters."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from chargen.errors import ChargenError, NonFiniteError
+from chargen.errors import ChargenError, named
 from chargen.predictors.ngram import BASELINE_ORDER, BackoffNgram, Mixture
 from chargen.runs.directory import Run
 from chargen.sampling.beam import ENDED, search
-from chargen.sampling.choice import generate
+from chargen.sampling.choice import Advance, generate
 from chargen.sampling.engine import Engine, without_placeholder
 from chargen.settings import SAMPLE_CHARS, WEIGHT_FORMATS, SamplingSettings, from_options
 from chargen.text.documents import DOCUMENT_ENDS
@@ -64,17 +63,14 @@ class Sampler:
         description = run.description
         vocabulary = description.vocabulary
         weights = without_placeholder(run.weights() if weights is None else weights, vocabulary)
-        try:
-            engine = Engine(description.model, weights, len(vocabulary), form)
-        except ChargenError as error:
-            raise ChargenError(f"{run.path}: {error}") from None
+        with named(run.path):
+            engine: Engine | MixedEngine = Engine(description.model, weights, len(vocabulary), form)
         if mix_ngram and vocabulary.dropped:
             told = "would generate the placeholder of rare characters; leave out --mix-ngram"
             raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {told}")
-        mixed: Engine | MixedEngine = engine
         if mix_ngram:
             (ngram,) = run.ngrams(BASELINE_ORDER).values()
-            mixed = MixedEngine(engine, ngram, mix_ngram)
+            engine = MixedEngine(engine.advance, ngram, mix_ngram)
 
         def training() -> str:
             known = description.corpus
@@ -85,7 +81,7 @@ class Sampler:
 
         warms_up = not description.begins_at_zeros
         end = DOCUMENT_ENDS.get(description.training.documents, "")
-        return cls(mixed, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
+        return cls(engine, vocabulary, run.path, warms_up=warms_up, training=training, end=end)
 
     def stream(
         self,
@@ -127,11 +123,11 @@ class Sampler:
 
         def written() -> Iterator[list[str]]:
             ids = typed
-            with self.named_errors():
-                if begins:
-                    start = self.start_ids(chosen, rng, count)
-                    ids = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
-                    ids = np.concatenate([start, ids], axis=-1)
+            if begins:
+                start = self.start_ids(chosen, rng, count)
+                ids = np.broadcast_to(ids, (*start.shape[:-1], len(ids)))
+                ids = np.concatenate([start, ids], axis=-1)
+            with named(self.path):
                 rows: Iterable[np.ndarray]
                 if chosen.beam is None:
                     rows = self.engine.write(ids, length, chosen, rng, count)
@@ -143,10 +139,25 @@ class Sampler:
 
         return stopped(written(), stops, count) if stops else written()
 
-    def stops(self, stop: Stop = (), stop_after: Stop = ()) -> Stops:
-        """Return the given stops, or the end of a document; see `stops_of`."""
-        given = (stop, stop_after) != ((), ())
-        return stops_of(self.vocabulary, stop if given else self._ends, stop_after)
+    def stops(self, stop: Stop = (), stop_after: Stop = (), in_document: bool = True) -> Stops:
+        """Return the stops, without any the end of a document that the text is ``in_document``.
+
+        `ChargenError` for one that could never be written.
+        """
+        if in_document and (stop, stop_after) == ((), ()):
+            stop = self._ends
+        stops: dict[str, bool] = {}
+        for flag, given in {"--stop": stop, "--stop-after": stop_after}.items():
+            for text in (given,) if isinstance(given, str) else given:
+                stops[text] = flag == "--stop-after"
+                if not text:
+                    raise ChargenError(f"{flag} '': empty, give some text")
+                for position, character in enumerate(text):
+                    if character not in self.vocabulary:
+                        told = f"character {character!r} at position {position} is not in"
+                        never = "the model's vocabulary, so it would never be written; leave it out"
+                        raise ChargenError(f"{flag} {text!r}: {told} {never}")
+        return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
 
     def begins(self, prompt: str, begin: bool | None = None) -> bool:
         """Return whether a prompt begins a line; ``begin`` answers for the training text.
@@ -180,23 +191,15 @@ class Sampler:
         # A separate generator, since the forms of the engine draw different counts of numbers.
         own = np.random.default_rng(generator.integers(2**63))
         rows = self.engine.write(opening, MAX_WARM_UP, settings, own, count)
-        with self.named_errors():
+        with named(self.path):
             return warm_up_ids(rows, int(opening[0]))
-
-    @contextmanager
-    def named_errors(self) -> Iterator[None]:
-        """Turn `NonFiniteError` into a `ChargenError` that names the run."""
-        try:
-            yield
-        except NonFiniteError as error:
-            raise ChargenError(f"{self.path}: {error}") from None
 
 
 class MixedEngine:
     """An engine whose predictions are mixed with those of an n-gram, see `Mixture`."""
 
-    def __init__(self, engine: Engine, ngram: BackoffNgram, weight: float) -> None:
-        self.advance = Mixture(engine.advance, ngram, weight).advance
+    def __init__(self, advance: Advance, ngram: BackoffNgram, weight: float) -> None:
+        self.advance = Mixture(advance, ngram, weight).advance
 
     def write(self, *given: Any) -> Iterator[np.ndarray]:
         return generate(self.advance, *given)
@@ -222,23 +225,6 @@ def warm_up_ids(rows: Iterator[np.ndarray], opening: int) -> np.ndarray:
     lengths = len(written) - (texts[:, ::-1] == opening).argmax(axis=1)
     T = lengths.min()
     return np.stack([ids[end - T : end] for ids, end in zip(texts, lengths, strict=True)])
-
-
-def stops_of(vocabulary: Vocabulary, stop: Stop = (), stop_after: Stop = ()) -> Stops:
-    """Return the stops; raise `ChargenError` for one that could never be written."""
-    stops: dict[str, bool] = {}
-    for flag, given in {"--stop": stop, "--stop-after": stop_after}.items():
-        for text in (given,) if isinstance(given, str) else given:
-            stops[text] = flag == "--stop-after"
-            if not text:
-                raise ChargenError(f"{flag} '': empty, give some text")
-            for position, character in enumerate(text):
-                if character not in vocabulary:
-                    raise ChargenError(
-                        f"{flag} {text!r}: character {character!r} at position {position} is not "
-                        "in the model's vocabulary, so it would never be written; leave it out"
-                    )
-    return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
 
 
 class Stopping:
