@@ -1,6 +1,8 @@
 """Cells: the fast scan against the step, shapes, and the matrix products of the layers."""
 
+import itertools
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -259,8 +261,10 @@ def test_bfloat16_casts_operands_of_both_passes(dtype, shape, biased):
 
 
 def test_bfloat16_instructions_are_detected(monkeypatch):
-    for answer, known in (({"amx_bf16": True}, True), ({"avx2": True}, False), ({}, False)):
+    for answer, allowed in itertools.product(({"amx_bf16": True}, {"avx2": True}, {}), (0, 1)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda answer=answer: answer)
-        assert multiplies_bfloat16() == known
+        supports = {"_is_mkldnn_bf16_supported": lambda allowed=allowed: bool(allowed)}
+        monkeypatch.setattr(torch.ops, "mkldnn", SimpleNamespace(**supports))
+        assert multiplies_bfloat16() == bool("amx_bf16" in answer and allowed)
     monkeypatch.delattr(torch.cpu, "get_capabilities")  # as in an older torch
     assert not multiplies_bfloat16()

@@ -107,7 +107,7 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
             figure, axes = _drawn(curves, size._replace(height=2.9), "")
             if limit is not None:
                 style: dict[str, Any] = {"color": OTHER, "linestyle": ":", "linewidth": 1.4}
-                axes.axhline(limit, label=f"clip norm {limit:g}", **style)
+                axes.axhline(_clipped(limit), label=f"clip norm {limit:g}", **style)
             axes.set_ylim(bottom=0)
             figures.finish(figure, size, "")
             return figure

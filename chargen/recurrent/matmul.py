@@ -24,9 +24,10 @@ MIN_PACKED_USES = 16  # packing a matrix costs about as much as this many produc
 
 
 def multiplies_bfloat16() -> bool:
-    """Return True if this processor has bfloat16 instructions and torch reports them."""
+    """Return True if torch reports bfloat16 instructions and ONEDNN_MAX_CPU_ISA allows them."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+    allowed = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)()
+    return allowed and any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
 
 
 def linear(x: Tensor, W: Tensor, b: Tensor | None = None, precision: str = "float32") -> Tensor:
