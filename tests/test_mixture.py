@@ -6,8 +6,7 @@ import numpy as np
 from tiny import LINES
 
 import chargen
-from chargen.api import BASELINE_ORDER
-from chargen.predictors import BackoffNgram, check
+from chargen.predictors import check
 
 RUN, WEIGHT = "runs/cat", 0.3
 NAME = "runs/cat + 0.3 × 6-gram"
@@ -18,7 +17,7 @@ def test_probabilities_are_the_weighted_mean_of_network_and_ngram(at_run):
     alone, mixed = chargen.load(RUN), chargen.load(RUN, mix_ngram=WEIGHT)
     check(mixed.predictor)
     ids = mixed.held_out()[None, :50]
-    ngram = BackoffNgram(alone.vocabulary, alone.run.training_ids(), BASELINE_ORDER)
+    (ngram,) = alone.ngrams(6).values()
     own, other, found = (p.advance(ids)[0] for p in (alone.predictor, ngram, mixed.predictor))
     np.testing.assert_allclose(np.exp(found), 0.7 * np.exp(own) + 0.3 * np.exp(other), atol=1e-6)
     losses = [model.evaluate().loss_nats for model in (mixed, alone)]
