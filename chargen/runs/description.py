@@ -123,7 +123,7 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
             "dropped": vocabulary.dropped[:SHOWN_CHARACTERS],
             "fine-tuned from": origin and f"{Path(origin.run).name}, weights {origin.sha256}",
             "imported": imported and imported.file,
-            "corpus": corpus.name and f"{corpus.name}: {corpus.chars:,} characters, {held_out}",
+            "corpus": not imported and f"{corpus.name}: {corpus.chars:,} characters, {held_out}",
             "machine": self.machine
             and f"{about(self.machine.chars_per_minute)} characters per minute with "
             f"{counted(self.machine.threads, 'thread')}, measured before training",
