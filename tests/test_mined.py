@@ -106,6 +106,7 @@ def test_an_untrained_network_and_an_ngram_are_measured_like_the_model():
     controls = {"ngram": ngram, "untrained": ngram}
     result = measure(ngram, PLANTED[:9000], **controls, progress=lambda *one: seen.append(one))
     assert [row.untrained for row in result.rows] == [row.gain for row in result.rows]
+    assert [row.untrained_before for row in result.rows] == [row.before for row in result.rows]
     assert {row.over_ngram.value for row in result.rows if row.over_ngram} == {0.0}
     assert all(before[0] < after[0] for before, after in pairwise(seen))
     assert seen[-1][0] == seen[-1][1]

@@ -81,8 +81,8 @@ def measure(
         found = _score(predictor, plan, measured, progress)
     elif measured:
         cases = _Cases(predictor.vocabulary, plan, measured)
-        steps = (1 + bool(untrained)) * (len(cases.pieces) + len(cases.readings))
-        meter = Meter(progress, steps + len(cases.swapped))
+        steps = len(cases.pieces) + len(cases.readings) + len(cases.swapped)
+        meter = Meter(progress, (1 + bool(untrained)) * steps)
         own, gain = cases.bits(predictor, meter)
         before = cases.bits_after_other_text(predictor, meter) - own.sum(axis=1)
         found = {"target_bits": own.sum(axis=1), "gain": gain, "before": before}
@@ -90,7 +90,9 @@ def measure(
             near = Segments((cases.start - NGRAM_CHARS).clip(min=0), cases.start, cases.end)
             found["over_ngram"] = (surprisals(ngram, plan.ids, near) - own).sum(axis=1)
         if untrained:
-            _, found["untrained"] = cases.bits(untrained, meter)
+            bare, found["untrained"] = cases.bits(untrained, meter)
+            after = cases.bits_after_other_text(untrained, meter)
+            found["untrained_before"] = after - bare.sum(axis=1)
     rows, first = [], 0
     for group in plan.groups:
         beyond = None if trained_timesteps is None else group.distance > trained_timesteps

@@ -28,6 +28,7 @@ class MinedRow(Struct, frozen=True, omit_defaults=True):
     before: Estimate | None = field(name="gain_over_swap_bits", default=None)
     over_ngram: Estimate | None = field(name="gain_over_ngram_bits", default=None)
     untrained: Estimate | None = field(name="untrained_gain_from_cue_bits", default=None)
+    untrained_before: Estimate | None = field(name="untrained_gain_over_swap_bits", default=None)
 
     @property
     def distances(self) -> str:
