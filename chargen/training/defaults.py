@@ -30,6 +30,8 @@ MOST_EPOCHS = {
 LEAST_DROPOUT, MANY_EPOCHS = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
 CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack of one layer
 WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
+# Of the measured speed: training also validates, and its last stage has small batches.
+SUSTAINED = 0.88
 SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of √2
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
 FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
@@ -48,7 +50,8 @@ class Hardware:
         """The measured speed, rounded so that noise rarely changes what is chosen from it."""
         if self.chars_per_minute is None:
             return None
-        return SPEED_UNIT * 2 ** (round(2 * math.log2(self.chars_per_minute / SPEED_UNIT)) / 2)
+        sustained = SUSTAINED * self.chars_per_minute
+        return SPEED_UNIT * 2 ** (round(2 * math.log2(sustained / SPEED_UNIT)) / 2)
 
     @property
     def kind(self) -> str:
