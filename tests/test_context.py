@@ -293,11 +293,10 @@ def test_json_has_units_is_a_function_of_the_seed_and_is_read_back():
     row = values["contexts"][3]
     assert row["excess_bits_low"] < row["excess_bits"] < row["excess_bits_high"]
     assert {"context_chars", "reset_excess_bits_high", "reset_minus_swap_bits"} <= set(row)
-    apart = values["disagree_at_chars"]
     for row in values["contexts"][1:]:
         low, high = row["reset_minus_swap_bits_low"], row["reset_minus_swap_bits_high"]
         differs = abs(row["reset_minus_swap_bits"]) >= 0.0144 and not low <= 0 <= high
-        assert row["disagree"] == differs == (row["context_chars"] in apart)
+        assert row["disagree"] == differs == (row["context_chars"] in values["disagree_at_chars"])
     assert [row["beyond_timesteps"] for row in values["contexts"][7:9]] == [False, True]
     assert ContextResult.from_json(values) == structs.replace(RESULT, block_bits=())
     assert sum(RESULT.block_bits) / RESULT.positions == pytest.approx(RESULT.full_bits)
