@@ -8,8 +8,7 @@ from tiny import LINES
 import chargen
 from chargen.predictors import check
 
-RUN, WEIGHT = "runs/cat", 0.3
-NAME = "runs/cat + 0.3 × 6-gram"
+RUN, WEIGHT, NAME = "runs/cat", 0.3, "runs/cat + 0.3 × 6-gram"
 MIXED = ["--mix-ngram", "0.3"]
 
 
@@ -17,24 +16,24 @@ def test_probabilities_are_the_weighted_mean_of_network_and_ngram(at_run):
     alone, mixed = chargen.load(RUN), chargen.load(RUN, mix_ngram=WEIGHT)
     check(mixed.predictor)
     ids = mixed.held_out()[None, :50]
-    (ngram,) = alone.ngrams(6).values()
-    own, other, found = (p.advance(ids)[0] for p in (alone.predictor, ngram, mixed.predictor))
+    three = (alone.predictor, *alone.ngrams(6).values(), mixed.predictor)
+    own, other, found = (one.advance(ids)[0] for one in three)
     np.testing.assert_allclose(np.exp(found), 0.7 * np.exp(own) + 0.3 * np.exp(other), atol=1e-6)
-    losses = [model.evaluate().loss_nats for model in (mixed, alone)]
-    assert losses[0] < losses[1] - 0.2  # the baseline knows this text by heart
+    # The baseline knows this text by heart.
+    assert mixed.evaluate().loss_nats < alone.evaluate().loss_nats - 0.2
 
 
 def test_samples_are_drawn_from_the_mixture(at_run, cli):
     model = chargen.load(RUN, mix_ngram=WEIGHT)
     written = model.sample("the ", 30, temperature=0, begin=False)
     ids, state = model.vocabulary.encode("the "), None
-    for place in range(4, 34):
+    for character in written[4:]:
         log_probs, state = model.predictor.advance(ids[None], state)
         ids = log_probs[0, -1:].argmax(axis=1)
-        assert written[place] == model.vocabulary.decode(ids)
+        assert character == model.vocabulary.decode(ids)
     options = ["sample", RUN, "--seed", "1", "--length", "80"]
-    first, second, alone = (cli([*options, *more]).out for more in (MIXED, MIXED, []))
-    assert first == second != alone
+    first, again, alone = (cli([*options, *more]).out for more in (MIXED, MIXED, []))
+    assert first == again != alone
     assert json.loads(cli([*options, *MIXED, "--json"]).out)["mix_ngram"] == WEIGHT
     assert cli(["sample", RUN, "--beam", "2", "--length", "5", *MIXED]).out
 
@@ -49,7 +48,7 @@ def test_every_command_names_the_mixture(own_run, cli):
     assert json.loads((own_run / "found.json").read_text())["run"] == NAME
 
 
-def test_a_mixture_needs_the_training_text_and_no_placeholder(own_run, cli, error):
+def test_a_mixture_needs_the_training_text_and_no_placeholder(own_run, error):
     (own_run / "cat.txt").write_text("bbbaab\n" * 200)
     chargen.train("cat.txt", "runs/rare", units=(4,), steps=1, min_count=201)
     assert "leave out --mix-ngram" in error(["sample", "runs/rare", "--mix-ngram", "0.5"])
@@ -57,4 +56,5 @@ def test_a_mixture_needs_the_training_text_and_no_placeholder(own_run, cli, erro
     (own_run / "cat.txt").unlink()
     (own_run / "cache").rename("elsewhere")
     assert "name it with chargen evaluate" in error(["sample", "runs/own", "--mix-ngram", "0.5"])
-    assert "0<=x<=0.99" in error(["sample", RUN, "--mix-ngram", "1"])
+    for weight in ("1", "nan", "-1"):
+        assert f"ngram {weight}: must be 0" in error(["sample", RUN, "--mix-ngram", weight])

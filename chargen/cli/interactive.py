@@ -48,7 +48,7 @@ class Conversation:
     def hear(self, text: str, unknown: Unknown = "error") -> int:
         """Add a line of the user; return how many characters ``unknown="skip"`` left out."""
         ids = self._sampler.vocabulary.encode_typed("your line", text, unknown)
-        if len(ids) and self._sampler.begins(text, self._begin):
+        if not len(self._text) and len(ids) and self._sampler.begins(text, self._begin):
             self._start()
         self._add(ids)
         return len(text) - len(ids)

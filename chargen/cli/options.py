@@ -68,9 +68,7 @@ def model_options(command: Any) -> Any:
 
 
 run_argument = click.argument("run", required=False, type=PATH, shell_complete=completion.runs)
-mix_option = option(
-    "--mix-ngram", click.FloatRange(0, 0.99), 0.0, "Weight of the n-gram baseline in predictions."
-)
+mix_option = option("--mix-ngram", float, 0.0, "Weight of the n-gram baseline, 0 to below 1.")
 json_option = option("--json", bool, None, "Print one JSON object.", "as_json")
 encoding_help = "Encoding of files without a byte order mark, such as cp1252.  [default: utf-8]"
 encoding_option = option("--encoding", str, "", encoding_help, metavar="NAME")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from chargen.errors import ChargenError
 from chargen.predictors.protocol import State
 from chargen.text.vocabulary import Vocabulary
 
@@ -129,13 +130,16 @@ class BackoffNgram:
 class Mixture:
     """A predictor whose probabilities are ``(1 - weight) * model + weight * ngram``.
 
-    Linear interpolation of Jelinek & Mercer 1980, with 0 < weight < 1. ``model`` is the ``advance``
-    of a `NextCharPredictor`; logits, and those of the last time steps only, will do.
+    Linear interpolation of Jelinek & Mercer 1980. ``model`` is the ``advance`` of a
+    `NextCharPredictor`; logits, and those of the last time steps only, will do. `ChargenError`
+    unless 0 < weight < 1.
     """
 
     def __init__(
         self, model: Callable[..., tuple[np.ndarray, State]], ngram: BackoffNgram, weight: float
     ) -> None:
+        if not 0 < weight < 1:
+            raise ChargenError(f"--mix-ngram {weight:g}: must be 0 to below 1")
         self.vocabulary = ngram.vocabulary
         self._model, self._ngram = model, ngram
         self._logs = math.log1p(-weight), math.log(weight)
