@@ -108,7 +108,7 @@ class CharModel(nn.Module):
             parts.append(outputs.transpose(0, 1))
         assert state is not None
         outputs = torch.cat(parts) if len(parts) > 1 else parts[0]
-        outputs = outputs[-last:] if last else outputs
+        outputs = outputs[-last:] if last and last < len(outputs) else outputs
         return linear(outputs, self.W_hy, self.b_y, mode.precision).transpose(0, 1), state
 
 
