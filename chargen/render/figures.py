@@ -22,6 +22,8 @@ VARIABLES = {  # CSS variables of a page, which change in dark mode
     MODEL: "model", OTHER: "other", THIRD: "third", FOURTH: "fourth",
 }  # fmt: skip
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
+SECOND: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
+CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
 
 Axes: TypeAlias = "matplotlib.axes.Axes"

@@ -137,7 +137,7 @@ class Plan:
 
         `ChargenError` if the text ``swap_ids``, from which replacements are taken, is too short.
         """
-        ids = ids[:TEXT_CHARS]
+        ids = np.asarray(ids[:TEXT_CHARS], dtype=np.int64)
         while longest > 1 and 6 * longest > len(ids):
             longest //= 2
         starts = np.zeros(1, dtype=np.int64) if documents is None else documents

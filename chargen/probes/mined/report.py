@@ -2,19 +2,15 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from chargen.probes.mined.mining import KINDS, WORDS
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK, OTHER
+from chargen.render.figures import CONTROL, INK, SECOND
 from chargen.render.text import counted
 
 NAME, TITLE = "mined", "Natural dependencies"
-
-NGRAM: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
-CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
 MEANING = (
     "A word that returns, a bracket that closes: how many bits the model saves on such a target "
     "because it read the earlier word or the opening bracket at that distance."
@@ -60,7 +56,7 @@ def _series(found: Mapping[str, MinedResult], kind: str) -> list[Series]:
         over, untrained = [row.over_ngram for row in rows], [row.untrained for row in rows]
         if name := result.ngram:
             label = f"{kind}, over a {name}"
-            series.append(Series(f"over {name}", middles, over, NGRAM, label))
+            series.append(Series(f"over {name}", middles, over, SECOND, label))
         if any(untrained):
             label = f"{kind}, untrained"
             series.append(Series("untrained", middles, untrained, CONTROL, label))

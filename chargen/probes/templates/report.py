@@ -1,18 +1,13 @@
 """Report of the cloze sentences: accuracy by span, beside the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chargen.datasets.longrange import LONGEST_SPAN
 from chargen.probes.templates import result as records
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK, PAPER, Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from chargen.render.figures import GREY, INK, PAPER, Axes, Interval
 
 Results = Mapping[str, records.TemplatesResult]
 """Results by the run's short name."""
