@@ -63,9 +63,8 @@ def chart(
     limits: Sequence[tuple[float, str]],
     labels: tuple[str, str],
     draw: Callable[[Axes], object] = lambda axes: None,
-    linear: bool = False,
 ) -> Callable[[Size, str], Drawing]:
-    """Return the `Figure.draw` of a curve for each series, by default on a logarithmic axis."""
+    """Return the `Figure.draw` of a curve for each series on a logarithmic axis."""
 
     def fill(axes: Axes, size: Size) -> None:
         for one in reversed(series):
@@ -74,7 +73,6 @@ def chart(
                 figures.curve(axes, one.chars, shown, one.label or one.head, **one.style)
         draw(axes)
         figures.limits(axes, ticks, limits, size)
-        if not linear:
-            figures.powers_of_two(axes, ticks, size)
+        figures.powers_of_two(axes, ticks, size)
 
     return figures.panel(fill, *labels)
