@@ -94,7 +94,7 @@ def test_labels_of_equal_and_nearby_limits_do_not_overlap(size):
 
     figure = figures.panel(fill, "x", "y")(size, "title")
     (axes,) = figure.axes
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     drawn = {text.get_text(): text.get_window_extent() for text in axes.texts}
     assert set(drawn) == {"a", "b", "c", "d", "e", "f = g", "h, off the axis"}
     assert not any(one.overlaps(other) for one, other in itertools.combinations(drawn.values(), 2))

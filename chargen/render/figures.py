@@ -58,12 +58,10 @@ def panel(
     """
 
     def draw(size: Size, title: str) -> Drawing:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
         shape = size.width, height or size.height
         figure = Figure(figsize=shape, dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)  # needs no display
         axes = figure.add_subplot()
         fill(axes, size)
         axes.set_xlabel(x, fontsize=size.text)

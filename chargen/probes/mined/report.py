@@ -34,8 +34,7 @@ def section(found: Mapping[str, MinedResult]) -> kit.Section:
     told = finding(found, MinedResult.finding, MinedResult.finding)
     blocks = [block for kind in KINDS for block in _of_kind(found, kind)]
     for run, result in found.items() if len(found) > 1 else ():
-        own = (_of_kind({run: result}, kind)[-1] for kind in KINDS)
-        blocks.append(kit.Details(run, [*own]))
+        blocks.append(kit.Details(run, [_of_kind({run: result}, kind)[-1] for kind in KINDS]))
     result = next(iter(found.values()))
     mined = f"Cases were mined from {counted(result.chars, 'character')}. Seed {result.seed}."
     blocks.append(kit.method([*METHOD, mined]))

@@ -108,7 +108,7 @@ def _meaning(result: records.TemplatesResult) -> str:
 
 def _limits(results: Results) -> list[tuple[int, str]]:
     longest = (LONGEST_SPAN, f"longest trained span ({LONGEST_SPAN})")
-    return sorted([*kit.training_limits(results), longest])
+    return [*kit.training_limits(results), longest]
 
 
 def _series(results: Results) -> list[Series]:
