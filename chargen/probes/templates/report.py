@@ -112,18 +112,13 @@ def _limits(results: Results) -> list[tuple[int, str]]:
 
 
 def _series(results: Results) -> list[Series]:
-    looks, several = styles(results), len(results) > 1
-    return [
-        Series(
-            run if several else "accuracy, %",
-            [row.span for row in result.rows],
-            [row.accuracy for row in result.rows],
-            looks[run],
-            (run if several else "model")
-            + (f", span50 {result.span50.text()}" if result.span50 else ""),
-        )
-        for run, result in results.items()
-    ]
+    series, looks = [], styles(results)
+    for run, result in results.items():
+        head, label = (run, run) if len(results) > 1 else ("accuracy, %", "model")
+        label += f", span50 {result.span50.text()}" if result.span50 else ""
+        spans, found = [row.span for row in result.rows], [row.accuracy for row in result.rows]
+        series.append(Series(head, spans, found, looks[run], label))
+    return series
 
 
 def _figure(known: Results) -> kit.Figure:
