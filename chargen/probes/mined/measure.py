@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
 from chargen import evaluation
 from chargen.evaluation import Meter, Segments, nats_to_bits, surprisals
@@ -226,8 +227,4 @@ def _batches(lengths: np.ndarray, kinds: np.ndarray, most: int) -> list[np.ndarr
 
 
 def _joined(*arrays: Any) -> Any:
-    if isinstance(arrays[0], np.ndarray):
-        return np.concatenate(arrays)
-    import torch
-
-    return torch.cat(arrays)
+    return torch.cat(arrays) if isinstance(arrays[0], torch.Tensor) else np.concatenate(arrays)
