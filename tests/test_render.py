@@ -38,13 +38,9 @@ def fill(axes, size):
     axes.plot([4, 16], [1, 0], label="model")
 
 
+DRAW = figures.panel(fill, "span", "accuracy")
 BLOCKS = [
-    Figure(
-        "templates",
-        figures.panel(fill, "span", "accuracy"),
-        "Accuracy by span",
-        "Bars are 95% intervals.",
-    ),
+    Figure("templates", DRAW, "Accuracy by span", "Bars are 95% intervals."),
     TABLE,
     Text("10 sentences per span.", role="note"),
     Sentence([("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]),
