@@ -17,17 +17,15 @@ from chargen.cells import CELL_NAMES
 from chargen.cli import main
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
-from chargen.probes.cells import compare as scheduling
-from chargen.probes.cells import runs
-from chargen.probes.cells.compare import compare
-from chargen.probes.cells.runs import ANSWERS, ComparedRun, model_shape
+from chargen.probes.cells import measure as cells
+from chargen.probes.cells.measure import ANSWERS, ComparedRun, compare, model_shape
 from chargen.probes.statistics.span50 import fit
 from chargen.runs.directory import LAST, Run, is_run
 from chargen.settings import ComparisonSettings, ModelSettings
 
 TINY = {"parameters": 300, "timesteps": 8, "batch_size": 2, "steps": 5}
 CHARS = 6000
-POPEN = "chargen.probes.cells.compare.subprocess.Popen"
+POPEN = "chargen.probes.cells.measure.subprocess.Popen"
 KINDS = {"cell": str, "stack": str, "precision": str, "learning_rate": float, "minutes": float,
          "units": lambda text: tuple(map(int, text.split(",")))}  # fmt: skip
 
@@ -84,14 +82,14 @@ class InProcess:
 
 def shrink(patch):
     patch.setattr(bundled, "GENERATED_CHARS", CHARS)
-    patch.setattr(runs, "measure_task", partial(MEASURE, spans=(4, 16, 64), trials=16))
+    patch.setattr(cells, "measure_task", partial(MEASURE, spans=(4, 16, 64), trials=16))
     patch.setattr("chargen.probes.cells.result.fit", partial(fit, draws=100))
     patch.setattr("os.cpu_count", lambda: 1)
     patch.setattr(InProcess, "started", ())
     patch.setattr(InProcess, "signals", ())
 
 
-MEASURE = runs.measure_task
+MEASURE = cells.measure_task
 
 
 @pytest.fixture(autouse=True)
@@ -178,7 +176,7 @@ def test_an_interrupted_comparison_resumes_and_ends_like_an_unbroken_one(
 ):
     out = tmp_path / "again"
     monkeypatch.setattr(InProcess, "stop_after", 2)
-    monkeypatch.setattr(scheduling, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(cells, "POLL_SECONDS", 0.01)
     stopped = compare(settings(), out, jobs=1, should_stop=lambda: bool(InProcess.started))
     assert stopped is None
     (folder,) = (path for path in out.iterdir() if is_run(path))

@@ -145,11 +145,12 @@ def test_embedded_data_round_trips_and_ends_no_script(text):
 @pytest.mark.parametrize("size", [drawing.PICTURE, drawing.PAGE])
 def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
     evil = f"{EVIL}\ud800\n"
-    figure = drawing.new_figure(size)
-    axes = figure.add_subplot()
-    drawing.limits(axes, [1, 2], [(1.5, evil)], size)
-    axes.plot([], [], label=evil)
-    drawing.finish(figure, size, evil)
+
+    def fill(axes, size):
+        drawing.limits(axes, [1, 2], [(1.5, evil)], size)
+        axes.plot([], [], label=evil)
+
+    figure = drawing.panel(fill, "x", "y")(size, evil)
     svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # raises if it is ill-formed
     told = "".join([*svg.itertext(), svg.attrib["aria-label"]])
     assert "".join(visible_line(evil).split()) in "".join(told.split())  # wrapped if narrow

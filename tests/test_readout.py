@@ -50,7 +50,7 @@ class UniformState(UniformPredictor):
         super().__init__(VOCABULARY)
 
     def advance(self, ids, state=None):
-        return super().advance(ids)[0], (np.zeros((len(ids), 2)),)
+        return super().advance(ids)[0], {"h": [np.zeros((len(ids), 2))]}
 
 
 def test_a_shift_register_is_read_to_its_length_and_guessed_beyond(found):

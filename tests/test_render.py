@@ -32,18 +32,15 @@ TABLE = Table(
 )
 
 
-def draw(size, title):
-    figure = figures.new_figure(size)
-    axes = figure.add_subplot()
-    figures.powers_of_two(axes, [4, 8, 16])
+def fill(axes, size):
+    figures.powers_of_two(axes, [4, 8, 16], size)
     figures.limits(axes, [4, 8, 16], [(8, "training length 8"), (8, "longest span 8")], size)
     axes.plot([4, 16], [1, 0], label="model")
-    figures.finish(figure, size, title)
-    return figure
 
 
+DRAW = figures.panel(fill, "span", "accuracy")
 BLOCKS = [
-    Figure("templates", draw, "Accuracy by span", "Bars are 95% intervals."),
+    Figure("templates", DRAW, "Accuracy by span", "Bars are 95% intervals."),
     TABLE,
     Text("10 sentences per span.", role="note"),
     Sentence([("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]),
@@ -82,16 +79,18 @@ def test_a_figure_that_cannot_be_saved_is_an_error(tmp_path):
 
 @pytest.mark.parametrize("size", [figures.PICTURE, figures.PAGE])
 def test_labels_of_equal_and_nearby_limits_do_not_overlap(size):
-    figure = figures.new_figure(size)
-    axes = figure.add_subplot()
     chars = [4, 8, 16, 32, 64, 128, 256, 512, 1024]
-    axes.plot(chars, [1] * 9, label="model")
     marks = [(4, "a"), (64, "b"), (66, "c"), (67, "d"), (70, "e"), (256, "f"), (256, "g")]
-    figures.limits(axes, chars, [*marks, (2048, "h")], size)
-    figures.powers_of_two(axes, chars)
-    axes.set_xlim(chars[0] / 1.25, chars[-1] * 1.25)
-    figures.finish(figure, size, "title")
-    figure.canvas.draw()
+
+    def fill(axes, size):
+        axes.plot(chars, [1] * 9, label="model")
+        figures.limits(axes, chars, [*marks, (2048, "h")], size)
+        figures.powers_of_two(axes, chars, size)
+        axes.set_xlim(chars[0] / 1.25, chars[-1] * 1.25)
+
+    figure = figures.panel(fill, "x", "y")(size, "title")
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
     drawn = {text.get_text(): text.get_window_extent() for text in axes.texts}
     assert set(drawn) == {"a", "b", "c", "d", "e", "f = g", "h, off the axis"}
     assert not any(one.overlaps(other) for one, other in itertools.combinations(drawn.values(), 2))

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from chargen.datasets import bundled
 from chargen.datasets.tasks import LONGEST_SPAN, TASKS
-from chargen.probes.cells.runs import by_round, measure_task
+from chargen.probes.cells.measure import measure_task
+from chargen.probes.cells.result import by_round
 from chargen.probes.statistics.span50 import fit
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.settings import ModelSettings

@@ -4,6 +4,7 @@ import re
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -26,7 +27,7 @@ from chargen.pages.watch_page import (
     thinned,
     watch_page,
 )
-from chargen.render.figures import PAGE
+from chargen.render.figures import PAGE, panel
 from chargen.runs.directory import BEST, Run
 from chargen.runs.lock import lock
 from chargen.settings import TrainingSettings
@@ -95,7 +96,7 @@ def test_long_curves_are_thinned_and_keep_the_best_and_the_ends():
 def test_figures_draw_the_recorded_numbers(status):
     first = line(10, 2.0, first_losses_nats={"1": 4.0, "2": 3.5, "4": 3.0})
     status = replace(status, lines=[first, line(20, 1.0)], baseline=1.2)
-    (axes,) = draw_loss(status, PAGE).axes
+    (axes,) = panel(partial(draw_loss, status), "x", "y")(PAGE, "").axes
     drawn = {curve.get_label(): list(curve.get_ydata()) for curve in axes.get_lines()}
     expected = {"validation": [2, 1], "n-gram baseline": [1.2, 1.2]}
     assert expected.items() <= drawn.items()

@@ -91,9 +91,8 @@ def probe(
             else:
                 told = "has no held-out text; name a text with --text FILE"
                 raise ChargenError(f"{model.name} {told}")
-            return HeldOutText(
-                _encode(model, read), None, _encode(model, swap.text) if swap else None
-            )
+            swapped = _encode(model, swap.text) if swap else None
+            return HeldOutText(_encode(model, read), swap_ids=swapped)
         text, starts = _encoded(model, named), None
         start = first if named else len(text.ids) - len(model.held_out())
         if model.run.description.training.documents != "none":

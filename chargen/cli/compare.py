@@ -55,7 +55,7 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
 
     from chargen.cli.training_display import Signals
     from chargen.probes.cells import report as kit
-    from chargen.probes.cells.compare import compare as compare_cells
+    from chargen.probes.cells.measure import compare as compare_cells
     from chargen.render.report import to_html, to_text
 
     signals = Signals()

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from chargen.evaluation import nats_to_bits
 from chargen.render import figures
-from chargen.render.figures import GREY, MODEL, OTHER, THIRD, Axes, Drawing, Size
+from chargen.render.figures import GREY, MODEL, OTHER, THIRD, Axes, Size
 from chargen.render.page import render
 from chargen.render.report import Figure, Table
 from chargen.runs.description import Description
@@ -101,23 +102,21 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     by = "by step on a logarithmic axis"
 
     def curve(column: str, name: str, limit: float | None = None) -> Figure:
-        def draw(size: Size, title: str) -> Drawing:
+        def fill(axes: Axes, size: Size) -> None:
             shown = thinned(lines)
-            curves = [(_column(shown, "step"), _column(shown, column), "", MODEL)]
-            figure, axes = _drawn(curves, size._replace(height=2.9), "")
+            _draw_curve(axes, _column(shown, "step"), _column(shown, column), "", MODEL)
             if limit is not None:
                 style: dict[str, Any] = {"color": OTHER, "linestyle": ":", "linewidth": 1.4}
                 axes.axhline(_clipped(limit), label=f"clip norm {limit:g}", **style)
             axes.set_ylim(bottom=0)
-            figures.finish(figure, size, "")
-            return figure
 
+        draw = figures.panel(fill, "step", "", height=2.9)
         return Figure(column, draw, f"{name}, now {lines[-1][column]:.3g}", f"{name} {by}")
 
     return [
         Figure(
             "loss",
-            lambda size, title: draw_loss(status, size),
+            figures.panel(partial(draw_loss, status), "step", "nats per character", height=3.6),
             f"Loss by step. {_finding(lines)}",
             f"Loss {by}. Training: single batches before the first validation, then the mean "
             "since the last one. The dot is the best validation.",
@@ -128,38 +127,30 @@ def _blocks(status: TrainingStatus) -> list[Figure | Table]:
     ]
 
 
-def draw_loss(status: TrainingStatus, size: Size) -> Drawing:
+def draw_loss(status: TrainingStatus, axes: Axes, size: Size) -> None:
     lines, shown = status.lines, thinned(status.lines)
     first = {int(step): loss for step, loss in lines[0].get("first_losses_nats", {}).items()}
     since = 1 if first else 0  # the first mean covers the same steps
     training = [*map(_clipped, first.values()), *_column(shown[since:], "train_loss_nats")]
-    curves = [([*first, *_column(shown[since:], "step")], training, "training", GREY)]
+    _draw_curve(axes, [*first, *_column(shown[since:], "step")], training, "training", GREY)
     if _loss(shown) == LOSS:
-        curves.append((_column(shown, "step"), _column(shown, LOSS), "validation", MODEL))
-    figure, axes = _drawn(curves, size._replace(height=3.6), "nats per character")
+        _draw_curve(axes, _column(shown, "step"), _column(shown, LOSS), "validation", MODEL)
     if not isinstance(status.baseline, str):
         style: dict[str, Any] = {"color": THIRD, "linestyle": "--", "linewidth": 1.4}
         axes.axhline(status.baseline, label="n-gram baseline", **style)
     step, loss = max(1, best(shown)["step"]), _clipped(best_loss(shown))
     axes.plot([step], [loss], "o", color=MODEL, markersize=6, clip_on=False)
-    figures.finish(figure, size, "")
-    return figure
 
 
-def _drawn(
-    curves: Sequence[tuple[Sequence[float], Sequence[float], str, str]], size: Size, y: str
-) -> tuple[Drawing, Axes]:
-    figure = figures.new_figure(size)
-    axes = figure.add_subplot()
-    for steps, values, name, color in curves:
-        mark = "o" if len(steps) == 1 else ""
-        look: dict[str, Any] = {"marker": mark, "clip_on": not mark, "linewidth": 2}
-        axes.plot(steps, values, label=name, color=color, **look)
+def _draw_curve(
+    axes: Axes, steps: Sequence[float], values: Sequence[float], name: str, color: str
+) -> None:
+    mark = "o" if len(steps) == 1 else ""
+    look: dict[str, Any] = {"marker": mark, "clip_on": not mark, "linewidth": 2}
+    axes.plot(steps, values, label=name, color=color, **look)
     axes.set_xscale("log")
-    axes.set_xlim(1, max(2.0, *(step for steps, *_ in curves for step in steps)))
+    axes.set_xlim(1, max(2.0, *steps))
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    figures.dress(axes, size, "step", y)
-    return figure, axes
 
 
 def _column(lines: Lines, name: str) -> list[float]:

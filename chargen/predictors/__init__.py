@@ -7,16 +7,6 @@ from chargen.predictors.protocol import Model, NextCharPredictor, PredictorError
 from chargen.predictors.token_model import from_transformers, load_transformers
 
 __all__ = [
-    "BackoffNgram",
-    "Model",
-    "NextCharPredictor",
-    "PredictorError",
-    "State",
-    "TextScorer",
-    "check",
-    "from_function",
-    "from_onnx",
-    "from_torch",
-    "from_transformers",
-    "load_transformers",
-]
+    "BackoffNgram", "Model", "NextCharPredictor", "PredictorError", "State", "TextScorer", "check",
+    "from_function", "from_onnx", "from_torch", "from_transformers", "load_transformers",
+]  # fmt: skip

@@ -24,7 +24,8 @@ class AdaptedPredictor:
     """A predictor of a model whose W symbols have an order of their own.
 
     ``step`` takes places of symbols ``(N, T)`` and a state, and returns log-probabilities or, to be
-    normalized, logits ``(N, T, W)`` and the new state.
+    normalized, logits ``(N, T, W)`` and the new state. Predictions depend on ``context_chars``
+    characters, by default on all.
     """
 
     def __init__(
@@ -32,13 +33,14 @@ class AdaptedPredictor:
         symbols: Symbols,
         step: Callable[[np.ndarray, State], tuple[np.ndarray, State]],
         normalize: bool = True,
+        context_chars: int | None = None,
     ) -> None:
         single = [symbol for symbol in symbols if len(symbol) == 1]
         if not single or len(set(single)) < len(single):
             raise PredictorError("vocabulary: must hold at least one character, each of them once")
         self.vocabulary = Vocabulary("".join(sorted(single)))
         self._places = np.array([symbols.index(char) for char in self.vocabulary.characters])
-        self._step, self._width = step, len(symbols)
+        self._step, self._width, self.context_chars = step, len(symbols), context_chars
         self._normalize = normalize or len(single) < len(symbols)
 
     def advance(self, ids: np.ndarray, state: State = None) -> tuple[np.ndarray, State]:
@@ -73,10 +75,7 @@ def from_function(
             values.append([function(text[max(0, end - longest) : end]) for end in ends])
         return np.array(values, dtype=np.float64), history
 
-    predictor = AdaptedPredictor(vocabulary, step, normalize=False)
-    if context_chars is not None:
-        vars(predictor)["context_chars"] = context_chars
-    return predictor
+    return AdaptedPredictor(vocabulary, step, False, context_chars)
 
 
 def from_torch(

@@ -7,15 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from chargen.predictors import protocol
 from chargen.predictors.adapters import from_onnx
-from chargen.predictors.protocol import (
-    Model,
-    NextCharPredictor,
-    PredictorError,
-    advance,
-    is_scorer,
-    select,
-)
+from chargen.predictors.protocol import Model, NextCharPredictor, PredictorError
 from chargen.predictors.token_model import load_transformers
 from chargen.text.vocabulary import Vocabulary
 
@@ -39,7 +33,7 @@ def check(model: Model) -> None:
     one finite number that is not above 0 and stays the same. `PredictorError` says which rule the
     model breaks and what usually helps.
     """
-    if is_scorer(model):
+    if protocol.is_scorer(model):
         once, twice = (model.log_prob("the clouds are in the ", "sky") for _ in range(2))
         finite = isinstance(once, float) and math.isfinite(once) and once <= NEAR
         _require(finite, f"log_prob returned {once!r}, no finite log-probability in nats")
@@ -51,14 +45,14 @@ def check(model: Model) -> None:
     advances = isinstance(model, NextCharPredictor)
     _require(advances, "it has neither a method `advance` nor `log_prob`")
     ids = np.random.default_rng(0).integers(len(model.vocabulary), size=(N, T))
-    whole, _ = advance(model, ids)
-    again, _ = advance(model, ids)
+    whole, _ = protocol.advance(model, ids)
+    again, _ = protocol.advance(model, ids)
     other, order = ids.copy(), np.array([2, 0, 1])
     other[:, CUT:] = np.roll(ids[:, CUT:], 1, axis=1)
-    changed, _ = advance(model, other)
-    alone = np.concatenate([advance(model, ids[[row]])[0] for row in range(N)])
-    first, state = advance(model, ids[:, :CUT])
-    second, _ = advance(model, ids[order, CUT:], select(state, order))
+    changed, _ = protocol.advance(model, other)
+    alone = np.concatenate([protocol.advance(model, ids[[row]])[0] for row in range(N)])
+    first, state = protocol.advance(model, ids[:, :CUT])
+    second, _ = protocol.advance(model, ids[order, CUT:], protocol.select(state, order))
     in_parts = np.concatenate([first[order], second], axis=1)
     for found, expected, fault in (
         (again, whole, DIFFERS),

@@ -154,10 +154,7 @@ class ProbeResult:
         """Return the section of each instrument that was used."""
         names = dict(zip((run.run for run in self.runs), self.names, strict=True))
         pairs, bits = (
-            [
-                structs.replace(one, first=names[one.first], second=names[one.second])
-                for one in compared
-            ]
+            [structs.replace(x, first=names[x.first], second=names[x.second]) for x in compared]
             for compared in (self.templates, self.context)
         )
         shown = {names[run.run]: run.demonstration for run in self.runs if run.demonstration}

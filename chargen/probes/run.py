@@ -40,8 +40,6 @@ Watch = Callable[[str, int, int], None]
 
 
 class HeldOutText(NamedTuple):
-    """Text that a model was not trained on."""
-
     ids: np.ndarray  # (M,)
     starts: np.ndarray | None = None  # first characters of documents, if training resets there
     swap_ids: np.ndarray | None = None  # another text that replaces context, if one is named
@@ -190,7 +188,8 @@ class _Run:
 
         if name == "templates":
             assert self.bank is not None
-            more = options(spans=self.spans, controls=self._controls)
+            bare = {UNTRAINED: self.untrained} if self.untrained else {}
+            more = options(spans=self.spans, controls=lambda: bare | self._ngrams(*CONTROL_ORDERS))
             return templates.measure(predictor, self.bank, **more)
         text = self.text
         documents: dict[str, Any] = {"starts": text.starts, "swap_ids": text.swap_ids}
@@ -218,10 +217,6 @@ class _Run:
             more = options(UNTRAINED, positions=CONTEXT_POSITIONS[UNTRAINED], **documents)
             found[UNTRAINED] = context.measure(self.untrained, text.ids, **more)
         return found
-
-    def _controls(self) -> dict[str, NextCharPredictor]:
-        untrained = {UNTRAINED: self.untrained} if self.untrained else {}
-        return untrained | self._ngrams(*CONTROL_ORDERS)
 
     def _ngrams(self, *orders: int) -> dict[str, NextCharPredictor]:
         with self.lock:

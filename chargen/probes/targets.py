@@ -51,14 +51,10 @@ def sentences(bank: Bank, vocabulary: Vocabulary, seed: int) -> Iterator[Targets
         made = make(bank, span, SENTENCES, seed)
         batches = [one.at(one.plain) for one in made if len(one.plain)]
         chars = min(len(batch.contexts[0]) for batch in batches)
-        contexts, recued = (
-            ids((text for batch in batches for text in getattr(batch, name)), chars)
-            for name in ("contexts", "recued")
-        )
-        answers, others = (
-            ids((b.facts.targets[n][0] for b in batches for n in getattr(b, name)), 1)[:, 0]
-            for name in ("answers", "others")
-        )
+        contexts = ids((text for batch in batches for text in batch.contexts), chars)
+        recued = ids((text for batch in batches for text in batch.recued), chars)
+        answers = ids((b.facts.targets[n][0] for b in batches for n in b.answers), 1)[:, 0]
+        others = ids((b.facts.targets[n][0] for b in batches for n in b.others), 1)[:, 0]
         spans = np.full(len(answers), span)
         yield Targets("cloze sentences", contexts, answers, spans, recued, others)
 

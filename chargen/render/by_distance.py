@@ -63,23 +63,16 @@ def chart(
     limits: Sequence[tuple[float, str]],
     labels: tuple[str, str],
     draw: Callable[[Axes], object] = lambda axes: None,
-    linear: bool = False,
 ) -> Callable[[Size, str], Drawing]:
-    """Return the `Figure.draw` of a curve for each series, by default on a logarithmic axis."""
+    """Return the `Figure.draw` of a curve for each series on a logarithmic axis."""
 
-    def drawn(size: Size, title: str) -> Drawing:
-        figure = figures.new_figure(size)
-        axes = figure.add_subplot()
+    def fill(axes: Axes, size: Size) -> None:
         for one in reversed(series):
             shown = [found if x else None for x, found in zip(one.chars, one.found, strict=True)]
             if one.style is not None and any(shown):
                 figures.curve(axes, one.chars, shown, one.label or one.head, **one.style)
         draw(axes)
         figures.limits(axes, ticks, limits, size)
-        if not linear:
-            figures.powers_of_two(axes, ticks)
-        figures.dress(axes, size, *labels)
-        figures.finish(figure, size, title)
-        return figure
+        figures.powers_of_two(axes, ticks, size)
 
-    return drawn
+    return figures.panel(fill, *labels)

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from chargen.render.text import visible, visible_line
@@ -22,6 +22,8 @@ VARIABLES = {  # CSS variables of a page, which change in dark mode
     MODEL: "model", OTHER: "other", THIRD: "third", FOURTH: "fourth",
 }  # fmt: skip
 LEAD: dict[str, Any] = {"color": MODEL, "marker": "o", "linewidth": 2.2, "markersize": 6}
+SECOND: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
+CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
 LIMIT: dict[str, Any] = {"color": GREY, "linewidth": 1, "linestyle": (0, (6, 3))}
 
 Axes: TypeAlias = "matplotlib.axes.Axes"
@@ -38,24 +40,43 @@ class Size(NamedTuple):
     text: float
     small: float  # type size of labels along lines
     label_chars: int  # maximum characters per line of a label beside the axes
-    panels_across: int
     wide: bool  # has room for a title and for long axis labels
 
 
-PICTURE = Size(9.6, 6.0, text=10, small=9, label_chars=24, panels_across=3, wide=True)
-PAGE = Size(4.6, 4.4, text=12, small=11.5, label_chars=13, panels_across=1, wide=False)
+PICTURE = Size(9.6, 6.0, text=10, small=9, label_chars=24, wide=True)
+PAGE = Size(4.6, 4.4, text=12, small=11.5, label_chars=13, wide=False)
 """For the width of a phone, where a point is a pixel. The page supplies the title."""
 
 
-def new_figure(size: Size, rows: int = 1) -> Drawing:
-    """Return an empty figure without a display; a narrow one grows with its rows of panels."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def panel(
+    fill: Callable[[Axes, Size], object], x: str, y: str, height: float | None = None
+) -> Callable[[Size, str], Drawing]:
+    """Return a function that draws a figure for a size and a title.
 
-    height = size.height if size.wide else size.height * (1 + 0.6 * (rows - 1))
-    figure = Figure(figsize=(size.width, height), dpi=150, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    ``fill`` draws in its axes, which are labelled ``x`` and ``y``. A wide figure has room for the
+    title. ``height`` is in inches, by default that of the size.
+    """
+
+    def draw(size: Size, title: str) -> Drawing:
+        from matplotlib.figure import Figure
+
+        shape = size.width, height or size.height
+        figure = Figure(figsize=shape, dpi=150, layout="constrained")
+        axes = figure.add_subplot()
+        fill(axes, size)
+        axes.set_xlabel(x, fontsize=size.text)
+        axes.set_ylabel(y, fontsize=size.text)
+        axes.tick_params(labelsize=size.text if size.wide else size.small)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set_axisbelow(True)
+        if size.wide:
+            shown = visible_line(title)
+            figure.suptitle(shown, x=0.01, ha="left", fontsize=13, parse_math=False)
+        _label_ends(axes, size, 72 * shape[1])
+        return figure
+
+    return draw
 
 
 def curve(
@@ -91,33 +112,13 @@ def limits(
         row += 1 + text.count("\n")
 
 
-def powers_of_two(axes: Axes, chars: Sequence[int]) -> None:
+def powers_of_two(axes: Axes, chars: Sequence[int], size: Size) -> None:
     """Make the x axis logarithmic with a tick at each of ``chars``."""
     # A narrow figure has room for the labels of every second tick.
-    every = 1 if axes.figure.bbox.width > PAGE.width * axes.figure.dpi else 2
-    labelled = chars[::-1][:: every if len(chars) > 5 else 1]
+    labelled = chars[::-1][:: 1 if size.wide or len(chars) <= 5 else 2]
     axes.set_xscale("log", base=2)
     axes.set_xticks(chars, [str(n) if n in labelled else "" for n in chars])
     axes.minorticks_off()
-
-
-def dress(axes: Axes, size: Size, x: str, y: str) -> None:
-    """Label the axes and remove the frame lines that carry no scale."""
-    axes.set_xlabel(x, fontsize=size.text)
-    axes.set_ylabel(y, fontsize=size.text)
-    axes.tick_params(labelsize=size.text if size.wide else size.small)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-
-
-def finish(figure: Drawing, size: Size, title: str) -> None:
-    """Add the title, if there is room, and label the curves beside the first row of panels."""
-    if size.wide:
-        figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
-    shown = [axes for axes in figure.axes if axes.get_visible()]
-    rows = -(-len(shown) // size.panels_across)
-    _label_ends(shown[: size.panels_across][-1], size, 72 * figure.get_figheight() / rows)
 
 
 def _label_ends(axes: Axes, size: Size, height: float) -> None:

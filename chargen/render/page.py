@@ -14,7 +14,6 @@ POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "script-src 'unsafe-inline' 'wasm-unsafe-eval'"
 )
-HOME = "chargen.render/templates"
 
 
 def render(template: str, **values: Any) -> str:
@@ -24,7 +23,7 @@ def render(template: str, **values: Any) -> str:
 
 def asset(name: str) -> str:
     """Return a template, style or script: ``package/file``, or ``file`` of `chargen.render`."""
-    package, _, file = (name if "/" in name else f"{HOME}/{name}").partition("/")
+    package, _, file = (name if "/" in name else f"chargen.render/templates/{name}").partition("/")
     return resources.files(package).joinpath(file).read_text(encoding="utf-8")
 
 

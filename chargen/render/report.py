@@ -108,8 +108,8 @@ def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:
     ]
 
 
-def method(items: Sequence[str], *rest: Text) -> Details:
-    return Details("Method and limitations", [*map(Text, items), *rest])
+def method(items: Sequence[str]) -> Details:
+    return Details("Method and limitations", [*map(Text, items)])
 
 
 def percent(found: Interval | None) -> str:

@@ -82,10 +82,8 @@ def _variant(result: CellComparison, place: int) -> tuple[kit.Figure, kit.Table]
     about = f"{result.task}{label}: accuracy by span of {listed([*by_cell])}"
     caption = "Thick lines: mean over seeds with its 95% interval. Thin lines: single seeds."
     accuracy = f"Accuracy in % by span in characters{label}; chance is {first.chance:.1%}."
-    rules = kit.rules_at(chars, limits)
-    return kit.Figure(name, drawn, about, caption), table(
-        columns, series, kit.percent, accuracy, rules
-    )
+    below = table(columns, series, kit.percent, accuracy, kit.rules_at(chars, limits))
+    return kit.Figure(name, drawn, about, caption), below
 
 
 def _cells(result: CellComparison) -> kit.Table:

@@ -1,28 +1,20 @@
 """Report of the context instrument: excess bits by context, and where the loss is."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
 from chargen.probes.context.result import THRESHOLD_BITS, BitsComparison, ContextResult
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK, MODEL, OTHER
+from chargen.render.figures import CONTROL, INK, MODEL, SECOND, Axes
 from chargen.render.text import counted
 from chargen.text.statistics import decay_sentence
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 NAME, TITLE = "context", "Effective context length"
 Found = Mapping[str, tuple[ContextResult, ContextResult | None]]
 """Results of the trained and the untrained network, if there is one, by run."""
 
-CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
-RESET: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
 MEANING = (
     "With so many characters of context a model predicts this text as well as with full context, "
     "to within 1% of perplexity. A model that uses more does not necessarily predict better."
@@ -91,7 +83,7 @@ def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
     if not others:
         series = [replace(series[0], head="swap", label="swap: context replacement")]
         resets = [row.reset for row in result.rows]
-        series.append(Series("reset", contexts, resets, RESET, "reset: zero state"))
+        series.append(Series("reset", contexts, resets, SECOND, "reset: zero state"))
         if untrained and untrained.rows:
             control = [row.swap for row in untrained.rows]
             series.append(Series("untrained", contexts, control, CONTROL, "untrained, swap"))

@@ -25,7 +25,7 @@ from chargen.probes.gradient import result as records
 from chargen.probes.statistics.intervals import FEWEST_FOR_MEDIAN, median_interval
 from chargen.probes.targets import Targets
 from chargen.recurrent import CharModel, RecurrentLayer
-from chargen.recurrent.layer import OPS, LayerState
+from chargen.recurrent.layer import LayerState
 
 POSITIONS = 64
 SPAN = 256
@@ -139,33 +139,29 @@ def _batch(
     for index, layer in enumerate(model.layers):
         start, window = stack.parted(index, starts[index])
         read, _ = stack.enter(index, below, window)
-        walked, gate_open = _walk(layer, layer.project(read), start)
-        outputs = torch.stack([state[0] for state in walked], dim=1)  # (N, S, H)
-        below = stack.leave(index, below, read, outputs)
-        walks.append(walked)
-        gates.append(gate_open)
+        projected, walk = layer.project(read), [start]
+        for projected_t in projected:
+            after = layer.step(projected_t, walk[-1])
+            # As a view of itself, so that c's gradient counts only its path to later c.
+            walk.append(tuple(part.view_as(part).requires_grad_() for part in after))
+        below = stack.leave(index, below, read, torch.stack([h for h, *_ in walk[1:]], dim=1))
+        walks.append(walk[1:])
+        gates.append(_gate_open(layer, projected, walk[:-1]))
     # Rows are independent: the gradient of the summed loss in a row is that of its loss.
     logits = stack.end(below)[:, -1] @ model.W_hy + model.b_y
     loss = cross_entropy(logits, targets, reduction="sum")
     return list(zip(_norms(loss, walks), gates, strict=True))
 
 
-def _walk(
-    layer: RecurrentLayer, projected: Tensor, start: LayerState
-) -> tuple[list[LayerState], np.ndarray]:
-    """Return the state after each of S steps, and how often the gate is open."""
-    states, state = [], start
-    gate_open = projected.new_full((projected.shape[1],), 0.0 if layer.cell.retention else np.nan)
-    function = layer.activation.function
-    for projected_t in projected:
-        gates = layer.cell.compute(OPS, function, projected_t, state, layer.weights)
-        if layer.cell.retention:
-            gate_open += (gates[layer.cell.retention] > records.OPEN).double().mean(dim=1)
-        after = layer.cell.update(function, gates, state)
-        # As a view of itself, so that c's gradient counts only its path to later c.
-        state = tuple(part.view_as(part).requires_grad_() for part in after)
-        states.append(state)
-    return states, (gate_open / len(projected)).numpy()
+@torch.no_grad()
+def _gate_open(
+    layer: RecurrentLayer, projected: Tensor, before: Sequence[LayerState]
+) -> np.ndarray:
+    """Return how often the gate that preserves the state is open, ``(N,)``; nan without one."""
+    if not layer.cell.retention:
+        return np.full(projected.shape[1], np.nan)
+    gates = layer.gates(projected, tuple(map(torch.stack, zip(*before, strict=True))))
+    return (gates[layer.cell.retention] > records.OPEN).double().mean(dim=(0, 2)).numpy()
 
 
 def _norms(loss: Tensor, walks: Sequence[Sequence[LayerState]]) -> list[np.ndarray]:

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from chargen.probes.gradient.result import HALF, HUNDREDTH, OPEN, GradientResult, LayerGradient
+from chargen.render import figures
 from chargen.render import report as kit
-from chargen.render.by_distance import chart, finding
-from chargen.render.figures import COLORS, GREY, INK, MODEL, OTHER, THIRD, Axes, Drawing, Size
+from chargen.render.by_distance import finding
+from chargen.render.figures import COLORS, GREY, INK, MODEL, OTHER, THIRD, Axes, Size
 from chargen.render.text import counted
 
 NAME, TITLE = "gradient", "Gradient flow"
@@ -16,7 +17,6 @@ Found = Mapping[str, tuple[GradientResult, GradientResult]]
 Layer = tuple[str, GradientResult, LayerGradient, LayerGradient]
 """A run, its result, and one layer of it trained and at initialization."""
 
-RATIO = "g(k)/g(0)"
 PART_STYLES = {"h": ("--", THIRD), "c": (":", OTHER)}
 MEANING = (
     "The reach of a single error in training. Where the gradient vanishes, training cannot adjust "
@@ -101,10 +101,11 @@ def _reach(layers: Sequence[Layer], caption: str) -> kit.Table:
 
 
 def _figure(
-    name: str, number: int, found: Layer, caption: str, drawn: Callable[[Size, str], Drawing]
+    name: str, number: int, found: Layer, caption: str, fill: Callable[[Axes, Size], None], x: str
 ) -> kit.Figure:
     run, _, layer, _ = found
     label = f"{run}, layer {layer.layer}, {counted(layer.units, 'unit')}"
+    drawn = figures.panel(fill, x, "g(k)/g(0)")
     return kit.Figure(f"{name}-{number}" if number else name, drawn, label, f"{label}. {caption}")
 
 
@@ -113,7 +114,7 @@ def _by_distance(number: int, found: Layer) -> kit.Figure:
     _, result, layer, initial = found
     ks = np.arange(result.span + 1)
 
-    def draw(axes: Axes) -> None:
+    def fill(axes: Axes, size: Size) -> None:
         axes.set_yscale("log")
         axes.axhline(0.5, color=INK, linewidth=1, linestyle=(0, (1, 2)), label="one half")
         for part in [*layer.curves][:-1]:
@@ -126,11 +127,11 @@ def _by_distance(number: int, found: Layer) -> kit.Figure:
             bands = one.whole.median, one.whole.lower, one.whole.upper
             _draw_band(axes, ks, bands, f"{name}, with quartiles", color)
         axes.set_xlim(0, result.span)
+        limits = [one for one in kit.training_limits({"": result}) if one[0] <= result.span]
+        figures.limits(axes, (1, result.span), limits, size)
 
-    limits = [one for one in kit.training_limits({"": result}) if one[0] <= result.span]
-    labels = "k: characters from the state to the loss", RATIO
-    drawn = chart([], (1, result.span), limits, labels, draw, linear=True)
-    return _figure(NAME, number, found, BY_DISTANCE, drawn)
+    x = "k: characters from the state to the loss"
+    return _figure(NAME, number, found, BY_DISTANCE, fill, x)
 
 
 def _at_targets(number: int, found: Layer) -> kit.Figure:
@@ -139,7 +140,7 @@ def _at_targets(number: int, found: Layer) -> kit.Figure:
     far = max(group.span_chars_high for group in layer.targets)
     before = max(len(group.whole.median) + group.first_offset_chars for group in layer.targets)
 
-    def draw(axes: Axes) -> None:
+    def fill(axes: Axes, size: Size) -> None:
         axes.set_yscale("log")
         axes.axvline(0, color=INK, linewidth=1)
         for group, start, color in zip(layer.targets, initial.targets, COLORS, strict=False):
@@ -151,9 +152,8 @@ def _at_targets(number: int, found: Layer) -> kit.Figure:
         random = _powers(layer.whole.median)[: far + before]
         axes.plot(np.arange(len(random)) - far, random, color=GREY, label="random positions")
 
-    labels = "characters before the end of the cue", RATIO
-    drawn = chart([], (-far, before), [], labels, draw, linear=True)
-    return _figure(f"{NAME}-targets", number, found, AT_TARGETS, drawn)
+    x = "characters before the end of the cue"
+    return _figure(f"{NAME}-targets", number, found, AT_TARGETS, fill, x)
 
 
 def _draw_band(

@@ -8,31 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
-from chargen.evaluation import (
-    STREAMS,
-    Meter,
-    Segments,
-    nats_of,
-    nats_to_bits,
-    states_after,
-    streams_of,
-    surprisals,
-)
+from chargen import evaluation
+from chargen.evaluation import Meter, Segments, nats_to_bits, surprisals
 from chargen.files import Progress
-from chargen.predictors.protocol import (
-    BurnedIn,
-    Model,
-    NextCharPredictor,
-    State,
-    TextScorer,
-    advance,
-    is_scorer,
-    log_probs_of,
-    map_state,
-    select,
-    text_of,
-)
+from chargen.predictors import protocol
+from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, is_scorer
 from chargen.probes.mined.mining import LONGEST, Group, Plan
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS, text_mean
@@ -45,7 +27,7 @@ STEP = 32  # characters between states that are kept
 
 
 def measure(
-    predictor: Model,
+    predictor: protocol.Model,
     ids: np.ndarray,
     *,
     starts: np.ndarray | None = None,
@@ -70,7 +52,7 @@ def measure(
     The first 131,072 characters of the text ``ids``, ``(L,)``, count; ``starts`` are the first
     characters of its documents, rising from 0. `ChargenError` if ``swap_ids`` is too short.
     """
-    plan = Plan.of(partial(text_of, predictor), ids, longest, seed, starts, swap_ids)
+    plan = Plan.of(partial(protocol.text_of, predictor), ids, longest, seed, starts, swap_ids)
     measured = [
         group
         for group in plan.groups
@@ -117,10 +99,10 @@ def _blocks(group: Group) -> np.ndarray:
 
 
 def _score(
-    scorer: TextScorer, plan: Plan, groups: Sequence[Group], progress: Progress
+    scorer: protocol.TextScorer, plan: Plan, groups: Sequence[Group], progress: Progress
 ) -> dict[str, np.ndarray]:
     """Return the bits of the targets of N cases and their gains, ``(N,)`` each."""
-    text, source = text_of(scorer, plan.ids), text_of(scorer, plan.source)
+    text, source = protocol.text_of(scorer, plan.ids), protocol.text_of(scorer, plan.source)
     meter, found = Meter(progress, len(groups)), [np.zeros((0, 3))]
     for group in groups:
         contexts, targets = list[str](), list[str]()
@@ -133,7 +115,7 @@ def _score(
             contexts += text[first:start], text[first:cue] + other + filler
             contexts.append(source[swap : swap + chars] + filler)
             targets += [text[start:end]] * 3
-        found.append(-nats_to_bits(log_probs_of(scorer, contexts, targets)).reshape(-1, 3))
+        found.append(-nats_to_bits(protocol.log_probs_of(scorer, contexts, targets)).reshape(-1, 3))
         meter.step()
     own, recued, swapped = np.concatenate(found).T
     return {"target_bits": own, "gain": recued - own, "before": swapped - own}
@@ -154,8 +136,9 @@ class _Cases:
         self.swap_chars = np.repeat(
             [plan.swap_chars(group.distance) for group in groups], [*map(len, groups)]
         )
-        first = plan.full if alone else 1
-        batches = streams_of(len(plan.ids), first, None, plan.documents, warm_up=plan.full)
+        batches = evaluation.streams_of(
+            len(plan.ids), plan.full if alone else 1, None, plan.documents, warm_up=plan.full
+        )
         edges = np.concatenate([[one.starts, one.begins, one.ends] for one in batches], axis=1)
         starts, begins, ends = edges[:, edges[1].argsort()]  # (R,) each, of R pieces
         self.fresh = np.isin(starts, plan.documents) & (not alone)  # a document begins there
@@ -175,7 +158,7 @@ class _Cases:
         self.others = Segments(edges - (self.end - kept), edges - (self.end - self.start), edges)
 
         # Read together: pieces that begin alike, cases that begin alike or after as much text.
-        self.pieces = _batches(self.lengths, self.fresh, STREAMS)
+        self.pieces = _batches(self.lengths, self.fresh, evaluation.STREAMS)
         begun = np.where(self.step > 0, 0, 1 + self.fresh[piece])
         self.readings = _batches(self.end - kept, begun, SLICE)
         self.swapped = _batches(self.end - self.cue_end, self.swap_chars, SLICE)
@@ -193,10 +176,10 @@ class _Cases:
         if kept:
             rows = np.concatenate([rows for rows, _ in kept])
             place[rows] = np.arange(len(rows))
-        states = map_state(_joined, *(state for _, state in kept)) if kept else None
+        states = protocol.map_state(_joined, *(state for _, state in kept)) if kept else None
         for cases in self.readings:
             reader = predictor if self.fresh[self.piece[cases[0]]] else burned_in
-            state = select(states, place[cases]) if self.step[cases[0]] else None
+            state = protocol.select(states, place[cases]) if self.step[cases[0]] else None
             found = surprisals(reader, self.other, self.others[cases], state)
             gain[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
             meter.step()
@@ -207,10 +190,10 @@ class _Cases:
         ids, source, bits = self.plan.ids, self.plan.source, np.zeros(len(self.start))
         burned_in = BurnedIn(predictor, ids[: self.plan.full])
         lengths = np.unique(self.swap_chars).tolist()
-        for chars, _, state in states_after(burned_in, source, self.plan.swaps, lengths):
+        for chars, _, state in evaluation.states_after(burned_in, source, self.plan.swaps, lengths):
             for cases in self.swapped:
                 if self.swap_chars[cases[0]] == chars:
-                    after = select(state, self.swaps[cases])
+                    after = protocol.select(state, self.swaps[cases])
                     bits[cases] = surprisals(predictor, ids, self.own[cases], after).sum(axis=1)
                     meter.step()
         return bits
@@ -225,13 +208,12 @@ class _Cases:
         bits, state = np.zeros((len(pieces), T + 1)), None
         for first in range(0, T, STEP):
             if first and (now := self.step[cases] == first).any():
-                yield cases[now], select(state, lane[now])
+                yield cases[now], protocol.select(state, lane[now])
             columns = np.arange(first, min(first + STEP, T) + 1)
             both = ids[(self.starts[pieces, None] + columns).clip(max=len(ids) - 1)]
-            both = both.astype(np.int64)
-            log_probs, state = advance(reader, both[:, :-1], state)
+            log_probs, state = protocol.advance(reader, both[:, :-1], state)
             targets = both[:, 1:]
-            nats = nats_of(log_probs.reshape(targets.size, -1), targets.reshape(-1))
+            nats = evaluation.nats_of(log_probs.reshape(targets.size, -1), targets.reshape(-1))
             bits[:, columns[1:]] = nats_to_bits(nats.reshape(targets.shape))
         columns = np.arange(own.shape[1])
         found = bits[lane[:, None], (self.target[cases, None] + columns).clip(max=T)]
@@ -245,8 +227,4 @@ def _batches(lengths: np.ndarray, kinds: np.ndarray, most: int) -> list[np.ndarr
 
 
 def _joined(*arrays: Any) -> Any:
-    if isinstance(arrays[0], np.ndarray):
-        return np.concatenate(arrays)
-    import torch
-
-    return torch.cat(arrays)
+    return torch.cat(arrays) if isinstance(arrays[0], torch.Tensor) else np.concatenate(arrays)

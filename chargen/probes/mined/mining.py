@@ -89,15 +89,6 @@ def closers(text: str, source: str | None = None) -> Found:
     return Found(CLOSERS, cases, unfit, others)
 
 
-def by_distance(cases: Sequence[Case], longest: int) -> dict[int, list[Case]]:
-    """Group the cases below ``longest`` by powers of two: 1, 2 to 3, 4 to 7 …"""
-    groups: dict[int, list[Case]] = {1 << b: [] for b in range((longest - 1).bit_length())}
-    for case in cases:
-        if 0 < case.distance < longest:
-            groups[1 << case.distance.bit_length() - 1].append(case)
-    return groups
-
-
 @dataclass(frozen=True, eq=False)
 class Group:
     """Cases of one kind at distances of one power of two, ascending by distance."""
@@ -137,7 +128,7 @@ class Plan:
 
         `ChargenError` if the text ``swap_ids``, from which replacements are taken, is too short.
         """
-        ids = ids[:TEXT_CHARS]
+        ids = np.asarray(ids[:TEXT_CHARS], dtype=np.int64)
         while longest > 1 and 6 * longest > len(ids):
             longest //= 2
         starts = np.zeros(1, dtype=np.int64) if documents is None else documents
@@ -162,13 +153,13 @@ class Plan:
         """Yield the groups of one kind, without cases that nothing can replace."""
         alone, edges = len(self.documents) == 1, np.append(self.documents, len(self.ids))
         document = np.searchsorted(self.documents, np.arange(len(self.ids)), side="right")
-        cases = [
-            case
-            for case in found.cases
-            if case.start >= self.full * alone
-            and document[case.cue_start] == document[case.end - 1]
-        ]
-        for distance, some in by_distance(cases, longest).items():
+        # By powers of two of the distance: 1, 2 to 3, 4 to 7 …
+        groups: dict[int, list[Case]] = {1 << b: [] for b in range((longest - 1).bit_length())}
+        for case in found.cases:
+            whole = document[case.cue_start] == document[case.end - 1]
+            if whole and 0 < case.distance < longest and case.start >= self.full * alone:
+                groups[1 << case.distance.bit_length() - 1].append(case)
+        for distance, some in groups.items():
             rng = np.random.default_rng([seed, 1, found.kind == WORDS, distance])
             ends = self.swaps + self.swap_chars(distance)
             kept: list[tuple[Case, int, str]] = []

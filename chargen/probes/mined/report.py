@@ -2,19 +2,15 @@
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 from chargen.probes.mined.mining import KINDS, WORDS
 from chargen.probes.mined.result import FEWEST_CASES, MinedResult
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK, OTHER
+from chargen.render.figures import CONTROL, INK, SECOND
 from chargen.render.text import counted
 
 NAME, TITLE = "mined", "Natural dependencies"
-
-NGRAM: dict[str, Any] = {"color": OTHER, "marker": "s", "linestyle": "--", "markersize": 4}
-CONTROL: dict[str, Any] = {"color": GREY, "marker": "v", "linestyle": ":", "markersize": 4}
 MEANING = (
     "A word that returns, a bracket that closes: how many bits the model saves on such a target "
     "because it read the earlier word or the opening bracket at that distance."
@@ -38,8 +34,7 @@ def section(found: Mapping[str, MinedResult]) -> kit.Section:
     told = finding(found, MinedResult.finding, MinedResult.finding)
     blocks = [block for kind in KINDS for block in _of_kind(found, kind)]
     for run, result in found.items() if len(found) > 1 else ():
-        own = (_of_kind({run: result}, kind)[-1] for kind in KINDS)
-        blocks.append(kit.Details(run, [*own]))
+        blocks.append(kit.Details(run, [_of_kind({run: result}, kind)[-1] for kind in KINDS]))
     result = next(iter(found.values()))
     mined = f"Cases were mined from {counted(result.chars, 'character')}. Seed {result.seed}."
     blocks.append(kit.method([*METHOD, mined]))
@@ -60,7 +55,7 @@ def _series(found: Mapping[str, MinedResult], kind: str) -> list[Series]:
         over, untrained = [row.over_ngram for row in rows], [row.untrained for row in rows]
         if name := result.ngram:
             label = f"{kind}, over a {name}"
-            series.append(Series(f"over {name}", middles, over, NGRAM, label))
+            series.append(Series(f"over {name}", middles, over, SECOND, label))
         if any(untrained):
             label = f"{kind}, untrained"
             series.append(Series("untrained", middles, untrained, CONTROL, label))

@@ -10,7 +10,8 @@ text with another cue. The answer follows the patch if the replaced part carries
 Axes: N streams or targets, L characters, F numbers in the state, V characters of vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import torch
 from chargen.errors import ChargenError
 from chargen.evaluation import Meter, advance_all
 from chargen.files import Progress
-from chargen.predictors import NextCharPredictor, State
+from chargen.predictors.protocol import NextCharPredictor, State, map_state
 from chargen.probes.readout.result import LagRow, PatchRow, ReadoutResult
 from chargen.probes.statistics.intervals import Estimate, t_interval, wilson
 from chargen.probes.targets import Targets
@@ -90,20 +91,15 @@ def _states(predictor: NextCharPredictor, ids: np.ndarray, meter: Meter) -> np.n
     found = []
     for column in ids[:, BURN_IN:].T:
         _, state = predictor.advance(column[:, None], state)
-        found.append(np.concatenate([*_arrays(state)], axis=1, dtype=np.float32))
+        parts: list[Any] = []
+        map_state(parts.append, state)
+        arrays = [np.asarray(part.cpu() if hasattr(part, "cpu") else part) for part in parts]
+        if not arrays or not all(np.issubdtype(one.dtype, np.number) for one in arrays):
+            raise ChargenError("the state of the model is not numeric: leave out the read-out")
+        rows = [one.reshape(len(one), -1) for one in arrays]
+        found.append(np.concatenate(rows, axis=1, dtype=np.float32))
         meter.step()
     return np.stack(found, axis=1)
-
-
-def _arrays(state: State) -> Iterator[np.ndarray]:
-    if isinstance(state, tuple):
-        for part in state:
-            yield from _arrays(part)
-        return
-    values = np.asarray(state.cpu() if hasattr(state, "cpu") else state)
-    if not np.issubdtype(values.dtype, np.number):
-        raise ChargenError("the state of the model is not numeric: leave out the read-out")
-    yield values.reshape(len(values), -1)
 
 
 def _read_out(
@@ -154,7 +150,10 @@ def _patch(
         _, other = advance_all(predictor, group.recued[:, read], other)
         states = {WHOLE: other}
         if len(parts) > 1:
-            states |= {name: _exchanged(own, other, n) for n, name in enumerate(parts)}
+            states |= {  # one part of each layer's state from the other text
+                name: tuple((*a[:n], b[n], *a[n + 1 :]) for a, b in zip(own, other, strict=True))
+                for n, name in enumerate(parts)
+            }
         for name, state in states.items():
             last, _ = advance_all(predictor, group.contexts[:, place:], state)
             difference = last[np.arange(N), group.others] - last[np.arange(N), group.answers]
@@ -163,11 +162,3 @@ def _patch(
             rows.append(PatchRow(group.source, span, k, name, share, N))
     meter.step()
     return rows[::-1]
-
-
-def _exchanged(own: State, other: State, part: int) -> State:
-    """Return a state of layers, each a tuple of parts, with one part of each from ``other``."""
-    return tuple(
-        (*ours[:part], theirs[part], *ours[part + 1 :])
-        for ours, theirs in zip(own, other, strict=True)
-    )

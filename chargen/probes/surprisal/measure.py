@@ -41,7 +41,7 @@ def compare(text: str, left_out: int, scores: Sequence[Score]) -> Scores:
     """
     first, *others = ordered = sorted(scores, key=lambda one: one.total_nats)
     edges = np.arange(0, len(first.nats), BLOCK)
-    counts = np.diff(np.append(edges, len(first.nats)))
+    counts = np.diff(edges, append=len(first.nats))
     sums = [np.add.reduceat(one.nats - first.nats, edges) for one in others]
     if len(edges) < FEWEST_BLOCKS:
         differences = [LossDifference(other.run, first.run) for other in others]

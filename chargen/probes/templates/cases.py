@@ -141,9 +141,11 @@ def _batches(
     chars = int(rng.integers(*BEFORE_CHARS))
     rows: list[tuple[Frame, str, int, int]] = []
     for number in range(rounds):
-        before = _text_before(composer, chars, rng)
+        before, sentences = "", composer.sentences(rng)
+        while len(before) < chars:
+            before = next(sentences).sentence + before
         rows += [
-            (frame, before + frame.text, other, number)
+            (frame, before[-chars:] + frame.text, other, number)
             for frame, other in _round(composer, facts, span, number, rng)
         ]
     rows = [rows[n] for n in rng.permutation(len(rows))]
@@ -176,10 +178,3 @@ def _pairs(K: int, number: int) -> list[tuple[int, int]]:
     ring = [0, *np.roll(np.arange(1, size), number).tolist()]
     pairs = ((ring[n], ring[-1 - n]) for n in range(size // 2))
     return [(min(pair), max(pair)) for pair in pairs]
-
-
-def _text_before(composer: Composer, chars: int, rng: np.random.Generator) -> str:
-    text, sentences = "", composer.sentences(rng)
-    while len(text) < chars:
-        text = next(sentences).sentence + text
-    return text[-chars:]

@@ -1,18 +1,13 @@
 """Report of the cloze sentences: accuracy by span, beside the controls."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chargen.datasets.longrange import LONGEST_SPAN
 from chargen.probes.templates import result as records
 from chargen.render import report as kit
 from chargen.render.by_distance import Series, chart, finding, styles, table
-from chargen.render.figures import GREY, INK, PAPER, Interval
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+from chargen.render.figures import GREY, INK, PAPER, Axes, Interval
 
 Results = Mapping[str, records.TemplatesResult]
 """Results by the run's short name."""
@@ -113,22 +108,17 @@ def _meaning(result: records.TemplatesResult) -> str:
 
 def _limits(results: Results) -> list[tuple[int, str]]:
     longest = (LONGEST_SPAN, f"longest trained span ({LONGEST_SPAN})")
-    return sorted([*kit.training_limits(results), longest])
+    return [*kit.training_limits(results), longest]
 
 
 def _series(results: Results) -> list[Series]:
-    looks, several = styles(results), len(results) > 1
-    return [
-        Series(
-            run if several else "accuracy, %",
-            [row.span for row in result.rows],
-            [row.accuracy for row in result.rows],
-            looks[run],
-            (run if several else "model")
-            + (f", span50 {result.span50.text()}" if result.span50 else ""),
-        )
-        for run, result in results.items()
-    ]
+    series, looks = [], styles(results)
+    for run, result in results.items():
+        head, label = (run, run) if len(results) > 1 else ("accuracy, %", "model")
+        label += f", span50 {result.span50.text()}" if result.span50 else ""
+        spans, found = [row.span for row in result.rows], [row.accuracy for row in result.rows]
+        series.append(Series(head, spans, found, looks[run], label))
+    return series
 
 
 def _figure(known: Results) -> kit.Figure:

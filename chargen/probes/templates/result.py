@@ -175,8 +175,6 @@ class TemplatesResult(Struct, frozen=True, tag="templates", tag_field="instrumen
 
 
 class Ending(Struct, frozen=True):
-    """A possible ending of a sentence, and its probability."""
-
     text: str
     share: float  # of the probability of all endings
     bits_per_char: float

@@ -12,7 +12,7 @@ Axes: N streams, T timesteps, M characters of one half, U units of all layers, H
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -153,7 +153,7 @@ def estimate(values: np.ndarray, feature: np.ndarray, rng: np.random.Generator) 
     share = np.where(holds, below / (~holds).sum(), 1 - below / holds.sum())
     terms = np.stack([share * holds, holds, share * ~holds, ~holds], axis=1)
     starts = np.arange(0, len(values), BLOCK_CHARS)
-    counts = np.diff(np.append(starts, len(values)))
+    counts = np.diff(starts, append=len(values))
     drawn = block_bootstrap(np.add.reduceat(terms, starts), counts[:, None], rng)
     above, yes, under, no = drawn.T
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -200,11 +200,11 @@ def features(text: str, cues: Sequence[str]) -> dict[str, np.ndarray]:
 
     A feature is 0 or 1 for each of the L characters, ``(L,)`` float64, once it has been read.
     """
-    return {
-        "inside a quotation": _inside(text, QUOTES),
-        "inside brackets": _inside(text, BRACKETS),
-        **{f"after ‘{cue}’": _after(text, cue) for cue in cues},
+    found = {  # an empty line closes all brackets
+        name: parse_brackets(text, kinds, kinds.values()).inside().astype(np.float64)
+        for name, kinds in (("inside a quotation", QUOTES), ("inside brackets", BRACKETS))
     }
+    return found | {f"after ‘{cue}’": _after(text, cue) for cue in cues}
 
 
 def default_cues(text: str) -> tuple[str, ...]:
@@ -227,11 +227,6 @@ def lacks(values: np.ndarray) -> str:
     blocks = min(int((np.add.reduceat(x, starts) > 0).sum()) for x in (values, 1 - values))
     few = f"it changes in only {blocks} blocks of {BLOCK_CHARS} characters"
     return few if blocks < FEWEST_BLOCKS else ""
-
-
-def _inside(text: str, kinds: Mapping[str, str]) -> np.ndarray:
-    """Mark the characters inside brackets of these kinds; an empty line closes them all."""
-    return parse_brackets(text, kinds, kinds.values()).inside().astype(np.float64)
 
 
 def _after(text: str, cue: str) -> np.ndarray:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from msgspec import Struct, to_builtins
+from msgspec import Struct, field, to_builtins
 
 from chargen.probes.statistics.intervals import Estimate, flat
 
@@ -46,20 +46,14 @@ class UnitScore(Struct, frozen=True, rename={"score": "auc"}):
         return "rises" if self.rises else "falls"
 
 
-class FeatureScores(
-    Struct,
-    frozen=True,
-    tag="auc",
-    tag_field="metric",
-    rename={"share": "share_of_chars", "untrained": "untrained_best", "shifted": "shifted_best"},
-):
+class FeatureScores(Struct, frozen=True, tag="auc", tag_field="metric"):
     """A feature, the units that track it best, and the baselines; a score is an AUC."""
 
     feature: str
-    share: float  # of the scored characters where it holds
+    share: float = field(name="share_of_chars")  # of the scored characters where it holds
     units: tuple[UnitScore, ...]  # in the order of the first half
-    untrained: float  # the score of the best unit of the untrained network
-    shifted: float  # the highest score of a best unit for the shifted feature
+    untrained: float = field(name="untrained_best")  # best unit of the untrained network
+    shifted: float = field(name="shifted_best")  # highest of the best units for shifted features
 
     @property
     def baseline(self) -> float:
