@@ -114,6 +114,28 @@ def test_bfloat16_gives_nearly_the_same_gradients():
         assert torch.cosine_similarity(whole.flatten(), rounded.flatten(), dim=0) > 0.99
 
 
+def test_each_thread_reads_its_own_rows(monkeypatch):
+    model = CharModel.seeded(ModelSettings(units=(3, 3), cell="lstm"), 5, 0)
+    predictor, ids, shares = NetworkPredictor(model, LETTERS), np.arange(12).reshape(3, 4) % 5, []
+
+    def share(module, given):
+        shares.append((len(given[0]), torch.get_num_threads()))
+
+    model.register_forward_pre_hook(share)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        log_probs, state = predictor.advance(ids, predictor.advance(ids)[1])
+        monkeypatch.setattr("chargen.recurrent.model.LEAST_SHARED", 0)
+        shared, after = predictor.advance(ids, predictor.advance(ids)[1])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert shares[:2] == [(3, 1)] * 2
+    assert sorted(shares[2:]) == [(1, 1), (1, 1), (2, 1), (2, 1)]
+    torch.testing.assert_close((shared, after), (log_probs, state))
+
+
 @every_cell
 def test_predictor_keeps_its_protocol_when_it_reads_in_parts(cell, monkeypatch):
     predictor, ids = NetworkPredictor(model_of(cell).float(), Vocabulary("abcd")), ids_of().numpy()

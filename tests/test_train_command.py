@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
+import torch
 from groups import Forked
 from tiny import FLAGS, TINY, state_of
 
@@ -173,7 +174,11 @@ def test_threads_that_wait_for_other_programs_are_noted_once(home, cli, monkeypa
     busy = {"process_time": lambda: cores * time.monotonic(), "monotonic": time.monotonic}
     monkeypatch.setattr("chargen.training.loop.time", SimpleNamespace(**busy))
     monkeypatch.setattr("chargen.training.loop.SECONDS_OF_STEPS", 0)
-    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    for name, found in {
+        "get_num_threads": lambda: 2,
+        "set_num_threads": lambda threads: None,
+    }.items():
+        monkeypatch.setattr(torch, name, found)
     err = train(cli).err
     told = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
     assert err.count(told) == err.count("--threads 1 may be faster") == notes

@@ -24,7 +24,7 @@ from chargen.probes.targets import Targets, collect
 from chargen.probes.templates import measure as templates
 from chargen.probes.templates.cases import check_spans
 from chargen.probes.templates.result import compare
-from chargen.recurrent.model import CharModel, NetworkPredictor
+from chargen.recurrent.model import CharModel, NetworkPredictor, one_thread_each
 from chargen.render.text import listed
 from chargen.settings import INSTRUMENTS
 
@@ -119,11 +119,9 @@ def _workers(
     Each computes with one torch thread: two instruments at once gain almost twofold, kernels
     little. After the end, a report ends its instrument.
     """
-    threads, stopped, lock = torch.get_num_threads(), Event(), Lock()
+    stopped, lock = Event(), Lock()
     networks = [one.network for one in subjects if one.network is not None]
     on_cpu = all(network.b_y.device.type == "cpu" for network in networks)
-    count = threads if on_cpu else 1
-    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
 
     def report(name: str, done: int, total: int) -> None:
         if stopped.is_set():
@@ -131,12 +129,11 @@ def _workers(
         with lock:
             watch(name, done, total)
 
-    try:
-        yield pool, report
-    finally:
-        stopped.set()
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # threads that begin later take the last number set
+    with one_thread_each(torch.get_num_threads() if on_cpu else 1) as pool:
+        try:
+            yield pool, report
+        finally:
+            stopped.set()
 
 
 @dataclass

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -22,6 +24,7 @@ from chargen.settings import ModelSettings
 from chargen.text.vocabulary import Vocabulary
 
 NORMED_HEAD = 0.3  # scale of the initial head weights on normalized inputs
+LEAST_SHARED = 2e9  # multiplications; fewer are not worth the start of threads
 TIMESTEPS_AT_ONCE = 64  # of long texts in evaluation, which bounds the memory of the gates
 
 
@@ -119,13 +122,37 @@ class NetworkPredictor:
         self.model = model
         self.vocabulary = vocabulary
 
-    @torch.no_grad()
     def advance(
         self, ids: np.ndarray, state: StackState | None = None
     ) -> tuple[np.ndarray, StackState | None]:
-        """See `NextCharPredictor.advance`; raise `NonFiniteError` if a log-probability is NaN."""
-        device = self.model.b_y.device
-        inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(device)
+        """See `NextCharPredictor.advance`; raise `NonFiniteError` if a log-probability is NaN.
+
+        On the CPU, each thread reads its own rows: threads that share a matrix product wait for one
+        another, which beside other programs takes longer than with one thread.
+        """
+        inputs = torch.from_numpy(np.asarray(ids, dtype=np.int64)).to(self.model.b_y.device)
+        threads, on_cpu = torch.get_num_threads(), inputs.device.type == "cpu"
+        work = inputs.numel() * sum(weight.numel() for weight in self.model.parameters())
+        count = min(threads, len(inputs)) if on_cpu and work > LEAST_SHARED else 1
+        if count == 1:
+            torch.set_num_threads(1)
+            try:
+                return self._read(inputs, state)
+            finally:
+                torch.set_num_threads(threads)
+        parts = inputs.tensor_split(count)
+        states: list[StackState | None] = [None] * count
+        if state is not None:
+            tensors = [[part.tensor_split(count) for part in layer] for layer in state]
+            states = [tuple(tuple(p[n] for p in layer) for layer in tensors) for n in range(count)]
+        with one_thread_each(count) as pool:
+            log_probs, after = zip(*pool.map(self._read, parts, states), strict=True)
+        layers = zip(*after, strict=True)
+        joined = tuple(tuple(map(torch.cat, zip(*layer, strict=True))) for layer in layers)
+        return np.concatenate(log_probs), joined
+
+    @torch.no_grad()
+    def _read(self, inputs: Tensor, state: StackState | None) -> tuple[np.ndarray, StackState]:
         parts = []
         for part in inputs.split(TIMESTEPS_AT_ONCE, dim=1):
             logits, state = self.model(part, state)
@@ -133,4 +160,17 @@ class NetworkPredictor:
         log_probs = np.concatenate(parts, axis=1)
         if np.isnan(log_probs.min()):
             raise NonFiniteError
+        assert state is not None
         return log_probs, state
+
+
+@contextmanager
+def one_thread_each(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Yield ``count`` threads that compute with one thread of torch each."""
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # threads that begin later take the last number set
