@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -38,15 +40,26 @@ def encoding() -> list[dict[str, object]]:
 
 
 def evaluating() -> list[dict[str, object]]:
-    """Return characters/s of evaluation and the ratio to a training step."""
+    """Return characters/s of evaluation, alone and beside a busy program, and of training."""
     model = CharModel.seeded(ModelSettings("lstm", (256,)), V, 0)
     vocabulary = Vocabulary("".join(map(chr, range(33, 33 + V))))
     ids = np.random.default_rng(0).integers(V, size=200_000)
-    rate = len(ids) / fastest(lambda: evaluate(NetworkPredictor(model, vocabulary), ids), 3)
+    predictor = NetworkPredictor(model, vocabulary)
     batch = torch.randint(V, (16, T))
     training = batch.numel() / fastest(step_of(model, batch), 9)
-    print(f"evaluate: {rate:,.0f} chars/s, {rate / training:.1f} x a training step")
-    return [{"evaluate_chars_per_second": round(rate), "over_training": rate / training}]
+    threads, rows = torch.get_num_threads(), []
+    for beside in ("nothing", "a busy program"):
+        busy = subprocess.Popen([sys.executable, "-c", "while True: pass" * (beside != "nothing")])
+        for count in (1, threads):
+            torch.set_num_threads(count)
+            seconds = sorted(fastest(lambda: evaluate(predictor, ids), 1) for _ in range(9))[4]
+            rate = round(len(ids) / seconds)
+            print(f"evaluate, {count} threads beside {beside}: {rate:,} chars/s (median of 9)")
+            rows.append({"beside": beside, "threads": count, "evaluate_chars_per_second": rate})
+        busy.kill()
+        busy.wait()
+    print(f"training steps: {training:,.0f} chars/s")
+    return [*rows, {"train_chars_per_second": round(training)}]
 
 
 def slopes() -> list[dict[str, object]]:

@@ -60,7 +60,8 @@ def long_exp(x: np.ndarray) -> np.ndarray:
     for term in LONG_TERMS[2:]:
         series *= rest
         series += term
-    result: np.ndarray = (x >= MIN_LOG) * np.ldexp(series, k.astype(np.int32))
+    power = ((k.astype(np.int64) + 1023) << 52).view(np.float64)  # 2**k from its bits
+    result: np.ndarray = (x >= MIN_LOG) * series * power
     return result
 
 
