@@ -19,7 +19,7 @@ from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST, Run
 from chargen.settings import HELD_OUT, MINUTES, TrainingSettings, shown
 from chargen.text.encoding import EncodedCorpus
-from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
+from chargen.text.windows import Batches, ShuffledWindows, Streams
 from chargen.training import checkpoints
 from chargen.training.step import TrainingState
 
@@ -199,13 +199,12 @@ class Trainer:
         settings, text = self._stages[stage], self.text
         self.counters.stage = stage
         self._state.rows = self.group.rows(settings.window[0])
-        ids = text.ids[: self._training_chars]
-        self._batches: Batches
-        if settings.state == "reset":
-            self._batches = ShuffledWindows(ids, *settings.window, text.starts, settings.seed)
-        else:
-            resets = Resets(settings.resets, int(text.vocabulary.opening[0]), settings.seed)
-            self._batches = Streams(ids, *settings.window, text.starts, resets)
+        ids, opening = text.ids[: self._training_chars], int(text.vocabulary.opening[0])
+        given = ids, *settings.window, text.starts, settings.seed
+        carried = settings.state == "carry"
+        self._batches: Batches = (
+            Streams(*given, settings.resets, opening) if carried else ShuffledWindows(*given)
+        )
 
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
@@ -221,8 +220,8 @@ class Trainer:
         if start == len(text.ids):
             return None
         try:
-            share = {"rank": group.rank, "size": group.size}
-            sums = losses(self.predictor, text.ids, start, starts=text.starts, **share)
+            share = slice(group.rank, None, group.size)
+            sums = losses(self.predictor, text.ids, start, text.starts, share)
         except NonFiniteError:
             sums = np.full(2, math.nan)
         loss = float(group.sum(sums)[0] / (len(text.ids) - start))
