@@ -17,7 +17,6 @@ from msgspec.structs import asdict, fields, force_setattr, replace
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES, CELLS, Cell, cell_named
 from chargen.errors import ChargenError
 
-COMPARED_CELLS = ("simple", "lstm", "gru")  # by default
 STACK_NAMES = ("plain", "residual")
 SMALLEST = 1e-6  # added to the mean square that RMS normalization divides by
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
@@ -277,7 +276,7 @@ class ComparisonSettings(Settings, frozen=True):
     """Settings of a comparison of cells, the same for each of them."""
 
     task: Task
-    cells: tuple[CellName, ...] = COMPARED_CELLS
+    cells: tuple[CellName, ...] = ("simple", "lstm", "gru")
     seeds: Count = 5  # trainings of each cell
     parameters: Count = 60_000  # approximate size of each model
     steps: Count | None = None  # budget of each training: parameter updates
