@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 LONGRANGE = "longrange.json"  # in the run directory
 WEIGHTS = "Weight format; int8 is 4x smaller and reports the loss increase."
-PAGE_OPTIONS = {"weights", "longrange", "prompt"}
 
 
 def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: str) -> None:
@@ -90,10 +89,9 @@ def export(
 
     Example: chargen export runs/fables --to page --weights int8 --prompt "The miller"
     """
-    for parameter in context.command.params if to == "onnx" else ():
-        source = context.get_parameter_source(str(parameter.name))
-        if parameter.name in PAGE_OPTIONS and source is not click.core.ParameterSource.DEFAULT:
-            raise ChargenError(f"{parameter.opts[0]} cannot be used with --to {to}")
+    for name in given if to == "onnx" else ():
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise ChargenError(f"--{name} cannot be used with --to {to}")
     from chargen.runs.directory import find
 
     opened = find(run)

@@ -244,13 +244,13 @@ def _print_config(
         for name in ("out", "cache", "init_from", "device", "threads", "processes")
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    GivenSettings.parse(options)
+    settings = GivenSettings.parse(options)
     if how["resume"]:
         found = find(how["out"]).description
     else:
         from chargen.training.session import Request, describe
 
-        found = describe(Request(corpus, options, threads=given.get("threads"), **how))
+        found = describe(Request(corpus, settings, threads=given.get("threads"), **how))
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
     given["encoding"] = found.corpus.encoding or None

@@ -3,7 +3,7 @@
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +50,7 @@ class Request:
     """A training that is asked for; the fields are the arguments of `chargen.train`."""
 
     sources: Sequence[str | Path]
-    settings: Mapping[str, Any]
+    given: GivenSettings
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -60,12 +60,10 @@ class Request:
     encoding: str = ""
     threads: int | None = None  # of the CPU; chosen by the measured speed, or by torch
     progress: Progress = lambda done, total: None
-    given: GivenSettings = field(init=False)
-    folder: str = field(init=False)  # absolute path of ``cache``, or empty
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "given", GivenSettings.parse(self.settings))
-        object.__setattr__(self, "folder", str(self.cache.resolve()) if self.cache else "")
+    @property
+    def folder(self) -> str:  # absolute path of ``cache``, or empty
+        return str(self.cache.resolve()) if self.cache else ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,8 @@ def start(
     Every process of ``group`` calls this function; rank 0 decides. Raises `ChargenError` if the
     request is invalid; no file is written.
     """
-    group, request = group or ProcessGroup(), Request(sources, settings, out, **more)
+    group = group or ProcessGroup()
+    request = Request(sources, GivenSettings.parse(settings), out, **more)
     device = device_named(request.device)
     device = group.device if group.device.type == device.type else device
     with TrainingSession() as held:
