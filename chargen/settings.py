@@ -316,6 +316,9 @@ def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
         raise ChargenError(f"{name}: no such setting; {hint}")
 
 
+GIVEN = ModelSettings, TrainingSettings, MoreTraining
+
+
 class GivenSettings(Struct, frozen=True):
     """The settings that a user gave; fields outside ``names`` were left open."""
 
@@ -327,14 +330,13 @@ class GivenSettings(Struct, frozen=True):
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "GivenSettings":
         """Check settings by name; ``None`` leaves one open."""
-        kinds = ModelSettings, TrainingSettings, MoreTraining
-        _check_names(options, sum((kind.__struct_fields__ for kind in kinds), ()))
+        _check_names(options, sum((kind.__struct_fields__ for kind in GIVEN), ()))
         given = {name: value for name, value in options.items() if value is not None}
         if not given.keys().isdisjoint(MORE_BUDGETS):
             _one_of_these([name for name in (*MORE_BUDGETS, *BUDGETS) if name in given])
         model, training, more = (
             kind(**{name: given[name] for name in kind.__struct_fields__ if name in given})
-            for kind in kinds
+            for kind in GIVEN
         )
         return cls(model, training, more, frozenset(given))  # type: ignore[arg-type]
 

@@ -70,7 +70,6 @@ class Conversation:
                 line_begun = line_begun or character != LINE_END
 
     def _start(self) -> None:
-        """Begin the text unless it has begun."""
         if not len(self._text):
             self._add(self._sampler.start_ids(self._settings, self._generator).ravel())
 

@@ -165,22 +165,22 @@ class Trainer:
         carry = self.settings.state == "carry" and counters.batch > 0
         message = [float(stops), (time.monotonic() - started) * self.group.leads]
         begun = time.process_time(), time.monotonic()
-        step = self._state.step(batch, rate, carry=carry, message=message)
+        nats, norm, sums = self._state.step(batch, rate, carry=carry, message=message)
         self._cpu_time += time.process_time() - begun[0]
         self._step_time += time.monotonic() - begun[1]
-        if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
-            how = f"loss {step.nats:g}, gradient norm {step.norm:g}"
+        if not (math.isfinite(nats) and math.isfinite(norm)):
+            how = f"loss {nats:g}, gradient norm {norm:g}"
             raise self._diverged(how, counters.step + 1)
-        self._stop_requested, self._clock = step.sums[0] > 0, step.sums[1]
+        self._stop_requested, self._clock = sums[0] > 0, sums[1]
         counters.seconds = time.monotonic() - started
         if self.group.size == 1:
             self._clock = counters.seconds
         counters.step += 1
         counters.chars += batch.chars
-        counters.loss_sum += step.nats
+        counters.loss_sum += nats
         counters.loss_batches += 1
         if not counters.progress_lines and counters.step == 2 ** len(counters.first_losses):
-            counters.first_losses[str(counters.step)] = step.nats
+            counters.first_losses[str(counters.step)] = nats
         counters.batch += 1
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
@@ -192,7 +192,7 @@ class Trainer:
         so_far = counters.step, counters.chars, counters.seconds, loss, validation_loss
         measured = self._step_time >= SECONDS_OF_STEPS
         cores = self._cpu_time / self._step_time if measured else math.inf
-        report = Report(*so_far, rate, step.norm, min(1.0, used), validates, cores)
+        report = Report(*so_far, rate, norm, min(1.0, used), validates, cores)
         return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:

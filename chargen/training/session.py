@@ -251,7 +251,12 @@ def _plan_resumed(
     training = structs.replace(before.training, **budget)
     changed = {"training": training, "corpus": record, "launchers": launchers or before.launchers}
     resumed = Run(path, structs.replace(before, **changed))
-    _check_text(resumed, encoded)
+    to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
+    said = (record.sha256, record.chars, record.training_chars, before.vocabulary)
+    found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
+    if said != found or defaults.fit(training, to_train)[0] != training:
+        told = "does not fit the run's text; start over with --overwrite"
+        raise ChargenError(f"{path / RUN}: {told}")
     resets = bool(budget) and checkpoint is not None
     return _Plan(resumed, True, checkpoint, resets, notes), encoded
 
@@ -307,13 +312,3 @@ def _build_model(description: Description, device: torch.device) -> CharModel:
 
 def _memory_errors(units: tuple[int, ...]) -> AbstractContextManager[None]:
     return memory_errors(f"--units {shown(units)}: out of memory; lower it")
-
-
-def _check_text(run: Run, encoded: EncodedCorpus) -> None:
-    record, training = run.description.corpus, run.description.training
-    to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
-    said = (record.sha256, record.chars, record.training_chars, run.description.vocabulary)
-    found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
-    if said != found or defaults.fit(training, to_train)[0] != training:
-        told = "does not fit the run's text; start over with --overwrite"
-        raise ChargenError(f"{run.path / RUN}: {told}")
