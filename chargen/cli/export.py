@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from chargen.probes.result import RunResult
     from chargen.runs.directory import Run
 
-LONGRANGE = "longrange.json"  # in the run directory
 WEIGHTS = "Weight format; int8 is 4x smaller and reports the loss increase."
 
 
@@ -56,7 +55,7 @@ def _probed(run: "Run", file: Path | None) -> "RunResult | None":
     from chargen.probes.result import read_result
     from chargen.runs.directory import BEST
 
-    given, file = file, file or run.path / LONGRANGE
+    given, file = file, file or run.path / "longrange.json"
     made = command("probe-longrange", run.path, "--json", file)
     if given or file.exists():
         probed = read_result(file, run.path)

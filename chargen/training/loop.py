@@ -106,7 +106,6 @@ class Trainer:
         self._saved_step: int | None = None  # step of the last checkpoint
         self._best: Checkpoint | None = None  # not written yet
         self._lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
-        self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
         self._clock = 0.0  # seconds of training on rank 0
         self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
@@ -265,18 +264,11 @@ class Trainer:
         if self._best is not None:
             self.run.write_checkpoint(BEST, self._best)
             self._best = None
-        written = self._progress_bytes
-        if self._lines:
-            written = self.run.write_progress(written, self._lines)
+        kept = self.counters.progress_lines - len(self._lines)
+        self.run.write_progress(kept, self._lines)
         self.run.write_checkpoint(LAST, checkpoint)
-        self._lines, self._progress_bytes = [], written
+        self._lines = []
         self._saved_step = self.counters.step
-
-    def reset_patience(self) -> None:
-        """Let a run that early stopping ended continue, now and whenever it is resumed."""
-        if self.counters.since_best:
-            self.counters.since_best, self._saved_step = 0, None
-            self.save()
 
     def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
         arrays = (array for array in checkpoint.arrays.values() if array.dtype.kind == "f")
@@ -297,7 +289,7 @@ class Trainer:
             raise checkpoints.mismatch(self.run, error) from None
         self._clock = self.counters.seconds
         if self.group.leads:
-            self._progress_bytes = self.run.keep_progress(self.counters.progress_lines)
+            self.run.write_progress(self.counters.progress_lines)
             self._saved_step = self.counters.step
         now = checkpoints.environment(self.device, self.group.size)
         return checkpoints.environment_note(before, now)

@@ -73,7 +73,7 @@ class _Plan:
     run: Run  # with the description that it will have
     resumes: bool = False
     checkpoint: Checkpoint | None = None  # to resume from
-    resets_patience: bool = False  # a larger budget continues a run that early stopping ended
+    resets_patience: bool = False  # in the checkpoint: early stopping ended the run
     notes: tuple[str, ...] = ()
 
 
@@ -124,8 +124,6 @@ def start(
         trainer = Trainer(plan.run, model, text, group)
         restored = trainer.restore(plan.checkpoint) if plan.checkpoint else []
         group.run_on_lead(lambda: _write(plan, request.overwrite, held))
-        if plan.resets_patience:
-            trainer.reset_patience()
         session = held.pop_all()
         session.trainer, session.notes = trainer, (*plan.notes, *restored)
         return session
@@ -257,7 +255,9 @@ def _plan_resumed(
     if said != found or defaults.fit(training, to_train)[0] != training:
         told = "does not fit the run's text; start over with --overwrite"
         raise ChargenError(f"{path / RUN}: {told}")
-    resets = bool(budget) and checkpoint is not None
+    resets = bool(checkpoint and budget and counters.since_best)
+    if checkpoint and resets:  # a larger budget continues a run that early stopping ended
+        checkpoint = replace(checkpoint, values={**checkpoint.values, "since_best": 0})
     return _Plan(resumed, True, checkpoint, resets, notes), encoded
 
 
@@ -270,8 +270,10 @@ def _write(plan: _Plan, overwrite: bool, held: ExitStack) -> None:
         Run.create(run.path, run.description)
         return
     if plan.checkpoint is None:
-        run.keep_progress(0)
+        run.write_progress(0)
     run.write_description()
+    if plan.checkpoint and plan.resets_patience:
+        run.write_checkpoint(LAST, plan.checkpoint)
 
 
 def _encode(
