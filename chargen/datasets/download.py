@@ -33,12 +33,6 @@ ENTRIES = decode_json(
 )
 
 
-def entry(name: str) -> Entry:
-    if name not in ENTRIES:
-        raise ChargenError(f"no corpus {name!r} to download; choose from {', '.join(ENTRIES)}")
-    return ENTRIES[name]
-
-
 def fetch(
     entry: Entry,
     out: Path,

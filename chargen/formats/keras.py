@@ -18,7 +18,7 @@ import numpy as np
 
 from chargen import __version__
 from chargen.cells import cell_named
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, named
 from chargen.files import decode_json, read_bytes, reason
 from chargen.formats import keras_layout
 from chargen.formats.keras_layout import KERAS_GATES, KerasLayout
@@ -112,17 +112,16 @@ def import_keras(
     if is_run(path) and not overwrite:
         raise ChargenError(f"{path}: a run is there already; give --overwrite, or another --out")
     config, version, groups, sha256 = read_keras(model)
-    try:
-        layout = _layout(config, groups, activation, reset_after)
-        units = tuple(len(groups[group][1]) for group in layout.layers)
+    with named(model):
+        try:
+            layout = _layout(config, groups, activation, reset_after)
+            units = tuple(len(groups[group][1]) for group in layout.layers)
+        except (ValueError, LookupError, TypeError) as error:
+            told = f"its configuration is not Keras 3's ({reason(error)})"
+            raise ChargenError(told) from None
         settings = ModelSettings(
             layout.cell, units, layout.activation, reset_after=layout.reset_after
         )
-    except ChargenError as error:
-        raise ChargenError(f"{model}: {error}") from None
-    except (ValueError, LookupError, TypeError) as error:
-        told = f"its configuration is not Keras 3's ({reason(error)})"
-        raise ChargenError(f"{model}: {told}") from None
     arrays = _converted(layout, groups)
     if alphabet is None:
         raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")
