@@ -292,4 +292,9 @@ class Trainer:
             self.run.write_progress(self.counters.progress_lines)
             self._saved_step = self.counters.step
         now = checkpoints.environment(self.device, self.group.size)
-        return checkpoints.environment_note(before, now)
+        changed = ", ".join(
+            f"{name} {value} (was {before[name]})"
+            for name, value in now.items()
+            if before.get(name, value) != value
+        )
+        return [f"{changed}: results may differ in the last digits"] if changed else []

@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,9 +28,11 @@ from chargen.text.documents import training_chars
 from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
 from chargen.training import defaults
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
-from chargen.training.initial import adopt, check_same, origin_of, start_from, vocabulary_for
+from chargen.training.initial import check_same, origin_of, start_from, vocabulary_for
 from chargen.training.loop import Trainer
 from chargen.training.machine import measure_machine
+
+TOO_LARGE = "--units {}: out of memory; lower it"
 
 
 class TrainingSession(ExitStack):
@@ -174,7 +176,11 @@ def _describe(
     source = None if request.init_from is None else find(request.init_from)
     if source and source.path.resolve() == path.resolve():
         raise ChargenError(f"--init-from {source.path}: would be overwritten; give another --out")
-    given = adopt(request.given, source) if source else request.given
+    given = request.given
+    if source:
+        names = frozenset(given.model.__struct_fields__)
+        check_same(given, source, names, "--init-from keeps it, so leave it out")
+        given = structs.replace(given, model=source.description.model, names=given.names | names)
     documents, sources, encoding = given.training.documents, corpus.sources, corpus.encoding
     folder = encoded_in(path, request.folder)
     found = CorpusCache(folder, corpus.name, sources, documents, encoding).scan(
@@ -190,7 +196,7 @@ def _describe(
     hardware, machine = defaults.Hardware(device.type, multiplies_bfloat16()), None
     if alone and defaults.measures_speed(given, device.type):
         reference = defaults.reference_settings(given, to_train, hardware)
-        with _memory_errors(reference[0].units):
+        with memory_errors(TOO_LARGE.format(shown(reference[0].units))):
             machine = measure_machine(*reference, len(vocabulary), request.threads)
         hardware = replace(hardware, chars_per_minute=machine.chars_per_minute)
     model, training, notes = defaults.choose_defaults(given, to_train, hardware)
@@ -308,9 +314,5 @@ def _encode(
 
 def _build_model(description: Description, device: torch.device) -> CharModel:
     size, seed = len(description.vocabulary), description.training.seed
-    with _memory_errors(description.model.units):
+    with memory_errors(TOO_LARGE.format(shown(description.model.units))):
         return CharModel.seeded(description.model, size, seed).to(device)
-
-
-def _memory_errors(units: tuple[int, ...]) -> AbstractContextManager[None]:
-    return memory_errors(f"--units {shown(units)}: out of memory; lower it")
