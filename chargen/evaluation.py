@@ -70,13 +70,13 @@ class Evaluation:
         return {key: getattr(self, key) for key in keys}
 
 
+@dataclass
 class Meter:
     """Progress of an instrument over a known number of steps."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self.progress = progress
-        self.total = total
-        self.done = 0
+    progress: Progress
+    total: int
+    done: int = 0
 
     def step(self) -> None:
         self.done += 1
@@ -118,10 +118,7 @@ class Predictions:
 
 
 def predictions(
-    predictor: NextCharPredictor,
-    ids: np.ndarray,
-    segments: Segments,
-    state: State = None,
+    predictor: NextCharPredictor, ids: np.ndarray, segments: Segments, state: State = None
 ) -> Iterator[Predictions]:
     """Read segments of a text in parallel and yield the predictions in order.
 
@@ -188,42 +185,35 @@ def states_after(
 
 
 def evaluate(
-    predictor: NextCharPredictor,
-    ids: np.ndarray,
-    start: int = 1,
-    streams: int | None = None,
-    starts: np.ndarray | None = None,
+    predictor: NextCharPredictor, ids: np.ndarray, start: int = 1, starts: np.ndarray | None = None
 ) -> Evaluation:
     """Predict each character of ``ids[start:]`` from all characters before it.
 
     Documents are independent: each character is predicted from the characters before it in its own
     document, and the first character of a document from the document before, as in training. A long
     document is read in parallel streams, each warmed up on the `WARM_UP` characters before its own,
-    which leaves the loss within 0.001 nats of sequential reading; with ``streams=1`` in one, from
-    `WARM_UP` before ``start``, the first predicted character, 1 to L - 1.
-    ``starts`` ``(D,)`` are where documents begin, rising from 0; None for one.
+    which leaves the loss within 0.001 nats of sequential reading. ``start`` is the first predicted
+    character, 1 to L - 1; ``starts`` ``(D,)`` are where documents begin, rising from 0, or None.
     """
-    loss, hits = losses(predictor, ids, start, streams, starts) / (len(ids) - start)
+    loss, hits = losses(predictor, ids, start, starts) / (len(ids) - start)
     return Evaluation(float(loss), float(hits), len(ids) - start)
 
 
 def losses(
     predictor: NextCharPredictor,
     ids: np.ndarray,
-    start: int = 1,
-    streams: int | None = None,
-    starts: np.ndarray | None = None,
-    rank: int = 0,
-    size: int = 1,
+    start: int,
+    starts: np.ndarray | None,
+    share: slice = slice(None),
 ) -> np.ndarray:
     """Return the summed loss in nats and the number of correct predictions, see `evaluate`.
 
-    The shares of all ``size`` processes, by ``rank``, add up to the whole, each character once.
+    The results of disjoint ``share``s add up to the whole, each character once.
     """
     if not 1 <= start < len(ids):
         raise ValueError(f"start is {start}, it must be in 1..{len(ids) - 1}")
     counts = np.zeros(2)
-    for segments in streams_of(len(ids), start, streams, starts, rank, size):
+    for segments in streams_of(len(ids), start, None, starts, share=share):
         for found in predictions(predictor, ids, segments):
             counts += found.nats.sum(), (found.log_probs.argmax(axis=1) == found.targets).sum()
     return counts
@@ -234,9 +224,8 @@ def streams_of(
     start: int,
     streams: int | None,
     starts: np.ndarray | None,
-    rank: int = 0,
-    size: int = 1,
     warm_up: int = WARM_UP,
+    share: slice = slice(None),
 ) -> Iterator[Segments]:
     """Yield documents, or parts of long ones, in batches of about equal length."""
     parts = streams or min(STREAMS, max(1, (chars - start) // (2 * WARM_UP)))
@@ -257,7 +246,7 @@ def streams_of(
         segments = Segments(
             np.maximum(begun, begins - warm_up), begins, np.minimum(ends, begins + longest)
         )
-        by_length = np.argsort(segments.starts - segments.ends, kind="stable")[rank::size]
+        by_length = np.argsort(segments.starts - segments.ends, kind="stable")[share]
         for group in range(0, len(by_length), streams or STREAMS):
             yield segments[by_length[group : group + (streams or STREAMS)]]
 

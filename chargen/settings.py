@@ -17,7 +17,6 @@ from msgspec.structs import asdict, fields, force_setattr, replace
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES, CELLS, Cell, cell_named
 from chargen.errors import ChargenError
 
-COMPARED_CELLS = ("simple", "lstm", "gru")  # by default
 STACK_NAMES = ("plain", "residual")
 SMALLEST = 1e-6  # added to the mean square that RMS normalization divides by
 CONVOLVED = 4  # characters that a residual block weighs before its layer reads
@@ -189,7 +188,7 @@ class TrainingSettings(Settings, frozen=True):
     curriculum: tuple[Count, ...] = ()  # rising timesteps before these, equal shares of the budget
     loss_on: Literal["all", "last"] | LossSteps = "all"  # time steps of a window in the loss
     state: Annotated[str, _one_of(STATE_NAMES)] = "carry"  # carry it across windows, or reset it
-    resets: Rate = 0.0  # share of windows that begin at a zero state, see text.windows.Resets
+    resets: Rate = 0.0  # share of windows that begin at a zero state, see text.windows.Streams
     steps: Count | None = None  # budget: parameter updates
     epochs: Positive | None = None  # budget: passes over the training text
     minutes: Positive | None = None  # budget: wall-clock time, alone or beside epochs
@@ -277,7 +276,7 @@ class ComparisonSettings(Settings, frozen=True):
     """Settings of a comparison of cells, the same for each of them."""
 
     task: Task
-    cells: tuple[CellName, ...] = COMPARED_CELLS
+    cells: tuple[CellName, ...] = ("simple", "lstm", "gru")
     seeds: Count = 5  # trainings of each cell
     parameters: Count = 60_000  # approximate size of each model
     steps: Count | None = None  # budget of each training: parameter updates
@@ -317,6 +316,9 @@ def _check_names(given: Iterable[str], known: tuple[str, ...]) -> None:
         raise ChargenError(f"{name}: no such setting; {hint}")
 
 
+GIVEN = ModelSettings, TrainingSettings, MoreTraining
+
+
 class GivenSettings(Struct, frozen=True):
     """The settings that a user gave; fields outside ``names`` were left open."""
 
@@ -328,14 +330,13 @@ class GivenSettings(Struct, frozen=True):
     @classmethod
     def parse(cls, options: Mapping[str, Any]) -> "GivenSettings":
         """Check settings by name; ``None`` leaves one open."""
-        kinds = ModelSettings, TrainingSettings, MoreTraining
-        _check_names(options, sum((kind.__struct_fields__ for kind in kinds), ()))
+        _check_names(options, sum((kind.__struct_fields__ for kind in GIVEN), ()))
         given = {name: value for name, value in options.items() if value is not None}
         if not given.keys().isdisjoint(MORE_BUDGETS):
             _one_of_these([name for name in (*MORE_BUDGETS, *BUDGETS) if name in given])
         model, training, more = (
             kind(**{name: given[name] for name in kind.__struct_fields__ if name in given})
-            for kind in kinds
+            for kind in GIVEN
         )
         return cls(model, training, more, frozenset(given))  # type: ignore[arg-type]
 

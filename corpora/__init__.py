@@ -1,4 +1,4 @@
-"""Bundled texts and phrase banks, the package data of `chargen.corpora`.
+"""Bundled texts, phrase banks and a catalogue of downloads: the data of `chargen.corpora`.
 
 Read them with ``importlib.resources.files("chargen.corpora")``.
 """

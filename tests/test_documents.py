@@ -175,18 +175,16 @@ def test_each_character_is_predicted_once_from_its_own_document(lengths, data):
     vocabulary = Vocabulary("abc")
     predictor = BackoffNgram(vocabulary, np.array([0, 1, 2, 0, 0, 1, 2, 2, 1]), 4)
     start = data.draw(st.integers(1, chars - 1))
-    streams = data.draw(st.none() | st.integers(1, 6))
     size = data.draw(st.integers(1, 5))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluation, "WARM_UP", 3)
-        patch.setattr(evaluation, "STREAMS", 4)
+        patch.setattr(evaluation, "STREAMS", data.draw(st.integers(1, 6)))
         patch.setattr(evaluation, "DOCUMENTS", data.draw(st.integers(1, 50)))
         patch.setattr(evaluation, "CHUNK_FLOATS", 60)
-        whole = losses(predictor, ids, start, streams, starts)
-        shared = [
-            losses(predictor, ids, start, streams, starts, rank, size) for rank in range(size)
-        ]
-        measured = evaluate(predictor, ids, start, streams, starts)
+        whole = losses(predictor, ids, start, starts)
+        shares = [slice(rank, None, size) for rank in range(size)]
+        shared = [losses(predictor, ids, start, starts, share) for share in shares]
+        measured = evaluate(predictor, ids, start, starts)
     wanted = by_itself(predictor, ids, start, starts)
     np.testing.assert_allclose(whole, wanted, rtol=1e-5)
     np.testing.assert_allclose(sum(shared), whole, rtol=1e-9)

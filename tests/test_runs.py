@@ -60,14 +60,15 @@ def test_a_checkpoint_round_trips_bit_by_bit(written, values):
 def test_an_incomplete_last_line_of_progress_is_left_out(run):
     assert run.progress() == []
     zero, one, two, five = ({**RECORD, "step": step} for step in (0, 1, 2, 5))
-    run.write_progress(run.write_progress(0, [zero]), [one, two])
+    run.write_progress(0, [zero])
+    run.write_progress(1, [one, two])
     with (run.path / PROGRESS).open("a") as file:
         file.write('{"ste')
     assert run.progress() == [zero, one, two]
-    run.write_progress(run.keep_progress(2), [five])
+    run.write_progress(2, [five])
     assert run.progress() == [zero, one, five]
     with pytest.raises(ChargenError, match=r"progress\.jsonl: damaged, 3 of the 4 lines"):
-        run.keep_progress(4)
+        run.write_progress(4)
 
 
 def test_weights_are_the_best_or_else_the_last_and_a_new_run_removes_both(run):

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 import chargen
+from chargen import evaluation
 from chargen.errors import ChargenError, NonFiniteError
 from chargen.evaluation import evaluate
 from chargen.recurrent import LAYERS, CharModel
@@ -166,7 +167,7 @@ def test_every_cell_learns(corpus, tmp_path, cell, stack, state):
     assert reports[-1].step == 100
 
 
-def test_reports_and_progress(corpus, tmp_path):
+def test_reports_and_progress(corpus, tmp_path, monkeypatch):
     trainer, reports = train(corpus, tmp_path / "run", steps=60)
     assert [report.step for report in reports] == list(range(1, 61))
     assert reports[-1].budget_used == 1
@@ -176,7 +177,8 @@ def test_reports_and_progress(corpus, tmp_path):
     assert validated == [25, 50, 60]
     assert [line["step"] for line in trainer.run.progress()] == validated
     ids = trainer.predictor.vocabulary.encode(TEXT)
-    measured = evaluate(trainer.predictor, ids, 1080, streams=1)
+    monkeypatch.setattr(evaluation, "STREAMS", 1)
+    measured = evaluate(trainer.predictor, ids, 1080)
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats, abs=1e-6)
 
 
@@ -326,11 +328,12 @@ def dynamic(model, ids, start=1, adapting=FROZEN, starts=None):
 @pytest.mark.parametrize(
     ("start", "starts"), [(1, None), (200, None), (40, np.array([0, 3, 10, 50, 51, 200]))]
 )
-def test_without_learning_the_loss_is_the_static_one(model, start, starts):
+def test_without_learning_the_loss_is_the_static_one(model, start, starts, monkeypatch):
+    monkeypatch.setattr(evaluation, "STREAMS", 1)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     found = dynamic(model, ASKED, start, FROZEN, starts)
     predictor = NetworkPredictor(model, Vocabulary("abcdef"))
-    wanted = evaluate(predictor, ASKED, start, 1, starts)
+    wanted = evaluate(predictor, ASKED, start, starts)
     assert found.loss_nats == pytest.approx(wanted.loss_nats, abs=1e-6)
     assert (found.accuracy, found.chars) == (wanted.accuracy, wanted.chars)
     dynamic(model, ASKED, start, DynamicSettings(learning_rate=0.1), starts)

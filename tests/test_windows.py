@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from chargen.evaluation import evaluate
 from chargen.text.memory_map import map_file, release, underlying_map
-from chargen.text.windows import IGNORED, Resets, ShuffledWindows, Streams, one_hot, permuted
+from chargen.text.windows import IGNORED, ShuffledWindows, Streams, one_hot, permuted
 
 PLACES = st.integers(0, 5000)
 MAKERS = (Streams, lambda ids, N, T, starts=None: ShuffledWindows(ids, N, T, starts, 3))
@@ -44,7 +44,7 @@ def test_resets_are_random_and_ten_times_as_frequent_after_a_line_feed():
     ids = np.where(np.random.default_rng(0).random(4 * 8 * 1000 + 1) < 0.2, line_feed, rest)
 
     def resets(seed, epoch, rows=slice(None)):
-        streams = Streams(ids, 4, 8, None, Resets(0.05, line_feed, seed))
+        streams = Streams(ids, 4, 8, None, seed, 0.05, line_feed)
         batches = [streams.batch(epoch, index, rows) for index in range(len(streams))]
         none = np.zeros((4, 8), bool)[rows]
         begins = np.array([none if one.begins is None else one.begins for one in batches])

@@ -77,7 +77,9 @@ def fetch(name: str, out: Path | None, source: Path | None, timeout: float) -> N
     """
     from chargen.datasets import download
 
-    entry = download.entry(name)
+    if (entry := download.ENTRIES.get(name)) is None:
+        known = ", ".join(download.ENTRIES)
+        raise ChargenError(f"no corpus {name!r} to download; choose from {known}")
     file = out or Path(f"{name}.txt")
     try:
         with progress_bar(desc=name, total=entry.bytes, unit="B", unit_scale=True) as progress:

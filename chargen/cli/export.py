@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from chargen.probes.result import RunResult
     from chargen.runs.directory import Run
 
-LONGRANGE = "longrange.json"  # in the run directory
 WEIGHTS = "Weight format; int8 is 4x smaller and reports the loss increase."
-PAGE_OPTIONS = {"weights", "longrange", "prompt"}
 
 
 def _page(run: "Run", out: Path, weights: str, longrange: Path | None, prompt: str) -> None:
@@ -57,7 +55,7 @@ def _probed(run: "Run", file: Path | None) -> "RunResult | None":
     from chargen.probes.result import read_result
     from chargen.runs.directory import BEST
 
-    given, file = file, file or run.path / LONGRANGE
+    given, file = file, file or run.path / "longrange.json"
     made = command("probe-longrange", run.path, "--json", file)
     if given or file.exists():
         probed = read_result(file, run.path)
@@ -90,10 +88,9 @@ def export(
 
     Example: chargen export runs/fables --to page --weights int8 --prompt "The miller"
     """
-    for parameter in context.command.params if to == "onnx" else ():
-        source = context.get_parameter_source(str(parameter.name))
-        if parameter.name in PAGE_OPTIONS and source is not click.core.ParameterSource.DEFAULT:
-            raise ChargenError(f"{parameter.opts[0]} cannot be used with --to {to}")
+    for name in given if to == "onnx" else ():
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            raise ChargenError(f"--{name} cannot be used with --to {to}")
     from chargen.runs.directory import find
 
     opened = find(run)

@@ -18,8 +18,6 @@ from chargen.settings import RECENT, SamplingSettings, from_options
 from chargen.text.vocabulary import Unknown
 
 LINE_END = "\n"
-PROMPT = "> "
-HELP = "Type a line, and the model continues it. Ctrl-C stops the text, Ctrl-D exits."
 
 
 class Conversation:
@@ -70,7 +68,6 @@ class Conversation:
                 line_begun = line_begun or character != LINE_END
 
     def _start(self) -> None:
-        """Begin the text unless it has begun."""
         if not len(self._text):
             self._add(self._sampler.start_ids(self._settings, self._generator).ravel())
 
@@ -92,12 +89,12 @@ def converse(
     conversation = Conversation(sampler, seed, **options)
     with contextlib.suppress(ImportError):  # some systems have no line editing
         import readline  # noqa: F401
-    say(HELP, err=True)
+    say("Type a line, and the model continues it. Ctrl-C stops the text, Ctrl-D exits.", err=True)
     if prompt:
         _turn(conversation, prompt, length, unknown)
     while True:
         try:
-            line = input(PROMPT)
+            line = input("> ")
         except EOFError:
             put(LINE_END)
             return

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 BEGINS = "the prompt begins a line, as in the training text; --continue continues a text"
 CONTINUES = "the prompt continues a text; --begin begins a line"
+SEPARATOR = "Text between texts.  [default: a blank line; a newline between lines]"
 WEIGHTS = "Weight format; int8 samples faster, at nearly the same loss."
 BATCH, BATCH_CHARS = 1000, 2**24  # texts, and about how many characters, generated together
 FEWEST_TRIED = 32  # texts generated together while some are left out
@@ -31,25 +32,26 @@ Rows = Iterator[list[str]]  # of pieces, one for each text, or of texts, one row
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 
 
-def unescaped(context: Any, parameter: click.Parameter, given: Any) -> Any:
-    r"""Replace ``\n``, ``\t`` and ``\\`` in option values, which no Windows shell can write."""
-    if given is None or isinstance(given, tuple):
-        return given and tuple(unescaped(context, parameter, text) for text in given)
-    try:
-        given.encode()
-    except UnicodeEncodeError as error:  # a lone surrogate, Python's form of other bytes
-        place = f"invalid text at position {error.start}; use UTF-8"
-        raise ChargenError(f"{parameter.opts[0]}: {place}") from None
-    return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], given)
+class EscapedParam(click.ParamType):
+    r"""A text in which ``\n``, ``\t`` and ``\\`` are replaced; no Windows shell can write them."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # a lone surrogate, Python's form of other bytes
+            place = f"invalid text at position {error.start}; use UTF-8"
+            raise ChargenError(f"{param.opts[0]}: {place}") from None
+        return re.sub(r"\\[nt\\]", lambda match: ESCAPES[match[0]], value)
 
 
-def text_option(name: str, help: str, **given: Any) -> Any:
-    return option(name, str, None, help, callback=unescaped, **given)
+TEXT = EscapedParam()
 
 
 @click.command()
 @run_argument
-@text_option("--prompt", "Text for the model to continue.")
+@option("--prompt", TEXT, None, "Text for the model to continue.")
 @option("--prompt-file", PATH, None, "File with the text of --prompt.")
 @click.option(
     "--begin/--continue",
@@ -63,12 +65,12 @@ def text_option(name: str, help: str, **given: Any) -> Any:
 @option("--min-p", float, None, "Minimum probability, as a fraction of the highest one.")
 @option("--repetition-penalty", float, 1.0, f"Penalty on the last {RECENT} characters; 1 is none.")
 @option("--beam", int, None, "Number of beams of a beam search, which replaces sampling.")
-@text_option("--stop", "Text to stop before; repeat for several.", multiple=True)
-@text_option("--stop-after", "Text to stop after; repeat for several.", multiple=True)
+@option("--stop", TEXT, None, "Text to stop before; repeat for several.", multiple=True)
+@option("--stop-after", TEXT, None, "Text to stop after; repeat for several.", multiple=True)
 @option("--count", click.IntRange(1), 1, "Number of texts to generate.")
 @option("--unique", bool, None, "Skip texts that this command has generated before.")
 @option("--new", bool, None, "Skip texts, or whole lines, that are in the training text.")
-@text_option("--separator", "Text between texts.  [default: a blank line; a newline between lines]")
+@option("--separator", TEXT, None, SEPARATOR)
 @option("--seed", click.IntRange(0), None, "Random seed.  [default: random, printed to stderr]")
 @unknown_option("Treatment of prompt characters outside the vocabulary.")
 @option("--last", bool, None, "Use the weights at the end of training, not the best ones.")

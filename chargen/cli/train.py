@@ -17,15 +17,7 @@ from chargen.cli.completion import devices, runs, texts
 from chargen.cli.options import PATH, default, device_help, encoding_help, option, settings_options
 from chargen.cli.terminal import hangup_ignored, put, say, set_up_memory
 from chargen.errors import ChargenError
-from chargen.settings import (
-    HELD_OUT,
-    GivenSettings,
-    ModelSettings,
-    MoreTraining,
-    TrainingSettings,
-    flag,
-    types_of,
-)
+from chargen.settings import GIVEN, HELD_OUT, GivenSettings, TrainingSettings, flag, types_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -73,7 +65,7 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
         "clip_norm": "Gradient clipping: maximum global norm; larger gradients are rescaled.",
     },
 }
-TYPES = types_of(ModelSettings) | types_of(TrainingSettings) | types_of(MoreTraining)
+TYPES = {name: kind for settings in GIVEN for name, kind in types_of(settings).items()}
 FIXED = ("documents", "min_count", "patience", "seed", "loss_on", "state", "resets", "clip_norm")
 SHOWN = {name: getattr(TrainingSettings(), name) for name in FIXED} | {  # of the others: AUTO
     "validation": f"{HELD_OUT}; less of a large corpus",
@@ -244,13 +236,13 @@ def _print_config(
         for name in ("out", "cache", "init_from", "device", "threads", "processes")
         if context.get_parameter_source(name) is not ParameterSource.DEFAULT
     }
-    GivenSettings.parse(options)
+    settings = GivenSettings.parse(options)
     if how["resume"]:
         found = find(how["out"]).description
     else:
         from chargen.training.session import Request, describe
 
-        found = describe(Request(corpus, options, threads=given.get("threads"), **how))
+        found = describe(Request(corpus, settings, threads=given.get("threads"), **how))
     chosen = asdict(found.model) | asdict(found.training)
     chosen = {name: chosen.get(name) for names in SETTINGS.values() for name in names}
     given["encoding"] = found.corpus.encoding or None

@@ -10,7 +10,6 @@ from chargen.datasets.phrase_bank import Bank, parse_bank, read_bank
 from chargen.datasets.tasks import TASKS
 from chargen.errors import ChargenError
 
-PACKAGE = "chargen.corpora"
 ENGLISH_BANK, CHINESE_BANK = "english.bank", "chinese.bank"
 BANKS = {"longrange": ENGLISH_BANK, "longrange-zh": CHINESE_BANK}  # by generated corpus
 GENERATED_CHARS = 1_000_000  # default length of a generated text
@@ -31,7 +30,7 @@ def size(name: str) -> int:
 
 
 def resource(name: str) -> str:
-    return resources.files(PACKAGE).joinpath(name).read_bytes().decode("utf-8")
+    return resources.files("chargen.corpora").joinpath(name).read_bytes().decode("utf-8")
 
 
 def bank(name: str) -> Bank:

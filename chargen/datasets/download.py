@@ -2,20 +2,20 @@
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
+
+from msgspec import Struct
 
 from chargen import __version__
 from chargen.errors import ChargenError
-from chargen.files import Progress, cannot_read, new_file, reason
+from chargen.files import Progress, cannot_read, decode_json, new_file, reason
 
 SCHEME = "https://"
 BLOCK = 2**16  # bytes
-WIKIPEDIA = "GFDL and CC BY-SA 3.0 (the authors of Wikipedia)"
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """A text and its download: the text itself, or a ZIP archive that contains it."""
 
     purpose: str
@@ -28,43 +28,9 @@ class Entry:
     member: str = ""  # name of the text in the archive; "": the file is the text
 
 
-ENTRIES = {
-    "tinyshakespeare": Entry(
-        "parts of Shakespeare's plays, the benchmark of many published losses",
-        "public domain",
-        "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
-        1_115_394,
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-        1_115_394,
-        "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
-    ),
-    "enwik8": Entry(
-        "the first 100 million bytes of the English Wikipedia of 3 March 2006, with its XML",
-        WIKIPEDIA,
-        "https://mattmahoney.net/dc/enwik8.zip",
-        36_445_475,
-        "547994d9980ebed1288380d652999f38a14fe291a6247c157c3d33d4932534bc",
-        100_000_000,
-        "2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8",
-        "enwik8",
-    ),
-    "text8": Entry(
-        "English Wikipedia reduced to the letters a to z and spaces, 100 million characters",
-        WIKIPEDIA,
-        "https://mattmahoney.net/dc/text8.zip",
-        31_344_016,
-        "a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
-        100_000_000,
-        "6e890197040d37d85beb962ae1f041ff1d9a9ca8d20c7d99c85027eebf51dca7",
-        "text8",
-    ),
-}
-
-
-def entry(name: str) -> Entry:
-    if name not in ENTRIES:
-        raise ChargenError(f"no corpus {name!r} to download; choose from {', '.join(ENTRIES)}")
-    return ENTRIES[name]
+ENTRIES = decode_json(
+    resources.files("chargen.corpora").joinpath("downloads.json").read_bytes(), dict[str, Entry]
+)
 
 
 def fetch(

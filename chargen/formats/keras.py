@@ -18,7 +18,7 @@ import numpy as np
 
 from chargen import __version__
 from chargen.cells import cell_named
-from chargen.errors import ChargenError
+from chargen.errors import ChargenError, named
 from chargen.files import decode_json, read_bytes, reason
 from chargen.formats import keras_layout
 from chargen.formats.keras_layout import KERAS_GATES, KerasLayout
@@ -42,6 +42,7 @@ UNREADABLE = (
     *(MemoryError, zlib.error, zipfile.BadZipFile),
 )
 ENTRIES: Any = list[str | None] | dict[str, str | int]
+Config = Mapping[str, Any]
 
 ArrayGroups = Mapping[str, tuple[np.ndarray, ...]]
 """The arrays of each group in order: ``layers/lstm/cell`` begins with the kernel."""
@@ -110,19 +111,18 @@ def import_keras(
     path = out or RUNS / (model.name.split(".")[0] or "keras")
     if is_run(path) and not overwrite:
         raise ChargenError(f"{path}: a run is there already; give --overwrite, or another --out")
-    file = read_keras(model)
-    try:
-        layout = _layout(file, activation, reset_after)
-        units = tuple(len(file.arrays[group][1]) for group in layout.layers)
+    config, version, groups, sha256 = read_keras(model)
+    with named(model):
+        try:
+            layout = _layout(config, groups, activation, reset_after)
+            units = tuple(len(groups[group][1]) for group in layout.layers)
+        except (ValueError, LookupError, TypeError) as error:
+            told = f"its configuration is not Keras 3's ({reason(error)})"
+            raise ChargenError(told) from None
         settings = ModelSettings(
             layout.cell, units, layout.activation, reset_after=layout.reset_after
         )
-    except ChargenError as error:
-        raise ChargenError(f"{model}: {error}") from None
-    except (ValueError, LookupError, TypeError) as error:
-        told = f"its configuration is not Keras 3's ({reason(error)})"
-        raise ChargenError(f"{model}: {told}") from None
-    arrays = _converted(layout, file.arrays)
+    arrays = _converted(layout, groups)
     if alphabet is None:
         raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")
     vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
@@ -132,8 +132,8 @@ def import_keras(
     # A row and a column for each character of the vocabulary, in its order.
     arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
     arrays["W_hy"], arrays["b_y"] = arrays["W_hy"][:, ids], arrays["b_y"][ids]
-    versions = {"chargen": __version__, **({"keras": file.version} if file.version else {})}
-    imported = Imported(model.name, file.sha256)
+    versions = {"chargen": __version__, **({"keras": version} if version else {})}
+    imported = Imported(model.name, sha256)
     description = Description(settings, vocabulary, versions=versions, imported=imported)
     weights = {WEIGHTS + name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with lock(path):
@@ -142,14 +142,16 @@ def import_keras(
     return run, notes
 
 
-def _layout(file: "KerasFile", activation: str | None, reset_after: bool | None) -> KerasLayout:
-    shapes = {name: tuple(array.shape for array in arrays) for name, arrays in file.arrays.items()}
-    if file.config is None:
+def _layout(
+    config: Config | None, groups: ArrayGroups, activation: str | None, reset_after: bool | None
+) -> KerasLayout:
+    shapes = {name: tuple(array.shape for array in arrays) for name, arrays in groups.items()}
+    if config is None:
         return keras_layout.of_shapes(shapes, activation or "tanh", reset_after)
     if activation or reset_after is not None:
         flag = "--activation" if activation else "--cell"
         raise ChargenError(f"{flag} is for .weights.h5: the model stores its own; leave it out")
-    return keras_layout.of_config(file.config, shapes)
+    return keras_layout.of_config(config, shapes)
 
 
 def _converted(layout: KerasLayout, groups: ArrayGroups) -> dict[str, np.ndarray]:
@@ -176,16 +178,11 @@ def _converted(layout: KerasLayout, groups: ArrayGroups) -> dict[str, np.ndarray
     return arrays | {"W_hy": W_hy, "b_y": biases[0] if biases else np.zeros(W_hy.shape[1], "f4")}
 
 
-@dataclass(frozen=True)
-class KerasFile:
-    config: Mapping[str, Any] | None  # None for weights alone
-    version: str | None  # of Keras
-    arrays: ArrayGroups  # float32, finite
-    sha256: str
+def read_keras(path: Path) -> tuple[Config | None, str | None, ArrayGroups, str]:
+    """Return configuration, Keras version, finite float32 weights and SHA-256 of a file.
 
-
-def read_keras(path: Path) -> KerasFile:
-    """Read a file; raise `ChargenError` for anything that Keras 3 does not save."""
+    Weights alone have neither of the first two. `ChargenError` for what Keras 3 does not save.
+    """
     try:
         import h5py
     except ImportError:
@@ -209,7 +206,7 @@ def read_keras(path: Path) -> KerasFile:
     except UNREADABLE as error:
         told = "not what Keras 3 saves as .keras or .weights.h5, damaged or too large"
         raise ChargenError(f"{path}: {told} ({reason(error)})") from None
-    return KerasFile(config, version, arrays, hashlib.sha256(data).hexdigest())
+    return config, version, arrays, hashlib.sha256(data).hexdigest()
 
 
 def _entry(archive: zipfile.ZipFile, name: str, most: int) -> bytes:

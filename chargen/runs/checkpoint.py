@@ -53,8 +53,7 @@ class Checkpoint:
         header = json.dumps(described, separators=(",", ":")).encode()
         header += b" " * (-len(header) % ALIGNMENT)
         data = b"".join((len(header).to_bytes(LENGTH, "little"), header, data[end:]))
-        place = _digest_place(data)
-        return b"".join((data[: place.start], _digest(data, place), data[place.stop :]))
+        return data.replace(NO_DIGEST, _digest(data, _digest_place(data)), 1)
 
 
 def parse(data: bytes) -> Checkpoint:

@@ -217,11 +217,17 @@ class Run:
                 raise ChargenError(f"{self.path / name}: {told}")
         return weights
 
-    def write_progress(self, start: int, records: Iterable[Mapping[str, Any]]) -> int:
-        """Replace ``progress.jsonl`` after its first ``start`` bytes; return its size in bytes."""
-        lines = "".join(json.dumps(record) + "\n" for record in records).encode()
-        files.write_end(self.path / PROGRESS, start, lines)
-        return start + len(lines)
+    def write_progress(self, kept: int, records: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Replace ``progress.jsonl`` after its first ``kept`` lines."""
+        file, data = self.path / PROGRESS, self._progress_bytes()
+        *lines, rest = data.split(b"\n", kept)
+        if len(lines) < kept:
+            counts = f"{len(lines)} of the {kept} lines that {LAST} counts"
+            told = f"{file}: damaged, {counts}; start over with --overwrite"
+            raise files.UnwritableError(told)
+        new = "".join(json.dumps(record) + "\n" for record in records).encode()
+        if rest or new:
+            files.write_end(file, len(data) - len(rest), new)
 
     def progress(self) -> list[ProgressRecord]:
         """Return the lines of ``progress.jsonl``, without an incomplete last line."""
@@ -237,17 +243,6 @@ class Run:
     def best_loss(self) -> float | None:
         losses = [line["validation_loss_nats"] for line in self.progress()]
         return min((loss for loss in losses if loss is not None), default=None)
-
-    def keep_progress(self, lines: int) -> int:
-        """Truncate ``progress.jsonl`` to its first ``lines`` lines and return its size in bytes."""
-        file, data = self.path / PROGRESS, self._progress_bytes()
-        *kept, rest = data.split(b"\n", lines)
-        if len(kept) < lines:
-            counts = f"{len(kept)} of the {lines} lines that {LAST} counts"
-            raise ChargenError(f"{file}: damaged, {counts}; start over with --overwrite")
-        if rest:
-            files.write_end(file, len(data) - len(rest), b"")
-        return len(data) - len(rest)
 
     def begins(self) -> bool:
         """Return whether training stopped before its first checkpoint, without a loss."""

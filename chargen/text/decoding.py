@@ -11,13 +11,8 @@ HEAD = 512  # bytes that show what a file is
 GUESSED = 2**16  # bytes that an encoding is guessed from
 CLOSE = 0.02  # difference in disorder between encodings that are equally likely
 DAMAGED = 0.1  # fraction of the other characters that may be wrong in damaged UTF-8
-BOMS = (  # that of UTF-32-LE begins with that of UTF-16-LE
-    (codecs.BOM_UTF8, "utf-8"),
-    (codecs.BOM_UTF32_LE, "utf-32-le"),
-    (codecs.BOM_UTF32_BE, "utf-32-be"),
-    (codecs.BOM_UTF16_LE, "utf-16-le"),
-    (codecs.BOM_UTF16_BE, "utf-16-be"),
-)
+MARKED = ("utf-8", "utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be")
+BOMS = {"\ufeff".encode(name): name for name in MARKED}  # UTF-32-LE's begins with UTF-16-LE's
 EXPORT, LEAVE = "save its text as a plain text file first", "leave it out"
 KINDS = (  # by first bytes, ZIP archives of documents before other ZIP archives
     (rb"%PDF-", "a PDF document", f"{EXPORT}, for example with pdftotext"),
@@ -57,8 +52,8 @@ def decode_blocks(blocks: Iterable[bytes], name: str, encoding: str | None = Non
     for pattern, kind, remedy in KINDS:
         if re.match(pattern, head, re.DOTALL):
             raise ChargenError(f"{name}: {kind}, not a text file; {remedy}")
-    bom, used = next((found for found in BOMS if head.startswith(found[0])), (b"", encoding))
-    used = used or "utf-8"
+    bom = next(filter(head.startswith, BOMS), b"")
+    used = BOMS.get(bom) or encoding or "utf-8"
     decoder = codecs.getincrementaldecoder(used)()
     offset, empty = len(bom), True
     for data in chain([head[offset:]], remaining, [b""]):

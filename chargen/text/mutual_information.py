@@ -12,7 +12,6 @@ SHUFFLES = 4  # texts that estimate the bias
 FEWEST_PAIRS = 64  # per unit of the longest default distance
 LONGEST = 2**16  # default distance, in characters
 FEWEST_FITTED = 4  # distances
-PARAMETERS = 2  # of each law
 MODEL_ERROR = 0.1  # standard deviation of the logarithm of the bits, beside that of the estimate
 
 
@@ -114,6 +113,6 @@ def _fits(distances: np.ndarray, bits: np.ndarray, errors: np.ndarray) -> tuple[
         slope, intercept = np.polyfit(abscissa, np.log(bits), 1, w=weights)
         residuals = (np.log(bits) - slope * abscissa - intercept) * weights
         rate = -1 / slope if law == "exponential" else -slope
-        aic = float(residuals @ residuals) + 2 * PARAMETERS
+        aic = float(residuals @ residuals) + 2 * 2  # of two parameters
         fits.append(Decay(law, float(np.exp(intercept)), float(rate), aic))
     return tuple(sorted(fits, key=lambda fit: fit.aic))

@@ -130,10 +130,8 @@ class Vocabulary:
         return len(character) == 1 and character in self.characters
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and (self.characters, self.dropped) == (
-            other.characters,
-            other.dropped,
-        )
+        own = (self.characters, self.dropped)
+        return isinstance(other, Vocabulary) and own == (other.characters, other.dropped)
 
     def __hash__(self) -> int:
         return hash(self.characters)

@@ -48,6 +48,7 @@ class _Windows:
     batch_size: int
     timesteps: int
     starts: np.ndarray | None = None  # (D,) where documents begin, rising from 0; None for one
+    seed: int = 0
 
     def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> WindowBatch:
         """Read ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
@@ -71,28 +72,18 @@ class _Windows:
         return begins
 
 
-@dataclass(frozen=True)
-class Resets:
-    """A random ``share`` of windows that start from a zero state although the state is carried.
-
-    The share is `OPENING_WEIGHT` times as high for windows whose first input is the id ``opening``,
-    the character that precedes generated text.
-    """
-
-    share: float = 0.0
-    opening: int = 0
-    seed: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Streams(_Windows):
     """N parallel streams, for state that is carried from batch to batch; L > N * T.
 
     Row n of batch b + 1 continues row n of batch b. The lengths of the streams differ by at most
-    one character; the last batch of an epoch may be shorter.
+    one character; the last batch of an epoch may be shorter. A random share ``resets`` of the rows
+    of a batch starts from a zero state. The share is `OPENING_WEIGHT` times as high for rows whose
+    first input is the id ``opening``, the character that precedes generated text.
     """
 
-    resets: Resets = Resets()
+    resets: float = 0.0
+    opening: int = 0
 
     def __post_init__(self) -> None:
         if len(self.ids) - 1 < self.batch_size * self.timesteps:
@@ -116,10 +107,9 @@ class Streams(_Windows):
         # A shorter stream's last step would read its neighbour's first target a second time.
         ignored[:, -1] = places + timesteps > bounds[1:]
         batch = self.read(places, ignored, rows)
-        resets = self.resets
-        points = np.random.default_rng((resets.seed, epoch, index)).random(len(places))
-        weights = np.where(batch.inputs[:, 0] == resets.opening, OPENING_WEIGHT, 1)
-        fresh = points[rows] < weights * resets.share
+        points = np.random.default_rng((self.seed, epoch, index)).random(len(places))
+        weights = np.where(batch.inputs[:, 0] == self.opening, OPENING_WEIGHT, 1)
+        fresh = points[rows] < weights * self.resets
         if not fresh.any():
             return batch
         begins = np.zeros(batch.inputs.shape, dtype=bool) if batch.begins is None else batch.begins
@@ -134,8 +124,6 @@ class ShuffledWindows(_Windows):
     The order and the phase of the windows change every epoch, so that no character is always the
     first of its window.
     """
-
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if len(self.ids) - 1 < self.timesteps:

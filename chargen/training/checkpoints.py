@@ -1,6 +1,5 @@
 """Training checkpoints: their contents, and their validation against a run."""
 
-from collections.abc import Mapping
 from typing import Annotated
 
 import torch
@@ -55,15 +54,6 @@ def environment(device: torch.device, processes: int) -> dict[str, str]:
         "processes": str(processes),
         "device": f"{device.type} {name}",
     }
-
-
-def environment_note(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    changed = ", ".join(
-        f"{name} {value} (was {before[name]})"
-        for name, value in now.items()
-        if name in before and before[name] != value
-    )
-    return [f"{changed}: results may differ in the last digits"] if changed else []
 
 
 def by_decay(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -86,19 +86,15 @@ RESIDUAL_SIZES = {
         (96,) * 4,
         1.5e6,  # on two cores
         (
-            (0, 4, 96),
-            (3.5e6, 4, 128),
-            (7.5e6, 5, 128),
-            (14e6, 5, 192),
-            (35e6, 6, 192),
-            (8e7, 6, 256),
+            (0, 4, 96), (3.5e6, 4, 128), (7.5e6, 5, 128),
+            (14e6, 5, 192), (35e6, 6, 192), (8e7, 6, 256),
         ),
         ((0, 0.1, 0), (6, 0.2, 0), (8, 0.3, 0.05), (14, 0.4, 0.1), (35, 0.5, 0.15), (80, 0.6, 0.2)),
     ),
     "GPU": SizeTable(
         (256,) * 6, 12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))
     ),
-}
+}  # fmt: skip
 PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
@@ -116,8 +112,7 @@ SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0.0, 96, 3.5), (4e5, 128, 2.4), (1.5e6, 160, 
 def measures_speed(given: GivenSettings, device: str) -> bool:
     """Return True if the measured speed of this machine decides how much is read."""
     training = given.training
-    by_time = training.minutes or not (training.steps or training.epochs)
-    return device == "cpu" and bool(by_time)
+    return device == "cpu" and bool(training.minutes or not (training.steps or training.epochs))
 
 
 def reference_settings(
@@ -148,9 +143,8 @@ def choose_defaults(
     cell, stack = _architecture(given, hardware)
     preset = preset_of(cell, stack, hardware)
     plain = stack == "plain"
-    float32 = "precision" in given.names and given.training.precision == "float32"
-    rounds = hardware.fast_bfloat16 and not float32 and (stack, cell) in BFLOAT16_STACKS
-    rounds = rounds and hardware.device == "cpu"
+    rounds = hardware.fast_bfloat16 and hardware.kind == "CPU" and (stack, cell) in BFLOAT16_STACKS
+    rounds = rounds and (given.training.precision != "float32" or "precision" not in given.names)
     chosen: dict[str, Any] = {"weight_decay": PLAIN_WEIGHT_DECAY}
     units = given.model.units if "units" in given.names else PLAIN_UNITS
     notes: list[str] = []
@@ -158,13 +152,12 @@ def choose_defaults(
         table = PLAIN_SIZES if plain else RESIDUAL_SIZES[hardware.kind]
         usual = table.chars_per_minute * (BFLOAT16_SPEEDUP if rounds else 1.0)
         speed = hardware.rounded_speed or usual
-        chars = _planned_chars(given, PLAIN if plain else preset, training_chars, speed)
-        timed = chars == (given.training.minutes or MINUTES) * speed
-        timed = timed and chars < MANY_EPOCHS * training_chars
         (most,) = _row(MOST_EPOCHS[stack], training_chars)
         open_budget = not (given.training.steps or given.training.epochs)
         limit = most * training_chars if open_budget else math.inf
-        sized, chars = _size(cell, table, chars, limit, timed)
+        chars = min(limit, _planned_chars(given, preset, training_chars, speed))
+        timed = chars == (given.training.minutes or MINUTES) * speed
+        sized, chars = _size(cell, table, chars, timed and chars < MANY_EPOCHS * training_chars)
         if "units" not in given.names:
             units, number = sized, counted(len(sized), "layer" if plain else "residual block")
             notes.append(
@@ -186,8 +179,11 @@ def choose_defaults(
         factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
         factor *= min(1.0, FULL_RATE_UNITS / max(units))
         preset = replace(preset, learning_rate=preset.learning_rate * factor)
-        if len(units) == 1 and given.names.isdisjoint(WINDOW_SETTINGS):
-            chosen |= _curriculum(CURRICULA.get(cell, ()), preset, training_chars)
+        batch = preset.timesteps * preset.batch_size  # characters
+        fits = training_chars > batch and given.names.isdisjoint(WINDOW_SETTINGS)
+        if fits and cell in CURRICULA and len(units) == 1:
+            *earlier, last = CURRICULA[cell]
+            chosen |= {"curriculum": tuple(earlier), "timesteps": last, "batch_size": batch // last}
     if rounds and "precision" not in given.names and max(units) >= BFLOAT16_UNITS:
         chosen["precision"] = "bfloat16"
         notes.append("using precision bfloat16: this CPU multiplies it faster")
@@ -221,45 +217,30 @@ def _planned_chars(
     return float(min(by_epochs, minutes * speed))
 
 
-def _size(
-    cell: str, table: SizeTable, chars: float, limit: float, timed: bool
-) -> tuple[tuple[int, ...], float]:
+def _size(cell: str, table: SizeTable, chars: float, timed: bool) -> tuple[tuple[int, ...], float]:
     """Return the units of each layer, and the characters that such a model reads.
 
-    The reference reads ``chars``, and ``limit`` at most; ``timed`` if a time ends the training
-    after few epochs.
+    The reference reads ``chars``; ``timed`` if a time ends the training after few epochs.
     """
     if timed and table is PLAIN_SIZES and cell == "lstm" and chars < SMALL_BELOW:
         width, speed = _row(SMALL_LSTM, chars)
         return (width,), chars * speed
-    layers, width = _row(table.shapes, min(chars, limit))
-    return (width,) * layers, min(limit, chars)
+    layers, width = _row(table.shapes, chars)
+    return (width,) * layers, chars
 
 
 def _regularization(
     given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float
 ) -> tuple[dict[str, float], list[str]]:
-    names = ("weight_decay", "dropout")
-    usual = dict(zip(names, _row(table.regularization, 0), strict=True))
-    chosen = dict(zip(names, _row(table.regularization, epochs), strict=True))
-    chosen["dropout"] = max(chosen["dropout"], least_dropout)
-    chosen = {name: value for name, value in chosen.items() if name not in given.names}
+    weight_decay, dropout = _row(table.regularization, epochs)
+    chosen = {"weight_decay": weight_decay, "dropout": max(dropout, least_dropout)}
     stronger = [
         f"{name.replace('_', ' ')} {value:g}"
-        for name, value in chosen.items()
-        if value != usual[name]
+        for (name, value), usual in zip(chosen.items(), _row(table.regularization, 0), strict=True)
+        if value != usual and name not in given.names
     ]
     why = f"using {' and '.join(stronger)}: about {counted(round(epochs), 'epoch')} are planned"
     return chosen, [why] if stronger else []
-
-
-def _curriculum(stages: tuple[int, ...], preset: Preset, training_chars: int) -> dict[str, Any]:
-    """Return the window settings of a curriculum, if the text fills its batches."""
-    chars = preset.timesteps * preset.batch_size
-    if not stages or training_chars <= chars:
-        return {}
-    *earlier, last = stages
-    return {"curriculum": tuple(earlier), "timesteps": last, "batch_size": chars // last}
 
 
 def _row(table: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:

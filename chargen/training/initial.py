@@ -16,7 +16,7 @@ from chargen.render.text import counted
 from chargen.runs.checkpoint import LARGEST
 from chargen.runs.description import Origin
 from chargen.runs.directory import Run
-from chargen.settings import GivenSettings, ModelSettings, flag, shown
+from chargen.settings import GivenSettings, flag, shown
 from chargen.text.corpus import Corpus
 from chargen.text.encoding import ScannedCorpus
 from chargen.text.vocabulary import PLACEHOLDER, Vocabulary, rare_characters
@@ -30,13 +30,6 @@ def check_same(given: GivenSettings, run: Run, names: Collection[str], remedy: s
                 f"{flag(name)} {shown(value)}: the run in {run.path} uses {shown(known[name])}; "
                 f"{remedy}"
             )
-
-
-def adopt(given: GivenSettings, source: Run) -> GivenSettings:
-    """Return the given settings with the architecture of ``source``, which they may repeat."""
-    names = frozenset(ModelSettings.__struct_fields__)
-    check_same(given, source, names, "--init-from keeps it, so leave it out")
-    return structs.replace(given, model=source.description.model, names=given.names | names)
 
 
 def vocabulary_for(

@@ -19,7 +19,7 @@ from chargen.runs.checkpoint import Checkpoint
 from chargen.runs.directory import BEST, LAST, Run
 from chargen.settings import HELD_OUT, MINUTES, TrainingSettings, shown
 from chargen.text.encoding import EncodedCorpus
-from chargen.text.windows import Batches, Resets, ShuffledWindows, Streams
+from chargen.text.windows import Batches, ShuffledWindows, Streams
 from chargen.training import checkpoints
 from chargen.training.step import TrainingState
 
@@ -106,7 +106,6 @@ class Trainer:
         self._saved_step: int | None = None  # step of the last checkpoint
         self._best: Checkpoint | None = None  # not written yet
         self._lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
-        self._progress_bytes = 0  # of ``progress.jsonl``, counted by the last checkpoint
         self._clock = 0.0  # seconds of training on rank 0
         self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
@@ -165,22 +164,22 @@ class Trainer:
         carry = self.settings.state == "carry" and counters.batch > 0
         message = [float(stops), (time.monotonic() - started) * self.group.leads]
         begun = time.process_time(), time.monotonic()
-        step = self._state.step(batch, rate, carry=carry, message=message)
+        nats, norm, sums = self._state.step(batch, rate, carry=carry, message=message)
         self._cpu_time += time.process_time() - begun[0]
         self._step_time += time.monotonic() - begun[1]
-        if not (math.isfinite(step.nats) and math.isfinite(step.norm)):
-            how = f"loss {step.nats:g}, gradient norm {step.norm:g}"
+        if not (math.isfinite(nats) and math.isfinite(norm)):
+            how = f"loss {nats:g}, gradient norm {norm:g}"
             raise self._diverged(how, counters.step + 1)
-        self._stop_requested, self._clock = step.sums[0] > 0, step.sums[1]
+        self._stop_requested, self._clock = sums[0] > 0, sums[1]
         counters.seconds = time.monotonic() - started
         if self.group.size == 1:
             self._clock = counters.seconds
         counters.step += 1
         counters.chars += batch.chars
-        counters.loss_sum += step.nats
+        counters.loss_sum += nats
         counters.loss_batches += 1
         if not counters.progress_lines and counters.step == 2 ** len(counters.first_losses):
-            counters.first_losses[str(counters.step)] = step.nats
+            counters.first_losses[str(counters.step)] = nats
         counters.batch += 1
         if counters.batch == len(self._batches):
             counters.epoch, counters.batch = counters.epoch + 1, 0
@@ -192,20 +191,19 @@ class Trainer:
         so_far = counters.step, counters.chars, counters.seconds, loss, validation_loss
         measured = self._step_time >= SECONDS_OF_STEPS
         cores = self._cpu_time / self._step_time if measured else math.inf
-        report = Report(*so_far, rate, step.norm, min(1.0, used), validates, cores)
+        report = Report(*so_far, rate, norm, min(1.0, used), validates, cores)
         return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:
         settings, text = self._stages[stage], self.text
         self.counters.stage = stage
         self._state.rows = self.group.rows(settings.window[0])
-        ids = text.ids[: self._training_chars]
-        self._batches: Batches
-        if settings.state == "reset":
-            self._batches = ShuffledWindows(ids, *settings.window, text.starts, settings.seed)
-        else:
-            resets = Resets(settings.resets, int(text.vocabulary.opening[0]), settings.seed)
-            self._batches = Streams(ids, *settings.window, text.starts, resets)
+        ids, opening = text.ids[: self._training_chars], int(text.vocabulary.opening[0])
+        given = ids, *settings.window, text.starts, settings.seed
+        carried = settings.state == "carry"
+        self._batches: Batches = (
+            Streams(*given, settings.resets, opening) if carried else ShuffledWindows(*given)
+        )
 
     def _diverged(self, how: str, step: int) -> ChargenError:
         if not self.group.leads:
@@ -221,8 +219,8 @@ class Trainer:
         if start == len(text.ids):
             return None
         try:
-            share = {"rank": group.rank, "size": group.size}
-            sums = losses(self.predictor, text.ids, start, starts=text.starts, **share)
+            share = slice(group.rank, None, group.size)
+            sums = losses(self.predictor, text.ids, start, text.starts, share)
         except NonFiniteError:
             sums = np.full(2, math.nan)
         loss = float(group.sum(sums)[0] / (len(text.ids) - start))
@@ -266,18 +264,11 @@ class Trainer:
         if self._best is not None:
             self.run.write_checkpoint(BEST, self._best)
             self._best = None
-        written = self._progress_bytes
-        if self._lines:
-            written = self.run.write_progress(written, self._lines)
+        kept = self.counters.progress_lines - len(self._lines)
+        self.run.write_progress(kept, self._lines)
         self.run.write_checkpoint(LAST, checkpoint)
-        self._lines, self._progress_bytes = [], written
+        self._lines = []
         self._saved_step = self.counters.step
-
-    def reset_patience(self) -> None:
-        """Let a run that early stopping ended continue, now and whenever it is resumed."""
-        if self.counters.since_best:
-            self.counters.since_best, self._saved_step = 0, None
-            self.save()
 
     def _checked(self, checkpoint: Checkpoint) -> Checkpoint:
         arrays = (array for array in checkpoint.arrays.values() if array.dtype.kind == "f")
@@ -298,7 +289,12 @@ class Trainer:
             raise checkpoints.mismatch(self.run, error) from None
         self._clock = self.counters.seconds
         if self.group.leads:
-            self._progress_bytes = self.run.keep_progress(self.counters.progress_lines)
+            self.run.write_progress(self.counters.progress_lines)
             self._saved_step = self.counters.step
         now = checkpoints.environment(self.device, self.group.size)
-        return checkpoints.environment_note(before, now)
+        changed = ", ".join(
+            f"{name} {value} (was {before[name]})"
+            for name, value in now.items()
+            if before.get(name, value) != value
+        )
+        return [f"{changed}: results may differ in the last digits"] if changed else []

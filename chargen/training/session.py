@@ -2,8 +2,8 @@
 
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,11 @@ from chargen.text.documents import training_chars
 from chargen.text.encoding import CorpusCache, EncodedCorpus, ScannedCorpus
 from chargen.training import defaults
 from chargen.training.checkpoints import Counters, check_checkpoint, mismatch
-from chargen.training.initial import adopt, check_same, origin_of, start_from, vocabulary_for
+from chargen.training.initial import check_same, origin_of, start_from, vocabulary_for
 from chargen.training.loop import Trainer
 from chargen.training.machine import measure_machine
+
+TOO_LARGE = "--units {}: out of memory; lower it"
 
 
 class TrainingSession(ExitStack):
@@ -50,7 +52,7 @@ class Request:
     """A training that is asked for; the fields are the arguments of `chargen.train`."""
 
     sources: Sequence[str | Path]
-    settings: Mapping[str, Any]
+    given: GivenSettings
     out: Path | None = None
     resume: bool = False
     overwrite: bool = False
@@ -60,12 +62,10 @@ class Request:
     encoding: str = ""
     threads: int | None = None  # of the CPU; chosen by the measured speed, or by torch
     progress: Progress = lambda done, total: None
-    given: GivenSettings = field(init=False)
-    folder: str = field(init=False)  # absolute path of ``cache``, or empty
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "given", GivenSettings.parse(self.settings))
-        object.__setattr__(self, "folder", str(self.cache.resolve()) if self.cache else "")
+    @property
+    def folder(self) -> str:  # absolute path of ``cache``, or empty
+        return str(self.cache.resolve()) if self.cache else ""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class _Plan:
     run: Run  # with the description that it will have
     resumes: bool = False
     checkpoint: Checkpoint | None = None  # to resume from
-    resets_patience: bool = False  # a larger budget continues a run that early stopping ended
+    resets_patience: bool = False  # in the checkpoint: early stopping ended the run
     notes: tuple[str, ...] = ()
 
 
@@ -103,7 +103,8 @@ def start(
     Every process of ``group`` calls this function; rank 0 decides. Raises `ChargenError` if the
     request is invalid; no file is written.
     """
-    group, request = group or ProcessGroup(), Request(sources, settings, out, **more)
+    group = group or ProcessGroup()
+    request = Request(sources, GivenSettings.parse(settings), out, **more)
     device = device_named(request.device)
     device = group.device if group.device.type == device.type else device
     with TrainingSession() as held:
@@ -125,8 +126,6 @@ def start(
         trainer = Trainer(plan.run, model, text, group)
         restored = trainer.restore(plan.checkpoint) if plan.checkpoint else []
         group.run_on_lead(lambda: _write(plan, request.overwrite, held))
-        if plan.resets_patience:
-            trainer.reset_patience()
         session = held.pop_all()
         session.trainer, session.notes = trainer, (*plan.notes, *restored)
         return session
@@ -177,7 +176,11 @@ def _describe(
     source = None if request.init_from is None else find(request.init_from)
     if source and source.path.resolve() == path.resolve():
         raise ChargenError(f"--init-from {source.path}: would be overwritten; give another --out")
-    given = adopt(request.given, source) if source else request.given
+    given = request.given
+    if source:
+        names = frozenset(given.model.__struct_fields__)
+        check_same(given, source, names, "--init-from keeps it, so leave it out")
+        given = structs.replace(given, model=source.description.model, names=given.names | names)
     documents, sources, encoding = given.training.documents, corpus.sources, corpus.encoding
     folder = encoded_in(path, request.folder)
     found = CorpusCache(folder, corpus.name, sources, documents, encoding).scan(
@@ -193,7 +196,7 @@ def _describe(
     hardware, machine = defaults.Hardware(device.type, multiplies_bfloat16()), None
     if alone and defaults.measures_speed(given, device.type):
         reference = defaults.reference_settings(given, to_train, hardware)
-        with _memory_errors(reference[0].units):
+        with memory_errors(TOO_LARGE.format(shown(reference[0].units))):
             machine = measure_machine(*reference, len(vocabulary), request.threads)
         hardware = replace(hardware, chars_per_minute=machine.chars_per_minute)
     model, training, notes = defaults.choose_defaults(given, to_train, hardware)
@@ -252,8 +255,15 @@ def _plan_resumed(
     training = structs.replace(before.training, **budget)
     changed = {"training": training, "corpus": record, "launchers": launchers or before.launchers}
     resumed = Run(path, structs.replace(before, **changed))
-    _check_text(resumed, encoded)
-    resets = bool(budget) and checkpoint is not None
+    to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
+    said = (record.sha256, record.chars, record.training_chars, before.vocabulary)
+    found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
+    if said != found or defaults.fit(training, to_train)[0] != training:
+        told = "does not fit the run's text; start over with --overwrite"
+        raise ChargenError(f"{path / RUN}: {told}")
+    resets = bool(checkpoint and budget and counters.since_best)
+    if checkpoint and resets:  # a larger budget continues a run that early stopping ended
+        checkpoint = replace(checkpoint, values={**checkpoint.values, "since_best": 0})
     return _Plan(resumed, True, checkpoint, resets, notes), encoded
 
 
@@ -266,8 +276,10 @@ def _write(plan: _Plan, overwrite: bool, held: ExitStack) -> None:
         Run.create(run.path, run.description)
         return
     if plan.checkpoint is None:
-        run.keep_progress(0)
+        run.write_progress(0)
     run.write_description()
+    if plan.checkpoint and plan.resets_patience:
+        run.write_checkpoint(LAST, plan.checkpoint)
 
 
 def _encode(
@@ -302,19 +314,5 @@ def _encode(
 
 def _build_model(description: Description, device: torch.device) -> CharModel:
     size, seed = len(description.vocabulary), description.training.seed
-    with _memory_errors(description.model.units):
+    with memory_errors(TOO_LARGE.format(shown(description.model.units))):
         return CharModel.seeded(description.model, size, seed).to(device)
-
-
-def _memory_errors(units: tuple[int, ...]) -> AbstractContextManager[None]:
-    return memory_errors(f"--units {shown(units)}: out of memory; lower it")
-
-
-def _check_text(run: Run, encoded: EncodedCorpus) -> None:
-    record, training = run.description.corpus, run.description.training
-    to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
-    said = (record.sha256, record.chars, record.training_chars, run.description.vocabulary)
-    found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
-    if said != found or defaults.fit(training, to_train)[0] != training:
-        told = "does not fit the run's text; start over with --overwrite"
-        raise ChargenError(f"{run.path / RUN}: {told}")

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping
 from inspect import unwrap
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,14 +34,6 @@ def next_char_loss(logits: Tensor, targets: Tensor, counted: int | None = None) 
     return cross_entropy(flat, wanted, ignore_index=IGNORED, reduction="sum") / steps
 
 
-class StepResult(NamedTuple):
-    """The outcome of a step, equal on every rank."""
-
-    nats: float  # loss of the whole batch
-    norm: float  # of the gradient, before clipping
-    sums: list[float]  # of the ranks' messages
-
-
 class TrainingState:
     """A model, its optimizer, the carried hidden state and the random generator.
 
@@ -68,10 +60,11 @@ class TrainingState:
 
     def step(
         self, batch: WindowBatch, rate: float, *, carry: bool, message: list[float]
-    ) -> StepResult:
+    ) -> tuple[float, float, list[float]]:
         """Update the weights once on `rows` of a batch, unless loss or gradient are not finite.
 
-        ``carry`` starts from the previous final state; ``message`` is summed over the ranks.
+        ``carry`` starts from the previous final state. Return, equal on every rank, the loss of the
+        whole batch in nats, the gradient norm before clipping, and the ``message``s' sums.
         """
         settings = self._settings
         last = settings.counted_steps(batch.inputs.shape[1])
@@ -89,7 +82,7 @@ class TrainingState:
         nats, *sums = self._group.sum_gradients(self.model, [loss.item(), *message])
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm).item()
         if not (np.isfinite(nats) and np.isfinite(norm)):
-            return StepResult(nats, norm, sums)
+            return nats, norm, sums
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = rate
         self._optimizer.step()
@@ -100,7 +93,7 @@ class TrainingState:
                 for name, mean in self.averaged.named_parameters():
                     mean.lerp_(self.model.get_parameter(name), share)
         self._carried = tuple(tuple(part.detach() for part in layer) for layer in state)
-        return StepResult(nats, norm, sums)
+        return nats, norm, sums
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
