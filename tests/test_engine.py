@@ -4,11 +4,12 @@ import itertools
 import os
 import subprocess
 import sys
-from subprocess import PIPE, Popen
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import VARIANTS, arrays_of, network_and_engine
@@ -17,7 +18,7 @@ from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling import Sampler, arithmetic, engine
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled import CHILD, CompiledLoop, compiling, product
+from chargen.sampling.compiled import CHILD, CompiledLoop, compiling, product, write
 from chargen.sampling.engine import Engine, initial_state
 from chargen.sampling.quantized import Int8Matrix, rounded
 from chargen.settings import ModelSettings, SamplingSettings
@@ -191,11 +192,11 @@ def test_a_text_is_whole_if_the_compiler_fails(monkeypatch):
         np.testing.assert_array_equal(written(own, None), written(own, False))
 
 
-def test_the_compiler_ends_with_its_parent_process():
-    program = CHILD.format(sys.path, ModelSettings(units=(1,) * 7), "float32")
-    with Popen([sys.executable, "-c", program], stdin=PIPE) as child:
-        pass  # closes the pipe, as a parent that ends does
-    assert child.returncode == 1
+def test_one_process_compiles_at_a_time():
+    with FileLock(Path(write._cache.cache_path) / "compiling.lock"):
+        program = [sys.executable, "-c", CHILD, "1", "plain", "float32", *sys.path]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert "filelock._error.Timeout" in done.stderr
 
 
 def test_both_forms_draw_alike():

@@ -8,14 +8,15 @@ over contiguous arrays of one type compile fast and run fast.
 Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
-import atexit
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
-from subprocess import DEVNULL, PIPE, Popen
+from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numba import njit, typeof
 from numba.extending import register_jitable
 
@@ -40,11 +41,8 @@ from chargen.sampling.int8_dot import dot
 from chargen.sampling.quantized import Int8Matrix
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, widened
 
-# numba holds the GIL while it compiles, so a child process does, until its parent ends.
-CHILD = """import sys; sys.path[:] = {}; import os, threading
-threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-from chargen.sampling.compiled import *
-write.compile(argument_types({}, {!r}))"""
+CHILD = """import sys; sys.path[:] = sys.argv[4:]
+from chargen.sampling.compiled import compile_alone; compile_alone(*sys.argv[1:4])"""
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
@@ -375,27 +373,38 @@ class CompiledLoop:
             start = len(read) - 1
 
 
-def argument_types(settings: ModelSettings, form: str) -> tuple[Any, ...]:
-    """Return the types of the arguments of `write`, which do not depend on sizes."""
-    one = ModelSettings(units=(1,) * len(settings.units), stack=settings.stack)
+def argument_types(layers: int, stack: str, form: str) -> tuple[Any, ...]:
+    """Return the types of the arguments of `write`, which depend on nothing else."""
+    one = ModelSettings(units=(1,) * layers, stack=stack)
     arrays = {name: np.zeros(shape, np.float32) for name, shape in one.shapes(1).items()}
     loop = CompiledLoop(one, Engine(one, arrays, 1, form).weights, initial_state(one, 1))
     others = Choice(1.0, 0, 0.0, 0.0, 1.0), np.empty((0, 0), np.int64), 0, np.empty((0, 0))
     return tuple(map(typeof, (loop._network, loop._residual, loop._head, *others)))
 
 
+def compile_alone(layers: str, stack: str, form: str) -> None:
+    """Compile `write` into numba's cache; `filelock.Timeout` if another process does that now."""
+    with FileLock(Path(write._cache.cache_path) / "compiling.lock", blocking=False):
+        write.compile(argument_types(int(layers), stack, form))
+
+
 @cache
 def compiling(settings: ModelSettings, form: str) -> Callable[[], bool]:
-    """Return a function that tells if `write` is compiled; otherwise a child process does that."""
-    types = argument_types(settings, form)
+    """Return a function that tells if `write` is compiled; otherwise a child process does that.
+
+    numba holds the GIL while it compiles. The child survives this process, so that the next text
+    finds the code.
+    """
+    kind = len(settings.units), settings.stack, form
+    types = argument_types(*kind)
     overloads = getattr(write, "overloads", {types})  # none with NUMBA_DISABLE_JIT
     if types in overloads or write._cache.load_overload(types, write.targetctx):
         return lambda: True
-    command = [sys.executable or "", "-c", CHILD.format(list(map(str, sys.path)), settings, form)]
+    command = [sys.executable or "", "-c", CHILD, *map(str, (*kind, *sys.path))]
     try:
-        child = Popen(command, stdin=PIPE, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
+        child = Popen(
+            command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
+        )
     except OSError:
         return lambda: False
-    atexit.register(child.communicate)
-    atexit.register(child.kill)  # this comes first
     return lambda: child.poll() == 0
