@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from msgspec import structs
@@ -137,6 +138,25 @@ def test_several_runs_stand_side_by_side():
     assert RUNS.finding == "runs/less is more accurate than runs/long: ahead at 4, by 9 " + (
         "percentage points at 4 characters"
     )
+
+
+def test_of_runs_that_learned_no_fact_the_context_is_the_finding():
+    contexts = (context_result(), context_result(0.001, (0, 0, 0)))
+    unlearned = [
+        RunResult(f"runs/{name}", REFUSED, DEMONSTRATION, {TRAINED: one})
+        for name, one in zip("ab", contexts, strict=True)
+    ]
+    both = ProbeResult(tuple(unlearned))
+    lines = " ".join(to_text([both.summary()]).split())
+    for text in (lines, both.answer):
+        assert text.count("a: uses") == text.count("b: uses") == 1
+        assert "not learned" not in text
+    assert both.finding.startswith("runs/a uses")
+    assert "a: …the clouds" in lines
+    assert "b: …the clouds" in lines
+    alone = ProbeResult(tuple(replace(run, context={}) for run in unlearned))
+    assert alone.finding == "not learned: runs/a and runs/b"
+    assert "not learned: a and b" in " ".join(to_text([alone.summary()]).split())
 
 
 # figures

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
+from chargen.evaluation import Meter, nats_of, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
 from chargen.predictors import protocol
 from chargen.predictors.protocol import NextCharPredictor, State, is_scorer
@@ -150,8 +150,7 @@ def _read(
                 some, n = part[here], part.contexts[place]
                 if not n:
                     targets = ids[some.targets.clip(max=len(ids) - 1)].astype(np.int64)
-                    nats = -np.take_along_axis(last[here], targets, axis=1).astype(np.float64)
-                    limited[:, 0, rows[here]] = nats_to_bits(nats)
+                    limited[:, 0, rows[here]] = nats_to_bits(nats_of(last[here], targets.T).T)
                     continue
                 read = some.with_context(n)
                 per_block = len(read) // len(some)
