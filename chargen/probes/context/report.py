@@ -101,6 +101,11 @@ def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
         name = f"threshold: {THRESHOLD_BITS} bits, 1% of perplexity"
         axes.axhline(THRESHOLD_BITS, color=INK, linewidth=1, linestyle=":", label=name)
         axes.axhline(0, color=INK, linewidth=1)
+        if grams := [] if others else [one for one in result.ngrams if one.order > 1]:
+            lowest = min(one.bits.value for one in grams)
+            over = [one.bits.value - lowest for one in grams]
+            name = "n-grams of the training text, over the best one"
+            axes.plot([one.order - 1 for one in grams], over, color=INK, ls="--", lw=1, label=name)
 
     labels = "characters of context", "excess bits per character"
     drawn = chart(series, contexts[1:], marks, labels, draw)

@@ -115,10 +115,8 @@ class ContextResult(Struct, frozen=True, tag="context", tag_field="instrument"):
             least = "" if low is None else f" (95%: {low} or more)"
             return f"uses more than {counted(longest, 'character')} of context{least}"
         high = f"over {longest}" if self.effective_high is None else self.effective_high
-        same = self.effective_low == self.effective_high
-        notes = [] if same else [f"95%: {self.effective_low} to {high}"]
-        notes += ["lower bound"] * self.lower_bound
-        noted = f" ({'; '.join(notes)})" if notes else ""
+        ends = dict.fromkeys((str(self.effective_low), str(high)))
+        noted = f" (95%: {' to '.join(ends)}{'; lower bound' * self.lower_bound})"
         if self.effective == 0:
             return f"uses no context: replacing all of it costs nothing{noted}"
         least = "at least " * self.lower_bound
