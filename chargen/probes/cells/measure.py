@@ -21,7 +21,7 @@ from msgspec import json
 from chargen.api import TrainedModel, load
 from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled, longrange, tasks
-from chargen.datasets.tasks import TASKS, Task, Trial
+from chargen.datasets.tasks import TASKS, Task
 from chargen.errors import ChargenError
 from chargen.evaluation import Segments, nats_to_bits, predictions
 from chargen.files import read_json, write_file
@@ -325,13 +325,13 @@ def measure_task(
         own, control = [], []
         for span in used:  # the trials do not depend on other spans and variants
             rng = np.random.default_rng([seed, number, span])
-            batch: list[Trial] = []
+            batch: list[str] = []
             while len(batch) < trials:
                 batch += task.trials(variant, span, rng)
             texts = _texts(task, batch, rng)
-            own.append(_credits(predictor, task, batch, texts))
+            own.append(_credits(predictor, task, texts))
             if untrained is not None:
-                control.append(_credits(untrained, task, batch, texts))
+                control.append(_credits(untrained, task, texts))
         credits = tuple(tuple(one.tolist()) for one in own)
         totals = tuple((min(float(one.sum()), len(one)), len(one)) for one in control)
         rounds = tuple(records.by_round(one.tolist(), len(task.candidates)) for one in control)
@@ -339,31 +339,27 @@ def measure_task(
     return tuple(found)
 
 
-def _texts(task: Task, trials: Sequence[Trial], rng: np.random.Generator) -> list[str]:
-    T = max(len(trial.text) for trial in trials) + int(rng.integers(*PREFIX_CHARS))
+def _texts(task: Task, trials: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return the trials after other lines of the task, all of one length."""
+    T = max(map(len, trials)) + int(rng.integers(*PREFIX_CHARS))
     texts = []
     for trial in trials:
         before = ""
-        while len(before) < T - len(trial.text):
+        while len(before) < T - len(trial):
             before += task.line(rng)
-        texts.append((before + trial.text)[len(before) + len(trial.text) - T :])
+        texts.append((before + trial)[-T:])
     return texts
 
 
-def _credits(
-    predictor: NextCharPredictor, task: Task, trials: Sequence[Trial], texts: Sequence[str]
-) -> np.ndarray:
+def _credits(predictor: NextCharPredictor, task: Task, texts: Sequence[str]) -> np.ndarray:
     """Return the fraction of each trial's targets that is correct, ``(N,)``."""
     ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
     candidates = predictor.vocabulary.encode(task.candidates).astype(np.int64)
     starts, T = np.arange(len(texts)) * len(texts[0]), len(texts[0])
-    before = np.array([T - len(trial.text) for trial in trials])
-    places = np.array([trial.places for trial in trials]) + before[:, None]  # (N, Q)
-    answers = np.array([trial.answers for trial in trials])
-    credit = np.zeros(places.shape)
-    segments = Segments(starts, starts + places[:, 0], starts + T)
+    segments = Segments(starts, starts + T - task.queried, starts + T)
+    credit = np.zeros((len(texts), task.queried))
     for found in predictions(predictor, ids, segments):
         columns = found.places - segments.begins[found.rows]
         shares = credit_of(found.log_probs[:, candidates])  # (n, K)
-        credit[found.rows, columns] = shares[np.arange(len(shares)), answers[found.rows, columns]]
+        credit[found.rows, columns] = shares[candidates == found.targets[:, None]]
     return credit.mean(axis=1)
