@@ -174,7 +174,7 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> recor
     most = max(1, min(RECORDED_CHARS, RECORDED_VALUES // values))
     ids = np.asarray(ids[:most], dtype=np.int64)
     inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
-    layers: list[records.LayerRecord] = []
+    layers: list[dict[str, np.ndarray]] = []
 
     def walk(layer: RecurrentLayer, read: Tensor, start: LayerState) -> tuple[Tensor, LayerState]:
         projected, states = layer.project(read), [start]
@@ -183,8 +183,7 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> recor
         parts = [torch.stack(part) for part in zip(*states, strict=True)]  # (1 + T, 1, H)
         told = dict(zip(layer.cell.state, (part[1:] for part in parts), strict=True))
         told |= layer.gates(projected, tuple(part[:-1] for part in parts))
-        shown = {name: value[:, 0].float().cpu().numpy() for name, value in told.items()}
-        layers.append(records.LayerRecord(len(layers) + 1, layer.units, shown))
+        layers.append({name: x[:, 0].float().cpu().numpy() for name, x in told.items()})
         return parts[0][1:].transpose(0, 1), states[-1]
 
     network.stack(inputs, network.stack.initial_state(1), run=walk)
