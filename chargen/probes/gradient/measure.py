@@ -135,7 +135,7 @@ def _batch(
         with torch.no_grad():
             _, starts = model.stack(inputs[:, :warm_up])
     walks: list[list[LayerState]] = []
-    gates = []
+    gates: list[np.ndarray] = []
 
     def walk(layer: RecurrentLayer, read: Tensor, start: LayerState) -> tuple[Tensor, LayerState]:
         projected, states = layer.project(read), [start]
