@@ -321,7 +321,7 @@ def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(brows
     told = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."
     assert told in browser.find("#memory").text
     generate(browser, "abc", length=50)
-    parts = record(network_of(made()), LETTERS, LETTERS.encode(shown_text(browser))).layers[0].parts
+    parts = record(network_of(made()), LETTERS, LETTERS.encode(shown_text(browser))).layers[0]
     full = browser.script("return full")
     np.testing.assert_allclose(levels(browser), parts["c"][:, 4] / full, atol=0.02)
     browser.script("byId('part').value = ''; byId('part').dispatchEvent(new Event('change'))")

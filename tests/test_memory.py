@@ -71,15 +71,12 @@ def test_a_recording_holds_the_layers_states_and_the_likeliest_characters(cell):
     recording = instrument.record(model, LETTERS, ids)
     assert (recording.text, recording.cell) == (TEXT[:40], cell)
     below = torch.from_numpy(ids[None].astype(np.int64))
-    for number, (layer, record) in enumerate(
-        zip(model.stack.layers, recording.layers, strict=True), 1
-    ):
+    for layer, parts in zip(model.stack.layers, recording.layers, strict=True):
         below, last = layer(below)
-        assert (record.layer, record.units) == (number, layer.units)
-        assert all(part.shape == (40, layer.units) for part in record.parts.values())
-        np.testing.assert_allclose(record.parts["h"], below[0].detach(), atol=1e-6)
+        assert all(part.shape == (40, layer.units) for part in parts.values())
+        np.testing.assert_allclose(parts["h"], below[0].detach(), atol=1e-6)
         for name, part in zip(layer.cell.state, last, strict=True):
-            np.testing.assert_allclose(record.parts[name][-1], part[0].detach(), atol=1e-5)
+            np.testing.assert_allclose(parts[name][-1], part[0].detach(), atol=1e-5)
     log_probs, _ = NetworkPredictor(model, LETTERS).advance(ids[None])
     order = np.argsort(-log_probs[0], axis=1)[:, : instrument.LIKELIEST]
     assert recording.next_characters == tuple(LETTERS.decode(row) for row in order)

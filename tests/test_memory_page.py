@@ -12,13 +12,7 @@ from chargen.cells import CELL_NAMES
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
 from chargen.probes.units.report import LEVELS, hidden_units_page
-from chargen.probes.units.result import (
-    FeatureScores,
-    HiddenUnits,
-    LayerRecord,
-    Recording,
-    UnitScore,
-)
+from chargen.probes.units.result import FeatureScores, HiddenUnits, Recording, UnitScore
 from chargen.probes.units.result import UnitsResult as Units
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings
@@ -60,16 +54,16 @@ def test_the_page_holds_every_value_to_half_a_level(cell):
     signed = {name for name, part in found["parts"].items() if part["signed"]}
     assert signed == found["parts"].keys() & {"h", "c", "g", "n"}
     for layer, own in zip(found["layers"], one.recording.layers, strict=True):
-        assert list(layer["parts"]) == list(own.parts) == list(found["parts"])
-        for name, values in own.parts.items():
+        assert list(layer["parts"]) == list(own) == list(found["parts"])
+        for name, values in own.items():
             part = layer["parts"][name]
-            error = np.abs(decoded(part, own.units) - values)
+            error = np.abs(decoded(part, values.shape[1]) - values)
             assert (error <= 0.51 / LEVELS * np.array(part["ranges"])).all()
 
 
 def test_the_range_of_a_unit_is_one_or_its_largest_value_and_the_largest_page_has_six_megabytes():
     values = np.array([[0.5, -4.0, 0.0], [-0.25, 2.0, 0.0]], dtype=np.float32)
-    layer = LayerRecord(1, 3, {"h": values / 4, "c": values})
+    layer = {"h": values / 4, "c": values}
     recording = Recording("ab", "lstm", (layer,), ("ab", "ba"), np.array([[0.75, 0.25], [1, 0]]))
     found = data(hidden_units_page(HiddenUnits("run", recording, None)))
     (parts,) = (layer["parts"] for layer in found["layers"])
@@ -136,7 +130,7 @@ def now(browser):
 
 def test_the_overview_shows_every_unit_and_a_click_zooms_to_one(browser, page):
     browser.open(page)
-    values = made().recording.layers[1].parts["c"]
+    values = made().recording.layers[1]["c"]
     colors = """const c = byId("map"), x = c.getContext("2d");
         return [c.width, c.height, ...x.getImageData(0, 0, c.width, c.height).data]"""
     width, height, *pixels = browser.script(colors)

@@ -14,14 +14,8 @@ from chargen.cli.terminal import say, say_json
 from chargen.errors import ChargenError
 from chargen.render.text import visible_line
 
-SORTS = {  # key of the JSON object, and whether large values come first
-    "age": ("modified", True),
-    "name": ("name", False),
-    "corpus": ("corpus", False),
-    "model": ("model", False),
-    "loss": ("loss_nats", False),
-    "size": ("bytes", True),
-}
+COLUMNS = ("age", "name", "corpus", "model", "loss", "size")
+KEYS = {"age": "modified", "loss": "loss_nats", "size": "bytes"}  # of the JSON object
 # What chargen writes to a run directory on request.
 EXTRA = ("longrange.json", "memory.html", "watch.html", "answers.json", "tensorboard", ".job")
 UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
@@ -29,7 +23,7 @@ UNITS = (("d", 86_400), ("h", 3600), ("min", 60), ("s", 1))
 
 @click.group(invoke_without_command=True)
 @json_option
-@option("--sort", click.Choice(list(SORTS)), "age", "Column to sort by.")
+@option("--sort", click.Choice(COLUMNS), "age", "Column to sort by.")
 @click.pass_context
 def runs(context: click.Context, as_json: bool, sort: str) -> None:
     """List the runs under runs/, or remove some.
@@ -46,9 +40,9 @@ def runs(context: click.Context, as_json: bool, sort: str) -> None:
         return
     from chargen.render.report import aligned
 
-    (key, reverse), listed = SORTS[sort], list(_listed())
+    key, listed = KEYS.get(sort, sort), list(_listed())
     known = [one for one in listed if one.get(key) is not None]
-    found = sorted(known, key=lambda one: one[key], reverse=reverse)
+    found = sorted(known, key=lambda one: one[key], reverse=sort in ("age", "size"))
     found += [one for one in listed if one not in known]
     if as_json:
         say_json({"runs": found})

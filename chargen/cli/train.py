@@ -4,13 +4,13 @@ import importlib.util
 import json
 import os
 import shlex
-import sys
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
+from msgspec import toml
 from msgspec.structs import asdict
 
 from chargen.cli.completion import devices, runs, texts
@@ -18,11 +18,6 @@ from chargen.cli.options import PATH, default, device_help, encoding_help, optio
 from chargen.cli.terminal import hangup_ignored, put, say, set_up_memory
 from chargen.errors import ChargenError
 from chargen.settings import GIVEN, HELD_OUT, GivenSettings, TrainingSettings, flag, types_of
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 AUTO = "auto"
 THREADS = "the fastest within --minutes, else chosen by torch"
@@ -86,7 +81,7 @@ def read_config(context: click.Context, option: click.Parameter, file: Path | No
     if file is None or context.resilient_parsing:  # the latter completes a command line
         return
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = toml.decode(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         told = "cannot be read" if isinstance(error, OSError) else "not a TOML file"
         raise ChargenError(f"{file}: {told} ({getattr(error, 'strerror', error)})") from None

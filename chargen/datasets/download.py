@@ -2,12 +2,12 @@
 
 import hashlib
 import zipfile
-from importlib import resources
 from pathlib import Path
 
 from msgspec import Struct
 
 from chargen import __version__
+from chargen.datasets.bundled import resource
 from chargen.errors import ChargenError
 from chargen.files import Progress, cannot_read, decode_json, new_file, reason
 
@@ -28,9 +28,7 @@ class Entry(Struct, frozen=True):
     member: str = ""  # name of the text in the archive; "": the file is the text
 
 
-ENTRIES = decode_json(
-    resources.files("chargen.corpora").joinpath("downloads.json").read_bytes(), dict[str, Entry]
-)
+ENTRIES = decode_json(resource("downloads.json").encode(), dict[str, Entry])
 
 
 def fetch(

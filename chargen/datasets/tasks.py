@@ -1,6 +1,6 @@
 """Synthetic memory tasks with a known accuracy of guessing.
 
-A task generates a corpus, and trials in which the queried characters depend on characters an exact
+A task generates a corpus, and trials: texts whose last characters depend on characters an exact
 span before them. Each answer is one of K candidates, each right equally often, so that a constant
 answer is right in exactly 1/K of the trials.
 """
@@ -16,15 +16,6 @@ Rng = np.random.Generator
 
 LONGEST_SPAN = 256  # characters, in a corpus
 SHORT = 0.5  # fraction of the delays that are 0 or 1
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A text whose last characters depend on characters an exact span before them."""
-
-    text: str
-    places: tuple[int, ...]  # indices of the queried characters, the last ones of the text
-    answers: tuple[int, ...]  # index of the right candidate at each of them
 
 
 def whole_lines(lines: Iterator[str], chars: int) -> str:
@@ -46,18 +37,11 @@ class Task:
     floors: Mapping[str, float]  # by variant: the accuracy of guessing
     shortest_spans: Mapping[str, int]  # by variant, in characters
     line: Callable[[Rng], str]  # draws a line; no span in it exceeds `LONGEST_SPAN`
-    texts: Callable[[str, int, Rng], list[str]]  # variant, span: texts of a round, see `trials`
+    trials: Callable[
+        [str, int, Rng], list[str]
+    ]  # variant, span: a round, each candidate right once
     stride: int = 1  # spacing of the possible spans
-    queried: int = 1  # characters at the end of a text
-
-    def trials(self, variant: str, span: int, rng: Rng) -> list[Trial]:
-        """Return a round: trials that share their text, each candidate right equally often."""
-        trials = []
-        for text in self.texts(variant, span, rng):
-            places = tuple(range(len(text) - self.queried, len(text)))
-            answers = tuple(self.candidates.index(text[place]) for place in places)
-            trials.append(Trial(text, places, answers))
-        return trials
+    queried: int = 1  # characters at the end of a trial
 
     def corpus(self, chars: int, seed: int) -> str:
         return whole_lines(iter(partial(self.line, np.random.default_rng(seed)), ""), chars)
@@ -109,7 +93,7 @@ COPY = Task(
     {"": 1 / len(SYMBOLS)},
     {"": LENGTH},
     line=lambda rng: _copied(delay(LONGEST_SPAN - LENGTH, rng), rng) + "\n",
-    texts=lambda variant, span, rng: rotations(_copied(span - LENGTH, rng), SYMBOLS),
+    trials=lambda variant, span, rng: rotations(_copied(span - LENGTH, rng), SYMBOLS),
     queried=LENGTH,
 )
 
@@ -137,7 +121,7 @@ def _recall_line(rng: Rng) -> str:
     return "".join(parts) + "\n"
 
 
-def _recall_texts(variant: str, span: int, rng: Rng) -> list[str]:
+def _recall_trials(variant: str, span: int, rng: Rng) -> list[str]:
     pairs = int(variant.split(maxsplit=1)[0])
     after = int(rng.integers(pairs))  # pairs after the queried one
     stated = _pairs(pairs, 1, rng)
@@ -164,7 +148,7 @@ RECALL = Task(
     {f"{pairs} pairs": 1 / pairs for pairs in PAIRS},
     {f"{pairs} pairs": PAIR * pairs - 1 for pairs in PAIRS},
     _recall_line,
-    _recall_texts,
+    _recall_trials,
 )
 
 # Lines such as ``w1i0i1i1r1i0r1w0r0``. The span of a read is the ignored pairs since the write and
@@ -186,7 +170,7 @@ def _flipflop_line(rng: Rng) -> str:
     return "".join(parts) + "\n"
 
 
-def _flipflop_texts(variant: str, span: int, rng: Rng) -> list[str]:
+def _flipflop_trials(variant: str, span: int, rng: Rng) -> list[str]:
     bit = drawn(BITS, 1, rng)
     return rotations(f"w{bit}{_ignored(span // 2, rng)}r{bit}", BITS)
 
@@ -202,7 +186,7 @@ FLIPFLOP = Task(
     {"": 1 / 2},
     {"": 1},
     _flipflop_line,
-    _flipflop_texts,
+    _flipflop_trials,
     stride=2,
 )
 
@@ -220,7 +204,7 @@ def _brackets_line(rng: Rng) -> str:
     return OPENERS[kind] + _between(2 * pairs, DEPTH, rng) + CLOSERS[kind] + "\n"
 
 
-def _brackets_texts(variant: str, span: int, rng: Rng) -> list[str]:
+def _brackets_trials(variant: str, span: int, rng: Rng) -> list[str]:
     between = _between(span, DEPTH, rng)
     return [opener + between + closer for opener, closer in zip(OPENERS, CLOSERS, strict=True)]
 
@@ -243,7 +227,7 @@ BRACKETS = Task(
     {"": 1 / len(CLOSERS)},
     {"": 2},
     _brackets_line,
-    _brackets_texts,
+    _brackets_trials,
     stride=2,
 )
 

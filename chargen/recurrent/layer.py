@@ -67,10 +67,7 @@ class RecurrentLayer(nn.Module):
     W_hh: nn.Parameter
     b_h: nn.Parameter
 
-    def __init_subclass__(
-        cls, name: str = "", kernels: Kernels | None = None, **given: Any
-    ) -> None:
-        super().__init_subclass__(**given)
+    def __init_subclass__(cls, name: str = "", kernels: Kernels | None = None) -> None:
         if name:
             cls.kernels = kernels or {}
             cls.cell, REGISTERED[name] = CELLS[name], cls

@@ -1,6 +1,7 @@
 """Stacks of recurrent layers, plain or in residual blocks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from chargen.recurrent.residual import EVALUATION, ForwardMode, Norm, ResidualBl
 from chargen.settings import CONVOLVED
 
 StackState = tuple[LayerState, ...]
+Run = Callable[[RecurrentLayer, Tensor, Any], tuple[Tensor, LayerState]]
+"""Maps a layer, its input and its state to h of all time steps, ``(N, T, H)``, and its state."""
 
 
 class Stack(nn.Module):
@@ -25,9 +28,7 @@ class Stack(nn.Module):
         y_t = norm(x_t) * g_out, which the softmax head reads
 
     ``W_in`` is ``(V, D)``. The state of each layer is then followed by its convolution window:
-    ``CONVOLVED - 1`` tensors ``(N, D)``, the latest first. `begin`, `enter`, `leave` and `end`
-    define what happens between layers, for all time steps at once; sequences between them are
-    ``(N, T, D)``, time-major in memory.
+    ``CONVOLVED - 1`` tensors ``(N, D)``, the latest first.
     """
 
     layers: list[RecurrentLayer]
@@ -58,23 +59,38 @@ class Stack(nn.Module):
         self.g_out = nn.Parameter(torch.ones(D))
 
     def forward(
-        self, inputs: Tensor, state: StackState | None = None, mode: ForwardMode = EVALUATION
+        self,
+        inputs: Tensor,
+        state: StackState | None = None,
+        mode: ForwardMode = EVALUATION,
+        run: Run | None = None,
     ) -> tuple[Tensor, StackState]:
         """Run the stack over ``inputs``, ``(N, T, F)`` or ids ``(N, T)``, from zeros by default.
 
-        Return the output of the last layer, and the state after the last time step.
+        Return the output of the last layer, and the state after the last time step. ``run`` stands
+        in for the call of each layer.
         """
-        if state is None and self.blocks:
-            state = self.initial_state(len(inputs))
+        run = run or (lambda layer, read, start: layer(read, start, mode.precision))
         states = []
-        below = self.begin(inputs, mode)
-        for index, layer in enumerate(self.layers):
-            cell_state, window = (None, ()) if state is None else self.parted(index, state[index])
-            read, window = self.enter(index, below, window)
-            outputs, cell_state = layer(read, cell_state, mode.precision)
-            below = self.leave(index, below, read, outputs, mode)
-            states.append((*cell_state, *window))
-        return self.end(below), tuple(states)
+        if not self.blocks:
+            x = inputs
+            for layer, own in zip(self.layers, state or [None] * len(self.layers), strict=True):
+                outputs, after = run(layer, x, own)
+                x = drop(outputs, mode)
+                states.append(after)
+            return x, tuple(states)
+        x = inputs.transpose(0, 1)
+        is_hot = inputs.is_floating_point()
+        x = linear(x, self.W_in, None, mode.precision) if is_hot else embedding(x, self.W_in)
+        state = self.initial_state(len(inputs)) if state is None else state
+        for layer, block, own in zip(self.layers, self.blocks, state, strict=True):
+            parts = len(layer.cell.state)
+            c, window = block.enter(x, own[parts:])
+            outputs, after = run(layer, c.transpose(0, 1), own[:parts])
+            x = block.leave(x, c, outputs.transpose(0, 1), mode)
+            states.append((*after, *window))
+        normed: Tensor = Norm.apply(x, self.g_out)
+        return normed.transpose(0, 1), tuple(states)
 
     def initial_state(self, batch_size: int) -> StackState:
         states = (layer.initial_state(batch_size) for layer in self.layers)
@@ -82,45 +98,3 @@ class Stack(nn.Module):
             return tuple(states)
         window = self.g_out.new_zeros(CONVOLVED - 1, batch_size, len(self.g_out)).unbind()
         return tuple((*state, *window) for state in states)
-
-    def parted(self, index: int, state: LayerState) -> tuple[LayerState, LayerState]:
-        """Split the state of layer ``index`` into its cell's part and the convolution window."""
-        cell_parts = len(self.layers[index].cell.state)
-        return state[:cell_parts], state[cell_parts:]
-
-    def begin(self, inputs: Tensor, mode: ForwardMode = EVALUATION) -> Tensor:
-        """Return the input of the first layer or block."""
-        if not self.blocks:
-            return inputs
-        first = inputs.transpose(0, 1)
-        if inputs.is_floating_point():
-            return linear(first, self.W_in, None, mode.precision).transpose(0, 1)
-        return embedding(first, self.W_in).transpose(0, 1)
-
-    def enter(self, index: int, below: Tensor, window: LayerState) -> tuple[Tensor, LayerState]:
-        """Return what layer ``index`` reads, and its next convolution window."""
-        if not self.blocks:
-            return below, window
-        c, window = self.blocks[index].enter(below.transpose(0, 1), window)
-        return c.transpose(0, 1), window
-
-    def leave(
-        self,
-        index: int,
-        below: Tensor,
-        read: Tensor,
-        outputs: Tensor,
-        mode: ForwardMode = EVALUATION,
-    ) -> Tensor:
-        """Return the input of the next layer, given what layer ``index`` read and put out."""
-        if not self.blocks:
-            return drop(outputs, mode)
-        x, c, h = (part.transpose(0, 1) for part in (below, read, outputs))
-        return self.blocks[index].leave(x, c, h, mode).transpose(0, 1)
-
-    def end(self, below: Tensor) -> Tensor:
-        """Return what the softmax head reads."""
-        if not self.blocks:
-            return below
-        normed: Tensor = Norm.apply(below.transpose(0, 1), self.g_out)
-        return normed.transpose(0, 1)

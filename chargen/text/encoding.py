@@ -24,17 +24,9 @@ import numpy as np
 from filelock import FileLock
 from msgspec import Meta, Struct
 
+from chargen import files
 from chargen.errors import ChargenError
-from chargen.files import (
-    Progress,
-    UnwritableError,
-    cannot_write,
-    decode_json,
-    make_folder,
-    new_file,
-    read_bytes,
-    write_file,
-)
+from chargen.files import Progress, UnwritableError, cannot_write
 from chargen.text.corpus import STANDARD_INPUT, Corpus, OnFileBytes, TextFile
 from chargen.text.documents import DocumentSplitter
 from chargen.text.memory_map import map_file, release
@@ -122,11 +114,11 @@ def scan(
     found = _read(corpus, documents, look, progress, lambda n, data: digests[n].update(data))
     if [file.stamps() for file in corpus.files] != before:
         raise _changed(corpus)
-    files = tuple(
+    records = tuple(
         FileRecord(file.name, *stamps, digest.hexdigest(), begun)
         for file, stamps, digest in zip(corpus.files, before, digests, strict=True)
     )
-    return ScannedCorpus(seen.vocabulary(), *found, files)
+    return ScannedCorpus(seen.vocabulary(), *found, records)
 
 
 def encode_with(corpus: Corpus, vocabulary: Vocabulary, documents: str = "none") -> EncodedCorpus:
@@ -202,27 +194,27 @@ class CorpusCache:
         """Return the cached text, the latest without ``sha256``; None if missing or damaged."""
         try:
             path = self.folder / f"{self._key(sha256)}.jsonl"
-            head, *lines = read_bytes(path, LARGEST_MANIFEST).splitlines()
-            manifest = decode_json(head, _Manifest)
-            files = tuple(decode_json(line, FileRecord) for line in lines)
+            head, *lines = files.read_bytes(path, LARGEST_MANIFEST).splitlines()
+            manifest = files.decode_json(head, _Manifest)
+            records = tuple(files.decode_json(line, FileRecord) for line in lines)
             vocabulary = self.vocabulary or Vocabulary(manifest.vocabulary)
             ids = map_file(self._path(manifest.sha256, "ids"), vocabulary.dtype)
             starts = map_file(self._path(manifest.sha256, "starts"), np.int64)
         except (ChargenError, OSError, ValueError):
             return None
         known = (manifest.files, manifest.chars, manifest.starts, manifest.vocabulary)
-        fits = known == (len(files), len(ids), len(starts), vocabulary.characters)
+        fits = known == (len(records), len(ids), len(starts), vocabulary.characters)
         if not fits or sha256 not in ("", manifest.sha256):
             return None
-        return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, files, ids)
+        return EncodedCorpus(vocabulary, manifest.sha256, manifest.chars, starts, records, ids)
 
     def scan(self, corpus: Corpus, progress: Progress) -> ScannedCorpus:
         """Return what is known of a corpus; it is read only if it is new or may have changed."""
         found = None if STANDARD_INPUT in self.sources else self.load()
         if found and len(found.files) == len(corpus.files):
-            files = tuple(filter(None, map(FileRecord.current, found.files, corpus.files)))
-            if len(files) == len(corpus.files):
-                return replace(found, files=files)
+            records = tuple(filter(None, map(FileRecord.current, found.files, corpus.files)))
+            if len(records) == len(corpus.files):
+                return replace(found, files=records)
         text = scan(corpus, self.documents, progress)
         return replace(text, vocabulary=self.vocabulary or text.vocabulary)
 
@@ -232,7 +224,7 @@ class CorpusCache:
         if found and found.files == scanned.files:
             return found
         try:
-            make_folder(self.folder)
+            files.make_folder(self.folder)
             with FileLock(self.folder / f"{key}.lock"):
                 found = self.load(scanned.sha256)
                 if not found:
@@ -258,13 +250,13 @@ class CorpusCache:
         return found
 
     def _write_arrays(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:
-        with new_file(self._path(scanned.sha256, "ids")) as write:
+        with files.new_file(self._path(scanned.sha256, "ids")) as write:
             sha256 = ""
             with suppress(UnknownCharacterError):
                 sha256, *_ = _encode(corpus, scanned.vocabulary, write, progress=progress)
             if sha256 != scanned.sha256:
                 raise _changed(corpus)
-        with new_file(self._path(scanned.sha256, "starts")) as write:
+        with files.new_file(self._path(scanned.sha256, "starts")) as write:
             write(scanned.starts.data)
             release(scanned.starts)
 
@@ -275,7 +267,7 @@ class CorpusCache:
         )  # fmt: skip
         lines = map(msgspec.to_builtins, (head, *found.files))
         data = "".join(json.dumps(line) + "\n" for line in lines)
-        write_file(self.folder / f"{self._key(found.sha256)}.jsonl", data.encode())
+        files.write_file(self.folder / f"{self._key(found.sha256)}.jsonl", data.encode())
 
     def _key(self, sha256: str) -> str:
         text = sha256 if STANDARD_INPUT in self.sources else ""

@@ -21,13 +21,12 @@ from msgspec import json
 from chargen.api import TrainedModel, load
 from chargen.cells import CELL_NAMES
 from chargen.datasets import bundled, longrange, tasks
-from chargen.datasets.tasks import TASKS, Task, Trial
+from chargen.datasets.tasks import TASKS, Task
 from chargen.errors import ChargenError
 from chargen.evaluation import Segments, nats_to_bits, predictions
 from chargen.files import read_json, write_file
 from chargen.predictors import NextCharPredictor
 from chargen.probes.cells import result as records
-from chargen.probes.cells.result import RunScores, VariantScores
 from chargen.probes.templates import measure as templates
 from chargen.probes.templates.cases import nearest_spans
 from chargen.probes.templates.scoring import credit_of
@@ -108,16 +107,16 @@ class ComparedRun:
         corpus = self.comparison / f"{settings.task}.txt"
         return ["train", str(corpus), *given, "--resume" if started else "--overwrite"]
 
-    def read_scores(self) -> RunScores | None:
+    def read_scores(self) -> records.RunScores | None:
         """Return the scores of the finished run; None if it is not finished."""
         try:
-            return read_json(self.path / ANSWERS, RunScores, LARGEST_ANSWERS)
+            return read_json(self.path / ANSWERS, records.RunScores, LARGEST_ANSWERS)
         except FileNotFoundError:
             return None
         except ChargenError as error:
             raise ChargenError(f"{error}; delete the file to evaluate the run again") from None
 
-    def evaluate(self, diverged: bool, trials: bool, untrained: bool) -> RunScores:
+    def evaluate(self, diverged: bool, trials: bool, untrained: bool) -> records.RunScores:
         """Evaluate the run's best weights and write the scores to ``answers.json``.
 
         ``trials``: also on the trials of the task; ``untrained``: so is the initial network.
@@ -131,7 +130,7 @@ class ComparedRun:
             run.write_checkpoint(BEST, Checkpoint(arrays, {"step": 0}))
         model = load(self.path, device="cpu")
         best = run.best_loss()
-        scores = RunScores(
+        scores = records.RunScores(
             bits_per_char=nats_to_bits(model.evaluate().loss_nats if best is None else best),
             chars=lines[-1]["chars"] if lines else 0,
             seconds=float(lines[-1]["seconds"]) if lines else 0.0,
@@ -239,7 +238,7 @@ def _finish(
     should_stop: Callable[[], bool],
     runs: Sequence[ComparedRun],
     trials: bool = True,
-) -> dict[ComparedRun, RunScores] | None:
+) -> dict[ComparedRun, records.RunScores] | None:
     """Train and evaluate all runs that are not finished; None if stopped before the end."""
     torch.set_num_threads(threads)
     scores = {run: found for run in runs if (found := run.read_scores())}
@@ -284,7 +283,7 @@ def _has_diverged(run: ComparedRun, code: int) -> bool:
 
 def _evaluate_trials(
     model: TrainedModel, settings: ComparisonSettings, untrained: bool
-) -> tuple[VariantScores, ...]:
+) -> tuple[records.VariantScores, ...]:
     bare = NetworkPredictor(model.initial_network(), model.vocabulary) if untrained else None
     if settings.task in TASKS:
         task = TASKS[settings.task]
@@ -302,7 +301,7 @@ def _evaluate_trials(
     spans, credits = zip(*((row.span, row.credits) for row in rows), strict=True)
     controls = [row.controls[UNTRAINED] for row in rows if bare]
     tallies = tuple((one.accuracy.value * one.frames, one.frames) for one in controls)
-    return (VariantScores("", rows[0].chance, spans, credits, tallies),)
+    return (records.VariantScores("", rows[0].chance, spans, credits, tallies),)
 
 
 def measure_task(
@@ -313,7 +312,7 @@ def measure_task(
     trials: int = TRIALS,
     seed: int = 0,
     untrained: NextCharPredictor | None = None,
-) -> tuple[VariantScores, ...]:
+) -> tuple[records.VariantScores, ...]:
     """Evaluate a predictor, and ``untrained``, on trials of every variant and span of a task.
 
     In each round every candidate is correct once. A trial follows other lines of the task, cut at a
@@ -325,45 +324,41 @@ def measure_task(
         own, control = [], []
         for span in used:  # the trials do not depend on other spans and variants
             rng = np.random.default_rng([seed, number, span])
-            batch: list[Trial] = []
+            batch: list[str] = []
             while len(batch) < trials:
                 batch += task.trials(variant, span, rng)
             texts = _texts(task, batch, rng)
-            own.append(_credits(predictor, task, batch, texts))
+            own.append(_credits(predictor, task, texts))
             if untrained is not None:
-                control.append(_credits(untrained, task, batch, texts))
+                control.append(_credits(untrained, task, texts))
         credits = tuple(tuple(one.tolist()) for one in own)
         totals = tuple((min(float(one.sum()), len(one)), len(one)) for one in control)
         rounds = tuple(records.by_round(one.tolist(), len(task.candidates)) for one in control)
-        found.append(VariantScores(variant, chance, tuple(used), credits, totals, rounds))
+        found.append(records.VariantScores(variant, chance, tuple(used), credits, totals, rounds))
     return tuple(found)
 
 
-def _texts(task: Task, trials: Sequence[Trial], rng: np.random.Generator) -> list[str]:
-    T = max(len(trial.text) for trial in trials) + int(rng.integers(*PREFIX_CHARS))
+def _texts(task: Task, trials: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return the trials after other lines of the task, all of one length."""
+    T = max(map(len, trials)) + int(rng.integers(*PREFIX_CHARS))
     texts = []
     for trial in trials:
         before = ""
-        while len(before) < T - len(trial.text):
+        while len(before) < T - len(trial):
             before += task.line(rng)
-        texts.append((before + trial.text)[len(before) + len(trial.text) - T :])
+        texts.append((before + trial)[-T:])
     return texts
 
 
-def _credits(
-    predictor: NextCharPredictor, task: Task, trials: Sequence[Trial], texts: Sequence[str]
-) -> np.ndarray:
+def _credits(predictor: NextCharPredictor, task: Task, texts: Sequence[str]) -> np.ndarray:
     """Return the fraction of each trial's targets that is correct, ``(N,)``."""
     ids = predictor.vocabulary.encode("".join(texts)).astype(np.int64)
     candidates = predictor.vocabulary.encode(task.candidates).astype(np.int64)
     starts, T = np.arange(len(texts)) * len(texts[0]), len(texts[0])
-    before = np.array([T - len(trial.text) for trial in trials])
-    places = np.array([trial.places for trial in trials]) + before[:, None]  # (N, Q)
-    answers = np.array([trial.answers for trial in trials])
-    credit = np.zeros(places.shape)
-    segments = Segments(starts, starts + places[:, 0], starts + T)
+    segments = Segments(starts, starts + T - task.queried, starts + T)
+    credit = np.zeros((len(texts), task.queried))
     for found in predictions(predictor, ids, segments):
         columns = found.places - segments.begins[found.rows]
         shares = credit_of(found.log_probs[:, candidates])  # (n, K)
-        credit[found.rows, columns] = shares[np.arange(len(shares)), answers[found.rows, columns]]
+        credit[found.rows, columns] = shares[candidates == found.targets[:, None]]
     return credit.mean(axis=1)

@@ -134,21 +134,22 @@ def _batch(
     if warm_up:
         with torch.no_grad():
             _, starts = model.stack(inputs[:, :warm_up])
-    stack, walks, gates = model.stack, [], []
-    below = stack.begin(inputs[:, warm_up:])
-    for index, layer in enumerate(model.layers):
-        start, window = stack.parted(index, starts[index])
-        read, _ = stack.enter(index, below, window)
-        projected, walk = layer.project(read), [start]
+    walks: list[list[LayerState]] = []
+    gates: list[np.ndarray] = []
+
+    def walk(layer: RecurrentLayer, read: Tensor, start: LayerState) -> tuple[Tensor, LayerState]:
+        projected, states = layer.project(read), [start]
         for projected_t in projected:
-            after = layer.step(projected_t, walk[-1])
+            after = layer.step(projected_t, states[-1])
             # As a view of itself, so that c's gradient counts only its path to later c.
-            walk.append(tuple(part.view_as(part).requires_grad_() for part in after))
-        below = stack.leave(index, below, read, torch.stack([h for h, *_ in walk[1:]], dim=1))
-        walks.append(walk[1:])
-        gates.append(_gate_open(layer, projected, walk[:-1]))
+            states.append(tuple(part.view_as(part).requires_grad_() for part in after))
+        walks.append(states[1:])
+        gates.append(_gate_open(layer, projected, states[:-1]))
+        return torch.stack([h for h, *_ in states[1:]], dim=1), states[-1]
+
+    outputs, _ = model.stack(inputs[:, warm_up:], starts, run=walk)
     # Rows are independent: the gradient of the summed loss in a row is that of its loss.
-    logits = stack.end(below)[:, -1] @ model.W_hy + model.b_y
+    logits = outputs[:, -1] @ model.W_hy + model.b_y
     loss = cross_entropy(logits, targets, reduction="sum")
     return list(zip(_norms(loss, walks), gates, strict=True))
 

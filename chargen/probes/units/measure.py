@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from chargen.datasets import bundled
 from chargen.errors import ChargenError
@@ -23,7 +24,8 @@ from chargen.evaluation import Meter
 from chargen.files import Progress
 from chargen.probes.statistics.intervals import Estimate, block_bootstrap
 from chargen.probes.units import result as records
-from chargen.recurrent import CharModel
+from chargen.recurrent import CharModel, RecurrentLayer
+from chargen.recurrent.layer import LayerState
 from chargen.text.brackets import parse_brackets
 from chargen.text.vocabulary import Vocabulary
 
@@ -110,9 +112,10 @@ def _values(network: CharModel, inputs: np.ndarray, meter: Meter) -> np.ndarray:
     """Return the scored part of all layers after each scored character, ``(2 M, U)``."""
     ids, stack = torch.from_numpy(inputs).to(network.b_y.device), network.stack
     state, kept = stack.initial_state(len(ids)), []
+    scored = [len(layer.cell.state) - 1 for layer in network.layers]
     for column in ids.T:
         _, state = stack(column[:, None], state)
-        parts = [stack.parted(index, own)[0][-1] for index, own in enumerate(state)]
+        parts = [own[part] for own, part in zip(state, scored, strict=True)]
         kept.append(torch.cat(parts, dim=-1).float().cpu())
         meter.step()
     return torch.stack(kept[WARM_UP_CHARS:], dim=1).flatten(0, 1).numpy()
@@ -171,21 +174,20 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> recor
     most = max(1, min(RECORDED_CHARS, RECORDED_VALUES // values))
     ids = np.asarray(ids[:most], dtype=np.int64)
     inputs = torch.from_numpy(ids)[None].to(network.b_y.device)
-    stack, start, layers = network.stack, network.stack.initial_state(1), []
-    below = stack.begin(inputs)
-    for index, layer in enumerate(network.layers):
-        own, window = stack.parted(index, start[index])
-        read, _ = stack.enter(index, below, window)
-        projected, states = layer.project(read), [own]
+    layers: list[dict[str, np.ndarray]] = []
+
+    def walk(layer: RecurrentLayer, read: Tensor, start: LayerState) -> tuple[Tensor, LayerState]:
+        projected, states = layer.project(read), [start]
         for projected_t in projected:
             states.append(layer.step(projected_t, states[-1]))
         parts = [torch.stack(part) for part in zip(*states, strict=True)]  # (1 + T, 1, H)
-        below = stack.leave(index, below, read, parts[0][1:].transpose(0, 1))
         told = dict(zip(layer.cell.state, (part[1:] for part in parts), strict=True))
         told |= layer.gates(projected, tuple(part[:-1] for part in parts))
-        shown = {name: value[:, 0].float().cpu().numpy() for name, value in told.items()}
-        layers.append(records.LayerRecord(index + 1, layer.units, shown))
-    top = network(inputs, start)[0][0].softmax(dim=-1).topk(min(LIKELIEST, len(vocabulary)))
+        layers.append({name: x[:, 0].float().cpu().numpy() for name, x in told.items()})
+        return parts[0][1:].transpose(0, 1), states[-1]
+
+    network.stack(inputs, network.stack.initial_state(1), run=walk)
+    top = network(inputs)[0][0].softmax(dim=-1).topk(min(LIKELIEST, len(vocabulary)))
     return records.Recording(
         text=vocabulary.decode(ids),
         cell=network.cell,

@@ -2,12 +2,12 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from chargen.probes.units.result import HiddenUnits, LayerRecord, UnitsResult
+from chargen.probes.units.result import HiddenUnits, UnitsResult
 from chargen.render.page import render
 from chargen.render.report import Block, Section, Table, Text
 
@@ -62,8 +62,8 @@ def report(result: UnitsResult) -> Section:
 
 def hidden_units_page(memory: HiddenUnits) -> str:
     recording, result = memory.recording, memory.units
-    units = " + ".join(str(layer.units) for layer in recording.layers)
-    parts = part_labels(recording.layers[0].parts, recording.cell)
+    units = " + ".join(str(layer["h"].shape[1]) for layer in recording.layers)
+    parts = part_labels(recording.layers[0], recording.cell)
     shares = np.rint(recording.next_shares * SHARE_LEVELS).astype("<u2")
     leader = result.leader() if result else None
     best = leader.units[0] if leader else None
@@ -91,16 +91,16 @@ def hidden_units_page(memory: HiddenUnits) -> str:
     )
 
 
-def _layer(layer: LayerRecord) -> dict[str, Any]:
+def _layer(layer: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Return the values as levels of the largest value of their unit, or of 1."""
     parts = {}
-    for name, values in layer.parts.items():
+    for name, values in layer.items():
         largest = np.abs(values).max(axis=0).astype(np.float64)
         ranges = [float(f"{value:.4g}") or 1.0 for value in largest]
         ranges = [1.0] * len(ranges) if (largest <= 1).all() else ranges
         levels = np.rint(values / ranges * LEVELS).astype(np.int8)
         parts[name] = {"ranges": ranges, "values": _base64(levels.T)}
-    return {"units": layer.units, "parts": parts}
+    return {"units": layer["h"].shape[1], "parts": parts}
 
 
 def _base64(values: np.ndarray) -> str:

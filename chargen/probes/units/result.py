@@ -14,21 +14,13 @@ from chargen.probes.statistics.intervals import Estimate, flat
 
 
 @dataclass(frozen=True)
-class LayerRecord:
-    """Every value of one layer after each character."""
-
-    layer: int  # from 1; layer 1 reads the characters
-    units: int
-    parts: Mapping[str, np.ndarray]  # (T, H) float32: the state's tensors, h first, then the gates
-
-
-@dataclass(frozen=True)
 class Recording:
     """A text and the hidden units while the network reads it from the initial state."""
 
     text: str  # T characters
     cell: str
-    layers: tuple[LayerRecord, ...]
+    # by layer, from the input: (T, H) float32 of the state's tensors, h first, then of the gates
+    layers: tuple[Mapping[str, np.ndarray], ...]
     next_characters: tuple[str, ...]  # (T,) the K most probable next characters, in order
     next_shares: np.ndarray  # (T, K) their probabilities
 
