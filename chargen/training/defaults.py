@@ -16,7 +16,7 @@ from chargen.settings import MINUTES, GivenSettings, ModelSettings, TrainingSett
 RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
-FULL_RATE_UNITS, FULL_RATE_UNITS_OF_ONE = 256, {"lstm": 384}  # of several layers, of one
+FULL_RATE_UNITS = 256
 DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
@@ -34,7 +34,7 @@ WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disabl
 SUSTAINED = 0.88
 SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of √2
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
-FEW_EPOCHS_LSTM = (0.03, 0.99)  # weight decay and beta2 of one layer, under MANY_EPOCHS epochs
+FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
 
 
 @dataclass(frozen=True)
@@ -173,14 +173,11 @@ def choose_defaults(
         more, why = _regularization(given, table, epochs, least)
         chosen |= more
         notes += why
-        if plain and cell == "lstm" and len(units) == 1 and epochs < MANY_EPOCHS:
-            chosen["weight_decay"], beta2 = FEW_EPOCHS_LSTM
-            preset = replace(preset, beta2=beta2)
+        if plain and len(units) == 1 and epochs < MANY_EPOCHS:
+            chosen["weight_decay"] = FEW_EPOCHS_DECAYS.get(cell, PLAIN_WEIGHT_DECAY)
     if plain:
-        factor, full = DEEP_RATE_FACTOR.get(cell, 1.0), FULL_RATE_UNITS
-        if len(units) == 1:
-            factor, full = 1.0, FULL_RATE_UNITS_OF_ONE.get(cell, full)
-        factor *= min(1.0, full / max(units))
+        factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
+        factor *= min(1.0, FULL_RATE_UNITS / max(units))
         preset = replace(preset, learning_rate=preset.learning_rate * factor)
         batch = preset.timesteps * preset.batch_size  # characters
         fits = training_chars > batch and given.names.isdisjoint(WINDOW_SETTINGS)
