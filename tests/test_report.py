@@ -4,23 +4,9 @@ import re
 from collections import Counter
 
 import pytest
+import results
 from msgspec import structs
-from results import (
-    ACCURACIES,
-    DEMONSTRATION,
-    MINED,
-    ONE,
-    REFUSED,
-    RUN,
-    RUNS,
-    TEMPLATES,
-    UNKNOWN,
-    UNKNOWNS,
-    context_result,
-    span_row,
-    templates_result,
-    with_span50,
-)
+from results import ONE, RUN, RUNS, TEMPLATES, UNKNOWN, UNKNOWNS, templates_result, with_span50
 
 from chargen.probes.gradient.result import HALF
 from chargen.probes.mined.mining import CLOSERS
@@ -41,11 +27,6 @@ def pages():
     return {name: result.page() for name, result in RESULTS.items()}
 
 
-@pytest.fixture
-def page(pages):
-    return pages["one"]
-
-
 def words(page):
     """Return what a reader sees, with one space between words."""
     text = TAG.sub(" ", page[page.index("<body>") :]).replace("&gt;", ">").replace("&lt;", "<")
@@ -54,10 +35,6 @@ def words(page):
 
 def cells(page):
     return [TAG.sub("", cell) for cell in re.findall(r"<td>.*?</td>", page)]
-
-
-def svgs(page):
-    return re.findall(r"<svg.*?</svg>", page, flags=re.S)
 
 
 def only(result, run="runs/long"):
@@ -77,13 +54,6 @@ def axes_of(result):
     (section,) = result.sections()
     (figure,) = (block for block in section.blocks if isinstance(block, Figure))
     return figure.draw(figures.PICTURE, "").axes[0]
-
-
-def texts_of(axes):
-    return {text.get_text() for text in axes.texts}
-
-
-# terminal
 
 
 def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
@@ -107,15 +77,15 @@ def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
 
 def test_a_refusal_shows_the_shortest_span_and_the_demonstration():
     text = terminal(ProbeResult((UNKNOWN,)))
-    shown = (REFUSED.refusal, "Demonstration, not a measurement", "the clouds are in the …")
+    shown = (results.REFUSED.refusal, "Demonstration, not a measurement", "the clouds are in the …")
     assert all(part in text for part in shown)
     assert ["sky", "33.3%"] in [row[:2] for row in rows(text)]
     assert "remembers" not in text
-    gated = templates_result(span_row(4, 0.5), refusal="not learned")
+    gated = templates_result(results.span_row(4, 0.5), refusal="not learned")
     assert ["4", "390", "50.0"] in [row[:3] for row in rows(terminal(only(gated)))]
     (section,) = ProbeResult((UNKNOWN,)).sections()
     bars = [row for block in section.blocks if isinstance(block, Bars) for row in block.rows]
-    assert len(bars) == sum(len(one.candidates) for one in DEMONSTRATION)
+    assert len(bars) == sum(len(one.candidates) for one in results.DEMONSTRATION)
     assert not any(isinstance(block, Table) for block in section.blocks)
 
 
@@ -139,17 +109,14 @@ def test_several_runs_stand_side_by_side():
     )
 
 
-# figures
-
-
 def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():
     axes = axes_of(only(TEMPLATES))
-    assert texts_of(axes) == {TRAINING, LONGEST}
+    assert {text.get_text() for text in axes.texts} == {TRAINING, LONGEST}
     (bars,) = [bar for bar in axes.containers if bar.get_label() == "model"]
     drawn = [segment[:, 1].tolist() for segment in bars.lines[2][0].get_segments()]
     bounds = [(row.accuracy.low, row.accuracy.high) for row in TEMPLATES.rows]
     assert drawn == [pytest.approx(bound) for bound in bounds]
-    assert bars.lines[0].get_ydata().tolist() == list(ACCURACIES.values())
+    assert bars.lines[0].get_ydata().tolist() == list(results.ACCURACIES.values())
     assert [1 / 8, 1 / 8] in [list(line.get_ydata()) for line in axes.lines]
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert len(dotted) == len(TEMPLATES.rows[0].controls)
@@ -172,9 +139,6 @@ def test_span50_is_drawn_on_the_axis_and_else_named(half, fits, label):
         assert mark.lines[0].get_xydata().tolist() == [[700, (0.98 + 0.125) / 2]]
         (bar,) = mark.lines[2]
         assert [point.tolist()[0] for point in bar.get_segments()[0]] == [620, 1024]
-
-
-# page
 
 
 @pytest.mark.parametrize("name", ["one", "several"])
@@ -213,8 +177,9 @@ def test_every_number_of_the_figures_is_in_a_table(pages):
     assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(pages["one"])
 
 
-def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
-    assert only(TEMPLATES).page() == only(TEMPLATES).page()
+def test_a_page_is_reproducible_and_small_and_loads_nothing(pages):
+    page = pages["one"]
+    assert page == ONE.page()
     assert len(page) < 600_000
     assert not re.search(r"https?:|//\w|@import|<link|<img|<script", page)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
@@ -223,11 +188,11 @@ def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
 
 
 def test_sections_appear_only_for_instruments_that_were_used(pages):
-    mined = ProbeResult(tuple(RunResult(run, mined=MINED) for run in ("a", "b")))
+    mined = ProbeResult(tuple(RunResult(run, mined=results.MINED) for run in ("a", "b")))
     assert [section.name for section in mined.sections()] == ["mined"]
     assert "<svg" not in pages["unknown"]
     assert "<h1>Not learned: c" in pages["unknown"]
-    refused = structs.replace(context_result(), rows=(), refusal="not measured: too short")
+    refused = structs.replace(results.context_result(), rows=(), refusal="not measured: too short")
     short = {TRAINED: refused, UNTRAINED: refused}
     page = ProbeResult(tuple(RunResult(run, context=short) for run in ("a", "b"))).page()
     assert "not measured: too short" in words(page)
@@ -244,8 +209,6 @@ def test_example_sentences_highlight_cue_and_answer():
     assert "1024: chose Iberian" in only(known).page()
 
 
-# browser
-
 LETTERS = """
     return [...document.querySelectorAll('figure svg')].map(svg => {
       const scale = svg.clientWidth / svg.viewBox.baseVal.width
@@ -256,12 +219,9 @@ LETTERS = """
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])
 @pytest.mark.parametrize("name", RESULTS)
-def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(
-    browser, tmp_path, pages, name, width, dark
-):
-    file, page = tmp_path / "report.html", pages[name]
-    file.write_text(page, encoding="utf-8")
-    browser.open(file, width, dark=dark)
+def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(browser, pages, name, width, dark):
+    page = pages[name]
+    browser.show(page, width, dark)
     browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert (browser.errors(), browser.requests(), browser.overflows()) == ([], [], False)
     paper = browser.script("return getComputedStyle(document.body).backgroundColor")
