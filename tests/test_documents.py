@@ -30,8 +30,6 @@ def starts_of(lengths):
     return np.array([0, *np.cumsum(lengths[:-1])], dtype=np.int64)
 
 
-# Splitting a text into documents
-
 FILES = st.lists(
     st.text(st.sampled_from("ab\n\n\r\r é日"), min_size=1, max_size=40), min_size=1, max_size=4
 )
@@ -69,9 +67,6 @@ def test_documents_do_not_depend_on_the_blocks(files, cuts):
     assert split("none", files, cuts) == [0]
 
 
-# The held-out part
-
-
 @pytest.mark.parametrize(
     ("chars", "share", "starts", "training"),
     [
@@ -87,9 +82,6 @@ def test_documents_do_not_depend_on_the_blocks(files, cuts):
 )
 def test_the_held_out_part_is_a_tenth_and_begins_with_a_document(chars, share, starts, training):
     assert training_chars(chars, share, np.array(starts)) == training
-
-
-# Reading documents in a network
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
@@ -150,9 +142,6 @@ def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
     held = trainer.run.description.corpus.training_chars
     measured = evaluate(trainer.predictor, ids, held, starts=starts.clip(0))
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats)
-
-
-# Evaluation of documents
 
 
 def by_itself(predictor, ids, start, starts):

@@ -21,7 +21,6 @@ from chargen.errors import ChargenError
 from chargen.runs.directory import LAST, Run
 from chargen.training.session import start
 
-KILLED = -signal.SIGKILL
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
 
 
@@ -56,7 +55,7 @@ def end_early(us, how):
     us.sum(np.ones(1))
 
 
-@pytest.mark.parametrize(("how", "code"), [("kill", KILLED), ("bug", 1)])
+@pytest.mark.parametrize(("how", "code"), [("kill", -signal.SIGKILL), ("bug", 1)])
 def test_a_process_that_ends_early_is_lost_to_the_others(tmp_path, how, code):
     *others, last = [rank.ended() for rank in ranks(tmp_path, 2, end_early, how)]
     assert [code for code, _, _ in others] == [PEER_LOST]

@@ -65,9 +65,6 @@ def test_a_text_shorter_than_a_window_is_refused():
             make(np.arange(chars), 3, 5)
 
 
-# Each process reads some rows of a batch
-
-
 def shares(rows, cuts):
     """Return slices that partition the rows; some may be empty."""
     bounds = [0, *sorted(cuts), rows]
@@ -129,9 +126,6 @@ def test_a_share_of_a_text_larger_than_memory_reads_only_its_own_rows(make):
         batch = batches.batch(2, index)
         counted = batch.targets != IGNORED
         np.testing.assert_array_equal((batch.inputs + 1)[counted], batch.targets[counted])
-
-
-# Permutations
 
 
 def drawn(size, seed):
