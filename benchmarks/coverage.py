@@ -33,6 +33,7 @@ from chargen.probes.statistics.span50 import fit
 
 RESULTS = Path(__file__).with_suffix(".csv")
 SIMULATIONS = 1000
+PRECISE = {"effective": 20_000, "excess": 20_000}  # simulations of a fraction of a millisecond
 SPANS = np.array((4, 8, 16, 32, 64, 128, 256, 512, 1024))
 CHANCE, FACTS, SENTENCES = 1 / 8, 16, 26  # of the cloze sentences: K = 8, sentences per fact
 
@@ -71,7 +72,7 @@ def main(names: Sequence[str]) -> None:
             kept = [row for row in csv.DictReader(file) if row["interval"] not in names]
     rows = [*kept]
     for case in cases:
-        rows.append(measure(case))
+        rows.append(measure(case, PRECISE.get(case.interval, SIMULATIONS)))
         print(*rows[-1].values(), sep="  ", flush=True)
     rows.sort(key=lambda row: str(row["interval"]))
     with RESULTS.open("w", newline="") as file:

@@ -1,4 +1,6 @@
-"""Simulations of the intervals of text for `benchmarks.coverage`: score, context and mined.
+"""Simulations of the intervals of text for `benchmarks.coverage`.
+
+They are those of score, context, mined and the mutual information.
 
 The natural text is tinyshakespeare.txt, a path in the environment variable ``TINYSHAKESPEARE``;
 without it, the bundled fables. What is measured comes from n-grams of its first part on the rest.
@@ -24,6 +26,7 @@ from chargen.probes.statistics.intervals import TextMean, text_mean
 from chargen.probes.surprisal.measure import compare, surprisal
 from chargen.probes.surprisal.result import Score
 from chargen.text import Vocabulary
+from chargen.text.mutual_information import mutual_information
 
 Bounds = tuple[float, float, float]
 SHARE = 0.4  # of the text is counted, the rest is measured
@@ -116,6 +119,45 @@ def gain_of(cases: int, rng: np.random.Generator) -> Bounds:
     return mean.estimate().low, mean.estimate().high, 0.5
 
 
+TRANSITIONS = np.array([[0.9, 0.07, 0.03], [0.04, 0.9, 0.06], [0.05, 0.05, 0.9]])
+PASSAGE = 32_768  # characters
+
+
+def information_of_chain(distance: int, rng: np.random.Generator) -> Bounds:
+    """Measure the mutual information of 8,192 characters of a Markov chain."""
+    bounds, state, ids = TRANSITIONS.cumsum(axis=1)[:, :2].tolist(), 0, []
+    for point in rng.random(8192).tolist():
+        ids.append(state := sum(point > bound for bound in bounds[state]))
+    found = mutual_information(np.array(ids), 3, (distance,), seed=int(rng.integers(2**31)))
+    shares = np.linalg.matrix_power(TRANSITIONS, 10_000)[0]
+    step = np.linalg.matrix_power(TRANSITIONS, distance)
+    truth = (shares[:, None] * step * np.log2(step / shares)).sum()
+    return found.low[0], found.high[0], float(truth)
+
+
+@cache
+def characters() -> tuple[np.ndarray, int]:
+    """Return the natural text and the size of its vocabulary."""
+    text = "".join(passages())
+    vocabulary = Vocabulary.of(text)
+    return vocabulary.encode(text), len(vocabulary)
+
+
+@cache
+def information_of_all(distance: int) -> float:
+    """Return the mutual information of the whole natural text."""
+    return mutual_information(*characters(), (distance,), seed=0).bits[0]
+
+
+def information_of_passage(distance: int, rng: np.random.Generator) -> Bounds:
+    """Measure the mutual information of a passage; the truth is that of the whole text."""
+    ids, size = characters()
+    begin = rng.integers(len(ids) - PASSAGE)
+    passage = ids[begin : begin + PASSAGE]
+    found = mutual_information(passage, size, (distance,), seed=int(rng.integers(2**31)))
+    return found.low[0], found.high[0], information_of_all(distance)
+
+
 def cases() -> Iterator[tuple[str, str, str, Callable[[np.random.Generator], Bounds]]]:
     """Yield the interval, its unit, the data and the simulation."""
     source = "tinyshakespeare" if os.environ.get("TINYSHAKESPEARE") else "fables"
@@ -131,3 +173,9 @@ def cases() -> Iterator[tuple[str, str, str, Callable[[np.random.Generator], Bou
     for count in (100, 256):
         data = f"{count} dependencies, subjects of 1,000 characters"
         yield "mined", "block of text", data, partial(gain_of, count)
+    for distance in (4, 16):
+        data = f"Markov chain of 8,192 characters at distance {distance}"
+        yield "mutual information", "block of text", data, partial(information_of_chain, distance)
+    for distance in (4, 64):
+        data = f"{PASSAGE:,} characters of {source} at distance {distance}, truth of the whole text"
+        yield "mutual information", "block of text", data, partial(information_of_passage, distance)

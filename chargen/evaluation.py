@@ -26,8 +26,8 @@ Nats = TypeVar("Nats", float, np.ndarray)
 
 
 def nats_of(log_probs: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Return the surprisals of targets ``(n,)`` in nats, float64; refuse infinite ones."""
-    nats = -log_probs[np.arange(len(targets)), targets].astype(np.float64)
+    """Return the surprisals of targets ``(…, n)`` in nats, float64; refuse infinite ones."""
+    nats = -log_probs[np.arange(len(log_probs)), targets].astype(np.float64)
     if np.isinf(nats).any():
         raise PredictorError(
             "predictions: a character of the text or of a candidate has probability 0; "

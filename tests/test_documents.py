@@ -41,7 +41,7 @@ def split(how, files, cuts=()):
     for number, text in enumerate(files):
         at = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
         parts = [text[begin:end] for begin, end in pairwise(at)]
-        found += [splitter.split(number, part) for part in parts]
+        found += [splitter.split(number, part.encode(), len(part)) for part in parts]
     return np.concatenate(found).tolist()
 
 

@@ -4,10 +4,12 @@ import itertools
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import VARIANTS, arrays_of, network_and_engine
@@ -16,7 +18,7 @@ from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling import Sampler, arithmetic, engine
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled import CompiledLoop, product
+from chargen.sampling.compiled import CHILD, CompiledLoop, compiling, product, write
 from chargen.sampling.engine import Engine, initial_state
 from chargen.sampling.quantized import Int8Matrix, rounded
 from chargen.settings import ModelSettings, SamplingSettings
@@ -82,7 +84,7 @@ def test_both_forms_compute_the_network_and_write_the_same_text(shape):
     for t in range(9):
         logits, state = own.read(ids[:, t], state)
         np.testing.assert_allclose(logits, expected[:, t], **near)
-        loop = CompiledLoop(own.settings, own.weights, 2)
+        loop = CompiledLoop(own.settings, own.weights, initial_state(own.settings, 2))
         list(loop.write(ids[:, : t + 1], 1, choice, np.random.default_rng(0)))
         assert loop.logits.tobytes() == logits.tobytes()
     for part, other in zip(state, itertools.chain(*states), strict=True):
@@ -112,7 +114,8 @@ def test_both_int8_forms_compute_the_network_approximately_and_write_the_same_te
     own, whole = int8_engine(**shape)
     ids, choice = np.random.default_rng(0).integers(V, size=(2, 9)), Choice.of(SamplingSettings())
     assert isinstance(own.weights.top["W_hy"], Int8Matrix)
-    logits, loop = own.advance(ids)[0][:, 0], CompiledLoop(own.settings, own.weights, 2)
+    logits, state = own.advance(ids)[0][:, 0], initial_state(own.settings, 2)
+    loop = CompiledLoop(own.settings, own.weights, state)
     list(loop.write(ids, 1, choice, np.random.default_rng(0)))
     assert loop.logits.tobytes() == logits.tobytes()
     assert np.corrcoef(logits.ravel(), whole.advance(ids)[0].ravel())[0, 1] > 0.97
@@ -139,7 +142,7 @@ NOT_COMPILED = f"""
 import numpy as np
 from chargen.sampling.choice import Choice
 from chargen.sampling.compiled import CompiledLoop
-from chargen.sampling.engine import Engine
+from chargen.sampling.engine import Engine, initial_state
 from chargen.settings import WEIGHT_FORMATS, ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
 
@@ -149,7 +152,7 @@ for shape in {SOME[::2] + SOME[3::8]}:
     chosen = Choice.of(SamplingSettings(top_k=3, repetition_penalty=2))
     for form in WEIGHT_FORMATS:
         engine = Engine(settings, arrays, {V}, form)
-        loop = CompiledLoop(settings, engine.weights, 2)
+        loop = CompiledLoop(settings, engine.weights, initial_state(settings, 2))
         list(loop.write(np.ones((2, 2), int), 2, chosen, np.random.default_rng(0)))
 """
 
@@ -158,6 +161,42 @@ def test_compiled_form_reads_within_its_buffers():
     """numba does not check bounds; Python does."""
     uncompiled = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     subprocess.run([sys.executable, "-c", NOT_COMPILED], env=uncompiled, check=True)
+
+
+COMPILING = "chargen.sampling.compiled.compiling"
+SWITCHED = shapes(*itertools.product(VARIANTS.values(), SHAPES[::3], ["tanh"]))
+
+
+@pytest.mark.parametrize("shape", SWITCHED, ids=name_of)
+def test_the_moment_when_the_code_is_compiled_changes_nothing(shape, monkeypatch):
+    """NumPy writes until then: inside the prompt, or for some blocks of characters."""
+    monkeypatch.setattr(engine, "MIN_COMPILED", 0)
+    for own in int8_engine(**shape):
+        texts = []
+        for moment in range(6):
+            answers, rng = iter([False] * moment + [True]), np.random.default_rng(5)
+            monkeypatch.setattr(COMPILING, lambda *kind, answers=answers: answers.__next__)
+            rows = own.write(PROMPT, 150, SamplingSettings(repetition_penalty=2), rng, 2)
+            texts.append((np.array(list(itertools.islice(rows, 130))).tobytes(), rng.random()))
+        assert texts == texts[:1] * 6
+        assert compiling(own.settings, own.form)()
+
+
+def test_a_text_is_whole_if_the_compiler_fails(monkeypatch):
+    """Nothing compiles seven layers."""
+    monkeypatch.setattr(engine, "MIN_COMPILED", 0)
+    monkeypatch.setattr("chargen.sampling.compiled.CHILD", "1 / 0")
+    for units, python in (1, sys.executable), (2, ""):
+        monkeypatch.setattr(sys, "executable", python)
+        _, own = network_and_engine(units=(units,) * 7)
+        np.testing.assert_array_equal(written(own, None), written(own, False))
+
+
+def test_one_process_compiles_at_a_time():
+    with FileLock(Path(write._cache.cache_path) / "compiling.lock"):
+        program = [sys.executable, "-c", CHILD, "1", "plain", "float32", *sys.path]
+        done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert "filelock._error.Timeout" in done.stderr
 
 
 def test_both_forms_draw_alike():

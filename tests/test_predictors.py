@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fakes import TablePredictor, UniformPredictor
+from fakes import BANK, TablePredictor, UniformPredictor
 from hypothesis import given
 from hypothesis import strategies as st
 from networks import arrays_of, network_and_engine
@@ -19,6 +19,9 @@ from chargen.evaluation import Evaluation, evaluate
 from chargen.predictors import BackoffNgram, PredictorError, check, from_function, from_torch
 from chargen.predictors.check import load_model
 from chargen.predictors.protocol import select
+from chargen.probes.context.measure import measure as measure_context
+from chargen.probes.mined import measure as mined
+from chargen.probes.templates import measure as templates
 from chargen.recurrent import CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
@@ -168,6 +171,39 @@ def dropped(log_probs):
 def test_the_check_and_the_adapters_explain_a_fault(make, reason):
     with pytest.raises(PredictorError, match=reason):
         check(make())
+
+
+@pytest.mark.parametrize(
+    ("reason", "change"),
+    [
+        ("sum to 2.718", lambda x: x + 1),
+        ("sum to nan", lambda x: x * np.nan),
+        ("shape", lambda x: np.pad(x, ((0, 0), (0, 0), (0, 1)))),
+        ("probability 0", lambda x: np.where(np.arange(x.shape[2]) > 0, -np.inf, 0 * x)),
+    ],
+)
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda model, ids: templates.measure(model, BANK, spans=(4,), gate=0),
+        lambda model, ids: measure_context(model, ids, contexts=(4,)),
+        lambda model, ids: mined.measure(model, ids, longest=64),
+    ],
+)
+def test_every_instrument_refuses_what_is_no_distribution(measure, reason, change):
+    model = UniformPredictor(Vocabulary.of("".join(BANK.characters()) + "()"))
+    good, ids = model.advance, model.vocabulary.encode("the (clouds) are in the sky\n" * 200)
+    model.advance = lambda ids, state=None: (change(good(ids)[0]), None)
+    with pytest.raises(PredictorError, match=reason):
+        measure(model, ids)
+
+
+def test_a_replaced_context_can_give_a_character_probability_zero():
+    model = TablePredictor("ab", np.full((2, 2), 0.5))
+    model.table[[0, 1], [0, 1]] = -np.inf  # a repeated character, which the text lacks
+    model.table[[0, 1], [1, 0]] = 0
+    with pytest.raises(PredictorError, match="probability 0"):
+        measure_context(model, np.arange(5000) % 2, contexts=(1, 2))
 
 
 @pytest.mark.filterwarnings("ignore")  # those of keras

@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import results
@@ -107,6 +108,25 @@ def test_several_runs_stand_side_by_side():
     assert RUNS.finding == "runs/less is more accurate than runs/long: ahead at 4, by 9 " + (
         "percentage points at 4 characters"
     )
+
+
+def test_of_runs_that_learned_no_fact_the_context_is_the_finding():
+    contexts = (results.context_result(), results.context_result(0.001, (0, 0, 0)))
+    unlearned = [
+        RunResult(f"runs/{name}", results.REFUSED, results.DEMONSTRATION, {TRAINED: one})
+        for name, one in zip("ab", contexts, strict=True)
+    ]
+    both = ProbeResult(tuple(unlearned))
+    lines = " ".join(to_text([both.summary()]).split())
+    for text in (lines, both.answer):
+        assert text.count("a: uses") == text.count("b: uses") == 1
+        assert "not learned" not in text
+    assert both.finding.startswith("runs/a uses")
+    assert "a: …the clouds" in lines
+    assert "b: …the clouds" in lines
+    alone = ProbeResult(tuple(replace(run, context={}) for run in unlearned))
+    assert alone.finding == "not learned: runs/a and runs/b"
+    assert "not learned: a and b" in " ".join(to_text([alone.summary()]).split())
 
 
 def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():

@@ -142,6 +142,15 @@ def test_the_interval_of_a_mean_has_students_quantile():
     assert intervals.t_interval([7]).high == math.inf
 
 
+def test_blocks_of_text_are_lengthened_until_the_variance_of_their_mean_grows_no_further():
+    pairs = np.tile([1.0, 1, -1, -1], 32)
+    found = intervals.text_mean(pairs, np.ones(128))
+    assert (found.value, found.blocks) == (0, 64)  # of 128, 64 or 32
+    assert found.error == pytest.approx(np.std(pairs[::2], ddof=1) / math.sqrt(64))
+    grown = intervals.text_mean(pairs, np.ones(128), growth=0.5)  # over all lengths
+    assert (grown.blocks, grown.error) == (32, pytest.approx(found.error * 32**0.25))
+
+
 @pytest.mark.parametrize(("n", "outer"), [(5, 0), (6, 0), (64, 23), (256, 111)])
 def test_the_interval_of_a_median_is_that_of_the_sign_test(n, outer):
     values = np.random.default_rng(0).permutation(n)

@@ -154,7 +154,7 @@ class BurnedIn:
         chars = max(1, len(ids) // BURN_IN_PARTS)
         parts = ids[: len(ids) // chars * chars].reshape(-1, chars)[:BURN_IN_PARTS]
         parts = parts.astype(np.int64)
-        log_probs, state = predictor.advance(parts)
+        log_probs, state = advance(predictor, parts)
         own = np.take_along_axis(log_probs[:, :-1], parts[:, 1:, None], axis=2).astype(np.float64)
         order = np.argsort(-own.sum(axis=(1, 2)), kind="stable")
         self._state = select(state, order[[(len(order) - 1) // 2]])

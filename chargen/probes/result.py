@@ -97,11 +97,24 @@ class ProbeResult:
             claims = [one for one in found.values() if not getattr(one, "refusal", "")]
             claims = [*claims, *found.values()]
             return str(claims[0].finding()) if claims else "nothing was measured"
-        if results := {run.run: run.templates for run in self.runs if run.templates}:
+        contexts = {run.run: run.context[TRAINED] for run in self.runs if run.context}
+        results = {run.run: run.templates for run in self.runs if run.templates}
+        if results and (self._learned or not contexts):
             return cloze.finding_of(results, self.templates)
-        if contexts := {run.run: run.context[TRAINED] for run in self.runs if run.context}:
+        if contexts:
             return "; ".join(f"{name} {found.finding()}" for name, found in contexts.items())
         return "no instrument compared the runs"
+
+    @property
+    def _learned(self) -> bool:
+        return any(run.templates and not run.templates.refusal for run in self.runs)
+
+    @property
+    def _short_finding(self) -> str:
+        """The finding of the first instrument that claims something, with short names of runs."""
+        sections = self.sections() if len(self.runs) > 1 else []
+        unlearned = not self._learned and len(sections) > 1 and sections[0].name == "templates"
+        return sections[unlearned].finding if sections else self.finding
 
     @property
     def measured(self) -> bool:
@@ -141,8 +154,7 @@ class ProbeResult:
         """The title of the page: `title`, or the main finding in short where that is a question."""
         if not self.title.endswith("?"):
             return self.title
-        told = self.sections()[0].finding if len(self.runs) > 1 else self.finding
-        told = re.sub(r" \(accuracy.*|; trained.*|: ahead [^;]*", "", told)
+        told = re.sub(r" \(accuracy.*|; trained.*|: ahead [^;]*", "", self._short_finding)
         return told if told.startswith((*self.names,)) else told[:1].upper() + told[1:]
 
     @property
@@ -196,13 +208,13 @@ class ProbeResult:
             if any(run.context for run in self.runs):
                 notes.append("Excess: bits lost when all text before is replaced.")
             blocks.append(kit.Table(["characters", *columns, ""], rows, " ".join(notes)))
-        shown = [one for run in self.runs for one in run.demonstration if one.candidates]
-        blocks += [kit.Text(one.line(), "note") for one in shown]
+        for name, run in zip(self.names, self.runs, strict=True):
+            shown = [one.line() for one in run.demonstration if one.candidates]
+            blocks += [kit.Text(f"{name}: {one}" if several else one, "note") for one in shown]
         if not several and (gradient := self.runs[0].of_network("gradient")):
             blocks.append(kit.Text(f"Why: {gradient.finding()}.", "note"))
         blocks.append(kit.Text(f"Next: {'; '.join(self._advice())}.", "note"))
-        finding = self.sections()[0].finding if several else self.finding
-        return kit.Section("summary", self.title, finding, "", blocks)
+        return kit.Section("summary", self.title, self._short_finding, "", blocks)
 
     def _advice(self) -> Iterator[str]:
         if any(run.templates and run.templates.refusal for run in self.runs):

@@ -8,11 +8,16 @@ over contiguous arrays of one type compile fast and run fast.
 Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from subprocess import DEVNULL, Popen
 from typing import Any
 
 import numpy as np
-from numba import njit
+from filelock import FileLock
+from numba import njit, typeof
 from numba.extending import register_jitable
 
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
@@ -31,12 +36,13 @@ from chargen.sampling.arithmetic import (
     tanh,
 )
 from chargen.sampling.choice import Choice, choose_one, penalize, weights
-from chargen.sampling.engine import NetworkWeights, initial_state
+from chargen.sampling.engine import BLOCK, Engine, NetworkWeights, State, initial_state
 from chargen.sampling.int8_dot import dot
 from chargen.sampling.quantized import Int8Matrix
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, widened
 
-BLOCK = 64  # characters that are written before they are yielded
+CHILD = """import sys; sys.path[:] = sys.argv[4:]
+from chargen.sampling.compiled import compile_alone; compile_alone(*sys.argv[1:4])"""
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
@@ -303,12 +309,15 @@ def write(
 
 
 class CompiledLoop:
-    """N sequences that a network reads and writes, with the buffers that a step needs."""
+    """N sequences that a network reads and writes, with the buffers of a step and ``state``."""
 
-    def __init__(self, settings: ModelSettings, weights: NetworkWeights, count: int) -> None:
+    def __init__(self, settings: ModelSettings, weights: NetworkWeights, state: State) -> None:
         layers, top = weights.layers, weights.top
-        state, parts = initial_state(settings, count), len(settings.state_names)
-        D = settings.units[-1]
+        state, parts = tuple(map(np.ascontiguousarray, state)), len(settings.state_names)
+        count, D = len(state[0]), settings.units[-1]
+        windows = np.zeros((len(weights.blocks), count, CONVOLVED, D), dtype=np.float32)
+        for k in range(CONVOLVED - 1 if weights.blocks else 0):
+            windows[:, :, k] = state[parts - CONVOLVED + 1 + k :: parts]
 
         def buffer(width: int) -> np.ndarray:
             return np.empty((count, width), dtype=np.float32)
@@ -339,19 +348,19 @@ class CompiledLoop:
             table,
             tuple(each(blocks, name) for name in block_shapes(D)),
             top.get("g_out", vector),
-            np.zeros((len(weights.blocks), count, CONVOLVED, D), dtype=np.float32),
+            windows,
             tuple(map(buffer, (D, D, D, 2 * widened(D), widened(D)))),
         )
         self.logits = buffer(len(top["b_y"]))  # of the last character written
         self._head = (packed(top["W_hy"]), top["b_y"], self.logits)
 
     def write(
-        self, prompt: np.ndarray, length: int, choice: Choice, generator: np.random.Generator
+        self, ids: np.ndarray, length: int, choice: Choice, rng: np.random.Generator, start: int = 0
     ) -> Iterator[np.ndarray]:
-        """Write as `chargen.sampling.choice.generate` does, with the same random numbers."""
-        read, start = prompt.T, 0
+        """Write as `chargen.sampling.choice.generate` does; the state has read ``start`` ids."""
+        read = ids.T
         for done in range(0, length, BLOCK):
-            points = generator.random((min(BLOCK, length - done), len(prompt)))
+            points = rng.random((min(BLOCK, length - done), read.shape[1]))
             ids = np.vstack([read, np.empty(points.shape, dtype=np.int64)])
             ids = np.ascontiguousarray(ids)  # numba compiles for each layout
             write(self._network, self._residual, self._head, choice, ids, start, points)
@@ -362,3 +371,40 @@ class CompiledLoop:
                 raise NonFiniteError
             read = ids[-RECENT:]
             start = len(read) - 1
+
+
+def argument_types(layers: int, stack: str, form: str) -> tuple[Any, ...]:
+    """Return the types of the arguments of `write`, which depend on nothing else."""
+    one = ModelSettings(units=(1,) * layers, stack=stack)
+    arrays = {name: np.zeros(shape, np.float32) for name, shape in one.shapes(1).items()}
+    loop = CompiledLoop(one, Engine(one, arrays, 1, form).weights, initial_state(one, 1))
+    others = Choice(1.0, 0, 0.0, 0.0, 1.0), np.empty((0, 0), np.int64), 0, np.empty((0, 0))
+    return tuple(map(typeof, (loop._network, loop._residual, loop._head, *others)))
+
+
+def compile_alone(layers: str, stack: str, form: str) -> None:
+    """Compile `write` into numba's cache; `filelock.Timeout` if another process does that now."""
+    with FileLock(Path(write._cache.cache_path) / "compiling.lock", blocking=False):
+        write.compile(argument_types(int(layers), stack, form))
+
+
+@cache
+def compiling(settings: ModelSettings, form: str) -> Callable[[], bool]:
+    """Return a function that tells if `write` is compiled; otherwise a child process does that.
+
+    numba holds the GIL while it compiles. The child survives this process, so that the next text
+    finds the code.
+    """
+    kind = len(settings.units), settings.stack, form
+    types = argument_types(*kind)
+    overloads = getattr(write, "overloads", {types})  # none with NUMBA_DISABLE_JIT
+    if types in overloads or write._cache.load_overload(types, write.targetctx):
+        return lambda: True
+    command = [sys.executable or "", "-c", CHILD, *map(str, (*kind, *sys.path))]
+    try:
+        child = Popen(
+            command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
+        )
+    except OSError:
+        return lambda: False
+    return lambda: child.poll() == 0

@@ -10,6 +10,7 @@ and E feed-forward units of a residual block.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +18,14 @@ import numpy as np
 
 from chargen.cells import CellOps, Function
 from chargen.sampling.arithmetic import gated, norm, product, sigmoid, tanh
-from chargen.sampling.choice import Choice, generate, prompt_rows
+from chargen.sampling.choice import Choice, choose, generate, prompt_rows
 from chargen.sampling.quantized import Int8Matrix, rounded
-from chargen.settings import ModelSettings, SamplingSettings
+from chargen.settings import RECENT, ModelSettings, SamplingSettings
 from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 CALLS = 200_000  # multiplications that take NumPy as long as its calls for one character
+BLOCK = 64  # characters that the compiled form draws random numbers for at once
 NEVER = -1e9  # bias of a character that is not generated
 
 State = tuple[Any, ...]
@@ -167,7 +169,7 @@ class Engine:
     ) -> None:
         settings.check({name: array.shape for name, array in arrays.items()}, size)
         own = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
-        self.settings = settings
+        self.settings, self.form = settings, form
         own = quantized(own, settings) if form == "int8" else own
         self.weights = NetworkWeights.of(own, settings)
         self.multiplications = settings.parameters(size)  # per character, approximately
@@ -195,12 +197,27 @@ class Engine:
     ) -> Iterator[np.ndarray]:
         """Write ``length`` characters after ``prompt``; see `chargen.sampling.choice.generate`.
 
-        ``compiled`` selects the form; by default the amount of work does.
+        ``compiled`` selects the form, by default by the work; NumPy writes while numba compiles.
         """
         work = (self.multiplications + CALLS) * count * (prompt.shape[-1] + length)
-        if work > MIN_COMPILED if compiled is None else compiled:
-            from chargen.sampling.compiled import CompiledLoop
+        if not (work > MIN_COMPILED if compiled is None else compiled):
+            yield from generate(self.advance, prompt, length, settings, generator, count)
+            return
+        from chargen.sampling.compiled import CompiledLoop, compiling
 
-            loop = CompiledLoop(self.settings, self.weights, count)
-            return loop.write(prompt_rows(prompt, count), length, Choice.of(settings), generator)
-        return generate(self.advance, prompt, length, settings, generator, count)
+        is_ready = (lambda: True) if compiled else compiling(self.settings, self.form)
+        ids, state = prompt_rows(prompt, count), initial_state(self.settings, count)
+        start = done = 0  # characters of ``ids`` that the state has read, characters written
+        while done < length and (done % BLOCK or not is_ready()):
+            logits, state = self.read(ids[:, start], state)
+            start += 1
+            if start == ids.shape[1]:
+                if done % BLOCK == 0:  # ``generator`` advances as in the compiled form
+                    own = deepcopy(generator)
+                    generator.random((min(BLOCK, length - done), count))
+                row = choose(logits, settings, own, ids)
+                ids = np.concatenate([ids[:, 1 - RECENT :], row[:, None]], axis=1)
+                start, done = ids.shape[1] - 1, done + 1
+                yield row
+        loop = CompiledLoop(self.settings, self.weights, state)
+        yield from loop.write(ids, length - done, Choice.of(settings), generator, start)

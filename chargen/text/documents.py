@@ -3,11 +3,9 @@
 import numpy as np
 
 from chargen.settings import HELD_OUT, MOST_HELD_OUT
-from chargen.text.vocabulary import code_points
 
-LINE_ENDS = "\n\r"
 DOCUMENT_ENDS = {"line": "\n", "blank-line": "\n\n"}
-NO_TEXT = "\0\0\0"  # before the first character of a file; no text contains NUL
+NO_TEXT = b"\0\0\0"  # before the first character of a file; no text contains NUL
 FEWEST_TRAINED = 2  # characters: an input and its target
 
 
@@ -28,34 +26,35 @@ class DocumentSplitter:
         self._file: int | None = None
         self._before = NO_TEXT  # last characters of the file; its first empty lines do not count
 
-    def split(self, file: int, text: str) -> np.ndarray:
-        """Return the starts found in the next block of a file, by index in the whole text."""
+    def split(self, file: int, data: bytes, chars: int) -> np.ndarray:
+        """Return the starts in the next block of a file, in UTF-8, by index in the whole text."""
         starts: np.ndarray = np.empty(0, dtype=np.int64)
         if self._how in ("line", "blank-line"):
             self._before = self._before if file == self._file else NO_TEXT
-            starts = self._chars + self._after_line_ends(text)
+            starts = self._after_line_ends(data)
+            if chars < len(data):  # bytes within characters are the least as int8
+                inner = np.flatnonzero(np.frombuffer(data, np.int8) < -64)
+                starts -= np.searchsorted(inner, starts)
+            starts += self._chars
         if self._file is None or (file != self._file and self._how != "none"):
             starts = np.append(self._chars, starts)
-        self._file = file
-        self._chars += len(text)
+        self._file, self._chars = file, self._chars + chars
         return np.maximum(starts - 1, 0)
 
-    def _after_line_ends(self, text: str) -> np.ndarray:
+    def _after_line_ends(self, data: bytes) -> np.ndarray:
         if self._before == NO_TEXT:
-            text = text.lstrip(LINE_ENDS).rjust(len(text), "\0")
-        text = self._before + text
-        self._before = text[-3:]
-        points = code_points(text)
+            data = data.lstrip(b"\n\r").rjust(len(data), b"\0")
+        data = self._before + data
+        self._before = data[-3:]
+        points = np.frombuffer(data, np.uint8)
         ends = points == ord("\n")
-        if "\r" in text:
+        if b"\r" in data:
             ends |= points == ord("\r")
-        closes = ends[2:-1] & ~ends[3:]
         if self._how == "line":
-            return np.flatnonzero(closes)
+            return np.flatnonzero(ends[2:-1] > ends[3:])
         # The same line end twice, or any three.
-        after = np.flatnonzero(closes & ends[1:-2])
-        same = points[after + 2] == points[after + 1]
-        return after[same | (ends[after + 1] & ends[after])]
+        after = np.flatnonzero(ends[1:-2] & ends[2:-1])
+        return after[((points[after + 2] == points[after + 1]) | ends[after]) & ~ends[after + 3]]
 
 
 def training_chars(chars: int, validation: float | None, starts: np.ndarray) -> int:

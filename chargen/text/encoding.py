@@ -13,6 +13,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -166,14 +167,14 @@ def _read(
 ) -> tuple[str, int, np.ndarray]:
     """Call ``use`` with each block and its UTF-8; return SHA-256, length and document starts."""
     digest, splitter, chars = hashlib.sha256(), DocumentSplitter(documents), 0
-    with tempfile.TemporaryFile() as starts:
-        for number, text in corpus.blocks(progress, on_bytes):
+    with tempfile.TemporaryFile() as starts, ThreadPoolExecutor(1) as hashing:
+        for number, text in corpus.blocks(progress, lambda *raw: hashing.submit(on_bytes, *raw)):
             data = text.encode()
-            digest.update(data)
+            hashed = hashing.submit(digest.update, data)
             use(text, data)
-            starts.write(splitter.split(number, text).data)
+            starts.write(splitter.split(number, data, len(text)).data)
             chars += len(text)
-        starts.flush()
+            hashed.result()
         return digest.hexdigest(), chars, map_file(starts, np.int64)
 
 

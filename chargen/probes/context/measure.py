@@ -14,20 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from chargen.evaluation import Meter, nats_to_bits, states_after, surprisals
+from chargen.evaluation import Meter, nats_of, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
-from chargen.predictors.protocol import (
-    BurnedIn,
-    Model,
-    NextCharPredictor,
-    State,
-    TextScorer,
-    advance,
-    is_scorer,
-    log_probs_of,
-    select,
-    text_of,
-)
+from chargen.predictors import protocol
+from chargen.predictors.protocol import NextCharPredictor, State, is_scorer
 from chargen.probes.context import result as records
 from chargen.probes.context.blocks import Blocks, read_length, shortest_text
 from chargen.probes.statistics.intervals import Z90, TextMean, text_mean
@@ -41,7 +31,7 @@ SAMPLE_STREAMS = 32  # generated in parallel, each at least 8 times the longest 
 
 
 def measure(
-    predictor: Model,
+    predictor: protocol.Model,
     ids: np.ndarray,
     *,
     starts: np.ndarray | None = None,
@@ -85,7 +75,7 @@ def measure(
         )
     longest = 0
     if is_scorer(predictor):
-        texts = text_of(predictor, ids), text_of(predictor, source)
+        texts = protocol.text_of(predictor, ids), protocol.text_of(predictor, source)
         blocks = blocks.continuations(texts[0])
         longest = int((blocks.ends - blocks.begins).max())
         full, limited = _score(predictor, *texts, blocks, progress)
@@ -151,7 +141,7 @@ def _read(
     limited = np.zeros((2, len(blocks.contexts), *full.shape))
     for rows, by_stop in zip(kinds, reads, strict=True):
         part = blocks[rows]
-        start = predictor if part.fresh[0] else BurnedIn(predictor, ids[: blocks.full])
+        start = predictor if part.fresh[0] else protocol.BurnedIn(predictor, ids[: blocks.full])
         own = full[rows] = surprisals(start, ids, part.with_full_context)
         meter.step()
         for stop, last, state in states_after(start, source, part.swaps, [*by_stop]):
@@ -160,13 +150,12 @@ def _read(
                 some, n = part[here], part.contexts[place]
                 if not n:
                     targets = ids[some.targets.clip(max=len(ids) - 1)].astype(np.int64)
-                    nats = -np.take_along_axis(last[here], targets, axis=1).astype(np.float64)
-                    limited[:, 0, rows[here]] = nats_to_bits(nats)
+                    limited[:, 0, rows[here]] = nats_to_bits(nats_of(last[here], targets.T).T)
                     continue
                 read = some.with_context(n)
                 per_block = len(read) // len(some)
                 whole = (read.begins - n <= np.repeat(some.starts, per_block))[:, None]
-                after = select(state, np.repeat(here, per_block))
+                after = protocol.select(state, np.repeat(here, per_block))
                 for way, before in enumerate((after, None)):
                     bits = surprisals(predictor, ids, read, before)
                     bits = np.where(whole, own[here].reshape(bits.shape), bits)
@@ -175,7 +164,7 @@ def _read(
 
 
 def _score(
-    scorer: TextScorer, text: str, source: str, blocks: Blocks, progress: Progress
+    scorer: protocol.TextScorer, text: str, source: str, blocks: Blocks, progress: Progress
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what `_read` does, with the bits of a continuation at the beginning of its block."""
     edges = np.stack([blocks.starts, blocks.begins, blocks.ends], axis=1).tolist()
@@ -185,7 +174,7 @@ def _score(
 
     def bits(contexts: Sequence[str]) -> np.ndarray:
         meter.step()
-        return -nats_to_bits(log_probs_of(scorer, contexts, targets))
+        return -nats_to_bits(protocol.log_probs_of(scorer, contexts, targets))
 
     full = np.zeros((len(blocks), records.BLOCK))
     limited = np.zeros((2, len(blocks.contexts), *full.shape))
@@ -258,9 +247,9 @@ def _memories(
     state: State = None
     last = ids[rng.integers(len(ids), size=S)].astype(np.int64)
     sample = np.empty((S, T), dtype=np.int64)
-    reader = BurnedIn(predictor, ids)
+    reader = protocol.BurnedIn(predictor, ids)
     for t in range(T):
-        log_probs, state = advance(reader, last[:, None], state)
+        log_probs, state = protocol.advance(reader, last[:, None], state)
         last = sample[:, t] = (log_probs[:, 0] + rng.gumbel(size=(S, V))).argmax(axis=1)
     return (
         mutual_information(ids[: S * T], V, distances, seed=seed),

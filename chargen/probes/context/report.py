@@ -28,9 +28,9 @@ METHOD = (
     "Swap, the headline, keeps the hidden state natural. The zero state is rare in training; a few "
     "first characters can spoil all later predictions.",
     "Excess is paired position by position. Intervals are from the means of blocks of text, which "
-    "are lengthened until the variance of their mean grows no further.",
-    "A model of strings scores continuations of at least 8 characters as a whole; n characters of "
-    "context are those before a continuation.",
+    "are lengthened until the variance of their mean grows no further. They are for this text.",
+    "A model of strings scores continuations of 8 to 32 characters as a whole. Only the first "
+    "character has n of context, the last up to n + 31: below about 16 the curve is coarse.",
     "In a single document, swap takes another part of it, which shares its subject. The excess is "
     "then a lower bound; --swap-text names another text.",
     "The effective context length is the smallest n from which the mean excess stays under "

@@ -163,21 +163,25 @@ class TextMean:
 def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> TextMean:
     """Return the mean over all cases of K consecutive blocks, at least `FEWEST_BLOCKS`.
 
-    The variance of the mean is also estimated from 2, 4, 8 … blocks together, as long as
-    `FEWEST_BLOCKS` remain, and the largest estimate counts (batch means: B. Schmeiser, "Batch size
-    effects in the analysis of simulation output", 1982). ``sums`` and ``counts`` are ``(K,)``.
-    Beyond the longest blocks, ``length * variance`` grows at least with the power ``growth``.
+    Its variance is estimated from 1, 2, 4 … blocks together, which are lengthened until it grows no
+    further or `FEWEST_BLOCKS` remain (batch means: B. Schmeiser, "Batch size effects in the
+    analysis of simulation output", 1982). ``sums`` and ``counts`` are ``(K,)``. With a ``growth``
+    the largest estimate counts, and beyond the longest blocks ``length * variance`` grows at least
+    with that power.
     """
     K, total = len(sums), counts.sum()
     mean = sums.sum() / total
     apart = sums - mean * counts
-    variances = []
-    size, n = 1, K
+    variances: list[float] = []
+    size = 1
     while K // size >= FEWEST_BLOCKS:
-        n = K // size
-        merged = apart[: n * size].reshape(n, size).sum(axis=1)
-        variances.append((merged @ merged) / (n - 1) * K / size / total**2)
-        size *= 2
+        batches = K // size
+        merged = apart[: batches * size].reshape(batches, size).sum(axis=1)
+        variance = (merged @ merged) / (batches - 1) * K / size / total**2
+        if variances and not growth and variance <= variances[-1]:
+            break
+        n, size = batches, 2 * size
+        variances.append(variance)
     power = growth
     if growth and len(variances) > 2:
         known = np.array(variances[-5:])
