@@ -323,8 +323,7 @@ def test_the_report_of_a_run_has_every_context_and_a_figure_with_controls():
     assert texts == {"training length (64)", "effective context length 32"}
 
 
-def test_the_command_respects_documents_and_takes_a_swap_text(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_command_respects_documents_and_takes_a_swap_text(home, capsys):
     rng, out = np.random.default_rng(0), Path("found.json")
     Path("a.txt").write_text("\n\n".join(" ".join(word(rng) for _ in range(40)) for _ in range(25)))
     chargen.train("a.txt", "run", units=(4,), steps=1, documents="blank-line")

@@ -188,10 +188,6 @@ def in_group(folder, size, corpus, *ways):
     return json.loads(ended[0][1])
 
 
-def validations(out):
-    return [line["validation_loss_nats"] for line in Run.open(out).progress()]
-
-
 def values(out):
     return Run.open(out).read_checkpoint(LAST).values
 
@@ -213,8 +209,9 @@ def test_several_processes_learn_what_one_does(curves, size, way):
     assert len(losses[way]) == WAYS[way]["steps"]
     np.testing.assert_allclose(losses[way], expected[way], rtol=1e-5)
     assert expected[way][-1] < expected[way][0]
-    both = validations(runs[way]), validations(expected_runs[way])
-    np.testing.assert_allclose(*both, rtol=1e-5)
+    both = (Run.open(folders[way]).progress() for folders in (runs, expected_runs))
+    own, single = ([line["validation_loss_nats"] for line in lines] for lines in both)
+    np.testing.assert_allclose(own, single, rtol=1e-5)
 
 
 def test_a_run_resumes_with_another_number_of_processes(corpus, tmp_path, curves):

@@ -1,20 +1,25 @@
-"""Reports of one run or several: the terminal, the page, its figures, and the page in a browser."""
+"""Results of runs: the terminal, the page, its figures, the page in a browser, the JSON file."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
 
 import pytest
 import results
+from hostile import ODD, changed, paths
 from msgspec import structs
 from results import ONE, RUN, RUNS, TEMPLATES, UNKNOWN, UNKNOWNS, templates_result, with_span50
 
+from chargen.errors import ChargenError
+from chargen.probes import result as probe_result
+from chargen.probes.context.result import ContextResult
 from chargen.probes.gradient.result import HALF
 from chargen.probes.mined.mining import CLOSERS
-from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
-from chargen.probes.templates.result import Example
+from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult, read_result
+from chargen.probes.templates.result import Example, TemplatesResult
 from chargen.render import figures
-from chargen.render.report import Bars, Figure, Table, estimate, percent, to_text
+from chargen.render.report import Bars, Figure, Table, estimate, percent, to_html, to_text
 
 TAG = re.compile(r"<[^>]*>")
 NAMES = ["templates", "context", "mined", "gradient", "readout"]
@@ -227,6 +232,83 @@ def test_example_sentences_highlight_cue_and_answer():
     marked = ('<mark class="cue">Persia</mark>', '<mark class="wrong">Persian</mark>', "[…]")
     assert all(text in page for text in (*marked, "1024: a chose Iberian, b chose Iberian"))
     assert "1024: chose Iberian" in only(known).page()
+
+
+INF = float("inf")
+HALVES = [
+    *((700.0, 620.0, 810.0), (700.0, 620.0, INF), (700.0, 0.0, 810.0), (INF, 900.0, INF)),
+    *((INF, INF, INF), (0.0, 0.0, 5.0), (0.0, 0.0, 0.0)),
+]
+
+
+def again(values):
+    return json.loads(json.dumps(values))
+
+
+def written(tmp_path, values):
+    file = tmp_path / "longrange.json"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(TEMPLATES, results.REFUSED, *RUN.context.values()),
+        *(with_span50(*half) for half in HALVES),
+        with_span50(700.0, 620.0, 810.0, fits=False),
+    ],
+    ids=range(10 + len(RUN.context)),
+)
+def test_results_round_trip(result):
+    told = again(result.to_json())
+    read = type(result).from_json(told)
+    assert again(read.to_json()) == told
+    assert read.finding() == result.finding()
+
+
+def test_a_run_is_found_by_its_name(tmp_path):
+    one = read_result(written(tmp_path, RUN.to_json()), tmp_path / "elsewhere" / "long")
+    assert one.templates.finding() == RUN.templates.finding()
+    assert one.context[TRAINED].finding() == RUN.context[TRAINED].finding()
+    pages = [to_html("", "", [probe_result.curve_section(result)], ()) for result in (one, RUN)]
+    assert pages[0] == pages[1]
+    several = written(tmp_path, RUNS.to_json())
+    assert read_result(several, tmp_path / "less").run == results.LESS.run
+    with pytest.raises(ChargenError, match=r"is about runs/long, runs/less, not about .*other"):
+        read_result(several, tmp_path / "other")
+
+
+def test_another_file_is_refused_by_name(tmp_path):
+    file = tmp_path / "longrange.json"
+    with pytest.raises(
+        ChargenError, match=r"longrange\.json: no such file; write it with chargen probe-longrange"
+    ):
+        read_result(file, tmp_path / "long")
+    for data in (b"", b"[]", b"7", b"{}", b'{"runs": 3}', b'{"run": "long"}', b"\xff", b"{" * 999):
+        file.write_bytes(data)
+        with pytest.raises(ChargenError, match=r"longrange\.json: damaged, or not written by"):
+            read_result(file, tmp_path / "long")
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (TemplatesResult, structs.replace(RUN.templates, rows=TEMPLATES.rows[:2])),
+        (ContextResult, structs.replace(RUN.context[TRAINED], rows=RUN.context[TRAINED].rows[:3])),
+    ],
+)
+def test_any_odd_value_is_refused_or_harmless(kind, result):
+    told, refused = again(result.to_json()), 0
+    for path in paths(told):
+        for odd in ODD:
+            try:
+                read = kind.from_json(changed(told, path, odd))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                refused += 1
+                continue
+            assert read.finding()
+    assert refused > 100
 
 
 LETTERS = """

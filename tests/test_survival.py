@@ -73,9 +73,6 @@ def ends(home, states, **options):
         yield state, state_of(out)
 
 
-# Kills
-
-
 def test_a_crash_at_any_write_loses_nothing(home, pick):
     assert len(home.states) > 25
     assert all(end == home.end for _, end in ends(home, pick(home.states)))
@@ -113,9 +110,6 @@ def test_real_kills(tmp_path):
     """Run a few kills of the soak test."""
     code, out, err = Forked(tmp_path, kills.main, ["--kills=2", "--steps=30"]).ended()
     assert (code, "2 kills" in out) == (0, True), out + err
-
-
-# Power cuts
 
 
 def steps_saved(log):
@@ -157,9 +151,6 @@ def test_a_power_cut_never_mixes_two_runs(home, pick):
     first = next(n for n, call in enumerate(disk.log) if call[0] == "rename")
     states = pick(contents(disk.log[: first + 2], before))
     assert all(end in (old, home.end) for _, end in ends(home, states))
-
-
-# A disk that refuses
 
 
 def refused(disk, home, out):
