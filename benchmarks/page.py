@@ -61,19 +61,19 @@ def main() -> list[dict[str, object]]:
     print(f"{'':14}{names}{'kB':>8}{'8 bits':>8}")
     rows: list[dict[str, object]] = []
     with tempfile.TemporaryDirectory() as folder:
-        browser = Browser(Path(folder) / "profile")
+        browser = Browser(Path(folder))
         try:
-            rows += [_row(browser, Path(folder) / "page.html", *shape) for shape in SHAPES]
+            rows += [_row(browser, *shape) for shape in SHAPES]
         finally:
             browser.close()
     return rows
 
 
-def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dict[str, object]:
+def _row(browser: Browser, cell: str, units: tuple[int, ...]) -> dict[str, object]:
     written = written_page(cell, units)
-    file.write_text(export_page(written), encoding="utf-8")
+    page = export_page(written)
     small = len(export_page(ExportedModel(**{**vars(written), "form": "int8"})).encode())
-    browser.open(file)
+    browser.show(page)
     letters = LETTERS if len(units) == 1 else LETTERS // 10
     rates = []
     for simd in (True, False):
@@ -86,7 +86,7 @@ def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dic
     compiled = rate(ours(own, 1), 1, letters, ROUNDS)
     name = f"{cell} {' x '.join(map(str, (len(units), units[0])))}"
     figures = f"{alone:9,.0f}{script:9,.0f}{seen:9,.0f}{plain:9,.0f}{compiled:10,.0f}"
-    print(f"{name:14}{figures}{file.stat().st_size / 1000:8,.0f}{small / 1000:8,.0f}")
+    print(f"{name:14}{figures}{len(page.encode()) / 1000:8,.0f}{small / 1000:8,.0f}")
     return {
         "cell": cell,
         "units": list(units),
@@ -95,7 +95,7 @@ def _row(browser: Browser, file: Path, cell: str, units: tuple[int, ...]) -> dic
         "shown_chars_per_second": round(seen),
         "numpy_chars_per_second": round(plain),
         "compiled_chars_per_second": round(compiled),
-        "page_bytes": file.stat().st_size,
+        "page_bytes": len(page.encode()),
         "page_8_bit_bytes": small,
     }
 

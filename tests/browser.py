@@ -41,16 +41,18 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         # Given both paths, selenium does not search the disk or the network for them.
         self._driver = webdriver.Chrome(options, webdriver.ChromeService(shutil.which(DRIVER)))
+        self._page = profile / "page.html"
 
-    def open(self, path: Path, width: int = 1200, dark: bool = False, fragment: str = "") -> None:
-        """Show a file, at a fragment, on a screen of this width in pixels; clear the logs."""
+    def show(self, page: str, width: int = 1200, dark: bool = False, fragment: str = "") -> None:
+        """Show a page, at a fragment, on a screen of this width in pixels; clear the logs."""
+        self._page.write_text(page, encoding="utf-8")
         self._driver.get("about:blank")
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < PHONE}
         self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         self.prefers("color-scheme", "dark" if dark else "light")
         for kind in ("browser", "performance"):
             self._driver.get_log(kind)  # reading a log clears it
-        self._url = path.absolute().as_uri()
+        self._url = self._page.as_uri()
         self._driver.get(f"{self._url}#{fragment}" if fragment else self._url)
 
     def prefers(self, name: str, value: str) -> None:

@@ -10,6 +10,7 @@ import torch
 from hypothesis import settings
 
 from chargen.cli import main
+from chargen.recurrent import CharModel
 
 settings.register_profile("patient", deadline=None)  # how busy a machine is fails no test
 settings.load_profile("patient")
@@ -87,6 +88,20 @@ def error(cli):
 def often(monkeypatch):
     """Validate at every second step."""
     tiny.often(monkeypatch)
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """A list that fills with the ids, whether a state is carried, and the resets of each batch."""
+    seen, forward = [], CharModel.forward
+
+    def spy(self, ids, state=None, *rest):
+        if torch.is_grad_enabled():  # not in validation
+            seen.append((ids, state is not None, rest[2]))
+        return forward(self, ids, state, *rest)
+
+    monkeypatch.setattr(CharModel, "forward", spy)
+    return seen
 
 
 @pytest.fixture(scope="session")

@@ -52,18 +52,15 @@ class UniformPredictor:
 
 
 class Reader:
-    """Completes cloze sentences from the text itself; a subclass chooses the fact.
+    """Completes cloze sentences from the text itself.
 
-    The state is the text so far, ``(N,)`` objects. Only the last step's distribution is computed,
-    the only one that the instrument uses.
+    ``fact(text, facts, span)`` of a subclass returns which of the K facts to answer with, None for
+    uniform predictions. The state is the text so far, ``(N,)`` objects. Only the last step's
+    distribution is computed, the only one that the instrument uses.
     """
 
     bank = BANK
     vocabulary = VOCABULARY
-
-    def fact(self, text, facts, span):
-        """Return which of the K facts to answer with, None for uniform predictions."""
-        raise NotImplementedError
 
     def advance(self, ids, state=None):
         N, T = ids.shape
@@ -284,9 +281,7 @@ class Solver:
     def _likely(self, reader, found, place):
         if found is None or place - found[1] <= self.chars:
             return found[0] if found else ""
-        return (
-            "".join(char for char, _ in reader.values.values()) if hasattr(reader, "values") else ""
-        )
+        return "".join(char for char, _ in getattr(reader, "values", {}).values())
 
 
 class Habit:

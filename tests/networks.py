@@ -44,6 +44,10 @@ def distribution(log_probs, settings, recent=()):
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
 def arrays_of(network):
     return {name: value.numpy() for name, value in network.state_dict().items()}
 
@@ -51,7 +55,7 @@ def arrays_of(network):
 def network_and_engine(cell="lstm", units=(7, 3), size=11, seed=3, gain=1.5, **shape):
     """A network whose gains and biases differ from unit to unit, and its inference engine."""
     settings = ModelSettings(cell, units, **{"activation": "tanh", **shape})
-    network, generator = CharModel.seeded(settings, size, seed), torch.Generator().manual_seed(4)
+    network, generator = CharModel.seeded(settings, size, seed), seeded(4)
     for parameter in network.parameters():
         parameter.data.mul_(gain).add_(0.1)
         if parameter.ndim == 1:
@@ -84,7 +88,7 @@ def made(cell="lstm", units=(7, 3), activation="tanh", vocabulary=PAGE_LETTERS, 
     """An exported model with large weights and finite states."""
     shape = ModelSettings(cell, units, activation, stack, reset_after)
     network = CharModel.seeded(shape, len(vocabulary), 3)
-    generator = torch.Generator().manual_seed(4)
+    generator = seeded(4)
     gain, head_gain = GAINS[activation]
     for parameter in network.parameters():
         if stack == "plain":

@@ -18,7 +18,6 @@ from chargen.probes.templates import result as cloze
 from chargen.probes.templates.measure import demonstrate
 from chargen.text.vocabulary import Vocabulary
 
-CONTEXTS = (0, 1, 8, 64, 128)
 SPAN = 80
 ACCURACIES = {4: 1.0, 16: 1.0, 32: 0.98, 64: 0.95, 128: 0.94, 256: 0.7, 512: 0.3, 1024: 0.14}
 
@@ -70,14 +69,10 @@ def with_span50(*numbers, fits=True):
     return structs.replace(TEMPLATES, span50=half)
 
 
-def context_row(context, excess):
-    reset = near(excess / 2) if context else None
-    return ContextRow(context, context, context > 64, near(excess), reset)
-
-
 def context_result(scale=1.0, effective=(64, 8, 128)):
     rows = tuple(
-        context_row(n, scale * bits) for n, bits in zip(CONTEXTS, (9, 3, 1, 0, 0), strict=True)
+        ContextRow(n, n, n > 64, near(scale * bits), near(scale * bits / 2) if n else None)
+        for n, bits in {0: 9, 1: 3, 8: 1, 64: 0, 128: 0}.items()
     )
     return ContextResult(3, 64, 4096, 2048, 2.25, rows, *effective)
 

@@ -35,9 +35,6 @@ def written(path, text):
     return read_corpus([path])
 
 
-# Encoding
-
-
 @SAME_FOLDER
 @given(st.text(st.sampled_from("ab\n\n\r") | CHARACTERS, min_size=3), st.integers(1, 40))
 def test_ids_do_not_depend_on_the_block_size(tmp_path, text, block):
@@ -79,9 +76,6 @@ def test_progress_is_in_bytes_and_a_file_that_changes_during_the_scan_is_an_erro
     assert progress == [(1000, 3000), (2000, 3000), (3000, 3000)]
     with pytest.raises(ChargenError, match=r"x\.txt: changed while it was read; try again"):
         scan(corpus, "none", lambda done, total: (tmp_path / "x.txt").touch())
-
-
-# The cache
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from networks import seeded
 
 from chargen.errors import ChargenError
 from chargen.recurrent import GRU, LAYERS, LSTM, MinGRU, RecurrentLayer, SimpleRNN
@@ -19,10 +20,6 @@ N, T, F, H = 2, 4, 3, 5
 
 VARIANTS = {**LAYERS, "gru reset_after=False": partial(GRU, reset_after=False)}
 every_cell = pytest.mark.parametrize("cell", VARIANTS.values(), ids=VARIANTS)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def layer_of(cell, activation="tanh"):
@@ -192,7 +189,7 @@ def test_invalid_arguments_are_refused(cell):
 
 
 def numbers(*shape, dtype=torch.float32):
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape))).to(dtype)
+    return torch.randn(shape, generator=seeded(sum(shape))).to(dtype)
 
 
 @pytest.fixture(params=["onednn", "fallback", "double"])

@@ -26,6 +26,7 @@ from chargen.settings import ComparisonSettings, ModelSettings
 TINY = {"parameters": 300, "timesteps": 8, "batch_size": 2, "steps": 5}
 CHARS = 6000
 POPEN = "chargen.probes.cells.measure.subprocess.Popen"
+MEASURE = cells.measure_task
 KINDS = {"cell": str, "stack": str, "precision": str, "learning_rate": float, "minutes": float,
          "units": lambda text: tuple(map(int, text.split(",")))}  # fmt: skip
 
@@ -87,9 +88,6 @@ def shrink(patch):
     patch.setattr("os.cpu_count", lambda: 1)
     patch.setattr(InProcess, "started", ())
     patch.setattr(InProcess, "signals", ())
-
-
-MEASURE = cells.measure_task
 
 
 @pytest.fixture(autouse=True)
@@ -281,9 +279,6 @@ def test_shapes_are_as_near_to_the_number_of_weights_as_units_allow(cell, parame
         assert abs(count - parameters) <= off
 
 
-# the command
-
-
 FLAGS = ["--cells", "simple,gru", "--seeds", "2", "--parameters", "300", "--timesteps", "8",
          "--batch-size", "2", "--steps", "5", "--jobs", "1"]  # fmt: skip
 
@@ -298,22 +293,6 @@ def test_the_command_prints_the_report_and_writes_the_files(done, tmp_path, cli)
     assert json.loads(files["--json"].read_text()) == json.loads(json.dumps(result.to_json()))
     assert files["--plot"].read_bytes().startswith(b"\x89PNG")
     assert "<svg" in files["--report"].read_text()
-
-
-@pytest.mark.parametrize(
-    ("flags", "message"),
-    [
-        ("--steps 5 --minutes 1", "--steps and --minutes: give one budget"),
-        ("--parameters 1", "--parameters 1: must be at least "),
-        ("--learning-rates 0.1,x", "--learning-rates 0.1,x: must be numbers"),
-        ("--json nowhere/a.json", "nowhere/a.json: "),
-        ("--jobs 0", "--jobs"),
-    ],
-)
-def test_an_error_is_one_line_and_nothing_is_written(tmp_path, monkeypatch, error, flags, message):
-    monkeypatch.chdir(tmp_path)
-    assert message in error(["compare", "--task", "flipflop", *flags.split()])
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -47,9 +47,6 @@ def first_row(cell):
     return cell.variants[0].spans[0].accuracy
 
 
-# statistics
-
-
 def test_the_interval_over_seeds_does_not_depend_on_the_number_of_trials():
     cell = summary(*[run(*GOOD)] * 3, *[run(*BAD)] * 2)
     (variant,) = cell.variants
@@ -143,9 +140,6 @@ def test_the_claims_that_the_shares_of_seeds_allow():
     assert pairs == {("simple", "lstm"): 4, ("simple", "gru"): 4, ("lstm", "gru"): None}
     assert "lstm and gru over 200. 36 seeds, all" in result.claims()
     assert result.claims().endswith("seeds, all successful, show that over 90% solve it.")
-
-
-# report
 
 
 def summary_of(cell, *shares, variants=("",), **options):

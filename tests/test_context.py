@@ -17,7 +17,6 @@ from chargen.predictors import BackoffNgram
 from chargen.predictors.protocol import BurnedIn
 from chargen.probes.context import measure as context
 from chargen.probes.context.blocks import BLOCK, Blocks, read_length
-from chargen.probes.context.measure import character_classes
 from chargen.probes.context.report import section
 from chargen.probes.context.result import ContextResult, compare_bits
 from chargen.probes.statistics.intervals import Estimate, TextMean, text_mean
@@ -29,7 +28,6 @@ from chargen.text.vocabulary import code_points
 ABC = Vocabulary("abcde")
 ONE = np.zeros(1, dtype=np.int64)  # the first character of the only document
 NATURAL = np.random.default_rng(5).integers(0, 5, 6000)
-ZERO = Estimate(0.0, 0.0, 0.0)
 
 
 def echoing(chars, length=6000):
@@ -57,7 +55,8 @@ def test_an_ngram_has_exactly_zero_excess_from_its_order_minus_one(order):
     result = measure(ngram, text[3000:], contexts=(1, 2, 3, 4, 8, 32, 128))
     for row in result.rows:
         for found in (row.swap, row.reset):
-            assert found is None or (found == ZERO) == (row.context >= order - 1)
+            zero = found == Estimate(0.0, 0.0, 0.0)
+            assert found is None or zero == (row.context >= order - 1)
     assert effective(result) == (order - 1,) * 3
 
 
@@ -234,7 +233,7 @@ def test_loss_is_reported_by_class_by_distance_and_beside_ngrams():
     assert "by character class" in text
     assert "since the document began" in text
     assert "n-grams of the training text" in text
-    assert character_classes("aбc1 .!\n日ß").tolist() == [
+    assert context.character_classes("aбc1 .!\n日ß").tolist() == [
         *("letter", "other scripts", "letter", "digit", "space", "punctuation", "punctuation"),
         *("space", "other scripts", "letter"),
     ]
@@ -324,8 +323,7 @@ def test_the_report_of_a_run_has_every_context_and_a_figure_with_controls():
     assert texts == {"training length (64)", "effective context length 32"}
 
 
-def test_the_command_respects_documents_and_takes_a_swap_text(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
+def test_the_command_respects_documents_and_takes_a_swap_text(home, capsys):
     rng, out = np.random.default_rng(0), Path("found.json")
     Path("a.txt").write_text("\n\n".join(" ".join(word(rng) for _ in range(40)) for _ in range(25)))
     chargen.train("a.txt", "run", units=(4,), steps=1, documents="blank-line")

@@ -38,10 +38,6 @@ def read(*names):
     return read_corpus(names).text
 
 
-def decode(data):
-    return "".join(decode_blocks([data], "x"))
-
-
 def refused(source, *messages):
     with pytest.raises(ChargenError) as caught:
         read(source)
@@ -137,7 +133,7 @@ def test_invalid_utf8_is_refused_with_its_offset(wrong, bom):
     data = (bom + "aé日😀b").encode()
     for offset in range(len(bom.encode()), len(data) + 1):
         with pytest.raises(ChargenError, match=r"^x: not UTF-8 text, byte 0x") as caught:
-            decode(data[:offset] + wrong + data[offset:])
+            list(decode_blocks([data[:offset] + wrong + data[offset:]], "x"))
         place = int(str(caught.value).split("offset ")[1].split(";")[0])
         assert abs(place - offset) <= 3  # the bytes may cut a character or begin one
         data[:place].decode()
@@ -204,8 +200,7 @@ def test_files_and_folders_without_permission_are_refused_by_name(tmp_path, monk
             refused(tmp_path, refusal)
 
 
-def test_a_text_of_few_characters_goes_through_all_commands(tmp_path, monkeypatch, cli):
-    monkeypatch.chdir(tmp_path)
+def test_a_text_of_few_characters_goes_through_all_commands(home, cli):
     Path("few.txt").write_text("a" * 50)
     for command in (
         ["train", "few.txt", "--units", "4", "--steps", "3"],

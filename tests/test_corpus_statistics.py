@@ -90,8 +90,7 @@ TEXT = "Ein Jäger, 3 Hasen.\nשלום, мир! 日本語\n\x1b[31m e\u0301\n" *
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def file(home):
     Path("text.txt").write_text(TEXT, newline="")
     return "text.txt"
 

@@ -18,7 +18,6 @@ from chargen import evaluation
 from chargen.cells import CELL_NAMES
 from chargen.evaluation import evaluate, losses
 from chargen.predictors import BackoffNgram
-from chargen.recurrent import CharModel
 from chargen.text import Vocabulary
 from chargen.text.documents import MOST_HELD_OUT, DocumentSplitter, training_chars
 from chargen.training.session import start
@@ -29,8 +28,6 @@ LENGTHS = st.lists(st.integers(1, 30), min_size=1, max_size=40)
 def starts_of(lengths):
     return np.array([0, *np.cumsum(lengths[:-1])], dtype=np.int64)
 
-
-# Splitting a text into documents
 
 FILES = st.lists(
     st.text(st.sampled_from("ab\n\n\r\r é日"), min_size=1, max_size=40), min_size=1, max_size=4
@@ -69,9 +66,6 @@ def test_documents_do_not_depend_on_the_blocks(files, cuts):
     assert split("none", files, cuts) == [0]
 
 
-# The held-out part
-
-
 @pytest.mark.parametrize(
     ("chars", "share", "starts", "training"),
     [
@@ -87,9 +81,6 @@ def test_documents_do_not_depend_on_the_blocks(files, cuts):
 )
 def test_the_held_out_part_is_a_tenth_and_begins_with_a_document(chars, share, starts, training):
     assert training_chars(chars, share, np.array(starts)) == training
-
-
-# Reading documents in a network
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
@@ -126,33 +117,22 @@ def test_documents_in_a_window_are_read_independently(cell, units, size, last, c
 
 
 @pytest.mark.parametrize("state", ["carry", "reset"])
-def test_training_resets_the_state_at_documents(tmp_path, monkeypatch, state):
+def test_training_resets_the_state_at_documents(tmp_path, windows, state):
     text = ("the cat sat on the mat.\n\n" * 40)[:-1]
     (tmp_path / "cat.txt").write_text(text)
-    calls, forward = [], CharModel.forward
-
-    def spy(self, *given):
-        if torch.is_grad_enabled():
-            calls.append((given[0], given[-1]))
-        return forward(self, *given)
-
-    monkeypatch.setattr(CharModel, "forward", spy)
     options = {"units": (4,), "timesteps": 8, "batch_size": 4, "steps": 10, "state": state}
     options["documents"] = "blank-line"
     with start([tmp_path / "cat.txt"], options, tmp_path / "run") as session:
         trainer, reports = session.trainer, list(session.trainer.reports())
-    for step, (inputs, begins) in enumerate(calls):
+    for step, (inputs, _, begins) in enumerate(windows):
         batch = trainer._batches.batch(0, step)
         np.testing.assert_array_equal(inputs, batch.inputs)
         np.testing.assert_array_equal(begins, batch.begins)
-    assert sum(begins is not None for _, begins in calls) >= 3
+    assert sum(begins is not None for _, _, begins in windows) >= 3
     ids, starts = trainer.predictor.vocabulary.encode(text), np.arange(-1, len(text), 25)
     held = trainer.run.description.corpus.training_chars
     measured = evaluate(trainer.predictor, ids, held, starts=starts.clip(0))
     assert reports[-1].validation_loss_nats == pytest.approx(measured.loss_nats)
-
-
-# Evaluation of documents
 
 
 def by_itself(predictor, ids, start, starts):
@@ -199,8 +179,7 @@ def test_documents_are_read_in_parallel():
     assert predictor.calls < 100
 
 
-def test_each_line_is_a_document_for_all_commands(tmp_path, monkeypatch, cli):
-    monkeypatch.chdir(tmp_path)
+def test_each_line_is_a_document_for_all_commands(home, cli):
     Path("names.txt").write_text("anna\nbert\n\ncarla\ndora\n" * 30)
     options = ["--documents", "line", "--units", "4", "--steps", "2", "--timesteps", "8"]
     assert "read 1 file, 120 documents" in cli(["train", "names.txt", *options]).err

@@ -16,11 +16,7 @@ from chargen.text.decoding import decode_blocks
 GERMAN = "Der schöne Fluß fließt – „über“ Größe und Mühe, viel Lärm um nichts. " * 20
 SIZES = ["--units", "2", "--steps", "1"]
 
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32", "utf-16-be", "utf-32-be"])

@@ -48,10 +48,6 @@ def network_of(exported):
     return CharModel.of(exported.settings, len(exported.vocabulary), arrays)
 
 
-def log_probs(exported, ids):
-    return NetworkPredictor(network_of(exported), exported.vocabulary).advance(ids[None])[0][0]
-
-
 def text_of(exported, prompt, length, **settings):
     arrays = arrays_of(network_of(exported))
     engine = Engine(exported.settings, arrays, len(exported.vocabulary))
@@ -60,16 +56,8 @@ def text_of(exported, prompt, length, **settings):
 
 
 @pytest.fixture(scope="session")
-def page(tmp_path_factory):
-    file = tmp_path_factory.mktemp("page") / "tales.html"
-    file.write_text(export_page(made(probed=RUN)), encoding="utf-8")
-    return file
-
-
-def opened(browser, tmp_path, exported):
-    file = tmp_path / "page.html"
-    file.write_text(export_page(exported), encoding="utf-8")
-    browser.open(file)
+def page():
+    return export_page(made(probed=RUN))
 
 
 # agreement with chargen
@@ -110,8 +98,8 @@ def test_the_page_agrees_with_chargen_over_a_thousand_characters(
     model = model_of(export_page(exported))
     ids = np.random.default_rng(0).integers(len(LETTERS), size=CHARS)
     if browser.script("return typeof Network") == "undefined":  # one page serves all networks
-        browser.open(page)
-    expected = log_probs(exported, ids)
+        browser.show(page)
+    expected = NetworkPredictor(network_of(exported), LETTERS).advance(ids[None])[0][0]
     assert expected.std(axis=0).max() > 0.1
     greedy = text_of(exported, LETTERS.characters[3], GREEDY_CHARS, temperature=0)
     for simd in (True, False):  # WebAssembly, and JavaScript alone
@@ -129,7 +117,7 @@ def test_the_page_agrees_with_chargen_over_a_thousand_characters(
 )
 def test_the_page_samples_the_same_characters_as_chargen(browser, page, rows, temperature):
     if browser.script("return typeof chosen") == "undefined":
-        browser.open(page)
+        browser.show(page)
     logits = np.array(rows, dtype=np.float32) / 2
     settings = SamplingSettings(temperature)
     expected = [choose(logits, settings, Fixed(point)).tolist() for point in POINTS]
@@ -141,10 +129,10 @@ def test_the_page_samples_the_same_characters_as_chargen(browser, page, rows, te
     np.testing.assert_allclose(shares, distribution(logits, settings), atol=1e-12)
 
 
-def test_non_finite_logits_end_the_generation_with_a_message(browser, tmp_path):
+def test_non_finite_logits_end_the_generation_with_a_message(browser):
     exported = made(units=(3,))
     exported.arrays["b_y"][4] = np.inf
-    opened(browser, tmp_path, exported)
+    browser.show(export_page(exported))
     assert "predicts NaN or infinity" in generate(browser)
     assert browser.errors() == []
 
@@ -207,7 +195,7 @@ def shown_text(browser):
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])
 def test_the_page_fits_the_screen_and_requests_nothing(browser, page, width, dark):
-    browser.open(page, width=width, dark=dark)
+    browser.show(page, width=width, dark=dark)
     generate(browser, "abc " * 30)
     browser.script("moveTo(3)")
     assert not browser.overflows()
@@ -220,7 +208,7 @@ def test_the_page_fits_the_screen_and_requests_nothing(browser, page, width, dar
 
 
 def test_the_page_blocks_requests_and_evaluated_text(browser, page):
-    browser.open(page)
+    browser.show(page)
     # The policy does not apply to what the driver runs itself, hence the timeout.
     with socket.create_server(("127.0.0.1", 0)) as server:
         browser.script(
@@ -247,8 +235,8 @@ def test_the_page_blocks_requests_and_evaluated_text(browser, page):
         assert select.select([server], [], [], 0.1)[0] == []  # no connection
 
 
-def test_greedy_text_equals_chargen_s_and_continues(browser, page, tmp_path):
-    browser.open(page)
+def test_greedy_text_equals_chargen_s_and_continues(browser, page):
+    browser.show(page)
     whole = text_of(made(), "bad", 300, temperature=0)
     status = generate(browser, "bad", temperature=0, length=120)
     assert status.startswith("120 characters generated, ")
@@ -259,13 +247,14 @@ def test_greedy_text_equals_chargen_s_and_continues(browser, page, tmp_path):
     assert shown_text(browser) == browser.script("return box.textContent") == whole
     generate(browser, "", temperature=0, length=50)
     assert shown_text(browser) == text_of(made(), "", 50, temperature=0)
-    opened(browser, tmp_path, made(initial_ids=tuple(LETTERS.encode("bad\nab").tolist())))
+    begun = made(initial_ids=tuple(LETTERS.encode("bad\nab").tolist()))
+    browser.show(export_page(begun))
     generate(browser, "", temperature=0, length=50)
     assert "bad\nab" + shown_text(browser) == text_of(made(), "bad\nab", 50, temperature=0)
 
 
 def test_the_page_writes_when_it_opens_pauses_and_continues(browser, page):
-    browser.open(page)
+    browser.show(page)
     pause = browser.find("#pause")
     assert pause.text == "Pause"
     wait(browser, "spans.length > 5")
@@ -281,7 +270,7 @@ def test_the_page_writes_when_it_opens_pauses_and_continues(browser, page):
 
 
 def test_a_shared_address_reproduces_the_text(browser, page):
-    browser.open(page)
+    browser.show(page)
     texts, addresses = [], []
     for seed in (7, 8):
         generate(browser, "a b\nc", seed=seed, temperature=1.05)
@@ -289,7 +278,7 @@ def test_a_shared_address_reproduces_the_text(browser, page):
         addresses.append(browser.script("return location.hash"))
     assert texts[0] != texts[1]
     assert addresses[0] == "#prompt=a+b%0Ac&seed=7&temperature=1.05"
-    browser.open(page, fragment=addresses[0][1:])
+    browser.show(page, fragment=addresses[0][1:])
     fill(browser, speed="once")
     finished(browser)
     assert shown_text(browser) == texts[0]
@@ -304,7 +293,7 @@ def test_a_shared_address_reproduces_the_text(browser, page):
     ],
 )
 def test_a_hostile_address_is_clamped_and_shown_as_text(browser, page, fragment, fields):
-    browser.open(page, fragment=fragment)
+    browser.show(page, fragment=fragment)
     if fields:
         assert [value_of(browser, name) for name in ("prompt", "seed", "temperature")] == fields
     else:
@@ -313,10 +302,10 @@ def test_a_hostile_address_is_clamped_and_shown_as_text(browser, page, fragment,
     assert browser.script("return document.title") == "Text from tales"
 
 
-def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(browser, tmp_path):
+def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(browser):
     unit = UnitScore(1, 5, False, Estimate(0.94, 0.91, 0.96))
     tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6, 0.5)
-    opened(browser, tmp_path, made(tracked=tracked))
+    browser.show(export_page(made(tracked=tracked)))
     assert [value_of(browser, name) for name in ("layer", "unit")] == ["1", "5"]
     told = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."
     assert told in browser.find("#memory").text
@@ -339,7 +328,7 @@ def levels(browser):
 
 
 def test_the_keyboard_reaches_every_control_and_each_has_a_name(browser, page):
-    browser.open(page)
+    browser.show(page)
     fill(browser, speed="once", length=30)
     reached = []
     for _ in range(13):
@@ -391,15 +380,3 @@ def test_the_command_writes_the_page_of_a_run(own_run, cli):
     (run / "run.json").write_text((run / "run.json").read_text().replace("cat.txt", "gone.txt"))
     printed, err = cli(export)
     assert ("bits" in printed, "no held-out loss: " in err) == (False, True)
-
-
-def test_an_error_is_one_line_and_nothing_is_written(trained, tmp_path, monkeypatch, error):
-    monkeypatch.chdir(tmp_path)
-    for flags, named in (
-        (["--prompt", "Zß"], "--prompt: character 'Z' at position 0 is not in the model's"),
-        (["--longrange", "nowhere.json"], "nowhere.json: no such file"),
-        (["--out", "no/such/folder.html"], "create its directory first"),
-        (["--to", "onnx", "--weights", "int8"], "--weights cannot be used with --to onnx"),
-    ):
-        assert named in error(["export", trained / "runs" / "cat", "--to", "page", *flags])
-        assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,6 @@ from chargen.runs.directory import BEST, LAST, RUN, Run
 from chargen.text.vocabulary import PLACEHOLDER
 
 OLD, NEW = "the cat sat on the mat.\n" * 30, "Zwölf Boxkämpfer; quick!\n" * 30
-ROOT = Path(__file__).parent.parent
 SMALL = ["--timesteps", "4", "--batch-size", "2", "--device", "cpu"]
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -133,7 +132,8 @@ def test_rare_characters_are_dropped_everywhere(tmp_path, cli):
 
 
 def test_the_script_of_the_how_to_runs(tmp_path, monkeypatch, capsys):
-    script = runpy.run_path(str(ROOT / "docs" / "how-to" / "fine_tune.py"))
+    folder = Path(__file__).parent.parent / "docs" / "how-to"
+    script = runpy.run_path(str(folder / "fine_tune.py"))
     corpora = [str(Path(name).resolve()) for name in ("old.txt", "new.txt")]
     monkeypatch.chdir(tmp_path)
     script["main"](*corpora, units=(4,), steps=40, timesteps=4, batch_size=2)

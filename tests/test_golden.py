@@ -18,8 +18,7 @@ import chargen
 from chargen.cli import main
 from chargen.runs.directory import BEST, LAST, PROGRESS, Run
 
-GOLDEN = Path(__file__).parent / "golden"
-FOLDERS = sorted(path for path in GOLDEN.iterdir() if path.is_dir())
+FOLDERS = sorted(path for path in Path(__file__).parent.glob("golden/*") if path.is_dir())
 LOSSES = {"lstm": 1.5295991100274122}
 WRITTEN = {"lstm": "thensa.\nha  thaatttcat n.t othms e\naa hta the .sac \nt.thtate sa\n"}
 

@@ -275,12 +275,9 @@ def test_a_short_text_and_a_gradient_beyond_float64_are_refused():
         measure(linear(1e40))
 
 
-def pair_of(units, **options):
-    return tuple(measure(model_of(units=units, seed=seed), **options) for seed in (1, 0))
-
-
 def test_the_report_has_the_reach_of_every_layer_and_a_figure_of_one():
-    report = section({"run": pair_of((4, H), trained_timesteps=8)})
+    models = (model_of(units=(4, H), seed=seed) for seed in (1, 0))
+    report = section({"run": tuple(measure(one, trained_timesteps=8) for one in models)})
     (reach,) = blocks_of(Table, report)
     assert [row[1:3] for row in reach.rows[:2]] == [["1", "initial"], ["1", "trained"]]
     assert all(row[-1].startswith("forget ") for row in reach.rows)

@@ -358,9 +358,8 @@ def test_mismatching_alphabets_are_refused(file):
         ({"a": 1, "b": 2}, "its ids are not 0, 1, 2"),
         ([1, 2], "not an alphabet .*got `int`"),
     ):
-        with pytest.raises(ChargenError) as caught:
-            import_keras(file, alphabet_of(file.parent, values), file.parent / "run")
-        assert re.search(rf"characters\.json: .*{said}", caught.value.message)
+        alphabet = alphabet_of(file.parent, values)
+        assert re.search(rf"characters\.json: .*{said}", refused(file, alphabet))
 
 
 def test_padding_superfluous_options_and_an_unknown_alphabet(file):
@@ -406,11 +405,9 @@ def test_import_needs_neither_keras_nor_torch(file):
     assert (ran.returncode, ran.stderr) == (0, "")
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "import-from-keras.md"
-
-
 def test_example_of_the_documentation_prints_its_comments(tmp_path, capsys):
-    (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.M | re.S)
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "import-from-keras.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```", page.read_text("utf-8"), re.M | re.S)
     (tmp_path / "example.py").write_text(example)
     runpy.run_path(str(tmp_path / "example.py"))
     printed = re.findall(r"print\(.*\)  # (.*)", example)

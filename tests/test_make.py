@@ -11,6 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
+CONFIG = configparser.ConfigParser()
+CONFIG.read(ROOT / "setup.cfg")
 LOCAL = {"chargen", "benchmarks", "docs", "tests", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
 DISTRIBUTIONS = {"mkdocs": "mkdocs-material", "google": "protobuf", "xdist": "pytest-xdist"}
 DEPENDENCIES = {"mkdocs", "markupsafe", "_pytest"}  # installed with a package that is named
@@ -52,11 +54,9 @@ def imported(files):
 
 def installed(target):
     """Return the distributions that a target's prerequisites install."""
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
-    needs = config["options"]["install_requires"].split("\n")
+    needs = CONFIG["options"]["install_requires"].split("\n")
     for extra in re.findall(rf"^{target}:.*\.venv/installed-(\w+)", MAKEFILE, re.MULTILINE):
-        needs += config["options.extras_require"][extra].split("\n")
+        needs += CONFIG["options.extras_require"][extra].split("\n")
     return {re.split(r"[>=<;\s]", need)[0] for need in needs if need}
 
 
@@ -76,11 +76,9 @@ def test_targets_install_what_they_import(target):
 
 
 def test_every_package_is_installed():
-    config = configparser.ConfigParser()
-    config.read(ROOT / "setup.cfg")
     folders = {file.parent.relative_to(ROOT) for file in ROOT.glob("chargen/**/*.py")}
     packages = {".".join(folder.parts) for folder in folders} | {"chargen.corpora"}
-    assert set(config["options"]["packages"].split()) == packages
+    assert set(CONFIG["options"]["packages"].split()) == packages
 
 
 @pytest.mark.parametrize(

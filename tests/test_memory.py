@@ -1,15 +1,19 @@
-"""Recording and scoring of hidden units, and `chargen inspect --memory`."""
+"""Features of a text, recording and scoring of hidden units, and `chargen inspect --memory`."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from networks import network_and_engine
 
 import chargen
+from chargen.datasets import bundled
 from chargen.errors import ChargenError
 from chargen.probes.units import measure as instrument
+from chargen.probes.units.measure import default_cues, effects, estimate, features, lacks, ranks
 from chargen.recurrent import LAYERS, CharModel
 from chargen.recurrent.model import NetworkPredictor
 from chargen.settings import ModelSettings
@@ -20,7 +24,8 @@ V, H = len(LETTERS), 4
 QUOTE, BRACKET, CUE = range(3)  # the feature of each unit of `follower`; the last one has none
 OPENING = {QUOTE: "“", BRACKET: "(", CUE: "Q"}
 CLOSING = {QUOTE: "”", BRACKET: ")", CUE: ".\n"}
-NAMES = ("inside a quotation", "inside brackets", "after ‘Q’")
+QUOTATION, BRACKETS = "inside a quotation", "inside brackets"
+NAMES = (QUOTATION, BRACKETS, "after ‘Q’")
 
 
 def follower():
@@ -44,7 +49,6 @@ def prose(lines=160):
 
 
 TEXT = prose()
-IDS = LETTERS.encode(TEXT)
 
 
 def measure(model=None, text=TEXT, cues=("Q",), bare=None, **options):
@@ -62,12 +66,9 @@ def best(result, name):
     return next(one for one in result.features if one.feature == name).units[0]
 
 
-# recording
-
-
 @pytest.mark.parametrize("cell", LAYERS)
 def test_a_recording_holds_the_layers_states_and_the_likeliest_characters(cell):
-    model, ids = network_and_engine(cell, (3, H), V)[0], IDS[:40]
+    model, ids = network_and_engine(cell, (3, H), V)[0], LETTERS.encode(TEXT[:40])
     recording = instrument.record(model, LETTERS, ids)
     assert (recording.text, recording.cell) == (TEXT[:40], cell)
     below = torch.from_numpy(ids[None].astype(np.int64))
@@ -82,9 +83,6 @@ def test_a_recording_holds_the_layers_states_and_the_likeliest_characters(cell):
     assert recording.next_characters == tuple(LETTERS.decode(row) for row in order)
     shares = np.exp(np.take_along_axis(log_probs[0], order, axis=1))
     np.testing.assert_allclose(recording.next_shares, shares, rtol=1e-4)
-
-
-# scoring
 
 
 def test_units_built_for_a_feature_rank_first(result):
@@ -150,9 +148,6 @@ def test_equal_seeds_give_equal_json(result):
     assert row["units"][0].keys() == {"layer", "unit", "rises", "auc", "auc_low", "auc_high"}
 
 
-# the command
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run of two steps with enough held-out text."""
@@ -204,16 +199,71 @@ def test_a_long_text_is_cut_and_unknown_characters_refused_or_skipped(run, cli, 
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("name", "text", "expected"),
     [
-        (["--out", "x.html"], "--out needs a text; give --memory TEXT too"),
-        (["--seed", "0"], "--seed needs a text"),
-        (["--memory", "a", "--memory-file", "b"], "--memory and --memory-file: give one"),
-        (["--memory", ""], "--memory '': empty"),
-        (["--memory", "a", "--cue", ""], "--cue '': empty"),
-        (["--memory", "a", "--out", "none/x.html"], "cannot be written"),
-        (["--memory-file", "none.txt"], "none.txt: cannot be read"),
+        (QUOTATION, 'a "b" c', "0011000"),
+        (QUOTATION, "“a “b” c” d", "11111111000"),
+        (QUOTATION, '"a\nb', "1111"),
+        (QUOTATION, '"a\n\nb', "11100"),
+        (BRACKETS, "a (b) c", "0011000"),
+        (BRACKETS, "([)])x", "110000"),
+        (BRACKETS, "(a\n\nb)", "111000"),
+        (BRACKETS, "《a「b」c》d", "11111100"),
+        ("sun", "the sun set. on", "0000001111100" + "00"),
+        ("sun", "sunny sun", "000000001"),
+        ("太阳", "说太阳落。山", "001100"),
+        ("a+b", "a+b a+b", "0011111"),
     ],
 )
-def test_an_error_is_one_line(run, flags, message, error):
-    assert message in error(["inspect", run, *flags])
+def test_values_of_a_feature(name, text, expected):
+    cues = () if name in (QUOTATION, BRACKETS) else (name,)
+    (found,) = (values for one, values in features(text, cues).items() if name in one)
+    assert found.tolist() == [float(one) for one in expected]
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([1] * 9 + [0] * 991, "it holds at 0.9% of the characters"),
+        ([1] * 991 + [0] * 9, "it holds at 99.1% of the characters"),
+        ([1] * 10 + [0] * 990, "it changes in only 1 blocks of 100 characters"),
+        (([1] + [0] * 99) * 10, ""),
+    ],
+)
+def test_why_a_feature_cannot_be_scored(values, reason):
+    assert lacks(np.array(values, dtype=float)) == reason
+
+
+def test_default_cues_are_those_of_the_bank_or_the_most_frequent_words():
+    cues = default_cues(bundled.read("longrange", 40_000))
+    assert cues[:2] == ("a letter from Russia", "a letter from Persia")
+    chinese = default_cues(bundled.read("longrange-zh", 40_000))
+    assert len(cues) == len(chinese) == 8
+    assert not any(map(str.isascii, chinese))
+    text = "river words river stone words river stones tiny tiny tiny tiny alpha omega omega"
+    assert default_cues(text) == ("river", "omega", "words")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30))
+def test_ranks_and_auc_equal_their_definitions(rows):
+    values = np.array([value for value, _ in rows], dtype=np.float64)
+    holds = np.array([held for _, held in rows])
+    naive = [sum(a < b for a in values) + (sum(a == b for a in values) + 1) / 2 for b in values]
+    np.testing.assert_array_equal(ranks(values[:, None])[:, 0], naive)
+    if 0 < holds.sum() < len(holds):
+        pairs = [(a > b) + (a == b) / 2 for a in values[holds] for b in values[~holds]]
+        effect = effects(ranks(values[:, None]), holds.astype(float))
+        assert effect[0] == pytest.approx(np.mean(pairs) - 0.5)
+
+
+def test_intervals_account_for_autocorrelation():
+    rng = np.random.default_rng(0)
+    noise = np.repeat(rng.normal(size=(2, 60)), 50, axis=1)
+    target, order = (noise[0] > 0).astype(float), rng.permutation(3000)
+    together, apart = (
+        estimate(noise[1][rows], target[rows], np.random.default_rng(1))
+        for rows in (slice(None), order)
+    )
+    assert together.value == pytest.approx(apart.value)
+    assert together.high - together.low > 2 * (apart.high - apart.low)

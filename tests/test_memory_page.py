@@ -12,8 +12,13 @@ from chargen.cells import CELL_NAMES
 from chargen.probes.statistics.intervals import Estimate
 from chargen.probes.units.measure import record
 from chargen.probes.units.report import LEVELS, hidden_units_page
-from chargen.probes.units.result import FeatureScores, HiddenUnits, Recording, UnitScore
-from chargen.probes.units.result import UnitsResult as Units
+from chargen.probes.units.result import (
+    FeatureScores,
+    HiddenUnits,
+    Recording,
+    UnitScore,
+    UnitsResult,
+)
 from chargen.recurrent import CharModel
 from chargen.settings import ModelSettings
 from chargen.text import Vocabulary
@@ -27,7 +32,7 @@ BRACKET_UNITS = (
 )
 FOLLOWED = FeatureScores("inside <b>brackets</b>", 0.25, BRACKET_UNITS, 0.62, 0.5)
 WEAK = FeatureScores("weak", 0.5, (UnitScore(1, 3, False, Estimate(0.45, 0.4, 0.55)),), 0.5, 0.65)
-RESULT = Units("lstm", "c", 0, 2000, (WEAK, FOLLOWED), ("after ‘x’: never & <nowhere>",))
+RESULT = UnitsResult("lstm", "c", 0, 2000, (WEAK, FOLLOWED), ("after ‘x’: never & <nowhere>",))
 
 
 def made(text=WILD, cell="lstm", units=(3, 5), result=RESULT, run="runs/<script>alert(1)</script>"):
@@ -101,19 +106,14 @@ def test_the_page_ranks_units_by_score_with_bars_and_baselines():
     assert found["parts"]["h"]["name"] == "output h"
 
 
-# in a browser
-
-
 @pytest.fixture(scope="module")
-def page(tmp_path_factory):
-    file = tmp_path_factory.mktemp("page") / "memory.html"
-    file.write_text(hidden_units_page(made()), encoding="utf-8")
-    return file
+def page():
+    return hidden_units_page(made())
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])
 def test_the_page_shows_the_text_and_requests_nothing(browser, page, width, dark):
-    browser.open(page, width=width, dark=dark)
+    browser.show(page, width=width, dark=dark)
     assert not browser.overflows()
     assert browser.find("#character").is_displayed()
     shown = browser.script("return spans.map(span => span.textContent).join('')")
@@ -129,14 +129,14 @@ def now(browser):
 
 
 def test_the_overview_shows_every_unit_and_a_click_zooms_to_one(browser, page):
-    browser.open(page)
+    browser.show(page)
     values = made().recording.layers[1]["c"]
     colors = """const c = byId("map"), x = c.getContext("2d");
         return [c.width, c.height, ...x.getImageData(0, 0, c.width, c.height).data]"""
     width, height, *pixels = browser.script(colors)
     assert (width, height) == (len(WILD), 5)
     drawn = np.reshape(pixels, (5, len(WILD), 4)).transpose(1, 0, 2)
-    ranges = np.array(data(page.read_text(encoding="utf-8"))["layers"][1]["parts"]["c"]["ranges"])
+    ranges = np.array(data(page)["layers"][1]["parts"]["c"]["ranges"])
     np.testing.assert_allclose(drawn[..., 3] / 254, np.abs(values) / ranges, atol=0.01)
     strong = np.abs(values) > 0.2 * ranges
     assert ((drawn[..., 2] > drawn[..., 0]) == (values < 0))[strong].all()
@@ -160,7 +160,7 @@ def test_the_overview_shows_every_unit_and_a_click_zooms_to_one(browser, page):
 
 
 def test_keys_buttons_fields_links_and_the_address_select_a_unit(browser, page):
-    browser.open(page)
+    browser.show(page)
     assert now(browser).startswith("Layer 2, cell state c, unit 4 of 5; rises with “inside <b>br")
     browser.press(Keys.ARROW_RIGHT)
     assert now(browser) == "Layer 2, cell state c, unit 5 of 5."

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from networks import LETTERS, model_run, network_and_engine
+from networks import LETTERS, model_run, network_and_engine, seeded
 from torch import nn
 
 import chargen
@@ -20,10 +20,6 @@ N, T, V, D = 2, 7, 4, 4
 UNITS = {"plain": (5, 6, 7), "residual": (D, D)}
 every_cell = pytest.mark.parametrize("cell", LAYERS)
 every_stack = pytest.mark.parametrize("stack", STACK_NAMES)
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
 
 
 def model_of(cell="lstm", stack="plain", units=None):
@@ -154,17 +150,10 @@ def test_weights_of_another_shape_are_refused(units):
         CharModel.of(ModelSettings("lstm", units), V, weights)
 
 
-# Export to torch.nn
-
-
 @pytest.fixture(params=["simple-tanh", "simple-relu", "lstm-tanh", "gru-tanh"])
 def trained(request, tmp_path):
     cell, activation = request.param.split("-")
     return chargen.load(model_run(tmp_path / "run", cell, activation=activation).path, "cpu")
-
-
-def letter_ids(T, seed=0):
-    return torch.randint(len(LETTERS), (2, T), generator=seeded(seed))
 
 
 @torch.no_grad()
@@ -173,7 +162,7 @@ def test_torch_module_predicts_the_same_and_owns_its_weights(trained):
     cell = trained.run.description.model.cell
     kind = {"simple": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell]
     assert [(type(layer), layer.hidden_size) for layer in module.layers] == [(kind, 7), (kind, 5)]
-    for part in letter_ids(30).split(11, dim=1):
+    for part in torch.randint(len(LETTERS), (2, 30), generator=seeded(0)).split(11, dim=1):
         expected, state = trained.network(part, state)
         logits, given = module(part, given)
         torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5)

@@ -127,9 +127,8 @@ def test_graph_holds_each_weight_once():
     assert {one.key: one.value for one in model.metadata_props}["reset_after"] == "false"
 
 
-def test_command_line(tmp_path, monkeypatch, cli):
-    monkeypatch.chdir(tmp_path)
-    said = cli(["export", model_run(tmp_path / "run").path, "--to", "onnx"]).out
+def test_command_line(home, cli):
+    said = cli(["export", model_run(home / "run").path, "--to", "onnx"]).out
     assert said == f"onnx: run.onnx, {Path('run.onnx').stat().st_size / 1000:,.0f} kB\n"
     onnx.checker.check_model("run.onnx")
 

@@ -206,16 +206,13 @@ def test_a_replaced_context_can_give_a_character_probability_zero():
         measure_context(model, np.arange(5000) % 2, contexts=(1, 2))
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "how-to" / "measure-any-model.md"
-BLOCK = re.compile(r"^## ([^\n]+)\n.*?^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-BLOCKS = dict(BLOCK.findall(PAGE.read_text()))
-
-
 @pytest.mark.filterwarnings("ignore")  # those of keras
 @pytest.mark.parametrize("title", ["A function", "An n-gram", "A torch module", "A Keras model"])
 def test_each_block_of_the_how_to_page_makes_a_model(title, tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    block = BLOCKS[title]
+    page = Path(__file__).parent.parent / "docs" / "how-to" / "measure-any-model.md"
+    blocks = re.findall(r"^## ([^\n]+)\n.*?^```python\n(.*?)^```$", page.read_text(), re.S | re.M)
+    block = dict(blocks)[title]
     assert len([line for line in block.splitlines() if line]) < 15
     (tmp_path / "mine.py").write_text(block)
     model = load_model(f"{tmp_path / 'mine.py'}:model")

@@ -21,7 +21,6 @@ from chargen.errors import ChargenError
 from chargen.runs.directory import LAST, Run
 from chargen.training.session import start
 
-KILLED = -signal.SIGKILL
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="/proc and prctl are Linux's")
 
 
@@ -56,7 +55,7 @@ def end_early(us, how):
     us.sum(np.ones(1))
 
 
-@pytest.mark.parametrize(("how", "code"), [("kill", KILLED), ("bug", 1)])
+@pytest.mark.parametrize(("how", "code"), [("kill", -signal.SIGKILL), ("bug", 1)])
 def test_a_process_that_ends_early_is_lost_to_the_others(tmp_path, how, code):
     *others, last = [rank.ended() for rank in ranks(tmp_path, 2, end_early, how)]
     assert [code for code, _, _ in others] == [PEER_LOST]
@@ -189,10 +188,6 @@ def in_group(folder, size, corpus, *ways):
     return json.loads(ended[0][1])
 
 
-def validations(out):
-    return [line["validation_loss_nats"] for line in Run.open(out).progress()]
-
-
 def values(out):
     return Run.open(out).read_checkpoint(LAST).values
 
@@ -214,8 +209,9 @@ def test_several_processes_learn_what_one_does(curves, size, way):
     assert len(losses[way]) == WAYS[way]["steps"]
     np.testing.assert_allclose(losses[way], expected[way], rtol=1e-5)
     assert expected[way][-1] < expected[way][0]
-    both = validations(runs[way]), validations(expected_runs[way])
-    np.testing.assert_allclose(*both, rtol=1e-5)
+    both = (Run.open(folders[way]).progress() for folders in (runs, expected_runs))
+    own, single = ([line["validation_loss_nats"] for line in lines] for lines in both)
+    np.testing.assert_allclose(own, single, rtol=1e-5)
 
 
 def test_a_run_resumes_with_another_number_of_processes(corpus, tmp_path, curves):

@@ -98,9 +98,6 @@ def test_a_short_text_and_a_state_without_numbers_are_refused():
             measure(predictor)
 
 
-# state patching
-
-
 def shares(patches, part):
     return {row.distance_chars: row.follows.value for row in patches if row.part == part}
 
@@ -117,9 +114,6 @@ def test_answers_follow_the_memory_cell_of_a_latch_until_the_cue():
     assert (whole.cases, whole.span_chars, whole.source) == (40, 20, "latch")
     assert whole.follows.low == pytest.approx(0.9124, abs=1e-3)  # Wilson, 40 of 40
     assert measure(predictor, targets=[replace(group, recued=None)]).patches == ()
-
-
-# report
 
 
 @pytest.mark.parametrize("runs", [["run"], ["a", "b"]])

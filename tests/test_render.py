@@ -6,29 +6,14 @@ import pytest
 
 from chargen.errors import ChargenError
 from chargen.probes.statistics.intervals import Estimate
-from chargen.render import figures
-from chargen.render.report import (
-    Bars,
-    Details,
-    Figure,
-    Section,
-    Sentence,
-    Table,
-    Text,
-    between,
-    estimate,
-    percent,
-    rules_at,
-    save_figures,
-    to_html,
-    to_text,
-)
+from chargen.render import figures, report
+from chargen.render.report import Figure, Section, Sentence, Table, Text, to_html, to_text
 
 TABLE = Table(
     ["span, chars", "accuracy, %", ""],
     [["4", "100", ""], ["16", "50", "<b>\x1b[2J"]],
     caption="Chance is 12.5%.",
-    rules=rules_at([4, 16], [(64, "end"), (8, "beyond training length (8)")]),
+    rules=report.rules_at([4, 16], [(64, "end"), (8, "beyond training length (8)")]),
 )
 
 
@@ -44,8 +29,8 @@ BLOCKS = [
     TABLE,
     Text("10 sentences per span.", role="note"),
     Sentence([("I come from ", ""), ("France", "cue"), (" and speak ", ""), ("French", "answer")]),
-    Bars([("French", 0.75, "0.4 bits")]),
-    Details("Method", [Text("Candidates have equal length.")]),
+    report.Bars([("French", 0.75, "0.4 bits")]),
+    report.Details("Method", [Text("Candidates have equal length.")]),
 ]
 SECTIONS = [Section("templates", "Cloze sentences", "remembers 8 characters", "", BLOCKS)]
 
@@ -74,7 +59,7 @@ def test_page_has_the_same_rows_escaped_and_loads_nothing():
 
 def test_a_figure_that_cannot_be_saved_is_an_error(tmp_path):
     with pytest.raises(ChargenError, match="cannot be written"):
-        save_figures(SECTIONS, tmp_path / "missing" / "plot.png", "demo", main="templates")
+        report.save_figures(SECTIONS, tmp_path / "missing" / "plot.png", "demo", main="templates")
 
 
 @pytest.mark.parametrize("size", [figures.PICTURE, figures.PAGE])
@@ -97,8 +82,8 @@ def test_labels_of_equal_and_nearby_limits_do_not_overlap(size):
 
 
 def test_values_are_printed_with_their_intervals():
-    assert estimate(None, 2) == "–"
-    assert estimate(Estimate(-0.0001, -0.2, 0.1), 2) == "0.00 (-0.20 to 0.10)"
-    assert between(Estimate(1.25, 1, 1.5), 1) == "1.0–1.5"
-    assert between(Estimate(0, -0.01, 1.5), 1) == "0.0–1.5"
-    assert percent(Estimate(0.125, 0.022, 0.471)) == "12.5 (2.2–47.1)"
+    assert report.estimate(None, 2) == "–"
+    assert report.estimate(Estimate(-0.0001, -0.2, 0.1), 2) == "0.00 (-0.20 to 0.10)"
+    assert report.between(Estimate(1.25, 1, 1.5), 1) == "1.0–1.5"
+    assert report.between(Estimate(0, -0.01, 1.5), 1) == "0.0–1.5"
+    assert report.percent(Estimate(0.125, 0.022, 0.471)) == "12.5 (2.2–47.1)"

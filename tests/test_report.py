@@ -1,34 +1,25 @@
-"""Reports of one run or several: the terminal, the page, its figures, and the page in a browser."""
+"""Results of runs: the terminal, the page, its figures, the page in a browser, the JSON file."""
 
+import json
 import re
 from collections import Counter
 from dataclasses import replace
 
 import pytest
+import results
+from hostile import ODD, changed, paths
 from msgspec import structs
-from results import (
-    ACCURACIES,
-    DEMONSTRATION,
-    MINED,
-    ONE,
-    REFUSED,
-    RUN,
-    RUNS,
-    TEMPLATES,
-    UNKNOWN,
-    UNKNOWNS,
-    context_result,
-    span_row,
-    templates_result,
-    with_span50,
-)
+from results import ONE, RUN, RUNS, TEMPLATES, UNKNOWN, UNKNOWNS, templates_result, with_span50
 
+from chargen.errors import ChargenError
+from chargen.probes import result as probe_result
+from chargen.probes.context.result import ContextResult
 from chargen.probes.gradient.result import HALF
 from chargen.probes.mined.mining import CLOSERS
-from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult
-from chargen.probes.templates.result import Example
+from chargen.probes.result import TRAINED, UNTRAINED, ProbeResult, RunResult, read_result
+from chargen.probes.templates.result import Example, TemplatesResult
 from chargen.render import figures
-from chargen.render.report import Bars, Figure, Table, estimate, percent, to_text
+from chargen.render.report import Bars, Figure, Table, estimate, percent, to_html, to_text
 
 TAG = re.compile(r"<[^>]*>")
 NAMES = ["templates", "context", "mined", "gradient", "readout"]
@@ -42,11 +33,6 @@ def pages():
     return {name: result.page() for name, result in RESULTS.items()}
 
 
-@pytest.fixture
-def page(pages):
-    return pages["one"]
-
-
 def words(page):
     """Return what a reader sees, with one space between words."""
     text = TAG.sub(" ", page[page.index("<body>") :]).replace("&gt;", ">").replace("&lt;", "<")
@@ -55,10 +41,6 @@ def words(page):
 
 def cells(page):
     return [TAG.sub("", cell) for cell in re.findall(r"<td>.*?</td>", page)]
-
-
-def svgs(page):
-    return re.findall(r"<svg.*?</svg>", page, flags=re.S)
 
 
 def only(result, run="runs/long"):
@@ -78,13 +60,6 @@ def axes_of(result):
     (section,) = result.sections()
     (figure,) = (block for block in section.blocks if isinstance(block, Figure))
     return figure.draw(figures.PICTURE, "").axes[0]
-
-
-def texts_of(axes):
-    return {text.get_text() for text in axes.texts}
-
-
-# terminal
 
 
 def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
@@ -108,15 +83,15 @@ def test_the_table_has_a_row_per_span_and_marks_the_trained_lengths():
 
 def test_a_refusal_shows_the_shortest_span_and_the_demonstration():
     text = terminal(ProbeResult((UNKNOWN,)))
-    shown = (REFUSED.refusal, "Demonstration, not a measurement", "the clouds are in the …")
+    shown = (results.REFUSED.refusal, "Demonstration, not a measurement", "the clouds are in the …")
     assert all(part in text for part in shown)
     assert ["sky", "33.3%"] in [row[:2] for row in rows(text)]
     assert "remembers" not in text
-    gated = templates_result(span_row(4, 0.5), refusal="not learned")
+    gated = templates_result(results.span_row(4, 0.5), refusal="not learned")
     assert ["4", "390", "50.0"] in [row[:3] for row in rows(terminal(only(gated)))]
     (section,) = ProbeResult((UNKNOWN,)).sections()
     bars = [row for block in section.blocks if isinstance(block, Bars) for row in block.rows]
-    assert len(bars) == sum(len(one.candidates) for one in DEMONSTRATION)
+    assert len(bars) == sum(len(one.candidates) for one in results.DEMONSTRATION)
     assert not any(isinstance(block, Table) for block in section.blocks)
 
 
@@ -141,9 +116,9 @@ def test_several_runs_stand_side_by_side():
 
 
 def test_of_runs_that_learned_no_fact_the_context_is_the_finding():
-    contexts = (context_result(), context_result(0.001, (0, 0, 0)))
+    contexts = (results.context_result(), results.context_result(0.001, (0, 0, 0)))
     unlearned = [
-        RunResult(f"runs/{name}", REFUSED, DEMONSTRATION, {TRAINED: one})
+        RunResult(f"runs/{name}", results.REFUSED, results.DEMONSTRATION, {TRAINED: one})
         for name, one in zip("ab", contexts, strict=True)
     ]
     both = ProbeResult(tuple(unlearned))
@@ -159,17 +134,14 @@ def test_of_runs_that_learned_no_fact_the_context_is_the_finding():
     assert "not learned: a and b" in " ".join(to_text([alone.summary()]).split())
 
 
-# figures
-
-
 def test_the_figure_shows_accuracy_intervals_chance_limits_and_controls():
     axes = axes_of(only(TEMPLATES))
-    assert texts_of(axes) == {TRAINING, LONGEST}
+    assert {text.get_text() for text in axes.texts} == {TRAINING, LONGEST}
     (bars,) = [bar for bar in axes.containers if bar.get_label() == "model"]
     drawn = [segment[:, 1].tolist() for segment in bars.lines[2][0].get_segments()]
     bounds = [(row.accuracy.low, row.accuracy.high) for row in TEMPLATES.rows]
     assert drawn == [pytest.approx(bound) for bound in bounds]
-    assert bars.lines[0].get_ydata().tolist() == list(ACCURACIES.values())
+    assert bars.lines[0].get_ydata().tolist() == list(results.ACCURACIES.values())
     assert [1 / 8, 1 / 8] in [list(line.get_ydata()) for line in axes.lines]
     dotted = [line for line in axes.lines if line.get_linestyle() == ":"]
     assert len(dotted) == len(TEMPLATES.rows[0].controls)
@@ -192,9 +164,6 @@ def test_span50_is_drawn_on_the_axis_and_else_named(half, fits, label):
         assert mark.lines[0].get_xydata().tolist() == [[700, (0.98 + 0.125) / 2]]
         (bar,) = mark.lines[2]
         assert [point.tolist()[0] for point in bar.get_segments()[0]] == [620, 1024]
-
-
-# page
 
 
 @pytest.mark.parametrize("name", ["one", "several"])
@@ -233,8 +202,9 @@ def test_every_number_of_the_figures_is_in_a_table(pages):
     assert f"{CLOSERS}: 7 cases in all, too few at every distance" in words(pages["one"])
 
 
-def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
-    assert only(TEMPLATES).page() == only(TEMPLATES).page()
+def test_a_page_is_reproducible_and_small_and_loads_nothing(pages):
+    page = pages["one"]
+    assert page == ONE.page()
     assert len(page) < 600_000
     assert not re.search(r"https?:|//\w|@import|<link|<img|<script", page)
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)[1]
@@ -243,11 +213,11 @@ def test_a_page_is_reproducible_and_small_and_loads_nothing(page):
 
 
 def test_sections_appear_only_for_instruments_that_were_used(pages):
-    mined = ProbeResult(tuple(RunResult(run, mined=MINED) for run in ("a", "b")))
+    mined = ProbeResult(tuple(RunResult(run, mined=results.MINED) for run in ("a", "b")))
     assert [section.name for section in mined.sections()] == ["mined"]
     assert "<svg" not in pages["unknown"]
     assert "<h1>Not learned: c" in pages["unknown"]
-    refused = structs.replace(context_result(), rows=(), refusal="not measured: too short")
+    refused = structs.replace(results.context_result(), rows=(), refusal="not measured: too short")
     short = {TRAINED: refused, UNTRAINED: refused}
     page = ProbeResult(tuple(RunResult(run, context=short) for run in ("a", "b"))).page()
     assert "not measured: too short" in words(page)
@@ -264,7 +234,82 @@ def test_example_sentences_highlight_cue_and_answer():
     assert "1024: chose Iberian" in only(known).page()
 
 
-# browser
+INF = float("inf")
+HALVES = [
+    *((700.0, 620.0, 810.0), (700.0, 620.0, INF), (700.0, 0.0, 810.0), (INF, 900.0, INF)),
+    *((INF, INF, INF), (0.0, 0.0, 5.0), (0.0, 0.0, 0.0)),
+]
+
+
+def again(values):
+    return json.loads(json.dumps(values))
+
+
+def written(tmp_path, values):
+    file = tmp_path / "longrange.json"
+    file.write_text(json.dumps(values), encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(TEMPLATES, results.REFUSED, *RUN.context.values()),
+        *(with_span50(*half) for half in HALVES),
+        with_span50(700.0, 620.0, 810.0, fits=False),
+    ],
+    ids=range(10 + len(RUN.context)),
+)
+def test_results_round_trip(result):
+    told = again(result.to_json())
+    read = type(result).from_json(told)
+    assert again(read.to_json()) == told
+    assert read.finding() == result.finding()
+
+
+def test_a_run_is_found_by_its_name(tmp_path):
+    one = read_result(written(tmp_path, RUN.to_json()), tmp_path / "elsewhere" / "long")
+    assert one.templates.finding() == RUN.templates.finding()
+    assert one.context[TRAINED].finding() == RUN.context[TRAINED].finding()
+    pages = [to_html("", "", [probe_result.curve_section(result)], ()) for result in (one, RUN)]
+    assert pages[0] == pages[1]
+    several = written(tmp_path, RUNS.to_json())
+    assert read_result(several, tmp_path / "less").run == results.LESS.run
+    with pytest.raises(ChargenError, match=r"is about runs/long, runs/less, not about .*other"):
+        read_result(several, tmp_path / "other")
+
+
+def test_another_file_is_refused_by_name(tmp_path):
+    file = tmp_path / "longrange.json"
+    with pytest.raises(
+        ChargenError, match=r"longrange\.json: no such file; write it with chargen probe-longrange"
+    ):
+        read_result(file, tmp_path / "long")
+    for data in (b"", b"[]", b"7", b"{}", b'{"runs": 3}', b'{"run": "long"}', b"\xff", b"{" * 999):
+        file.write_bytes(data)
+        with pytest.raises(ChargenError, match=r"longrange\.json: damaged, or not written by"):
+            read_result(file, tmp_path / "long")
+
+
+@pytest.mark.parametrize(
+    ("kind", "result"),
+    [
+        (TemplatesResult, structs.replace(RUN.templates, rows=TEMPLATES.rows[:2])),
+        (ContextResult, structs.replace(RUN.context[TRAINED], rows=RUN.context[TRAINED].rows[:3])),
+    ],
+)
+def test_any_odd_value_is_refused_or_harmless(kind, result):
+    told, refused = again(result.to_json()), 0
+    for path in paths(told):
+        for odd in ODD:
+            try:
+                read = kind.from_json(changed(told, path, odd))
+            except (KeyError, TypeError, ValueError, AttributeError):
+                refused += 1
+                continue
+            assert read.finding()
+    assert refused > 100
+
 
 LETTERS = """
     return [...document.querySelectorAll('figure svg')].map(svg => {
@@ -276,12 +321,9 @@ LETTERS = """
 
 @pytest.mark.parametrize(("width", "dark"), [(1200, False), (360, True)])
 @pytest.mark.parametrize("name", RESULTS)
-def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(
-    browser, tmp_path, pages, name, width, dark
-):
-    file, page = tmp_path / "report.html", pages[name]
-    file.write_text(page, encoding="utf-8")
-    browser.open(file, width, dark=dark)
+def test_in_a_browser_nothing_is_loaded_and_nothing_overflows(browser, pages, name, width, dark):
+    page = pages[name]
+    browser.show(page, width, dark)
     browser.script("document.querySelectorAll('details').forEach(one => { one.open = true })")
     assert (browser.errors(), browser.requests(), browser.overflows()) == ([], [], False)
     paper = browser.script("return getComputedStyle(document.body).backgroundColor")

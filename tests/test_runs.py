@@ -30,21 +30,18 @@ VALUES = st.dictionaries(
     st.text(max_size=5),
     st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
 )
-
-
-def description_of():
-    return Description(
-        ModelSettings("gru", (5, 6)),
-        Vocabulary("abc"),
-        TrainingSettings(timesteps=3, batch_size=2, steps=7),
-        CorpusRecord("x", ("/x.txt",), "0" * 64, 30, 27),
-        {"chargen": "1"},
-    )
+DESCRIPTION = Description(
+    ModelSettings("gru", (5, 6)),
+    Vocabulary("abc"),
+    TrainingSettings(timesteps=3, batch_size=2, steps=7),
+    CorpusRecord("x", ("/x.txt",), "0" * 64, 30, 27),
+    {"chargen": "1"},
+)
 
 
 @pytest.fixture
 def run(tmp_path):
-    return Run.create(tmp_path, description_of())
+    return Run.create(tmp_path, DESCRIPTION)
 
 
 @settings(max_examples=25)
@@ -78,14 +75,14 @@ def test_weights_are_the_best_or_else_the_last_and_a_new_run_removes_both(run):
     run.write_checkpoint(BEST, Checkpoint({"model.a": one}, {}))
     assert run.weights()["a"].tolist() == [1]
     run.write_progress(0, [RECORD])
-    Run.create(run.path, description_of())
+    Run.create(run.path, DESCRIPTION)
     assert [file.name for file in run.path.iterdir()] == [RUN]
 
 
 def test_the_newest_run_is_the_one_modified_last(tmp_path):
     for age, name in enumerate(("old", "oldest")):
         (tmp_path / name).mkdir()
-        run = Run.create(tmp_path / name, description_of())
+        run = Run.create(tmp_path / name, DESCRIPTION)
         os.utime(run.path / RUN, ns=(0, 10**9 * (10 - age)))
     (tmp_path / "no run").mkdir()
     assert newest(tmp_path).path.name == "old"

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from networks import network_and_engine, sampler
@@ -213,7 +213,6 @@ def new_share(texts, chars, training=TRAINING):
 
 
 @given(st.lists(st.text("tcaeh ", max_size=30), min_size=1, max_size=3).filter(any))
-@settings(deadline=None)
 def test_shares_and_the_longest_copy(texts):
     found = measured(*texts)
     longest = max(map(len, texts))

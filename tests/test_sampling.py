@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from fakes import Echo, TablePredictor
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from networks import Fixed, distribution, network_and_engine, sampler
 
@@ -155,7 +155,6 @@ def tables(draw):
     return table / table.sum(axis=1, keepdims=True)
 
 
-@settings(deadline=None)
 @given(tables(), st.integers(1, 5), st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=3)))
 def test_beam_as_wide_as_all_texts_finds_the_likeliest_in_order(table, length, stops):
     characters = "abc"[: len(table)]

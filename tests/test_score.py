@@ -16,7 +16,6 @@ from chargen.api import score as score_text
 from chargen.errors import ChargenError
 from chargen.predictors import BackoffNgram
 from chargen.probes.surprisal import measure as surprisal
-from chargen.probes.surprisal.measure import compare
 from chargen.probes.surprisal.report import place_text, score_table
 from chargen.probes.surprisal.result import Score
 from chargen.text import Vocabulary
@@ -24,15 +23,11 @@ from chargen.text import Vocabulary
 TABLE = [[0.5, 0.3, 0.2], [0.1, 0.1, 0.8], [0.25, 0.5, 0.25]]
 
 
-def of_table(text):
-    predictor = TablePredictor("abc", TABLE)
-    return surprisal.surprisal("run", predictor, predictor.vocabulary.encode(text))
-
-
 @given(st.text("abc", min_size=2, max_size=30))
 def test_each_character_is_predicted_from_the_one_before(text):
-    found = of_table(text)
-    ids = ["abc".index(char) for char in text]
+    predictor = TablePredictor("abc", TABLE)
+    ids = predictor.vocabulary.encode(text)
+    found = surprisal.surprisal("run", predictor, ids)
     expected = [-math.log(TABLE[a][b]) for a, b in pairwise(ids)]
     np.testing.assert_allclose(found.nats, expected, rtol=1e-6)
     assert found.expected == "".join("acb"[a] for a in ids[:-1])
@@ -59,7 +54,7 @@ def test_parallel_streams_equal_sequential_reading(monkeypatch):
 def compared(**nats):
     """Compare runs with the given surprisals."""
     scores = [Score(run, x, "a" * len(x), x) for run, x in nats.items()]
-    return compare("a" * (len(scores[0].nats) + 1), 0, scores)
+    return surprisal.compare("a" * (len(scores[0].nats) + 1), 0, scores)
 
 
 def test_runs_are_ordered_by_loss_and_compared_with_the_best():
@@ -105,7 +100,7 @@ def test_a_place_is_shown_within_its_line_and_marked():
     at = text.index("b\tand")
     nats = np.ones(len(text) - 1)
     nats[at - 1] = 9
-    found = compare(text, 0, [Score("run", nats, "a" * len(nats), nats)])
+    found = surprisal.compare(text, 0, [Score("run", nats, "a" * len(nats), nats)])
     before, character, below = place_text(text, *found.surprising(1))
     assert before == f"line 2, character {at - 10}\n  {'x' * 57}日\u0301本"
     assert character == "b"

@@ -13,7 +13,7 @@ import pytest
 from disk import CODES, Disk, Recorder, Snapshots, after_power_loss, refuse_at, restore
 from groups import Forked
 from soak import kills
-from tiny import FLAGS, TINY, often, on, state_of, train
+from tiny import FLAGS, TINY, often, on, state_of, train, writes_before_training
 
 from chargen.cli import main
 from chargen.errors import ChargenError
@@ -73,9 +73,6 @@ def ends(home, states, **options):
         yield state, state_of(out)
 
 
-# Kills
-
-
 def test_a_crash_at_any_write_loses_nothing(home, pick):
     assert len(home.states) > 25
     assert all(end == home.end for _, end in ends(home, pick(home.states)))
@@ -113,9 +110,6 @@ def test_real_kills(tmp_path):
     """Run a few kills of the soak test."""
     code, out, err = Forked(tmp_path, kills.main, ["--kills=2", "--steps=30"]).ended()
     assert (code, "2 kills" in out) == (0, True), out + err
-
-
-# Power cuts
 
 
 def steps_saved(log):
@@ -159,9 +153,6 @@ def test_a_power_cut_never_mixes_two_runs(home, pick):
     assert all(end in (old, home.end) for _, end in ends(home, states))
 
 
-# A disk that refuses
-
-
 def refused(disk, home, out):
     """Train on a disk that refuses; return the final error and the errors in reports."""
     try:
@@ -202,17 +193,10 @@ def test_a_disk_that_refuses_costs_nothing(home, pick, calls, forever):
         assert {kept, "RUN has no checkpoint yet: resume=True starts from the beginning"} <= told
 
 
-def writes_before_training(home, out):
-    with pytest.MonkeyPatch.context() as patch:
-        begun = on(patch, Disk())
-        start([home.corpus], TINY, out, device="cpu").close()
-    return begun.calls
-
-
 def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(home, monkeypatch):
     out, shown = home.new(), []
     monkeypatch.setattr("click.echo", lambda text="", **style: shown.append(str(text)))
-    first = writes_before_training(home, out) + 2
+    first = writes_before_training(home.corpus, out) + 2
     on(monkeypatch, refuse_at(first, CODES[0]))
     command = ["train", str(home.corpus), "--out", str(out), *FLAGS, "--overwrite"]
     assert main(command) == 0
@@ -228,7 +212,7 @@ def test_best_weights_that_could_not_be_written_are_written_later(home, monkeypa
     monkeypatch.setattr(Trainer, "_validate", lambda self: 1.0 + self.counters.step)
     unbroken, out = home.new(), home.new()
     train(home.corpus, unbroken)
-    first = writes_before_training(home, home.new()) + 2
+    first = writes_before_training(home.corpus, home.new()) + 2
     error, reported = refused(refuse_at(first, CODES[0]), home, out)
     assert (error, len(reported)) == ("", 1)
     assert state_of(out) == state_of(unbroken)

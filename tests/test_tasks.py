@@ -21,7 +21,6 @@ from chargen.text.vocabulary import Vocabulary
 
 VARIANTS = [(name, variant) for name, task in TASKS.items() for variant in task.floors]
 ALL = pytest.mark.parametrize("name", TASKS)
-EACH = pytest.mark.parametrize(("name", "variant"), VARIANTS)
 SPANS = (4, 8, 16, 32, 64)
 FOREVER = 10**9
 GRAMMAR = {
@@ -33,13 +32,6 @@ GRAMMAR = {
 
 few = settings(max_examples=8, deadline=None)
 seeds = st.integers(0, 2**32 - 1)
-
-
-def lines_of(name, seed, chars=4000):
-    return TASKS[name].corpus(chars, seed).splitlines(keepends=True)
-
-
-# texts
 
 
 @ALL
@@ -57,7 +49,7 @@ def test_a_corpus_is_whole_lines_and_a_function_of_its_seed(name):
 @few
 @given(seed=seeds)
 def test_a_line_is_grammatical_and_its_cues_lie_within_the_longest_span(name, seed):
-    for line in lines_of(name, seed, 6000):
+    for line in TASKS[name].corpus(6000, seed).splitlines(keepends=True):
         assert re.fullmatch(GRAMMAR[name], line)
         reader = READERS[name]()
         for at, (char, following) in enumerate(pairwise(line)):
@@ -78,7 +70,7 @@ def test_keys_of_trials_never_occur_in_a_corpus():
     assert not trained & queried
 
 
-@EACH
+@pytest.mark.parametrize(("name", "variant"), VARIANTS)
 @few
 @given(seeds, st.lists(st.integers(0, 1500), max_size=2))
 def test_each_candidate_is_correct_once_per_round_at_an_exact_span(name, variant, seed, wanted):
@@ -100,9 +92,6 @@ def cue_end(name, text, place):
         found = reader.read(char, at)
     assert found[0] == text[place]
     return found[1]
-
-
-# the instrument, with predictors of known memory
 
 
 def rows(*arguments, **options):

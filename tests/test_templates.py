@@ -4,35 +4,22 @@ import json
 import zlib
 from dataclasses import replace
 
+import fakes
 import numpy as np
 import pytest
-from fakes import (
-    BANK,
-    CHINESE,
-    LIKELY,
-    ORACLE,
-    SPANS,
-    VOCABULARY,
-    Forgets,
-    Remembers,
-    Rule,
-    UniformPredictor,
-    cloze,
-    last_cue,
-)
+from fakes import BANK, CHINESE, ORACLE, Remembers, Rule, UniformPredictor, cloze, last_cue
+from results import span_row, templates_result
 
 from chargen.errors import ChargenError
 from chargen.predictors.protocol import limited
 from chargen.probes.statistics.intervals import wilson
 from chargen.probes.templates import cases
 from chargen.probes.templates.measure import CHINESE as CHINESE_SENTENCES
-from chargen.probes.templates.measure import ENGLISH, FRAMES, choose_bank, demonstrate
-from chargen.probes.templates.measure import SPANS as DEFAULT_SPANS
-from chargen.probes.templates.result import KNOWLEDGE_GATE
+from chargen.probes.templates.measure import ENGLISH, FRAMES, SPANS, choose_bank, demonstrate
+from chargen.probes.templates.result import KNOWLEDGE_GATE, compare, finding_of
 from chargen.probes.templates.scoring import Outcome, read, score_candidates
 from chargen.text.vocabulary import Vocabulary
 
-UNIFORM = UniformPredictor(VOCABULARY)
 SAYS_THE_SAME = Rule(lambda text, facts, span: 3)
 
 
@@ -42,14 +29,14 @@ def accuracies(result, pick=lambda row: row):
 
 def test_an_oracle_has_full_accuracy():
     result = cloze(ORACLE)
-    assert accuracies(result) == [1.0] * len(SPANS)
-    assert [row.greedy_accuracy.value for row in result.rows] == [1.0] * len(SPANS)
-    assert [row.distractor.errors_to_distractor for row in result.rows] == [None] * len(SPANS)
+    assert accuracies(result) == [1.0] * len(fakes.SPANS)
+    assert [row.greedy_accuracy.value for row in result.rows] == [1.0] * len(fakes.SPANS)
+    assert [row.distractor.errors_to_distractor for row in result.rows] == [None] * len(fakes.SPANS)
     said = "remembers at least 128 characters, the longest span measured, span50 >128"
     assert result.finding() == said
 
 
-@pytest.mark.parametrize("predictor", [SAYS_THE_SAME, UNIFORM])
+@pytest.mark.parametrize("predictor", [SAYS_THE_SAME, UniformPredictor(fakes.VOCABULARY)])
 def test_a_constant_answer_scores_exactly_chance_and_the_cue_has_no_effect(predictor):
     result = cloze(predictor, frames=32)
     for row in result.rows:
@@ -165,7 +152,7 @@ def test_equal_sentences_are_one_observation():
 
 def test_remembering_needs_the_lower_bound():
     """90.6% in 64 sentences may be less than 90%."""
-    worse = Forgets(lambda span: 0.94 if span > 30 else 1)
+    worse = fakes.Forgets(lambda span: 0.94 if span > 30 else 1)
     result = cloze(worse, spans=(4, 16, 64), frames=200)
     assert result.rows[-1].accuracy.value >= KNOWLEDGE_GATE > result.rows[-1].accuracy.low
     assert result.reliable_chars == 16
@@ -189,13 +176,13 @@ def test_the_last_cue_falls_for_distractors_after_the_cue_only():
 
 def test_d_is_the_number_of_bits_by_which_the_cue_moves_the_choice():
     result = cloze(Remembers(32), spans=(4, 32, 64))
-    rest = (1 - LIKELY) / (len(VOCABULARY) - 1)
+    rest = (1 - fakes.LIKELY) / (len(fakes.VOCABULARY) - 1)
     # The cue determines the first character alone: up for its own target, down for the other's.
     for row in result.rows[:2]:
-        assert row.d.value == pytest.approx(2 * np.log2(LIKELY / rest))
+        assert row.d.value == pytest.approx(2 * np.log2(fakes.LIKELY / rest))
         assert row.d.low == pytest.approx(row.d.high)
     assert result.rows[2].d.value == 0
-    wavering = cloze(Forgets(lambda span: 2 / 3), spans=(32,), frames=160).rows[0].d
+    wavering = cloze(fakes.Forgets(lambda span: 2 / 3), spans=(32,), frames=160).rows[0].d
     assert wavering.low < wavering.high
     assert wavering.low <= wavering.value <= wavering.high
 
@@ -244,7 +231,7 @@ def test_json_has_units_and_is_a_function_of_the_seed_and_not_of_the_other_spans
 @pytest.mark.parametrize(("chars", "limit"), [(3, 32), (30, 64), (1000, None)])
 def test_the_context_limit_is_measured(chars, limit):
     class Sums:
-        vocabulary = VOCABULARY
+        vocabulary = fakes.VOCABULARY
 
         def advance(self, ids, state=None):
             before = np.zeros((len(ids), 0), int) if state is None else state
@@ -257,13 +244,13 @@ def test_the_context_limit_is_measured(chars, limit):
 
 
 def test_default_spans_are_the_nearest_that_all_fact_sets_have():
-    assert cases.nearest_spans(BANK, DEFAULT_SPANS) == DEFAULT_SPANS
-    assert cases.nearest_spans(CHINESE, DEFAULT_SPANS) == DEFAULT_SPANS
+    assert cases.nearest_spans(BANK, SPANS) == SPANS
+    assert cases.nearest_spans(CHINESE, SPANS) == SPANS
     long_lead = replace(BANK.fact_sets[0], lead=", sold on in ")  # 13 characters
     bank = replace(BANK, name="my.bank", fact_sets=(long_lead, BANK.fact_sets[1]))
     # 4 + a phrase or two has to be 13 + another: no span under 17 is in both.
     assert cases.nearest_spans(bank, ())[0] > 13
-    assert cases.nearest_spans(bank, DEFAULT_SPANS)[2:] == (64, 128, 256, 512, 1024)
+    assert cases.nearest_spans(bank, SPANS)[2:] == (64, 128, 256, 512, 1024)
     even = replace(BANK.fact_sets[0], lead=" and in ")
     odd = replace(BANK.fact_sets[1], lead=" just of ")
     bank = replace(BANK, fact_sets=(even, odd), test=(", sent late ",), links=(" now", " too"))
@@ -379,3 +366,68 @@ def test_a_model_that_scores_strings_completes_the_same_sentences():
     text = "".join(context + "".join(ends) for context, ends in ENGLISH)
     _, france = demonstrate(Spoken(UniformPredictor(Vocabulary.of(text))))
     assert shares(france) == pytest.approx([1 / 4] * 4)
+
+
+def given(credits, span=4):
+    return span_row(span, 0.5, credits=tuple(credits))
+
+
+def finding(**results):
+    return finding_of(results, compare({n: one for n, one in results.items() if not one.refusal}))
+
+
+def test_results_are_compared_sentence_by_sentence():
+    first = templates_result(given([1, 1, 1, 1, 1, 1, 0, 0.5]), given([1.0] * 8, 8))
+    second = templates_result(given([1, 0, 0, 0, 0, 0.5, 1, 1]), given([0.0] * 8, 8))
+    (pair,) = compare({"first": first, "second": second})
+    near, far = pair.spans
+    assert (near.span, near.frames, near.only_first, near.only_second) == (4, 8, 5, 2)
+    assert near.difference == 3 / 8
+    assert near.p == 38 / 128  # of all signs of 1, 1, 1, 1, 1, 1/2 and 1/2
+    assert near.p_holm == near.p  # the larger of the two
+    assert (far.p, far.p_holm) == (2 / 256, 4 / 256)
+    counts = {"span_chars": 8, "frames": 8, "only_first": 8, "only_second": 0, "difference": 1.0}
+    names = {"instrument": "templates", "first": "first", "second": "second"}
+    assert pair.to_json()[1] == names | counts | {"p": 2 / 256, "p_holm": 4 / 256}
+
+
+def test_holm_is_over_all_spans_of_all_pairs():
+    right, wrong = given([1.0] * 8), given([0.0] * 8)
+    results = {
+        name: templates_result(row) for name, row in zip("abc", (right, wrong, wrong), strict=True)
+    }
+    ab, ac, bc = compare(results)
+    assert [(pair.first, pair.second) for pair in (ab, ac, bc)] == [*map(tuple, ("ab", "ac", "bc"))]
+    assert [pair.spans[0].p_holm for pair in (ab, ac, bc)] == [6 / 256, 6 / 256, 1]
+    assert [len(pair.ahead(1)) for pair in (ab, ac, bc)] == [1, 1, 0]
+    assert compare({"a": templates_result(right)}) == ()
+
+
+def test_the_finding_names_the_model_with_the_longer_memory():
+    spans = (4, 16, 64)
+    far, near = (cloze(one, spans, trained_timesteps=64) for one in (ORACLE, Remembers(16)))
+    unknown = cloze(SAYS_THE_SAME, spans, gate=0.9)
+    found = finding(far=far, near=near)
+    assert found == (
+        "far has a longer memory than near: ahead at 64, by 88 percentage points at 64 "
+        f"characters, span50 >64 against {near.span50.text()}"
+    )
+    assert finding(near=near, far=far) == found
+    one = finding(far=far, unknown=unknown)
+    assert one.startswith("far: remembers at least 64 characters")
+    assert one.endswith("; not learned: unknown")
+    assert finding(unknown=unknown) == "not learned: unknown"
+    twins = finding(a=near, b=near, c=near)
+    assert twins == "no significant difference between a and b, a and c, b and c"
+
+
+def test_more_accurate_is_not_yet_farther():
+    first = templates_result(given([1.0] * 300 + [0.0] * 100), given([1.0] * 400, 8))
+    second = templates_result(given([1.0] * 200 + [0.0] * 200), given([1.0] * 400, 8))
+    assert finding(a=first, b=second) == (
+        "a is more accurate than b: ahead at 4, by 25 percentage points at 4 characters"
+    )
+    mixed = templates_result(given([1.0] * 400), given([0.0] * 400, 8))
+    assert finding(a=mixed, b=second) == (
+        "neither of a and b is ahead at all spans: a is ahead at 4, b is ahead at 8"
+    )

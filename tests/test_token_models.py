@@ -9,7 +9,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from chargen.predictors import PredictorError, check, from_transformers, load_transformers
 
 TEXT = "the clouds are in the sky and the ships are in the sea, they speak fluent french there " * 3
-BYTES = 256
 SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "vocab_size": 320}
 MODELS = {
     "gpt2": lambda: transformers.GPT2LMHeadModel(
@@ -29,7 +28,7 @@ MODELS = {
 def tokenizers():
     """A byte-level tokenizer without and one with merges."""
     made = {}
-    for name, size in (("bytes", BYTES), ("bpe", 320)):
+    for name, size in (("bytes", 256), ("bpe", 320)):
         tokenizer = Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()

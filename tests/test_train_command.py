@@ -32,8 +32,6 @@ def train(cli, *words, code=0):
     return cli(["train", "cat.txt", *given], code)
 
 
-# Lost terminals, logs and pipes
-
 STREAMS = ("stdin", "stdout", "stderr")
 
 
@@ -89,9 +87,6 @@ def test_training_continues_when_its_terminal_is_closed_and_loads_no_compiler(ho
     assert (code, out, "Done: step budget reached" in err) == (0, "False\n", True)
 
 
-# More training
-
-
 def test_more_training_is_counted_from_where_the_run_is(home, cli):
     train(cli, "--patience=0", "--validation=0.2")
     told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
@@ -107,9 +102,6 @@ def test_more_training_is_counted_from_where_the_run_is(home, cli):
     assert told in train(cli, "--resume", "--more-steps=4", "--steps=9", code=2).err
     with pytest.raises(ChargenError, match=r"^more_steps: extends a run; give resume=True too"):
         chargen.train("cat.txt", more_steps=4, out="runs/new")
-
-
-# No held-out text
 
 
 def test_a_run_without_a_held_out_text_says_so_everywhere(home, cli, monkeypatch):
@@ -131,9 +123,6 @@ def test_a_run_without_a_held_out_text_says_so_everywhere(home, cli, monkeypatch
     assert "No text is held out." in watch_page(RunObserver(run.path).observe(1))
     train(cli, "--resume", "--more-steps=1")
     assert run.read_checkpoint(LAST).values["step"] == 6
-
-
-# Configuration files
 
 
 def test_the_printed_configuration_reproduces_a_run(home, cli, finished):
@@ -164,9 +153,6 @@ def test_a_wrong_configuration_is_one_line(home, error):
         said = error(["train", "cat.txt", "--config", "run.toml"])
         assert said.startswith(f"chargen: run.toml: {message}")
     assert "run.toml: cannot be read" in error(["train", "cat.txt", "--config=no/run.toml"])
-
-
-# Other programs and little memory
 
 
 @pytest.mark.parametrize(("cores", "notes"), [(0.4, 1), (1.6, 0)])
@@ -202,9 +188,6 @@ def test_memory_that_runs_out_anywhere_is_one_line(home, cli, monkeypatch):
     monkeypatch.setattr("chargen.api.train", Mock(side_effect=missing))
     with pytest.raises(ImportError, match="torch"):
         train(cli)
-
-
-# Errors in Python
 
 
 def test_errors_in_python_name_arguments(home):

@@ -47,20 +47,6 @@ def train(corpus, out, should_stop=lambda step: False, **settings):
         return trainer, reports
 
 
-@pytest.fixture
-def windows(monkeypatch):
-    """A list that fills with the shape, the carried state and the resets of each batch."""
-    seen, forward = [], CharModel.forward
-
-    def spy(self, ids, state=None, *rest):
-        if torch.is_grad_enabled():  # not in validation
-            seen.append((tuple(ids.shape), state is not None, rest[2]))
-        return forward(self, ids, state, *rest)
-
-    monkeypatch.setattr(CharModel, "forward", spy)
-    return seen
-
-
 # The loss
 
 
@@ -261,7 +247,7 @@ def test_predicting_weights_are_running_averages(corpus, tmp_path):
 
 def test_stages_share_the_budget_and_start_at_the_beginning(corpus, tmp_path, windows):
     _, reports = train(corpus, tmp_path / "run", **STAGED, steps=9)
-    assert [shape for shape, _, _ in windows] == [(16, 2)] * 3 + [(8, 4)] * 3 + [(4, 8)] * 3
+    assert [ids.shape for ids, _, _ in windows] == [(16, 2)] * 3 + [(8, 4)] * 3 + [(4, 8)] * 3
     assert [has_state for _, has_state, _ in windows] == [False, True, True] * 3
     assert [report.chars for report in reports] == [32 * step for step in range(1, 10)]
 
@@ -271,7 +257,7 @@ def test_larger_budget_goes_back_to_no_earlier_stage(corpus, tmp_path, windows):
     windows.clear()
     trainer, _ = train(corpus, tmp_path / "run", resume=True, steps=60)
     assert trainer.counters.step == 60
-    assert {rows for (rows, _), _, _ in windows} == {4}
+    assert {len(ids) for ids, _, _ in windows} == {4}
 
 
 # Divergence

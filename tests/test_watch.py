@@ -18,15 +18,8 @@ from chargen.cli.terminal import say
 from chargen.cli.training_display import TAGS, EventWriter
 from chargen.cli.watch import RunObserver
 from chargen.errors import ChargenError
-from chargen.pages.watch_page import (
-    MOST,
-    TrainingSample,
-    TrainingStatus,
-    best,
-    draw_loss,
-    thinned,
-    watch_page,
-)
+from chargen.pages import watch_page as page_module
+from chargen.pages.watch_page import TrainingSample, TrainingStatus, draw_loss, watch_page
 from chargen.render.figures import PAGE, panel
 from chargen.runs.directory import BEST, Run
 from chargen.runs.lock import lock
@@ -52,7 +45,7 @@ def status(finished):
     return TrainingStatus("runs/<b>", Run.open(finished).description, lines, samples, 1.5, 5)
 
 
-def test_the_page_shows_losses_baseline_and_samples(status, browser, tmp_path):
+def test_the_page_shows_losses_baseline_and_samples(status, browser):
     page = watch_page(status)
     for part in (
         "Best validation loss 1.6250 nats per character, 2.344 bits, at step 300.",
@@ -65,8 +58,7 @@ def test_the_page_shows_losses_baseline_and_samples(status, browser, tmp_path):
     ):
         assert part in page
     assert (page.count("<svg"), "<script" in page) == (3, False)
-    (tmp_path / "watch.html").write_text(page, encoding="utf-8")
-    browser.open(tmp_path / "watch.html", 360)
+    browser.show(page, 360)
     assert (browser.overflows(), browser.errors(), browser.requests()) == (False, [], [])
     told = "The n-gram baseline has 1.5000 nats, 0.1250 lower than the best loss."
     assert told in [note.text for note in browser.all("p")]
@@ -87,10 +79,10 @@ def test_the_page_of_a_finished_or_a_new_run(status, monkeypatch):
 def test_long_curves_are_thinned_and_keep_the_best_and_the_ends():
     lines = [line(n, 3 - n / 10_000) for n in range(5000)]
     lines[1234]["validation_loss_nats"] = 0.5
-    shown = thinned(lines)
-    assert (shown[0], shown[-1], best(lines)) == (lines[0], lines[-1], lines[1234])
+    shown = page_module.thinned(lines)
+    assert (shown[0], shown[-1], page_module.best(lines)) == (lines[0], lines[-1], lines[1234])
     assert lines[1234] in shown
-    assert len(shown) <= MOST
+    assert len(shown) <= page_module.MOST
 
 
 def test_figures_draw_the_recorded_numbers(status):
@@ -106,9 +98,6 @@ def test_figures_draw_the_recorded_numbers(status):
     assert (axes.get_xscale(), *axes.get_xlim()) == ("log", 1, 20)
     first = line(1, 2.0, first_losses_nats={"1": 1.7e308})  # extreme numbers are drawn
     watch_page(replace(status, lines=[first, dict.fromkeys(line(2, 1.0), -1.7e308)]))
-
-
-# the command
 
 
 def test_once_writes_the_page_and_changes_no_file_of_the_run(run, cli):
@@ -172,9 +161,6 @@ def test_an_overwritten_run_resets_the_observer(run, tmp_path):
     assert "No n-gram baseline: " in observer.observe(5).baseline
 
 
-# messages of a training
-
-
 @pytest.fixture(autouse=True)
 def _samples(monkeypatch):
     monkeypatch.setattr("chargen.cli.training_display.SECONDS_BETWEEN_SAMPLES", 0)
@@ -232,9 +218,6 @@ def test_no_color_is_respected(monkeypatch, capsys):
         monkeypatch.setattr("click.utils.should_strip_ansi", lambda *given: False)
         say("dim", dim=True)
         assert capsys.readouterr().out == shown
-
-
-# TensorBoard
 
 
 def test_tensorboard_events_equal_the_progress_file(home, often, cli, monkeypatch):

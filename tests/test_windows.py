@@ -65,22 +65,14 @@ def test_a_text_shorter_than_a_window_is_refused():
             make(np.arange(chars), 3, 5)
 
 
-# Each process reads some rows of a batch
-
-
-def shares(rows, cuts):
-    """Return slices that partition the rows; some may be empty."""
-    bounds = [0, *sorted(cuts), rows]
-    return [slice(start, end) for start, end in pairwise(bounds)]
-
-
 @given(SIZES, st.sampled_from(MAKERS), st.integers(0, 2), st.lists(st.integers(0, 5), max_size=4))
 def test_shares_partition_the_batch_and_every_target_counts_once(sizes, make, epoch, cuts):
     N, T, _ = sizes
     ids = text_of(*sizes)
     starts = np.array([0, 1, *range(4, len(ids), 3)])
     batches = make(ids, N, T, starts)
-    own = shares(N, [min(cut, N) for cut in cuts])
+    bounds = [0, *sorted(min(cut, N) for cut in cuts), N]
+    own = [slice(start, end) for start, end in pairwise(bounds)]  # some may be empty
     seen = []
     for index in range(len(batches)):
         whole = batches.batch(epoch, index)
@@ -129,9 +121,6 @@ def test_a_share_of_a_text_larger_than_memory_reads_only_its_own_rows(make):
         batch = batches.batch(2, index)
         counted = batch.targets != IGNORED
         np.testing.assert_array_equal((batch.inputs + 1)[counted], batch.targets[counted])
-
-
-# Permutations
 
 
 def drawn(size, seed):

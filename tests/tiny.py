@@ -1,5 +1,6 @@
 """Tiny training runs that validate often, and the state in which two runs must agree."""
 
+import pytest
 from disk import Disk
 from msgspec import structs
 
@@ -27,6 +28,14 @@ def train(corpus, out, **options):
     flags = {name: given.pop(name, None) for name in ("resume", "overwrite", "cache")}
     with start([corpus], given, out, device="cpu", **flags) as session:
         return list(session.trainer.reports())
+
+
+def writes_before_training(corpus, out):
+    """Begin a run; return the number of writing calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        disk = on(patch, Disk())
+        start([corpus], TINY, out, device="cpu").close()
+    return disk.calls
 
 
 def state_of(path):

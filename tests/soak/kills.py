@@ -18,19 +18,18 @@ import time
 from pathlib import Path
 
 import torch
-from tiny import state_of
+from tiny import TEXT, state_of
 
 from chargen.runs.directory import LAST, is_run
 from chargen.training import loop
 from chargen.training.session import start
 
-TEXT = "the cat sat on the mat, the rat sat on the cat. " * 20
 LONGEST = 0.4  # longest life of a child, as a share of an uninterrupted run's time
 
 
-def settings_of(seed: int, steps: int) -> dict:
+def train(corpus: Path, out: Path, seed: int, steps: int) -> None:
     rng = random.Random(seed)
-    return {
+    settings = {
         "cell": rng.choice(["simple", "lstm", "gru"]),
         "units": rng.choice([(5,), (6, 4)]),
         "state": rng.choice(["carry", "reset"]),
@@ -41,12 +40,8 @@ def settings_of(seed: int, steps: int) -> dict:
         "steps": steps,
         "seed": seed,
     }
-
-
-def train(corpus: Path, out: Path, seed: int, steps: int) -> None:
     resume = is_run(out)
-    given = {} if resume else settings_of(seed, steps)
-    with start([corpus], given, out, resume=resume, device="cpu") as session:
+    with start([corpus], {} if resume else settings, out, resume=resume, device="cpu") as session:
         session.run()
 
 
@@ -78,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     kills, seed, saved, steps = 0, wanted.seed, 0, wanted.steps
     with tempfile.TemporaryDirectory() as folder:
         corpus = Path(folder) / "cat.txt"
-        corpus.write_text(TEXT)
+        corpus.write_text(TEXT * 5)
         train(corpus, Path(folder) / "first", 0, steps)  # warm up what torch loads lazily
         while kills < wanted.kills:
             rng = random.Random(seed)
