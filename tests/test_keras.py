@@ -358,8 +358,9 @@ def test_mismatching_alphabets_are_refused(file):
         ({"a": 1, "b": 2}, "its ids are not 0, 1, 2"),
         ([1, 2], "not an alphabet .*got `int`"),
     ):
-        alphabet = alphabet_of(file.parent, values)
-        assert re.search(rf"characters\.json: .*{said}", refused(file, alphabet))
+        with pytest.raises(ChargenError) as caught:
+            import_keras(file, alphabet_of(file.parent, values), file.parent / "run")
+        assert re.search(rf"characters\.json: .*{said}", caught.value.message)
 
 
 def test_padding_superfluous_options_and_an_unknown_alphabet(file):
