@@ -8,6 +8,7 @@ over contiguous arrays of one type compile fast and run fast.
 Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
+import atexit
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -407,4 +408,5 @@ def compiling(settings: ModelSettings, form: str) -> Callable[[], bool]:
         )
     except OSError:
         return lambda: False
+    atexit.register(setattr, child, "returncode", 0)  # without a warning that it still runs
     return lambda: child.poll() == 0
