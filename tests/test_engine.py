@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -190,6 +191,15 @@ def test_a_text_is_whole_if_the_compiler_fails(monkeypatch):
         monkeypatch.setattr(sys, "executable", python)
         _, own = network_and_engine(units=(units,) * 7)
         np.testing.assert_array_equal(written(own, None), written(own, False))
+
+
+def test_without_a_folder_for_compiled_code_a_text_is_whole(monkeypatch):
+    monkeypatch.setattr(engine, "MIN_COMPILED", 0)
+    monkeypatch.delitem(sys.modules, "chargen.sampling.compiled")
+    monkeypatch.delattr("chargen.sampling.compiled")
+    monkeypatch.setattr("numba.njit", Mock(side_effect=RuntimeError("no locator available")))
+    _, own = network_and_engine()
+    np.testing.assert_array_equal(written(own, None), written(own, False))
 
 
 def test_one_process_compiles_at_a_time():

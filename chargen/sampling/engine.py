@@ -10,6 +10,7 @@ and E feed-forward units of a residual block.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -200,12 +201,14 @@ class Engine:
         ``compiled`` selects the form, by default by the work; NumPy writes while numba compiles.
         """
         work = (self.multiplications + CALLS) * count * (prompt.shape[-1] + length)
-        if not (work > MIN_COMPILED if compiled is None else compiled):
+        fast: Any = None
+        if work > MIN_COMPILED if compiled is None else compiled:
+            with suppress(RuntimeError):  # numba finds no folder for compiled code
+                from chargen.sampling import compiled as fast
+        if fast is None:
             yield from generate(self.advance, prompt, length, settings, generator, count)
             return
-        from chargen.sampling.compiled import CompiledLoop, compiling
-
-        is_ready = (lambda: True) if compiled else compiling(self.settings, self.form)
+        is_ready = (lambda: True) if compiled else fast.compiling(self.settings, self.form)
         ids, state = prompt_rows(prompt, count), initial_state(self.settings, count)
         start = done = 0  # characters of ``ids`` that the state has read, characters written
         while done < length and (done % BLOCK or not is_ready()):
@@ -219,5 +222,5 @@ class Engine:
                 ids = np.concatenate([ids[:, 1 - RECENT :], row[:, None]], axis=1)
                 start, done = ids.shape[1] - 1, done + 1
                 yield row
-        loop = CompiledLoop(self.settings, self.weights, state)
+        loop = fast.CompiledLoop(self.settings, self.weights, state)
         yield from loop.write(ids, length - done, Choice.of(settings), generator, start)
