@@ -19,7 +19,8 @@ from chargen.cells import ACTIVATION_NAMES
 from chargen.errors import NonFiniteError
 from chargen.sampling import Sampler, arithmetic, engine
 from chargen.sampling.choice import Choice
-from chargen.sampling.compiled import CHILD, CompiledLoop, compiling, product, write
+from chargen.sampling.compiled import CompiledLoop, product, write
+from chargen.sampling.compiling import CHILD, compiling
 from chargen.sampling.engine import Engine, initial_state
 from chargen.sampling.quantized import Int8Matrix, rounded
 from chargen.settings import ModelSettings, SamplingSettings
@@ -164,7 +165,7 @@ def test_compiled_form_reads_within_its_buffers():
     subprocess.run([sys.executable, "-c", NOT_COMPILED], env=uncompiled, check=True)
 
 
-COMPILING = "chargen.sampling.compiled.compiling"
+COMPILING = "chargen.sampling.compiling.compiling"
 SWITCHED = shapes(*itertools.product(VARIANTS.values(), SHAPES[::3], ["tanh"]))
 
 
@@ -186,7 +187,7 @@ def test_the_moment_when_the_code_is_compiled_changes_nothing(shape, monkeypatch
 def test_a_text_is_whole_if_the_compiler_fails(monkeypatch):
     """Nothing compiles seven layers."""
     monkeypatch.setattr(engine, "MIN_COMPILED", 0)
-    monkeypatch.setattr("chargen.sampling.compiled.CHILD", "1 / 0")
+    monkeypatch.setattr("chargen.sampling.compiling.CHILD", "1 / 0")
     for units, python in (1, sys.executable), (2, ""):
         monkeypatch.setattr(sys, "executable", python)
         _, own = network_and_engine(units=(units,) * 7)
@@ -195,8 +196,9 @@ def test_a_text_is_whole_if_the_compiler_fails(monkeypatch):
 
 def test_without_a_folder_for_compiled_code_a_text_is_whole(monkeypatch):
     monkeypatch.setattr(engine, "MIN_COMPILED", 0)
-    monkeypatch.delitem(sys.modules, "chargen.sampling.compiled")
-    monkeypatch.delattr("chargen.sampling.compiled")
+    for name in ("chargen.sampling.compiled", "chargen.sampling.compiling"):
+        monkeypatch.delitem(sys.modules, name)
+        monkeypatch.delattr(name)
     monkeypatch.setattr("numba.njit", Mock(side_effect=RuntimeError("no locator available")))
     _, own = network_and_engine()
     np.testing.assert_array_equal(written(own, None), written(own, False))

@@ -8,17 +8,11 @@ over contiguous arrays of one type compile fast and run fast.
 Axes: N sequences, H units of a layer, D units and E feed-forward units of a residual block.
 """
 
-import atexit
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from pathlib import Path
-from subprocess import DEVNULL, Popen
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
-from numba import njit, typeof
+from numba import njit
 from numba.extending import register_jitable
 
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
@@ -37,13 +31,11 @@ from chargen.sampling.arithmetic import (
     tanh,
 )
 from chargen.sampling.choice import Choice, choose_one, penalize, weights
-from chargen.sampling.engine import BLOCK, Engine, NetworkWeights, State, initial_state
+from chargen.sampling.engine import BLOCK, NetworkWeights, State
 from chargen.sampling.int8_dot import dot
 from chargen.sampling.quantized import Int8Matrix
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, widened
 
-CHILD = """import sys; sys.path[:] = sys.argv[4:]
-from chargen.sampling.compiled import compile_alone; compile_alone(*sys.argv[1:4])"""
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
@@ -372,41 +364,3 @@ class CompiledLoop:
                 raise NonFiniteError
             read = ids[-RECENT:]
             start = len(read) - 1
-
-
-def argument_types(layers: int, stack: str, form: str) -> tuple[Any, ...]:
-    """Return the types of the arguments of `write`, which depend on nothing else."""
-    one = ModelSettings(units=(1,) * layers, stack=stack)
-    arrays = {name: np.zeros(shape, np.float32) for name, shape in one.shapes(1).items()}
-    loop = CompiledLoop(one, Engine(one, arrays, 1, form).weights, initial_state(one, 1))
-    others = Choice(1.0, 0, 0.0, 0.0, 1.0), np.empty((0, 0), np.int64), 0, np.empty((0, 0))
-    return tuple(map(typeof, (loop._network, loop._residual, loop._head, *others)))
-
-
-def compile_alone(layers: str, stack: str, form: str) -> None:
-    """Compile `write` into numba's cache; `filelock.Timeout` if another process does that now."""
-    with FileLock(Path(write._cache.cache_path) / "compiling.lock", blocking=False):
-        write.compile(argument_types(int(layers), stack, form))
-
-
-@cache
-def compiling(settings: ModelSettings, form: str) -> Callable[[], bool]:
-    """Return a function that tells if `write` is compiled; otherwise a child process does that.
-
-    numba holds the GIL while it compiles. The child survives this process, so that the next text
-    finds the code.
-    """
-    kind = len(settings.units), settings.stack, form
-    types = argument_types(*kind)
-    overloads = getattr(write, "overloads", {types})  # none with NUMBA_DISABLE_JIT
-    if types in overloads or write._cache.load_overload(types, write.targetctx):
-        return lambda: True
-    command = [sys.executable or "", "-c", CHILD, *map(str, (*kind, *sys.path))]
-    try:
-        child = Popen(
-            command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
-        )
-    except OSError:
-        return lambda: False
-    atexit.register(setattr, child, "returncode", 0)  # without a warning that it still runs
-    return lambda: child.poll() == 0

@@ -198,13 +198,14 @@ class Engine:
     ) -> Iterator[np.ndarray]:
         """Write ``length`` characters after ``prompt``; see `chargen.sampling.choice.generate`.
 
-        ``compiled`` selects the form, by default by the work; NumPy writes while numba compiles.
+        ``compiled`` selects the form; by default the amount of work does, and NumPy writes while
+        numba compiles.
         """
         work = (self.multiplications + CALLS) * count * (prompt.shape[-1] + length)
         fast: Any = None
         if work > MIN_COMPILED if compiled is None else compiled:
             with suppress(RuntimeError):  # numba finds no folder for compiled code
-                from chargen.sampling import compiled as fast
+                from chargen.sampling import compiling as fast
         if fast is None:
             yield from generate(self.advance, prompt, length, settings, generator, count)
             return
