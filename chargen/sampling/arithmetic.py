@@ -20,7 +20,9 @@ ONE, TWO, LOG2_E_32, HIGH, LOW, SMALLEST_32 = map(F, (1, 2, LOG2_E, LN2_HIGH, LN
 MAX_EXP = F(87)  # bound of the argument of float32 exp, which then cannot overflow
 A7, A6, A5, A4, A3, A2, A1, A0 = (F(1 / math.factorial(n)) for n in range(7, -1, -1))
 MIN_LOG = -700.0  # float64 exp of anything below is exactly 0
-LONG_TERMS = tuple(1 / math.factorial(n) for n in range(14, -1, -1))  # of exp, last first
+B0, B1, B2, B3, B4, B5, B6, B7, B8, B9, B10, B11, B12, B13, B14 = (
+    1 / math.factorial(n) for n in range(15)
+)
 LEVELS = 127  # int8 levels on either side of zero
 MIN_SCALE = F(1e-37)  # between levels; the reciprocal of anything above is finite
 NEUTRAL = F(-0.0)  # the neutral element of addition; 0 would turn -0 into 0
@@ -51,18 +53,16 @@ def gated(a: Any, b: Any) -> Any:
     return sigmoid(a) * a * b
 
 
-def long_exp(x: np.ndarray) -> np.ndarray:
+def long_exp(x: Any) -> Any:
     """Return e**x of float64 x <= 0 to about 1e-16, and exactly 0 below `MIN_LOG`."""
     small = np.maximum(x, MIN_LOG)
     k = np.rint(small * LOG2_E)
     rest = small - k * LN2_HIGH - k * LN2_LOW
-    series = rest * LONG_TERMS[0] + LONG_TERMS[1]
-    for term in LONG_TERMS[2:]:
-        series *= rest
-        series += term
-    power = ((k.astype(np.int64) + 1023) << 52).view(np.float64)  # 2**k from its bits
-    result: np.ndarray = (x >= MIN_LOG) * series * power
-    return result
+    series = ((((B14 * rest + B13) * rest + B12) * rest + B11) * rest + B10) * rest + B9
+    series = ((((series * rest + B8) * rest + B7) * rest + B6) * rest + B5) * rest + B4
+    series = (((series * rest + B3) * rest + B2) * rest + B1) * rest + B0
+    power = np.int64((np.int64(k) + 1023) << 52).view(np.float64)  # 2**k from its bits
+    return (x >= MIN_LOG) * series * power
 
 
 def level_scale(largest: Any) -> Any:

@@ -64,7 +64,8 @@ def weights(log_probs: np.ndarray, choice: Choice, recent: np.ndarray) -> np.nda
     if choice.penalty != 1:
         values = penalize(values, recent, choice.penalty)
     drawn = long_exp((values - values.max()) / choice.temperature)
-    drawn[drawn < choice.min_p] = 0
+    if choice.min_p > 0:
+        drawn[drawn < choice.min_p] = 0
     if choice.top_k == 0 and choice.top_p == 0:
         return drawn
     ranked = np.argsort(-values, kind="mergesort")

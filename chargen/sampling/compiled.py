@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numba.extending import register_jitable
+from numba.extending import overload, register_jitable
 
 from chargen.cells import ACTIVATION_NAMES, CELL_NAMES
 from chargen.errors import NonFiniteError
@@ -38,14 +38,29 @@ from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, wid
 
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
+LINE = 64  # bytes of the CPU's caches; a vector that is spread over two lines takes twice as long
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
 
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
 for _function in (
-    *(exp, sigmoid, tanh, gated, level, level_scale, long_exp),
+    *(exp, sigmoid, tanh, gated, level, level_scale),
     *(penalize, weights, choose_one),
 ):
     register_jitable(_function)
+
+
+_long_exp = compiled(long_exp)
+
+
+@overload(long_exp)
+def _long_exps(x: Any) -> Any:  # an array for every operation would take longer than the arithmetic
+    def loop(x: Any) -> Any:
+        result = np.empty(len(x))
+        for i in range(len(x)):
+            result[i] = _long_exp(x[i])
+        return result
+
+    return loop
 
 
 @compiled
@@ -260,17 +275,19 @@ def read_one(network: Any, residual: Any, ids: Any) -> Any:
     table, blocks, g_out, windows, buffers = residual
     x, read = buffers[0], buffers[1]
     in_blocks = len(windows) > 0
-    selected = x if in_blocks else projected[0]
     for n in range(len(ids)):
-        selected[n] = table[ids[n]]
+        if in_blocks:
+            x[n] = table[ids[n]]
+        else:
+            add(table[ids[n]], b_h[0], projected[0][n])
     for layer in range(len(h)):
         own = projected[layer]
         if in_blocks:
             enter(blocks, layer, x, windows[layer], read)
         if in_blocks or layer:
             product(read if in_blocks else h[layer - 1], W_xh[layer], own, 0, own.shape[1])
-        for n in range(len(ids)):
-            add(own[n], b_h[layer], own[n])
+            for n in range(len(ids)):
+                add(own[n], b_h[layer], own[n])
         step(cell, activation, own, W_hh[layer], b_m[layer], h[layer], c[layer], sums[layer])
         if in_blocks:
             leave(blocks, layer, h[layer], buffers)
@@ -301,6 +318,17 @@ def write(
             ids[t, n] = choose_one(logits[n], choice, recent, points[t - first, n])
 
 
+def aligned(matrix: np.ndarray) -> np.ndarray:
+    """Return a copy whose rows begin at multiples of `LINE` bytes and may end with zeros."""
+    J, K = matrix.shape
+    width = K + -K % (LINE // matrix.itemsize)
+    memory = np.zeros(J * width * matrix.itemsize + LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % LINE
+    rows = memory[start : len(memory) - LINE + start].view(matrix.dtype).reshape(J, width)
+    rows[:, :K] = matrix
+    return rows
+
+
 class CompiledLoop:
     """N sequences that a network reads and writes, with the buffers of a step and ``state``."""
 
@@ -316,11 +344,16 @@ class CompiledLoop:
             return np.empty((count, width), dtype=np.float32)
 
         def packed(matrix: Any) -> Any:
-            return matrix.packed if isinstance(matrix, Int8Matrix) else matrix
+            if not isinstance(matrix, Int8Matrix):
+                return aligned(matrix)
+            levels, *rest = matrix.packed
+            return aligned(levels), *rest
 
         def each(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
-            missing = vector if name[0] in "bg" else matrix if name == "W_conv" else factor
-            return tuple(packed(group.get(name, missing)) for group in groups)
+            if name[0] in "bg" or name == "W_conv":
+                missing = matrix if name == "W_conv" else vector
+                return tuple(group.get(name, missing) for group in groups)
+            return tuple(packed(group.get(name, factor)) for group in groups)
 
         vector, matrix = np.empty(0, np.float32), np.empty((0, 0), np.float32)
         factor = Int8Matrix.of(matrix) if isinstance(top["W_hy"], Int8Matrix) else matrix

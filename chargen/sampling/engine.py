@@ -26,7 +26,7 @@ from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 CALLS = 200_000  # multiplications that take NumPy as long as its calls for one character
-BLOCK = 64  # characters that the compiled form draws random numbers for at once
+BLOCK = 256  # characters that the compiled form draws random numbers for at once
 NEVER = -1e9  # bias of a character that is not generated
 
 State = tuple[Any, ...]
