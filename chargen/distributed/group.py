@@ -17,7 +17,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from chargen.distributed import PeerError
 from chargen.errors import ChargenError
@@ -69,7 +68,9 @@ class ProcessGroup:
     @peer_errors()
     def synchronize(self, model: nn.Module) -> None:
         for parameter in model.parameters() if self.size > 1 else ():
-            dist.broadcast(parameter.detach(), 0)
+            values = parameter.detach().contiguous()  # what gloo can send
+            dist.broadcast(values, 0)
+            parameter.data.copy_(values)
 
     @peer_errors()
     def sum_gradients(self, model: nn.Module, numbers: list[float]) -> list[float]:
@@ -77,10 +78,12 @@ class ProcessGroup:
         if self.size == 1:
             return numbers
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
-        sums = parameters_to_vector([*gradients, gradients[0].new_tensor(numbers)])
+        parts = [*gradients, gradients[0].new_tensor(numbers)]
+        sums = torch.cat([part.flatten() for part in parts])
         dist.all_reduce(sums)
-        vector_to_parameters(sums, gradients)
-        return sums[-len(numbers) :].tolist()
+        for part, total in zip(parts, sums.split([part.numel() for part in parts]), strict=True):
+            part.copy_(total.view(part.shape))
+        return parts[-1].tolist()
 
     @peer_errors()
     def sum(self, array: np.ndarray) -> np.ndarray:

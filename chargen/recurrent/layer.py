@@ -31,6 +31,13 @@ class Activation(NamedTuple):
     function: Callable[..., Tensor]
     slope: Callable[[Tensor], Tensor]
 
+    def gradient(self, d_y: Tensor, y: Tensor, out: Tensor) -> None:
+        """Compute ``d_y`` times the derivative in ``out``."""
+        if self.function is torch.tanh:  # in one operation
+            torch.ops.aten.tanh_backward.grad_input(d_y, y, grad_input=out)
+        else:
+            torch.mul(d_y, self.slope(y), out=out)
+
 
 ACTIVATIONS = {
     "tanh": Activation(torch.tanh, lambda y: 1 - y * y),

@@ -2,7 +2,8 @@
 
 On CPUs they call oneDNN directly, through operators that torch's compiler uses: for these shapes
 ``torch.matmul`` uses half of some processors. The operators are private to torch; without them the
-functions fall back to ``torch.matmul``.
+functions fall back to ``torch.matmul``, which also computes the gradients of weights: its operands
+are transposed, and oneDNN would copy them.
 
 ``precision="bfloat16"`` casts the operands of large matmuls and of their backward pass to
 bfloat16. Parameters, their updates, the residual stream and the state (except h of an LSTM) stay
@@ -68,7 +69,7 @@ class _Linear(torch.autograd.Function):
         d = d_sums.to(x.dtype)
         d_x = matmul(d, W.t()).to(d_sums.dtype) if ctx.needs_input_grad[0] else None
         d_b = d_sums.sum(0) if ctx.needs_input_grad[2] else None
-        return d_x, matmul(x.t(), d).to(d_sums.dtype), d_b, None
+        return d_x, (x.t() @ d).to(d_sums.dtype), d_b, None
 
 
 def repeated(W: Tensor, rows: int, uses: int) -> Product:
@@ -84,7 +85,7 @@ def repeated(W: Tensor, rows: int, uses: int) -> Product:
 
 def recurrent_gradient(outputs: Tensor, h_0: Tensor, d_sums: Tensor) -> Tensor:
     """Return the gradient of W_hh: the sum over t of ``h_{t-1}^T d_sums_t``."""
-    d_W_hh = matmul(outputs[:-1].flatten(0, 1).t(), d_sums[1:].flatten(0, 1))
+    d_W_hh = outputs[:-1].flatten(0, 1).t() @ d_sums[1:].flatten(0, 1)
     return d_W_hh.addmm_(h_0.t(), d_sums[0])
 
 

@@ -7,12 +7,13 @@ static one of `chargen.evaluation` answer different questions.
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
+from torch.nn.utils import vector_to_parameters
 
 from chargen.errors import NonFiniteError
 from chargen.evaluation import WARM_UP, Evaluation
@@ -56,7 +57,7 @@ def evaluate_dynamic(
     """
     learner = copy.deepcopy(model)
     weights = list(learner.parameters())
-    trained = parameters_to_vector(weights).detach()
+    trained = _flat(weights).detach()
     roots = _root_mean_squares(learner, training, settings.timesteps)
     rates = settings.learning_rate / (roots + EPSILON)
     decays = (settings.decay * roots / roots.mean()).clamp(max=1.0)
@@ -71,7 +72,7 @@ def evaluate_dynamic(
         begins = _begins(starts, at - 1, end - 1, model)
         lost, right, state = _backward(learner, ids[at - 1 : end], state, begins)
         with torch.no_grad():
-            vector = parameters_to_vector(weights)
+            vector = _flat(weights)
             vector.addcmul_(_gradient(learner), rates, value=-1).lerp_(trained, decays)
             vector_to_parameters(vector, weights)
         nats, hits = nats + lost, hits + right
@@ -93,7 +94,11 @@ def _root_mean_squares(model: CharModel, training: np.ndarray, timesteps: int) -
 
 
 def _gradient(model: CharModel) -> Tensor:
-    return parameters_to_vector([w.grad for w in model.parameters() if w.grad is not None])
+    return _flat([w.grad for w in model.parameters() if w.grad is not None])
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    return torch.cat([tensor.flatten() for tensor in tensors])
 
 
 def _backward(

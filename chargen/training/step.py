@@ -136,6 +136,9 @@ class TrainingState:
             number, key = name.split(".")
             optimizer["state"].setdefault(int(number), {})[key] = tensor
         self._optimizer.load_state_dict(optimizer)
+        for weights, moments in self._optimizer.state.items():
+            for name in ("exp_avg", "exp_avg_sq"):  # fused AdamW expects them laid out like weights
+                moments[name] = torch.empty_like(weights).copy_(moments[name])
         carried = {name: part[self.rows] for name, part in below(tensors, STATE).items()}
         if carried:
             self._carried = tuple(

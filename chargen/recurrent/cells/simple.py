@@ -45,13 +45,12 @@ class _SimpleScan(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         outputs, h_0, W_hh = ctx.saved_tensors
-        slope = ctx.activation.slope(outputs)
         d_sums = torch.empty_like(outputs)  # gradient of the pre-activation
         product = repeated(W_hh.t(), len(h_0), len(outputs))
         d_h = d_outputs[-1]
-        for t in range(len(outputs) - 1, -1, -1):
-            torch.mul(d_h, slope[t], out=d_sums[t])
-            if t:
-                d_h = product(d_sums[t], d_outputs[t - 1])
-        d_W_hh = recurrent_gradient(outputs, h_0, d_sums)
-        return d_sums, d_sums[0] @ W_hh.t(), d_W_hh, None
+        d_before = torch.zeros_like(h_0), *d_outputs[:-1].unbind()
+        steps = zip(outputs.unbind(), d_sums.unbind(), d_before, strict=True)
+        for h_t, d_sums_t, d_before_t in reversed(list(steps)):
+            ctx.activation.gradient(d_h, h_t, d_sums_t)
+            d_h = product(d_sums_t, d_before_t)
+        return d_sums, d_h, recurrent_gradient(outputs, h_0, d_sums), None
