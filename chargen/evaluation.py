@@ -243,9 +243,8 @@ def streams_of(
         piece = np.arange(pieces.sum()) - np.repeat(pieces.cumsum() - pieces, pieces)
         begun, begins, ends = (np.repeat(values, pieces) for values in (begun, begins, ends))
         begins = begins + piece * longest
-        segments = Segments(
-            np.maximum(begun, begins - warm_up), begins, np.minimum(ends, begins + longest)
-        )
+        begun, ends = np.maximum(begun, begins - warm_up), np.minimum(ends, begins + longest)
+        segments = Segments(begun, begins, ends)
         by_length = np.argsort(segments.starts - segments.ends, kind="stable")[share]
         for group in range(0, len(by_length), streams or STREAMS):
             yield segments[by_length[group : group + (streams or STREAMS)]]

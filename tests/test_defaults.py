@@ -124,6 +124,8 @@ def test_learning_rate_depends_on_cell_width_and_depth():
     one, several = (choose(units=units)[0]["learning_rate"] for units in ((8,), (8, 8, 8)))
     assert several < one
     assert choose(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02
+    betas = [choose(units=units)[0]["beta2"] for units in ((256,), (384,), (256, 256))]
+    assert betas == [0.99, 0.999, 0.999]
 
 
 def test_weight_decay_is_weaker_for_an_lstm_trained_for_few_epochs():

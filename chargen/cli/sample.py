@@ -123,9 +123,7 @@ def sample(
     """
     if prompt is not None and prompt_file is not None:
         raise ChargenError("--prompt and --prompt-file: give one")
-    settings = SamplingSettings(
-        **{name: options[name] for name in SamplingSettings.__struct_fields__}
-    )
+    settings = SamplingSettings(*(options[name] for name in SamplingSettings.__struct_fields__))
     draws = settings.temperature > 0 and not settings.beam
     told = draws and seed is None
     seed = secrets.randbelow(2**32) if seed is None else seed

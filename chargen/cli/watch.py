@@ -90,9 +90,7 @@ class RunObserver:
         self._sampled = values
         step, loss = values.get("step"), values.get("validation_loss_nats")
         if not isinstance(step, int) or not isinstance(loss, float | int):
-            raise ChargenError(
-                f"{run.path / BEST}: has no step or validation loss; train the run again"
-            )
+            raise ChargenError(f"{run.path / BEST}: has no step or validation loss; train it again")
         rows = Sampler.of(run).stream("", SAMPLE_CHARS, temperature=TEMPERATURE)
         text = "".join(row[0] for row in rows).strip("\n")
         self._samples.append(TrainingSample(step, float(loss), text))

@@ -142,14 +142,12 @@ def draw_loss(status: TrainingStatus, axes: Axes, size: Size) -> None:
     axes.plot([step], [loss], "o", color=MODEL, markersize=6, clip_on=False)
 
 
-def _draw_curve(
-    axes: Axes, steps: Sequence[float], values: Sequence[float], name: str, color: str
-) -> None:
-    mark = "o" if len(steps) == 1 else ""
+def _draw_curve(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str) -> None:
+    mark = "o" if len(x) == 1 else ""
     look: dict[str, Any] = {"marker": mark, "clip_on": not mark, "linewidth": 2}
-    axes.plot(steps, values, label=name, color=color, **look)
+    axes.plot(x, y, label=name, color=color, **look)
     axes.set_xscale("log")
-    axes.set_xlim(1, max(2.0, *steps))
+    axes.set_xlim(1, max(2.0, *x))
     axes.xaxis.set_major_formatter("{x:,.0f}")
 
 

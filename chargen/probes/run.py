@@ -111,16 +111,14 @@ def _without(
 
 
 @contextmanager
-def _workers(
-    watch: Watch, subjects: Sequence[Subject]
-) -> Iterator[tuple[ThreadPoolExecutor, Watch]]:
+def _workers(watch: Watch, tested: Sequence[Subject]) -> Iterator[tuple[ThreadPoolExecutor, Watch]]:
     """Yield threads for instruments, and what reports their progress to ``watch``.
 
     Each computes with one torch thread: two instruments at once gain almost twofold, kernels
     little. After the end, a report ends its instrument.
     """
     stopped, lock = Event(), Lock()
-    networks = [one.network for one in subjects if one.network is not None]
+    networks = [one.network for one in tested if one.network is not None]
     on_cpu = all(network.b_y.device.type == "cpu" for network in networks)
 
     def report(name: str, done: int, total: int) -> None:

@@ -193,9 +193,7 @@ class RecurrentLayer(nn.Module):
         ``(N, H)``, and the state after it.
         """
         if inputs.ndim not in (2, 3) or inputs.shape[1] == 0:
-            raise ValueError(
-                f"inputs are (N, T, F) or ids (N, T), T > 0, not {tuple(inputs.shape)}"
-            )
+            raise ValueError(f"inputs are (N, T, F) or ids (N, T), T > 0, not {[*inputs.shape]}")
         if "W_xh" not in self._parameters:
             if inputs.ndim == 2:
                 raise ValueError("give features=V before reading ids, which do not show V")

@@ -89,22 +89,20 @@ def curve(
     axes.errorbar(x, values, yerr=errors, capsize=3, label=name, **style)
 
 
-def limits(
-    axes: Axes, chars: Sequence[float], marks: Sequence[tuple[float, str]], size: Size
-) -> None:
-    """Mark each (place, label) with a labelled line; one off the axis of ``chars`` has no line."""
+def limits(axes: Axes, x: Sequence[float], marks: Sequence[tuple[float, str]], size: Size) -> None:
+    """Mark each (place, label) with a labelled line; one off the axis of ``x`` has no line."""
     row = 0
     for place in sorted({place for place, _ in marks}):
         text = " = ".join(text for at, text in marks if at == place)
-        if chars[0] <= place <= chars[-1]:
+        if x[0] <= place <= x[-1]:
             axes.axvline(place, **LIMIT)
         else:
             text += ", off the axis"
         text = textwrap.fill(visible_line(text), 80 if size.wide else 28)
         # On the right of the axes there is room, beside the labels of the curves.
-        near_left = place <= chars[0] * (max(chars[-1], 1) / chars[0]) ** 0.6
+        near_left = place <= x[0] * (max(x[-1], 1) / x[0]) ** 0.6
         axes.annotate(
-            text, (min(max(place, chars[0]), chars[-1]), 1), (0, 3 + 1.3 * size.small * row),
+            text, (min(max(place, x[0]), x[-1]), 1), (0, 3 + 1.3 * size.small * row),
             xycoords=axes.get_xaxis_transform(), textcoords="offset points",
             ha="left" if near_left else "right", va="bottom", color=GREY, fontsize=size.small,
             parse_math=False,

@@ -42,10 +42,7 @@ LINE = 64  # bytes of the CPU's caches; a vector that is spread over two lines t
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
 
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
-for _function in (
-    *(exp, sigmoid, tanh, gated, level, level_scale),
-    *(penalize, weights, choose_one),
-):
+for _function in (exp, sigmoid, tanh, gated, level, level_scale, penalize, weights, choose_one):
     register_jitable(_function)
 
 
@@ -183,16 +180,14 @@ def lstm(activation: int, s: Any, h: Any, c: Any) -> None:
 
 
 @compiled
-def step(
-    cell: int, activation: int, x: Any, W_hh: Any, b_m: Any, h: Any, c: Any, sums: Any
-) -> None:
+def step(cell: int, activation: int, x: Any, W: Any, b_m: Any, h: Any, c: Any, sums: Any) -> None:
     """Run one step of one layer: ``x`` ``(N, gates * H)`` projected; ``h``, ``c`` in place.
 
     ``b_m`` is empty except in a GRU with ``reset_after``.
     """
     N, H = h.shape
     before = cell == GRU and len(b_m) == 0
-    product(h, W_hh, sums, 0, 2 * H if before else sums.shape[1])  # nothing without W_hh
+    product(h, W, sums, 0, 2 * H if before else sums.shape[1])  # nothing for a cell without W_hh
     for n in range(N):
         x_n, s, h_n = x[n], sums[n], h[n]
         if cell == SIMPLE:
@@ -212,7 +207,7 @@ def step(
             activate(x_n[H:], activation)
             interpolate(x_n[:H], x_n[H:], h_n)
     if before:
-        product(sums, W_hh, sums, 2 * H, 3 * H)
+        product(sums, W, sums, 2 * H, 3 * H)
     if cell == GRU:
         for n in range(N):
             r, z, m = sums[n][:H], sums[n][H : 2 * H], sums[n][2 * H :]

@@ -48,11 +48,9 @@ def compiling(settings: ModelSettings, form: str) -> Callable[[], bool]:
     overloads = getattr(write, "overloads", {types})  # none with NUMBA_DISABLE_JIT
     if types in overloads or write._cache.load_overload(types, write.targetctx):
         return lambda: True
-    command = [sys.executable or "", "-c", CHILD, *map(str, (*kind, *sys.path))]
+    args = [sys.executable or "", "-c", CHILD, *map(str, (*kind, *sys.path))]
     try:
-        child = Popen(
-            command, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True
-        )
+        child = Popen(args, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
     except OSError:
         return lambda: False
     atexit.register(setattr, child, "returncode", 0)  # without a warning that it still runs

@@ -17,6 +17,7 @@ RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
+SMALL_LSTM_BETA2 = 0.99  # of one LSTM layer up to that width
 DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
@@ -136,6 +137,14 @@ def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
     return replace(PLAIN, learning_rate=PLAIN_RATES.get(cell, PLAIN.learning_rate))
 
 
+def _for_units(preset: Preset, cell: str, units: tuple[int, ...]) -> Preset:
+    factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
+    factor *= min(1.0, FULL_RATE_UNITS / max(units))
+    is_small = (cell, len(units), factor) == ("lstm", 1, 1.0)
+    beta2 = SMALL_LSTM_BETA2 if is_small else preset.beta2
+    return replace(preset, learning_rate=preset.learning_rate * factor, beta2=beta2)
+
+
 def choose_defaults(
     given: GivenSettings, training_chars: int, hardware: Hardware
 ) -> tuple[ModelSettings, TrainingSettings, list[str]]:
@@ -176,9 +185,7 @@ def choose_defaults(
         if plain and len(units) == 1 and epochs < MANY_EPOCHS:
             chosen["weight_decay"] = FEW_EPOCHS_DECAYS.get(cell, PLAIN_WEIGHT_DECAY)
     if plain:
-        factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
-        factor *= min(1.0, FULL_RATE_UNITS / max(units))
-        preset = replace(preset, learning_rate=preset.learning_rate * factor)
+        preset = _for_units(preset, cell, units)
         batch = preset.timesteps * preset.batch_size  # characters
         fits = training_chars > batch and given.names.isdisjoint(WINDOW_SETTINGS)
         if fits and cell in CURRICULA and len(units) == 1:
@@ -205,14 +212,12 @@ def _architecture(given: GivenSettings, hardware: Hardware) -> tuple[str, str]:
     return cell, model.stack if "stack" in names else stack
 
 
-def _planned_chars(
-    given: GivenSettings, preset: Preset, training_chars: int, speed: float
-) -> float:
+def _planned_chars(given: GivenSettings, preset: Preset, chars: int, speed: float) -> float:
     training = given.training
     if training.steps:
         timesteps = training.timesteps or preset.timesteps
         return float(training.steps * timesteps * (training.batch_size or preset.batch_size))
-    by_epochs = (training.epochs or math.inf) * training_chars
+    by_epochs = (training.epochs or math.inf) * chars
     minutes = training.minutes or (math.inf if training.epochs else MINUTES)
     return float(min(by_epochs, minutes * speed))
 

@@ -183,9 +183,8 @@ def _describe(
         given = structs.replace(given, model=source.description.model, names=given.names | names)
     documents, sources, encoding = given.training.documents, corpus.sources, corpus.encoding
     folder = encoded_in(path, request.folder)
-    found = CorpusCache(folder, corpus.name, sources, documents, encoding).scan(
-        corpus, request.progress
-    )
+    cache = CorpusCache(folder, corpus.name, sources, documents, encoding)
+    found = cache.scan(corpus, request.progress)
     if found.chars < SHORTEST_TO_TRAIN:
         raise ChargenError(
             f"{' '.join(sources)}: {found.chars} characters are too few to hold out a "

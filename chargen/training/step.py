@@ -120,10 +120,8 @@ class TrainingState:
             arrays[generator_name(rank)] = state
         return arrays
 
-    def restore(
-        self, arrays: Mapping[str, np.ndarray], step: int, before: Mapping[str, str]
-    ) -> None:
-        """Restore `arrays` of the environment ``before``; any error says that they do not fit."""
+    def restore(self, arrays: Mapping[str, np.ndarray], step: int, old: Mapping[str, str]) -> None:
+        """Restore `arrays` of the environment ``old``; any error says that they do not fit."""
         # Copied into torch's own memory, which an uninterrupted run uses too.
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
         self.averaged.load_state_dict(below(tensors, WEIGHTS))
@@ -146,7 +144,7 @@ class TrainingState:
                 for layer, parts in enumerate(self.model.stack.initial_state(1))
             )
         generator = tensors.get(generator_name(self._group.rank))
-        device = before.get("device", self.device.type).split()[0]
+        device = old.get("device", self.device.type).split()[0]
         if generator is not None and device == self.device.type:
             self._generator.set_state(generator)
         else:  # another device draws other numbers, and an added process has no state yet

@@ -193,19 +193,17 @@ def mean_accuracy(by_seed: Sequence[float], chance: float) -> Estimate:
     return Estimate(found.value, low, high)
 
 
-def _variant(
-    scores: Sequence[VariantScores], timesteps: int, seed: int, round_size: int
-) -> VariantSummary:
+def _variant(scores: Sequence[VariantScores], timesteps: int, seed: int, K: int) -> VariantSummary:
     first, *others = scores
-    rounds = [[by_round(credits, round_size) for credits in one.credits] for one in scores]
+    rounds = [[by_round(credits, K) for credits in one.credits] for one in scores]
     solved = tuple(one.is_solved(timesteps) for one in scores)
     control = next((one for one in scores if one.untrained), None)
     spans = []
     for place, span in enumerate(first.spans):
         by_seed = tuple(one.accuracy[place] for one in scores)
         own = rounds[0][place]
-        mean = mean_accuracy(by_seed, first.chance) if others else clustered(own, round_size)
-        untrained = _control(control, place, round_size) if control else None
+        mean = mean_accuracy(by_seed, first.chance) if others else clustered(own, K)
+        untrained = _control(control, place, K) if control else None
         spans.append(SpanAccuracy(span, mean, by_seed, len(first.credits[place]), untrained))
     return VariantSummary(
         first.variant,

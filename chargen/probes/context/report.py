@@ -65,9 +65,8 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Sec
 
 def _predicted(result: ContextResult) -> str:
     parts = f", {counted(result.continuations, 'continuation')}," * bool(result.continuations)
-    return (
-        f"{result.positions} characters{parts} are predicted, with at least {result.full} before."
-    )
+    before = f"with at least {result.full} before"
+    return f"{result.positions} characters{parts} are predicted, {before}."
 
 
 def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:

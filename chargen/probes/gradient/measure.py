@@ -155,13 +155,11 @@ def _batch(
 
 
 @torch.no_grad()
-def _gate_open(
-    layer: RecurrentLayer, projected: Tensor, before: Sequence[LayerState]
-) -> np.ndarray:
+def _gate_open(layer: RecurrentLayer, x: Tensor, before: Sequence[LayerState]) -> np.ndarray:
     """Return how often the gate that preserves the state is open, ``(N,)``; nan without one."""
     if not layer.cell.retention:
-        return np.full(projected.shape[1], np.nan)
-    gates = layer.gates(projected, tuple(map(torch.stack, zip(*before, strict=True))))
+        return np.full(x.shape[1], np.nan)
+    gates = layer.gates(x, tuple(map(torch.stack, zip(*before, strict=True))))
     return (gates[layer.cell.retention] > records.OPEN).double().mean(dim=(0, 2)).numpy()
 
 

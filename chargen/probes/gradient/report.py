@@ -156,10 +156,8 @@ def _at_targets(number: int, found: Layer) -> kit.Figure:
     return _figure(f"{NAME}-targets", number, found, AT_TARGETS, fill, x)
 
 
-def _draw_band(
-    axes: Axes, x: np.ndarray, values: Sequence[np.ndarray], label: str, color: str
-) -> None:
-    middle, low, high = map(_powers, values)
+def _draw_band(axes: Axes, x: np.ndarray, y: Sequence[np.ndarray], label: str, color: str) -> None:
+    middle, low, high = map(_powers, y)
     axes.fill_between(x, low, high, color=color, alpha=0.18, linewidth=0)
     axes.plot(x, middle, linewidth=2, color=color, label=label)
 

@@ -199,12 +199,10 @@ class _Measured:
 
     def _example(self) -> records.Example:
         batch, targets = self.batches[0], self.batches[0].facts.targets
-        context, start = batch.contexts[0], batch.cue_start
+        text, start = batch.contexts[0], batch.cue_start
         chosen = targets[int(self.own[0].log_probs[0].argmax())]
-        before, cue = context[:start][-EXAMPLE_CHARS:], context[start : -self.span]
-        return records.Example(
-            before, cue, context[-self.span :], targets[batch.answers[0]], chosen
-        )
+        before, cue = text[:start][-EXAMPLE_CHARS:], text[start : -self.span]
+        return records.Example(before, cue, text[-self.span :], targets[batch.answers[0]], chosen)
 
     def _by_fact(self) -> dict[str, records.FactScores]:
         chosen: dict[FactSet, np.ndarray] = {}

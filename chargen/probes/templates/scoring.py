@@ -146,9 +146,7 @@ class Outcome:
         N = len(self.credit)
         trials = N**2 / int((np.bincount(self.sentences) ** 2).sum())
         shares = [float(values.mean()) for values in (self.credit, self.greedy)]
-        accuracy, greedy = (
-            Estimate(share, *wilson(min(share * trials, trials), trials)) for share in shares
-        )
+        accuracy, greedy = (Estimate(x, *wilson(min(x * trials, trials), trials)) for x in shares)
         return Tally(accuracy, N, greedy)
 
 

@@ -81,9 +81,8 @@ class _LSTMScan(torch.autograd.Function):
         h, c = h_0, c_0
         # Views are created in bulk: one by one they would take as long as the arithmetic.
         views = (projected, gates[..., : 2 * H], *gates.chunk(4, dim=2), outputs, cells, act_c)
-        for x_t, both, i, f, g, o, h_t, c_t, act_c_t in zip(
-            *(view.unbind() for view in views), strict=True
-        ):
+        steps = zip(*(view.unbind() for view in views), strict=True)
+        for x_t, both, i, f, g, o, h_t, c_t, act_c_t in steps:
             sums_of_both, of_g, of_o = product(h, x_t).split([2 * H, H, H], dim=1)
             torch.sigmoid(sums_of_both, out=both)
             activation.function(of_g, out=g)

@@ -1,5 +1,6 @@
 """The minGRU layer (Feng et al. 2024, "Were RNNs all we needed?")."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
 
-CHUNK = 8  # time steps
+CHUNK = 8  # time steps at most; a divisor of T
 
 
 class MinGRU(RecurrentLayer, name="mingru"):
@@ -48,7 +49,7 @@ class _MinGRUScan(torch.autograd.Function):
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
         z, n, outputs, h_0 = ctx.saved_tensors
         d_hs = d_outputs.clone(memory_format=torch.contiguous_format)
-        _scan(z[1:], d_hs[:-1], d_hs[-1], backward=True)
+        _scan(z.roll(-1, 0), d_hs, torch.zeros_like(h_0), backward=True)
         d_projected = z.new_empty(*z.shape[:2], 2 * z.shape[2])
         d_z, d_n = d_projected.chunk(2, dim=2)
         torch.sub(1, z, out=d_z).mul_(d_hs)  # temporarily d_h (1 - z)
@@ -63,20 +64,11 @@ def _scan(keep: Tensor, sums: Tensor, first: Tensor, backward: bool = False) -> 
     """Compute ``sums_t += keep_t * sums_{t-1}`` in place, ``(T, N, H)``.
 
     ``first`` comes before the first sum; ``backward`` runs from the last time step down. The scan
-    runs over the `CHUNK` steps of all chunks in parallel, each from zero, and then adds the carry
-    of the chunk before it: a few large operations are faster than a small one per time step.
+    runs over the steps of all chunks in parallel, each from zero, and then adds the carry of the
+    chunk before it: a few large operations are faster than a small one per time step.
     """
-    rest = len(sums) % CHUNK
-    odd, even = slice(rest), slice(rest, None)
-    if backward:
-        odd, even = slice(len(sums) - rest, None), slice(len(sums) - rest)
-    before = first
-    singles = (_slices(part[odd], 0, backward) for part in (keep, sums))
-    for keep_t, sum_t in zip(*singles, strict=True):
-        before = sum_t.addcmul_(keep_t, before)
-    if rest == len(sums):
-        return
-    keep, sums = (part[even].unflatten(0, (-1, CHUNK)) for part in (keep, sums))
+    size = math.gcd(len(sums), CHUNK)
+    keep, sums = (part.unflatten(0, (-1, size)) for part in (keep, sums))
     kept = torch.empty_like(keep)  # product of keep from the start of the chunk
     steps = [_slices(part, 1, backward) for part in (keep, sums, kept)]
     steps[2][0].copy_(steps[0][0])
@@ -85,7 +77,7 @@ def _scan(keep: Tensor, sums: Tensor, first: Tensor, backward: bool = False) -> 
         torch.mul(keep_t, kept_before, out=kept_t)
     carry = torch.empty_like(kept[:, 0])
     carries = _slices(carry, 0, backward)
-    carries[0].copy_(before)
+    carries[0].copy_(first)
     lasts = (_slices(part[-1], 0, backward) for part in steps[1:])
     for (here, then), sum_last, kept_last in zip(pairwise(carries), *lasts, strict=False):
         torch.addcmul(sum_last, kept_last, here, out=then)

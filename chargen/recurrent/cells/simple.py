@@ -29,13 +29,11 @@ class _SimpleScan(torch.autograd.Function):
     """BPTT with one matmul per time step in the loop and the rest in bulk."""
 
     @staticmethod
-    def forward(
-        ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation
-    ) -> Tensor:
-        outputs = torch.empty_like(projected)
-        product = repeated(W_hh, len(h_0), len(projected))
+    def forward(ctx: Any, x: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation) -> Tensor:
+        outputs = torch.empty_like(x)
+        product = repeated(W_hh, len(h_0), len(x))
         h = h_0
-        for x_t, h_t in zip(projected.unbind(), outputs.unbind(), strict=True):
+        for x_t, h_t in zip(x.unbind(), outputs.unbind(), strict=True):
             h = activation.function(product(h, x_t), out=h_t)
         ctx.save_for_backward(outputs, h_0, W_hh)
         ctx.activation = activation
