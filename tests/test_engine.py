@@ -87,7 +87,7 @@ def test_both_forms_compute_the_network_and_write_the_same_text(shape):
         logits, state = own.read(ids[:, t], state)
         np.testing.assert_allclose(logits, expected[:, t], **near)
         loop = CompiledLoop(own.settings, own.weights, initial_state(own.settings, 2))
-        list(loop.write(ids[:, : t + 1], 1, choice, np.random.default_rng(0)))
+        list(loop.write(ids[:, : t + 1], 1, 1, choice, np.random.default_rng(0)))
         assert loop.logits.tobytes() == logits.tobytes()
     for part, other in zip(state, itertools.chain(*states), strict=True):
         np.testing.assert_allclose(part, other, **near)
@@ -118,7 +118,7 @@ def test_both_int8_forms_compute_the_network_approximately_and_write_the_same_te
     assert isinstance(own.weights.top["W_hy"], Int8Matrix)
     logits, state = own.advance(ids)[0][:, 0], initial_state(own.settings, 2)
     loop = CompiledLoop(own.settings, own.weights, state)
-    list(loop.write(ids, 1, choice, np.random.default_rng(0)))
+    list(loop.write(ids, 1, 1, choice, np.random.default_rng(0)))
     assert loop.logits.tobytes() == logits.tobytes()
     assert np.corrcoef(logits.ravel(), whole.advance(ids)[0].ravel())[0, 1] > 0.97
     np.testing.assert_array_equal(assert_same_text(own), written(own, True))
@@ -155,7 +155,7 @@ for shape in {SOME[::2] + SOME[3::8]}:
     for form in WEIGHT_FORMATS:
         engine = Engine(settings, arrays, {V}, form)
         loop = CompiledLoop(settings, engine.weights, initial_state(settings, 2))
-        list(loop.write(np.ones((2, 2), int), 2, chosen, np.random.default_rng(0)))
+        list(loop.write(np.ones((2, 2), int), 2, 2, chosen, np.random.default_rng(0)))
 """
 
 
@@ -178,6 +178,7 @@ def test_the_moment_when_the_code_is_compiled_changes_nothing(shape, monkeypatch
         for moment in range(6):
             answers, rng = iter([False] * moment + [True]), np.random.default_rng(5)
             monkeypatch.setattr(COMPILING, lambda *kind, answers=answers: answers.__next__)
+            own.block = 64 if moment % 2 else 256  # characters per call, which change nothing
             rows = own.write(PROMPT, 150, SamplingSettings(repetition_penalty=2), rng, 2)
             texts.append((np.array(list(itertools.islice(rows, 130))).tobytes(), rng.random()))
         assert texts == texts[:1] * 6

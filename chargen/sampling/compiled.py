@@ -31,13 +31,14 @@ from chargen.sampling.arithmetic import (
     tanh,
 )
 from chargen.sampling.choice import Choice, choose_one, penalize, weights
-from chargen.sampling.engine import BLOCK, NetworkWeights, State
+from chargen.sampling.engine import NetworkWeights, State
 from chargen.sampling.int8_dot import dot
 from chargen.sampling.quantized import Int8Matrix
 from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, widened
 
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
+Rng = np.random.Generator
 LINE = 64  # bytes of the CPU's caches; a vector that is spread over two lines takes twice as long
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
 
@@ -226,7 +227,7 @@ def gate(a: Any, b: Any, out: Any) -> None:
 def enter(blocks: Any, layer: int, x: Any, window: Any, c: Any) -> None:
     """Compute a layer's input ``c`` from ``x``, ``(N, D)``; ``window`` is ``(N, CONVOLVED, D)``."""
     g_in, W_conv = blocks[0][layer], blocks[1][layer]
-    K, D = W_conv.shape
+    K, D = len(W_conv), x.shape[1]
     for n in range(len(x)):
         u, c_n = window[n], c[n]
         for k in range(K - 1, 0, -1):
@@ -339,16 +340,14 @@ class CompiledLoop:
             return np.empty((count, width), dtype=np.float32)
 
         def packed(matrix: Any) -> Any:
-            if not isinstance(matrix, Int8Matrix):
-                return aligned(matrix)
-            levels, *rest = matrix.packed
-            return aligned(levels), *rest
+            if isinstance(matrix, Int8Matrix):
+                levels, *rest = matrix.packed
+                return aligned(levels), *rest
+            return aligned(matrix) if matrix.ndim == 2 else matrix
 
         def each(groups: Sequence[Mapping[str, Any]], name: str) -> tuple[Any, ...]:
-            if name[0] in "bg" or name == "W_conv":
-                missing = matrix if name == "W_conv" else vector
-                return tuple(group.get(name, missing) for group in groups)
-            return tuple(packed(group.get(name, factor)) for group in groups)
+            missing = vector if name[0] in "bg" else matrix if name == "W_conv" else factor
+            return tuple(packed(group.get(name, missing)) for group in groups)
 
         vector, matrix = np.empty(0, np.float32), np.empty((0, 0), np.float32)
         factor = Int8Matrix.of(matrix) if isinstance(top["W_hy"], Int8Matrix) else matrix
@@ -376,12 +375,12 @@ class CompiledLoop:
         self._head = (packed(top["W_hy"]), top["b_y"], self.logits)
 
     def write(
-        self, ids: np.ndarray, length: int, choice: Choice, rng: np.random.Generator, start: int = 0
+        self, ids: np.ndarray, length: int, block: int, choice: Choice, rng: Rng, start: int = 0
     ) -> Iterator[np.ndarray]:
-        """Write as `chargen.sampling.choice.generate` does; the state has read ``start`` ids."""
+        """Write as `generate` does, ``block`` characters at once; the state has read ``start``."""
         read = ids.T
-        for done in range(0, length, BLOCK):
-            points = rng.random((min(BLOCK, length - done), read.shape[1]))
+        for done in range(0, length, block):
+            points = rng.random((min(block, length - done), read.shape[1]))
             ids = np.vstack([read, np.empty(points.shape, dtype=np.int64)])
             ids = np.ascontiguousarray(ids)  # numba compiles for each layout
             write(self._network, self._residual, self._head, choice, ids, start, points)

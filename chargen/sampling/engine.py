@@ -26,7 +26,7 @@ from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 CALLS = 200_000  # multiplications that take NumPy as long as its calls for one character
-BLOCK = 256  # characters that the compiled form draws random numbers for at once
+MOST_AT_ONCE, WORK_AT_ONCE = 256, 1e8  # characters and multiplications in a call of compiled code
 NEVER = -1e9  # bias of a character that is not generated
 
 State = tuple[Any, ...]
@@ -174,6 +174,7 @@ class Engine:
         own = quantized(own, settings) if form == "int8" else own
         self.weights = NetworkWeights.of(own, settings)
         self.multiplications = settings.parameters(size)  # per character, approximately
+        self.block = max(1, min(MOST_AT_ONCE, int(WORK_AT_ONCE / self.multiplications)))
 
     @np.errstate(over="ignore", invalid="ignore")  # `choose` and the beam search detect NaN
     def read(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -212,16 +213,16 @@ class Engine:
         is_ready = (lambda: True) if compiled else fast.compiling(self.settings, self.form)
         ids, state = prompt_rows(prompt, count), initial_state(self.settings, count)
         start = done = 0  # characters of ``ids`` that the state has read, characters written
-        while done < length and (done % BLOCK or not is_ready()):
+        while done < length and (done % self.block or not is_ready()):
             logits, state = self.read(ids[:, start], state)
             start += 1
             if start == ids.shape[1]:
-                if done % BLOCK == 0:  # ``generator`` advances as in the compiled form
+                if done % self.block == 0:  # ``generator`` advances as in the compiled form
                     own = deepcopy(generator)
-                    generator.random((min(BLOCK, length - done), count))
+                    generator.random((min(self.block, length - done), count))
                 row = choose(logits, settings, own, ids)
                 ids = np.concatenate([ids[:, 1 - RECENT :], row[:, None]], axis=1)
                 start, done = ids.shape[1] - 1, done + 1
                 yield row
         loop = fast.CompiledLoop(self.settings, self.weights, state)
-        yield from loop.write(ids, length - done, Choice.of(settings), generator, start)
+        yield from loop.write(ids, length - done, self.block, Choice.of(settings), generator, start)
