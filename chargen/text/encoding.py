@@ -159,18 +159,14 @@ def _read(
 ) -> tuple[str, int, np.ndarray]:
     """Call ``use`` with each block and its UTF-8; return SHA-256, length and document starts."""
     digest, splitter, chars = hashlib.sha256(), DocumentSplitter(documents), 0
-
-    def split(number: int, data: bytes, chars: int) -> np.ndarray:
-        digest.update(data)
-        return splitter.split(number, data, chars)
-
-    with tempfile.TemporaryFile() as starts, ThreadPoolExecutor(1) as worker:
-        for number, text in corpus.blocks(progress, lambda *raw: worker.submit(on_bytes, *raw)):
+    with tempfile.TemporaryFile() as starts, ThreadPoolExecutor(1) as hashing:
+        for number, text in corpus.blocks(progress, lambda *raw: hashing.submit(on_bytes, *raw)):
             data = text.encode()
-            found = worker.submit(split, number, data, len(text))
+            hashed = hashing.submit(digest.update, data)
             use(text, data)
-            starts.write(found.result().data)
+            starts.write(splitter.split(number, data, len(text)).data)
             chars += len(text)
+            hashed.result()
         return digest.hexdigest(), chars, map_file(starts, np.int64)
 
 
