@@ -11,7 +11,6 @@ import torch
 from numba import njit
 
 from chargen.recurrent.matmul import matmul
-from chargen.sampling.compiled import aligned
 
 SIDE = 1024  # of the square matrices
 ROUNDS = 15
@@ -27,6 +26,8 @@ def products() -> tuple[float, float]:
 
 def reading(size: int) -> float:
     """Return bytes/s of reading a buffer of ``size`` bytes repeatedly, on one thread."""
+    from chargen.sampling.compiled import aligned
+
     values = aligned(np.ones((1, size // 4), dtype=np.float32))[0]
     return size / fastest(lambda: _total(values))
 
