@@ -129,7 +129,7 @@ for number in (2, 15): signal.signal(number, lambda number, _: caught.append(num
 print("ready", flush=True)
 while not caught: time.sleep(.02)
 time.sleep(.5)
-print("heard", len(caught), flush=True)
+os.write(1, b"heard %d\\n" % len(caught))  # whole: print writes a line in parts
 sys.exit(128 + caught[0])
 """
 

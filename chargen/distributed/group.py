@@ -68,9 +68,7 @@ class ProcessGroup:
     @peer_errors()
     def synchronize(self, model: nn.Module) -> None:
         for parameter in model.parameters() if self.size > 1 else ():
-            values = parameter.detach().contiguous()  # what gloo can send
-            dist.broadcast(values, 0)
-            parameter.data.copy_(values)
+            dist.broadcast(parameter.detach(), 0)
 
     @peer_errors()
     def sum_gradients(self, model: nn.Module, numbers: list[float]) -> list[float]:

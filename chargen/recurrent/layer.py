@@ -32,7 +32,7 @@ class Activation(NamedTuple):
     slope: Callable[[Tensor], Tensor]
 
     def gradient(self, d_y: Tensor, y: Tensor, out: Tensor) -> None:
-        """Compute ``d_y`` times the derivative in ``out``."""
+        """Write the gradient dL/dx to ``out``, given dL/dy and y."""
         if self.function is torch.tanh:  # in one operation
             torch.ops.aten.tanh_backward.grad_input(d_y, y, grad_input=out)
         else:

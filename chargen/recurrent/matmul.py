@@ -2,7 +2,7 @@
 
 On CPUs they call oneDNN directly, through operators that torch's compiler uses: for these shapes
 ``torch.matmul`` uses half of some processors. The operators are private to torch; without them the
-functions fall back to ``torch.matmul``, which also computes the gradients of weights: its operands
+functions fall back to ``torch.matmul``, which also computes the weight gradients: their operands
 are transposed, and oneDNN would copy them.
 
 ``precision="bfloat16"`` casts the operands of large matmuls and of their backward pass to

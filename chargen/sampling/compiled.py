@@ -39,7 +39,7 @@ from chargen.settings import CONVOLVED, RECENT, ModelSettings, block_shapes, wid
 TANH, SIGMOID, RELU = map(ACTIVATION_NAMES.index, ("tanh", "sigmoid", "relu"))
 SIMPLE, LSTM, GRU = map(CELL_NAMES.index, ("simple", "lstm", "gru"))
 Rng = np.random.Generator
-LINE = 64  # bytes of the CPU's caches; a vector that is spread over two lines takes twice as long
+LINE = 64  # bytes of a cache line; a vector that spans two lines takes twice as long to load
 NOT_SIGN = np.int32(0x7FFFFFFF)  # mask of a float32 without its sign
 
 compiled: Any = njit(cache=True, nogil=True, error_model="numpy")
@@ -377,7 +377,7 @@ class CompiledLoop:
     def write(
         self, ids: np.ndarray, length: int, block: int, choice: Choice, rng: Rng, start: int = 0
     ) -> Iterator[np.ndarray]:
-        """Write as `generate` does, ``block`` characters at once; the state has read ``start``."""
+        """Write as `generate` does, ``block`` characters per call, after ``start`` ids are read."""
         read = ids.T
         for done in range(0, length, block):
             points = rng.random((min(block, length - done), read.shape[1]))

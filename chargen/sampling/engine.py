@@ -26,7 +26,7 @@ from chargen.text.vocabulary import PLACEHOLDER, Vocabulary
 
 MIN_COMPILED = 3e9  # multiplications, about what NumPy computes while numba loads
 CALLS = 200_000  # multiplications that take NumPy as long as its calls for one character
-MOST_AT_ONCE, WORK_AT_ONCE = 256, 1e8  # characters and multiplications in a call of compiled code
+MOST_AT_ONCE, WORK_AT_ONCE = 256, 1e8  # characters and multiplications per compiled call
 NEVER = -1e9  # bias of a character that is not generated
 
 State = tuple[Any, ...]

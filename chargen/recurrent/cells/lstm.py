@@ -29,7 +29,7 @@ class LSTM(RecurrentLayer, name="lstm", kernels={"tanh": torch.lstm}):
     def build(self, features: int, generator: torch.Generator | None = None) -> None:
         super().build(features, generator)
         self.b_h.data[self.units : 2 * self.units] = 1.0
-        # In memory transposed, as oneDNN reads and computes it, which saves two copies per update.
+        # Stored in the layout that oneDNN reads and returns, which saves two copies per update.
         self.W_hh.data = self.W_hh.data.t().contiguous().t()
 
     def read(
