@@ -125,7 +125,11 @@ def test_learning_rate_depends_on_cell_width_and_depth():
     assert several < one
     assert choose(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02
     betas = [choose(units=units)[0]["beta2"] for units in ((256,), (384,), (256, 256))]
-    assert betas == [0.99, 0.999, 0.999]
+    assert betas == [0.99, 0.99, 0.999]
+    one_layer = [choose(units=(width,))[0] for width in (64, 256, 384, 768)]
+    rates = [(one["learning_rate"], one["recurrent_rate"]) for one in one_layer]
+    assert rates == [(0.03, 1.0), (0.03, 0.5), (0.03, 128 / 384), (0.015, 128 / 384)]
+    assert choose(cell="gru")[0]["recurrent_rate"] == 1.0
 
 
 def test_weight_decay_is_weaker_for_an_lstm_trained_for_few_epochs():

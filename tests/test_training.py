@@ -216,6 +216,21 @@ def test_gradient_norm_is_clipped(corpus, tmp_path):
     assert clipped.model.b_y.abs().max() < 1e-4
 
 
+def test_recurrent_weights_have_a_learning_rate_of_their_own_but_no_other_decay(corpus, tmp_path):
+    changes = []
+    for multiple in (1.0, 0.25):
+        given = {**TINY, "steps": 1, "weight_decay": 0.5, "recurrent_rate": multiple}
+        with start([corpus], given, tmp_path / f"{multiple}") as session:
+            weights = session.trainer.model.state_dict()
+            before = {name: weight.clone() for name, weight in weights.items()}
+            (report,) = session.trainer.reports()
+            changes.append({name: weight - before[name] for name, weight in weights.items()})
+    for name, change in changes[0].items():
+        decay = -0.5 * report.learning_rate * before[name]
+        expected = 0.25 * (change - decay) + decay if name.endswith("W_hh") else change
+        torch.testing.assert_close(changes[1][name], expected, rtol=1e-3, atol=1e-7)
+
+
 @pytest.mark.parametrize(
     ("state", "carried"), [("carry", [False, True, True] * 2), ("reset", [False] * 6)]
 )

@@ -75,9 +75,7 @@ def _probed(run: "Run", file: Path | None) -> "RunResult | None":
 @option("--longrange", PATH, None, "Memory curve: JSON of probe-longrange.  [default: in RUN]")
 @option("--prompt", str, "", "Initial prompt of the page.")
 @click.pass_context
-def export(
-    context: click.Context, run: Path | None, to: str, out: Path | None, **given: Any
-) -> None:
+def export(context: click.Context, run: Path | None, to: str, out: Path | None, **how: Any) -> None:
     """Export a trained model to a standalone file.
 
     page: an HTML file that contains the weights and generates text in any browser, without network
@@ -88,7 +86,7 @@ def export(
 
     Example: chargen export runs/fables --to page --weights int8 --prompt "The miller"
     """
-    for name in given if to == "onnx" else ():
+    for name in how if to == "onnx" else ():
         if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
             raise ChargenError(f"--{name} cannot be used with --to {to}")
     from chargen.runs.directory import find
@@ -96,7 +94,7 @@ def export(
     opened = find(run)
     file = out or Path(f"{opened.path.resolve().name}.{'html' if to == 'page' else 'onnx'}")
     if to == "page":
-        _page(opened, file, **given)
+        _page(opened, file, **how)
         return
     from chargen.formats.onnx import export_onnx
 

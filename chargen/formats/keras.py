@@ -119,9 +119,8 @@ def import_keras(
         except (ValueError, LookupError, TypeError) as error:
             told = f"its configuration is not Keras 3's ({reason(error)})"
             raise ChargenError(told) from None
-        settings = ModelSettings(
-            layout.cell, units, layout.activation, reset_after=layout.reset_after
-        )
+        cell, function = layout.cell, layout.activation
+        settings = ModelSettings(cell, units, function, reset_after=layout.reset_after)
     arrays = _converted(layout, groups)
     if alphabet is None:
         raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")

@@ -163,12 +163,9 @@ class Corpus:
 
     def in_encoding(self, name: str) -> "Corpus":
         """Return the corpus with the encoding of its files; empty for UTF-8."""
-        encoding = name and check_encoding(name)
-        files = (
-            file if file.encoding is None else replace(file, encoding=encoding)
-            for file in self.files
-        )
-        return replace(self, files=tuple(files), encoding=encoding)
+        new = name and check_encoding(name)
+        files = (one if one.encoding is None else replace(one, encoding=new) for one in self.files)
+        return replace(self, files=tuple(files), encoding=new)
 
     def notes(self, digests: Iterable[str], documents: int = 0) -> list[str]:
         """Return which files were read, what was skipped and which files are identical."""
@@ -241,9 +238,8 @@ def find_texts(source: str, others: Counter[str]) -> list[TextFile]:
             f"{source}: an address, not a file; download it first, then train on the file: "
             f"{command('train', source.rstrip('/').rpartition('/')[2])}"
         )
-    raise ChargenError(
-        f"{source}: no such file, folder or bundled corpus ({', '.join(bundled.TEXTS)})"
-    )
+    known = ", ".join(bundled.TEXTS)
+    raise ChargenError(f"{source}: no such file, folder or bundled corpus ({known})")
 
 
 def _standard_input() -> TextFile:

@@ -17,7 +17,8 @@ RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
-SMALL_LSTM_BETA2 = 0.99  # of one LSTM layer up to that width
+# In one LSTM layer, that of W_hh does so above 128 units, and the others' above 384.
+ONE_LSTM_BETA2, FULL_RECURRENT_UNITS, FULL_ONE_LSTM_UNITS = 0.99, 128, 384
 DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
@@ -68,6 +69,7 @@ class Preset:
     learning_rate: float
     beta2: float = 0.99
     average: float = 0.07
+    recurrent_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -138,11 +140,14 @@ def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
 
 
 def _for_units(preset: Preset, cell: str, units: tuple[int, ...]) -> Preset:
+    if (cell, len(units)) == ("lstm", 1):
+        wide = min(units[0], FULL_ONE_LSTM_UNITS)
+        rate = preset.learning_rate * wide / units[0]
+        multiple = min(1.0, FULL_RECURRENT_UNITS / wide)
+        return replace(preset, learning_rate=rate, beta2=ONE_LSTM_BETA2, recurrent_rate=multiple)
     factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
     factor *= min(1.0, FULL_RATE_UNITS / max(units))
-    is_small = (cell, len(units), factor) == ("lstm", 1, 1.0)
-    beta2 = SMALL_LSTM_BETA2 if is_small else preset.beta2
-    return replace(preset, learning_rate=preset.learning_rate * factor, beta2=beta2)
+    return replace(preset, learning_rate=preset.learning_rate * factor)
 
 
 def choose_defaults(
@@ -194,7 +199,7 @@ def choose_defaults(
     if rounds and "precision" not in given.names and max(units) >= BFLOAT16_UNITS:
         chosen["precision"] = "bfloat16"
         notes.append("using precision bfloat16: this CPU multiplies it faster")
-    chosen |= {name: getattr(preset, name) for name in ("learning_rate", "beta2", "average")}
+    chosen |= {name: one for name, one in vars(preset).items() if name not in WINDOW_SETTINGS}
     chosen = {name: value for name, value in chosen.items() if name not in given.names}
     activation = given.model.activation if "activation" in given.names else ""
     model = structs.replace(given.model, cell=cell, units=units, activation=activation, stack=stack)

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from inspect import unwrap
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -84,7 +85,7 @@ class TrainingState:
         if not (np.isfinite(nats) and np.isfinite(norm)):
             return nats, norm, sums
         for parameters in self._optimizer.param_groups:
-            parameters["lr"] = rate
+            parameters["lr"] = rate * parameters["multiple"]
         self._optimizer.step()
         self._updates += 1
         if settings.average:
@@ -158,6 +159,7 @@ def _prefixed(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
 class _AdamW(torch.optim.AdamW):
     """AdamW (Loshchilov & Hutter 2019) without weight decay on biases.
 
+    W_hh has its own learning rate (``recurrent_rate``), but decays like the other matrices.
     The methods lack decorators that load torch's compiler, which takes two thirds as long as torch.
     """
 
@@ -168,7 +170,12 @@ class _AdamW(torch.optim.AdamW):
     step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
     def __init__(self, model: CharModel, settings: TrainingSettings) -> None:
-        decays = zip(by_decay(model), (settings.weight_decay, 0.0), strict=True)
-        groups = [{"params": params, "weight_decay": decay} for params, decay in decays]
+        own, named = settings.recurrent_rate, model.named_parameters()
+        multiples = {one: own if name.endswith(".W_hh") else 1.0 for name, one in named}
+        groups = [
+            {"params": [*these], "weight_decay": decay / multiple, "multiple": multiple}
+            for params, decay in zip(by_decay(model), (settings.weight_decay, 0.0), strict=True)
+            for multiple, these in groupby(params, multiples.__getitem__)
+        ]
         betas = (0.9, settings.beta2)
         super().__init__(groups, lr=settings.learning_rate, betas=betas, fused=True)

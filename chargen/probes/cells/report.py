@@ -88,9 +88,7 @@ def _variant(result: CellComparison, place: int) -> tuple[kit.Figure, kit.Table]
 
 def _cells(result: CellComparison) -> kit.Table:
     def by_variant(cell: CellSummary, text: Callable[[VariantSummary], str]) -> str:
-        return ", ".join(
-            f"{one.variant}: {text(one)}" if one.variant else text(one) for one in cell.variants
-        )
+        return ", ".join(f"{one.variant}: {text(one)}".removeprefix(": ") for one in cell.variants)
 
     caption = (
         "bits/char: validation loss, mean over seeds. chars/s: training speed, median. span50: the "
