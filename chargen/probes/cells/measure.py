@@ -41,6 +41,7 @@ LARGEST_PLAN, LARGEST_ANSWERS = 2**16, 2**22  # bytes
 UNTRAINED = "untrained"
 TRIALS = 400  # minimum per span and variant
 PREFIX_CHARS = (32, 128)  # minimum and limit of the lines of the task before a trial
+OPTIMIZER = {"weight-decay": 0.1, "beta2": 0.999, "recurrent-rate": 1.0}  # for every cell
 POLL_SECONDS = 0.25
 USER_ERROR = 2  # exit code of a training that diverged
 
@@ -94,6 +95,7 @@ class ComparedRun:
             "units": ",".join(map(str, model.units)),
             "seed": self.seed,
             "learning-rate": self.learning_rate,
+            **OPTIMIZER,
             "timesteps": settings.timesteps,
             "batch-size": settings.batch_size,
             "precision": "float32",  # the default depends on the cell
