@@ -17,7 +17,7 @@ RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
-# In one LSTM layer, that of W_hh does so above 128 units, and the others' above 384.
+# In one LSTM layer, the rate of W_hh falls so above 128 units, and that of the others above 384.
 ONE_LSTM_BETA2, FULL_RECURRENT_UNITS, FULL_ONE_LSTM_UNITS = 0.99, 128, 384
 DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
