@@ -26,26 +26,26 @@ OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmo
 
 
 class Activation(NamedTuple):
-    """An activation function, which takes a buffer as ``out``, and its derivative dy/dx from y."""
+    """An activation function y = f(x), which takes a buffer as ``out``, and its gradient.
+
+    ``gradient(d_y, y, grad_input=d_x)`` writes dL/dx to ``d_x``.
+    """
 
     function: Callable[..., Tensor]
-    slope: Callable[[Tensor], Tensor]
-
-    def gradient(self, d_y: Tensor, y: Tensor, out: Tensor) -> None:
-        """Write the gradient dL/dx to ``out``, given dL/dy and y."""
-        if self.function is torch.tanh:  # in one operation
-            torch.ops.aten.tanh_backward.grad_input(d_y, y, grad_input=out)
-        else:
-            torch.mul(d_y, self.slope(y), out=out)
+    gradient: Callable[..., Tensor]
 
 
 ACTIVATIONS = {
-    "tanh": Activation(torch.tanh, lambda y: 1 - y * y),
+    "tanh": Activation(torch.tanh, torch.ops.aten.tanh_backward.grad_input),
     "relu": Activation(
-        lambda x, out=None: torch.threshold(x, 0, 0, out=out), lambda y: (y > 0).to(y.dtype)
+        lambda x, out=None: torch.threshold(x, 0, 0, out=out),
+        lambda d_y, y, grad_input: torch.mul(d_y, y > 0, out=grad_input),
     ),
-    "sigmoid": Activation(torch.sigmoid, lambda y: y * (1 - y)),
-    "linear": Activation(lambda x, out=None: x if out is None else out.copy_(x), torch.ones_like),
+    "sigmoid": Activation(torch.sigmoid, torch.ops.aten.sigmoid_backward.grad_input),
+    "linear": Activation(
+        lambda x, out=None: x if out is None else out.copy_(x),
+        lambda d_y, y, grad_input: grad_input.copy_(d_y),
+    ),
 }
 
 Kernels = Mapping[str, Callable[..., Any]]
@@ -126,7 +126,7 @@ class RecurrentLayer(nn.Module):
         """
         if inputs.is_floating_point():
             return linear(inputs.transpose(0, 1), self.W_xh, self.b_h, precision)
-        return embedding(inputs.transpose(0, 1), self.W_xh).add_(self.b_h)
+        return embedding(inputs.transpose(0, 1), self.W_xh + self.b_h)
 
     def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
         """Return the gates by name of one time step or several, given the state before each."""

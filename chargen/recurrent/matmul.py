@@ -22,6 +22,7 @@ Product = Callable[[Tensor, Tensor], Tensor]
 
 MIN_ONEDNN_SIZE = 2**20  # multiplications; below, the call of oneDNN costs more than it saves
 MIN_PACKED_USES = 16  # packing a matrix costs about as much as this many products with it
+MIN_PACKED_SIZE = 2**17  # weights; below, torch's product with the unpacked matrix is as fast
 
 
 def multiplies_bfloat16() -> bool:
@@ -78,15 +79,14 @@ def repeated(W: Tensor, rows: int, uses: int) -> Product:
     W ``(F, G)`` is packed once for ``uses`` calls, so later changes of W have no effect. Not
     differentiable.
     """
-    if uses >= MIN_PACKED_USES and _suits_onednn(rows, W):
+    if uses >= MIN_PACKED_USES and W.numel() > MIN_PACKED_SIZE and _suits_onednn(rows, W):
         return _packed(W, rows)
     return lambda x, y: torch.addmm(y, x, W)
 
 
-def recurrent_gradient(outputs: Tensor, h_0: Tensor, d_sums: Tensor) -> Tensor:
-    """Return the gradient of W_hh: the sum over t of ``h_{t-1}^T d_sums_t``."""
-    d_W_hh = outputs[:-1].flatten(0, 1).t() @ d_sums[1:].flatten(0, 1)
-    return d_W_hh.addmm_(h_0.t(), d_sums[0])
+def recurrent_gradient(states: Tensor, d_sums: Tensor) -> Tensor:
+    """Return the gradient of W_hh: the sum over t of ``h_{t-1}^T d_sums_t``, from h_0 to h_T."""
+    return states[:-1].flatten(0, 1).t() @ d_sums.flatten(0, 1)
 
 
 def _packed(W: Tensor, rows: int) -> Product:

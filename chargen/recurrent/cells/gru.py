@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from chargen.cells import cell_named
-from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
+from chargen.recurrent.layer import ACTIVATIONS, Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import recurrent_gradient, repeated
 
 
@@ -50,54 +50,52 @@ class _GRUScan(torch.autograd.Function):
         ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, b_m: Tensor, activation: Activation
     ) -> Tensor:
         T, N, H = len(projected), *h_0.shape
+        states = projected.new_empty(T + 1, N, H)
+        states[0] = h_0
         candidates = projected.new_empty(T, N, H)
-        outputs = projected.new_empty(T, N, H)
         product = repeated(W_hh, N, T)
-        # `gates` first holds what the product is added to: x of r and z, and b_m for
-        # m = h W_hn + b_m, since x_n is outside the reset. Then it holds r, z and m.
-        gates = projected.clone()
-        gates[:, :, 2 * H :] = b_m
-        views = (projected[:, :, 2 * H :], gates, *gates.split([2 * H, H], 2), candidates, outputs)
+        # What the product is added to: x of r and z, and b_m for m = h W_hn + b_m, since x_n is
+        # outside the reset. One buffer for all time steps stays in the cache.
+        added = torch.cat([projected[0, :, : 2 * H], b_m.expand(N, H)], 1)
+        gates = torch.empty_like(projected)  # r, z and m
+        views = (*projected.split([2 * H, H], 2), gates, *gates.chunk(3, 2), candidates, states[1:])
         h = h_0
-        for x_n, gates_t, both, m, n, h_t in zip(*(view.unbind() for view in views), strict=True):
-            of_both, of_m = product(h, gates_t).split([2 * H, H], dim=1)
-            r, z = torch.sigmoid(of_both, out=both).chunk(2, dim=1)
-            m.copy_(of_m)
+        for x_rz, x_n, gates_t, r, z, m, n, h_t in zip(*(v.unbind() for v in views), strict=True):
+            added[:, : 2 * H] = x_rz
+            gates_t.copy_(product(h, added))[:, : 2 * H].sigmoid_()
             activation.function(torch.addcmul(x_n, r, m), out=n)
             h = torch.lerp(n, h, z, out=h_t)
-        ctx.save_for_backward(gates, candidates, outputs, h_0, W_hh)
+        ctx.save_for_backward(gates, candidates, states, W_hh)
         ctx.activation = activation
-        return outputs
+        return states[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        gates, candidates, outputs, h_0, W_hh = ctx.saved_tensors
-        T, N, H = outputs.shape
+        sigmoid_gradient = ACTIVATIONS["sigmoid"].gradient
+        gates, candidates, states, W_hh = ctx.saved_tensors
+        T, N, H = candidates.shape
         r, z, m = gates.chunk(3, dim=2)
-        into_n = ctx.activation.slope(candidates).mul_(1 - z)
         factors = torch.empty(T, N, 3, H, dtype=gates.dtype, device=gates.device)
         into_r, into_z, into_m = factors.unbind(2)
         # In place: allocating tensors of this size takes longer than computing them.
-        torch.sub(1, r, out=into_r).mul_(r).mul_(into_n).mul_(m)
-        torch.sub(h_0, candidates[0], out=into_m[0])  # temporarily h_{t-1} - n_t
-        torch.sub(outputs[:-1], candidates[1:], out=into_m[1:])
-        torch.sub(1, z, out=into_z).mul_(z).mul_(into_m)
+        into_n = 1 - z
+        ctx.activation.gradient(into_n, candidates, grad_input=into_n)
+        sigmoid_gradient(torch.mul(into_n, m, out=into_r), r, grad_input=into_r)
+        torch.sub(states[:-1], candidates, out=into_z)
+        sigmoid_gradient(into_z, z, grad_input=into_z)
         torch.mul(into_n, r, out=into_m)
         product = repeated(W_hh.t(), N, T)
-        d_hs = torch.empty_like(outputs)
-        views = (factors, factors.view(T, N, 3 * H), z, d_hs, d_outputs)
-        factors_at, d_gates_at, z_at, d_h_at, d_output = (view.unbind() for view in views)
-        d_h = d_h_at[-1].copy_(d_output[-1])
-        for t in range(T - 1, -1, -1):
-            factors_at[t].mul_(d_h[:, None])  # (N, 3, H), now the gates' gradients
-            if t:
-                d_h = torch.addcmul(d_output[t - 1], d_h, z_at[t])
-                d_h = d_h_at[t - 1].copy_(product(d_gates_at[t], d_h))
-        d_gates = factors.view(T, N, 3 * H)
-        d_h_0 = torch.addmm(d_h * z[0], d_gates[0], W_hh.t())
-        d_W_hh = recurrent_gradient(outputs, h_0, d_gates)
+        d_hs = torch.empty_like(candidates)
+        d_gates, d_h = factors.view(T, N, 3 * H), d_outputs[-1]
+        d_before = torch.zeros_like(d_h), *d_outputs[:-1].unbind()
+        views = (factors, d_gates, z, d_hs)
+        steps = zip(*(view.unbind() for view in views), d_before, strict=True)
+        for factors_t, d_gates_t, z_t, d_h_t, d_before_t in reversed(list(steps)):
+            factors_t.mul_(d_h_t.copy_(d_h)[:, None])  # (N, 3, H), now the gates' gradients
+            d_h = product(d_gates_t, torch.addcmul(d_before_t, d_h, z_t))
+        d_W_hh = recurrent_gradient(states, d_gates)
         d_m = d_gates[:, :, 2 * H :]
         d_b_m = d_m.sum((0, 1))
         torch.mul(d_hs, into_n, out=d_m)  # from m to x_n, which is outside the reset
-        return d_gates, d_h_0, d_W_hh, d_b_m, None
+        return d_gates, d_h, d_W_hh, d_b_m, None

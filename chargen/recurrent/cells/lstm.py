@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from chargen.recurrent.layer import Activation, LayerState, RecurrentLayer
+from chargen.recurrent.layer import ACTIVATIONS, Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import multiplies_bfloat16, recurrent_gradient, repeated, to_precision
 
 HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.aten, "mkldnn_rnn_layer")
@@ -76,11 +76,12 @@ class _LSTMScan(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         T, N, H = len(projected), *h_0.shape
         gates = torch.empty_like(projected)
-        outputs, cells, act_c = projected.new_empty(3, T, N, H)  # h, c, tanh(c)
+        states, cells = projected.new_empty(2, T + 1, N, H)  # h and c from t = 0 on
+        h, c = states[0], cells[0] = h_0, c_0
+        act_c = projected.new_empty(T, N, H)  # tanh(c)
         product = repeated(W_hh, N, T)
-        h, c = h_0, c_0
         # Views are created in bulk: one by one they would take as long as the arithmetic.
-        views = (projected, gates[..., : 2 * H], *gates.chunk(4, dim=2), outputs, cells, act_c)
+        views = (projected, gates[..., : 2 * H], *gates.chunk(4, 2), states[1:], cells[1:], act_c)
         steps = zip(*(view.unbind() for view in views), strict=True)
         for x_t, both, i, f, g, o, h_t, c_t, act_c_t in steps:
             sums_of_both, of_g, of_o = product(h, x_t).split([2 * H, H, H], dim=1)
@@ -89,35 +90,35 @@ class _LSTMScan(torch.autograd.Function):
             torch.sigmoid(of_o, out=o)
             c = torch.mul(f, c, out=c_t).addcmul_(i, g)
             h = torch.mul(o, activation.function(c, out=act_c_t), out=h_t)
-        ctx.save_for_backward(gates, cells, act_c, outputs, h_0, c_0, W_hh)
+        ctx.save_for_backward(gates, cells, act_c, states, W_hh)
         ctx.activation = activation
-        return outputs, c.clone()
+        return states[1:], c.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
-        gates, cells, act_c, outputs, h_0, c_0, W_hh = ctx.saved_tensors
-        T, N, H = outputs.shape
+        gates, cells, act_c, states, W_hh = ctx.saved_tensors
+        gradient, sigmoid_gradient = ctx.activation.gradient, ACTIVATIONS["sigmoid"].gradient
+        T, N, H = act_c.shape
         i, f, g, o = gates.chunk(4, dim=2)
         # d_c = d_h * into_c + d_c of the next step; the pre-activation of each gate then gets
         # d_c (o: d_h) times a factor that the forward pass alone determines.
-        into_c = o * ctx.activation.slope(act_c)
-        d_sums = torch.empty_like(gates)
+        into_c, d_sums = torch.empty_like(act_c), torch.empty_like(gates)
+        gradient(o, act_c, grad_input=into_c)
         d_i, d_f, d_g, d_o = d_sums.chunk(4, dim=2)
-        torch.mul(g, i * (1 - i), out=d_i)
-        torch.mul(torch.cat([c_0[None], cells[:-1]]), f * (1 - f), out=d_f)
-        torch.mul(i, ctx.activation.slope(g), out=d_g)
-        torch.mul(act_c, o * (1 - o), out=d_o)
+        sigmoid_gradient(g, i, grad_input=d_i)
+        sigmoid_gradient(cells[:-1], f, grad_input=d_f)
+        gradient(i, g, grad_input=d_g)
+        sigmoid_gradient(act_c, o, grad_input=d_o)
         product = repeated(W_hh.t(), N, T)
         d_h, d_c = d_outputs[-1], d_last
+        d_before = torch.zeros_like(d_h), *d_outputs[:-1].unbind()
         views = (f, into_c, d_sums, d_sums[..., : 3 * H].view(T, N, 3, H), d_o)
-        steps = zip(*(view.unbind() for view in views), strict=True)
-        for t, (f_t, into_c_t, d_sums_t, d_ifg_t, d_o_t) in reversed(list(enumerate(steps))):
+        steps = zip(*(view.unbind() for view in views), d_before, strict=True)
+        for f_t, into_c_t, d_sums_t, d_ifg_t, d_o_t, d_before_t in reversed(list(steps)):
             d_o_t.mul_(d_h)
             d_c = torch.addcmul(d_c, d_h, into_c_t)
             d_ifg_t.mul_(d_c[:, None])
             d_c.mul_(f_t)
-            if t:
-                d_h = product(d_sums_t, d_outputs[t - 1])
-        d_W_hh = recurrent_gradient(outputs, h_0, d_sums)
-        return d_sums, d_sums[0] @ W_hh.t(), d_c, d_W_hh, None
+            d_h = product(d_sums_t, d_before_t)
+        return d_sums, d_h, d_c, recurrent_gradient(states, d_sums), None

@@ -53,7 +53,7 @@ class _MinGRUScan(torch.autograd.Function):
         d_projected = z.new_empty(*z.shape[:2], 2 * z.shape[2])
         d_z, d_n = d_projected.chunk(2, dim=2)
         torch.sub(1, z, out=d_z).mul_(d_hs)  # temporarily d_h (1 - z)
-        torch.mul(d_z, ctx.activation.slope(n), out=d_n)
+        ctx.activation.gradient(d_z, n, grad_input=d_n)
         d_z.mul_(z)
         d_z[1:].mul_(outputs[:-1] - n[1:])
         d_z[0].mul_(h_0 - n[0])

@@ -30,25 +30,26 @@ class _SimpleScan(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation) -> Tensor:
-        outputs = torch.empty_like(x)
+        states = x.new_empty(len(x) + 1, *h_0.shape)
+        states[0] = h_0
         product = repeated(W_hh, len(h_0), len(x))
         h = h_0
-        for x_t, h_t in zip(x.unbind(), outputs.unbind(), strict=True):
+        for x_t, h_t in zip(x.unbind(), states[1:].unbind(), strict=True):
             h = activation.function(product(h, x_t), out=h_t)
-        ctx.save_for_backward(outputs, h_0, W_hh)
+        ctx.save_for_backward(states, W_hh)
         ctx.activation = activation
-        return outputs
+        return states[1:]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        outputs, h_0, W_hh = ctx.saved_tensors
-        d_sums = torch.empty_like(outputs)  # gradient of the pre-activation
-        product = repeated(W_hh.t(), len(h_0), len(outputs))
+        states, W_hh = ctx.saved_tensors
+        d_sums = torch.empty_like(d_outputs)  # gradient of the pre-activation
+        product = repeated(W_hh.t(), len(d_sums[0]), len(d_sums))
         d_h = d_outputs[-1]
-        d_before = torch.zeros_like(h_0), *d_outputs[:-1].unbind()
-        steps = zip(outputs.unbind(), d_sums.unbind(), d_before, strict=True)
+        d_before = torch.zeros_like(d_h), *d_outputs[:-1].unbind()
+        steps = zip(states[1:].unbind(), d_sums.unbind(), d_before, strict=True)
         for h_t, d_sums_t, d_before_t in reversed(list(steps)):
-            ctx.activation.gradient(d_h, h_t, d_sums_t)
+            ctx.activation.gradient(d_h, h_t, grad_input=d_sums_t)
             d_h = product(d_sums_t, d_before_t)
-        return d_sums, d_h, recurrent_gradient(outputs, h_0, d_sums), None
+        return d_sums, d_h, recurrent_gradient(states, d_sums), None
