@@ -194,7 +194,8 @@ def numbers(*shape, dtype=torch.float32):
 
 @pytest.fixture(params=["onednn", "fallback", "double"])
 def dtype(request, monkeypatch):
-    monkeypatch.setattr(module, "MIN_ONEDNN_SIZE", 0)
+    for limit in ("MIN_ONEDNN_SIZE", "MIN_PACKED_SIZE"):
+        monkeypatch.setattr(module, limit, 0)
     if request.param == "fallback":
         monkeypatch.setattr(module, "_has_onednn", lambda: False)
     return torch.float64 if request.param == "double" else torch.float32
