@@ -26,10 +26,7 @@ OPS = CellOps(torch.matmul, lambda x, parts: x.chunk(parts, dim=-1), torch.sigmo
 
 
 class Activation(NamedTuple):
-    """An activation function y = f(x), which takes a buffer as ``out``, and its gradient.
-
-    ``gradient(d_y, y, grad_input=d_x)`` writes dL/dx to ``d_x``.
-    """
+    """An activation ``function(x, out=None)``; ``gradient(d_y, y, grad_input=d_x)`` writes d_x."""
 
     function: Callable[..., Tensor]
     gradient: Callable[..., Tensor]
@@ -126,7 +123,9 @@ class RecurrentLayer(nn.Module):
         """
         if inputs.is_floating_point():
             return linear(inputs.transpose(0, 1), self.W_xh, self.b_h, precision)
-        return embedding(inputs.transpose(0, 1), self.W_xh + self.b_h)
+        if inputs.numel() > len(self.W_xh):  # then adding b_h to the rows takes fewer additions
+            return embedding(inputs.transpose(0, 1), self.W_xh + self.b_h)
+        return embedding(inputs.transpose(0, 1), self.W_xh).add_(self.b_h)
 
     def gates(self, projected: Tensor, state: LayerState) -> dict[str, Tensor]:
         """Return the gates by name of one time step or several, given the state before each."""

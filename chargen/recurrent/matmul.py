@@ -85,7 +85,7 @@ def repeated(W: Tensor, rows: int, uses: int) -> Product:
 
 
 def recurrent_gradient(states: Tensor, d_sums: Tensor) -> Tensor:
-    """Return the gradient of W_hh: the sum over t of ``h_{t-1}^T d_sums_t``, from h_0 to h_T."""
+    """Return the gradient of W_hh, the sum of ``h_{t-1}^T d_sums_t``; ``states`` are h_0 to h_T."""
     return states[:-1].flatten(0, 1).t() @ d_sums.flatten(0, 1)
 
 
