@@ -160,13 +160,15 @@ def _read(
     """Call ``use`` with each block and its UTF-8; return SHA-256, length and document starts."""
     digest, splitter, chars = hashlib.sha256(), DocumentSplitter(documents), 0
     with tempfile.TemporaryFile() as starts, ThreadPoolExecutor(1) as hashing:
+        hashed = hashing.submit(digest.update, b"")
         for number, text in corpus.blocks(progress, lambda *raw: hashing.submit(on_bytes, *raw)):
             data = text.encode()
+            hashed.result()  # of the block before
             hashed = hashing.submit(digest.update, data)
             use(text, data)
             starts.write(splitter.split(number, data, len(text)).data)
             chars += len(text)
-            hashed.result()
+        hashed.result()
         return digest.hexdigest(), chars, map_file(starts, np.int64)
 
 
@@ -245,8 +247,7 @@ class CorpusCache:
             ) from None
         found = self.load(scanned.sha256)
         if found is None:
-            told = "damaged after writing; choose another folder with --cache"
-            raise ChargenError(f"{self.folder}: {told}")
+            raise ChargenError(f"{self.folder}: damaged after writing; choose another with --cache")
         return found
 
     def _write_arrays(self, corpus: Corpus, scanned: ScannedCorpus, progress: Progress) -> None:

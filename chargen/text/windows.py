@@ -87,8 +87,7 @@ class Streams(_Windows):
 
     def __post_init__(self) -> None:
         if len(self.ids) - 1 < self.batch_size * self.timesteps:
-            sizes = f"{self.batch_size} windows of {self.timesteps}"
-            raise ValueError(f"{len(self.ids)} ids do not fill {sizes}")
+            raise ValueError(f"{len(self.ids)} ids do not fill {self.batch_size}×{self.timesteps}")
 
     @property
     def _longest(self) -> int:
