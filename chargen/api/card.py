@@ -5,6 +5,7 @@ import platform
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from textwrap import indent
 
 from chargen.api.model import TrainedModel
 from chargen.errors import ChargenError
@@ -70,7 +71,7 @@ def _write(model: TrainedModel, sections: Mapping[str, str]) -> None:
         return
     # An indented sample and one-line facts leave no line that begins a section.
     kept = dict(part.split("\n\n", 1) for part in (before or "").split("\n## ")[1:])
-    use = _indented(f"{command('sample', name)}\n{command('evaluate', name, 'TEXT')}")
+    use = indent(f"{command('sample', name)}\n{command('evaluate', name, 'TEXT')}", " " * 4)
     shown = {**kept, "Model": _table(description.facts()), "Use": use, **sections}
     quoted = {"name": json.dumps(name), "corpus": json.dumps(description.corpus.name)}
     index = "" if loss is None else INDEX.format(loss=loss, **quoted)
@@ -95,18 +96,14 @@ def _measured(model: TrainedModel, baseline: bool) -> dict[str, str]:
     }
     sections = {"Loss on held-out text": _table(shown)} if shown else {}
     with suppress(ChargenError):
-        text = model.sample(length=SAMPLE_CHARS, temperature=SAMPLE_TEMPERATURE)
-        sections["Sample"] = f"At temperature {SAMPLE_TEMPERATURE}:\n\n{_indented(text)}"
+        text = visible(model.sample(length=SAMPLE_CHARS, temperature=SAMPLE_TEMPERATURE))
+        sections["Sample"] = f"At temperature {SAMPLE_TEMPERATURE}:\n\n{indent(text, ' ' * 4)}"
     return sections
 
 
 def _table(rows: Mapping[str, str]) -> str:
     shown = [(name, visible_line(text).replace("|", "\\|")) for name, text in rows.items() if text]
     return "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {text} |" for name, text in shown)])
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"    {line}" for line in visible(text).splitlines())
 
 
 def _processor() -> str:

@@ -256,13 +256,16 @@ def _overview(trainer: Trainer) -> str:
     if settings.patience and settings.validation != 0:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
+    rates = f"{settings.learning_rate:.3g}"
+    if settings.recurrent_rate != 1:
+        rates += f" ({settings.learning_rate * settings.recurrent_rate:.3g} for recurrent weights)"
     processes = f"{trainer.group.size} processes" if trainer.group.size > 1 else ""
     speed = facts.get("machine", "").partition(", ")[0]
     device = filter(None, [str(trainer.device), settings.precision, processes, speed])
     rows = {
         "data": f"{facts['corpus']}; vocabulary {len(description.vocabulary)}",
         "model": f"{facts['model']}, {facts['parameters']} parameters",
-        "schedule": f"batch × length {stages}, learning rate {settings.learning_rate:.3g}, "
+        "schedule": f"batch × length {stages}, learning rate {rates}, "
         f"state {settings.state}, seed {settings.seed}",
         "budget": " or ".join(budgets),
         "device": ", ".join(device),
