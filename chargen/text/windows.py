@@ -53,23 +53,19 @@ class _Windows:
     def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> WindowBatch:
         """Read ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
         N, T = ignored.shape
-        own = places[rows]
-        both = rows_at(self.ids, own[:, None] + np.arange(T + 1))
+        positions = places[rows, None] + np.arange(T + 1)
+        both = rows_at(self.ids, positions)
         inputs, targets = both[:, :-1].astype(np.int64), both[:, 1:].astype(np.int64)
         targets[ignored[rows]] = IGNORED
-        return WindowBatch(inputs, targets, self._begins(own, T), N * T, N - ignored.sum(axis=0))
+        begins = self._begins(positions[:, :-1])
+        return WindowBatch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
 
-    def _begins(self, places: np.ndarray, timesteps: int) -> np.ndarray | None:
+    def _begins(self, positions: np.ndarray) -> np.ndarray | None:
         if self.starts is None or len(self.starts) < 2:
             return None
-        bounds = count_below(self.starts, np.concatenate([places, places + timesteps]))
-        first, end = bounds.reshape(2, -1)
-        if not (first < end).any():
-            return None
-        begins = np.zeros((len(places), timesteps), dtype=bool)
-        for row in np.flatnonzero(first < end):
-            begins[row, self.starts[first[row] : end[row]] - places[row]] = True
-        return begins
+        nearest = count_below(self.starts, positions).clip(max=len(self.starts) - 1)
+        begins: np.ndarray = rows_at(self.starts, nearest) == positions
+        return begins if begins.any() else None
 
 
 @dataclass(frozen=True, eq=False)
