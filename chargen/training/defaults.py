@@ -17,9 +17,8 @@ RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
-# In one LSTM layer, the rate of W_hh falls so above 128 units, and that of the others above 384.
-ONE_LSTM_BETA2, FULL_RECURRENT_UNITS, FULL_ONE_LSTM_UNITS = 0.99, 128, 384
-DEEP_RATE_FACTOR = {"lstm": 0.5}  # of a plain stack with several layers
+# In one LSTM layer it falls so above 384 units. The rate of any LSTM's W_hh falls above 128 units.
+ONE_LSTM_BETA2, FULL_ONE_LSTM_UNITS, FULL_RECURRENT_UNITS = 0.99, 384, 128
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
 BFLOAT16_UNITS = 96  # units of the widest layer from which bfloat16 is measurably faster
@@ -30,7 +29,7 @@ MOST_EPOCHS = {
 }
 # Minimum dropout of a plain stack, indexed by training characters, from MANY_EPOCHS epochs on.
 LEAST_DROPOUT, MANY_EPOCHS = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
-CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack of one layer
+CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack
 WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
 # Of the measured speed: training also validates, and its last stage has small batches.
 SUSTAINED = 0.88
@@ -140,14 +139,14 @@ def preset_of(cell: str, stack: str, hardware: Hardware) -> Preset:
 
 
 def _for_units(preset: Preset, cell: str, units: tuple[int, ...]) -> Preset:
-    if (cell, len(units)) == ("lstm", 1):
-        wide = min(units[0], FULL_ONE_LSTM_UNITS)
-        rate = preset.learning_rate * wide / units[0]
-        multiple = min(1.0, FULL_RECURRENT_UNITS / wide)
-        return replace(preset, learning_rate=rate, beta2=ONE_LSTM_BETA2, recurrent_rate=multiple)
-    factor = DEEP_RATE_FACTOR.get(cell, 1.0) if len(units) > 1 else 1.0
-    factor *= min(1.0, FULL_RATE_UNITS / max(units))
-    return replace(preset, learning_rate=preset.learning_rate * factor)
+    is_one_lstm, widest = (cell, len(units)) == ("lstm", 1), max(units)
+    full = min(widest, FULL_ONE_LSTM_UNITS if is_one_lstm else FULL_RATE_UNITS)
+    return replace(
+        preset,
+        learning_rate=preset.learning_rate * full / widest,
+        beta2=ONE_LSTM_BETA2 if is_one_lstm else preset.beta2,
+        recurrent_rate=min(1.0, FULL_RECURRENT_UNITS / full) if cell == "lstm" else 1.0,
+    )
 
 
 def choose_defaults(
@@ -193,7 +192,7 @@ def choose_defaults(
         preset = _for_units(preset, cell, units)
         batch = preset.timesteps * preset.batch_size  # characters
         fits = training_chars > batch and given.names.isdisjoint(WINDOW_SETTINGS)
-        if fits and cell in CURRICULA and len(units) == 1:
+        if fits and cell in CURRICULA:
             *earlier, last = CURRICULA[cell]
             chosen |= {"curriculum": tuple(earlier), "timesteps": last, "batch_size": batch // last}
     if rounds and "precision" not in given.names and max(units) >= BFLOAT16_UNITS:
