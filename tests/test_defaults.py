@@ -117,8 +117,8 @@ def test_epochs_are_capped_on_short_texts(stack, epochs):
 
 
 def test_learning_rate_depends_on_cell_width_and_depth():
-    rates = {cell: choose(cell=cell)[0]["learning_rate"] for cell in ("simple", "lstm", "gru")}
-    assert rates["simple"] < rates["gru"] < rates["lstm"]
+    simple, gru, lstm = (choose(cell=x)[0]["learning_rate"] for x in ("simple", "gru", "lstm"))
+    assert simple < gru < lstm
     for units, rate in (((8,), 0.02), ((256,), 0.02), ((64, 1024), 0.005)):
         assert choose(units=units, cell="gru")[0]["learning_rate"] == rate
     assert choose(units=(1024,), learning_rate=0.02)[0]["learning_rate"] == 0.02

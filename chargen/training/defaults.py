@@ -15,10 +15,11 @@ from chargen.settings import MINUTES, GivenSettings, ModelSettings, TrainingSett
 
 RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
-# Above this many units, a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
+# Units above which a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
-# In one LSTM layer it falls so above 384 units. The rate of any LSTM's W_hh falls above 128 units.
-ONE_LSTM_BETA2, FULL_ONE_LSTM_UNITS, FULL_RECURRENT_UNITS = 0.99, 384, 128
+FULL_ONE_LSTM_UNITS = 384  # in one LSTM layer
+FULL_RECURRENT_UNITS = 128  # of W_hh in LSTM layers
+ONE_LSTM_BETA2 = 0.99
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
 BFLOAT16_UNITS = 96  # units of the widest layer from which bfloat16 is measurably faster
