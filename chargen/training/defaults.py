@@ -102,7 +102,7 @@ PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
     ((0, 1, 256), (7e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
-    tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (9, 0.05), (50, 0.35))),
+    tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (9, 0.05), (80, 0.35))),
 )
 
 
