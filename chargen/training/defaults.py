@@ -78,8 +78,9 @@ class SizeTable:
 
     reference: tuple[int, ...]  # units of the model whose speed counts
     chars_per_minute: float  # of that model, where it is not measured
-    shapes: tuple[tuple[float, int, int], ...]  # least characters that it reads, layers, units
-    regularization: tuple[tuple[float, float, float], ...]  # epochs, weight decay, dropout
+    # Least characters that the reference reads, layers, units, speed as a multiple of its speed.
+    shapes: tuple[tuple[float, int, int, float], ...]
+    regularization: tuple[tuple[float, float, float], ...]  # its epochs, weight decay, dropout
 
 
 PLAIN = Preset(64, 16, 0.02, beta2=0.999)
@@ -89,27 +90,26 @@ RESIDUAL_SIZES = {
         (96,) * 4,
         1.5e6,  # on two cores
         (
-            (0, 4, 96), (3.5e6, 4, 128), (7.5e6, 5, 128),
-            (14e6, 5, 192), (35e6, 6, 192), (8e7, 6, 256),
+            (0, 4, 96, 1), (3.5e6, 4, 128, 0.72), (7.5e6, 5, 128, 0.55),
+            (14e6, 5, 192, 0.3), (35e6, 6, 192, 0.25), (8e7, 6, 256, 0.15),
         ),
         ((0, 0.1, 0), (6, 0.2, 0), (8, 0.3, 0.05), (14, 0.4, 0.1), (35, 0.5, 0.15), (80, 0.6, 0.2)),
     ),
     "GPU": SizeTable(
-        (256,) * 6, 12e6, ((0, 6, 256),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))
+        (256,) * 6, 12e6, ((0, 6, 256, 1),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))
     ),
 }  # fmt: skip
 PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
-    ((0, 1, 256), (7e6, 1, 384), (2e7, 2, 256), (8e7, 2, 384)),
+    ((0, 1, 256, 1), (7e6, 1, 384, 0.55), (2e7, 2, 256, 0.42), (8e7, 2, 384, 0.22)),
     tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (9, 0.05), (80, 0.35))),
 )
 
 
-# One LSTM layer with less time than the reference needs for `SMALL_BELOW` characters: from how many
-# of its characters on, units, and the speed in relation to it. Smaller models read more, which
-# helps in few epochs only.
-SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0.0, 96, 3.5), (4e5, 128, 2.4), (1.5e6, 160, 2.0))
+# Shapes with less time than the reference needs for `SMALL_BELOW` characters. Smaller models read
+# more, which helps in few epochs only.
+SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0, 1, 96, 3.5), (4e5, 1, 128, 2.4), (1.5e6, 1, 160, 2.0))
 
 
 def measures_speed(given: GivenSettings, device: str) -> bool:
@@ -169,22 +169,22 @@ def choose_defaults(
         (most,) = _row(MOST_EPOCHS[stack], training_chars)
         open_budget = not (given.training.steps or given.training.epochs)
         limit = most * training_chars if open_budget else math.inf
-        chars = min(limit, _planned_chars(given, preset, training_chars, speed))
-        timed = chars == (given.training.minutes or MINUTES) * speed
-        sized, chars = _size(cell, table, chars, timed and chars < MANY_EPOCHS * training_chars)
+        read = chars = min(limit, _planned_chars(given, preset, training_chars, speed))
         if "units" not in given.names:
-            units, number = sized, counted(len(sized), "layer" if plain else "residual block")
+            timed = chars == (given.training.minutes or MINUTES) * speed
+            units, read = _size(cell, table, chars, timed, chars < MANY_EPOCHS * training_chars)
+            number = counted(len(units), "layer" if plain else "residual block")
             notes.append(
-                f"using {number} of {units[0]} {cell} units: about {about(chars)} characters are "
+                f"using {number} of {units[0]} {cell} units: about {about(read)} characters are "
                 "planned (override with --units)"
             )
         if chars == limit:
             chosen |= {"epochs": most, "minutes": given.training.minutes or MINUTES}
             capped = f"capped at {most:g} epochs to avoid overfitting a short text"
             notes.insert(0, f"{capped} (override with --epochs)")
-        epochs = chars / training_chars
+        epochs = max(read, chars) / training_chars
         least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
-        more, why = _regularization(given, table, epochs, least)
+        more, why = _regularization(given, table, epochs, least, read / training_chars)
         chosen |= more
         notes += why
         if plain and len(units) == 1 and epochs < MANY_EPOCHS:
@@ -227,20 +227,20 @@ def _planned_chars(given: GivenSettings, preset: Preset, chars: int, speed: floa
     return float(min(by_epochs, minutes * speed))
 
 
-def _size(cell: str, table: SizeTable, chars: float, timed: bool) -> tuple[tuple[int, ...], float]:
+def _size(
+    cell: str, table: SizeTable, chars: float, timed: bool, few_epochs: bool
+) -> tuple[tuple[int, ...], float]:
     """Return the units of each layer, and the characters that such a model reads.
 
-    The reference reads ``chars``; ``timed`` if a time ends the training after few epochs.
+    The reference reads ``chars``; ``timed`` if a time ends the training.
     """
-    if timed and table is PLAIN_SIZES and cell == "lstm" and chars < SMALL_BELOW:
-        width, speed = _row(SMALL_LSTM, chars)
-        return (width,), chars * speed
-    layers, width = _row(table.shapes, chars)
-    return (width,) * layers, chars
+    small = timed and few_epochs and chars < SMALL_BELOW and (cell, table) == ("lstm", PLAIN_SIZES)
+    layers, width, speed = _row(SMALL_LSTM if small else table.shapes, chars)
+    return (width,) * layers, chars * (speed if timed else 1)
 
 
 def _regularization(
-    given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float
+    given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float, planned: float
 ) -> tuple[dict[str, float], list[str]]:
     weight_decay, dropout = _row(table.regularization, epochs)
     chosen = {"weight_decay": weight_decay, "dropout": max(dropout, least_dropout)}
@@ -249,7 +249,7 @@ def _regularization(
         for (name, value), usual in zip(chosen.items(), _row(table.regularization, 0), strict=True)
         if value != usual and name not in given.names
     ]
-    why = f"using {' and '.join(stronger)}: about {counted(round(epochs), 'epoch')} are planned"
+    why = f"using {' and '.join(stronger)}: about {counted(round(planned), 'epoch')} are planned"
     return chosen, [why] if stronger else []
 
 
