@@ -125,17 +125,14 @@ class _Graph:
     ) -> list[_Value]:
         """Append a node; an empty output name is replaced by a unique one."""
         names = [out or f"{operator}_{len(self.nodes)}_{n}" for n, out in enumerate(outs)]
-        given = [self._constant(one) if isinstance(one, float) else one.name for one in inputs]
+        numbers = {f"constant_{one}": one for one in inputs if isinstance(one, float)}
+        self.constants |= {name: np.array(one, dtype=np.float32) for name, one in numbers.items()}
+        given = [f"constant_{one}" if isinstance(one, float) else one.name for one in inputs]
         self.nodes.append(self._make_node(operator, given, names, **attributes))
         return [_Value(self, name) for name in names]
 
     def one(self, operator: str, *inputs: _Value | float, **attributes: Any) -> _Value:
         return self.add(operator, *inputs, **attributes)[0]
-
-    def _constant(self, number: float) -> str:
-        name = f"constant_{number}"
-        self.constants[name] = np.array(number, dtype=np.float32)
-        return name
 
     def ops(self) -> NetworkOps:
         sigmoid = partial(self.one, "Sigmoid")
