@@ -21,7 +21,7 @@ install: .venv/installed  ## create .venv and install chargen into it
 	touch $@
 
 demo: .venv/installed  ## train for two minutes, sample, and measure how far back the model remembers
-	$(BIN)/chargen train longrange --cell lstm --units 128 --minutes 2 --curriculum 16,64 --timesteps 512 --batch-size 2 --resets 0.05 --out runs/demo --overwrite
+	$(BIN)/chargen train longrange --cell lstm --units 128 --minutes 2 --curriculum 16,64 --timesteps 512 --batch-size 2 --resets 0.05 --recurrent-rate 1 --out runs/demo --overwrite
 	$(BIN)/chargen sample runs/demo --length 300
 	$(BIN)/chargen probe-longrange runs/demo --only templates --json runs/demo/longrange.json --plot runs/demo/longrange.png --report runs/demo/longrange.html
 	@echo "Report: runs/demo/longrange.html (figure longrange.png, numbers longrange.json)"

@@ -194,6 +194,7 @@ class TrainingSettings(Settings, frozen=True):
     minutes: Positive | None = None  # budget: wall-clock time, alone or beside epochs
     learning_rate: Positive = 0.004  # AdamW's peak rate, after the warm-up
     recurrent_rate: Positive = 1.0  # learning rate of W_hh, as a multiple of the others'
+    input_rate: Positive = 1.0  # of the first layer's W_xh, one row of which is read per character
     weight_decay: NonNegative = 0.01  # AdamW's, of matrices only
     beta2: Rate = 0.999  # AdamW's decay rate of the second-moment estimate
     average: Rate = 0.0  # share of the updates so far that the running average of weights covers

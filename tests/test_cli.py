@@ -57,12 +57,15 @@ def fails(cli):
 
 
 def test_train_sample_evaluate_inspect(home, cli):
-    out, err = cli(["train", "cat.txt", "--steps", "60", "--recurrent-rate", "0.5", *TINY])
+    out, err = cli(
+        ["train", "cat.txt", "--steps", "60", "--recurrent-rate", "0.5", "--input-rate", "2", *TINY]
+    )
     assert out == ""
     for row in (
         "data      cat: 1,200 characters, 120 held out; vocabulary 14",
         "model     lstm of 8 units, ",
-        "schedule  batch × length 4×8, learning rate 0.03 (0.015 for recurrent weights), state",
+        "schedule  batch × length 4×8, learning rate 0.03 (0.015 for recurrent weights, "
+        "0.06 for input weights), state",
         "budget    60 steps, or 10 validations without improvement",
         "run       runs/cat",
         "epoch ",

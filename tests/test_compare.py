@@ -27,7 +27,7 @@ TINY = {"parameters": 300, "timesteps": 8, "batch_size": 2, "steps": 5}
 CHARS = 6000
 POPEN = "chargen.probes.cells.measure.subprocess.Popen"
 MEASURE = cells.measure_task
-FLOATS = ("learning_rate", "recurrent_rate", "weight_decay", "beta2", "minutes")
+FLOATS = ("learning_rate", "recurrent_rate", "input_rate", "weight_decay", "beta2", "minutes")
 KINDS = {"cell": str, "stack": str, "precision": str, **dict.fromkeys(FLOATS, float),
          "units": lambda text: tuple(map(int, text.split(",")))}  # fmt: skip
 
@@ -165,9 +165,10 @@ def test_every_training_is_an_ordinary_run_with_one_budget(done):
 def test_every_cell_is_trained_by_the_same_optimizer(tmp_path):
     for cell in CELL_NAMES:
         given = ComparedRun(tmp_path, settings(), cell, 0.004, 0).arguments(1)
-        flags = ("--learning-rate", "--weight-decay", "--beta2", "--recurrent-rate")
+        rates = ("--learning-rate", "--recurrent-rate", "--input-rate")
+        flags = (*rates, "--weight-decay", "--beta2")
         values = [float(given[given.index(flag) + 1]) for flag in flags]
-        assert values == [0.004, 0.1, 0.999, 1]
+        assert values == [0.004, 1, 1, 0.1, 0.999]
 
 
 def test_a_second_call_trains_nothing_and_gives_the_same_result(done, monkeypatch):

@@ -216,10 +216,15 @@ def test_gradient_norm_is_clipped(corpus, tmp_path):
     assert clipped.model.b_y.abs().max() < 1e-4
 
 
-def test_recurrent_weights_have_a_learning_rate_of_their_own_but_no_other_decay(corpus, tmp_path):
+@pytest.mark.parametrize(
+    ("setting", "own"), [("recurrent_rate", "W_hh"), ("input_rate", "layers.0.W_xh")]
+)
+def test_some_weights_have_a_learning_rate_of_their_own_but_no_other_decay(
+    corpus, tmp_path, setting, own
+):
     changes = []
     for multiple in (1.0, 0.25):
-        given = {**TINY, "steps": 1, "weight_decay": 0.5, "recurrent_rate": multiple}
+        given = {**TINY, "units": (8, 8), "steps": 1, "weight_decay": 0.5, setting: multiple}
         with start([corpus], given, tmp_path / f"{multiple}") as session:
             weights = session.trainer.model.state_dict()
             before = {name: weight.clone() for name, weight in weights.items()}
@@ -227,7 +232,7 @@ def test_recurrent_weights_have_a_learning_rate_of_their_own_but_no_other_decay(
             changes.append({name: weight - before[name] for name, weight in weights.items()})
     for name, change in changes[0].items():
         decay = -0.5 * report.learning_rate * before[name]
-        expected = 0.25 * (change - decay) + decay if name.endswith("W_hh") else change
+        expected = 0.25 * (change - decay) + decay if name.endswith(own) else change
         torch.testing.assert_close(changes[1][name], expected, rtol=1e-3, atol=1e-7)
 
 

@@ -56,6 +56,7 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
         "state": "Hidden state at the start of a window: carried over, or reset to zero.",
         "resets": "Fraction of windows that start from a zero state (10× higher after a newline).",
         "recurrent_rate": "Learning rate of the recurrent weights, as a multiple of the others'.",
+        "input_rate": "Learning rate of layer 1's input weights, as a multiple of the others'.",
         "beta2": "AdamW beta2, the decay rate of the second-moment estimate.",
         "average": "Weight averaging window, as a fraction of updates so far; 0 disables it.",
         "clip_norm": "Gradient clipping: maximum global norm; larger gradients are rescaled.",

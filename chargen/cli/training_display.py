@@ -257,8 +257,9 @@ def _overview(trainer: Trainer) -> str:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
     rates = f"{settings.learning_rate:.3g}"
-    if settings.recurrent_rate != 1:
-        rates += f" ({settings.learning_rate * settings.recurrent_rate:.3g} for recurrent weights)"
+    multiples = {"recurrent": settings.recurrent_rate, "input": settings.input_rate}
+    own = [(of, settings.learning_rate * one) for of, one in multiples.items() if one != 1]
+    rates += f" ({', '.join(f'{rate:.3g} for {of} weights' for of, rate in own)})" if own else ""
     processes = f"{trainer.group.size} processes" if trainer.group.size > 1 else ""
     speed = facts.get("machine", "").partition(", ")[0]
     device = filter(None, [str(trainer.device), settings.precision, processes, speed])

@@ -18,8 +18,8 @@ PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Units above which a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
 FULL_ONE_LSTM_UNITS = 384  # in one LSTM layer
-FULL_RECURRENT_UNITS = 128  # of W_hh in LSTM layers
-ONE_LSTM_BETA2 = 0.99
+RECURRENT_UNITS = 128  # in LSTM layers, over their units: rate of W_hh as a multiple, at most 1/2
+ONE_LSTM_BETA2, ONE_LSTM_INPUT_RATE = 0.99, 4.0
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
 BFLOAT16_UNITS = 96  # units of the widest layer from which bfloat16 is measurably faster
@@ -70,6 +70,7 @@ class Preset:
     beta2: float = 0.99
     average: float = 0.07
     recurrent_rate: float = 1.0
+    input_rate: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ def _for_units(preset: Preset, cell: str, units: tuple[int, ...]) -> Preset:
         preset,
         learning_rate=preset.learning_rate * full / widest,
         beta2=ONE_LSTM_BETA2 if is_one_lstm else preset.beta2,
-        recurrent_rate=min(1.0, FULL_RECURRENT_UNITS / full) if cell == "lstm" else 1.0,
+        recurrent_rate=min(0.5, RECURRENT_UNITS / full) if cell == "lstm" else 1.0,
+        input_rate=ONE_LSTM_INPUT_RATE if is_one_lstm else 1.0,
     )
 
 

@@ -159,7 +159,8 @@ def _prefixed(model: CharModel, prefix: str) -> dict[str, np.ndarray]:
 class _AdamW(torch.optim.AdamW):
     """AdamW (Loshchilov & Hutter 2019) without weight decay on biases.
 
-    W_hh has its own learning rate (``recurrent_rate``), but decays like the other matrices.
+    W_hh and the first layer's W_xh have their own learning rates (``recurrent_rate``,
+    ``input_rate``), but decay like the other matrices.
     The methods lack decorators that load torch's compiler, which takes two thirds as long as torch.
     """
 
@@ -170,8 +171,9 @@ class _AdamW(torch.optim.AdamW):
     step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
     def __init__(self, model: CharModel, settings: TrainingSettings) -> None:
-        own, named = settings.recurrent_rate, model.named_parameters()
-        multiples = {one: own if name.endswith(".W_hh") else 1.0 for name, one in named}
+        named = model.named_parameters()
+        multiples = {one: settings.recurrent_rate if "W_hh" in name else 1.0 for name, one in named}
+        multiples[model.get_parameter("stack.layers.0.W_xh")] = settings.input_rate
         groups = [
             {"params": [*these], "weight_decay": decay / multiple, "multiple": multiple}
             for params, decay in zip(by_decay(model), (settings.weight_decay, 0.0), strict=True)

@@ -41,7 +41,8 @@ LARGEST_PLAN, LARGEST_ANSWERS = 2**16, 2**22  # bytes
 UNTRAINED = "untrained"
 TRIALS = 400  # minimum per span and variant
 PREFIX_CHARS = (32, 128)  # minimum and limit of the lines of the task before a trial
-OPTIMIZER = {"weight-decay": 0.1, "beta2": 0.999, "recurrent-rate": 1.0}  # for every cell
+# For every cell.
+OPTIMIZER = {"weight-decay": 0.1, "beta2": 0.999, "recurrent-rate": 1.0, "input-rate": 1.0}
 POLL_SECONDS = 0.25
 USER_ERROR = 2  # exit code of a training that diverged
 
