@@ -256,10 +256,10 @@ def _overview(trainer: Trainer) -> str:
     if settings.patience and settings.validation != 0:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
-    rates = f"{settings.learning_rate:.3g}"
+    rate = settings.learning_rate
     multiples = {"recurrent": settings.recurrent_rate, "input": settings.input_rate}
-    own = [(of, settings.learning_rate * one) for of, one in multiples.items() if one != 1]
-    rates += f" ({', '.join(f'{rate:.3g} for {of} weights' for of, rate in own)})" if own else ""
+    own = [f"{rate * one:.3g} for {name} weights" for name, one in multiples.items() if one != 1]
+    rates = f"{rate:.3g} ({', '.join(own)})" if own else f"{rate:.3g}"
     processes = f"{trainer.group.size} processes" if trainer.group.size > 1 else ""
     speed = facts.get("machine", "").partition(", ")[0]
     device = filter(None, [str(trainer.device), settings.precision, processes, speed])

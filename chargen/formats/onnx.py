@@ -125,9 +125,9 @@ class _Graph:
     ) -> list[_Value]:
         """Append a node; an empty output name is replaced by a unique one."""
         names = [out or f"{operator}_{len(self.nodes)}_{n}" for n, out in enumerate(outs)]
-        numbers = {f"constant_{one}": one for one in inputs if isinstance(one, float)}
-        self.constants |= {name: np.array(one, dtype=np.float32) for name, one in numbers.items()}
         given = [f"constant_{one}" if isinstance(one, float) else one.name for one in inputs]
+        floats = [pair for pair in zip(given, inputs, strict=True) if isinstance(pair[1], float)]
+        self.constants |= {name: np.array(number, dtype=np.float32) for name, number in floats}
         self.nodes.append(self._make_node(operator, given, names, **attributes))
         return [_Value(self, name) for name in names]
 

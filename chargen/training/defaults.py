@@ -18,7 +18,7 @@ PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Units above which a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
 FULL_ONE_LSTM_UNITS = 384  # in one LSTM layer
-RECURRENT_UNITS = 128  # in LSTM layers, over their units: rate of W_hh as a multiple, at most 1/2
+RECURRENT_UNITS = 128  # up to twice as many, W_hh of an LSTM has half of the learning rate
 ONE_LSTM_BETA2, ONE_LSTM_INPUT_RATE = 0.99, 4.0
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
@@ -108,8 +108,8 @@ PLAIN_SIZES = SizeTable(
 )
 
 
-# Shapes with less time than the reference needs for `SMALL_BELOW` characters. Smaller models read
-# more, which helps in few epochs only.
+# Shapes for a time in which the reference reads less than `SMALL_BELOW` characters. Smaller models
+# read more, which helps in few epochs only.
 SMALL_BELOW, SMALL_LSTM = 2.4e6, ((0, 1, 96, 3.5), (4e5, 1, 128, 2.4), (1.5e6, 1, 160, 2.0))
 
 
@@ -184,7 +184,7 @@ def choose_defaults(
             chosen |= {"epochs": most, "minutes": given.training.minutes or MINUTES}
             capped = f"capped at {most:g} epochs to avoid overfitting a short text"
             notes.insert(0, f"{capped} (override with --epochs)")
-        epochs = max(read, chars) / training_chars
+        epochs = max(read, chars) / training_chars  # larger models overfit in fewer than these
         least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
         more, why = _regularization(given, table, epochs, least, read / training_chars)
         chosen |= more

@@ -44,6 +44,10 @@ class Span50:
         """Return whether the curve fits and span50 lies within the measured spans."""
         return self.fits and self.first <= self.chars <= self.last
 
+    @property
+    def half_way(self) -> float:
+        return (1 - self.lapse + self.chance) / 2
+
     def text(self) -> str:
         """Return ``700 (620–810)`` in characters, ``>1024``, ``<4``, or ``no fit``."""
         if not self.fits:

@@ -135,11 +135,10 @@ def _figure(known: Results) -> kit.Figure:
         for one, style in zip(known.values(), styles(known).values(), strict=True):
             half = one.span50
             if half and half.on_grid:  # a diamond, with its interval as far as the axis reaches
-                low, high = max(half.low, half.first), min(half.high, half.last)
-                bars = [[half.chars - low], [high - half.chars]]
+                low, high = half.chars - max(half.low, half.first), min(half.high, half.last)
                 axes.errorbar(
-                    half.chars, (1 - half.lapse + half.chance) / 2, xerr=bars,
-                    marker="D", capsize=4, zorder=4, color=style["color"], markerfacecolor=PAPER,
+                    [half.chars], [half.half_way], xerr=[[low], [high - half.chars]], marker="D",
+                    capsize=4, zorder=4, color=style["color"], markerfacecolor=PAPER,
                 )  # fmt: skip
         axes.set_xlim(spans[0] / 1.25, spans[-1] * 1.25)
         axes.set_ylim(-0.02, 1.04)
