@@ -72,5 +72,5 @@ class NonFiniteError(ChargenError):
     """A model's predictions are not finite."""
 
     def __init__(self) -> None:
-        told = "the model's predictions are not finite: its weights are damaged or diverged"
-        super().__init__(f"{told}; train again with a lower --learning-rate")
+        problem = "the model's predictions are not finite: its weights are damaged or diverged"
+        super().__init__(f"{problem}; train again with a lower --learning-rate")

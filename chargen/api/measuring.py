@@ -89,8 +89,8 @@ def probe(
             elif trained:
                 read = trained[0].vocabulary.decode(trained[0].held_out())
             else:
-                told = "has no held-out text; name a text with --text FILE"
-                raise ChargenError(f"{model.name} {told}")
+                problem = "has no held-out text; name a text with --text FILE"
+                raise ChargenError(f"{model.name} {problem}")
             swapped = _encode(model, swap.text) if swap else None
             return HeldOutText(_encode(model, read), swap_ids=swapped)
         text, starts = _encoded(model, named), None

@@ -193,8 +193,8 @@ class TrainedModel:
         """Return the ids ``(M,)`` of the held-out text; `ChargenError` without one."""
         ids = self.corpus().ids[self.run.description.corpus.training_chars :]
         if not len(ids):
-            told = "no text is held out (--validation 0); name another text"
-            raise ChargenError(f"{self.run.path}: {told}")
+            problem = "no text is held out (--validation 0); name another text"
+            raise ChargenError(f"{self.run.path}: {problem}")
         return ids
 
     def memory(

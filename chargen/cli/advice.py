@@ -78,8 +78,8 @@ def message(error: click.UsageError) -> str:
     else:
         likely = [flag for flag in flags if flag.startswith(typed)]
         likely = likely or difflib.get_close_matches(typed, flags, 2, 0.75)
-    told = f"No such option {given}"
-    return f"{told}: did you mean {' or '.join(likely)}?" if likely else told
+    text = f"No such option {given}"
+    return f"{text}: did you mean {' or '.join(likely)}?" if likely else text
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -94,5 +94,5 @@ def check(arguments: Sequence[str]) -> None:
                 break
             numbers.append(text)
         if flag in LISTS and len(numbers) > 1:
-            told = f"{flag} {' '.join(numbers)}"
-            raise ChargenError(f"{told}: write the list with commas, as {flag} {','.join(numbers)}")
+            wrong, right = (f"{flag} {mark.join(numbers)}" for mark in " ,")
+            raise ChargenError(f"{wrong}: write the list with commas, as {right}")

@@ -24,10 +24,10 @@ def list_corpora() -> None:
 
     rows = [(name, bundled.size(name), one.purpose) for name, one in bundled.TEXTS.items()]
     for corpus, name in bundled.BANKS.items():
-        told = f"phrase bank of {corpus}, for probe-longrange --bank"
-        rows.append((name, len(bundled.resource(name)), told))
-    for name, size, told in rows:
-        say(f"{name:15}{size:>11,} characters  {told}")
+        description = f"phrase bank of {corpus}, for probe-longrange --bank"
+        rows.append((name, len(bundled.resource(name)), description))
+    for name, size, description in rows:
+        say(f"{name:15}{size:>11,} characters  {description}")
     say("\ndownload these first with chargen corpora fetch NAME:")
     for name, entry in ENTRIES.items():
         say(f"{name:15}{entry.size:>11,} bytes       {entry.purpose}")

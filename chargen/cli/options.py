@@ -147,8 +147,8 @@ def settings_options(
 
     def add(command: Any) -> Any:
         for name, help in reversed(helps.items()):
-            kind, told = _option_type(types[name]), help + default(shown(name))
-            command = option(flag(name), kind, None, told)(command)
+            kind, text = _option_type(types[name]), help + default(shown(name))
+            command = option(flag(name), kind, None, text)(command)
         return command
 
     return add

@@ -59,11 +59,11 @@ def _listed() -> Iterator[dict[str, Any]]:
     from chargen.runs.lock import is_held
 
     for file in sorted(RUNS.glob(f"*/{RUN}")):
-        said: dict[str, Any] = {"name": file.parent.name, "run": str(file.parent)}
+        row: dict[str, Any] = {"name": file.parent.name, "run": str(file.parent)}
         try:
             run = Run.open(file.parent)
             description, loss = run.description, run.best_loss()
-            said |= {
+            row |= {
                 "corpus": description.corpus.name or None,
                 "model": description.model.described(),
                 "parameters": description.model.parameters(len(description.vocabulary)),
@@ -74,8 +74,8 @@ def _listed() -> Iterator[dict[str, Any]]:
                 "in_training": is_held(run.path),
             }
         except ChargenError as error:
-            said["error"] = str(error)
-        yield said
+            row["error"] = str(error)
+        yield row
 
 
 def _row(one: dict[str, Any]) -> list[str]:

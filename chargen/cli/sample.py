@@ -125,7 +125,7 @@ def sample(
         raise ChargenError("--prompt and --prompt-file: give one")
     settings = SamplingSettings(*(options[name] for name in SamplingSettings.__struct_fields__))
     draws = settings.temperature > 0 and not settings.beam
-    told = draws and seed is None
+    is_random = draws and seed is None
     seed = secrets.randbelow(2**32) if seed is None else seed
     if interactive:
         from chargen.cli.interactive import check_alone, converse
@@ -143,7 +143,7 @@ def sample(
     opened = find(run)
     sampler = Sampler.of(opened, opened.weights(LAST) if last else None, weights, mix_ngram)
     if interactive:
-        if told:
+        if is_random:
             say(f"seed {seed}", err=True)
         converse(sampler, beginning, seed, **options)
         return
@@ -157,12 +157,12 @@ def sample(
         accepts = _check(sampler, beginning, unique, known, options)
         most = TRIES * count + FEWEST_TRIED if draws and (unique or new) else count
         batches = _batches(stream, options["length"], count, most, seed, accepts)
-        said = {"run": str(sampler.path), "mix_ngram": mix_ngram, "prompt": beginning}
-        batches = _json(said, batches) if as_json else _shown(beginning, batches, separator)
+        fields = {"run": str(sampler.path), "mix_ngram": mix_ngram, "prompt": beginning}
+        batches = _json(fields, batches) if as_json else _shown(beginning, batches, separator)
     texts = [text for batch in batches for text in (batch if novelty else ())]
     if beginning and options["begin"] is None:
         say(f"note: {BEGINS if sampler.begins(beginning) else CONTINUES}", err=True)
-    if told:
+    if is_random:
         say(f"seed {seed}", err=True)
     if novelty:
         from chargen.api import TrainedModel
@@ -224,9 +224,9 @@ def _batches(
         say(f"note: {less}; a higher --temperature or --length gives more", err=True)
 
 
-def _json(said: dict[str, Any], batches: Rows) -> Rows:
+def _json(fields: dict[str, Any], batches: Rows) -> Rows:
     """Print the texts as members of a JSON object, which the caller ends."""
-    before = json.dumps({**said, "texts": []}).removesuffix("]}")
+    before = json.dumps({**fields, "texts": []}).removesuffix("]}")
     for batch in batches:
         for text in batch:
             put(before + json.dumps(text))

@@ -44,8 +44,8 @@ def score(
     if any(Path(folder, file, "run.json").exists() for folder in (".", RUNS)):
         raise ChargenError(f"{file}: a run, not a text; missing FILE: chargen score [RUN]... FILE")
     if " " in file and not Path(file).exists():
-        told = "no such file; give the text as standard input: echo TEXT | chargen score RUN -"
-        raise ChargenError(f"{file}: {told}")
+        problem = "no such file; give the text as standard input: echo TEXT | chargen score RUN -"
+        raise ChargenError(f"{file}: {problem}")
     text = read_corpus([file], encoding).text
     models = [load(run, **how) for run in runs or (None,)]
     found = score_text(models, text, unknown)

@@ -131,9 +131,9 @@ def set_up_memory() -> None:
 
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < LEAST_MEMORY and "torch" not in sys.modules:
-        told = f"not enough memory: the limit of {limit / 1e6:,.0f} MB is too low for PyTorch"
+        problem = f"not enough memory: the limit of {limit / 1e6:,.0f} MB is too low for PyTorch"
         more = f"raise it to {2 * LEAST_MEMORY / 1e6:,.0f} MB or more (ulimit -v)"
-        raise ChargenError(f"{told}; {more}")
+        raise ChargenError(f"{problem}; {more}")
     if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
         mallopt(M_TRIM_THRESHOLD, LARGEST_THRESHOLD)
         mallopt(M_MMAP_THRESHOLD, LARGEST_THRESHOLD)

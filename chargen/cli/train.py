@@ -85,8 +85,8 @@ def read_config(context: click.Context, option: click.Parameter, file: Path | No
     try:
         values = toml.decode(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        told = "cannot be read" if isinstance(error, OSError) else "not a TOML file"
-        raise ChargenError(f"{file}: {told} ({getattr(error, 'strerror', error)})") from None
+        problem = "cannot be read" if isinstance(error, OSError) else "not a TOML file"
+        raise ChargenError(f"{file}: {problem} ({getattr(error, 'strerror', error)})") from None
     known = {str(one.name): one for one in context.command.params if one.name not in EXCLUDED}
     context.default_map = {}
     for key, value in values.items():

@@ -36,8 +36,8 @@ def peer_errors() -> Iterator[None]:
         is_loss = isinstance(error, dist.DistError) or "/gloo/" in str(error)
         if not is_loss or "out of memory" in str(error):
             raise
-        told = "torchrun --max-restarts and --resume continue from the last save"
-        raise PeerError(f"another process failed or was lost; {told}") from None
+        remedy = "torchrun --max-restarts and --resume continue from the last save"
+        raise PeerError(f"another process failed or was lost; {remedy}") from None
 
 
 class ProcessGroup:
@@ -133,8 +133,8 @@ def join(device_type: str) -> Iterator[ProcessGroup]:
     if device_type == "cuda":
         device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if device.index >= torch.cuda.device_count():
-            told = f"process {device.index + 1} of this machine has no GPU; start fewer processes"
-            raise ChargenError(f"{told}, or use --device cpu")
+            problem = f"process {device.index + 1} of this machine has no GPU"
+            raise ChargenError(f"{problem}; start fewer processes, or use --device cpu")
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         _initialize()
@@ -157,5 +157,5 @@ def _initialize() -> None:
         raise ChargenError(f"{error}; start with torchrun, or unset WORLD_SIZE") from None
     except RuntimeError:
         address = "{MASTER_ADDR}:{MASTER_PORT}".format_map(os.environ)
-        told = f"the other processes do not answer at {address}; are all running?"
-        raise PeerError(told) from None
+        problem = f"the other processes do not answer at {address}; are all running?"
+        raise PeerError(problem) from None

@@ -79,9 +79,9 @@ class Alphabet:
     def arranged(self, size: int) -> tuple[Vocabulary, np.ndarray, list[str]]:
         """Return the vocabulary, the model's id of each character ``(V,)``, and notes."""
         if rest := size - len(self.entries):
-            told = f"{self.source}: {len(self.entries)} entries, the model has {size} ids"
+            problem = f"{self.source}: {len(self.entries)} entries, the model has {size} ids"
             way_out = f", or --reserved {rest}" if rest > 0 else ""
-            raise ChargenError(f"{told}; give the alphabet that it was trained with{way_out}")
+            raise ChargenError(f"{problem}; give the alphabet that it was trained with{way_out}")
         known = {one: id_ for id_, one in enumerate(self.entries) if one and len(one) == 1}
         twice = [one for one in known if self.entries.count(one) > 1]
         if twice or not known:
@@ -117,8 +117,7 @@ def import_keras(
             layout = _layout(config, groups, activation, reset_after)
             units = tuple(len(groups[group][1]) for group in layout.layers)
         except (ValueError, LookupError, TypeError) as error:
-            told = f"its configuration is not Keras 3's ({reason(error)})"
-            raise ChargenError(told) from None
+            raise ChargenError(f"its configuration is not Keras 3's ({reason(error)})") from None
         cell, function = layout.cell, layout.activation
         settings = ModelSettings(cell, units, function, reset_after=layout.reset_after)
     arrays = _converted(layout, groups)
@@ -126,8 +125,8 @@ def import_keras(
         raise ChargenError("the model stores no characters; give --alphabet or --alphabet-text")
     vocabulary, ids, notes = alphabet.arranged(len(arrays["b_y"]))
     if layout.skips_zero and 0 in ids:
-        told = f"its Embedding has mask_zero, so id 0 is padding, not {alphabet.entries[0]!r}"
-        raise ChargenError(f"{told} as in {alphabet.source}; give the alphabet of its training")
+        problem = f"its Embedding has mask_zero, so id 0 is padding, not {alphabet.entries[0]!r}"
+        raise ChargenError(f"{problem} as in {alphabet.source}; give the alphabet of its training")
     # A row and a column for each character of the vocabulary, in its order.
     arrays["stack.layers.0.W_xh"] = arrays["stack.layers.0.W_xh"][ids]
     arrays["W_hy"], arrays["b_y"] = arrays["W_hy"][:, ids], arrays["b_y"][ids]
@@ -203,8 +202,8 @@ def read_keras(path: Path) -> tuple[Config | None, str | None, ArrayGroups, str]
         with h5py.File(io.BytesIO(weights), "r") as file:
             arrays = _arrays(file, most)
     except UNREADABLE as error:
-        told = "not what Keras 3 saves as .keras or .weights.h5, damaged or too large"
-        raise ChargenError(f"{path}: {told} ({reason(error)})") from None
+        problem = "not what Keras 3 saves as .keras or .weights.h5, damaged or too large"
+        raise ChargenError(f"{path}: {problem} ({reason(error)})") from None
     return config, version, arrays, hashlib.sha256(data).hexdigest()
 
 

@@ -77,8 +77,8 @@ class KerasLayout:
         for group, wanted in expected.items():
             given = list(shapes[group])
             if given not in (wanted, wanted[:-1]):  # a layer may have no bias
-                told, rule = (", ".join(map(str, values)) for values in (given, wanted))
-                return f"{group} has weights of shape {told}, not {rule}"
+                actual, rule = (", ".join(map(str, values)) for values in (given, wanted))
+                return f"{group} has weights of shape {actual}, not {rule}"
         return ""
 
 
@@ -99,8 +99,8 @@ def of_shapes(
         and any(_has_gates(shapes[layer], len(KERAS_GATES[kind])) for layer in layers)
     ]
     if not kinds or len(rest) not in (1, 2):
-        told = ", ".join(sorted(shapes)) or "none"
-        raise ChargenError(f"its weights are {told}; only {SUPPORTED}")
+        names = ", ".join(sorted(shapes)) or "none"
+        raise ChargenError(f"its weights are {names}; only {SUPPORTED}")
     orders = [tuple(sorted(layers, key=lambda name: (len(name), name)))]  # lstm_2 before lstm_10
     if len(layers) <= MOST_UNNUMBERED and not all(map(NUMBERED.fullmatch, layers)):
         orders = [*permutations(layers)]
@@ -155,8 +155,8 @@ def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
     layers = [layer for layer in _layers(config) if PARTS[layer.class_name]]
     parts = "".join(PARTS[layer.class_name] for layer in layers)
     if not CHAIN.fullmatch(parts):
-        told = ", ".join(layer.class_name for layer in layers)
-        raise ChargenError(f"its layers are {told}; only {SUPPORTED}")
+        names = ", ".join(layer.class_name for layer in layers)
+        raise ChargenError(f"its layers are {names}; only {SUPPORTED}")
     recurrent = [layer for layer in layers if layer.class_name in CELLS]
     for layer, (name, allowed) in product(recurrent, ALLOWED.items()):
         if (value := getattr(layer.config, name)) not in allowed:
@@ -165,13 +165,13 @@ def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
     head = layers[parts.index("h") :]
     functions = [layer.function for layer in head]
     if set(functions) - {"softmax", "linear"} or functions.count("softmax") > 1:
-        told = ", ".join(functions)
-        raise head[0].refusal(f"ends in {told}: only softmax, once, or logits")
+        ends = ", ".join(functions)
+        raise head[0].refusal(f"ends in {ends}: only softmax, once, or logits")
     traits = {(CELLS[one.class_name], one.function, one.config.reset_after) for one in recurrent}
     (cell, activation, reset_after), *others = traits
     if others:
-        told = "; ".join(sorted(", ".join(map(str, one)) for one in traits))
-        raise ChargenError(f"more than one cell, activation or reset_after ({told})")
+        found = "; ".join(sorted(", ".join(map(str, one)) for one in traits))
+        raise ChargenError(f"more than one cell, activation or reset_after ({found})")
     layout = of_shapes(shapes, activation, reset_after, cell)
     embedding = layers[0].config if parts[0] == "e" else None
     if (len(layout.layers), bool(layout.embedding)) != (len(recurrent), bool(embedding)):
@@ -182,8 +182,8 @@ def of_config(config: Mapping[str, Any], shapes: Shapes) -> KerasLayout:
 def _layers(config: Mapping[str, Any]) -> Iterator[KerasLayer]:
     kind, inner = str(config["class_name"]), config["config"]
     if kind not in ("Sequential", "Functional") or "layers" not in inner:
-        told = "does not store which layers it has; import what model.save_weights writes"
-        raise ChargenError(f"its class {kind} {told}")
+        problem = "does not store which layers it has; import what model.save_weights writes"
+        raise ChargenError(f"its class {kind} {problem}")
     read: list[Any] = []
     for layer in msgspec.convert(inner["layers"], list[KerasLayer]):
         if kind == "Functional" and [*_inputs(layer.inbound_nodes)] != read:

@@ -154,8 +154,8 @@ class ProbeResult:
         """The title of the page: `title`, or the main finding in short where that is a question."""
         if not self.title.endswith("?"):
             return self.title
-        told = re.sub(r" \(accuracy.*|; trained.*|: ahead [^;]*", "", self._short_finding)
-        return told if told.startswith((*self.names,)) else told[:1].upper() + told[1:]
+        text = re.sub(r" \(accuracy.*|; trained.*|: ahead [^;]*", "", self._short_finding)
+        return text if text.startswith((*self.names,)) else text[:1].upper() + text[1:]
 
     @property
     def about(self) -> str:
@@ -268,8 +268,8 @@ def read_result(file: Path, run: Path) -> RunResult:
         names = ", ".join(one["run"] for one in results)
         found = [_decode(one) for one in results if Path(one["run"]).name == run.resolve().name]
     except FileNotFoundError:
-        told = "no such file; write it with chargen probe-longrange --json"
-        raise ChargenError(f"{file}: {told}") from None
+        problem = "no such file; write it with chargen probe-longrange --json"
+        raise ChargenError(f"{file}: {problem}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ChargenError(
             f"{file}: damaged, or not written by probe-longrange --json "

@@ -63,10 +63,10 @@ def parse(data: bytes) -> Checkpoint:
         raise ValueError("its header is cut off, or too long")
     header = decode_json(data[LENGTH:end], dict[str, dict[str, Any]])
     metadata = convert(header.pop("__metadata__", {}), dict[str, str])
-    if (said := metadata.get("format", "none")) != str(FORMAT):
-        newer = re.fullmatch(r"[3-9]|[1-9]\d{1,7}", said, re.ASCII)
+    if (number := metadata.get("format", "none")) != str(FORMAT):
+        newer = re.fullmatch(r"[3-9]|[1-9]\d{1,7}", number, re.ASCII)
         hint = ": made by a newer chargen, upgrade yours" if newer else ""
-        raise ValueError(f"format {said[:20]}, not {FORMAT}{hint}")
+        raise ValueError(f"format {number[:20]}, not {FORMAT}{hint}")
     place = _digest_place(data[:end])
     if data[place] != _digest(data, place):
         raise ValueError("its SHA-256 differs: the file was changed")

@@ -143,11 +143,11 @@ class Description(Struct, frozen=True, forbid_unknown_fields=True):
     def from_json(cls, values: Any) -> "Description":
         """Build a description from the values in ``run.json``; an error names the wrong field."""
         values = convert(values, dict[str, Any])
-        said = values.pop("format", None)
-        if type(said) is not int or said < 1:
-            raise ValueError(f"Expected `int` >= 1, got {said!r} - at `$.format`")
-        if said > FORMAT:
-            raise ChargenError(f"format {said}, this chargen reads {FORMAT} and older: upgrade it")
+        found = values.pop("format", None)
+        if type(found) is not int or found < 1:
+            raise ValueError(f"Expected `int` >= 1, got {found!r} - at `$.format`")
+        if found > FORMAT:
+            raise ChargenError(f"format {found}, this chargen reads {FORMAT} and older: upgrade it")
         missing = {name for name in ("training", "corpus") if values.get(name) is None}
         if len(missing) != 2 * (values.get("imported") is not None):
             raise ValueError("it needs either training and corpus, or imported")

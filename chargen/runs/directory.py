@@ -103,8 +103,8 @@ class Run:
         except ChargenError as error:
             raise ChargenError(f"{file}: {files.reason(error)}") from None
         except ValueError as error:
-            told = f"damaged ({files.reason(error)}); train the run again"
-            raise ChargenError(f"{file}: {told}") from None
+            problem = f"damaged ({files.reason(error)}); train the run again"
+            raise ChargenError(f"{file}: {problem}") from None
 
     def corpus(self) -> EncodedCorpus:
         """Return the corpus from the cache or its sources; `ChargenError` if it is not there."""
@@ -134,8 +134,8 @@ class Run:
     def _read_again(self) -> EncodedCorpus:
         known, name_it = self.description.corpus, command("evaluate", self.path, "CORPUS")
         if STANDARD_INPUT in known.sources:
-            told = f"{self.path} was trained on standard input, which cannot be read again"
-            raise ChargenError(f"{told}; save its text and name it with {name_it}")
+            problem = f"{self.path} was trained on standard input, which cannot be read again"
+            raise ChargenError(f"{problem}; save its text and name it with {name_it}")
         try:
             encoded = self._encode(known.read_again())
             if known.is_of(encoded):
@@ -184,8 +184,10 @@ class Run:
         try:
             files.decode_json(data, Any)
         except ValueError as error:
-            told = f"would be too large ({files.reason(error)}); name the directory, not each file"
-            raise ChargenError(f"{self.path / RUN}: {told}") from None
+            problem = f"would be too large ({files.reason(error)})"
+            raise ChargenError(
+                f"{self.path / RUN}: {problem}; name the directory, not each file"
+            ) from None
         files.write_file(self.path / RUN, data)
 
     def write_checkpoint(self, name: str, checkpoint: Checkpoint) -> None:
@@ -199,8 +201,8 @@ class Run:
         except FileNotFoundError:
             raise ChargenError(f"{file}: missing, no save took place; train again") from None
         except ValueError as error:
-            told = f"not a checkpoint of this chargen, or damaged ({files.reason(error)})"
-            raise ChargenError(f"{file}: {told}; restore a copy, or train again") from None
+            problem = f"not a checkpoint of this chargen, or damaged ({files.reason(error)})"
+            raise ChargenError(f"{file}: {problem}; restore a copy, or train again") from None
 
     @property
     def weights_file(self) -> Path:
@@ -213,8 +215,8 @@ class Run:
         weights = below(self.read_checkpoint(name).arrays, WEIGHTS)
         for key, array in weights.items():
             if array.dtype != np.float32 or not np.isfinite(array).all():
-                told = f"weights {files.reason(key)} are no finite float32"
-                raise ChargenError(f"{self.path / name}: {told}")
+                problem = f"weights {files.reason(key)} are no finite float32"
+                raise ChargenError(f"{self.path / name}: {problem}")
         return weights
 
     def write_progress(self, kept: int, records: Iterable[Mapping[str, Any]] = ()) -> None:
@@ -223,8 +225,7 @@ class Run:
         *lines, rest = data.split(b"\n", kept)
         if len(lines) < kept:
             counts = f"{len(lines)} of the {kept} lines that {LAST} counts"
-            told = f"{file}: damaged, {counts}; start over with --overwrite"
-            raise files.UnwritableError(told)
+            raise files.UnwritableError(f"{file}: damaged, {counts}; start over with --overwrite")
         new = "".join(json.dumps(record) + "\n" for record in records).encode()
         if rest or new:
             files.write_end(file, len(data) - len(rest), new)

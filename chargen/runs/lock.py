@@ -24,8 +24,8 @@ def lock(path: Path, remedy: str = "wait for it or give another --out") -> Itera
     try:
         file.acquire(timeout=0)
     except Timeout:
-        said = _holder(holder)
-        who = f" (process {said[0]}, since {said[1]})" if said else ""
+        found = _holder(holder)
+        who = f" (process {found[0]}, since {found[1]})" if found else ""
         raise ChargenError(f"{path}: another process is training in it{who}; {remedy}") from None
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -43,18 +43,18 @@ def lock(path: Path, remedy: str = "wait for it or give another --out") -> Itera
 
 def _holder(file: Path) -> tuple[int, str] | None:
     try:
-        said = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
+        match = re.fullmatch(rb"(\d{1,9}) ([\d :-]{19})", read_bytes(file, 40))
     except (ChargenError, OSError):
         return None
-    return (int(said[1]), said[2].decode()) if said else None
+    return (int(match[1]), match[2].decode()) if match else None
 
 
 def is_held(path: Path) -> bool:
     """Return whether a live process trains in a run directory, without taking the lock."""
-    said = _holder(path / HOLDER)
+    found = _holder(path / HOLDER)
     try:
-        if said and os.name == "posix":  # os.kill ends the process on Windows
-            os.kill(said[0], 0)
+        if found and os.name == "posix":  # os.kill ends the process on Windows
+            os.kill(found[0], 0)
     except OSError as error:  # or else the process belongs to another user
         return not isinstance(error, ProcessLookupError)
-    return said is not None
+    return found is not None

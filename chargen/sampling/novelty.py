@@ -112,12 +112,12 @@ def measure(
 
 def novelty_table(found: Novelty) -> str:
     copy, others = found.longest_copy, found.held_out_longest_copy_chars
-    told = f"longest copy: {counted(copy.chars, 'character')} of {found.sample_chars:,}"
+    text = f"longest copy: {counted(copy.chars, 'character')} of {found.sample_chars:,}"
     if copy.text:
-        told += f", in the training text from character {copy.training_position + 1:,} on"
+        text += f", in the training text from character {copy.training_position + 1:,} on"
     if others:
-        told += f"; in held-out text {min(others)} to {max(others)}"
-    lines = [told]
+        text += f"; in held-out text {min(others)} to {max(others)}"
+    lines = [text]
     if copy.text:
         lines.append(f"  {visible_line(copy.text[:SHOWN])}" + "…" * (copy.chars > SHOWN))
     rows = [["chars", "sample", "held out", "range", ""]]

@@ -66,8 +66,8 @@ class Sampler:
         with named(run.path):
             engine: Engine | MixedEngine = Engine(description.model, weights, len(vocabulary), form)
         if mix_ngram and vocabulary.dropped:
-            told = "would generate the placeholder of rare characters; leave out --mix-ngram"
-            raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {told}")
+            problem = "would generate the placeholder of rare characters; leave out --mix-ngram"
+            raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {problem}")
         if mix_ngram:
             (ngram,) = run.ngrams(BASELINE_ORDER).values()
             engine = MixedEngine(engine.advance, ngram, mix_ngram)
@@ -154,9 +154,9 @@ class Sampler:
                     raise ChargenError(f"{flag} '': empty, give some text")
                 for position, character in enumerate(text):
                     if character not in self.vocabulary:
-                        told = f"character {character!r} at position {position} is not in"
+                        problem = f"character {character!r} at position {position} is not in"
                         never = "the model's vocabulary, so it would never be written; leave it out"
-                        raise ChargenError(f"{flag} {text!r}: {told} {never}")
+                        raise ChargenError(f"{flag} {text!r}: {problem} {never}")
         return {text: stops[text] for text in sorted(stops, key=len, reverse=True)}
 
     def begins(self, prompt: str, begin: bool | None = None) -> bool:

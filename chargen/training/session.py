@@ -255,11 +255,11 @@ def _plan_resumed(
     changed = {"training": training, "corpus": record, "launchers": launchers or before.launchers}
     resumed = Run(path, structs.replace(before, **changed))
     to_train = training_chars(len(encoded.ids), training.validation, encoded.starts)
-    said = (record.sha256, record.chars, record.training_chars, before.vocabulary)
+    recorded = (record.sha256, record.chars, record.training_chars, before.vocabulary)
     found = (encoded.sha256, len(encoded.ids), to_train, encoded.vocabulary)
-    if said != found or defaults.fit(training, to_train)[0] != training:
-        told = "does not fit the run's text; start over with --overwrite"
-        raise ChargenError(f"{path / RUN}: {told}")
+    if recorded != found or defaults.fit(training, to_train)[0] != training:
+        problem = "does not fit the run's text; start over with --overwrite"
+        raise ChargenError(f"{path / RUN}: {problem}")
     resets = bool(checkpoint and budget and counters.since_best)
     if checkpoint and resets:  # a larger budget continues a run that early stopping ended
         checkpoint = replace(checkpoint, values={**checkpoint.values, "since_best": 0})

@@ -58,8 +58,8 @@ def model_shape(cell: str, parameters: int, vocabulary_size: int) -> tuple[Model
         return ModelSettings(cell, (units,)).parameters(vocabulary_size)
 
     if count(1) > parameters:
-        told = f"must be at least {count(1)}, the weights of one {cell} unit"
-        raise ChargenError(f"--parameters {parameters}: {told}")
+        problem = f"must be at least {count(1)}, the weights of one {cell} unit"
+        raise ChargenError(f"--parameters {parameters}: {problem}")
     largest = bisect_right(range(1, parameters + 1), parameters, key=count)
     units = min((largest, largest + 1), key=lambda units: abs(count(units) - parameters))
     return ModelSettings(cell, (units,)), count(units)
@@ -220,8 +220,8 @@ def _write_plan(out: Path, settings: ComparisonSettings, overwrite: bool) -> Non
     patterns = [f"{cell}-rate*-seed*/{name}" for cell in CELL_NAMES for name in (ANSWERS, RUN)]
     old = [file for pattern in patterns for file in out.glob(pattern)]
     if (before is not None or old) and not overwrite:
-        told = f"contains another comparison, see {plan}"
-        raise ChargenError(f"{out}: {told}; give another --out, or --overwrite to discard it")
+        problem = f"contains another comparison, see {plan}"
+        raise ChargenError(f"{out}: {problem}; give another --out, or --overwrite to discard it")
     for file in old:  # other files in the directory stay
         file.unlink()
     write_file(out / f"{settings.task}.txt", bundled.read(settings.task).encode())

@@ -131,8 +131,8 @@ class CellComparison(Struct, frozen=True):
     def claims(self) -> str:
         """Return how many seeds the claims about the shares of seeds would need."""
         over = f"over {intervals.MOST_SEEDS}"
-        told = (pair.values() for pair in self.seeds_needed())
-        pairs = ", ".join(f"{one} and {two} {seeds or over}" for one, two, seeds in told)
+        needed = (pair.values() for pair in self.seeds_needed())
+        pairs = ", ".join(f"{one} and {two} {seeds or over}" for one, two, seeds in needed)
         differs = f"Seeds of each cell needed to show a difference: {pairs}. " if pairs else ""
         seeds = intervals.seeds_for_share(MOST_SOLVE)
         return f"{differs}{seeds} seeds, all successful, show that over {MOST_SOLVE:.0%} solve it."

@@ -44,8 +44,8 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Sec
     """Report one run or several, by their short names, which ``comparisons`` have too."""
     trained = {run: result for run, (result, _) in found.items()}
     known = {run: results for run, results in found.items() if results[0].rows}
-    told = finding(trained, ContextResult.finding, ContextResult.effective_text)
-    blocks: list[kit.Block] = [*(_by_context(known, told) if known else ())]
+    text = finding(trained, ContextResult.finding, ContextResult.effective_text)
+    blocks: list[kit.Block] = [*(_by_context(known, text) if known else ())]
     if comparisons:
         rows = [
             [f"{one.first} − {one.second}", f"{by.value:+.4f}", kit.between(by, 4)]
@@ -60,7 +60,7 @@ def section(found: Found, comparisons: Sequence[BitsComparison] = ()) -> kit.Sec
     counts = dict.fromkeys(map(_predicted, trained.values()))
     seed = next(iter(trained.values())).seed
     blocks.append(kit.method([*METHOD, " ".join([*counts, f"Seed {seed}."])]))
-    return kit.Section(NAME, TITLE, told, MEANING if known else "No claim is made.", blocks)
+    return kit.Section(NAME, TITLE, text, MEANING if known else "No claim is made.", blocks)
 
 
 def _predicted(result: ContextResult) -> str:
@@ -69,7 +69,7 @@ def _predicted(result: ContextResult) -> str:
     return f"{result.positions} characters{parts} are predicted, {before}."
 
 
-def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
+def _by_context(known: Found, text: str = "") -> tuple[kit.Figure, kit.Table]:
     """Draw and tabulate the excess after swap of each run, for a single one with its controls."""
     (result, untrained), *others = known.values()
     contexts = [row.context for row in result.rows]
@@ -111,7 +111,7 @@ def _by_context(known: Found, told: str = "") -> tuple[kit.Figure, kit.Table]:
     caption = "Excess bits per character by characters of context, with 95% intervals."
     show, rules = partial(kit.estimate, digits=4), kit.rules_at(contexts, limits)
     return (
-        kit.Figure(NAME, drawn, f"Excess bits by context: {told}", caption),
+        kit.Figure(NAME, drawn, f"Excess bits by context: {text}", caption),
         table({"n": [*map(str, contexts)]}, series, show, EXCESS, rules, notes),
     )
 

@@ -56,8 +56,8 @@ def measure(
     """
     read = records.WARM_UP_CHARS + span + 1
     if len(ids) < read + positions:
-        told = f"the gradient over {span} characters takes a held-out text of {read + positions}"
-        raise ChargenError(f"{told} characters, this has {len(ids)}: give a longer one")
+        problem = f"the gradient over {span} characters takes a held-out text of {read + positions}"
+        raise ChargenError(f"{problem} characters, this has {len(ids)}: give a longer one")
     rng, text = np.random.default_rng(seed), np.asarray(ids, dtype=np.int64)
     ends = np.sort(rng.choice(len(ids) - read, positions, replace=False)) + read
     contexts = text[ends[:, None] + np.arange(-read, 0)]

@@ -56,7 +56,7 @@ def section(found: Found) -> kit.Section:
         for run, (result, initial) in found.items()
         for pair in zip(result.layers, initial.layers, strict=True)
     ]
-    told = finding(trained, GradientResult.finding, _halves)
+    text = finding(trained, GradientResult.finding, _halves)
     drawn = [one for one in layers if one[2] is one[1].farthest]
     blocks: list[kit.Block] = []
     if any(layer.targets for _, _, layer, _ in layers):
@@ -67,7 +67,7 @@ def section(found: Found) -> kit.Section:
     blocks.append(_reach(layers, f"{REACH}{limits and f' In training: {limits}.'}"))
     seed = next(iter(trained.values())).seed
     blocks.append(kit.method([*METHOD, f"Positions of seed {seed}."]))
-    return kit.Section(NAME, TITLE, told, MEANING, blocks)
+    return kit.Section(NAME, TITLE, text, MEANING, blocks)
 
 
 def _halves(result: GradientResult) -> str:

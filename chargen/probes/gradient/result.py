@@ -125,11 +125,10 @@ class GradientResult(Struct, frozen=True, tag="gradient", tag_field="instrument"
             group = layer.targets[-1]
             there = layer.whole.estimate(min(group.span_chars_high, self.span))
             cue = f"10^{estimate(group.at_cue, 1)} of the gradient arrives at a cue"
-            random = f"10^{estimate(there, 1)} at random positions"
-            return f"{name}{cue} {group.distance} back, {random}"
+            return f"{name}{cue} {group.distance} back, 10^{estimate(there, 1)} at random positions"
         half, hundredth = layer.whole.reach(HALF), layer.whole.reach(HUNDREDTH)
-        told = f"{name}the gradient halves in {half} characters, is 1/100 in {hundredth}"
-        return f"{told} (the reach of the gradient, not of memory)"
+        reach = f"{name}the gradient halves in {half} characters, is 1/100 in {hundredth}"
+        return f"{reach} (the reach of the gradient, not of memory)"
 
 
 def reached(values: np.ndarray, level: float) -> float | None:

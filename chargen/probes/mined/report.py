@@ -31,14 +31,14 @@ METHOD = (
 
 def section(found: Mapping[str, MinedResult]) -> kit.Section:
     """Report one run or several, by their short names."""
-    told = finding(found, MinedResult.finding, MinedResult.finding)
+    text = finding(found, MinedResult.finding, MinedResult.finding)
     blocks = [block for kind in KINDS for block in _of_kind(found, kind)]
     for run, result in found.items() if len(found) > 1 else ():
         blocks.append(kit.Details(run, [_of_kind({run: result}, kind)[-1] for kind in KINDS]))
     result = next(iter(found.values()))
     mined = f"Cases were mined from {counted(result.chars, 'character')}. Seed {result.seed}."
     blocks.append(kit.method([*METHOD, mined]))
-    return kit.Section(NAME, TITLE, told, MEANING, blocks)
+    return kit.Section(NAME, TITLE, text, MEANING, blocks)
 
 
 def _series(found: Mapping[str, MinedResult], kind: str) -> list[Series]:

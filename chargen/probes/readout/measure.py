@@ -58,8 +58,8 @@ def measure(
     chars = min(CHARS, (half - BURN_IN) // STREAMS)
     if chars < FEWEST_CHARS:
         fewest = 2 * (BURN_IN + STREAMS * FEWEST_CHARS)
-        told = f"the read-out takes a held-out text of {fewest} characters, this has {len(ids)}"
-        raise ChargenError(f"{told}: give a longer one")
+        problem = f"the read-out takes a held-out text of {fewest} characters, this has {len(ids)}"
+        raise ChargenError(f"{problem}: give a longer one")
     starts = BURN_IN + chars * np.arange(STREAMS)[:, None]
     places = starts + np.arange(chars)  # (N, L)
     halves = [ids[:half], ids[half:]]

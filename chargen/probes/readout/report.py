@@ -26,7 +26,7 @@ METHOD = (
 
 
 def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
-    told = finding(found, ReadoutResult.finding, ReadoutResult.finding)
+    text = finding(found, ReadoutResult.finding, ReadoutResult.finding)
     first, looks, limits = next(iter(found.values())), styles(found), kit.training_limits(found)
     lags = [row.lag_chars for row in first.lags]
     series = [
@@ -47,11 +47,11 @@ def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
     caption = "Accuracy of the read-out by lag, with 95% intervals."
     drawn = chart(series, ticks, limits, labels, draw)
     blocks: list[kit.Block] = [
-        kit.Figure(NAME, drawn, f"Read-out: {told}", caption),
+        kit.Figure(NAME, drawn, f"Read-out: {text}", caption),
         table({"k": [*map(str, lags)]}, series, kit.percent, LAGS, kit.rules_at(lags, limits)),
     ]
     blocks += [_patches(found)] if any(result.patches for result in found.values()) else []
-    return kit.Section(NAME, TITLE, told, MEANING, [*blocks, kit.method([*METHOD, MEANING])])
+    return kit.Section(NAME, TITLE, text, MEANING, [*blocks, kit.method([*METHOD, MEANING])])
 
 
 def _patches(found: Mapping[str, ReadoutResult]) -> kit.Table:

@@ -70,8 +70,8 @@ def section(
     blocks.append(kit.method([*METHOD, phrases]))
     if not others:
         return kit.Section(NAME, TITLE, first.finding(), _meaning(first), blocks)
-    told = records.finding_of(results, pairs)
-    return kit.Section(NAME, TITLE, told, "All runs completed the same sentences.", blocks)
+    text = records.finding_of(results, pairs)
+    return kit.Section(NAME, TITLE, text, "All runs completed the same sentences.", blocks)
 
 
 def _examples(results: Results) -> Iterator[kit.Sentence]:
@@ -82,14 +82,15 @@ def _examples(results: Results) -> Iterator[kit.Sentence]:
         found = [row.example for row in rows if row.example]
         if len(found) < len(names):
             continue
-        told = ["correct" if x.chosen == x.answer else f"chose {x.chosen}" for x in found]
+        choices = ["correct" if x.chosen == x.answer else f"chose {x.chosen}" for x in found]
         one, filler = found[0], found[0].filler
         if len(filler) > 3 * SHOWN_FILLER:
             filler = f"{filler[:SHOWN_FILLER]} […] {filler[-SHOWN_FILLER:]}"
         before = "…" + one.before.replace("\n", " ")
-        note = f"span {rows[0].span}: {', '.join(map(str.__add__, names, told))}"
+        note = f"span {rows[0].span}: {', '.join(map(str.__add__, names, choices))}"
         parts: list[kit.Part] = [(before, ""), (one.cue, "cue"), (filler, "")]
-        yield kit.Sentence([*parts, (one.answer, "answer" if "correct" in told else "wrong")], note)
+        parts.append((one.answer, "answer" if "correct" in choices else "wrong"))
+        yield kit.Sentence(parts, note)
 
 
 def _meaning(result: records.TemplatesResult) -> str:
@@ -149,9 +150,9 @@ def _figure(known: Results) -> kit.Figure:
     caption = f"Accuracy by span, at least {frames} sentences per span, with 95% intervals."
     caption += " A hollow diamond marks span50." * any(one.span50 for one in known.values())
     caption += " Dotted: controls without memory." * (len(series) > len(known))
-    told = finding(known, records.TemplatesResult.finding, records.TemplatesResult.finding)
+    text = finding(known, records.TemplatesResult.finding, records.TemplatesResult.finding)
     drawn = chart(series, spans, _limits(known), labels, draw)
-    return kit.Figure(NAME, drawn, f"Accuracy by span: {told}", caption)
+    return kit.Figure(NAME, drawn, f"Accuracy by span: {text}", caption)
 
 
 def _accuracy(results: Results) -> kit.Table:

@@ -133,8 +133,8 @@ class TemplatesResult(Struct, frozen=True, tag="templates", tag_field="instrumen
             for name, facts in one.facts.items():
                 row["facts"][name]["accuracy"] = facts.accuracy
         half = self.span50.to_json() if self.span50 else {"span50_chars": None}
-        told = {"longest_trained_span_chars": LONGEST_SPAN, "finding": self.finding()}
-        return dict(found | half | told)
+        summary = {"longest_trained_span_chars": LONGEST_SPAN, "finding": self.finding()}
+        return dict(found | half | summary)
 
     @classmethod
     def from_json(cls, values: Any) -> "TemplatesResult":
@@ -250,9 +250,9 @@ def finding_of(results: Mapping[str, TemplatesResult], pairs: Sequence[PairCompa
     of the other; else it is more accurate. ``pairs`` compares the results that claim something.
     """
     known = {name: result for name, result in results.items() if not result.refusal}
-    told = {(pair.first, pair.second): _pair_finding(known, pair) for pair in pairs}
-    parts = [text for text in told.values() if text]
-    if alike := [f"{first} and {second}" for (first, second), text in told.items() if not text]:
+    findings = {(pair.first, pair.second): _pair_finding(known, pair) for pair in pairs}
+    parts = [text for text in findings.values() if text]
+    if alike := [f"{first} and {second}" for (first, second), text in findings.items() if not text]:
         parts.append(f"no significant difference between {', '.join(alike)}")
     if len(known) == 1:
         ((name, result),) = known.items()

@@ -99,15 +99,15 @@ class Outcome:
     def of(cls, batch: Batch, scores: CandidateScores) -> "Outcome":
         """Return the outcome of a batch whose candidates are the targets of its facts."""
         rows = np.arange(len(batch.frames))
-        said = [frame.distractor for frame in batch.frames]
-        facts = np.array([one.fact if one else -1 for one in said], dtype=int)
+        distractors = [frame.distractor for frame in batch.frames]
+        facts = np.array([one.fact if one else -1 for one in distractors], dtype=int)
         credit = credit_of(scores.log_probs)
         wrong = (facts >= 0) & (facts != batch.answers)
         return cls(
             credit=credit[rows, batch.answers],
             greedy=scores.greedy[rows, batch.answers],
             distractor=np.where(wrong, credit[rows, facts], 0.0),
-            places=np.array([one.place if one else "" for one in said]),
+            places=np.array([one.place if one else "" for one in distractors]),
             sets=np.full(len(rows), batch.facts.name, dtype=object),
             texts=np.array([frame.text for frame in batch.frames], dtype=object),
         )

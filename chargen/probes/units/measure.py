@@ -69,8 +69,8 @@ def measure(
     half = min(most, (len(ids) - WARM_UP_CHARS) // 2)
     if half < FEWEST_CHARS:
         needed = 2 * FEWEST_CHARS + WARM_UP_CHARS
-        told = f"the held-out text has {len(ids)} characters"
-        raise ChargenError(f"{told}; scoring units requires {needed}")
+        problem = f"the held-out text has {len(ids)} characters"
+        raise ChargenError(f"{problem}; scoring units requires {needed}")
     N = min(STREAMS, half // STREAM_CHARS)
     T = half // N
     half = N * T
@@ -181,9 +181,9 @@ def record(network: CharModel, vocabulary: Vocabulary, ids: np.ndarray) -> recor
         for projected_t in projected:
             states.append(layer.step(projected_t, states[-1]))
         parts = [torch.stack(part) for part in zip(*states, strict=True)]  # (1 + T, 1, H)
-        told = dict(zip(layer.cell.state, (part[1:] for part in parts), strict=True))
-        told |= layer.gates(projected, tuple(part[:-1] for part in parts))
-        layers.append({name: x[:, 0].float().cpu().numpy() for name, x in told.items()})
+        values = dict(zip(layer.cell.state, (part[1:] for part in parts), strict=True))
+        values |= layer.gates(projected, tuple(part[:-1] for part in parts))
+        layers.append({name: x[:, 0].float().cpu().numpy() for name, x in values.items()})
         return parts[0][1:].transpose(0, 1), states[-1]
 
     network.stack(inputs, network.stack.initial_state(1), run=walk)
@@ -213,9 +213,9 @@ def default_cues(text: str) -> tuple[str, ...]:
     """Return the cues of a text's bundled phrase bank, else its most frequent long words."""
     for bank in map(bundled.bank, bundled.BANKS.values()):
         facts = bank.fact_sets[0]
-        told = tuple(facts.opening + cue for cue in facts.cues)
-        if all(cue in text for cue in told):
-            return told
+        cues = tuple(facts.opening + cue for cue in facts.cues)
+        if all(cue in text for cue in cues):
+            return cues
     counted = Counter(WORD.findall(text))
     return tuple(sorted(counted, key=lambda word: (-counted[word], word))[:SHOWN_WORDS])
 

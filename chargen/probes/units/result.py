@@ -67,13 +67,13 @@ class UnitsResult(Struct, frozen=True):
 
     def finding(self) -> str:
         """Return the features whose best unit stands out, in one sentence."""
-        told = (
+        findings = (
             f"unit {one.units[0].unit} of layer {one.units[0].layer} tracks “{one.feature}” "
             f"(AUC {one.units[0].score.value:.2f})"
             for one in self.features
             if one.stands_out
         )
-        return "; ".join(told) or "no unit tracks any of the features better than the baselines"
+        return "; ".join(findings) or "no unit tracks any of the features better than the baselines"
 
     def leader(self) -> FeatureScores | None:
         """Return the feature whose best unit leads most over the baselines; None without any."""
