@@ -44,9 +44,9 @@ def fails(cli):
     def run(line, message):
         before = contents(Path())
         out, err = cli(line.split(), 2)
-        *said, error = err.splitlines()
-        assert (out, len(said) < 2) == ("", True)
-        assert all(one.startswith("reading ") for one in said)
+        *lines, error = err.splitlines()
+        assert (out, len(lines) < 2) == ("", True)
+        assert all(one.startswith("reading ") for one in lines)
         assert message in error
         assert contents(Path()) == before
 
@@ -267,8 +267,8 @@ def test_commands_that_are_printed_survive_a_shell(own_run, capsys):
         err = capsys.readouterr().err
         assert command in err
         # No name stands unquoted in any other command.
-        said = [clause for clause in re.split(", or |; |: ", err) if "chargen " in clause]
-        for clause in said:
+        clauses = [clause for clause in re.split(", or |; |: ", err) if "chargen " in clause]
+        for clause in clauses:
             words = shlex.split(clause[clause.index("chargen ") :])
             assert clause.count("a & b") == sum("a & b" in word for word in words)
 
@@ -297,9 +297,9 @@ def test_probe_of_a_chinese_model_uses_the_chinese_bank(home, cli):
     assert main(["train", "zh.txt", "--out", "zh", "--steps", "2", *TINY]) == 0
     out = cli(["probe-longrange", "zh", "--only", "templates", "--json", "zh.json"]).out
     assert "not learned: train on the longrange-zh corpus," in out
-    told = json.loads(Path("zh.json").read_text())["templates"]
-    assert told["bank"] == "chinese.bank"
-    assert [row["span_chars"] for row in told["spans"]] == [4]
+    templates = json.loads(Path("zh.json").read_text())["templates"]
+    assert templates["bank"] == "chinese.bank"
+    assert [row["span_chars"] for row in templates["spans"]] == [4]
 
 
 # The Python interface

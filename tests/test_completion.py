@@ -87,13 +87,13 @@ def test_completion_is_installed_once(home, monkeypatch, shell, cli):
     monkeypatch.setenv("HOME", str(home / "a & b"))
     monkeypatch.setenv("SHELL", f"/bin/{shell}")
     out = cli(["completion", "install"]).out
-    said = [line.partition(": written")[0] for line in out.splitlines()]
+    paths = [line.partition(": written")[0] for line in out.splitlines()]
     files = {path: path.read_text() for path in (home / "a & b").rglob("*") if path.is_file()}
-    assert set(said) == set(map(str, files))
+    assert set(paths) == set(map(str, files))
     assert any("_CHARGEN_COMPLETE" in text for text in files.values())
     assert len(files) == (1 if shell == "fish" else 2)
     if shell != "fish":
-        assert shlex.split(files[home / "a & b" / f".{shell}rc"]) == ["source", said[0]]
+        assert shlex.split(files[home / "a & b" / f".{shell}rc"]) == ["source", paths[0]]
     assert main(["completion", "install", shell]) == 0
     assert files == {path: path.read_text() for path in files}
     monkeypatch.setenv("SHELL", "/bin/tcsh")

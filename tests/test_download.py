@@ -52,8 +52,8 @@ class Handler(BaseHTTPRequestHandler):
     def part(self, begin, cut=None):
         """Send the file from ``begin``, or ``cut`` bytes of it, and close the connection."""
         data = self.server.data
-        said = {"Content_Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"} if begin else {}
-        self.head(206 if begin else 200, len(data) - begin, **said)
+        headers = {"Content_Range": f"bytes {begin}-{len(data) - 1}/{len(data)}"} if begin else {}
+        self.head(206 if begin else 200, len(data) - begin, **headers)
         self.wfile.write(data[begin:][:cut])
 
 

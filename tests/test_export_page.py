@@ -307,8 +307,8 @@ def test_the_best_feature_s_unit_colors_the_text_until_another_is_selected(brows
     tracked = FeatureScores("inside <brackets>", 0.25, (unit,), 0.6, 0.5)
     browser.show(export_page(made(tracked=tracked)))
     assert [value_of(browser, name) for name in ("layer", "unit")] == ["1", "5"]
-    told = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."
-    assert told in browser.find("#memory").text
+    sentence = "Unit 5 of layer 1 falls with “inside <brackets>” (AUC 0.94)."
+    assert sentence in browser.find("#memory").text
     generate(browser, "abc", length=50)
     parts = record(network_of(made()), LETTERS, LETTERS.encode(shown_text(browser))).layers[0]
     full = browser.script("return full")

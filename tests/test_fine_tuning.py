@@ -58,8 +58,8 @@ def test_a_fine_tuned_run_starts_from_the_old_weights_by_character(tmp_path, sou
 
 def test_provenance_is_recorded_and_forgetting_reported(tmp_path, capsys, cli):
     assert tune("--dropout=0.2", "--learning-rate=0.1", out=tmp_path / "run", steps=60) == 0
-    said = json.loads((tmp_path / "run" / RUN).read_text())
-    origin, old = said["initialized_from"], Run.open(Path("runs/old"))
+    record = json.loads((tmp_path / "run" / RUN).read_text())
+    origin, old = record["initialized_from"], Run.open(Path("runs/old"))
     assert origin["run"] == str(old.path.resolve())
     assert origin["sha256"] == hashlib.sha256((old.path / BEST).read_bytes()).hexdigest()
     assert origin["corpus"]["sha256"] == hashlib.sha256(OLD.encode()).hexdigest()

@@ -46,10 +46,10 @@ def test_state_includes_all_lines_and_answers_as_far_as_they_were_read(settings)
     for line in ("ab", "", "cdj"):
         conversation.hear(line)
         pieces = conversation.answer(20)
-        said = "".join(next(pieces) for _ in range(7))
+        reply = "".join(next(pieces) for _ in range(7))
         text += line
-        assert said == streamed(text, 7, stop="\n" * 99, **settings)
-        text += said
+        assert reply == streamed(text, 7, stop="\n" * 99, **settings)
+        text += reply
 
 
 def test_answer_ends_with_its_line():
@@ -57,8 +57,8 @@ def test_answer_ends_with_its_line():
     for seed in (0, 1, *beginning[:2]):
         conversation = Conversation(sampler(), seed)
         conversation.hear("ab")
-        said, whole = answer(conversation, 40), streamed("ab", 40, seed)
-        assert said == re.match(r"\n*[^\n]*\n?", whole)[0]
+        reply, whole = answer(conversation, 40), streamed("ab", 40, seed)
+        assert reply == re.match(r"\n*[^\n]*\n?", whole)[0]
 
 
 @pytest.fixture(scope="module")

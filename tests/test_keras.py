@@ -192,10 +192,10 @@ def refused(file, alphabet=KNOWN, **how):
     """Return the error message; check that it is one line and no run exists."""
     with pytest.raises(ChargenError) as caught:
         import_keras(file, alphabet, file.parent / "run", **how)
-    said = caught.value.message
-    assert "\n" not in said
+    message = caught.value.message
+    assert "\n" not in message
     assert not (file.parent / "run" / RUN).exists()
-    return said
+    return message
 
 
 def repacked(file, change=lambda config: None, weights=None, **how):
@@ -224,7 +224,7 @@ def with_class(kind, other):
 
 
 def test_unsupported_models_are_named(file, saved):
-    for change, said in (
+    for change, message in (
         (with_class("Dropout", "Lambda"), r"\(Lambda\) is not supported: only SimpleRNN"),
         (with_setting("LSTM", go_backwards=True), r"\(LSTM\) has go_backwards True: only False"),
         (with_setting("LSTM", activation="relu"), r"more than one .*lstm, relu, None; lstm, tanh"),
@@ -237,7 +237,7 @@ def test_unsupported_models_are_named(file, saved):
     ):
         file.write_bytes(saved["model.keras"])
         repacked(file, change)
-        assert re.search(f"^{re.escape(str(file))}.*{said}", refused(file))
+        assert re.search(f"^{re.escape(str(file))}.*{message}", refused(file))
 
 
 def test_graphs_other_than_chains_are_refused(keras, tmp_path):
@@ -269,7 +269,7 @@ def with_dataset(saved, group="lstm", **how):
 
 
 def test_hostile_weights_are_refused(file, saved):
-    for how, said in (
+    for how, message in (
         ({"shape": (2**20, 12), "dtype": "f4", "chunks": (1024, 12), "compression": 9}, "larger"),
         ({"shape": (2, 12), "dtype": "f4", "external": "/etc/hostname"}, "not stored in this file"),
         ({"link": h5py.ExternalLink("/etc/hostname", "/x")}, "not what Keras 3 saves"),
@@ -280,7 +280,7 @@ def test_hostile_weights_are_refused(file, saved):
         ({"group": "lstm_1", "data": np.zeros((5, 8), "f4")}, "(5, 8), (2, 8), (8,), not (3, 8),"),
     ):
         repacked(file, weights=with_dataset(saved, **how))
-        assert said in refused(file)
+        assert message in refused(file)
 
 
 def test_compressed_truncated_and_other_files_are_refused(file, saved, monkeypatch):
@@ -350,7 +350,7 @@ def test_ids_without_a_character_are_left_out(keras, tmp_path):
 
 
 def test_mismatching_alphabets_are_refused(file):
-    for values, said in (
+    for values, message in (
         (list("abc"), "3 entries, the model has 7 ids; .* --reserved 4$"),
         (list("abcdefgh"), "8 entries, the model has 7 ids; give the alphabet"),
         (list("zebra z"), "'z' comes twice"),
@@ -360,7 +360,7 @@ def test_mismatching_alphabets_are_refused(file):
     ):
         with pytest.raises(ChargenError) as caught:
             import_keras(file, alphabet_of(file.parent, values), file.parent / "run")
-        assert re.search(rf"characters\.json: .*{said}", caught.value.message)
+        assert re.search(rf"characters\.json: .*{message}", caught.value.message)
 
 
 def test_padding_superfluous_options_and_an_unknown_alphabet(file):
@@ -378,20 +378,20 @@ def test_command_line(file, tmp_path, cli, error):
     Path(alphabet).write_text(json.dumps(["[UNK]", *LETTERS[1:]]))
     Path(text).write_text("bear bar", "utf-8")
     command = ["import-keras", str(file), "--out", run]
-    said = cli([*command, "--alphabet", alphabet])
-    assert (said.out, said.err.count("\n")) == (f"{run}\n", 1)
+    result = cli([*command, "--alphabet", alphabet])
+    assert (result.out, result.err.count("\n")) == (f"{run}\n", 1)
     assert main(["sample", run, "--prompt", "bar", "--length", "5"]) == 0
     assert main(["inspect", run, "--memory", "bear"]) == 0
     assert main(["evaluate", run, text]) == 0
     assert "imported          model.keras\n" in cli(["inspect", run]).out
-    for arguments, said in (
+    for arguments, message in (
         (["evaluate", run], "imported without a corpus"),
         (["train", "--resume", "--out", run], "cannot be resumed"),
         ([*command, "--alphabet", alphabet], "give --overwrite"),
         ([*command, "--overwrite", "--reserved", "1"], "--reserved needs --alphabet"),
         ([*command, "--overwrite", "--alphabet", "a", "--alphabet-text", "b"], "give one"),
     ):
-        assert said in error(arguments)
+        assert message in error(arguments)
 
 
 def test_import_needs_neither_keras_nor_torch(file):

@@ -26,14 +26,14 @@ GAPS = (2, 4, 9, 18, 36)  # words from a use to the next: distances 8, 22, 57, 1
 def planted(words=2400, seed=0):
     """Return words of six random letters, some repeated once after one of `GAPS` words."""
     rng = np.random.default_rng(seed)
-    told = [word(rng) for _ in range(words)]
+    chosen = [word(rng) for _ in range(words)]
     fresh = set(range(words))
     for place in range(max(GAPS), words):
         earlier = place - rng.choice(GAPS)
         if rng.random() < 0.6 and earlier in fresh:
-            told[place] = told[earlier]
+            chosen[place] = chosen[earlier]
             fresh -= {place, earlier}
-    return LETTERS.encode(" ".join(told))
+    return LETTERS.encode(" ".join(chosen))
 
 
 def bracketed(pairs=700, seed=0):
@@ -84,7 +84,7 @@ def gains(result, kind=WORDS):
     return {row.distance: row.gain.value for row in result.of_kind(kind) if row.gain}
 
 
-def test_planted_words_show_a_gain_within_memory_and_none_beyond():
+def test_planted_chosenshow_a_gain_within_memory_and_none_beyond():
     result = of_recaller(400)
     assert list(gains(result)) == [8, 16, 32, 64, 128]
     uniform = 6 * np.log2(len(LETTERS))
@@ -131,8 +131,8 @@ def test_under_a_hundred_cases_there_is_no_number():
     for row in few:
         assert row.gain is row.target_bits is row.over_ngram is None
         assert (row.distances, str(row.cases), "–", "–", "") in table.rows
-    told = [row for row in result.to_json()["distances"] if 0 < row["cases"] < 100]
-    assert not {key for row in told for key in row if "bits" in key}
+    rows = [row for row in result.to_json()["distances"] if 0 < row["cases"] < 100]
+    assert not {key for row in rows for key in row if "bits" in key}
 
 
 def test_parallel_reading_equals_reading_each_case_alone():

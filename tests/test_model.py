@@ -182,6 +182,6 @@ def test_what_torch_nn_lacks_is_refused():
         "simple with .*, only with tanh or relu": {"cell": "simple", "activation": "linear"},
         "residual blocks": {"cell": "lstm", "stack": "residual"},
     }.items():
-        shape, told = ModelSettings(units=(4, 4), **values), f"{lacking}; use chargen.recurrent"
-        with pytest.raises(ChargenError, match=f"^torch.nn has no {told}$"):
+        shape, message = ModelSettings(units=(4, 4), **values), f"{lacking}; use chargen.recurrent"
+        with pytest.raises(ChargenError, match=f"^torch.nn has no {message}$"):
             to_torch(CharModel.seeded(shape, V, 0), shape)

@@ -128,8 +128,8 @@ def test_graph_holds_each_weight_once():
 
 
 def test_command_line(home, cli):
-    said = cli(["export", model_run(home / "run").path, "--to", "onnx"]).out
-    assert said == f"onnx: run.onnx, {Path('run.onnx').stat().st_size / 1000:,.0f} kB\n"
+    out = cli(["export", model_run(home / "run").path, "--to", "onnx"]).out
+    assert out == f"onnx: run.onnx, {Path('run.onnx').stat().st_size / 1000:,.0f} kB\n"
     onnx.checker.check_model("run.onnx")
 
 
@@ -148,8 +148,8 @@ def test_the_placeholder_of_rare_characters_is_never_predicted(tmp_path):
 def test_unsuitable_runs_and_missing_packages_are_refused(tmp_path, monkeypatch):
     run, other = model_run(tmp_path / "run"), model_run(tmp_path / "other", units=(7, 4))
 
-    def refused(said):
-        with pytest.raises(ChargenError, match=said):
+    def refused(pattern):
+        with pytest.raises(ChargenError, match=pattern):
             export_onnx(Run.open(run.path), tmp_path / "x.onnx")
 
     with monkeypatch.context() as patch:

@@ -65,8 +65,8 @@ def pages(evil):
     units = structs.replace(UNITS, features=(WEAK, followed), left_out=(evil,))
     yield hidden_units_page(replace(made(f"a{evil}", run=evil, result=units), notes=[evil]))
     untimed = structs.replace(one.templates, trained_timesteps=None)
-    told = replace(one, templates=untimed)
-    page = written(vocabulary=Vocabulary.of(f"a{evil}"), prompt=f"a{evil}", probed=told)
+    probed = replace(one, templates=untimed)
+    page = written(vocabulary=Vocabulary.of(f"a{evil}"), prompt=f"a{evil}", probed=probed)
     yield export_page(replace(page, name=evil))
 
 
@@ -75,19 +75,19 @@ class Read(HTMLParser):
 
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
-        self.tags, self.said, self.scripts, self.odd = set(), "", [], []
+        self.tags, self.text, self.scripts, self.odd = set(), "", [], []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag, attrs):
         self.tags.add((tag, *sorted(name for name, _ in attrs)))
-        self.said += "".join(f"{value}\n" for _, value in attrs)
+        self.text += "".join(f"{value}\n" for _, value in attrs)
 
     def handle_data(self, data):
         if self.cdata_elem == "script":
             self.scripts.append(data)
         else:
-            self.said += data
+            self.text += data
 
     def handle_comment(self, data):
         self.odd.append(data)
@@ -115,8 +115,8 @@ def test_a_page_has_the_same_markup_whatever_its_texts_say(both_pages, kind):
     assert Read(rest[0]).tags == Read(rest[1]).tags
     assert len(evil.scripts) == len(plain.scripts) == (kind >= 2)
     assert evil.odd == plain.odd == []
-    assert visible(EVIL) in evil.said
-    assert not acting(evil.said)
+    assert visible(EVIL) in evil.text
+    assert not acting(evil.text)
     for script in evil.scripts:
         data = re.match("const [A-Z]+ = (.*);\n", script)[1]
         assert "<" not in data
@@ -129,8 +129,8 @@ def test_in_a_browser_a_page_shows_its_texts_and_runs_none(both_pages, browser, 
     assert browser.errors() == browser.requests() == []
     assert browser.script("return document.title") != "owned"
     assert browser.all("img, b b, svg svg, body script:not(:last-child)") == []
-    said = browser.script("return document.body.textContent")
-    assert " ".join(visible(EVIL).split()) in " ".join(said.split())
+    content = browser.script("return document.body.textContent")
+    assert " ".join(visible(EVIL).split()) in " ".join(content.split())
 
 
 @given(TEXTS)
@@ -151,9 +151,9 @@ def test_a_figure_shows_every_text_as_text(tmp_path, recwarn, size):
 
     figure = drawing.panel(fill, "x", "y")(size, evil)
     svg = ElementTree.fromstring(drawing.svg(figure, "one", evil))  # raises if it is ill-formed
-    told = "".join([*svg.itertext(), svg.attrib["aria-label"]])
-    assert "".join(visible_line(evil).split()) in "".join(told.split())  # wrapped if narrow
-    assert not acting(told)
+    labels = "".join([*svg.itertext(), svg.attrib["aria-label"]])
+    assert "".join(visible_line(evil).split()) in "".join(labels.split())  # wrapped if narrow
+    assert not acting(labels)
     assert not {"script", "img", "b"} & {part.tag for part in svg.iter()}
     figure.savefig(tmp_path / "plot.png")
     assert not acting("".join(str(warning.message) for warning in recwarn))

@@ -177,14 +177,14 @@ def test_models_that_chargen_did_not_train_are_measured_beside_a_run(knowing, cl
     err = cli(["probe-longrange", "runs/long", *flags]).err
     assert f"{mine}: without gradient: only a run has a network to measure" in err
     assert f"{words}: without readout: the model scores strings, it reads no characters" in err
-    run, uniform, scorer = (told := json.loads(out.read_text()))["runs"]
+    run, uniform, scorer = (values := json.loads(out.read_text()))["runs"]
     assert [uniform["run"], scorer["run"]] == [mine, words]
     assert set(uniform["context"]) == {"trained"}
     assert uniform["context"]["trained"]["effective_context_chars"] == 0
     assert (run["templates"]["refusal"], bool(scorer["templates"]["refusal"])) == (None, True)
     assert scorer["demonstration"]
     assert (scorer["context"]["trained"]["continuations"], bool(scorer["mined"])) == (121, True)
-    assert [one["second"] for one in told["comparisons"]] == [mine]  # at the same positions
+    assert [one["second"] for one in values["comparisons"]] == [mine]  # at the same positions
 
 
 def test_a_model_alone_needs_a_text_for_context(here, cli, error, tmp_path):
@@ -257,15 +257,15 @@ def test_runs_are_given_the_same_cases_and_compared(knowing, cli, tmp_path):
     assert "only long  only twin" in printed
     assert err.startswith("figures: ")
     assert plot.read_bytes().startswith(b"\x89PNG")
-    told = json.loads(out.read_text())
-    assert set(told) == {"runs", "comparisons", "finding", "warnings"}
-    assert [run["run"] for run in told["runs"]] == runs
-    first, second = (run["templates"]["spans"] for run in told["runs"])
+    values = json.loads(out.read_text())
+    assert set(values) == {"runs", "comparisons", "finding", "warnings"}
+    assert [run["run"] for run in values["runs"]] == runs
+    first, second = (run["templates"]["spans"] for run in values["runs"])
     assert [row["frames_sha256"] for row in first] == [row["frames_sha256"] for row in second]
     assert len({row["frames_sha256"] for row in first}) == len(first)
     assert [row["facts"] for row in first] == [row["facts"] for row in second]
-    assert [row["span_chars"] for row in told["comparisons"]] == [4, 16]
-    assert {(row["only_first"], row["p_holm"]) for row in told["comparisons"]} == {(0, 1)}
+    assert [row["span_chars"] for row in values["comparisons"]] == [4, 16]
+    assert {(row["only_first"], row["p_holm"]) for row in values["comparisons"]} == {(0, 1)}
     page = report.read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")
     sections = ['<section id="templates">', '<section id="gradient">', "<svg"]
@@ -288,14 +288,14 @@ def test_a_bundled_bank_is_written_and_used(knowing, cli, tmp_path):
     mine = tmp_path / "my.bank"
     assert main(["corpora", "write", "english.bank", "--out", str(mine)]) == 0
     assert mine.read_text() == bundled.resource("english.bank")
-    told = []
+    found = []
     for bank in ("english.bank", str(mine)):
-        out = tmp_path / "told.json"
+        out = tmp_path / "found.json"
         flags = ["--only", "templates", "--spans", "4", "--bank", bank, "--json", out]
         cli(["probe-longrange", "runs/long", *flags])
-        told.append(json.loads(out.read_text())["templates"])
-    assert told[0]["spans"] == told[1]["spans"]
-    assert [one["bank"] for one in told] == ["english.bank", str(mine)]
+        found.append(json.loads(out.read_text())["templates"])
+    assert found[0]["spans"] == found[1]["spans"]
+    assert [one["bank"] for one in found] == ["english.bank", str(mine)]
 
 
 def test_concurrent_instruments_give_the_results_of_one_thread(here):

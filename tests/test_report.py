@@ -261,9 +261,9 @@ def written(tmp_path, values):
     ids=range(10 + len(RUN.context)),
 )
 def test_results_round_trip(result):
-    told = again(result.to_json())
-    read = type(result).from_json(told)
-    assert again(read.to_json()) == told
+    values = again(result.to_json())
+    read = type(result).from_json(values)
+    assert again(read.to_json()) == values
     assert read.finding() == result.finding()
 
 
@@ -299,11 +299,11 @@ def test_another_file_is_refused_by_name(tmp_path):
     ],
 )
 def test_any_odd_value_is_refused_or_harmless(kind, result):
-    told, refused = again(result.to_json()), 0
-    for path in paths(told):
+    values, refused = again(result.to_json()), 0
+    for path in paths(values):
         for odd in ODD:
             try:
-                read = kind.from_json(changed(told, path, odd))
+                read = kind.from_json(changed(values, path, odd))
             except (KeyError, TypeError, ValueError, AttributeError):
                 refused += 1
                 continue

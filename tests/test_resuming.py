@@ -230,8 +230,8 @@ def test_only_a_valid_holder_is_named_and_a_dead_one_holds_nothing(tmp_path):
         process.kill()
     assert (tmp_path / HOLDER).exists()
     with lock(tmp_path):
-        for said in (b"", b"\x1b[31m 2026-11-24 03:17:24", b"9" * 10**6):
-            (tmp_path / HOLDER).write_bytes(said)
+        for data in (b"", b"\x1b[31m 2026-11-24 03:17:24", b"9" * 10**6):
+            (tmp_path / HOLDER).write_bytes(data)
             with pytest.raises(ChargenError, match="is training in it; wait"), lock(tmp_path):
                 pass
     assert not (tmp_path / HOLDER).exists()
@@ -302,8 +302,8 @@ def test_too_little_memory_is_one_line_that_names_the_flags(cat, tmp_path, monke
         with monkeypatch.context() as patch:
             patch.setattr(f"chargen.training.{where}", Mock(side_effect=error))
             command = ["train", cat, "--out", tmp_path / type(error).__name__, *FLAGS]
-            told = cli(command, 2).err.splitlines()[-1]
-        assert told.startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
+            line = cli(command, 2).err.splitlines()[-1]
+        assert line.startswith("chargen: --batch-size 3, --timesteps 4, --units 3,2: out of memory")
     for where in ("step.next_char_loss", "loop.losses"):
         bug = Mock(side_effect=RuntimeError("shapes differ"))
         monkeypatch.setattr(f"chargen.training.{where}", bug)

@@ -136,13 +136,13 @@ def test_a_text_ends_before_or_after_the_first_stop(text, stops):
 
 @given(LETTERS, STOPS)
 def test_only_the_beginning_of_a_stop_is_delayed(text, stops):
-    one, told = Stopping(ordered(stops)), ""
+    one, shown = Stopping(ordered(stops)), ""
     for place, character in enumerate(text, 1):
-        told += one.read(character)
+        shown += one.read(character)
         if one.ended:
             break
-        held = text[len(told) : place]
-        assert told + held == text[:place]
+        held = text[len(shown) : place]
+        assert shown + held == text[:place]
         assert not held or any(stop.startswith(held) for stop in stops)
 
 
@@ -256,13 +256,13 @@ def test_copies_are_not_new_nonsense_is_and_an_empty_sample_is_refused():
 
 def test_command_prints_the_sample_and_the_table(at_run, cli):
     given = ["sample", "--length", "200", "--seed", "0", "--novelty"]
-    said = json.loads(cli([*given, "--count", "2", "--json"]).out)
+    output = json.loads(cli([*given, "--count", "2", "--json"]).out)
     model = chargen.load("runs/cat")
     rows = model.stream("", 200, 2)
-    assert said["texts"] == ["".join(text) for text in zip(*rows, strict=True)]
-    training = LINES[: said["novelty"]["training_chars"]]
+    assert output["texts"] == ["".join(text) for text in zip(*rows, strict=True)]
+    training = LINES[: output["novelty"]["training_chars"]]
     assert len(training) == model.run.description.corpus.training_chars
-    for row in said["novelty"]["new"]:
-        share = new_share(said["texts"], row["chars"], training)
+    for row in output["novelty"]["new"]:
+        share = new_share(output["texts"], row["chars"], training)
         assert row["sample_share"] == pytest.approx(share)
     assert f"{model.sample('the ', 200)}\n\nlongest copy: " in cli([*given, "--prompt", "the "]).out

@@ -74,8 +74,8 @@ def test_off_the_grid_or_without_a_fit_there_is_no_number(frames, text, chars):
     assert found.text() == text
     assert chars is None or found.chars == chars
     assert not found.on_grid
-    told = found.to_json()
-    assert [told[f"span50_chars{end}"] for end in ("", "_low", "_high")] == [None] * 3
+    values = found.to_json()
+    assert [values[f"span50_chars{end}"] for end in ("", "_low", "_high")] == [None] * 3
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def calls(home):
 @pytest.mark.parametrize("forever", [False, True])
 def test_a_disk_that_refuses_costs_nothing(home, pick, calls, forever):
     """It refuses once, or stays full; the run is then resumed."""
-    total, told = len(calls), set()
+    total, notes = len(calls), set()
     for at in sorted({*pick(range(total)), *((total // 2, total - 4) if forever else ())}):
         out, code = home.new(), CODES[at % 4]
         error, reported = refused(refuse_at(at, code, forever, torn=True), home, out)
@@ -183,14 +183,14 @@ def test_a_disk_that_refuses_costs_nothing(home, pick, calls, forever):
         for text in filter(None, [error, *reported]):
             assert text.startswith(str(out))
             assert f"cannot be written ({os.strerror(code)})" in text
-        told.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
+        notes.add(error.rsplit("; ", maxsplit=1)[-1].replace(str(out), "RUN"))
         assert not list(out.glob("*.new")), at
         if error:
             train(home.corpus, out)
         assert state_of(out) == home.end, at
     if forever:
         kept = "RUN can be resumed from its last good checkpoint, step 4, with resume=True"
-        assert {kept, "RUN has no checkpoint yet: resume=True starts from the beginning"} <= told
+        assert {kept, "RUN has no checkpoint yet: resume=True starts from the beginning"} <= notes
 
 
 def test_a_failed_save_is_shown_and_a_failed_last_one_ends_with_2(home, monkeypatch):

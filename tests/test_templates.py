@@ -32,8 +32,8 @@ def test_an_oracle_has_full_accuracy():
     assert accuracies(result) == [1.0] * len(fakes.SPANS)
     assert [row.greedy_accuracy.value for row in result.rows] == [1.0] * len(fakes.SPANS)
     assert [row.distractor.errors_to_distractor for row in result.rows] == [None] * len(fakes.SPANS)
-    said = "remembers at least 128 characters, the longest span measured, span50 >128"
-    assert result.finding() == said
+    finding = "remembers at least 128 characters, the longest span measured, span50 >128"
+    assert result.finding() == finding
 
 
 @pytest.mark.parametrize("predictor", [SAYS_THE_SAME, UniformPredictor(fakes.VOCABULARY)])
@@ -62,8 +62,8 @@ def test_a_known_memory_is_perfect_within_and_at_chance_beyond(chars, reached, b
         f"remembers {reached} characters (accuracy 90% or more), span50 {half.text()}; "
         "trained with 64 timesteps"
     )
-    told = result.to_json()
-    assert told["span50_chars_low"] < told["span50_chars"] < told["span50_chars_high"]
+    values = result.to_json()
+    assert values["span50_chars_low"] < values["span50_chars"] < values["span50_chars_high"]
 
 
 def test_permuted_answers_bring_anyone_to_chance():
@@ -137,9 +137,9 @@ def test_accuracy_is_reported_by_fact_with_the_wrong_answers():
     # Other sentences about these facts, and other facts such as these.
     assert row.accuracy.low < 0.75
     assert row.bank_accuracy.low > 0.83
-    (told,) = confused.to_json()["spans"]
-    assert told["accuracy_low"] < told["bank_accuracy_low"] < told["bank_accuracy"]
-    assert told["facts"]["arbitrary"]["accuracy"][2] == 0
+    (row,) = confused.to_json()["spans"]
+    assert row["accuracy_low"] < row["bank_accuracy_low"] < row["bank_accuracy"]
+    assert row["facts"]["arbitrary"]["accuracy"][2] == 0
 
 
 def test_equal_sentences_are_one_observation():
@@ -168,9 +168,9 @@ def test_the_last_cue_falls_for_distractors_after_the_cue_only():
     assert (before.accuracy.value, before.errors_to_distractor) == (1, None)
     assert after.errors_to_distractor == 1
     assert after.accuracy.value < 0.3  # 1/8 in expectation: a distractor may name the answer
-    near, told = (one["with_decoy"] for one in result.to_json()["spans"])
-    assert (told["errors_to_decoy"], told["after"]["errors_to_decoy"]) == (1, 1)
-    assert told["before"]["frames"] + told["after"]["frames"] == told["frames"] == 32
+    near, far = (one["with_decoy"] for one in result.to_json()["spans"])
+    assert (far["errors_to_decoy"], far["after"]["errors_to_decoy"]) == (1, 1)
+    assert far["before"]["frames"] + far["after"]["frames"] == far["frames"] == 32
     assert near["after"] is None  # no room for one
 
 
@@ -213,14 +213,14 @@ def test_a_refusal_names_the_corpus_to_train_on():
 
 
 def test_json_has_units_and_is_a_function_of_the_seed_and_not_of_the_other_spans():
-    told = cloze(Rule(last_cue), spans=(32, 512), frames=32, trained_timesteps=64).to_json()
+    values = cloze(Rule(last_cue), spans=(32, 512), frames=32, trained_timesteps=64).to_json()
     other = cloze(Rule(last_cue), spans=(512, 32), frames=32, trained_timesteps=64).to_json()
-    assert json.dumps(told) == json.dumps(other)
+    assert json.dumps(values) == json.dumps(other)
     more = cloze(Rule(last_cue), spans=(4, 32), frames=32, trained_timesteps=64).to_json()
-    assert told["spans"][0] == more["spans"][1]
+    assert values["spans"][0] == more["spans"][1]
     assert cases.make(BANK, 64, 32, 0) != cases.make(BANK, 64, 32, 1)
-    assert (told["trained_timesteps"], told["longest_trained_span_chars"]) == (64, 256)
-    near, far = told["spans"]
+    assert (values["trained_timesteps"], values["longest_trained_span_chars"]) == (64, 256)
+    near, far = values["spans"]
     expected = {"span_chars": 32, "label": "held out", "beyond_timesteps": False, "chance": 0.125}
     assert near.items() >= expected.items()
     assert {"accuracy", "accuracy_low", "accuracy_high", "frames", "d_bits_low"} <= near.keys()
@@ -266,11 +266,11 @@ def test_sentences_are_balanced_and_batches_need_no_padding(span):
     assert sum(len(batch.frames) for batch in batches) >= FRAMES
     for facts in BANK.fact_sets:
         frames = [frame for batch in batches if batch.facts is facts for frame in batch.frames]
-        said = [(one.answer, one.distractor.fact) for one in frames if one.distractor]
+        pairs = [(one.answer, one.distractor.fact) for one in frames if one.distractor]
         plain = [one.answer for one in frames if not one.distractor]
-        for answers in (plain, [answer for answer, _ in said]):
+        for answers in (plain, [answer for answer, _ in pairs]):
             assert len(set(np.bincount(answers, minlength=8).tolist())) == 1
-        assert sum(answer == fact for answer, fact in said) == len(said) / 8
+        assert sum(answer == fact for answer, fact in pairs) == len(pairs) / 8
     rows = np.concatenate([batch.answers for batch in batches])
     assert (rows == np.arange(len(rows)) % 8).mean() < 0.2  # shuffled
     for batch in batches:

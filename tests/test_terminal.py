@@ -130,9 +130,9 @@ def test_user_error_is_one_line_with_an_escaped_name(here, error, arguments):
 def test_run_of_a_stranger_is_printed_escaped(home, tmp_path, monkeypatch, cli, error):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(home / "runs" / "other\x1b", ".", dirs_exist_ok=True)
-    said = json.loads(Path("run.json").read_text())
-    said["corpus"]["name"] = said["corpus"]["sources"][0] = NAME
-    Path("run.json").write_text(json.dumps(said | {"versions": {NAME: NAME}}))
+    record = json.loads(Path("run.json").read_text())
+    record["corpus"]["name"] = record["corpus"]["sources"][0] = NAME
+    Path("run.json").write_text(json.dumps(record | {"versions": {NAME: NAME}}))
     out = cli(["inspect", "."]).out
     assert out.count(SPELLED) == 4
     assert f"versions          {SPELLED} {SPELLED}\n" in out

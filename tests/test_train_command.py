@@ -89,8 +89,8 @@ def test_training_continues_when_its_terminal_is_closed_and_loads_no_compiler(ho
 
 def test_more_training_is_counted_from_where_the_run_is(home, cli):
     train(cli, "--patience=0", "--validation=0.2")
-    told = "No step was needed; to train longer: chargen train --resume --out runs/cat"
-    assert f"{told} --more-steps 5" in train(cli, "--resume", "--steps=3").err.splitlines()
+    hint = "No step was needed; to train longer: chargen train --resume --out runs/cat"
+    assert f"{hint} --more-steps 5" in train(cli, "--resume", "--steps=3").err.splitlines()
     path = home / "runs" / "cat"
     assert "No step" not in train(cli, "--resume", "--more-steps=4").err
     assert (Run.open(path).description.training.steps, len(Run.open(path).progress())) == (9, 6)
@@ -98,8 +98,8 @@ def test_more_training_is_counted_from_where_the_run_is(home, cli):
     train(cli, "--resume", "--more-minutes=0.001")
     settings = Run.open(path).description.training
     assert (settings.steps, settings.minutes) == (None, pytest.approx(0.001 + seconds / 60))
-    told = "--more-steps and --steps: give one budget"
-    assert told in train(cli, "--resume", "--more-steps=4", "--steps=9", code=2).err
+    refusal = "--more-steps and --steps: give one budget"
+    assert refusal in train(cli, "--resume", "--more-steps=4", "--steps=9", code=2).err
     with pytest.raises(ChargenError, match=r"^more_steps: extends a run; give resume=True too"):
         chargen.train("cat.txt", more_steps=4, out="runs/new")
 
@@ -150,8 +150,8 @@ def test_a_wrong_configuration_is_one_line(home, error):
         ("steps", "not a TOML file ("),
     ):
         (home / "run.toml").write_text(text)
-        said = error(["train", "cat.txt", "--config", "run.toml"])
-        assert said.startswith(f"chargen: run.toml: {message}")
+        line = error(["train", "cat.txt", "--config", "run.toml"])
+        assert line.startswith(f"chargen: run.toml: {message}")
     assert "run.toml: cannot be read" in error(["train", "cat.txt", "--config=no/run.toml"])
 
 
@@ -166,8 +166,8 @@ def test_threads_that_wait_for_other_programs_are_noted_once(home, cli, monkeypa
     }.items():
         monkeypatch.setattr(torch, name, found)
     err = train(cli).err
-    told = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
-    assert err.count(told) == err.count("--threads 1 may be faster") == notes
+    note = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
+    assert err.count(note) == err.count("--threads 1 may be faster") == notes
 
 
 @linux

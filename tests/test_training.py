@@ -306,8 +306,8 @@ def test_divergence_keeps_the_last_good_weights(corpus, tmp_path, monkeypatch, w
     if what in ("nan", "error"):
         monkeypatch.setattr("chargen.training.loop.losses", validated)
     monkeypatch.setattr("chargen.training.step.next_char_loss", poisoned)
-    told = "keeps the last good weights; try a lower learning_rate" if kept else "has no weights"
-    with pytest.raises(ChargenError, match=rf"diverged at step {step} .*{told}"):
+    message = "keeps the last good weights; try a lower learning_rate" if kept else "has no weights"
+    with pytest.raises(ChargenError, match=rf"diverged at step {step} .*{message}"):
         train(corpus, tmp_path / "run", steps=100)
     run = Run.open(tmp_path / "run")
     assert [line["step"] for line in run.progress()] == kept

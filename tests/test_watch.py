@@ -60,8 +60,8 @@ def test_the_page_shows_losses_baseline_and_samples(status, browser):
     assert (page.count("<svg"), "<script" in page) == (3, False)
     browser.show(page, 360)
     assert (browser.overflows(), browser.errors(), browser.requests()) == (False, [], [])
-    told = "The n-gram baseline has 1.5000 nats, 0.1250 lower than the best loss."
-    assert told in [note.text for note in browser.all("p")]
+    sentence = "The n-gram baseline has 1.5000 nats, 0.1250 lower than the best loss."
+    assert sentence in [note.text for note in browser.all("p")]
     assert [pre.text for pre in browser.all("pre")] == ["first </pre><script>", "second\nline"]
 
 
@@ -72,8 +72,8 @@ def test_the_page_of_a_finished_or_a_new_run(status, monkeypatch):
     assert all(part in ended for part in ("not training", "0.1250\nhigher than the best loss"))
     new = watch_page(replace(status, lines=[], samples=()))
     assert ("No validation yet." in new, "<svg" in new) == (True, False)
-    for baseline, told in (("", "is being computed"), ("Without: gone.", "Without: gone.")):
-        assert told in watch_page(replace(status, baseline=baseline))
+    for baseline, sentence in (("", "is being computed"), ("Without: gone.", "Without: gone.")):
+        assert sentence in watch_page(replace(status, baseline=baseline))
 
 
 def test_long_curves_are_thinned_and_keep_the_best_and_the_ends():
