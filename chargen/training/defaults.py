@@ -104,7 +104,7 @@ PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
     ((0, 1, 256, 1), (7e6, 1, 384, 0.55), (2e7, 2, 256, 0.42), (8e7, 2, 384, 0.22)),
-    tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (9, 0.05), (80, 0.35))),
+    tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (9, 0.05), (80, 0.2))),
 )
 
 
