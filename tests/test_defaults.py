@@ -136,8 +136,8 @@ def test_learning_rate_depends_on_cell_width_and_depth():
     assert one_layer == [(0.03, 0.5), (0.03, 0.5), (0.03, third), (0.015, third)]
     assert rates((64, 64), (256, 256), (256, 512)) == [(0.03, 0.5), (0.03, 0.5), (0.015, 0.5)]
     assert choose(cell="gru")[0]["recurrent_rate"] == 1.0
-    inputs = ({}, {"units": (64, 64)}, {"cell": "gru"}, {"cell": "mingru"})
-    assert [choose(**given)[0]["input_rate"] for given in inputs] == [4, 1, 1, 1]
+    inputs = ({}, {"cell": "gru"}, {"cell": "simple"}, {"units": (64, 64)}, {"cell": "mingru"})
+    assert [choose(**given)[0]["input_rate"] for given in inputs] == [4, 4, 8, 1, 1]
 
 
 def test_weight_decay_is_weaker_for_an_lstm_trained_for_few_epochs():

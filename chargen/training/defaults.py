@@ -17,9 +17,8 @@ RESIDUAL_CELL, PLAIN_CELL = "mingru", "lstm"
 PLAIN_UNITS, PLAIN_WEIGHT_DECAY = (256,), 0.1
 # Units above which a plain stack's learning rate falls as 1 / units (Yang et al. 2022).
 FULL_RATE_UNITS = 256
-FULL_ONE_LSTM_UNITS = 384  # in one LSTM layer
+FULL_ONE_LSTM_UNITS, ONE_LSTM_BETA2 = 384, 0.99  # of one LSTM layer
 RECURRENT_UNITS = 128  # up to twice as many, W_hh of an LSTM has half of the learning rate
-ONE_LSTM_BETA2, ONE_LSTM_INPUT_RATE = 0.99, 4.0
 BFLOAT16_SPEEDUP = 1.3  # on CPUs with bfloat16 instructions, where the speed is not measured
 BFLOAT16_STACKS = {("plain", "lstm"), ("residual", "mingru")}
 BFLOAT16_UNITS = 96  # units of the widest layer from which bfloat16 is measurably faster
@@ -36,6 +35,7 @@ WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disabl
 SUSTAINED = 0.88
 SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of √2
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
+ONE_LAYER_INPUT_RATES = {"simple": 8.0}  # in one plain layer; 4 for other cells
 FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
 
 
@@ -148,7 +148,7 @@ def _for_units(preset: Preset, cell: str, units: tuple[int, ...]) -> Preset:
         learning_rate=preset.learning_rate * full / widest,
         beta2=ONE_LSTM_BETA2 if is_one_lstm else preset.beta2,
         recurrent_rate=min(0.5, RECURRENT_UNITS / full) if cell == "lstm" else 1.0,
-        input_rate=ONE_LSTM_INPUT_RATE if is_one_lstm else 1.0,
+        input_rate=ONE_LAYER_INPUT_RATES.get(cell, 4.0) if len(units) == 1 else 1.0,
     )
 
 
