@@ -95,7 +95,7 @@ def result_options(command: Any) -> Any:
 def write_results(
     files: Mapping[str, Path | None], page: Callable[[], str], values: Any, *figures: Any
 ) -> None:
-    """Write the ``files`` that were asked for; ``figures`` are arguments of `save_figures`."""
+    """Write the requested ``files``; ``figures`` are arguments of `save_figures`."""
     from chargen.render.report import save_figures
 
     if files["json"] is not None:

@@ -125,7 +125,7 @@ def sample(
         raise ChargenError("--prompt and --prompt-file: give one")
     settings = SamplingSettings(*(options[name] for name in SamplingSettings.__struct_fields__))
     draws = settings.temperature > 0 and not settings.beam
-    is_random = draws and seed is None
+    seed_is_random = draws and seed is None
     seed = secrets.randbelow(2**32) if seed is None else seed
     if interactive:
         from chargen.cli.interactive import check_alone, converse
@@ -143,7 +143,7 @@ def sample(
     opened = find(run)
     sampler = Sampler.of(opened, opened.weights(LAST) if last else None, weights, mix_ngram)
     if interactive:
-        if is_random:
+        if seed_is_random:
             say(f"seed {seed}", err=True)
         converse(sampler, beginning, seed, **options)
         return
@@ -162,7 +162,7 @@ def sample(
     texts = [text for batch in batches for text in (batch if novelty else ())]
     if beginning and options["begin"] is None:
         say(f"note: {BEGINS if sampler.begins(beginning) else CONTINUES}", err=True)
-    if is_random:
+    if seed_is_random:
         say(f"seed {seed}", err=True)
     if novelty:
         from chargen.api import TrainedModel
@@ -236,7 +236,7 @@ def _json(fields: dict[str, Any], batches: Rows) -> Rows:
 
 
 def _shown(beginning: str, batches: Rows, separator: str | None) -> Rows:
-    """Print the texts; the first batch tells whether they are lines."""
+    """Print the texts; those of the first batch decide whether they are lines."""
     between = ""
     for batch in batches:
         texts = [beginning + text for text in batch]

@@ -66,8 +66,8 @@ class Sampler:
         with named(run.path):
             engine: Engine | MixedEngine = Engine(description.model, weights, len(vocabulary), form)
         if mix_ngram and vocabulary.dropped:
-            problem = "would generate the placeholder of rare characters; leave out --mix-ngram"
-            raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {problem}")
+            effect = "would generate the placeholder of rare characters; leave out --mix-ngram"
+            raise ChargenError(f"{run.path}: was trained with --min-count, so its n-gram {effect}")
         if mix_ngram:
             (ngram,) = run.ngrams(BASELINE_ORDER).values()
             engine = MixedEngine(engine.advance, ngram, mix_ngram)

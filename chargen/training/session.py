@@ -49,7 +49,7 @@ class TrainingSession(ExitStack):
 
 @dataclass(frozen=True)
 class Request:
-    """A training that is asked for; the fields are the arguments of `chargen.train`."""
+    """A request to train; the fields are the arguments of `chargen.train`."""
 
     sources: Sequence[str | Path]
     given: GivenSettings

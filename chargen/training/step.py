@@ -160,8 +160,8 @@ class _AdamW(torch.optim.AdamW):
     """AdamW (Loshchilov & Hutter 2019) without weight decay on biases.
 
     W_hh and the first layer's W_xh have their own learning rates (``recurrent_rate``,
-    ``input_rate``), but decay like the other matrices.
-    The methods lack decorators that load torch's compiler, which takes two thirds as long as torch.
+    ``input_rate``), but decay like the other matrices. The methods lack decorators that load
+    torch's compiler, which takes two thirds as long as loading torch.
     """
 
     add_param_group = unwrap(torch.optim.Optimizer.add_param_group)
