@@ -179,7 +179,6 @@ IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dty
 def test_substrings_are_found_where_they_occur(short, long, chars, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("chargen.text.occurrences.BLOCK", block)
-        patch.setattr("os.cpu_count", lambda: 3)
         found, none = occurrences([short, short[:0]], long, chars)
     assert (len(found), len(none)) == (max(0, len(short) - chars + 1), 0)
     for part, place in zip(sliding(short, chars), found, strict=True):
