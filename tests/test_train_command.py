@@ -6,12 +6,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
-import torch
 from groups import Forked
 from tiny import FLAGS, TINY, state_of
 
@@ -153,21 +150,6 @@ def test_a_wrong_configuration_is_one_line(home, error):
         line = error(["train", "cat.txt", "--config", "run.toml"])
         assert line.startswith(f"chargen: run.toml: {message}")
     assert "run.toml: cannot be read" in error(["train", "cat.txt", "--config=no/run.toml"])
-
-
-@pytest.mark.parametrize(("cores", "notes"), [(0.4, 1), (1.6, 0)])
-def test_threads_that_wait_for_other_programs_are_noted_once(home, cli, monkeypatch, cores, notes):
-    busy = {"process_time": lambda: cores * time.monotonic(), "monotonic": time.monotonic}
-    monkeypatch.setattr("chargen.training.loop.time", SimpleNamespace(**busy))
-    monkeypatch.setattr("chargen.training.loop.SECONDS_OF_STEPS", 0)
-    for name, found in {
-        "get_num_threads": lambda: 2,
-        "set_num_threads": lambda threads: None,
-    }.items():
-        monkeypatch.setattr(torch, name, found)
-    err = train(cli).err
-    note = f"note: other programs use the CPU: 2 threads got {cores} cores and wait for each other"
-    assert err.count(note) == err.count("--threads 1 may be faster") == notes
 
 
 @linux

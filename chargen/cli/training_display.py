@@ -82,7 +82,6 @@ class TrainingDisplay:
         self._validation: float | None = None  # the latest validation loss
         self._steps = 0  # of this training, without those before it was resumed
         self._next_sample = SECONDS_BETWEEN_SAMPLES / 3
-        self._blames = True  # until a note blames other programs
         self._events: EventWriter | None = None
 
     @property
@@ -152,9 +151,6 @@ class TrainingDisplay:
                 self._events = None
                 lost = f"{error}; training continues without event files"
                 say(visible_line(lost), err=True)
-            if self._blames and (note := _neighbour_note(report, trainer)):
-                self._blames = False
-                self._tell(f"note: {note}")
             if report.seconds >= self._next_sample and not self._quiet:
                 self._next_sample = report.seconds + SECONDS_BETWEEN_SAMPLES
                 chars = MORE_SAMPLE_CHARS if self._verbose else SAMPLE_CHARS
@@ -232,17 +228,6 @@ class EventWriter:
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._writer.close()
-
-
-def _neighbour_note(report: Report, trainer: Trainer) -> str:
-    import torch
-
-    threads = torch.get_num_threads()
-    is_slowed = threads > 1 and report.cores < 1 and trainer.device.type == "cpu"
-    return is_slowed * (
-        f"other programs use the CPU: {threads} threads got {report.cores:.1f} cores and wait for "
-        "each other; --threads 1 may be faster, also with --resume"
-    )
 
 
 def _overview(trainer: Trainer) -> str:

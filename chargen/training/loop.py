@@ -28,8 +28,7 @@ WARM_UP_SHARE = 0.1  # maximum share of a budget in steps
 VALIDATION_COST = 0.05  # approximate share of the time spent on validation
 FORWARD_SHARE = 0.6  # of a training step's time: in float32, and with the warm-up of each stream
 FEWEST_STEPS_BETWEEN = 25  # validations
-SECONDS_OF_STEPS = 5  # over which the use of the CPU is measured
-UNRECORDED = ("budget_used", "validates", "cores", "unsaved")  # in ``progress.jsonl``
+UNRECORDED = ("budget_used", "validates", "unsaved")  # in ``progress.jsonl``
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,6 @@ class Report:
     gradient_norm: float  # before clipping
     budget_used: float  # 0 to 1
     validates: bool = False  # a step that validates, if a text is held out, and saves
-    cores: float = math.inf  # CPU time per time of the latest steps; infinite if not measured
     unsaved: str = ""  # why this step's save failed; the next validation tries again
 
 
@@ -107,7 +105,6 @@ class Trainer:
         self._best: Checkpoint | None = None  # not written yet
         self._lines: list[Mapping[str, Any]] = []  # of ``progress.jsonl``, not written yet
         self._clock = 0.0  # seconds of training on rank 0
-        self._cpu_time = self._step_time = 0.0  # seconds of the steps since the last measurement
         self._stop_requested = False
 
     @property
@@ -163,10 +160,7 @@ class Trainer:
         batch = self._batches.batch(counters.epoch, counters.batch, self._state.rows)
         carry = self.settings.state == "carry" and counters.batch > 0
         message = [float(stops), (time.monotonic() - started) * self.group.leads]
-        begun = time.process_time(), time.monotonic()
         nats, norm, sums = self._state.step(batch, rate, carry=carry, message=message)
-        self._cpu_time += time.process_time() - begun[0]
-        self._step_time += time.monotonic() - begun[1]
         if not (math.isfinite(nats) and math.isfinite(norm)):
             how = f"loss {nats:g}, gradient norm {norm:g}"
             raise self._diverged(how, counters.step + 1)
@@ -189,9 +183,7 @@ class Trainer:
         counters.seconds = time.monotonic() - started
         loss = counters.loss_sum / counters.loss_batches
         so_far = counters.step, counters.chars, counters.seconds, loss, validation_loss
-        measured = self._step_time >= SECONDS_OF_STEPS
-        cores = self._cpu_time / self._step_time if measured else math.inf
-        report = Report(*so_far, rate, norm, min(1.0, used), validates, cores)
+        report = Report(*so_far, rate, norm, min(1.0, used), validates)
         return self._record(report) if validates else report
 
     def _start_stage(self, stage: int) -> None:
@@ -231,8 +223,6 @@ class Trainer:
     def _record(self, report: Report) -> Report:
         counters, loss = self.counters, report.validation_loss_nats
         counters.loss_sum, counters.loss_batches = 0.0, 0
-        if report.cores < math.inf:
-            self._cpu_time = self._step_time = 0.0
         counters.since_best += loss is not None
         if loss is not None and (counters.best_loss is None or loss < counters.best_loss):
             counters.best_loss, counters.since_best = loss, 0
