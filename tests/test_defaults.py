@@ -90,10 +90,19 @@ def test_notes_state_size_and_regularization():
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_dropout_grows_with_the_epochs(cell):
     dropout = [choose(cell=cell, minutes=minutes)[0]["dropout"] for minutes in (3, 3.9, 10, 60)]
-    assert dropout == [0, 0.05, 0.05, 0.2]
+    assert dropout == [0, 0.05, 0.05, 0.1]
     # Ten minutes of a fast CPU keep the low rate on either side of a border of the speed.
     assert [choose(minutes=10, speed=one)[0]["dropout"] for one in (5e6, 6e6)] == [0.05, 0.05]
-    assert choose(cell=cell, minutes=60, dropout=0.1)[0]["dropout"] == 0.1
+    assert choose(cell=cell, minutes=60, dropout=0.3)[0]["dropout"] == 0.3
+
+
+def test_long_runs_on_long_texts_use_self_distillation():
+    short, given_units = {"chars": 400_000}, {"units": (64,)}
+    settings = [choose(minutes=60, **one)[0] for one in ({}, short, given_units)]
+    settings += [choose(minutes=10)[0], residual(minutes=600)[0]]
+    assert [one["distillation"] for one in settings] == [0.8, 0, 0, 0, 0]
+    used = "using dropout 0.1 and distillation 0.8: about 32 epochs are planned"
+    assert choose(minutes=60)[1][-1] == used
 
 
 def test_dropout_is_stronger_on_short_texts_and_none_for_given_units():

@@ -151,8 +151,9 @@ CURVE = {"units": (8, 6), "timesteps": 8, "batch_size": 8, "dropout": 0.0, "pati
 WAYS = (
     {"steps": 100, "cell": "simple"},
     {"steps": 20, "state": "reset", "loss_on": 3},
-    {"steps": 20, "documents": "blank-line", "cell": "gru", "curriculum": (2,), "resets": 0.3},
-)
+    {"steps": 20, "documents": "blank-line", "cell": "gru", "curriculum": (2,), "resets": 0.3,
+     "distillation": 0.5},
+)  # fmt: skip
 FAST = ["--units=4", "--timesteps=8", "--batch-size=8", "--device=cpu"]
 LONG = {"units": (4,), "timesteps": 8, "batch_size": 8, "patience": 0, "steps": 100_000}
 

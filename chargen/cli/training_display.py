@@ -238,7 +238,7 @@ def _overview(trainer: Trainer) -> str:
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
         budgets += [f"{settings.minutes or MINUTES:g} min"]
-    if settings.patience and settings.validation != 0:
+    if settings.patience and settings.validation != 0 and not settings.distillation:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
     rate = settings.learning_rate

@@ -81,7 +81,8 @@ class SizeTable:
     chars_per_minute: float  # of that model, where it is not measured
     # Least characters that the reference reads, layers, units, speed as a multiple of its speed.
     shapes: tuple[tuple[float, int, int, float], ...]
-    regularization: tuple[tuple[float, float, float], ...]  # its epochs, weight decay, dropout
+    # Its epochs, weight decay, dropout, and the weight of self-distillation where there is one.
+    regularization: tuple[tuple[float, ...], ...]
 
 
 PLAIN = Preset(64, 16, 0.02, beta2=0.999)
@@ -104,7 +105,7 @@ PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
     ((0, 1, 256, 1), (7e6, 1, 384, 0.55), (2e7, 2, 256, 0.42), (8e7, 2, 384, 0.22)),
-    tuple((n, PLAIN_WEIGHT_DECAY, rate) for n, rate in ((0, 0.0), (9, 0.05), (80, 0.2))),
+    tuple((n, PLAIN_WEIGHT_DECAY, *more) for n, *more in ((0, 0, 0), (9, 0.05, 0), (80, 0.1, 0.8))),
 )
 
 
@@ -244,8 +245,10 @@ def _size(
 def _regularization(
     given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float, planned: float
 ) -> tuple[dict[str, float], list[str]]:
-    weight_decay, dropout = _row(table.regularization, epochs)
-    chosen = {"weight_decay": weight_decay, "dropout": max(dropout, least_dropout)}
+    names = ("weight_decay", "dropout", "distillation")
+    chosen = dict(zip(names, _row(table.regularization, epochs), strict=False))
+    if least_dropout:  # a short text, on which self-distillation does not help
+        chosen |= {"dropout": max(chosen["dropout"], least_dropout), "distillation": 0.0}
     stronger = [
         f"{name.replace('_', ' ')} {value:g}"
         for (name, value), usual in zip(chosen.items(), _row(table.regularization, 0), strict=True)

@@ -53,11 +53,10 @@ class Schedule:
         """Return the fraction of the budget used after ``step`` updates; 1 or more ends it."""
         return max(step / self.steps, seconds / self.seconds)
 
-    def rate(self, step: int, seconds: float) -> float:
-        """Return the learning rate of update ``step``, counted from 0."""
+    def rate(self, step: int, used: float) -> float:
+        """Return the learning rate of update ``step``, from 0, given the used share of its time."""
         warm_up = max(1.0, min(WARM_UP_STEPS, WARM_UP_SHARE * self.steps))
-        warm = min(1.0, (step + 1) / warm_up)
-        return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
+        return self.peak * min(1.0, (step + 1) / warm_up) * min(1.0, max(0.0, 1 - used))
 
 
 def steps_between_validations(settings: TrainingSettings, chars: int, training_chars: int) -> int:
@@ -144,21 +143,26 @@ class Trainer:
             by_steps = counters.step >= self._schedule.steps
             unit = ("epoch" if self.settings.epochs else "step") if by_steps else "time"
             self.ending = f"{unit} budget reached"
-        elif patience and counters.since_best >= patience:
+        elif patience and counters.since_best >= patience and not self.settings.distillation:
             self.ending = f"no improvement in {patience} validations"
         elif stop:
             self.ending = "stopped"
         return bool(self.ending)
 
     def _report(self, started: float, stops: bool) -> Report:
-        counters, stages = self.counters, len(self._stages)
-        due = min(int(self._schedule.used(counters.step, self._clock) * stages), stages - 1)
+        counters, settings, stages = self.counters, self.settings, self._stages
+        used = self._schedule.used(counters.step, self._clock)
+        due = min(int(used * len(stages)), len(stages) - 1)
         if due > counters.stage:  # a run resumed with a larger budget stays in its stage
+            if stages[due].distillation > stages[counters.stage].distillation:
+                self.model = self._state.teach()
             counters.epoch, counters.batch, counters.since_best = counters.epoch + 1, 0, 0
             self._start_stage(due)
-        rate = self._schedule.rate(counters.step, self._clock)
+        if settings.distillation:  # each half of the budget trains one model
+            used = 2 * used - (stages[counters.stage].distillation > 0)
+        rate = self._schedule.rate(self._state.updates, used)
         batch = self._batches.batch(counters.epoch, counters.batch, self._state.rows)
-        carry = self.settings.state == "carry" and counters.batch > 0
+        carry = settings.state == "carry" and counters.batch > 0
         message = [float(stops), (time.monotonic() - started) * self.group.leads]
         nats, norm, sums = self._state.step(batch, rate, carry=carry, message=message)
         if not (math.isfinite(nats) and math.isfinite(norm)):
