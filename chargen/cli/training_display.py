@@ -233,7 +233,10 @@ class EventWriter:
 def _overview(trainer: Trainer) -> str:
     description, settings = trainer.run.description, trainer.settings
     facts = description.facts()
-    stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in settings.stages())
+    taught = settings.distillation
+    last = [one for one in settings.stages() if one.distillation == taught]
+    stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in last)
+    stages += " for a teacher, then for its student" * (taught > 0)
     budgets = [counted(settings.steps, "step")] if settings.steps else []
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
