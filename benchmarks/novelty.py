@@ -25,7 +25,6 @@ def main() -> list[dict[str, object]]:
     training = np.concatenate(
         [ids[start:] for start in rng.integers(len(ids) // 2, size=3 * TRAINING_CHARS // len(ids))]
     )[:TRAINING_CHARS]
-    measure([ids[:100]], ids, ids, vocabulary)  # compiles
     bare = training.nbytes / reading(training.nbytes)
     print(f"{len(training):,} training characters; reading them once takes {bare:.2f} s")
     rows: list[dict[str, object]] = []
