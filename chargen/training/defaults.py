@@ -247,7 +247,7 @@ def _regularization(
 ) -> tuple[dict[str, float], list[str]]:
     names = ("weight_decay", "dropout", "distillation")
     chosen = dict(zip(names, _row(table.regularization, epochs), strict=False))
-    if least_dropout:  # a short text, on which self-distillation does not help
+    if least_dropout:  # a short text, where self-distillation was not compared with this dropout
         chosen |= {"dropout": max(chosen["dropout"], least_dropout), "distillation": 0.0}
     stronger = [
         f"{name.replace('_', ' ')} {value:g}"
