@@ -16,11 +16,10 @@ from chargen.errors import ChargenError
 from chargen.runs.directory import Run
 from chargen.sampling import Sampler
 from chargen.sampling.engine import Engine
-from chargen.sampling.novelty import measure, novelty_table
+from chargen.sampling.novelty import measure, novelty_table, occurrences
 from chargen.sampling.sampler import MAX_WARM_UP, MIN_WARM_UP, Stopping, stopped, warm_up_ids
 from chargen.settings import ModelSettings, SamplingSettings
 from chargen.text import Vocabulary
-from chargen.text.occurrences import occurrences
 
 VOCABULARY = Vocabulary("\nabz")
 OPENING = 0
@@ -178,7 +177,7 @@ IDS = st.lists(st.integers(0, 2), max_size=40).map(lambda ids: np.array(ids, dty
 @given(IDS, IDS, st.integers(1, 9), st.integers(1, 9))
 def test_substrings_are_found_where_they_occur(short, long, chars, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("chargen.text.occurrences.BLOCK", block)
+        patch.setattr("chargen.sampling.novelty.BLOCK", block)
         found, none = occurrences([short, short[:0]], long, chars)
     assert (len(found), len(none)) == (max(0, len(short) - chars + 1), 0)
     for part, place in zip(sliding(short, chars), found, strict=True):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +22,14 @@ from chargen.recurrent.torch_nn import TorchCharModel, to_torch
 from chargen.render.report import Table, fragment
 from chargen.runs.directory import Run
 from chargen.sampling import Sampler
+from chargen.sampling.novelty import Novelty
+from chargen.sampling.novelty import measure as measure_novelty
 from chargen.settings import SAMPLE_CHARS
 from chargen.text.corpus import Corpus, read_corpus
 from chargen.text.encoding import EncodedCorpus, encode_with
 from chargen.text.vocabulary import Unknown, Vocabulary
 from chargen.training.dynamic import DynamicSettings, evaluate_dynamic
 from chargen.training.session import device_named
-
-if TYPE_CHECKING:
-    from chargen.sampling.novelty import Novelty
 
 Sources = str | Path | Sequence[str | Path]
 """Files, directories, ``-`` or names of bundled corpora: one, or several in reading order."""
@@ -109,18 +108,16 @@ class TrainedModel:
         """
         return to_torch(self.network, self.run.description.model)
 
-    def novelty(self, texts: str | Sequence[str], seed: int = 0) -> "Novelty":
+    def novelty(self, texts: str | Sequence[str], seed: int = 0) -> Novelty:
         """Measure how much of generated ``texts`` occurs in the training text.
 
         Equally long held-out stretches, drawn by ``seed``, are the baseline; see
         `chargen.sampling.novelty`.
         """
-        from chargen.sampling.novelty import measure  # loads numba
-
         own, end = self.corpus().ids, self.run.description.corpus.training_chars
         given = [texts] if isinstance(texts, str) else texts
         ids = [self.vocabulary.encode_typed("text", text) for text in given]
-        return measure(ids, own[:end], own[end:], self.vocabulary, seed)
+        return measure_novelty(ids, own[:end], own[end:], self.vocabulary, seed)
 
     def forgetting(self) -> tuple[float, float] | None:
         """Return what a fine-tuned model forgot; None for another or an imported origin.

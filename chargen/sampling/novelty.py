@@ -14,11 +14,14 @@ import numpy as np
 from chargen.errors import ChargenError
 from chargen.render.report import NO_NUMBER, aligned
 from chargen.render.text import counted, visible_line
-from chargen.text.occurrences import occurrences
+from chargen.text.memory_map import release
+from chargen.text.statistics import hashes
 from chargen.text.vocabulary import Vocabulary
 
 MAX_PARTS = 8  # of held-out text
 SHOWN = 200  # characters of the longest copy in the table
+BLOCK = 2**18  # characters of the training text in memory at once
+HIGH = np.uint64(44)  # bits of a hash below the 20 bits that are compared first
 LEGEND = (
     "Percent of the substrings of each length that are not in the training text: in the sample,",
     "and in held-out text, as the mean and range of parts as long as the sample.",
@@ -108,6 +111,30 @@ def measure(
         tuple(copies[len(texts) :]),
         tuple(rows),
     )
+
+
+def occurrences(parts: Sequence[np.ndarray], text: np.ndarray, chars: int) -> list[np.ndarray]:
+    """Find the substrings of ``chars`` ids of some ``parts`` in ``text``, ids ``(L,)``.
+
+    Returns for each part where its substrings begin in the text by its `hashes`, -1 for nowhere,
+    ``(M - chars + 1,)`` int64 for a part of M ids.
+    """
+    keys = [hashes(part, chars) for part in parts]
+    missing = known = np.unique(np.concatenate(keys))
+    places = np.full(len(known), -1)
+    for start in range(0, len(text), BLOCK):
+        found = hashes(text[start : start + BLOCK + chars - 1], chars)
+        likely = np.zeros(2**20, dtype=bool)
+        likely[missing >> HIGH] = True
+        begins = np.flatnonzero(likely[found >> HIGH])
+        slots = np.searchsorted(known, found[begins]).clip(max=len(known) - 1)
+        same = known[slots] == found[begins]
+        places[slots[same]] = start + begins[same]
+        release(text)
+        missing = known[places < 0]
+        if not len(missing):
+            break
+    return [places[np.searchsorted(known, own)] for own in keys]
 
 
 def novelty_table(found: Novelty) -> str:

@@ -54,7 +54,7 @@ class Schedule:
         return max(step / self.steps, seconds / self.seconds)
 
     def rate(self, step: int, used: float) -> float:
-        """Return the learning rate of update ``step``, from 0, given the used share of its time."""
+        """Return the learning rate of update ``step``, counted from 0, at a share of the budget."""
         warm_up = max(1.0, min(WARM_UP_STEPS, WARM_UP_SHARE * self.steps))
         return self.peak * min(1.0, (step + 1) / warm_up) * min(1.0, max(0.0, 1 - used))
 

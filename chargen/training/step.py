@@ -69,13 +69,12 @@ class TrainingState:
         self.updates = 0
 
     def teach(self) -> CharModel:
-        """Train a student from the initial weights; the model trained so far is its teacher.
+        """Return a student, which is trained from now on; its teacher is the averaged model.
 
-        Return the student.
-
-        ``distillation`` is the weight of the cross-entropy with the teacher's predictions in the
-        loss, beside that with the text (Furlanello et al. 2018, "Born-again neural networks").
-        The student is trained without dropout.
+        The student starts from the initial weights and has no dropout. Its loss is the sum of the
+        cross-entropies with the text and with the teacher's predictions, weighted by
+        1 - ``distillation`` and ``distillation`` (Furlanello et al. 2018, "Born-again neural
+        networks").
         """
         self._teacher = self.averaged
         self._begin(self._initial)
