@@ -140,8 +140,7 @@ class TrainedModel:
 
     def evaluate(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy on the held-out text, or on all of another corpus."""
-        text, start, starts = self._evaluated(corpus)
-        return evaluate(self.predictor, text.ids, start, starts=starts)
+        return evaluate(self.predictor, *self._evaluated(corpus))
 
     def evaluate_dynamic(
         self,
@@ -154,9 +153,9 @@ class TrainedModel:
         The scale of its gradients is taken from the end of the training text; see
         `chargen.training.dynamic`.
         """
-        (text, start, starts), own = self._evaluated(corpus), settings or DynamicSettings()
+        (ids, start, starts), own = self._evaluated(corpus), settings or DynamicSettings()
         training = self.run.training_ids()
-        return evaluate_dynamic(self.network, text.ids, start, training, own, starts, progress)
+        return evaluate_dynamic(self.network, ids, start, training, own, starts, progress)
 
     def baseline(self, corpus: Sources | Corpus | None = None) -> Evaluation:
         """Return loss and accuracy of the n-gram baseline, as `evaluate` measures them.
@@ -166,9 +165,9 @@ class TrainedModel:
         """
         if corpus is None and self._baseline:
             return self._baseline
-        text, start, starts = self._evaluated(corpus)
+        evaluated = self._evaluated(corpus)
         (ngram,) = self.ngrams(BASELINE_ORDER).values()
-        found = evaluate(ngram, text.ids, start, starts=starts)
+        found = evaluate(ngram, *evaluated)
         self._baseline = found if corpus is None else self._baseline
         return found
 
@@ -237,15 +236,15 @@ class TrainedModel:
 
     def _evaluated(
         self, corpus: Sources | Corpus | None
-    ) -> tuple[EncodedCorpus, int, np.ndarray | None]:
-        """Return a text, the first index to predict, and document starts if the model uses them."""
+    ) -> tuple[np.ndarray, int, np.ndarray | None]:
+        """Return ids, the first index to predict, and document starts if the model uses them."""
         if corpus is None:
             self.held_out()  # or else an error
         text = self.encoded(corpus)
         known, documents = self.run.description.corpus, self.run.description.training.documents
         start = known.training_chars if known.is_of(text) else 1
         start = 1 if start == len(text.ids) else start  # a text that the model was trained on
-        return text, start, None if documents == "none" else text.starts
+        return text.ids, start, None if documents == "none" else text.starts
 
     def corpus(self) -> EncodedCorpus:
         """Return the run's corpus; `ChargenError` if it is missing or changed, or was imported."""

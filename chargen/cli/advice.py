@@ -73,11 +73,9 @@ def message(error: click.UsageError) -> str:
     dashes = "-" * (len(given) > 2 and given[1] != "-")  # other tools have one dash
     typed = dashes + given.lower().replace("_", "-")
     meant = FLAGS.get(typed, typed)
-    if meant.split()[0] in flags:
-        likely = [meant]
-    else:
-        likely = [flag for flag in flags if flag.startswith(typed)]
-        likely = likely or difflib.get_close_matches(typed, flags, 2, 0.75)
+    likely = [meant] if meant.split()[0] in flags else []
+    likely = likely or [flag for flag in flags if flag.startswith(typed)]
+    likely = likely or difflib.get_close_matches(typed, flags, 2, 0.75)
     text = f"No such option {given}"
     return f"{text}: did you mean {' or '.join(likely)}?" if likely else text
 

@@ -76,6 +76,6 @@ def compare(jobs: int | None, out: Path | None, overwrite: bool, **given: Any) -
     sections, about = kit.report(result), kit.about(result)
     say(to_text(sections), nl=False)
     title = f"{result.task}: {about}"
-    page = lambda: to_html(kit.TITLE, about, sections, ())  # noqa: E731
+    page = partial(to_html, kit.TITLE, about, sections, ())
     write_results(given, page, result.to_json(), sections, title, kit.MAIN_FIGURE)
     return 0

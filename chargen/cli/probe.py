@@ -99,14 +99,14 @@ def probe_longrange(
     models: list[Any] = [load(run, device, mix_ngram=mix_ngram) for run in runs or newest]
     models += [OtherModel(name, load_model(name)) for name in others]
     with tqdm(total=1.0, disable=None, leave=False, bar_format="{l_bar}{bar}| {elapsed}") as bar:
-        counts: dict[str, tuple[int, int]] = {}
+        shares: dict[str, float] = {}  # of the work of each instrument that is done
 
         def watch(instrument: str, done: int, total: int) -> None:
-            counts[instrument] = done, total
-            bar.total = float(len(counts))
-            running = [name for name, (done, total) in counts.items() if done < total]
+            shares[instrument] = done / total
+            bar.total = float(len(shares))
+            running = [name for name, share in shares.items() if share < 1]
             bar.set_description(" + ".join(running), refresh=False)
-            bar.update(sum(done / total for done, total in counts.values()) - bar.n)
+            bar.update(sum(shares.values()) - bar.n)
 
         spans = spans and tuple(sorted({*spans}))
         chosen = [name for place, name in enumerate(INSTRUMENTS) if only is None or place in only]

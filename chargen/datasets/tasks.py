@@ -37,9 +37,8 @@ class Task:
     floors: Mapping[str, float]  # by variant: the accuracy of guessing
     shortest_spans: Mapping[str, int]  # by variant, in characters
     line: Callable[[Rng], str]  # draws a line; no span in it exceeds `LONGEST_SPAN`
-    trials: Callable[
-        [str, int, Rng], list[str]
-    ]  # variant, span: a round, each candidate right once
+    # by variant and span: a round, in which each candidate is right once
+    trials: Callable[[str, int, Rng], list[str]]
     stride: int = 1  # spacing of the possible spans
     queried: int = 1  # characters at the end of a trial
 

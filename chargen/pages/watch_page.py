@@ -144,8 +144,7 @@ def draw_loss(status: TrainingStatus, axes: Axes, size: Size) -> None:
 
 def _draw_curve(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, color: str) -> None:
     mark = "o" if len(x) == 1 else ""
-    look: dict[str, Any] = {"marker": mark, "clip_on": not mark, "linewidth": 2}
-    axes.plot(x, y, label=name, color=color, **look)
+    axes.plot(x, y, label=name, color=color, marker=mark, clip_on=not mark, linewidth=2)
     axes.set_xscale("log")
     axes.set_xlim(1, max(2.0, *x))
     axes.xaxis.set_major_formatter("{x:,.0f}")

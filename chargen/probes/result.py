@@ -93,9 +93,8 @@ class ProbeResult:
         """How far back a run remembers, or which of several has the longest memory."""
         if len(self.runs) == 1:
             # The first instrument that claims something, or else the reason why none does.
-            found = {name: one for name in REPORTS if (one := self.runs[0].of_network(name))}
-            claims = [one for one in found.values() if not getattr(one, "refusal", "")]
-            claims = [*claims, *found.values()]
+            found = [one for name in REPORTS if (one := self.runs[0].of_network(name))]
+            claims = [one for one in found if not getattr(one, "refusal", "")] or found
             return str(claims[0].finding()) if claims else "nothing was measured"
         contexts = {run.run: run.context[TRAINED] for run in self.runs if run.context}
         results = {run.run: run.templates for run in self.runs if run.templates}

@@ -30,8 +30,7 @@ from chargen.settings import INSTRUMENTS
 
 CONTROL_ORDERS = (5, 10, 20)  # of the n-grams beside the templates
 CONTEXT_ORDERS = (2, 3, 5, 9, 17)  # of the n-grams beside the context curve
-MINED_ORDER = 20  # of the n-gram beside the mined dependencies
-NGRAM_ORDERS = sorted({*CONTROL_ORDERS, *CONTEXT_ORDERS, MINED_ORDER})
+NGRAM_ORDERS = sorted({*CONTROL_ORDERS, *CONTEXT_ORDERS, mined.NGRAM_ORDER})
 CONTEXT_POSITIONS = {TRAINED: 2048, UNTRAINED: 640, "strings": 8192}  # 256 continuations
 DIFFERENT_TEXTS = "the runs were trained on different texts; name one for all with --text FILE"
 
@@ -118,8 +117,7 @@ def _workers(watch: Watch, tested: Sequence[Subject]) -> Iterator[tuple[ThreadPo
     little. After the end, a report ends its instrument.
     """
     stopped, lock = Event(), Lock()
-    networks = [one.network for one in tested if one.network is not None]
-    on_cpu = all(network.b_y.device.type == "cpu" for network in networks)
+    on_cpu = all(x.network.b_y.device.type == "cpu" for x in tested if x.network is not None)
 
     def report(name: str, done: int, total: int) -> None:
         if stopped.is_set():
@@ -204,9 +202,9 @@ class _Run:
             more = options(untrained=self.untrained, targets=self.targets, parts=parts)
             return readout.measure(predictor, text.ids, **more)
         if name == "mined":
-            ngram = next(iter(self._ngrams(MINED_ORDER).values()), None)
-            more = options(ngram=ngram, ngram_name=f"{MINED_ORDER}-gram", **documents)
-            return mined.measure(predictor, text.ids, untrained=self.untrained, **more)
+            ngram = next(iter(self._ngrams(mined.NGRAM_ORDER).values()), None)
+            more = options(ngram=ngram, untrained=self.untrained, **documents)
+            return mined.measure(predictor, text.ids, **more)
         ngrams = dict(zip(CONTEXT_ORDERS, self._ngrams(*CONTEXT_ORDERS).values(), strict=False))
         count = CONTEXT_POSITIONS["strings" if is_scorer(predictor) else TRAINED]
         more = options(TRAINED, ngrams=ngrams, sample_chars=context.SAMPLE_CHARS, **documents)

@@ -35,8 +35,7 @@ def multiplies_bfloat16() -> bool:
 def linear(x: Tensor, W: Tensor, b: Tensor | None = None, precision: str = "float32") -> Tensor:
     """Return ``x W + b``, differentiable, for x ``(..., F)``, W ``(F, G)`` and b ``(G,)``."""
     if precision != "float32" or _suits_onednn(x.shape[:-1].numel(), W):
-        flat: Tensor = _Linear.apply(x.flatten(0, -2), W, b, precision)
-        return flat.unflatten(0, x.shape[:-1])
+        return _Linear.apply(x.flatten(0, -2), W, b, precision).unflatten(0, x.shape[:-1])
     return x @ W if b is None else x @ W + b
 
 
@@ -48,8 +47,7 @@ def to_precision(x: Tensor, precision: str) -> Tensor:
 def matmul(x: Tensor, W: Tensor, b: Tensor | None = None) -> Tensor:
     """Return ``x W`` or ``x W + b`` for ``(N, F)`` by ``(F, G)``. Not differentiable."""
     if _suits_onednn(len(x), W):
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(x, W.t(), b, "none", [], "")
-        return result
+        return torch.ops.mkldnn._linear_pointwise(x, W.t(), b, "none", [], "")
     return x @ W if b is None else torch.addmm(b, x, W)
 
 

@@ -89,8 +89,7 @@ class Stack(nn.Module):
             outputs, after = run(layer, c.transpose(0, 1), own[:parts])
             x = block.leave(x, c, outputs.transpose(0, 1), mode)
             states.append((*after, *window))
-        normed: Tensor = Norm.apply(x, self.g_out)
-        return normed.transpose(0, 1), tuple(states)
+        return Norm.apply(x, self.g_out).transpose(0, 1), tuple(states)
 
     def initial_state(self, batch_size: int) -> StackState:
         states = (layer.initial_state(batch_size) for layer in self.layers)

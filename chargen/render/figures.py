@@ -71,8 +71,7 @@ def panel(
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_axisbelow(True)
         if size.wide:
-            shown = visible_line(title)
-            figure.suptitle(shown, x=0.01, ha="left", fontsize=13, parse_math=False)
+            figure.suptitle(visible_line(title), x=0.01, ha="left", fontsize=13, parse_math=False)
         _label_ends(axes, size, 72 * shape[1])
         return figure
 

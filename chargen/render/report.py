@@ -1,6 +1,7 @@
 """Reports: sections of tables, figures and sentences, built once for terminal, HTML and PNG."""
 
 import textwrap
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,10 +91,7 @@ class Section:
 
 def rules_at(values: Sequence[float], limits: Sequence[tuple[float, str]]) -> list[tuple[int, str]]:
     """Return a rule for each limit, before the first row of ascending values that exceeds it."""
-    return [
-        (next((i for i, value in enumerate(values) if value > limit), len(values)), text)
-        for limit, text in sorted(limits)
-    ]
+    return [(bisect_right(values, limit), text) for limit, text in sorted(limits)]
 
 
 def training_limits(results: Mapping[str, Any]) -> list[tuple[int, str]]:

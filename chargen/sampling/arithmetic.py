@@ -79,8 +79,7 @@ def norm(rows: np.ndarray, g: np.ndarray) -> np.ndarray:
     """Return ``x / sqrt(mean(x²) + SMALLEST) * g`` of each row of ``(N, D)`` float32."""
     D = rows.shape[1]
     squares = product(rows * rows, np.ones((D, 1), dtype=F))
-    result: np.ndarray = rows * (ONE / np.sqrt(squares / F(D) + SMALLEST_32)) * g
-    return result
+    return rows * (ONE / np.sqrt(squares / F(D) + SMALLEST_32)) * g
 
 
 def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -91,7 +90,5 @@ def product(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def _summed(terms: np.ndarray) -> np.ndarray:
     """Sum ``(J, K)`` over j in order; NumPy would sum a single column pairwise."""
     if terms.shape[1] == 1:
-        last: np.ndarray = np.add.accumulate(terms, axis=0)[-1]
-        return last
-    sums: np.ndarray = np.add.reduce(terms, axis=0, initial=NEUTRAL)
-    return sums
+        return np.add.accumulate(terms, axis=0)[-1]
+    return np.add.reduce(terms, axis=0, initial=NEUTRAL)

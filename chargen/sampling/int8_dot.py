@@ -4,6 +4,7 @@ A loop suffices for LLVM, but on x86 it multiplies half as fast as the instructi
 int16 numbers and adds pairs of the products.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,12 @@ from numba.core import cgutils, config
 from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, register_jitable
 
+INSTRUCTIONS = {  # by the feature of the processor: int16 numbers at once, and LLVM's name
+    "+avx512bw": (32, "llvm.x86.avx512.pmaddw.d.512"),
+    "+avx2": (16, "llvm.x86.avx2.pmadd.wd"),
+}
 _host = vars(config)["CPU_FEATURES"] or get_host_cpu_features()
-_pair_sums = [
-    (lanes, name)
-    for feature, lanes, name in (
-        ("+avx512bw", 32, "llvm.x86.avx512.pmaddw.d.512"),
-        ("+avx2", 16, "llvm.x86.avx2.pmadd.wd"),
-    )
-    if feature in _host.split(",")
-]
+_pair_sums = [one for feature, one in INSTRUCTIONS.items() if feature in _host.split(",")]
 
 
 def _loop(x: Any, w: Any) -> Any:
@@ -42,11 +40,9 @@ def _vectorized(typing: Any, x: Any, w: Any) -> Any:
             context.make_array(kind)(context, builder, value)
             for kind, value in zip(signature.args, given, strict=True)
         )
-        multiply = ir.FunctionType(sums, [wide, wide]), name
-        reduce = ir.FunctionType(int32, [sums]), f"llvm.vector.reduce.add.v{lanes // 2}i32"
-        multiply, reduce = (
-            cgutils.get_or_insert_function(builder.module, *one) for one in (multiply, reduce)
-        )
+        declare = partial(cgutils.get_or_insert_function, builder.module)
+        multiply = declare(ir.FunctionType(sums, [wide, wide]), name)
+        reduce = declare(ir.FunctionType(int32, [sums]), f"llvm.vector.reduce.add.v{lanes // 2}i32")
 
         def load(array: Any, place: Any, kind: Any) -> Any:
             address = builder.gep(array.data, [place])

@@ -52,5 +52,4 @@ class Int8Matrix:
         """Return ``rows`` ``(N, J)`` times the matrix, ``(N, K)`` float32."""
         scales = level_scale(np.abs(rows).max(axis=1, keepdims=True))
         sums = level(rows, scales).astype(self.levels.dtype) @ self.levels
-        result: np.ndarray = (sums.astype(F) + F(0)) * scales * self.scales  # -0 becomes 0
-        return result
+        return (sums.astype(F) + F(0)) * scales * self.scales  # -0 becomes 0

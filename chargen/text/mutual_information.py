@@ -84,15 +84,12 @@ def _information(ids: np.ndarray, size: int, distance: int) -> tuple[float, floa
     if size**2 > len(both):  # most pairs do not occur
         both = np.unique(both, return_inverse=True)[1]
     bounds = np.arange(BLOCKS + 1) * len(both) // BLOCKS
-    blocks = [slice(*pair) for pair in pairwise(bounds)]
     total, left_out = 0.0, np.zeros(BLOCKS)
     for values, sign in ((first, -1), (second, -1), (both, 1)):
         counts = np.bincount(values)
         total += sign * sum_of_logs(counts)
-        for number, block in enumerate(blocks):
-            left_out[number] += sign * sum_of_logs(
-                counts - np.bincount(values[block], minlength=len(counts))
-            )
+        blocks = (np.bincount(values[a:b], minlength=len(counts)) for a, b in pairwise(bounds))
+        left_out += [sign * sum_of_logs(counts - block) for block in blocks]
     pairs = len(both) - np.diff(bounds)
     jackknife = np.log2(pairs) + left_out / pairs
     error = np.sqrt((BLOCKS - 1) * jackknife.var())

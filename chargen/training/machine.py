@@ -33,11 +33,10 @@ def measure_machine(
     best = Machine(1.0, 1)
     for count in [threads] if threads else counts:
         torch.set_num_threads(count)
-        for _ in range(ATTEMPTS):
-            speed = 60 * math.prod(training.window) / _seconds_per_step(model, training, size)
-            if speed * LEAST_GAIN >= best.chars_per_minute:
-                break
-        else:
+        seconds = (_seconds_per_step(model, training, size) for _ in range(ATTEMPTS))
+        speeds = (60 * math.prod(training.window) / one for one in seconds)
+        speed = next((one for one in speeds if one * LEAST_GAIN >= best.chars_per_minute), None)
+        if speed is None:
             break
         best = Machine(speed, count)
     torch.set_num_threads(best.threads)

@@ -28,7 +28,6 @@ from chargen.files import read_json, write_file
 from chargen.predictors import NextCharPredictor
 from chargen.probes.cells import result as records
 from chargen.probes.templates import measure as templates
-from chargen.probes.templates.cases import nearest_spans
 from chargen.probes.templates.scoring import credit_of
 from chargen.recurrent.model import CharModel, NetworkPredictor
 from chargen.runs.checkpoint import WEIGHTS, Checkpoint
@@ -255,11 +254,10 @@ def _finish(
                 command = [sys.executable, "-m", "chargen", *run.arguments(threads)]
                 with run.log.open("w", encoding="utf-8") as log:
                     active[run] = subprocess.Popen(command, stdout=log, stderr=log)
-            codes = {run: process.poll() for run, process in active.items()}
+            ended = {run: code for run, one in active.items() if (code := one.poll()) is not None}
             # A terminal sends Ctrl-C to both processes, and the training may end first.
             if should_stop():
                 return None
-            ended = {run: code for run, code in codes.items() if code is not None}
             for run, code in ended.items():
                 del active[run]
                 untrained = trials and evaluates_untrained[run.cell] is run
@@ -292,14 +290,10 @@ def _evaluate_trials(
         task = TASKS[settings.task]
         return measure_task(model.predictor, task, seed=settings.seed, untrained=bare)
     bank = bundled.bank(bundled.BANKS[settings.task])
+    control = {UNTRAINED: bare} if bare else {}
     # Without a knowledge gate all cells are evaluated on the same trials.
     rows = templates.measure(
-        model.predictor,
-        bank,
-        spans=nearest_spans(bank, templates.SPANS),
-        seed=settings.seed,
-        controls=lambda: {UNTRAINED: bare} if bare else {},
-        gate=0.0,
+        model.predictor, bank, seed=settings.seed, controls=lambda: control, gate=0.0
     ).rows
     spans, credits = zip(*((row.span, row.credits) for row in rows), strict=True)
     controls = [row.controls[UNTRAINED] for row in rows if bare]

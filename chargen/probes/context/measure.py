@@ -212,11 +212,10 @@ def character_classes(text: str) -> np.ndarray:
     """Return the class of each character, one of `CLASSES`; letters are of the main script."""
     from fontTools.unicodedata import script
 
-    chars = {*text}
     scripts = Counter(script(char) for char in text if char.isalpha())
     main = max(scripts, key=scripts.__getitem__, default="")
     names = {}
-    for char in chars:
+    for char in {*text}:
         kind = unicodedata.category(char)[0]
         letter = "letter" if script(char) in (main, "Zinh", "Zyyy") else "other scripts"
         names[char] = {"N": "digit", "L": letter, "M": letter}.get(kind, "punctuation")

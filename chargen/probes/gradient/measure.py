@@ -100,13 +100,10 @@ class _Flow(NamedTuple):
 
 def _flows(model: CharModel, group: Targets, states: int, meter: Meter) -> list[_Flow]:
     """Measure ``states`` states before each target in each layer, in batches that fit in memory."""
-    inputs, targets, states = group.contexts, group.answers, min(states, group.contexts.shape[1])
+    states = min(states, group.contexts.shape[1])
     rows = max(1, STATE_FLOATS // (states * sum(layer.units for layer in model.layers)))
-    batches = []
-    for start in range(0, len(inputs), rows):
-        own = slice(start, start + rows)
-        texts, ends = torch.from_numpy(inputs[own]), torch.from_numpy(targets[own])
-        batches.append(_batch(model, texts, ends, states))
+    texts, answers = (torch.from_numpy(x).split(rows) for x in (group.contexts, group.answers))
+    batches = [_batch(model, *some, states) for some in zip(texts, answers, strict=True)]
     meter.step()
     flows = []
     for number, layer in enumerate(zip(*batches, strict=True), 1):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from chargen import evaluation
-from chargen.evaluation import Meter, Segments, nats_to_bits, surprisals
+from chargen.evaluation import Meter, Segments, nats_to_bits, states_after, surprisals
 from chargen.files import Progress
 from chargen.predictors import protocol
 from chargen.predictors.protocol import BurnedIn, NextCharPredictor, State, is_scorer
@@ -20,6 +20,7 @@ from chargen.probes.mined.result import FEWEST_CASES, MinedResult, MinedRow
 from chargen.probes.statistics.intervals import FEWEST_BLOCKS, text_mean
 from chargen.text.vocabulary import Vocabulary
 
+NGRAM_ORDER = 20  # of the n-gram baseline
 NGRAM_CHARS = 32  # context that the n-gram reads before a target
 BLOCK_CHARS = 256  # characters of text whose cases are resampled together
 SLICE = 64  # maximum number of cases of similar distance that are read in parallel
@@ -33,7 +34,6 @@ def measure(
     starts: np.ndarray | None = None,
     swap_ids: np.ndarray | None = None,
     ngram: NextCharPredictor | None = None,
-    ngram_name: str = "20-gram",
     untrained: NextCharPredictor | None = None,
     longest: int = LONGEST,
     seed: int = 0,
@@ -65,16 +65,13 @@ def measure(
         cases = _Cases(predictor.vocabulary, plan, measured)
         steps = len(cases.pieces) + len(cases.readings) + len(cases.swapped)
         meter = Meter(progress, (1 + bool(untrained)) * steps)
-        own, gain = cases.bits(predictor, meter)
-        before = cases.bits_after_other_text(predictor, meter) - own.sum(axis=1)
+        own, gain, before = cases.bits(predictor, meter)
         found = {"target_bits": own.sum(axis=1), "gain": gain, "before": before}
         if ngram:
             near = Segments((cases.start - NGRAM_CHARS).clip(min=0), cases.start, cases.end)
             found["over_ngram"] = (surprisals(ngram, plan.ids, near) - own).sum(axis=1)
         if untrained:
-            bare, found["untrained"] = cases.bits(untrained, meter)
-            after = cases.bits_after_other_text(untrained, meter)
-            found["untrained_before"] = after - bare.sum(axis=1)
+            _, found["untrained"], found["untrained_before"] = cases.bits(untrained, meter)
     rows, first = [], 0
     for group in plan.groups:
         beyond = None if trained_timesteps is None else group.distance > trained_timesteps
@@ -88,7 +85,7 @@ def measure(
             }
         most = 2 * group.distance - 1
         rows.append(MinedRow(group.kind, group.distance, most, beyond, len(group), **estimates))
-    chars, name = len(plan.ids), ngram_name if ngram else None
+    chars, name = len(plan.ids), f"{NGRAM_ORDER}-gram" if ngram else None
     documents = len(plan.documents)
     return MinedResult(seed, trained_timesteps, chars, plan.full, name, tuple(rows), documents)
 
@@ -163,8 +160,11 @@ class _Cases:
         self.readings = _batches(self.end - kept, begun, SLICE)
         self.swapped = _batches(self.end - self.cue_end, self.swap_chars, SLICE)
 
-    def bits(self, predictor: NextCharPredictor, meter: Meter) -> tuple[np.ndarray, np.ndarray]:
-        """Return the bits of each target, ``(N, chars)``, and its gain from the cue, ``(N,)``."""
+    def bits(self, predictor: NextCharPredictor, meter: Meter) -> tuple[np.ndarray, ...]:
+        """Return the bits of each target, ``(N, chars)``, and its gains, ``(N,)`` each.
+
+        The gains are those over another cue, and over other text up to the end of the cue.
+        """
         burned_in = BurnedIn(predictor, self.plan.ids[: self.plan.full])
         own, gain = np.zeros((len(self.start), self.own.longest)), np.zeros(len(self.start))
         kept: list[tuple[np.ndarray, State]] = []
@@ -183,20 +183,15 @@ class _Cases:
             found = surprisals(reader, self.other, self.others[cases], state)
             gain[cases] = (found - own[cases, : found.shape[1]]).sum(axis=1)
             meter.step()
-        return own, gain
-
-    def bits_after_other_text(self, predictor: NextCharPredictor, meter: Meter) -> np.ndarray:
-        """Return the bits of each target with other text up to the end of its cue, ``(N,)``."""
-        ids, source, bits = self.plan.ids, self.plan.source, np.zeros(len(self.start))
-        burned_in = BurnedIn(predictor, ids[: self.plan.full])
-        lengths = np.unique(self.swap_chars).tolist()
-        for chars, _, state in evaluation.states_after(burned_in, source, self.plan.swaps, lengths):
+        plan, before, lengths = self.plan, -own.sum(axis=1), np.unique(self.swap_chars).tolist()
+        for chars, _, swapped in states_after(burned_in, plan.source, plan.swaps, lengths):
             for cases in self.swapped:
                 if self.swap_chars[cases[0]] == chars:
-                    after = protocol.select(state, self.swaps[cases])
-                    bits[cases] = surprisals(predictor, ids, self.own[cases], after).sum(axis=1)
+                    after = protocol.select(swapped, self.swaps[cases])
+                    found = surprisals(predictor, plan.ids, self.own[cases], after)
+                    before[cases] += found.sum(axis=1)
                     meter.step()
-        return bits
+        return own, gain, before
 
     def _read_pieces(
         self, reader: NextCharPredictor, pieces: np.ndarray, own: np.ndarray

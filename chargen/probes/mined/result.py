@@ -65,8 +65,8 @@ def _finding(rows: Sequence[MinedRow]) -> str:
     if not known:
         return f"no distance has {FEWEST_CASES} cases"
     gained = [*takewhile(lambda one: one[1].low > 0, known)]
-    row, gain = (gained or known)[-1 if gained else 0]
     if not gained:
-        return f"no gain at {row.distances} characters"
+        return f"no gain at {known[0][0].distances} characters"
+    row, gain = gained[-1]
     most = counted(row.distance_most, "character")
     return f"gain up to {most} back ({gain.value:.2f} bits, {between(gain, 2)})"

@@ -25,15 +25,15 @@ BOOTSTRAP_DRAWS = 2000
 PARTS = 840  # credits are counted in 1/840: exact for ties among up to 8 candidates
 
 
-def wilson(successes: float, trials: float, z: float = Z95) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion, by default of 95%.
+def wilson(successes: float, trials: float) -> tuple[float, float]:
+    """Return the 95% Wilson score interval of a proportion.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
     1927. Both may be fractional. `ValueError` for no trials, or successes not in 0 .. ``trials``.
     """
     if trials < 1 or not 0 <= successes <= trials:
         raise ValueError(f"{successes} successes in {trials} trials")
-    share = successes / trials
+    share, z = successes / trials, Z95
     scale = 1 + z * z / trials
     centre = (share + z * z / (2 * trials)) / scale
     half = z * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2) / scale
@@ -104,12 +104,10 @@ def block_bootstrap(sums: np.ndarray, counts: np.ndarray, rng: np.random.Generat
 
 def holm(ps: Sequence[float]) -> list[float]:
     """Return p-values with Holm's step-down correction for multiple tests, in the given order."""
-    corrected = [0.0] * len(ps)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=ps.__getitem__)):
-        largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
-        corrected[place] = largest
-    return corrected
+    order, corrected = np.argsort(ps, kind="stable"), np.array(ps, dtype=float)
+    scaled = corrected[order] * np.arange(len(ps), 0, -1)
+    corrected[order] = np.maximum.accumulate(scaled.clip(max=1.0))
+    return corrected.tolist()
 
 
 def mcnemar(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> float:
@@ -174,20 +172,17 @@ def text_mean(sums: np.ndarray, counts: np.ndarray, growth: float = 0.0) -> Text
     apart = sums - mean * counts
     variances: list[float] = []
     size = 1
-    while K // size >= FEWEST_BLOCKS:
-        batches = K // size
+    while (batches := K // size) >= FEWEST_BLOCKS:
         merged = apart[: batches * size].reshape(batches, size).sum(axis=1)
         variance = (merged @ merged) / (batches - 1) * K / size / total**2
         if variances and not growth and variance <= variances[-1]:
             break
         n, size = batches, 2 * size
         variances.append(variance)
-    power = growth
-    if growth and len(variances) > 2:
-        known = np.array(variances[-5:])
+    power, known = growth, np.array(variances[-5:])
+    if growth and len(known) > 2 and known.min() > 0:
         octaves = np.arange(len(known)) * math.log(2)
-        if known.min() > 0:
-            power = max(growth, float(np.polyfit(octaves, np.log(known), 1)[0]))
+        power = max(growth, float(np.polyfit(octaves, np.log(known), 1)[0]))
     return TextMean(float(mean), math.sqrt(max(variances) * n**power), n)
 
 

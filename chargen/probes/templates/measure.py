@@ -77,16 +77,14 @@ def measure(
     )
     meter = Meter(progress, sum(len(one.batches) for one in (shortest, *longer)))
     shortest.read(meter)
-    refusal: str | None = None
-    known: dict[str, NextCharPredictor] = {}
-    if shortest.accuracy < gate:
+    accuracy, refusal = shortest.whole.accuracy.value, None
+    if accuracy < gate:
         refusal = (
-            f"{_not_learned(bank)} (accuracy {shortest.accuracy:.0%} at "
+            f"{_not_learned(bank)} (accuracy {accuracy:.0%} at "
             f"{counted(shortest.span, 'character')}; below {gate:.0%} no claim is made)"
         )
         longer = []
-    else:
-        known |= controls()
+    known = {} if refusal else controls()
     for one in longer:
         one.read(meter)
     rows = [one.result(known, trained_timesteps) for one in (shortest, *longer)]
@@ -158,7 +156,7 @@ class _Measured:
             bits |= dict(zip(plain.cueless, nats_to_bits(nats).tolist(), strict=True))
         self.bits = np.array([*bits.values()])
         self.outcome = Outcome.join(map(Outcome.of, self.batches, self.own))
-        self.accuracy = self.outcome.tally().accuracy.value
+        self.whole = self.outcome.tally()
 
     def result(
         self, controls: Mapping[str, NextCharPredictor], trained_timesteps: int | None
@@ -171,11 +169,8 @@ class _Measured:
             some = [batch for batch in self.controlled if batch.frames]
             found = [read(control, b.contexts, b.facts.targets, b.cue_start) for b in some]
             tallies[name] = _tally(some, found)
-        whole = outcome.tally()
         return records.SpanResult(
-            whole.accuracy,
-            whole.frames,
-            whole.greedy_accuracy,
+            **structs.asdict(self.whole),
             span=self.span,
             label=records.span_label(self.span),
             beyond_timesteps=None if trained_timesteps is None else self.span > trained_timesteps,
@@ -187,7 +182,7 @@ class _Measured:
                 for name in dict.fromkeys(outcome.sets)
             },
             controls=tallies,
-            bank_accuracy=whole.accuracy,
+            bank_accuracy=self.whole.accuracy,
             distinct=len(set(outcome.sentences)),
             facts=self._by_fact(),
             d=self._cue_effect(),

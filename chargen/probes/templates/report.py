@@ -47,8 +47,8 @@ DEMONSTRATION = (
 
 def section(
     results: Results,
-    pairs: Sequence[records.PairComparison] = (),
-    demonstrations: Mapping[str, Sequence[records.Demonstration]] | None = None,
+    pairs: Sequence[records.PairComparison],
+    demonstrations: Mapping[str, Sequence[records.Demonstration]],
 ) -> kit.Section:
     """Report one run or several, with ``pairs`` of those that claim something, by short names."""
     known = {run: result for run, result in results.items() if not result.refusal}
@@ -64,7 +64,7 @@ def section(
         blocks += [kit.Details("Accuracy by fact", by_fact)] if by_fact else []
     blocks += map(_pair_table, pairs)
     blocks += (kit.Text(f"{run}: {one.finding()}") for run, one in results.items() if others)
-    for run, sentences in (demonstrations or {}).items():
+    for run, sentences in demonstrations.items():
         blocks += _demonstration(f"{run}: " if others else "", sentences)
     phrases = f"Phrases from {first.bank}, sentences of seed {first.seed}."
     blocks.append(kit.method([*METHOD, phrases]))

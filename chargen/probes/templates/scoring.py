@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from msgspec import structs
 
 from chargen.evaluation import advance_all, nats_of
 from chargen.predictors import protocol
@@ -130,12 +131,11 @@ class Outcome:
     def at(self, *places: str) -> DistractorTally | None:
         """Return the accuracy over sentences with a distractor in one of ``places``, if any."""
         part = self.where(np.isin(self.places, places))
-        wrong = float((1 - part.credit).sum())
-        chosen = float(part.distractor.sum()) / wrong if wrong > 0 else None
         if not len(part.credit):
             return None
-        whole = part.tally()
-        return DistractorTally(whole.accuracy, whole.frames, whole.greedy_accuracy, chosen)
+        wrong = float((1 - part.credit).sum())
+        chosen = float(part.distractor.sum()) / wrong if wrong > 0 else None
+        return DistractorTally(**structs.asdict(part.tally()), errors_to_distractor=chosen)
 
     def tally(self) -> Tally:
         """Return the accuracy over all N sentences, with Wilson intervals.
