@@ -200,7 +200,7 @@ class TrainingSettings(Settings, frozen=True):
     average: Rate = 0.0  # share of the updates so far that the running average of weights covers
     clip_norm: Positive = 1.0  # maximum gradient norm
     dropout: Rate = 0.0  # share of a layer's outputs that is dropped in training
-    distillation: Rate = 0.0  # weight of the teacher in the loss, see `TrainingState.teach`
+    distillation: Rate = 0.0  # weight of an n-gram teacher in the loss, see training.teacher
     precision: Annotated[str, _one_of(PRECISIONS)] = "float32"  # of large matmuls' operands
     documents: Annotated[str, _one_of(DOCUMENT_NAMES)] = "none"  # where the state resets to zero
     min_count: Count = 1  # rarer characters of the corpus are read as a placeholder
@@ -222,17 +222,12 @@ class TrainingSettings(Settings, frozen=True):
             raise _refuse("resets", self.resets, "0 with --state reset, which resets every window")
 
     def stages(self) -> "tuple[TrainingSettings, ...]":
-        """Return the settings of each curriculum stage; batches of all have about equal size.
-
-        With self-distillation the stages of the teacher precede those of its student.
-        """
+        """Return the settings of each curriculum stage; batches of all have about equal size."""
         batch_size, timesteps = self.window
-        stages = [
+        return tuple(
             replace(self, timesteps=T, batch_size=batch_size * timesteps // T, curriculum=())
             for T in (*self.curriculum, timesteps)
-        ]
-        teaching = [replace(stage, distillation=0) for stage in stages if self.distillation]
-        return (*teaching, *stages)
+        )
 
     @property
     def window(self) -> tuple[int, int]:

@@ -56,12 +56,6 @@ def fails(cli):
 # Training
 
 
-def test_overview_of_a_run_with_a_teacher(home, cli):
-    _, err = cli(["train", "cat.txt", "--steps", "4", "--distillation", "0.5", *TINY])
-    assert "batch × length 4×8 for a teacher, then for its student, learning rate 0.03" in err
-    assert "\nbudget    4 steps\n" in err
-
-
 def test_train_sample_evaluate_inspect(home, cli):
     out, err = cli(
         ["train", "cat.txt", "--steps", "60", "--recurrent-rate", "0.5", "--input-rate", "2", *TINY]

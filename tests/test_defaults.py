@@ -96,22 +96,24 @@ def test_dropout_grows_with_the_epochs(cell):
     assert choose(cell=cell, minutes=60, dropout=0.3)[0]["dropout"] == 0.3
 
 
-def test_long_runs_on_long_texts_use_self_distillation():
-    short, given_units = {"chars": 400_000}, {"units": (64,)}
-    settings = [choose(minutes=60, **one)[0] for one in ({}, short, given_units)]
-    settings += [choose(minutes=10)[0], residual(minutes=600)[0]]
-    assert [one["distillation"] for one in settings] == [0.8, 0, 0, 0, 0]
-    used = "using dropout 0.1 and distillation 0.8: about 32 epochs are planned"
-    assert choose(minutes=60)[1][-1] == used
+@pytest.mark.parametrize(
+    ("epochs", "dropout", "distillation"),
+    [(4, [0, 0, 0], [0, 0, 0]), (9, [0, 0.2, 0.05], [0, 0, 0]),
+     (20, [0.5, 0.3, 0.05], [0, 0, 0]), (80, [0.5, 0.3, 0.1], [0, 0, 0.2])],
+)  # fmt: skip
+def test_regularization_grows_with_the_epochs_and_is_stronger_on_short_texts(
+    epochs, dropout, distillation
+):
+    chosen = [choose(epochs=epochs, chars=chars)[0] for chars in (60_000, 400_000, CHARS)]
+    assert [one["dropout"] for one in chosen] == dropout
+    assert [one["distillation"] for one in chosen] == distillation
 
 
-def test_dropout_is_stronger_on_short_texts_and_none_for_given_units():
-    for epochs, dropout in ((20, [0.5, 0.3, 0.05]), (4, [0, 0, 0])):
-        sizes = (60_000, 400_000, CHARS)
-        assert [choose(epochs=epochs, chars=one)[0]["dropout"] for one in sizes] == dropout
+def test_given_units_have_no_dropout_and_blocks_no_teacher():
     for given in ({"units": (64,)}, {"cell": "simple"}):
         settings, notes = choose(minutes=60, **given)
         assert (settings["dropout"], notes) == (0, [])
+    assert residual(minutes=600)[0]["distillation"] == 0
 
 
 @pytest.mark.parametrize(("stack", "epochs"), [("plain", 50), ("residual", 5)])

@@ -96,7 +96,6 @@ def test_a_fine_tuned_run_resumes_bit_for_bit(tmp_path, often):
     [
         (["--units=9"], "--units 9: the run in runs/old uses 5,4; --init-from keeps it"),
         (["--resume"], "--resume and --init-from: give one"),
-        (["--distillation=0.5"], "--init-from and --distillation: give one"),
         (["--init-from=new.txt"], "--init-from new.txt: a file, not a run; chargen runs lists"),
         (["--out=runs/old", "--overwrite"], "--init-from runs/old: would be overwritten"),
     ],

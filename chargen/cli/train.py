@@ -47,7 +47,7 @@ SETTINGS = {  # options that are settings of `chargen.train`, by their heading i
         "timesteps": "Sequence length (truncated BPTT), in characters.",
         "dropout": "Dropout rate of each layer's outputs.",
         "weight_decay": "AdamW weight decay.",
-        "distillation": "Weight of self-distillation, in the second half of a run; 0 disables it.",
+        "distillation": "Weight of the 6-gram baseline's predictions in the loss.",
     },
     "Advanced": {
         "seed": "Random seed.",

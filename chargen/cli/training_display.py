@@ -233,15 +233,12 @@ class EventWriter:
 def _overview(trainer: Trainer) -> str:
     description, settings = trainer.run.description, trainer.settings
     facts = description.facts()
-    taught = settings.distillation
-    last = [one for one in settings.stages() if one.distillation == taught]
-    stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in last)
-    stages += " for a teacher, then for its student" * (taught > 0)
+    stages = " → ".join(f"{one.batch_size}×{one.timesteps}" for one in settings.stages())
     budgets = [counted(settings.steps, "step")] if settings.steps else []
     budgets += [f"{settings.epochs:g} epochs"] if settings.epochs else []
     if settings.minutes or not budgets:
         budgets += [f"{settings.minutes or MINUTES:g} min"]
-    if settings.patience and settings.validation != 0 and not settings.distillation:
+    if settings.patience and settings.validation != 0:
         patience = counted(settings.patience, "validation")
         budgets[-1] += f", or {patience} without improvement"
     rate = settings.learning_rate

@@ -6,7 +6,8 @@ Axes: N sequences in a batch, n of them read here, T timesteps, V characters in 
 """
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class WindowBatch:
     begins: np.ndarray | None  # (n, T) whether the state is reset before an input; None: nowhere
     chars: int  # inputs of the whole batch, N * T
     counts: np.ndarray  # (T,) targets of the whole batch that are not `IGNORED`, by timestep
+    soft: np.ndarray | None = None  # (n, T, V) float32, a teacher's probabilities of the targets
 
 
 def one_hot(ids: np.ndarray, size: int) -> np.ndarray:
@@ -49,6 +51,8 @@ class _Windows:
     timesteps: int
     starts: np.ndarray | None = None  # (D,) where documents begin, rising from 0; None for one
     seed: int = 0
+    # Maps positions (n, T) in the text to the `WindowBatch.soft` of the characters there.
+    teacher: Callable[[np.ndarray], np.ndarray] | None = field(default=None, kw_only=True)
 
     def read(self, places: np.ndarray, ignored: np.ndarray, rows: slice) -> WindowBatch:
         """Read ``rows`` of the windows at ``places`` ``(N,)``; ``ignored`` is ``(N, T)``."""
@@ -58,7 +62,8 @@ class _Windows:
         inputs, targets = both[:, :-1].astype(np.int64), both[:, 1:].astype(np.int64)
         targets[ignored[rows]] = IGNORED
         begins = self._begins(positions[:, :-1])
-        return WindowBatch(inputs, targets, begins, N * T, N - ignored.sum(axis=0))
+        soft = self.teacher and self.teacher(positions[:, 1:])
+        return WindowBatch(inputs, targets, begins, N * T, N - ignored.sum(axis=0), soft)
 
     def _begins(self, positions: np.ndarray) -> np.ndarray | None:
         if self.starts is None or len(self.starts) < 2:

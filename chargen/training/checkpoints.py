@@ -17,7 +17,6 @@ from chargen.settings import ModelSettings, Natural, NonNegative, TrainingSettin
 
 # Prefixes of array names. `UNAVERAGED` weights exist if `WEIGHTS` are their running average.
 OPTIMIZER, STATE, GENERATOR, UNAVERAGED = "optimizer.", "state.", "generator", "unaveraged."
-TEACHER = "teacher."  # weights, in the stages of a student; its state follows the student's
 MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW, each shaped like its parameter
 Printable = Annotated[str, Meta(pattern=r"^[ -~]*\Z", max_length=100)]
 
@@ -70,14 +69,14 @@ def check_checkpoint(checkpoint: Checkpoint, description: Description) -> Counte
     model, size = description.model, len(description.vocabulary)
     found = {name: array.shape for name, array in checkpoint.arrays.items()}
     model.check(below(found, WEIGHTS), size)
+    prefixes = (WEIGHTS, UNAVERAGED) if description.training.average else (WEIGHTS,)
+    shapes = model.shapes(size)
+    expected = {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
     stages = description.training.stages()
     if counters.stage >= len(stages):
         raise ValueError(f"stage {counters.stage} of {len(stages)}")
-    stage, shapes = stages[counters.stage], model.shapes(size)
-    prefixes = [WEIGHTS] + [UNAVERAGED] * (stage.average > 0) + [TEACHER] * (stage.distillation > 0)
-    expected = {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
     if counters.step:
-        expected |= _state_shapes(model, stage, size)
+        expected |= _state_shapes(model, stages[counters.stage], size)
     # One generator per process; its length depends on the device.
     processes = max(1, sum(name.startswith(GENERATOR) for name in found))
     expected |= {name: found.get(name, ())[:1] for name in map(generator_name, range(processes))}
@@ -102,8 +101,7 @@ def _state_shapes(
         shapes |= {f"{OPTIMIZER}{number}.{name}": tuple(parameter.shape) for name in MOMENTS}
         shapes[f"{OPTIMIZER}{number}.step"] = ()
     if training.state == "carry":
-        models = 1 + (training.distillation > 0)
-        for number, state in enumerate(model.stack.initial_state(training.window[0]) * models):
+        for number, state in enumerate(model.stack.initial_state(training.window[0])):
             for part, tensor in enumerate(state):
                 shapes[f"{STATE}{number}.{part}"] = tuple(tensor.shape)
     return shapes

@@ -27,8 +27,7 @@ MOST_EPOCHS = {
     "residual": ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf)),
     "plain": ((0.0, 50.0), (2e5, math.inf)),
 }
-# Minimum dropout of a plain stack, indexed by training characters, from MANY_EPOCHS epochs on.
-LEAST_DROPOUT, MANY_EPOCHS = ((0.0, 0.5), (2e5, 0.3), (7e5, 0.0)), 10
+MANY_EPOCHS = 10
 CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack
 WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
 # Of the measured speed: training also validates, and its last stage has small batches.
@@ -36,7 +35,7 @@ SUSTAINED = 0.88
 SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of √2
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
 ONE_LAYER_INPUT_RATES = {"simple": 8.0}  # in one plain layer; 4 for other cells
-FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer trained for under MANY_EPOCHS epochs
+FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer without dropout
 
 
 @dataclass(frozen=True)
@@ -81,8 +80,8 @@ class SizeTable:
     chars_per_minute: float  # of that model, where it is not measured
     # Least characters that the reference reads, layers, units, speed as a multiple of its speed.
     shapes: tuple[tuple[float, int, int, float], ...]
-    # Its epochs, weight decay, dropout, and the weight of self-distillation where there is one.
-    regularization: tuple[tuple[float, ...], ...]
+    # By training characters: its epochs, weight decay, dropout and weight of the n-gram teacher.
+    regularization: tuple[tuple[float, tuple[tuple[float, ...], ...]], ...]
 
 
 PLAIN = Preset(64, 16, 0.02, beta2=0.999)
@@ -95,17 +94,26 @@ RESIDUAL_SIZES = {
             (0, 4, 96, 1), (3.5e6, 4, 128, 0.72), (7.5e6, 5, 128, 0.55),
             (14e6, 5, 192, 0.3), (35e6, 6, 192, 0.25), (8e7, 6, 256, 0.15),
         ),
-        ((0, 0.1, 0), (6, 0.2, 0), (8, 0.3, 0.05), (14, 0.4, 0.1), (35, 0.5, 0.15), (80, 0.6, 0.2)),
+        (
+            (0, (
+                (0, 0.1, 0), (6, 0.2, 0), (8, 0.3, 0.05), (14, 0.4, 0.1), (35, 0.5, 0.15),
+                (80, 0.6, 0.2),
+            )),
+        ),
     ),
     "GPU": SizeTable(
-        (256,) * 6, 12e6, ((0, 6, 256, 1),), ((0, 0.1, 0.0), (6, 0.1, 0.1), (10, 0.1, 0.3))
+        (256,) * 6, 12e6, ((0, 6, 256, 1),), ((0, ((0, 0.1, 0), (6, 0.1, 0.1), (10, 0.1, 0.3))),)
     ),
 }  # fmt: skip
 PLAIN_SIZES = SizeTable(
     PLAIN_UNITS,
     2.4e6,  # on two cores; used for GPUs too
     ((0, 1, 256, 1), (7e6, 1, 384, 0.55), (2e7, 2, 256, 0.42), (8e7, 2, 384, 0.22)),
-    tuple((n, PLAIN_WEIGHT_DECAY, *more) for n, *more in ((0, 0, 0), (9, 0.05, 0), (80, 0.1, 0.8))),
+    (
+        (0, ((0, 0.1, 0, 0), (10, 0.1, 0.5, 0))),
+        (2e5, ((0, 0.1, 0, 0), (9, 0.1, 0.2, 0), (12, 0.1, 0.3, 0))),
+        (7e5, ((0, 0.1, 0, 0), (9, 0.1, 0.05, 0), (80, 0.1, 0.1, 0.2))),
+    ),
 )
 
 
@@ -186,11 +194,11 @@ def choose_defaults(
             capped = f"capped at {most:g} epochs to avoid overfitting a short text"
             notes.insert(0, f"{capped} (override with --epochs)")
         epochs = max(read, chars) / training_chars  # larger models overfit in fewer than these
-        least = _row(LEAST_DROPOUT, training_chars)[0] if plain and epochs >= MANY_EPOCHS else 0.0
-        more, why = _regularization(given, table, epochs, least, read / training_chars)
+        (rows,) = _row(table.regularization, training_chars)
+        more, why = _regularization(given, rows, epochs, read / training_chars)
         chosen |= more
         notes += why
-        if plain and len(units) == 1 and epochs < MANY_EPOCHS:
+        if plain and len(units) == 1 and not chosen["dropout"]:
             chosen["weight_decay"] = FEW_EPOCHS_DECAYS.get(cell, PLAIN_WEIGHT_DECAY)
     if plain:
         preset = _for_units(preset, cell, units)
@@ -243,22 +251,20 @@ def _size(
 
 
 def _regularization(
-    given: GivenSettings, table: SizeTable, epochs: float, least_dropout: float, planned: float
+    given: GivenSettings, rows: tuple[tuple[float, ...], ...], epochs: float, planned: float
 ) -> tuple[dict[str, float], list[str]]:
     names = ("weight_decay", "dropout", "distillation")
-    chosen = dict(zip(names, _row(table.regularization, epochs), strict=False))
-    if least_dropout:  # a short text, where self-distillation was not compared with this dropout
-        chosen |= {"dropout": max(chosen["dropout"], least_dropout), "distillation": 0.0}
+    chosen = dict(zip(names, _row(rows, epochs), strict=False))
     stronger = [
         f"{name.replace('_', ' ')} {value:g}"
-        for (name, value), usual in zip(chosen.items(), _row(table.regularization, 0), strict=True)
+        for (name, value), usual in zip(chosen.items(), _row(rows, 0), strict=True)
         if value != usual and name not in given.names
     ]
     why = f"using {' and '.join(stronger)}: about {counted(round(planned), 'epoch')} are planned"
     return chosen, [why] if stronger else []
 
 
-def _row(table: tuple[tuple[float, ...], ...], value: float) -> tuple[Any, ...]:
+def _row(table: tuple[tuple[Any, ...], ...], value: float) -> tuple[Any, ...]:
     """Return the rest of the last row whose threshold ``value`` reaches."""
     return [row[1:] for row in table if row[0] <= value][-1]
 

@@ -53,10 +53,11 @@ class Schedule:
         """Return the fraction of the budget used after ``step`` updates; 1 or more ends it."""
         return max(step / self.steps, seconds / self.seconds)
 
-    def rate(self, step: int, used: float) -> float:
-        """Return the learning rate of update ``step``, counted from 0, at a share of the budget."""
+    def rate(self, step: int, seconds: float) -> float:
+        """Return the learning rate of update ``step``, counted from 0."""
         warm_up = max(1.0, min(WARM_UP_STEPS, WARM_UP_SHARE * self.steps))
-        return self.peak * min(1.0, (step + 1) / warm_up) * min(1.0, max(0.0, 1 - used))
+        warm = min(1.0, (step + 1) / warm_up)
+        return self.peak * warm * max(0.0, 1 - self.used(step, seconds))
 
 
 def steps_between_validations(settings: TrainingSettings, chars: int, training_chars: int) -> int:
@@ -94,6 +95,12 @@ class Trainer:
         self.ending = ""  # why training ended
         self._training_chars = run.description.corpus.training_chars
         self._stages = settings.stages()
+        self._teacher = None
+        if settings.distillation:
+            from chargen.training.teacher import NgramTeacher  # loads numba
+
+            read = text.ids[: self._training_chars]
+            self._teacher = NgramTeacher(read, len(text.vocabulary))
         self._state = TrainingState(model, settings, group)
         self.device = self._state.device
         self._start_stage(0)
@@ -143,26 +150,21 @@ class Trainer:
             by_steps = counters.step >= self._schedule.steps
             unit = ("epoch" if self.settings.epochs else "step") if by_steps else "time"
             self.ending = f"{unit} budget reached"
-        elif patience and counters.since_best >= patience and not self.settings.distillation:
+        elif patience and counters.since_best >= patience:
             self.ending = f"no improvement in {patience} validations"
         elif stop:
             self.ending = "stopped"
         return bool(self.ending)
 
     def _report(self, started: float, stops: bool) -> Report:
-        counters, settings, stages = self.counters, self.settings, self._stages
-        used = self._schedule.used(counters.step, self._clock)
-        due = min(int(used * len(stages)), len(stages) - 1)
+        counters, stages = self.counters, len(self._stages)
+        due = min(int(self._schedule.used(counters.step, self._clock) * stages), stages - 1)
         if due > counters.stage:  # a run resumed with a larger budget stays in its stage
-            if stages[due].distillation > stages[counters.stage].distillation:
-                self.model = self._state.teach()
             counters.epoch, counters.batch, counters.since_best = counters.epoch + 1, 0, 0
             self._start_stage(due)
-        if settings.distillation:  # each half of the budget trains one model
-            used = 2 * used - (stages[counters.stage].distillation > 0)
-        rate = self._schedule.rate(self._state.updates, used)
+        rate = self._schedule.rate(counters.step, self._clock)
         batch = self._batches.batch(counters.epoch, counters.batch, self._state.rows)
-        carry = settings.state == "carry" and counters.batch > 0
+        carry = self.settings.state == "carry" and counters.batch > 0
         message = [float(stops), (time.monotonic() - started) * self.group.leads]
         nats, norm, sums = self._state.step(batch, rate, carry=carry, message=message)
         if not (math.isfinite(nats) and math.isfinite(norm)):
@@ -198,7 +200,9 @@ class Trainer:
         given = ids, *settings.window, text.starts, settings.seed
         carried = settings.state == "carry"
         self._batches: Batches = (
-            Streams(*given, settings.resets, opening) if carried else ShuffledWindows(*given)
+            Streams(*given, settings.resets, opening, teacher=self._teacher)
+            if carried
+            else ShuffledWindows(*given, teacher=self._teacher)
         )
 
     def _diverged(self, how: str, step: int) -> ChargenError:

@@ -178,8 +178,6 @@ def _describe(
         raise ChargenError(f"--init-from {source.path}: would be overwritten; give another --out")
     given = request.given
     if source:
-        if given.training.distillation:
-            raise ChargenError("--init-from and --distillation: give one")
         names = frozenset(given.model.__struct_fields__)
         check_same(given, source, names, "--init-from keeps it, so leave it out")
         given = structs.replace(given, model=source.description.model, names=given.names | names)

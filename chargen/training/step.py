@@ -18,25 +18,25 @@ from chargen.recurrent.stack import StackState
 from chargen.runs.checkpoint import WEIGHTS, below
 from chargen.settings import TrainingSettings
 from chargen.text.windows import IGNORED, WindowBatch
-from chargen.training import checkpoints
+from chargen.training.checkpoints import OPTIMIZER, STATE, UNAVERAGED, by_decay, generator_name
 
 SEED_STRIDE = 0x9E3779B1  # odd: torch's CPU generator takes 32 bits of a seed
 
 
 def next_char_loss(
-    logits: Tensor, targets: Tensor, counted: int | None = None, teacher: Tensor | None = None
+    logits: Tensor, targets: Tensor, counted: int | None = None, soft: Tensor | None = None
 ) -> Tensor:
     """Return the mean cross-entropy in nats of ``logits`` ``(N, T, V)`` and ``targets`` ``(N, T)``.
 
     Targets equal to `IGNORED` do not count. ``counted`` is the number of the others in the whole
     batch, if the rows are a share of it: the losses of all shares add up to that of the batch.
-    The logits of a ``teacher``, if given, make the soft targets (Hinton et al. 2015).
+    ``soft``, if given, holds the probabilities of the targets, ``(N, T, V)`` (Hinton et al. 2015).
     """
     steps = (targets != IGNORED).sum().clamp(min=1) if counted is None else max(1, counted)
     # Time first, as the model computes it, so that flattening copies nothing.
     flat, wanted = logits.transpose(0, 1).flatten(0, 1), targets.t().flatten()
-    if teacher is not None:
-        soft = teacher.transpose(0, 1).flatten(0, 1).softmax(-1) * (wanted != IGNORED)[:, None]
+    if soft is not None:
+        soft = soft.transpose(0, 1).flatten(0, 1) * (wanted != IGNORED)[:, None]
         return cross_entropy(flat, soft, reduction="sum") / steps
     return cross_entropy(flat, wanted, ignore_index=IGNORED, reduction="sum") / steps
 
@@ -51,34 +51,16 @@ class TrainingState:
     """
 
     def __init__(self, model: CharModel, settings: TrainingSettings, group: ProcessGroup) -> None:
-        self.device = model.b_y.device
+        group.synchronize(model)
+        self.model, self.device = model, model.b_y.device
+        self.averaged = copy.deepcopy(model) if settings.average else model
         self.rows = slice(0)  # of a batch; to be set before each change of the batch size
         self._group, self._settings = group, settings
+        self._optimizer = _AdamW(model, settings)
         self._generator = torch.Generator(self.device)
         self._seed_generator(settings.seed)
-        self._initial = copy.deepcopy(model) if settings.distillation else model
-        self._teacher: CharModel | None = None
-        self._begin(model)
-
-    def _begin(self, model: CharModel) -> None:
-        self._group.synchronize(model)
-        self.model = model
-        self.averaged = copy.deepcopy(model) if self._settings.average else model
-        self._optimizer = _AdamW(model, self._settings)
-        self._carried: StackState = ()  # of the model, then of its teacher
-        self.updates = 0
-
-    def teach(self) -> CharModel:
-        """Return a student, which is trained from now on; its teacher is the averaged model.
-
-        The student starts from the initial weights and has no dropout. Its loss is the sum of the
-        cross-entropies with the text and with the teacher's predictions, weighted by
-        1 - ``distillation`` and ``distillation`` (Furlanello et al. 2018, "Born-again neural
-        networks").
-        """
-        self._teacher = self.averaged
-        self._begin(self._initial)
-        return self.model
+        self._carried: StackState | None = None
+        self._updates = 0
 
     def _seed_generator(self, seed: int) -> None:  # rank 0 drops what a single process would
         self._generator.manual_seed((seed + self._group.rank * SEED_STRIDE) % 2**63)
@@ -93,19 +75,20 @@ class TrainingState:
         """
         settings = self._settings
         last = settings.counted_steps(batch.inputs.shape[1])
-        inputs, targets = self._tensor(batch.inputs), self._tensor(batch.targets[:, -last:])
-        begins = None if batch.begins is None else self._tensor(batch.begins)
-        dropout = 0.0 if self._teacher else settings.dropout
-        mode = ForwardMode(dropout, self._generator, settings.precision)
-        start, depth = self._carried if carry else (), len(self.model.layers)
-        logits, state = self.model(inputs, start[:depth] or None, last, mode, begins)
+        logits, state = self.model(
+            self._tensor(batch.inputs),
+            self._carried if carry else None,
+            last,
+            ForwardMode(settings.dropout, self._generator, settings.precision),
+            None if batch.begins is None else self._tensor(batch.begins),
+        )
+        targets = self._tensor(batch.targets[:, -last:])
         counted = int(batch.counts[-last:].sum())
         objective = loss = next_char_loss(logits, targets, counted)
-        if self._teacher is not None:
-            with torch.no_grad():
-                soft, after = self._teacher(inputs, start[depth:] or None, last, mode, begins)
+        if batch.soft is not None:
+            soft = self._tensor(batch.soft[:, -last:])
             taught = next_char_loss(logits, targets, counted, soft)
-            objective, state = torch.lerp(loss, taught, settings.distillation), (*state, *after)
+            objective = torch.lerp(loss, taught, settings.distillation)
         self._optimizer.zero_grad()
         objective.backward()
         nats, *sums = self._group.sum_gradients(self.model, [loss.item(), *message])
@@ -115,9 +98,9 @@ class TrainingState:
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = rate * parameters["multiple"]
         self._optimizer.step()
-        self.updates += 1
+        self._updates += 1
         if settings.average:
-            share = 1 / max(1.0, settings.average * self.updates)
+            share = 1 / max(1.0, settings.average * self._updates)
             with torch.no_grad():
                 for name, mean in self.averaged.named_parameters():
                     mean.lerp_(self.model.get_parameter(name), share)
@@ -134,21 +117,19 @@ class TrainingState:
         """Return everything that `restore` needs; complete on rank 0 only."""
         arrays = self.weights()
         if self.averaged is not self.model:
-            arrays |= _prefixed(self.model, checkpoints.UNAVERAGED)
-        if self._teacher is not None:
-            arrays |= _prefixed(self._teacher, checkpoints.TEACHER)
+            arrays |= _prefixed(self.model, UNAVERAGED)
         for number, state in self._optimizer.state_dict()["state"].items():
             for name, value in state.items():
-                arrays[f"{checkpoints.OPTIMIZER}{number}.{name}"] = value.cpu().numpy()
-        carried = self._carried if self._settings.state == "carry" else ()
-        for layer, tensors in enumerate(carried):
+                arrays[f"{OPTIMIZER}{number}.{name}"] = value.cpu().numpy()
+        carried = self._carried if self._settings.state == "carry" else None
+        for layer, tensors in enumerate(carried or ()):
             for part, tensor in enumerate(tensors):
                 rows = self._group.gather(tensor.cpu().numpy())
                 if rows is not None:
-                    arrays[f"{checkpoints.STATE}{layer}.{part}"] = np.concatenate(rows)
+                    arrays[f"{STATE}{layer}.{part}"] = np.concatenate(rows)
         generators = self._group.gather(self._generator.get_state().numpy())
         for rank, state in enumerate(generators or ()):
-            arrays[checkpoints.generator_name(rank)] = state
+            arrays[generator_name(rank)] = state
         return arrays
 
     def restore(self, arrays: Mapping[str, np.ndarray], step: int, old: Mapping[str, str]) -> None:
@@ -157,27 +138,24 @@ class TrainingState:
         tensors = {name: torch.tensor(array) for name, array in arrays.items()}
         self.averaged.load_state_dict(below(tensors, WEIGHTS))
         if self.averaged is not self.model:
-            self.model.load_state_dict(below(tensors, checkpoints.UNAVERAGED))
-        if teacher := below(tensors, checkpoints.TEACHER):
-            self._teacher = copy.deepcopy(self.averaged)
-            self._teacher.load_state_dict(teacher)
+            self.model.load_state_dict(below(tensors, UNAVERAGED))
+        self._updates = step
         optimizer: dict[str, Any] = self._optimizer.state_dict()
         optimizer["state"] = {}
-        for name, tensor in below(tensors, checkpoints.OPTIMIZER).items():
+        for name, tensor in below(tensors, OPTIMIZER).items():
             number, key = name.split(".")
             optimizer["state"].setdefault(int(number), {})[key] = tensor
         self._optimizer.load_state_dict(optimizer)
         for weights, moments in self._optimizer.state.items():
             for name in ("exp_avg", "exp_avg_sq"):  # fused AdamW expects them laid out like weights
                 moments[name] = torch.empty_like(weights).copy_(moments[name])
-            self.updates = int(moments["step"])
-        rows = {name: part[self.rows] for name, part in below(tensors, checkpoints.STATE).items()}
-        layers = self.model.stack.initial_state(1) * (2 if teacher else 1) if rows else ()
-        self._carried = tuple(
-            tuple(rows[f"{layer}.{part}"].to(self.device) for part in range(len(parts)))
-            for layer, parts in enumerate(layers)
-        )
-        generator = tensors.get(checkpoints.generator_name(self._group.rank))
+        carried = {name: part[self.rows] for name, part in below(tensors, STATE).items()}
+        if carried:
+            self._carried = tuple(
+                tuple(carried[f"{layer}.{part}"].to(self.device) for part in range(len(parts)))
+                for layer, parts in enumerate(self.model.stack.initial_state(1))
+            )
+        generator = tensors.get(generator_name(self._group.rank))
         device = old.get("device", self.device.type).split()[0]
         if generator is not None and device == self.device.type:
             self._generator.set_state(generator)
@@ -209,9 +187,7 @@ class _AdamW(torch.optim.AdamW):
         multiples[model.get_parameter("stack.layers.0.W_xh")] = settings.input_rate
         groups = [
             {"params": [*these], "weight_decay": decay / multiple, "multiple": multiple}
-            for params, decay in zip(
-                checkpoints.by_decay(model), (settings.weight_decay, 0.0), strict=True
-            )
+            for params, decay in zip(by_decay(model), (settings.weight_decay, 0.0), strict=True)
             for multiple, these in groupby(params, multiples.__getitem__)
         ]
         betas = (0.9, settings.beta2)
