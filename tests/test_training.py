@@ -19,7 +19,7 @@ from chargen.recurrent.model import NetworkPredictor
 from chargen.runs.directory import BEST, LAST, Run
 from chargen.settings import ModelSettings, SamplingSettings, TrainingSettings
 from chargen.text import Vocabulary
-from chargen.text.windows import IGNORED
+from chargen.text.windows import IGNORED, ShuffledWindows, Streams
 from chargen.training.defaults import fit
 from chargen.training.dynamic import EPSILON, DynamicSettings, evaluate_dynamic
 from chargen.training.loop import Schedule, Trainer, steps_between_validations
@@ -299,17 +299,19 @@ def test_the_teacher_predicts_each_part_of_a_text_from_the_others():
         assert close.mean() > 0.9  # n-grams across a border count for the teacher alone
 
 
-def test_a_model_learns_from_text_and_teacher(corpus, tmp_path):
-    given = {**TINY, "steps": 1, "distillation": 0.75}
+@pytest.mark.parametrize(("state", "windows"), [("carry", Streams), ("reset", ShuffledWindows)])
+def test_a_model_learns_from_text_and_teacher(corpus, tmp_path, state, windows):
+    given = {**TINY, "steps": 1, "distillation": 0.75, "state": state}
     with start([corpus], given, tmp_path / "run") as session:
         trainer = session.trainer
         text = trainer.text.ids[: trainer.run.description.corpus.training_chars]
-        places = (np.arange(4) * (len(text) - 1) // 4)[:, None] + np.arange(9)
-        ids, size = torch.from_numpy(text[places].astype(int)), len(trainer.text.vocabulary)
-        soft = torch.from_numpy(NgramTeacher(text, size)(places[:, 1:]))
-        logits, _ = trainer.model(ids[:, :-1])
-        wanted = 0.25 * one_hot(ids[:, 1:], size) + 0.75 * soft
-        cross_entropy(logits.flatten(0, 1), wanted.flatten(0, 1)).backward()
+        size = len(trainer.text.vocabulary)
+        batch = windows(text, 4, 8, teacher=NgramTeacher(text, size)).batch(0, 0)
+        ids, targets, soft = map(torch.from_numpy, (batch.inputs, batch.targets, batch.soft))
+        kept = targets != IGNORED
+        logits, _ = trainer.model(ids)
+        wanted = 0.25 * one_hot(targets.clamp(min=0), size) + 0.75 * soft
+        cross_entropy(logits[kept], wanted[kept]).backward()
         norm = sum(weight.grad.square().sum() for weight in trainer.model.parameters()).sqrt()
         (report,) = trainer.reports()
         assert report.gradient_norm == pytest.approx(norm.item(), rel=1e-5)

@@ -39,6 +39,15 @@ def test_streams_continue_row_by_row(sizes):
     assert (np.diff(np.concatenate(batches, axis=1), axis=1) == 1).all()
 
 
+@pytest.mark.parametrize("kind", [Streams, ShuffledWindows])
+def test_a_teacher_is_given_the_positions_of_the_targets(kind):
+    windows = kind(text_of(3, 4, 7), 3, 4, teacher=lambda positions: positions)
+    for index in range(len(windows)):
+        batch = windows.batch(1, index)
+        counted = batch.targets != IGNORED
+        assert np.array_equal(batch.soft[counted], batch.targets[counted])
+
+
 def test_resets_are_random_and_ten_times_as_frequent_after_a_line_feed():
     line_feed, rest = 3, 5
     ids = np.where(np.random.default_rng(0).random(4 * 8 * 1000 + 1) < 0.2, line_feed, rest)
