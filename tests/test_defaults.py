@@ -98,7 +98,7 @@ def test_dropout_grows_with_the_epochs(cell):
 
 @pytest.mark.parametrize(
     ("epochs", "dropout", "distillation"),
-    [(4, [0, 0, 0], [0, 0, 0]), (9, [0, 0.2, 0.05], [0, 0, 0]),
+    [(4, [0, 0, 0], [0, 0, 0]), (6, [0, 0.1, 0], [0, 0, 0]), (9, [0, 0.2, 0.05], [0, 0, 0]),
      (20, [0.5, 0.3, 0.05], [0, 0, 0]), (80, [0.5, 0.3, 0.1], [0, 0, 0.2])],
 )  # fmt: skip
 def test_regularization_grows_with_the_epochs_and_is_stronger_on_short_texts(
