@@ -109,6 +109,14 @@ def test_regularization_grows_with_the_epochs_and_is_stronger_on_short_texts(
     assert [one["distillation"] for one in chosen] == distillation
 
 
+def test_weight_decay_of_one_lstm_layer_depends_on_epochs_and_text():
+    decays = [
+        [choose(epochs=epochs, chars=chars)[0]["weight_decay"] for epochs in (5.9, 6, 9.9, 10)]
+        for chars in (60_000, 400_000, CHARS)
+    ]
+    assert decays == [[0.03, 0.03, 0.03, 0.1], [0.03, 0.1, 0.1, 0.1], [0.03, 0.03, 0.03, 0.1]]
+
+
 def test_given_units_have_no_dropout_and_blocks_no_teacher():
     for given in ({"units": (64,)}, {"cell": "simple"}):
         settings, notes = choose(minutes=60, **given)

@@ -31,23 +31,23 @@ class Level:
     @classmethod
     def of(cls, codes: np.ndarray, pairs: np.ndarray, counts: np.ndarray, size: int) -> "Level":
         """Build a level from sorted ``rank * V + character`` pairs and their counts."""
-        ranks, taken = pairs // size, discount(counts)
+        ranks, discount = pairs // size, estimate_discount(counts)
         bounds = np.searchsorted(ranks, np.arange(len(codes) + 1))
         totals = np.bincount(ranks, counts, len(codes))
-        kept = np.bincount(ranks, counts - taken, len(codes))
+        kept = np.bincount(ranks, counts - discount, len(codes))
         shares = np.divide(kept, totals, out=np.zeros(len(codes)), where=totals > 0)
         # There are about as many long contexts as characters: use small types.
         return cls(
             codes,
             bounds.astype(np.min_scalar_type(len(pairs))),
             (pairs % size).astype(np.min_scalar_type(size)),
-            ((counts - taken) / totals[ranks]).astype(np.float32),
+            ((counts - discount) / totals[ranks]).astype(np.float32),
             (1 - shares).astype(np.float32),
         )
 
 
-def discount(counts: np.ndarray) -> float:
-    """Return what is subtracted from each count of one context length."""
+def estimate_discount(counts: np.ndarray) -> float:
+    """Return the discount of one context length, n1 / (n1 + 2 n2); see `BackoffNgram`."""
     ones, twos = (counts == 1).sum(), (counts == 2).sum()
     return float(ones / (ones + 2 * twos)) if ones and twos else 0.5
 

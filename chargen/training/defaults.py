@@ -27,7 +27,7 @@ MOST_EPOCHS = {
     "residual": ((0.0, 7.0), (1.5e4, 5.0), (2e5, 10.0), (7e5, math.inf)),
     "plain": ((0.0, 50.0), (2e5, math.inf)),
 }
-MANY_EPOCHS = 10
+MANY_EPOCHS = 10  # from here on no smaller model is chosen for a short time
 CURRICULA = {"lstm": (16, 64, 256)}  # timesteps of each stage, for a plain stack
 WINDOW_SETTINGS = ("timesteps", "batch_size", "curriculum", "loss_on")  # disable the curriculum
 # Of the measured speed: training also validates, and its last stage has small batches.
@@ -35,7 +35,8 @@ SUSTAINED = 0.88
 SPEED_UNIT = 1e6  # measured characters per minute are rounded to this times a power of √2
 PLAIN_RATES = {"simple": 0.007, "lstm": 0.03}
 ONE_LAYER_INPUT_RATES = {"simple": 8.0}  # in one plain layer; 4 for other cells
-FEW_EPOCHS_DECAYS = {"lstm": 0.03}  # of one plain layer without dropout
+# Weight decay of one plain layer below a number of epochs, indexed by training characters.
+FEW_EPOCHS_DECAYS, FEW_EPOCHS = {"lstm": 0.03}, ((0.0, 10), (2e5, 6), (7e5, 10))
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ def choose_defaults(
         more, why = _regularization(given, rows, epochs, read / training_chars)
         chosen |= more
         notes += why
-        if plain and len(units) == 1 and not chosen["dropout"]:
+        (few,) = _row(FEW_EPOCHS, training_chars)
+        if plain and len(units) == 1 and epochs < few:
             chosen["weight_decay"] = FEW_EPOCHS_DECAYS.get(cell, PLAIN_WEIGHT_DECAY)
     if plain:
         preset = _for_units(preset, cell, units)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from chargen.predictors.ngram import BASELINE_ORDER, discount
+from chargen.predictors.ngram import BASELINE_ORDER, estimate_discount
 
 FOLDS = 4  # parts of the text
 
@@ -27,7 +27,9 @@ class NgramTeacher:
         for length in range(BASELINE_ORDER):
             if length:
                 ranks = np.unique(ranks * size + np.roll(ids, length), return_inverse=True)[1]
-            codes, first, inverse = np.unique(ranks * size + ids, True, True)
+            codes, first, inverse = np.unique(
+                ranks * size + ids, return_index=True, return_inverse=True
+            )
             contexts.append(codes // size + earlier)
             chars.append(codes % size)
             parents.append(ngrams[first])  # the n-gram without its first character
@@ -47,7 +49,7 @@ class NgramTeacher:
             np.concatenate(chars),
             np.searchsorted(np.concatenate(contexts), np.arange(earlier + 1)),
             np.concatenate(counts, axis=1).astype(np.int32),
-            np.array([[discount(fold) for fold in level] for level in counts]),
+            np.array([[estimate_discount(fold) for fold in level] for level in counts]),
         )
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
@@ -67,7 +69,7 @@ def _predict(
 
     The n-grams of context c are ``bounds[c]`` to ``bounds[c + 1]`` of ``chars`` and ``counts``.
     """
-    path = np.empty(len(discounts), dtype=np.int64)  # the n-grams of all lengths, shortest first
+    path = np.empty(len(discounts), dtype=np.int64)  # the contexts of all lengths, shortest first
     for row in range(len(longest)):
         fold, probabilities, ngram = folds[row], out[row], longest[row]
         for level in range(len(path) - 1, -1, -1):
@@ -80,8 +82,8 @@ def _predict(
                 total += counts[fold, ngram]
             if total == 0:  # nor do longer contexts occur in another fold
                 break
-            taken = discounts[level, fold]
-            probabilities *= np.float32(taken * distinct / total)
+            discount = discounts[level, fold]
+            probabilities *= np.float32(discount * distinct / total)
             for ngram in range(first, end):
                 if counts[fold, ngram]:
-                    probabilities[chars[ngram]] += (counts[fold, ngram] - taken) / total
+                    probabilities[chars[ngram]] += (counts[fold, ngram] - discount) / total
