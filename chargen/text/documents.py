@@ -48,13 +48,14 @@ class DocumentSplitter:
         self._before = data[-3:]
         points = np.frombuffer(data, np.uint8)
         ends = points == ord("\n")
-        if b"\r" in data:
+        if has_cr := b"\r" in data:
             ends |= points == ord("\r")
         if self._how == "line":
             return np.flatnonzero(ends[2:-1] > ends[3:])
-        # The same line end twice, or any three.
         after = np.flatnonzero(ends[1:-2] & ends[2:-1])
-        return after[((points[after + 2] == points[after + 1]) | ends[after]) & ~ends[after + 3]]
+        after = after[~ends[after + 3]]
+        # The same line end twice, or any three.
+        return after[(points[after + 2] == points[after + 1]) | ends[after]] if has_cr else after
 
 
 def training_chars(chars: int, validation: float | None, starts: np.ndarray) -> int:
