@@ -35,15 +35,13 @@ Row = dict[str, Any]
 
 
 def encode(corpus: str, documents: str, cache: str) -> Row:
-    """Encode a corpus into the directory ``cache``, with memory set up as in the command."""
-    from chargen.cli.terminal import set_up_memory
+    """Encode a corpus into the directory ``cache``."""
     from chargen.text import read_corpus
     from chargen.text.encoding import CorpusCache
 
     def progress(done: int, of: int) -> None:
         pass
 
-    set_up_memory()
     begun = time.perf_counter()
     read = read_corpus([corpus])
     cached = CorpusCache(Path(cache), read.name, read.sources, documents)
