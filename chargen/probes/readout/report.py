@@ -51,7 +51,7 @@ def section(found: Mapping[str, ReadoutResult]) -> kit.Section:
         table({"k": [*map(str, lags)]}, series, kit.percent, LAGS, kit.rules_at(lags, limits)),
     ]
     blocks += [_patches(found)] if any(result.patches for result in found.values()) else []
-    return kit.Section(NAME, TITLE, text, MEANING, [*blocks, kit.method([*METHOD, MEANING])])
+    return kit.Section(NAME, TITLE, text, MEANING, [*blocks, kit.method(METHOD)])
 
 
 def _patches(found: Mapping[str, ReadoutResult]) -> kit.Table:

@@ -84,7 +84,7 @@ class SpanResult(Tally, frozen=True, omit_defaults=True):
     distinct: Count | None = field(default=None, name="distinct_frames")  # different sentences
     facts: dict[str, FactScores] = {}
     d: Estimate | None = field(default=None, name="d_bits")
-    """Median number of bits by which the cue moves the choice, see `measure.cue_effect`."""
+    """Median number of bits by which the cue moves the choice."""
     example: Example | None = None
     frames_sha256: str = ""  # of all sentences in their order
     credits: tuple[float, ...] = ()  # credit of each sentence, 0 to 1; not in the JSON
