@@ -10,6 +10,8 @@ from chargen.cells import cell_named
 from chargen.recurrent.layer import ACTIVATIONS, Activation, LayerState, RecurrentLayer
 from chargen.recurrent.matmul import recurrent_gradient, repeated
 
+IN_CACHE = 2**17  # values of a tensor; larger ones are computed in parts, from the cache
+
 
 class GRU(RecurrentLayer, name="gru", kernels={"tanh": torch.gru}):
     """A GRU layer; z is the share of the previous state that is kept.
@@ -72,30 +74,28 @@ class _GRUScan(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        sigmoid_gradient = ACTIVATIONS["sigmoid"].gradient
+        gradient, sigmoid_gradient = ctx.activation.gradient, ACTIVATIONS["sigmoid"].gradient
         gates, candidates, states, W_hh = ctx.saved_tensors
         T, N, H = candidates.shape
-        r, z, m = gates.chunk(3, dim=2)
         factors = torch.empty(T, N, 3, H, dtype=gates.dtype, device=gates.device)
-        into_r, into_z, into_m = factors.unbind(2)
-        # In place: allocating tensors of this size takes longer than computing them.
-        into_n = 1 - z
-        ctx.activation.gradient(into_n, candidates, grad_input=into_n)
-        sigmoid_gradient(torch.mul(into_n, m, out=into_r), r, grad_input=into_r)
-        torch.sub(states[:-1], candidates, out=into_z)
-        sigmoid_gradient(into_z, z, grad_input=into_z)
-        torch.mul(into_n, r, out=into_m)
-        product = repeated(W_hh.t(), N, T)
-        d_hs = torch.empty_like(candidates)
-        d_gates, d_h = factors.view(T, N, 3 * H), d_outputs[-1]
-        d_before = torch.zeros_like(d_h), *d_outputs[:-1].unbind()
-        views = (factors, d_gates, z, d_hs)
-        steps = zip(*(view.unbind() for view in views), d_before, strict=True)
-        for factors_t, d_gates_t, z_t, d_h_t, d_before_t in reversed(list(steps)):
-            factors_t.mul_(d_h_t.copy_(d_h)[:, None])  # (N, 3, H), now the gates' gradients
-            d_h = product(d_gates_t, torch.addcmul(d_before_t, d_h, z_t))
+        d_gates, product = factors.view(T, N, 3 * H), repeated(W_hh.t(), N, T)
+        d_hs, factors_n = torch.empty_like(candidates), torch.empty_like(candidates)
+        d_h, d_before = d_outputs[-1], reversed((states.new_zeros(N, H), *d_outputs[:-1].unbind()))
+        views = (*gates.chunk(3, 2), candidates, states[:-1], factors_n, factors, d_gates, d_hs)
+        parts = zip(*(view.split(max(1, IN_CACHE // (N * H))) for view in views), strict=True)
+        for r, z, m, n, h, into_n, into, *of_steps in reversed(list(parts)):
+            into_r, into_z, into_m = into.unbind(2)
+            # In place: allocating tensors of this size takes longer than computing them.
+            gradient(torch.sub(1, z, out=into_n), n, grad_input=into_n)
+            sigmoid_gradient(torch.mul(into_n, m, out=into_r), r, grad_input=into_r)
+            sigmoid_gradient(torch.sub(h, n, out=into_z), z, grad_input=into_z)
+            torch.mul(into_n, r, out=into_m)
+            steps = zip(*(view.unbind() for view in (z, into, *of_steps)), strict=True)
+            for z_t, factors_t, d_gates_t, d_h_t in reversed(list(steps)):
+                factors_t.mul_(d_h_t.copy_(d_h)[:, None])  # (N, 3, H), now the gates' gradients
+                d_h = product(d_gates_t, torch.addcmul(next(d_before), d_h, z_t))
         d_W_hh = recurrent_gradient(states, d_gates)
         d_m = d_gates[:, :, 2 * H :]
         d_b_m = d_m.sum((0, 1))
-        torch.mul(d_hs, into_n, out=d_m)  # from m to x_n, which is outside the reset
+        torch.mul(d_hs, factors_n, out=d_m)  # from m to x_n, which is outside the reset
         return d_gates, d_h, d_W_hh, d_b_m, None
