@@ -52,19 +52,19 @@ class _GRUScan(torch.autograd.Function):
         ctx: Any, projected: Tensor, h_0: Tensor, W_hh: Tensor, b_m: Tensor, activation: Activation
     ) -> Tensor:
         T, N, H = len(projected), *h_0.shape
-        states = projected.new_empty(T + 1, N, H)
-        states[0] = h_0
-        candidates = projected.new_empty(T, N, H)
+        states, candidates = projected.new_empty(T + 1, N, H), projected.new_empty(T, N, H)
+        h = states[0] = h_0
         product = repeated(W_hh, N, T)
         # What the product is added to: x of r and z, and b_m for m = h W_hn + b_m, since x_n is
         # outside the reset. One buffer for all time steps stays in the cache.
         added = torch.cat([projected[0, :, : 2 * H], b_m.expand(N, H)], 1)
-        gates = torch.empty_like(projected)  # r, z and m
-        views = (*projected.split([2 * H, H], 2), gates, *gates.chunk(3, 2), candidates, states[1:])
-        h = h_0
-        for x_rz, x_n, gates_t, r, z, m, n, h_t in zip(*(v.unbind() for v in views), strict=True):
-            added[:, : 2 * H] = x_rz
-            gates_t.copy_(product(h, added))[:, : 2 * H].sigmoid_()
+        added_rz, gates = added[:, : 2 * H], torch.empty_like(projected)  # r, z and m
+        views = (gates, gates[..., : 2 * H], *gates.chunk(3, 2), candidates, states[1:])
+        views = (*projected.split([2 * H, H], 2), *views)
+        for x_rz, x_n, rzm, rz, r, z, m, n, h_t in zip(*(v.unbind() for v in views), strict=True):
+            added_rz.copy_(x_rz)
+            rzm.copy_(product(h, added))
+            rz.sigmoid_()
             activation.function(torch.addcmul(x_n, r, m), out=n)
             h = torch.lerp(n, h, z, out=h_t)
         ctx.save_for_backward(gates, candidates, states, W_hh)
@@ -81,7 +81,8 @@ class _GRUScan(torch.autograd.Function):
         d_gates, product = factors.view(T, N, 3 * H), repeated(W_hh.t(), N, T)
         d_hs, factors_n = torch.empty_like(candidates), torch.empty_like(candidates)
         d_h, d_before = d_outputs[-1], reversed((states.new_zeros(N, H), *d_outputs[:-1].unbind()))
-        views = (*gates.chunk(3, 2), candidates, states[:-1], factors_n, factors, d_gates, d_hs)
+        made = factors_n, factors, d_gates, d_hs, d_hs[:, :, None]
+        views = (*gates.chunk(3, 2), candidates, states[:-1], *made)
         parts = zip(*(view.split(max(1, IN_CACHE // (N * H))) for view in views), strict=True)
         for r, z, m, n, h, into_n, into, *of_steps in reversed(list(parts)):
             into_r, into_z, into_m = into.unbind(2)
@@ -91,11 +92,11 @@ class _GRUScan(torch.autograd.Function):
             sigmoid_gradient(torch.sub(h, n, out=into_z), z, grad_input=into_z)
             torch.mul(into_n, r, out=into_m)
             steps = zip(*(view.unbind() for view in (z, into, *of_steps)), strict=True)
-            for z_t, factors_t, d_gates_t, d_h_t in reversed(list(steps)):
-                factors_t.mul_(d_h_t.copy_(d_h)[:, None])  # (N, 3, H), now the gates' gradients
+            for z_t, factors_t, d_gates_t, d_h_t, row in reversed(list(steps)):
+                d_h_t.copy_(d_h)
+                factors_t.mul_(row)  # (N, 3, H), now the gates' gradients
                 d_h = product(d_gates_t, torch.addcmul(next(d_before), d_h, z_t))
-        d_W_hh = recurrent_gradient(states, d_gates)
         d_m = d_gates[:, :, 2 * H :]
-        d_b_m = d_m.sum((0, 1))
+        of_weights = recurrent_gradient(states, d_gates), d_m.sum((0, 1))
         torch.mul(d_hs, factors_n, out=d_m)  # from m to x_n, which is outside the reset
-        return d_gates, d_h, d_W_hh, d_b_m, None
+        return d_gates, d_h, *of_weights, None

@@ -31,9 +31,8 @@ class _SimpleScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, h_0: Tensor, W_hh: Tensor, activation: Activation) -> Tensor:
         states = x.new_empty(len(x) + 1, *h_0.shape)
-        states[0] = h_0
+        h = states[0] = h_0
         product = repeated(W_hh, len(h_0), len(x))
-        h = h_0
         for x_t, h_t in zip(x.unbind(), states[1:].unbind(), strict=True):
             h = activation.function(product(h, x_t), out=h_t)
         ctx.save_for_backward(states, W_hh)
